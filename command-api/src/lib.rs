@@ -1,0 +1,26 @@
+//! The write API: commands become events in the log.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`routes`] | the HTTP face: convert, call one method, convert back |
+//! | [`commands`] | what can be asked for, one method each |
+//! | [`application`], [`chat`] | the aggregates, which decide |
+//! | [`text`] | what a name and a body may be |
+//! | [`numbers`] | the services of the aggregates: existence of parents, next numbers |
+//! | [`executor`], [`event_store`] | load, handle, commit: from a command to records in the log |
+//! | [`error`] | the one place where refusals become statuses |
+//!
+//! **Architecture invariant:** an answer of success is sent only after the log has acknowledged the event.
+
+pub mod application;
+pub mod chat;
+pub mod commands;
+pub mod error;
+pub mod event_store;
+pub mod executor;
+pub mod numbers;
+pub mod routes;
+pub mod text;
+
+pub use commands::Commands;
+pub use routes::{PublicUrl, routes};

@@ -1,0 +1,102 @@
+//! What people write: names of applications and bodies of messages.
+
+/// Longest name in characters (Unicode scalar values).
+pub const MAX_NAME_CHARACTERS: usize = 255;
+/// Longest body in characters (Unicode scalar values).
+pub const MAX_BODY_CHARACTERS: usize = 16_384;
+
+/// The name of an application: not blank, at most [`MAX_NAME_CHARACTERS`], no U+0000. Otherwise as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(String);
+
+/// The body of a message: not blank, at most [`MAX_BODY_CHARACTERS`], no U+0000. Otherwise as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body(String);
+
+/// Why a text is refused; the message reads on after the field's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Nothing but white space (of all Unicode), or nothing at all.
+    #[error("can't be blank")]
+    Blank,
+    /// More characters than the field takes.
+    #[error("is too long (maximum is {max} characters)")]
+    TooLong {
+        /// How many it takes.
+        max: usize,
+    },
+    /// U+0000, which not every store keeps.
+    #[error("can't contain the character U+0000")]
+    Nul,
+}
+
+impl Name {
+    /// # Errors
+    /// If the text is no name.
+    pub fn new(text: String) -> Result<Self, TextError> {
+        check(&text, MAX_NAME_CHARACTERS)?;
+        Ok(Self(text))
+    }
+
+    /// The text.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl Body {
+    /// # Errors
+    /// If the text is no body.
+    pub fn new(text: String) -> Result<Self, TextError> {
+        check(&text, MAX_BODY_CHARACTERS)?;
+        Ok(Self(text))
+    }
+
+    /// The text.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+fn check(text: &str, max: usize) -> Result<(), TextError> {
+    if text.chars().all(char::is_whitespace) {
+        return Err(TextError::Blank);
+    }
+    // A text of no more bytes than that has no more characters.
+    if text.len() > max && text.chars().count() > max {
+        return Err(TextError::TooLong { max });
+    }
+    if text.contains('\0') {
+        return Err(TextError::Nul);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_unicode_white_space_is_blank() {
+        for text in ["", " ", "\t\r\n", "\u{a0}\u{2003}\u{3000}\u{85}\u{2028}"] {
+            assert_eq!(Name::new(text.into()), Err(TextError::Blank), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn length_is_counted_in_characters() {
+        for character in ["x", "é", "🚀"] {
+            assert!(Name::new(character.repeat(255)).is_ok());
+            assert_eq!(Name::new(character.repeat(256)), Err(TextError::TooLong { max: 255 }));
+            assert!(Body::new(character.repeat(16_384)).is_ok());
+            assert_eq!(Body::new(character.repeat(16_385)), Err(TextError::TooLong { max: 16_384 }));
+        }
+    }
+
+    #[test]
+    fn texts_are_kept_as_they_are_but_for_the_nul_character() {
+        let odd = " \u{1}e\u{301}\u{fffd}\n ";
+        assert_eq!(Body::new(odd.into()).map(Body::into_string).as_deref(), Ok(odd));
+        assert_eq!(Body::new("a\0b".into()), Err(TextError::Nul));
+    }
+}

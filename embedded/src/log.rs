@@ -1,0 +1,175 @@
+//! The event log in one SQLite table: a single partition whose offsets are row ids, dense from 0.
+
+mod writer;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use event_log::{AppendError, EventLog, ReadError, ReadLimit};
+use events::{EventId, Number, Offset, PartitionId, Position, Record, Recorded, UnixMillis};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Connection, Row, SqliteConnection};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use self::writer::{GroupCommit, Outcome};
+use crate::data_dir::OpenError;
+use crate::sqlite::{self, Durability};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-log");
+
+/// The only partition.
+const PARTITION: PartitionId = PartitionId(0);
+/// One for each projection, one for the sequencer.
+const READERS: u32 = 4;
+
+/// [`EventLog`] on SQLite.
+#[derive(Debug)]
+pub struct SqliteLog {
+    log_id: Uuid,
+    readers: SqlitePool,
+    writer: GroupCommit,
+    end: watch::Receiver<Offset>,
+}
+
+impl SqliteLog {
+    /// Opens the log at `path`, which is made if it is missing. Must be called in a tokio runtime.
+    pub(crate) async fn open(path: PathBuf) -> Result<Self, OpenError> {
+        let options = sqlite::options(&path, Durability::PowerLoss);
+        let log_id = prepare(&options).await.map_err(|error| match error {
+            PrepareError::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _))
+            | PrepareError::Query(source) => OpenError::Log { path: path.clone(), source },
+            PrepareError::Migrate(source) => OpenError::LogVersion { path: path.clone(), source },
+        })?;
+        let unusable = |source| OpenError::Log { path: path.clone(), source };
+        let readers = sqlite::readers(&options, READERS).await.map_err(unusable)?;
+        let next: i64 = sqlx::query_scalar("SELECT coalesce(max(log_offset) + 1, 0) FROM events")
+            .fetch_one(&readers)
+            .await
+            .map_err(unusable)?;
+        let (committed, end) = watch::channel(Offset(next.cast_unsigned()));
+        Ok(Self { log_id, readers, writer: GroupCommit::start(options, committed), end })
+    }
+
+    /// Which log this is.
+    pub const fn log_id(&self) -> Uuid {
+        self.log_id
+    }
+
+    /// Reading connections, for the sequencer.
+    pub(crate) fn readers(&self) -> SqlitePool {
+        self.readers.clone()
+    }
+
+    /// Commits what is waiting, takes nothing more, and closes the file.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PrepareError {
+    #[error(transparent)]
+    Query(#[from] sqlx::Error),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+}
+
+/// Brings the schema up to date and gives the log its identity.
+async fn prepare(options: &sqlx::sqlite::SqliteConnectOptions) -> Result<Uuid, PrepareError> {
+    let mut connection = SqliteConnection::connect_with(options).await?;
+    MIGRATIONS.run(&mut connection).await?;
+    sqlx::query("INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)")
+        .bind(Uuid::new_v4().into_bytes().to_vec())
+        .execute(&mut connection)
+        .await?;
+    let log_id: Vec<u8> = sqlx::query_scalar("SELECT log_id FROM identity").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Uuid::from_slice(&log_id).map_err(|error| sqlx::Error::Decode(error.into()).into())
+}
+
+#[async_trait]
+impl EventLog for SqliteLog {
+    async fn append(&self, record: Record) -> Result<Position, AppendError> {
+        let offset = match self.writer.append(record)?.await {
+            Ok(Outcome::Committed(offset)) => offset,
+            Ok(Outcome::Failed(error)) => return Err(AppendError::Unacknowledged(error.into())),
+            Err(_) => return Err(AppendError::Unacknowledged("the writer of the log has stopped".into())),
+        };
+        Ok(Position::of(PARTITION, offset.next()))
+    }
+
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Vec<Recorded>, ReadError> {
+        if partition != PARTITION {
+            return Err(ReadError::UnknownPartition(partition));
+        }
+        let end = self.wait_until_beyond(from, limit.wait).await;
+        if from > end {
+            return Err(ReadError::BeyondEnd { partition, from, end });
+        }
+        let rows = sqlx::query(
+            "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, data FROM events \
+             WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?",
+        )
+        .bind(from.0.cast_signed())
+        .bind(end.0.cast_signed())
+        .bind(limit.records)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| ReadError::Unavailable(error.into()))?;
+        rows.iter().map(recorded).collect()
+    }
+
+    async fn end(&self) -> Result<Position, ReadError> {
+        Ok(Position::of(PARTITION, *self.end.borrow()))
+    }
+}
+
+impl SqliteLog {
+    /// The log's end as soon as it is not `from`, or after `wait`.
+    async fn wait_until_beyond(&self, from: Offset, wait: Duration) -> Offset {
+        let mut end = self.end.clone();
+        match tokio::time::timeout(wait, end.wait_for(|end| *end != from)).await {
+            Ok(Ok(end)) => *end,
+            // The writer is gone, and no further record comes.
+            Ok(Err(_)) => *self.end.borrow(),
+            Err(_) => from,
+        }
+    }
+}
+
+fn recorded(row: &SqliteRow) -> Result<Recorded, ReadError> {
+    let offset: i64 = row.try_get(0).map_err(|error| ReadError::Unavailable(error.into()))?;
+    let offset = Offset(offset.cast_unsigned());
+    match record(row) {
+        Ok(Some(record)) => Ok(Recorded { partition: PARTITION, offset, record }),
+        Ok(None) => Err(ReadError::Damaged { partition: PARTITION, offset }),
+        Err(error) => Err(ReadError::Unavailable(error.into())),
+    }
+}
+
+/// `None` where a column holds what no release has written.
+fn record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
+    let event_id = Uuid::from_slice(row.try_get(1)?).ok();
+    let version: Option<u16> = row.try_get::<i64, _>(3)?.try_into().ok();
+    let stream = row.try_get::<&str, _>(5)?.parse().ok();
+    let number = match row.try_get::<Option<i64>, _>(6)? {
+        None => Some(None),
+        Some(number) => u32::try_from(number).ok().and_then(Number::new).map(Some),
+    };
+    let (Some(event_id), Some(version), Some(stream), Some(number)) = (event_id, version, stream, number) else {
+        return Ok(None);
+    };
+    Ok(Some(Record {
+        event_id: EventId(event_id),
+        event_type: row.try_get(2)?,
+        version,
+        occurred_at: UnixMillis(row.try_get::<i64, _>(4)?.cast_unsigned()),
+        stream,
+        number,
+        data: row.try_get(7)?,
+    }))
+}

@@ -1,0 +1,168 @@
+//! The one writer of the log. It commits whatever is waiting as a group, so that one fsync serves many appends.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event_log::AppendError;
+use events::{EventType, Offset, Record, StreamKey};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteConnectOptions;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::sqlite::{Writer, insert_rows};
+
+/// Appends that wait for the writer; one more is refused.
+const MAX_WAITING: usize = 4_096;
+/// Appends of one transaction.
+const MAX_GROUP: usize = 512;
+
+/// What became of an append.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It lies in the log.
+    Committed(Offset),
+    /// Its transaction failed.
+    Failed(Arc<sqlx::Error>),
+}
+
+struct Waiting {
+    record: Record,
+    outcome: oneshot::Sender<Outcome>,
+}
+
+/// The way to the writer.
+#[derive(Debug)]
+pub(super) struct GroupCommit {
+    queue: Mutex<Option<mpsc::Sender<Waiting>>>,
+    writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl GroupCommit {
+    /// Starts the writer; it tells the log's end in `end` after every commit.
+    pub(super) fn start(options: SqliteConnectOptions, end: watch::Sender<Offset>) -> Self {
+        let (queue, waiting) = mpsc::channel(MAX_WAITING);
+        let writer = tokio::spawn(write_groups(Writer::new(options), waiting, end));
+        Self { queue: Mutex::new(Some(queue)), writer: tokio::sync::Mutex::new(Some(writer)) }
+    }
+
+    /// Queues an append.
+    pub(super) fn append(&self, record: Record) -> Result<oneshot::Receiver<Outcome>, AppendError> {
+        let (outcome, answer) = oneshot::channel();
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queue.as_ref().ok_or(AppendError::Closed)?;
+        queue.try_send(Waiting { record, outcome }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
+        })?;
+        Ok(answer)
+    }
+
+    /// Takes no more appends and waits until those that are queued are committed.
+    pub(super) async fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(writer) = self.writer.lock().await.take()
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the writer of the log stopped early");
+        }
+    }
+}
+
+async fn write_groups(writer: Writer, mut waiting: mpsc::Receiver<Waiting>, end: watch::Sender<Offset>) {
+    let mut group = Vec::with_capacity(MAX_GROUP);
+    while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
+        let (records, outcomes): (Vec<_>, Vec<_>) = group.drain(..).map(|one| (one.record, one.outcome)).unzip();
+        match commit(&writer, &records).await {
+            Ok(first) => {
+                let committed = (first.0..).map(Offset).map(Outcome::Committed);
+                let last = Offset(first.0 + records.len() as u64);
+                end.send_replace(last);
+                answer(outcomes, committed);
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                tracing::error!(%error, appends = records.len(), "the event log could not be written");
+                answer(outcomes, std::iter::repeat_with(|| Outcome::Failed(Arc::clone(&error))));
+            }
+        }
+    }
+    if let Err(error) = writer.close().await {
+        tracing::warn!(%error, "the event log was not closed cleanly; nothing is lost");
+    }
+}
+
+fn answer(outcomes: Vec<oneshot::Sender<Outcome>>, with: impl Iterator<Item = Outcome>) {
+    for (outcome, answer) in outcomes.into_iter().zip(with) {
+        // Whoever asked may have stopped waiting; the record lies in the log all the same.
+        drop(outcome.send(answer));
+    }
+}
+
+/// Commits the records at the end of the log; the answer is the offset of the first.
+async fn commit(writer: &Writer, records: &[Record]) -> Result<Offset, sqlx::Error> {
+    let mut transaction = writer.begin().await?;
+    let connection = transaction.connection();
+    // Asked every time: after a commit whose outcome is unknown nothing else says where the log ends.
+    let first: i64 =
+        sqlx::query_scalar("SELECT coalesce(max(log_offset) + 1, 0) FROM events").fetch_one(&mut *connection).await?;
+    insert_events(connection, first, records).await?;
+    raise_counters(connection, records).await?;
+    transaction.commit().await?;
+    Ok(Offset(first.cast_unsigned()))
+}
+
+async fn insert_events(connection: &mut SqliteConnection, first: i64, records: &[Record]) -> Result<(), sqlx::Error> {
+    let rows: Vec<_> = (first..).zip(records).collect();
+    insert_rows(
+        connection,
+        "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, data) ",
+        "",
+        &rows,
+        |row, (offset, record)| {
+            row.push_bind(offset)
+                .push_bind(record.event_id.0.as_bytes().as_slice())
+                .push_bind(&record.event_type)
+                .push_bind(i64::from(record.version))
+                .push_bind(record.occurred_at.0.cast_signed())
+                .push_bind(record.stream.to_text())
+                .push_bind(record.number.map(|number| i64::from(number.get())))
+                .push_bind(record.data.as_slice());
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+async fn raise_counters(connection: &mut SqliteConnection, records: &[Record]) -> Result<(), sqlx::Error> {
+    let mut counters = BTreeMap::new();
+    for (parent, last_number) in records.iter().flat_map(counters_of) {
+        let counter = counters.entry(parent).or_insert(last_number);
+        *counter = last_number.max(*counter);
+    }
+    let counters: Vec<_> = counters.into_iter().collect();
+    insert_rows(
+        connection,
+        "INSERT INTO counters (parent, last_number) ",
+        " ON CONFLICT (parent) DO UPDATE SET last_number = max(last_number, excluded.last_number)",
+        &counters,
+        |row, (parent, last_number)| {
+            row.push_bind(parent.to_text()).push_bind(i64::from(*last_number));
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// The counters that a record opens or raises. Its headers suffice: a broken event has taken its number too.
+fn counters_of(record: &Record) -> impl Iterator<Item = (StreamKey, u32)> {
+    let taken = record.number.map_or(0, events::Number::get);
+    let (raised, opened) = match (EventType::from_wire_name(&record.event_type), record.stream) {
+        (Some(EventType::ChatApplicationCreated), application) => (None, Some(application)),
+        (Some(EventType::ChatCreated), StreamKey::Chat(chat)) => (Some(chat.token.into()), Some(record.stream)),
+        (Some(EventType::MessagePosted), chat) => (Some(chat), None),
+        (Some(EventType::ChatCreated | EventType::ChatApplicationRenamed) | None, _) => (None, None),
+    };
+    let raised = raised.map(|parent| (parent, taken));
+    raised.into_iter().chain(opened.map(|parent| (parent, 0)))
+}

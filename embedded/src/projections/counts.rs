@@ -1,0 +1,99 @@
+//! The projection `counts`: loading the rows that a batch touches, and writing what came of them.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use events::ChatKey;
+use read_model::{Applied, ChatCounts, CountsChanges, Projection, Step};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::SqliteProjections;
+use crate::sqlite::{chat_of, insert_rows, rows_of_chats, undecodable};
+
+pub(super) async fn load(
+    projections: &SqliteProjections,
+    chats: &[ChatKey],
+) -> Result<HashMap<ChatKey, ChatCounts>, sqlx::Error> {
+    let mut connection = projections.readers.acquire().await?;
+    let head = "SELECT token, number, created, last_number, gaps FROM chat_counts";
+    let rows = rows_of_chats(&mut connection, head, chats).await?;
+    rows.iter().map(|row| Ok((chat_of(row, 0, 1)?, chat_counts(row)?))).collect()
+}
+
+fn chat_counts(row: &SqliteRow) -> Result<ChatCounts, sqlx::Error> {
+    let last = u32::try_from(row.try_get::<i64, _>(3)?).map_err(|error| undecodable(3, error))?;
+    let gaps = gaps_of(row.try_get(4)?).ok_or_else(|| undecodable(4, "not ranges of numbers"))?;
+    ChatCounts::from_parts(row.try_get(2)?, last, gaps).map_err(|error| undecodable(4, error))
+}
+
+pub(super) async fn apply(
+    projections: &SqliteProjections,
+    step: Step,
+    changes: CountsChanges,
+) -> Result<Applied, sqlx::Error> {
+    let Some(mut transaction) = projections.begin(Projection::Counts, step).await? else {
+        return Ok(Applied::Superseded);
+    };
+    let chats: Vec<_> = changes.chats.into_iter().collect();
+    insert_rows(
+        transaction.connection(),
+        "INSERT INTO chat_counts (token, number, created, last_number, gaps, messages_count) ",
+        " ON CONFLICT (token, number) DO UPDATE SET created = excluded.created, last_number = excluded.last_number, \
+         gaps = excluded.gaps, messages_count = excluded.messages_count",
+        &chats,
+        |row, (chat, counts)| {
+            row.push_bind(chat.token.as_bytes().as_slice())
+                .push_bind(i64::from(chat.number.get()))
+                .push_bind(counts.created)
+                .push_bind(i64::from(counts.last()))
+                .push_bind(gaps_text(counts.gaps()))
+                .push_bind(i64::from(counts.messages_count()));
+        },
+    )
+    .await?;
+    let applications: Vec<_> = changes.applications.into_iter().collect();
+    insert_rows(
+        transaction.connection(),
+        "INSERT INTO application_counts (token, chats_count, last_chat) ",
+        " ON CONFLICT (token) DO UPDATE SET chats_count = chats_count + excluded.chats_count, \
+         last_chat = max(last_chat, excluded.last_chat)",
+        &applications,
+        |row, (token, delta)| {
+            row.push_bind(token.as_bytes().as_slice())
+                .push_bind(i64::from(delta.chats))
+                .push_bind(i64::from(delta.last_chat));
+        },
+    )
+    .await?;
+    transaction.commit().await?;
+    Ok(Applied::Done)
+}
+
+fn gaps_text(gaps: &[RangeInclusive<u32>]) -> String {
+    gaps.iter().map(|gap| format!("{}-{}", gap.start(), gap.end())).collect::<Vec<_>>().join(",")
+}
+
+fn gaps_of(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    let range = |gap: &str| {
+        let (first, last) = gap.split_once('-')?;
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    text.split(',').map(range).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_come_back_from_their_text() {
+        for gaps in [vec![], vec![1..=1], vec![2..=4, 9..=u32::MAX]] {
+            assert_eq!(gaps_of(&gaps_text(&gaps)), Some(gaps));
+        }
+        assert_eq!(gaps_of("1-2,x"), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! Reading views.
+
+use async_trait::async_trait;
+use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
+use futures_util::TryStreamExt;
+use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Slice, Views, ViewsError};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite};
+
+use super::SqliteProjections;
+use super::ordinals::Ordinal;
+use crate::sqlite::{number_of, token_of, undecodable};
+
+type Query = sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments>;
+
+impl SqliteProjections {
+    /// The rows of `query` up to the bounds of a page. The query gives one row more than the page's limit, if there is.
+    pub(super) async fn slice<T>(
+        &self,
+        limit: u32,
+        query: Query,
+        item: impl Fn(&SqliteRow) -> Result<(T, usize), sqlx::Error>,
+    ) -> Result<Slice<T>, sqlx::Error> {
+        let mut slice = Slice::builder(limit);
+        let mut rows = query.fetch(&self.readers);
+        while let Some(row) = rows.try_next().await? {
+            if slice.is_full() {
+                return Ok(slice.finish(true));
+            }
+            let (item, text_bytes) = item(&row)?;
+            slice.push(item, text_bytes);
+        }
+        Ok(slice.finish(false))
+    }
+
+    async fn has_application_or_chat(&self, token: ApplicationToken) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM applications WHERE token = ?1) \
+             OR EXISTS (SELECT 1 FROM chats WHERE token = ?1 AND created_event IS NOT NULL)",
+        )
+        .bind(token.as_bytes().to_vec())
+        .fetch_one(&self.readers)
+        .await
+    }
+
+    async fn chat_ordinal(&self, chat: ChatKey) -> Result<Option<Ordinal>, sqlx::Error> {
+        let ordinal = sqlx::query_scalar(
+            "SELECT ordinal FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL",
+        )
+        .bind(chat.token.as_bytes().to_vec())
+        .bind(i64::from(chat.number.get()))
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(ordinal.map(Ordinal))
+    }
+
+    async fn read_application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT token, name, coalesce(chats_count, 0) FROM applications \
+             LEFT JOIN application_counts USING (token) WHERE token = ?",
+        )
+        .bind(token.as_bytes().to_vec())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.as_ref().map(|row| Ok(application(row)?.0)).transpose()
+    }
+
+    async fn read_applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, sqlx::Error> {
+        let (above, below) = tokens_between(page.cursor);
+        let query = if page.cursor.descends() {
+            "SELECT token, name, coalesce(chats_count, 0) FROM applications \
+             LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token DESC LIMIT ?"
+        } else {
+            "SELECT token, name, coalesce(chats_count, 0) FROM applications \
+             LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token LIMIT ?"
+        };
+        let query = sqlx::query(query).bind(above).bind(below).bind(page.limit + 1);
+        self.slice(page.limit, query, application).await
+    }
+
+    async fn read_chat(&self, chat: ChatKey) -> Result<Option<ChatView>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
+             WHERE token = ? AND number = ? AND created_event IS NOT NULL",
+        )
+        .bind(chat.token.as_bytes().to_vec())
+        .bind(i64::from(chat.number.get()))
+        .fetch_optional(&self.readers)
+        .await?;
+        row.as_ref().map(|row| Ok(chat_view(row)?.0)).transpose()
+    }
+
+    async fn read_chats(
+        &self,
+        token: ApplicationToken,
+        page: Page<ChatNumber>,
+    ) -> Result<Option<Slice<ChatView>>, sqlx::Error> {
+        let (above, below) = match page.cursor {
+            Cursor::First | Cursor::Last => (0, i64::MAX),
+            Cursor::After(number) => (i64::from(number.get()), i64::MAX),
+            Cursor::Before(number) => (0, i64::from(number.get())),
+        };
+        let query = if page.cursor.descends() {
+            "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
+             WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number DESC LIMIT ?"
+        } else {
+            "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
+             WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number LIMIT ?"
+        };
+        let query = sqlx::query(query).bind(token.as_bytes().to_vec()).bind(above).bind(below).bind(page.limit + 1);
+        let slice = self.slice(page.limit, query, chat_view).await?;
+        if slice.items.is_empty() && !self.has_application_or_chat(token).await? {
+            return Ok(None);
+        }
+        Ok(Some(slice))
+    }
+
+    async fn read_message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, sqlx::Error> {
+        let body = sqlx::query_scalar(
+            "SELECT body FROM chats JOIN messages ON id = (ordinal << 32) | ? \
+             WHERE token = ? AND chats.number = ? AND created_event IS NOT NULL",
+        )
+        .bind(i64::from(number.get()))
+        .bind(chat.token.as_bytes().to_vec())
+        .bind(i64::from(chat.number.get()))
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(body.map(|body| MessageView { number, body }))
+    }
+
+    async fn read_messages(
+        &self,
+        chat: ChatKey,
+        page: Page<MessageNumber>,
+    ) -> Result<Option<Slice<MessageView>>, sqlx::Error> {
+        let Some(ordinal) = self.chat_ordinal(chat).await? else {
+            return Ok(None);
+        };
+        let (above, below) = ordinal.row_ids_between(page.cursor);
+        let query = if page.cursor.descends() {
+            "SELECT id & 4294967295, body FROM messages WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
+        } else {
+            "SELECT id & 4294967295, body FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+        };
+        let query = sqlx::query(query).bind(above).bind(below).bind(page.limit + 1);
+        self.slice(page.limit, query, message).await.map(Some)
+    }
+}
+
+/// The tokens of a page lie between these two byte strings, both excluded.
+fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Vec<u8>, Vec<u8>) {
+    let (before_all, after_all) = (Vec::new(), vec![u8::MAX; ApplicationToken::BYTES + 1]);
+    match cursor {
+        Cursor::First | Cursor::Last => (before_all, after_all),
+        Cursor::After(token) => (token.as_bytes().to_vec(), after_all),
+        Cursor::Before(token) => (before_all, token.as_bytes().to_vec()),
+    }
+}
+
+fn application(row: &SqliteRow) -> Result<(ApplicationView, usize), sqlx::Error> {
+    let name: String = row.try_get(1)?;
+    let text_bytes = name.len();
+    Ok((ApplicationView { token: token_of(row, 0)?, name, chats_count: count_of(row, 2)? }, text_bytes))
+}
+
+fn chat_view(row: &SqliteRow) -> Result<(ChatView, usize), sqlx::Error> {
+    Ok((ChatView { number: ChatNumber(number_of(row, 0)?), messages_count: count_of(row, 1)? }, 0))
+}
+
+pub(super) fn message(row: &SqliteRow) -> Result<(MessageView, usize), sqlx::Error> {
+    let body: String = row.try_get(1)?;
+    let text_bytes = body.len();
+    Ok((MessageView { number: MessageNumber(number_of(row, 0)?), body }, text_bytes))
+}
+
+fn count_of(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|error| undecodable(column, error))
+}
+
+fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
+    move |error| ViewsError { what, source: error.into() }
+}
+
+#[async_trait]
+impl Views for SqliteProjections {
+    async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
+        self.read_application(token).await.map_err(failed("the application"))
+    }
+
+    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
+        self.read_applications(page).await.map_err(failed("the list of applications"))
+    }
+
+    async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
+        self.read_chat(chat).await.map_err(failed("the chat"))
+    }
+
+    async fn chats(
+        &self,
+        token: ApplicationToken,
+        page: Page<ChatNumber>,
+    ) -> Result<Option<Slice<ChatView>>, ViewsError> {
+        self.read_chats(token, page).await.map_err(failed("the list of chats"))
+    }
+
+    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
+        self.read_message(chat, number).await.map_err(failed("the message"))
+    }
+
+    async fn messages(
+        &self,
+        chat: ChatKey,
+        page: Page<MessageNumber>,
+    ) -> Result<Option<Slice<MessageView>>, ViewsError> {
+        self.read_messages(chat, page).await.map_err(failed("the list of messages"))
+    }
+}

@@ -1,0 +1,133 @@
+//! The search index: a row of text a message, and an FTS5 index of its trigrams.
+//!
+//! Three characters or more are looked for as a phrase of trigrams, which is exact. One or two make no trigram: then the
+//! texts of the chat are scanned. Either way a chat is a range of row ids, and its size alone decides the cost.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use events::{ChatKey, MessageNumber, Offset, PartitionId};
+use read_model::{
+    Applied, MessageView, Page, Projection, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
+};
+use sqlx::Row;
+
+use super::ordinals::{self, Ordinal, OrdinalTable};
+use super::read_views::message;
+use super::{SqliteProjections, checkpoint};
+use crate::sqlite::insert_rows;
+
+const CHATS: OrdinalTable = OrdinalTable {
+    select: "SELECT ordinal, token, number FROM search_chats",
+    insert: "INSERT INTO search_chats (token, number) ",
+};
+
+/// Characters of a trigram.
+const TRIGRAM: usize = 3;
+
+impl SqliteProjections {
+    async fn index_documents(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, sqlx::Error> {
+        let Some(mut transaction) = self.begin(Projection::Search, step).await? else {
+            return Ok(Applied::Superseded);
+        };
+        let connection = transaction.connection();
+        let ordinals = ordinals::of_chats(connection, &CHATS, documents.iter().map(|document| document.chat)).await?;
+        let mut rows: Vec<_> = documents
+            .into_iter()
+            .map(|document| (ordinals[&document.chat].row_id(document.number), document))
+            .collect();
+        let written = insert_rows(
+            connection,
+            "INSERT INTO search_messages (id, body, folded) ",
+            " ON CONFLICT (id) DO NOTHING RETURNING id",
+            &rows,
+            |row, (id, document)| {
+                row.push_bind(id).push_bind(document.body.as_str()).push_bind(document.folded.as_str());
+            },
+        )
+        .await?;
+        // A document whose row was there already has its trigrams, and must not get them twice.
+        let mut written = written.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<i64>, _>>()?;
+        rows.retain(|(id, _)| written.remove(id));
+        insert_rows(connection, "INSERT INTO search_trigrams (rowid, folded) ", "", &rows, |row, (id, document)| {
+            row.push_bind(id).push_bind(document.folded.as_str());
+        })
+        .await?;
+        transaction.commit().await?;
+        Ok(Applied::Done)
+    }
+
+    async fn find(
+        &self,
+        chat: ChatKey,
+        text: &SearchText,
+        page: Page<MessageNumber>,
+    ) -> Result<Slice<MessageView>, sqlx::Error> {
+        let ordinal = sqlx::query_scalar("SELECT ordinal FROM search_chats WHERE token = ? AND number = ?")
+            .bind(chat.token.as_bytes().to_vec())
+            .bind(i64::from(chat.number.get()))
+            .fetch_optional(&self.readers)
+            .await?;
+        let Some(ordinal) = ordinal.map(Ordinal) else {
+            return Ok(Slice { items: Vec::new(), more: false });
+        };
+        let (sql, pattern) = match (has_trigrams(text), page.cursor.descends()) {
+            (true, false) => (
+                "SELECT id & 4294967295, body FROM search_trigrams JOIN search_messages ON id = search_trigrams.rowid \
+                 WHERE search_trigrams MATCH ? AND search_trigrams.rowid > ? AND search_trigrams.rowid < ? \
+                 ORDER BY search_trigrams.rowid LIMIT ?",
+                phrase(text),
+            ),
+            (true, true) => (
+                "SELECT id & 4294967295, body FROM search_trigrams JOIN search_messages ON id = search_trigrams.rowid \
+                 WHERE search_trigrams MATCH ? AND search_trigrams.rowid > ? AND search_trigrams.rowid < ? \
+                 ORDER BY search_trigrams.rowid DESC LIMIT ?",
+                phrase(text),
+            ),
+            (false, false) => (
+                "SELECT id & 4294967295, body FROM search_messages \
+                 WHERE instr(folded, ?) > 0 AND id > ? AND id < ? ORDER BY id LIMIT ?",
+                text.as_str().to_owned(),
+            ),
+            (false, true) => (
+                "SELECT id & 4294967295, body FROM search_messages \
+                 WHERE instr(folded, ?) > 0 AND id > ? AND id < ? ORDER BY id DESC LIMIT ?",
+                text.as_str().to_owned(),
+            ),
+        };
+        let (above, below) = ordinal.row_ids_between(page.cursor);
+        let query = sqlx::query(sql).bind(pattern).bind(above).bind(below).bind(page.limit + 1);
+        self.slice(page.limit, query, message).await
+    }
+}
+
+fn has_trigrams(text: &SearchText) -> bool {
+    text.as_str().chars().nth(TRIGRAM - 1).is_some()
+}
+
+/// The text as one phrase of FTS5's query language, in which nothing but the quote is special within quotes.
+fn phrase(text: &SearchText) -> String {
+    format!("\"{}\"", text.as_str().replace('"', "\"\""))
+}
+
+#[async_trait]
+impl SearchIndex for SqliteProjections {
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Offset, SearchError> {
+        checkpoint(&self.readers, Projection::Search, partition)
+            .await
+            .map_err(|error| SearchError::Checkpoint { partition, source: error.into() })
+    }
+
+    async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {
+        self.index_documents(step, documents).await.map_err(|error| SearchError::Index { step, source: error.into() })
+    }
+
+    async fn search(
+        &self,
+        chat: ChatKey,
+        text: &SearchText,
+        page: Page<MessageNumber>,
+    ) -> Result<Slice<MessageView>, SearchError> {
+        self.find(chat, text, page).await.map_err(|error| SearchError::Search(error.into()))
+    }
+}

@@ -1,0 +1,111 @@
+//! The SQLite adapters keep the contracts of their ports.
+
+use std::sync::Arc;
+
+use embedded::{DataDir, SqliteLog, SqliteProjections, SqliteSequencer};
+use event_log::{EventLog, Sequencer};
+use read_model::{ProjectionStore, SearchIndex, Views};
+use tempfile::TempDir;
+
+/// Databases in a directory that is deleted with the value.
+struct Databases {
+    log: Arc<SqliteLog>,
+    projections: Arc<SqliteProjections>,
+    _data_dir: DataDir,
+    _directory: TempDir,
+}
+
+async fn open() -> Databases {
+    let directory = TempDir::new().unwrap();
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    let log = Arc::new(data_dir.open_log().await.unwrap());
+    let projections = Arc::new(data_dir.open_projections(log.log_id()).await.unwrap());
+    Databases { log, projections, _data_dir: data_dir, _directory: directory }
+}
+
+fn log(databases: &Databases) -> Arc<dyn EventLog> {
+    Arc::clone(&databases.log) as _
+}
+
+fn sequencer(databases: &Databases) -> Arc<dyn Sequencer> {
+    Arc::new(SqliteSequencer::new(&databases.log))
+}
+
+fn store(databases: &Databases) -> Arc<dyn ProjectionStore> {
+    Arc::clone(&databases.projections) as _
+}
+
+fn views(databases: &Databases) -> Arc<dyn Views> {
+    Arc::clone(&databases.projections) as _
+}
+
+fn index(databases: &Databases) -> Arc<dyn SearchIndex> {
+    Arc::clone(&databases.projections) as _
+}
+
+/// One test a check, each on databases of its own.
+macro_rules! conforms {
+    ($suite:path, $ports:tt: $($check:ident),+ $(,)?) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $check() {
+            use $suite as suite;
+            let databases = open().await;
+            conforms!(@call suite::$check, databases, $ports).await;
+        })+
+    };
+    (@call $check:path, $databases:ident, ($($port:ident),+)) => { $check($($port(&$databases)),+) };
+}
+
+conforms!(event_log::conformance, (log):
+    appends_at_once_are_all_there_once,
+    concurrent_readers_see_one_order,
+    end_covers_every_answered_append,
+    reading_beyond_the_end_is_refused,
+    reading_starts_where_it_is_asked_to,
+    records_come_back_to_the_byte,
+    the_end_is_waited_at_and_left_when_a_record_comes,
+    the_number_of_records_is_bounded,
+    the_wait_at_the_end_is_bounded,
+    writers_in_turn_lie_in_turn,
+);
+
+conforms!(event_log::conformance, (log, sequencer):
+    numbers_are_dense_and_ascending,
+    parents_are_counted_apart,
+    reservations_at_once_are_all_different,
+    unknown_parents_have_no_numbers,
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cold_counters_continue_after_the_log() {
+    let databases = open().await;
+    let cold = async || sequencer(&databases);
+    event_log::conformance::cold_counters_continue_after_the_log(log(&databases), sequencer(&databases), cold).await;
+}
+
+conforms!(read_model::conformance, (store, views):
+    a_chat_seen_late_is_shown_with_its_messages,
+    a_stale_step_writes_nothing,
+    application_counts_add_up,
+    chat_counts_come_back,
+    chats_are_known_by_the_nearest_row,
+    chats_without_counts_have_no_messages,
+    checkpoints_move_with_their_batches,
+    duplicates_change_nothing,
+    lists_are_cut_by_size,
+    lists_are_walked_both_ways,
+    of_two_owners_one_applies_a_step,
+    texts_come_back_to_the_byte,
+    the_highest_name_holds,
+    the_second_of_two_events_under_one_key_is_parked,
+    what_is_not_there_is_none,
+);
+
+conforms!(read_model::conformance, (index):
+    a_search_stays_within_its_chat,
+    documents_are_never_overwritten,
+    every_substring_and_nothing_else_is_found,
+    results_are_paged,
+    special_characters_mean_themselves,
+    the_index_keeps_its_checkpoint,
+);

@@ -1,0 +1,89 @@
+//! The log of events.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use events::{Offset, PartitionId, Position, Record, Recorded};
+
+use crate::BackendError;
+
+/// An append-only log of records in partitions, kept for ever.
+///
+/// - **Durable:** a record whose append was answered with a position survives the crash of this process and of the
+///   machine (as far as the medium does what it says), and is read by everybody from then on.
+/// - **Ordered:** within a partition records lie in one order, the same for every reader, and offsets ascend. Records
+///   of one stream lie in one partition. An append that begins after another of its stream was answered lies after it.
+/// - **Unaltered:** what is read is what was appended, to the byte.
+///
+/// The outcome of a failed append is unknown unless the error says otherwise: the record may still come to lie in the
+/// log. Appending it again writes it twice, which projections recognise by its event id.
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// Appends one record. The answer covers it, and may cover more of its partition.
+    ///
+    /// Dropping the future does not take the record back.
+    async fn append(&self, record: Record) -> Result<Position, AppendError>;
+
+    /// The records of `partition` at `from` and after it, in log order, as far as `limit` allows.
+    ///
+    /// At the end of the log it waits for the first record to come, at most `limit.wait`; then the answer is empty.
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Vec<Recorded>, ReadError>;
+
+    /// The end of every partition: it covers each append that was answered before the call.
+    async fn end(&self) -> Result<Position, ReadError>;
+}
+
+/// Bounds of one [`EventLog::read`].
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// Most records of one answer; at least 1.
+    pub records: u32,
+    /// Longest wait for a first record.
+    pub wait: Duration,
+}
+
+/// Why a record was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// More appends wait than the log takes; this one is not in it.
+    #[error("too many appends are waiting for the event log; try again")]
+    Overloaded,
+    /// The log is being closed; this append is not in it.
+    #[error("the event log is closed")]
+    Closed,
+    /// The log did not acknowledge the record. Whether it lies there is unknown.
+    #[error("the event log did not acknowledge the append")]
+    Unacknowledged(#[source] BackendError),
+}
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The place asked for is not in this log: it is another log, or its end was lost.
+    #[error(
+        "offset {from} of partition {partition} lies beyond the log's end, {end}: this is another log or a part of it \
+         was lost; restore the log, or delete the projections and let them be rebuilt"
+    )]
+    BeyondEnd {
+        /// The partition asked for.
+        partition: PartitionId,
+        /// The offset asked for.
+        from: Offset,
+        /// Where the log ends.
+        end: Offset,
+    },
+    /// The log has no such partition.
+    #[error("the log has no partition {0}")]
+    UnknownPartition(PartitionId),
+    /// The log cannot be reached or read.
+    #[error("the event log cannot be read")]
+    Unavailable(#[source] BackendError),
+    /// A row of the log is not a record.
+    #[error("offset {offset} of partition {partition} is not a record: the log is damaged; restore it from a copy")]
+    Damaged {
+        /// Its partition.
+        partition: PartitionId,
+        /// Its place there.
+        offset: Offset,
+    },
+}

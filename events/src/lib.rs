@@ -1,0 +1,28 @@
+//! The published language of Tally: what is written to the log and what readers may rely on for ever.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`event`] | the events themselves and their wire names |
+//! | [`record`] | an event as the log keeps it: identity, headers, JSON; encoding and decoding |
+//! | [`upcast`] | how an old version of an event becomes the current one |
+//! | [`stream`] | which stream an event belongs to |
+//! | [`token`], [`number`] | names of applications, chats and messages |
+//! | [`position`] | places in the log |
+//!
+//! **Architecture invariant:** no I/O, no clock, no randomness, and no knowledge of any backend. Wire names are
+//! written out and never derived from Rust names, so that a refactoring cannot change what is on disk.
+
+pub mod event;
+pub mod number;
+pub mod position;
+pub mod record;
+pub mod stream;
+pub mod token;
+pub mod upcast;
+
+pub use event::{ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, Event, EventType, MessagePosted};
+pub use number::{ChatNumber, MessageNumber, Number};
+pub use position::{Offset, PartitionId, Position};
+pub use record::{BrokenEvent, DecodeError, EventId, Record, Recorded, UnixMillis};
+pub use stream::{ChatKey, StreamKey};
+pub use token::ApplicationToken;

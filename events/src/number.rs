@@ -1,0 +1,123 @@
+//! The numbers of chats and messages: 1, 2, 3 … within their parent.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What [`ChatNumber`] and [`MessageNumber`] have in common, for code that counts either.
+///
+/// 32 bits bound both: four billion chats an application and four billion messages a chat. Stores rely on it (a chat
+/// and a message number fit one 64-bit row id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Number(NonZeroU32);
+
+/// The text is not a number as URLs have it: `[1-9][0-9]*`, at most 4,294,967,295.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a number is 1, 2, 3 … in decimal digits without sign or leading zero")]
+pub struct MalformedNumber;
+
+impl Number {
+    /// The first number of every parent.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// `None` for 0, which numbers nothing.
+    pub const fn new(value: u32) -> Option<Self> {
+        match NonZeroU32::new(value) {
+            Some(value) => Some(Self(value)),
+            None => None,
+        }
+    }
+
+    /// The plain value, 1 or more.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Number {
+    type Err = MalformedNumber;
+
+    fn from_str(text: &str) -> Result<Self, MalformedNumber> {
+        // `u32::from_str` takes "+1" and "007", which would give one thing several addresses.
+        let canonical = matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
+        if !canonical {
+            return Err(MalformedNumber);
+        }
+        text.parse().ok().and_then(Self::new).ok_or(MalformedNumber)
+    }
+}
+
+macro_rules! number_of {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Number);
+
+        impl $name {
+            /// `None` for 0, which numbers nothing.
+            pub const fn new(value: u32) -> Option<Self> {
+                match Number::new(value) {
+                    Some(number) => Some(Self(number)),
+                    None => None,
+                }
+            }
+
+            /// The plain value, 1 or more.
+            pub const fn get(self) -> u32 {
+                self.0.get()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedNumber;
+
+            fn from_str(text: &str) -> Result<Self, MalformedNumber> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+number_of! {
+    /// The number of a chat within its application.
+    ChatNumber
+}
+number_of! {
+    /// The number of a message within its chat.
+    MessageNumber
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_decimals_are_numbers() {
+        for (text, value) in [("1", 1), ("10", 10), ("4294967295", u32::MAX)] {
+            assert_eq!(text.parse::<Number>().map(Number::get), Ok(value));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is() {
+        for text in ["", "0", "-1", "+1", "007", "1.5", "1e3", " 1", "1 ", "١", "4294967296", "99999999999999999999"] {
+            assert_eq!(text.parse::<Number>(), Err(MalformedNumber), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Places in the log.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// A part of the log with an order of its own. The embedded log has one, number 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub u16);
+
+/// The place of a record in its partition: 0, 1, 2 … in log order.
+///
+/// Offsets grow but need not be dense. As a *bound* an offset means "everything before it": a checkpoint of 3 covers
+/// the records 0, 1 and 2, and 3 is the next one to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    /// Where a partition begins.
+    pub const START: Self = Self(0);
+
+    /// The bound that covers this record and all before it.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How much of the log somebody has written, seen or projected: for each partition named, everything before an offset.
+///
+/// The answer to a write carries the position that covers it; a reader whose projections *cover* that position shows
+/// the write. Clients keep the text and send it back, without looking inside: `partition:offset`, several joined by dots.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Position(BTreeMap<PartitionId, Offset>);
+
+/// The text is not one that [`Position`] writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a log position; send back the value of a Log-Position header as it was")]
+pub struct MalformedPosition;
+
+impl Position {
+    /// Longest text that is looked at, in bytes: far above that of a position with every partition of a large log.
+    pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+    /// Everything in `partition` before `bound`.
+    pub fn of(partition: PartitionId, bound: Offset) -> Self {
+        Self(BTreeMap::from([(partition, bound)]))
+    }
+
+    /// The bound in `partition`: [`Offset::START`] where the position says nothing of it.
+    pub fn bound(&self, partition: PartitionId) -> Offset {
+        self.0.get(&partition).copied().unwrap_or(Offset::START)
+    }
+
+    /// The partitions it speaks of, in order.
+    pub fn bounds(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
+        self.0.iter().map(|(&partition, &bound)| (partition, bound))
+    }
+
+    /// Extends this position by another: partition by partition the farther bound.
+    pub fn merge(&mut self, other: &Self) {
+        for (partition, bound) in other.bounds() {
+            let own = self.0.entry(partition).or_insert(bound);
+            *own = bound.max(*own);
+        }
+    }
+
+    /// Whether everything in `other` is in this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.bounds().all(|(partition, bound)| self.bound(partition) >= bound)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (partition, bound)) in self.bounds().enumerate() {
+            let separator = if index == 0 { "" } else { "." };
+            write!(f, "{separator}{partition}:{bound}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Position {
+    type Err = MalformedPosition;
+
+    fn from_str(text: &str) -> Result<Self, MalformedPosition> {
+        if text.len() > Self::MAX_TEXT_BYTES {
+            return Err(MalformedPosition);
+        }
+        let mut bounds = BTreeMap::new();
+        for part in text.split('.') {
+            let (partition, bound) = part.split_once(':').ok_or(MalformedPosition)?;
+            let partition = PartitionId(decimal(partition)?);
+            let known = bounds.insert(partition, Offset(decimal(bound)?));
+            if known.is_some() {
+                return Err(MalformedPosition);
+            }
+        }
+        Ok(Self(bounds))
+    }
+}
+
+fn decimal<T: FromStr>(digits: &str) -> Result<T, MalformedPosition> {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(MalformedPosition);
+    }
+    digits.parse().map_err(|_| MalformedPosition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(text: &str) -> Position {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn text_and_position_are_the_same() {
+        for text in ["0:1", "0:18446744073709551615", "0:3.7:12.65535:0"] {
+            assert_eq!(position(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_malformed() {
+        let long = "0:1.".repeat(Position::MAX_TEXT_BYTES);
+        for text in [
+            "",
+            "0",
+            ":",
+            "0:",
+            ":1",
+            "0:+1",
+            "-1:1",
+            "0:1.",
+            "0:1.0:2",
+            "65536:1",
+            "0:18446744073709551616",
+            "0:1,1:1",
+            &long,
+        ] {
+            assert_eq!(text.parse::<Position>(), Err(MalformedPosition), "{text:.40}");
+        }
+    }
+
+    #[test]
+    fn merging_takes_the_farther_bound_of_each_partition() {
+        let mut merged = position("0:5.1:2");
+        merged.merge(&position("1:7.2:1"));
+        assert_eq!(merged, position("0:5.1:7.2:1"));
+    }
+
+    #[test]
+    fn a_position_covers_what_lies_before_it_in_every_partition() {
+        let seen = position("0:5.1:2");
+        assert!(seen.covers(&position("0:5")));
+        assert!(seen.covers(&position("0:1.1:2.2:0")));
+        assert!(!seen.covers(&position("0:6")));
+        assert!(!seen.covers(&position("0:1.2:1")));
+    }
+}

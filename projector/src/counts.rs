@@ -1,0 +1,63 @@
+//! The projection `counts`: how many chats an application has, and how many messages a chat.
+//!
+//! It looks at headers only, so that the number of an event whose JSON cannot be read is taken all the same.
+
+use std::collections::{BTreeSet, HashMap};
+
+use events::{ChatKey, DecodeError, EventType, MessageNumber, Recorded, StreamKey};
+use read_model::{ChatCounts, CountsChanges};
+
+/// What one event says to the counts.
+enum Fact {
+    ChatCreated(ChatKey),
+    MessagePosted(ChatKey, MessageNumber),
+}
+
+/// The chats whose counts must be loaded before the batch can be folded.
+///
+/// # Errors
+/// [`DecodeError::Newer`] if an event was written by a newer version.
+pub fn touched(batch: &[Recorded]) -> Result<Vec<ChatKey>, DecodeError> {
+    let mut chats = BTreeSet::new();
+    for recorded in batch {
+        if let Some(Fact::ChatCreated(chat) | Fact::MessagePosted(chat, _)) = fact(recorded)? {
+            chats.insert(chat);
+        }
+    }
+    Ok(chats.into_iter().collect())
+}
+
+/// What the batch makes of the counts of the chats that it touches. A chat that is not among them was never seen.
+///
+/// # Errors
+/// [`DecodeError::Newer`] if an event was written by a newer version: then nothing of the batch may be applied.
+pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[Recorded]) -> Result<CountsChanges, DecodeError> {
+    let mut changes = CountsChanges::default();
+    for recorded in batch {
+        match fact(recorded)? {
+            None => {}
+            Some(Fact::ChatCreated(chat)) => {
+                let chat_counts = counts.entry(chat).or_default();
+                let delta = changes.applications.entry(chat.token).or_default();
+                delta.last_chat = delta.last_chat.max(chat.number.get());
+                delta.chats += u32::from(!chat_counts.created);
+                chat_counts.created = true;
+            }
+            Some(Fact::MessagePosted(chat, number)) => counts.entry(chat).or_default().see(number),
+        }
+    }
+    changes.chats = counts.into_iter().collect();
+    Ok(changes)
+}
+
+fn fact(recorded: &Recorded) -> Result<Option<Fact>, DecodeError> {
+    let record = &recorded.record;
+    Ok(match (record.known_type()?, record.stream, record.number) {
+        (EventType::ChatCreated, StreamKey::Chat(chat), _) => Some(Fact::ChatCreated(chat)),
+        (EventType::MessagePosted, StreamKey::Chat(chat), Some(number)) => {
+            Some(Fact::MessagePosted(chat, MessageNumber(number)))
+        }
+        (EventType::ChatApplicationCreated | EventType::ChatApplicationRenamed, _, _)
+        | (EventType::ChatCreated | EventType::MessagePosted, _, _) => None,
+    })
+}

@@ -1,0 +1,47 @@
+//! The projection `views`: applications, chats and messages as they are shown.
+
+use events::{DecodeError, Event, Recorded};
+use read_model::{ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, ViewsChanges};
+
+/// What a batch does to the views. An event that is broken becomes a dead letter.
+///
+/// # Errors
+/// [`DecodeError::Newer`] if an event was written by a newer version: then nothing of the batch may be applied.
+pub fn changes(batch: &[Recorded]) -> Result<ViewsChanges, DecodeError> {
+    let mut changes = ViewsChanges::default();
+    for recorded in batch {
+        let place = LogPlace { event_id: recorded.record.event_id, offset: recorded.offset };
+        match recorded.record.decode() {
+            Ok(event) => add(&mut changes, event, place),
+            Err(newer @ DecodeError::Newer { .. }) => return Err(newer),
+            Err(broken @ DecodeError::Broken { .. }) => {
+                changes.dead_letters.push(DeadLetter { place, reason: service::telemetry::chain(&broken) });
+            }
+        }
+    }
+    Ok(changes)
+}
+
+fn add(changes: &mut ViewsChanges, event: Event, place: LogPlace) {
+    match event {
+        Event::ChatApplicationCreated(created) => changes.names.push(NameChange {
+            token: created.token,
+            name: created.name,
+            origin: NameOrigin::Created,
+            place,
+        }),
+        Event::ChatApplicationRenamed(renamed) => changes.names.push(NameChange {
+            token: renamed.token,
+            name: renamed.name,
+            origin: NameOrigin::Renamed,
+            place,
+        }),
+        Event::ChatCreated(created) => changes.chats.push(ChatRow { chat: created.chat(), place }),
+        Event::MessagePosted(posted) => changes.messages.push(MessageRow {
+            chat: posted.chat(),
+            number: posted.number,
+            body: posted.body,
+            place,
+        }),
+    }
+}

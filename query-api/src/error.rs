@@ -1,0 +1,41 @@
+//! Failures as HTTP: the one place where an error of this API becomes a status.
+
+use axum::response::{IntoResponse, Response};
+use service::problem::Problem;
+use service::telemetry::chain;
+
+use crate::queries::QueryError;
+
+/// What a handler answers instead of success.
+#[derive(Debug)]
+pub enum ApiError {
+    /// The question has no answer.
+    Query(QueryError),
+    /// The question's parameters are malformed; what is wrong, in words.
+    Malformed(String),
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        Self::Query(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = match &self {
+            Self::Malformed(detail) => Problem::malformed_query(detail),
+            Self::Query(unknown @ QueryError::Unknown(_)) => Problem::not_found(unknown.to_string()),
+            Self::Query(QueryError::Views(_)) => {
+                Problem::unavailable("views-unavailable", "the views cannot be read now; try again")
+            }
+            Self::Query(QueryError::Search(_)) => {
+                Problem::unavailable("search-unavailable", "search cannot be asked now; try again")
+            }
+        };
+        if let Self::Query(error @ (QueryError::Views(_) | QueryError::Search(_))) = &self {
+            tracing::warn!(status = problem.status().as_u16(), error = %chain(error), "a question was not answered");
+        }
+        problem.into_response()
+    }
+}

@@ -1,0 +1,18 @@
+//! The read API: every GET route and search.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`routes`] | the HTTP face: convert, call one method, convert back |
+//! | [`paging`] | `limit`, `after`, `before`, `order` and the Link to the next page |
+//! | [`queries`] | what can be asked, one method each |
+//! | [`error`] | the one place where failures become statuses |
+//!
+//! **Architecture invariant:** nothing here writes, and nothing here knows the log.
+
+pub mod error;
+pub mod paging;
+pub mod queries;
+pub mod routes;
+
+pub use queries::Queries;
+pub use routes::routes;

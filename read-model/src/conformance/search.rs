@@ -1,0 +1,177 @@
+//! What every [`SearchIndex`] does.
+
+use std::sync::Arc;
+
+use events::{ChatKey, MessageNumber, Offset};
+
+use super::{Ground, message_number};
+use crate::changes::SearchDocument;
+use crate::folding::{SearchText, fold};
+use crate::page::{Cursor, MAX_ITEMS, Page};
+use crate::search_index::SearchIndex;
+use crate::store::{Applied, Step};
+
+/// The checkpoint is at the start, and then where the last batch ends; a stale step does not move it.
+pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
+    let ground = Ground::new();
+    assert_eq!(checkpoint(&index, &ground).await, Offset::START);
+    let step = |from, to| Step { partition: ground.partition, from: Offset(from), to: Offset(to) };
+    for (from, to, applied) in
+        [(0, 3, Applied::Done), (0, 3, Applied::Superseded), (2, 5, Applied::Superseded), (3, 4, Applied::Done)]
+    {
+        let outcome = index.index(step(from, to), vec![]).await.unwrap_or_else(|error| panic!("index: {error}"));
+        assert_eq!(outcome, applied, "{from} to {to}");
+    }
+    assert_eq!(checkpoint(&index, &ground).await, Offset(4));
+}
+
+/// For texts over small alphabets, where near misses abound, the hits are exactly the texts that contain the pattern.
+pub async fn every_substring_and_nothing_else_is_found(index: Arc<dyn SearchIndex>) {
+    let ground = Ground::new();
+    for (chat, alphabet) in [(1, ["a", "b", " "]), (2, ["🚀", "é", "ab"]), (3, ["ß", "ﬁ", "가"])] {
+        let texts: Vec<String> = (0..250_u32).map(|seed| text_of(seed, &alphabet)).collect();
+        add(&index, &ground, ground.chat(chat), &texts).await;
+        for pattern in (0..120_u32).map(|seed| text_of(seed * 7 + 1, &alphabet)).filter(|text| !text.is_empty()) {
+            let folded = fold(&pattern);
+            let expected: Vec<u32> =
+                (1..).zip(&texts).filter(|(_, text)| fold(text).contains(&folded)).map(|(number, _)| number).collect();
+            assert_eq!(found(&index, ground.chat(chat), &pattern).await, expected, "{pattern:?}");
+        }
+    }
+}
+
+/// 0 to 9 pieces of an alphabet of three, all different for different seeds below 3^9.
+fn text_of(seed: u32, alphabet: &[&str; 3]) -> String {
+    let mut rest = seed.wrapping_mul(2_654_435_761) % 3_u32.pow(9);
+    let mut text = String::new();
+    while rest > 0 {
+        text.push_str(alphabet[(rest % 3) as usize]);
+        rest /= 3;
+    }
+    text
+}
+
+/// No character has a meaning of its own in a pattern.
+pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
+    let ground = Ground::new();
+    let texts = [
+        "100% sure",
+        "snake_case",
+        "say \"hi\" now",
+        "2 * 3 = 6",
+        "x' OR 1=1 --",
+        "C:\\temp",
+        "a AND NOT b",
+        "^start$ (group) {n} col:val",
+        "\u{1}ctrl",
+    ];
+    add(&index, &ground, ground.chat(1), &texts.map(str::to_owned)).await;
+    for (pattern, expected) in [
+        ("%", vec![1]),
+        ("0% s", vec![1]),
+        ("_", vec![2]),
+        ("e_c", vec![2]),
+        ("\"", vec![3]),
+        ("\"hi\"", vec![3]),
+        ("*", vec![4]),
+        (" * ", vec![4]),
+        ("' OR 1=1", vec![5]),
+        ("\\", vec![6]),
+        (":\\t", vec![6]),
+        ("AND NOT", vec![7]),
+        ("(group)", vec![8]),
+        ("{n}", vec![8]),
+        ("col:", vec![8]),
+        ("^sta", vec![8]),
+        ("rt$", vec![8]),
+        ("\u{1}ct", vec![9]),
+        ("%%%", vec![]),
+        ("sn*", vec![]),
+    ] {
+        assert_eq!(found(&index, ground.chat(1), pattern).await, expected, "{pattern:?}");
+    }
+}
+
+/// The same text in another chat or application is not found.
+pub async fn a_search_stays_within_its_chat(index: Arc<dyn SearchIndex>) {
+    let (ground, other) = (Ground::new(), Ground::new());
+    let texts = ["needle".to_owned()];
+    add(&index, &ground, ground.chat(1), &texts).await;
+    add(&index, &ground, ground.chat(2), &texts).await;
+    add(&index, &other, other.chat(1), &texts).await;
+    for pattern in ["needle", "ed", "e"] {
+        assert_eq!(found(&index, ground.chat(1), pattern).await, [1]);
+        assert_eq!(found(&index, other.chat(2), pattern).await, [0_u32; 0]);
+    }
+}
+
+/// A document that is there stays, whether it comes again or another comes under its number.
+pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
+    let ground = Ground::new();
+    let chat = ground.chat(1);
+    add(&index, &ground, chat, &["first".to_owned()]).await;
+    add(&index, &ground, chat, &["first".to_owned()]).await;
+    add(&index, &ground, chat, &["second".to_owned()]).await;
+    let twice = vec![document(chat, 2, "third"), document(chat, 2, "fourth")];
+    let from = checkpoint(&index, &ground).await;
+    let step = Step { partition: ground.partition, from, to: from.next() };
+    assert_eq!(index.index(step, twice).await.ok(), Some(Applied::Done));
+    for (pattern, expected) in
+        [("first", vec![1]), ("second", vec![]), ("third", vec![2]), ("fourth", vec![]), ("ir", vec![1, 2])]
+    {
+        assert_eq!(found(&index, chat, pattern).await, expected, "{pattern}");
+    }
+}
+
+/// Results are paged up and down like any list, for long patterns and for short ones.
+pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
+    let ground = Ground::new();
+    let chat = ground.chat(1);
+    let texts: Vec<_> =
+        (1..=10).map(|number| if number % 2 == 0 { "even".to_owned() } else { "odd".to_owned() }).collect();
+    add(&index, &ground, chat, &texts).await;
+    for pattern in ["even", "ev"] {
+        for (cursor, limit, expected, more) in [
+            (Cursor::First, 3, vec![2, 4, 6], true),
+            (Cursor::After(message_number(6)), 3, vec![8, 10], false),
+            (Cursor::Before(message_number(8)), 2, vec![6, 4], true),
+            (Cursor::Before(message_number(4)), 2, vec![2], false),
+            (Cursor::Last, 2, vec![10, 8], true),
+        ] {
+            let (numbers, is_more) = page(&index, chat, pattern, Page { cursor, limit }).await;
+            assert_eq!((numbers, is_more), (expected, more), "{pattern} {cursor:?}");
+        }
+    }
+}
+
+fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
+    SearchDocument { chat, number: message_number(number), body: body.into(), folded: fold(body) }
+}
+
+/// Indexes texts as the messages 1, 2, 3 … of a chat, as the next batch.
+async fn add(index: &Arc<dyn SearchIndex>, ground: &Ground, chat: ChatKey, texts: &[String]) {
+    let documents = (1..).zip(texts).map(|(number, text)| document(chat, number, text)).collect();
+    let from = checkpoint(index, ground).await;
+    let step = Step { partition: ground.partition, from, to: from.next() };
+    let applied = index.index(step, documents).await.unwrap_or_else(|error| panic!("index: {error}"));
+    assert_eq!(applied, Applied::Done);
+}
+
+async fn checkpoint(index: &Arc<dyn SearchIndex>, ground: &Ground) -> Offset {
+    index.checkpoint(ground.partition).await.unwrap_or_else(|error| panic!("checkpoint: {error}"))
+}
+
+async fn found(index: &Arc<dyn SearchIndex>, chat: ChatKey, pattern: &str) -> Vec<u32> {
+    page(index, chat, pattern, Page { cursor: Cursor::First, limit: MAX_ITEMS }).await.0
+}
+
+async fn page(
+    index: &Arc<dyn SearchIndex>,
+    chat: ChatKey,
+    pattern: &str,
+    page: Page<MessageNumber>,
+) -> (Vec<u32>, bool) {
+    let text = SearchText::new(pattern).unwrap_or_else(|| panic!("{pattern:?} folds to nothing"));
+    let slice = index.search(chat, &text, page).await.unwrap_or_else(|error| panic!("search: {error}"));
+    (slice.items.iter().map(|message| message.number.get()).collect(), slice.more)
+}

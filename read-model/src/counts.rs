@@ -1,0 +1,117 @@
+//! How many messages a chat has, from numbers that come in any order and more than once.
+
+use std::ops::RangeInclusive;
+
+use events::MessageNumber;
+
+/// What `counts` knows of one chat.
+///
+/// The set of numbers seen is kept as the last one and the ranges below it that are missing. Numbers come nearly in
+/// order, so the gaps are few; a number that lies in no gap and is not above the last has been seen before. So the
+/// same set of numbers gives the same counts, whatever the order and however often each comes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChatCounts {
+    /// Whether the chat's creation has been seen (a message may be seen before it).
+    pub created: bool,
+    last: u32,
+    /// Ascending, disjoint, all below `last`.
+    gaps: Vec<RangeInclusive<u32>>,
+}
+
+/// The stored gaps are not ones that [`ChatCounts`] could have written.
+#[derive(Debug, thiserror::Error)]
+#[error("the stored gaps are not ascending ranges below the last number")]
+pub struct MalformedCounts;
+
+impl ChatCounts {
+    /// The counts that were stored as these parts.
+    ///
+    /// # Errors
+    /// If the gaps are not ascending, disjoint and below `last`.
+    pub fn from_parts(created: bool, last: u32, gaps: Vec<RangeInclusive<u32>>) -> Result<Self, MalformedCounts> {
+        let ordered = gaps.windows(2).all(|pair| pair[0].end() < pair[1].start());
+        let ranges = gaps.iter().all(|gap| 1 <= *gap.start() && gap.start() <= gap.end() && *gap.end() < last);
+        if ordered && ranges { Ok(Self { created, last, gaps }) } else { Err(MalformedCounts) }
+    }
+
+    /// The highest number seen; 0 before the first.
+    pub const fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// Ranges of numbers below the last one that have not been seen.
+    pub fn gaps(&self) -> &[RangeInclusive<u32>] {
+        &self.gaps
+    }
+
+    /// How many different numbers have been seen.
+    pub fn messages_count(&self) -> u32 {
+        let missing: u32 = self.gaps.iter().map(|gap| gap.end() - gap.start() + 1).sum();
+        self.last - missing
+    }
+
+    /// Takes note of a number.
+    pub fn see(&mut self, number: MessageNumber) {
+        let number = number.get();
+        if number > self.last {
+            if number > self.last + 1 {
+                self.gaps.push(self.last + 1..=number - 1);
+            }
+            self.last = number;
+        } else if let Some(index) = self.gaps.iter().rposition(|gap| gap.contains(&number)) {
+            let (start, end) = self.gaps[index].clone().into_inner();
+            let rest = [start..=number - 1, number + 1..=end];
+            self.gaps.splice(index..=index, rest.into_iter().filter(|range| !range.is_empty()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn counts(numbers: &[u32]) -> ChatCounts {
+        let mut counts = ChatCounts::default();
+        for &number in numbers {
+            counts.see(MessageNumber::new(number).unwrap());
+        }
+        counts
+    }
+
+    #[test]
+    fn numbers_in_order_leave_no_gap() {
+        let counts = counts(&[1, 2, 3]);
+        assert_eq!((counts.last(), counts.messages_count(), counts.gaps()), (3, 3, &[][..]));
+    }
+
+    #[test]
+    fn a_skipped_number_is_a_gap_until_it_comes() {
+        let mut counts = counts(&[1, 5]);
+        assert_eq!((counts.messages_count(), counts.gaps()), (2, &[2..=4][..]));
+        counts.see(MessageNumber::new(3).unwrap());
+        assert_eq!((counts.messages_count(), counts.gaps()), (3, &[2..=2, 4..=4][..]));
+    }
+
+    #[test]
+    fn the_highest_number_counts_once() {
+        assert_eq!(counts(&[u32::MAX, u32::MAX]).messages_count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_those_of_the_set_of_numbers(numbers in proptest::collection::vec(1..60_u32, 0..80)) {
+            let counts = counts(&numbers);
+            let seen: BTreeSet<_> = numbers.iter().copied().collect();
+            prop_assert_eq!(counts.messages_count() as usize, seen.len());
+            prop_assert_eq!(counts.last(), seen.last().copied().unwrap_or(0));
+            let missing: Vec<u32> = counts.gaps().iter().cloned().flatten().collect();
+            prop_assert_eq!(missing, (1..counts.last()).filter(|n| !seen.contains(n)).collect::<Vec<_>>());
+            let stored = ChatCounts::from_parts(false, counts.last(), counts.gaps().to_vec());
+            prop_assert_eq!(stored.unwrap(), counts);
+        }
+    }
+}
