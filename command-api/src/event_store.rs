@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
 use event_log::{AppendError, EventLog};
-use events::{Event, EventId, Number, Position, Record, UnixMillis};
+use events::{EncodeError, Event, EventId, Number, Position, Record, UnixMillis};
 use uuid::Uuid;
 
 /// Commits events to the log. Aggregates are not read back from it: deciding needs no replay.
@@ -28,7 +28,7 @@ pub const POSITION: &str = "position";
 pub enum CommitError {
     /// The event has no JSON.
     #[error("the event cannot be encoded")]
-    Encode(#[source] serde_json::Error),
+    Encode(#[source] EncodeError),
     /// The log has not acknowledged it.
     #[error("the event was not acknowledged")]
     Append(#[source] AppendError),

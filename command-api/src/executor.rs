@@ -42,7 +42,7 @@ pub async fn execute<A>(
     services: &A::Services,
 ) -> Result<Committed, ExecuteError<A::Error>>
 where
-    A: Aggregate<Event = Event>,
+    A: Aggregate<Event = Event, Error: 'static>,
 {
     let mut context = store.load_aggregate(aggregate_id).await.map_err(failure)?;
     let sink = EventSink::default();

@@ -1,5 +1,7 @@
 //! The SQLite adapters keep the contracts of their ports.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::sync::Arc;
 
 use embedded::{DataDir, SqliteLog, SqliteProjections, SqliteSequencer};

@@ -23,6 +23,6 @@ pub mod upcast;
 pub use event::{ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, Event, EventType, MessagePosted};
 pub use number::{ChatNumber, MessageNumber, Number};
 pub use position::{Offset, PartitionId, Position};
-pub use record::{BrokenEvent, DecodeError, EventId, Record, Recorded, UnixMillis};
+pub use record::{BrokenEvent, DecodeError, EncodeError, EventId, Record, Recorded, UnixMillis};
 pub use stream::{ChatKey, StreamKey};
 pub use token::ApplicationToken;

@@ -49,6 +49,11 @@ pub struct Recorded {
     pub record: Record,
 }
 
+/// An event has no JSON. Its members are texts and numbers, so this does not happen; it is told all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("the event has no JSON")]
+pub struct EncodeError(#[source] serde_json::Error);
+
 /// Why a record gives no event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -91,14 +96,15 @@ impl Record {
     /// The record of `event`.
     ///
     /// # Errors
-    /// None in practice: an event's members are strings and numbers, which JSON has.
-    pub fn encode(event: &Event, event_id: EventId, occurred_at: UnixMillis) -> Result<Self, serde_json::Error> {
+    /// See [`EncodeError`].
+    pub fn encode(event: &Event, event_id: EventId, occurred_at: UnixMillis) -> Result<Self, EncodeError> {
         let data = match event {
             Event::ChatApplicationCreated(created) => serde_json::to_vec(created),
             Event::ChatApplicationRenamed(renamed) => serde_json::to_vec(renamed),
             Event::ChatCreated(created) => serde_json::to_vec(created),
             Event::MessagePosted(posted) => serde_json::to_vec(posted),
-        }?;
+        }
+        .map_err(EncodeError)?;
         let event_type = event.event_type();
         Ok(Self {
             event_id,

@@ -1,5 +1,7 @@
 //! The JSON of every version of every event, as it lies in logs. A fixture is never edited.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::path::Path;
 
 use events::{

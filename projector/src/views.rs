@@ -37,11 +37,8 @@ fn add(changes: &mut ViewsChanges, event: Event, place: LogPlace) {
             place,
         }),
         Event::ChatCreated(created) => changes.chats.push(ChatRow { chat: created.chat(), place }),
-        Event::MessagePosted(posted) => changes.messages.push(MessageRow {
-            chat: posted.chat(),
-            number: posted.number,
-            body: posted.body,
-            place,
-        }),
+        Event::MessagePosted(posted) => {
+            changes.messages.push(MessageRow { chat: posted.chat(), number: posted.number, body: posted.body, place });
+        }
     }
 }

@@ -128,7 +128,8 @@ fn limit(sent: Option<&str>) -> Result<u32, ApiError> {
 
 /// 0 and every number in canonical decimals; one that is above all numbers is as good as the highest.
 fn number_or_zero(text: &str) -> Option<u32> {
-    let canonical = text == "0" || matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
+    let canonical =
+        text == "0" || matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
     canonical.then(|| text.parse().unwrap_or(u32::MAX))
 }
 

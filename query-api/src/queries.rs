@@ -66,11 +66,7 @@ impl Queries {
     ///
     /// # Errors
     /// [`QueryError`].
-    pub async fn chats(
-        &self,
-        token: ApplicationToken,
-        page: Page<ChatNumber>,
-    ) -> Result<Slice<ChatView>, QueryError> {
+    pub async fn chats(&self, token: ApplicationToken, page: Page<ChatNumber>) -> Result<Slice<ChatView>, QueryError> {
         self.views.chats(token, page).await.map_err(QueryError::Views)?.ok_or(APPLICATION)
     }
 
@@ -86,11 +82,7 @@ impl Queries {
     ///
     /// # Errors
     /// [`QueryError`].
-    pub async fn messages(
-        &self,
-        chat: ChatKey,
-        page: Page<MessageNumber>,
-    ) -> Result<Slice<MessageView>, QueryError> {
+    pub async fn messages(&self, chat: ChatKey, page: Page<MessageNumber>) -> Result<Slice<MessageView>, QueryError> {
         self.views.messages(chat, page).await.map_err(QueryError::Views)?.ok_or(CHAT)
     }
 

@@ -1,1 +1,25 @@
-//! (in the making)
+//! What every process of Tally has, whatever it serves.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | the parts of the command line that several binaries share, and the names of all variables |
+//! | [`telemetry`] | logs, and errors as one line |
+//! | [`shutdown`], [`listen`], [`serve`] | from a signal and an address to connections that are drained |
+//! | [`router`] | what surrounds the routes of an API: limits, 404, 405, panics |
+//! | [`health`] | what is alive, and what is ready |
+//! | [`json`], [`query`], [`path`] | extractors whose refusals are problems |
+//! | [`problem`] | RFC 9457 answers |
+//!
+//! **Architecture invariant:** nothing here knows what is served.
+
+pub mod config;
+pub mod health;
+pub mod json;
+pub mod listen;
+pub mod path;
+pub mod problem;
+pub mod query;
+pub mod router;
+pub mod serve;
+pub mod shutdown;
+pub mod telemetry;

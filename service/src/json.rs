@@ -1,0 +1,113 @@
+//! JSON bodies: bounded in size and time, and refused with a reason.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::problem::Problem;
+
+/// Largest body in bytes.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// How much more of a body that is too large is read and thrown away: a client that is still sending would not see the
+/// answer otherwise.
+const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
+/// Longest wait for a whole body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request's JSON.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "send JSON, with the header Content-Type: application/json",
+            ));
+        }
+        let body = match tokio::time::timeout(BODY_TIMEOUT, read(request.into_body())).await {
+            Ok(body) => body?,
+            Err(_) => {
+                let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail));
+            }
+        };
+        parse(&body).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+async fn read(mut body: Body) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("a body has at most {} KiB", MAX_BODY_BYTES / 1024);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    };
+    let mut kept = BytesMut::new();
+    let mut total = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| malformed("the body broke off before its announced end"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        total = total.saturating_add(data.len());
+        if total <= MAX_BODY_BYTES {
+            kept.extend_from_slice(&data);
+        } else if total > MAX_BODY_BYTES + MAX_DISCARDED_BYTES {
+            return Err(too_large());
+        }
+    }
+    if total > MAX_BODY_BYTES { Err(too_large()) } else { Ok(kept.freeze()) }
+}
+
+/// Malformed JSON wins over a wrong shape, wherever in the text either lies.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if std::str::from_utf8(body).is_err() {
+        return Err(malformed("the body is not UTF-8"));
+    }
+    if body.is_empty() {
+        return Err(malformed("the body is empty; send JSON"));
+    }
+    serde_json::from_slice(body).map_err(|error| match serde_json::from_slice::<IgnoredAny>(body) {
+        Err(error) => malformed(&format!("the body is not JSON: {error}")),
+        Ok(IgnoredAny) if error.is_data() => wrong_shape::<T>(body),
+        // Passed over it is JSON, but not where it was looked at: half of a surrogate pair, or a number out of range.
+        Ok(IgnoredAny) => malformed(&format!("the body is not acceptable JSON: {error}")),
+    })
+}
+
+fn malformed(detail: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed-json", detail)
+}
+
+/// Names the field at fault, which the first, faster attempt does not know.
+fn wrong_shape<T: DeserializeOwned>(body: &[u8]) -> Problem {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(_) => malformed("the body has something after its JSON"),
+        Err(error) => {
+            let field = error.path().iter().next_back().map(ToString::to_string).filter(|field| field != ".");
+            let message = error.into_inner().to_string();
+            let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+            // A field that is missing is reported at its parent.
+            let (field, message) = match message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
+            {
+                Some(missing) => (missing.to_owned(), "is missing".to_owned()),
+                None => (field.unwrap_or_else(|| "json".to_owned()), message),
+            };
+            Problem::invalid_fields().with_field_error(field, message)
+        }
+    }
+}

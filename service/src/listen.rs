@@ -1,0 +1,49 @@
+//! Addresses to listen on.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{address} {reason} choose another address with {flag}")]
+pub struct BindError {
+    address: SocketAddr,
+    flag: &'static str,
+    reason: &'static str,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Listens on `address`, which was given by `flag`.
+///
+/// # Errors
+/// A message that says what to do.
+pub async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let reason = match source.kind() {
+            ErrorKind::AddrInUse => "is in use by another process: stop that process or",
+            ErrorKind::PermissionDenied => "may not be listened on by this user:",
+            ErrorKind::AddrNotAvailable => "is no address of this machine:",
+            _ => "cannot be listened on:",
+        };
+        BindError { address, flag, reason, source }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_is_refused_with_what_to_do() {
+        let first = bind(([127, 0, 0, 1], 0).into(), "--write-addr").await.unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind(address, "--write-addr").await.unwrap_err();
+        let expected = format!(
+            "{address} is in use by another process: stop that process or choose another address with --write-addr"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+}

@@ -1,0 +1,71 @@
+//! Being asked to stop.
+
+use tokio_util::sync::CancellationToken;
+
+/// A token that SIGTERM and Ctrl-C cancel. A second one ends the process at once: whatever was acknowledged is durable.
+///
+/// # Errors
+/// If the system does not let signals be listened to.
+pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut signals = Signals::new()?;
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            let signal = signals.next().await;
+            tracing::info!(signal = signal.name, "stopping: requests under way are answered first");
+            stop.cancel();
+            let signal = signals.next().await;
+            tracing::warn!(signal = signal.name, "stopping at once");
+            std::process::exit(signal.exit_code);
+        }
+    });
+    Ok(stop)
+}
+
+struct Signal {
+    name: &'static str,
+    /// What shells expect of a process that ended by the signal.
+    exit_code: i32,
+}
+
+const INTERRUPT: Signal = Signal { name: "Ctrl-C", exit_code: 130 };
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Signal {
+        const TERMINATE: Signal = Signal { name: "SIGTERM", exit_code: 143 };
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPT,
+            _ = self.terminate.recv() => TERMINATE,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        INTERRUPT
+    }
+}
