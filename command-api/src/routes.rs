@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, post, put};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use serde::{Deserialize, Serialize};
-use service::json::Json;
+use service::json::{Json, Object};
 use service::path::{Parsed, Path};
 
 pub use service::config::PublicUrl;
@@ -49,7 +49,7 @@ pub fn routes(commands: Commands, read_url: PublicUrl) -> Router {
 
 #[derive(Deserialize)]
 struct ApplicationRequest {
-    chat_application: ApplicationFields,
+    chat_application: Object<ApplicationFields>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +60,7 @@ struct ApplicationFields {
 
 #[derive(Deserialize)]
 struct MessageRequest {
-    message: MessageFields,
+    message: Object<MessageFields>,
 }
 
 #[derive(Deserialize)]
@@ -133,7 +133,7 @@ async fn post_message(
     Path((Parsed(token), Parsed(chat))): Path<(Parsed<ApplicationToken>, Parsed<ChatNumber>)>,
     Json(request): Json<MessageRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let body = field("body", request.message.body, Body::new)?;
+    let body = field("body", request.message.0.body, Body::new)?;
     let written = api.commands.post_message(ChatKey { token, number: chat }, body).await?;
     let (read_url, number) = (api.read_url.as_str(), written.value);
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{chat}/messages/{number}", token.to_hex());
@@ -142,7 +142,7 @@ async fn post_message(
 }
 
 fn name(request: ApplicationRequest) -> Result<Name, ApiError> {
-    field("name", request.chat_application.name, Name::new)
+    field("name", request.chat_application.0.name, Name::new)
 }
 
 /// A text field; one that is missing is as good as empty.

@@ -1,5 +1,7 @@
 //! JSON bodies: bounded in size and time, and refused with a reason.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,7 +10,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
 
@@ -20,9 +24,33 @@ const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 /// Longest wait for a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request's JSON.
+/// A request's JSON, which must be an object.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
+
+/// An object. (A struct alone would also be read from an array of its members.)
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
@@ -42,7 +70,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail));
             }
         };
-        parse(&body).map(Self)
+        parse(&body).map(|Object(value)| Self(value))
     }
 }
 

@@ -1,1 +1,9 @@
-//! (in the making)
+//! What the tests of several crates share; never part of a product.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`histories`] | logs as applications could have written them, for property tests |
+//! | [`scenarios`] | the behaviour of the whole over HTTP, for any topology |
+
+pub mod histories;
+pub mod scenarios;

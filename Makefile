@@ -1,0 +1,24 @@
+# What people and CI call by name. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench real-text
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start Tally on ./data, writes on 8080, reads on 3000
+	cargo run --release --locked
+
+test: ## build the workspace and run all tests
+	cargo test --workspace --locked
+
+lint: ## formatting, clippy and documentation without warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+
+bench: ## throughput beside a bare server, on this machine only (needs wrk)
+	scripts/bench
+
+real-text: ## load real quotations into a running Tally and compare every message and some hundreds of searches
+	scripts/real-text

@@ -1,0 +1,48 @@
+//! The scenario suite on the embedded topology, or on the running system that the environment names.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use all_in_one::{Config, Process};
+use clap::Parser;
+use tempfile::TempDir;
+use testkit::scenarios::Api;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What a scenario talks to.
+enum System {
+    /// Started for one test, on a directory and ports of its own.
+    Started { api: Api, stop: CancellationToken, process: JoinHandle<()>, _directory: TempDir },
+    /// There before.
+    Running(Api),
+}
+
+async fn start() -> System {
+    if let Some(api) = Api::from_env() {
+        return System::Running(api);
+    }
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let arguments = ["tally", "--data", data, "--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"];
+    let stop = CancellationToken::new();
+    let process = Process::start(&Config::parse_from(arguments), stop.clone()).await.unwrap();
+    let api = Api::new(&format!("http://{}", process.write_addr()), &format!("http://{}", process.read_addr()));
+    System::Started { api, stop, process: tokio::spawn(process.wait()), _directory: directory }
+}
+
+impl System {
+    fn api(&self) -> &Api {
+        match self {
+            Self::Started { api, .. } | Self::Running(api) => api,
+        }
+    }
+
+    async fn stop(self) {
+        if let Self::Started { stop, process, .. } = self {
+            stop.cancel();
+            process.await.unwrap();
+        }
+    }
+}
+
+testkit::scenarios!(start);

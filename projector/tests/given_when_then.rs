@@ -1,0 +1,138 @@
+//! Given these events, each projection becomes this.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::collections::HashMap;
+
+use events::{
+    ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, DecodeError,
+    Event, MessageNumber, MessagePosted, PartitionId, Record, Recorded,
+};
+use projector::{counts, search, views};
+use read_model::{ApplicationCountsDelta, ChatCounts, NameOrigin};
+use testkit::histories::{placed, record, token};
+
+fn chat(number: u32) -> ChatKey {
+    ChatKey { token: token(1), number: ChatNumber::new(number).unwrap() }
+}
+
+fn created(chat: ChatKey) -> Event {
+    Event::ChatCreated(ChatCreated { token: chat.token, number: chat.number })
+}
+
+fn posted(chat: ChatKey, number: u32, body: &str) -> Event {
+    let number = MessageNumber::new(number).unwrap();
+    Event::MessagePosted(MessagePosted { token: chat.token, chat_number: chat.number, number, body: body.into() })
+}
+
+fn application(token: ApplicationToken, name: &str) -> Event {
+    Event::ChatApplicationCreated(ChatApplicationCreated { token, name: name.into() })
+}
+
+fn renamed(token: ApplicationToken, name: &str) -> Event {
+    Event::ChatApplicationRenamed(ChatApplicationRenamed { token, name: name.into() })
+}
+
+fn given(events: &[Event]) -> Vec<Recorded> {
+    placed(events.iter().map(record).collect(), PartitionId(0))
+}
+
+fn given_records(records: Vec<Record>) -> Vec<Recorded> {
+    placed(records, PartitionId(0))
+}
+
+fn broken(event: &Event) -> Record {
+    Record { data: b"{".into(), ..record(event) }
+}
+
+fn of_a_newer_version(event: &Event) -> Record {
+    Record { version: 2, ..record(event) }
+}
+
+fn seen(created: bool, numbers: &[u32]) -> ChatCounts {
+    let mut counts = ChatCounts::default();
+    counts.created = created;
+    numbers.iter().for_each(|number| counts.see(MessageNumber::new(*number).unwrap()));
+    counts
+}
+
+#[test]
+fn views_get_a_row_for_every_event_with_its_place() {
+    let batch =
+        given(&[application(token(1), "one"), created(chat(1)), posted(chat(1), 1, "hi"), renamed(token(1), "two")]);
+    let changes = views::changes(&batch).unwrap();
+    let names: Vec<_> = changes.names.iter().map(|change| (change.name.as_str(), change.origin)).collect();
+    assert_eq!(names, [("one", NameOrigin::Created), ("two", NameOrigin::Renamed)]);
+    assert_eq!(changes.names[1].place.offset, batch[3].offset);
+    assert_eq!(changes.chats.iter().map(|row| row.chat).collect::<Vec<_>>(), [chat(1)]);
+    let [message] = &changes.messages[..] else { panic!("{:?}", changes.messages) };
+    assert_eq!((message.chat, message.number.get(), message.body.as_str()), (chat(1), 1, "hi"));
+    assert_eq!(message.place.event_id, batch[2].record.event_id);
+    assert_eq!(changes.dead_letters, []);
+}
+
+#[test]
+fn views_park_a_broken_event_and_go_on() {
+    let batch = given_records(vec![broken(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
+    let changes = views::changes(&batch).unwrap();
+    assert_eq!(changes.dead_letters.iter().map(|letter| letter.place.offset).collect::<Vec<_>>(), [batch[0].offset]);
+    assert!(changes.dead_letters[0].reason.contains("MessagePosted version 1"), "{:?}", changes.dead_letters);
+    assert_eq!(changes.messages.len(), 1);
+}
+
+#[test]
+fn no_projection_goes_past_an_event_of_a_newer_version() {
+    let batch = given_records(vec![record(&created(chat(1))), of_a_newer_version(&posted(chat(1), 1, "x"))]);
+    assert!(matches!(views::changes(&batch), Err(DecodeError::Newer { .. })));
+    assert!(matches!(counts::touched(&batch), Err(DecodeError::Newer { .. })));
+    assert!(matches!(counts::fold(HashMap::new(), &batch), Err(DecodeError::Newer { .. })));
+    assert!(matches!(search::documents(&batch), Err(DecodeError::Newer { .. })));
+}
+
+#[test]
+fn counts_ask_for_the_chats_that_the_batch_touches() {
+    let batch =
+        given(&[application(token(1), "x"), posted(chat(2), 1, "x"), created(chat(1)), posted(chat(2), 2, "y")]);
+    assert_eq!(counts::touched(&batch).unwrap(), [chat(1), chat(2)]);
+}
+
+#[test]
+fn counts_go_on_from_what_was_loaded() {
+    let loaded = HashMap::from([(chat(1), seen(true, &[1, 2]))]);
+    let batch = given(&[posted(chat(1), 3, "x"), posted(chat(1), 5, "y"), created(chat(2)), posted(chat(1), 3, "x")]);
+    let changes = counts::fold(loaded, &batch).unwrap();
+    assert_eq!(changes.chats[&chat(1)], seen(true, &[1, 2, 3, 5]));
+    assert_eq!(changes.chats[&chat(2)], seen(true, &[]));
+    assert_eq!(changes.applications[&token(1)], ApplicationCountsDelta { chats: 1, last_chat: 2 });
+}
+
+#[test]
+fn counts_count_a_chat_once_also_when_its_messages_came_first() {
+    let loaded = HashMap::from([(chat(1), seen(true, &[])), (chat(2), seen(false, &[1]))]);
+    let batch = given(&[created(chat(1)), created(chat(2)), created(chat(2))]);
+    let changes = counts::fold(loaded, &batch).unwrap();
+    assert_eq!(changes.applications[&token(1)], ApplicationCountsDelta { chats: 1, last_chat: 2 });
+    assert_eq!(changes.chats[&chat(2)], seen(true, &[1]));
+}
+
+#[test]
+fn counts_take_the_number_of_a_broken_event() {
+    let batch = given_records(vec![broken(&posted(chat(1), 4, "x"))]);
+    let changes = counts::fold(HashMap::new(), &batch).unwrap();
+    assert_eq!(changes.chats[&chat(1)].last(), 4);
+}
+
+#[test]
+fn search_gets_the_folded_text_of_messages_only() {
+    let batch = given(&[application(token(1), "Name"), created(chat(1)), posted(chat(1), 7, "STRAßE")]);
+    let documents = search::documents(&batch).unwrap();
+    let [document] = &documents[..] else { panic!("{documents:?}") };
+    assert_eq!((document.chat, document.number.get()), (chat(1), 7));
+    assert_eq!((document.body.as_str(), document.folded.as_str()), ("STRAßE", "strasse"));
+}
+
+#[test]
+fn search_passes_over_broken_events() {
+    let batch = given_records(vec![broken(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
+    assert_eq!(search::documents(&batch).unwrap().len(), 1);
+}

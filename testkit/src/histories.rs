@@ -1,0 +1,117 @@
+//! Logs as applications could have written them: any interleaving of streams, with gaps and duplicates.
+
+use std::collections::BTreeMap;
+
+use events::{
+    ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatNumber, Event, EventId,
+    MessageNumber, MessagePosted, Offset, PartitionId, Record, Recorded, UnixMillis,
+};
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any};
+use uuid::Uuid;
+
+/// The events of one stream, in order.
+type Stream = Vec<Record>;
+
+const APPLICATIONS: u8 = 3;
+const CHATS_AN_APPLICATION: u32 = 3;
+const MAX_MESSAGES_A_CHAT: usize = 8;
+
+/// A few applications with their names, chats and messages: every stream in its own order, the numbers of a chat's
+/// messages with gaps and a little out of order, the streams not yet merged into a log.
+pub fn streams() -> impl Strategy<Value = Vec<Stream>> {
+    let applications: Vec<_> = (1..=APPLICATIONS).map(|byte| application(token(byte))).collect();
+    applications.prop_map(|streams| streams.concat())
+}
+
+/// One log of all the streams: each in its own order, otherwise interleaved at random; and some records twice, the
+/// second anywhere behind the first.
+pub fn log_of(streams: Vec<Stream>) -> impl Strategy<Value = Vec<Record>> {
+    let owners: Vec<usize> = streams.iter().enumerate().flat_map(|(owner, stream)| vec![owner; stream.len()]).collect();
+    let count = owners.len();
+    (Just(owners).prop_shuffle(), vec((any::<u16>(), any::<u16>()), 0..=count / 4)).prop_map(
+        move |(owners, duplicates)| {
+            let mut rest: Vec<_> = streams.iter().map(|stream| stream.iter()).collect();
+            let mut log: Vec<Record> = owners.iter().filter_map(|owner| rest[*owner].next().cloned()).collect();
+            for (what, distance) in duplicates {
+                if !log.is_empty() {
+                    let first = usize::from(what) % log.len();
+                    let again = first + 1 + usize::from(distance) % (log.len() - first);
+                    log.insert(again, log[first].clone());
+                }
+            }
+            log
+        },
+    )
+}
+
+/// The log with its places.
+pub fn placed(log: Vec<Record>, partition: PartitionId) -> Vec<Recorded> {
+    (0..).map(Offset).zip(log).map(|(offset, record)| Recorded { partition, offset, record }).collect()
+}
+
+/// Cuts a log into batches at these places, which are taken modulo its length.
+pub fn batches<'a>(log: &'a [Recorded], cuts: &[u16]) -> Vec<&'a [Recorded]> {
+    let mut places: Vec<_> = cuts.iter().map(|cut| usize::from(*cut) % (log.len() + 1)).collect();
+    places.extend([0, log.len()]);
+    places.sort_unstable();
+    places.windows(2).map(|pair| &log[pair[0]..pair[1]]).filter(|batch| !batch.is_empty()).collect()
+}
+
+/// A token that is the same in every run.
+pub fn token(byte: u8) -> ApplicationToken {
+    ApplicationToken::from_bytes([byte; ApplicationToken::BYTES])
+}
+
+/// A record of an event, with an id that is drawn from the event itself: the same event is the same record.
+pub fn record(event: &Event) -> Record {
+    let id = EventId(Uuid::from_u128(u128::from(fnv1a(format!("{event:?}").as_bytes()))));
+    match Record::encode(event, id, UnixMillis(0)) {
+        Ok(record) => record,
+        Err(error) => panic!("{event:?} cannot be encoded: {error}"),
+    }
+}
+
+/// FNV-1a, for ids that differ where the events do.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn application(token: ApplicationToken) -> impl Strategy<Value = Vec<Stream>> {
+    let names = vec("[a-zé🚀]{1,8}", 1..5).prop_map(move |names| name_stream(token, names));
+    let chats: Vec<_> =
+        (1..=CHATS_AN_APPLICATION).filter_map(ChatNumber::new).map(|chat| chat_stream(token, chat)).collect();
+    (names, chats).prop_map(|(names, mut chats)| {
+        chats.push(names);
+        chats
+    })
+}
+
+fn name_stream(token: ApplicationToken, names: Vec<String>) -> Stream {
+    let events = names.into_iter().enumerate().map(|(index, name)| {
+        // The index keeps two renames to one name different events.
+        let name = format!("{name} {index}");
+        if index == 0 {
+            Event::ChatApplicationCreated(ChatApplicationCreated { token, name })
+        } else {
+            Event::ChatApplicationRenamed(ChatApplicationRenamed { token, name })
+        }
+    });
+    events.map(|event| record(&event)).collect()
+}
+
+fn chat_stream(token: ApplicationToken, chat: ChatNumber) -> impl Strategy<Value = Stream> {
+    let numbers = vec(1..=(2 * MAX_MESSAGES_A_CHAT as u32), 0..=MAX_MESSAGES_A_CHAT);
+    (numbers, vec("[a-cé🚀ﬁ ]{1,12}", MAX_MESSAGES_A_CHAT)).prop_map(move |(numbers, bodies)| {
+        let mut stream = vec![record(&Event::ChatCreated(ChatCreated { token, number: chat }))];
+        let messages: BTreeMap<_, _> = numbers.iter().zip(bodies).collect();
+        // Neighbours change places, as posts at one moment do.
+        let mut messages: Vec<_> = messages.into_iter().collect();
+        messages.chunks_mut(2).for_each(<[_]>::reverse);
+        stream.extend(messages.into_iter().filter_map(|(number, body)| {
+            let number = MessageNumber::new(*number)?;
+            Some(record(&Event::MessagePosted(MessagePosted { token, chat_number: chat, number, body })))
+        }));
+        stream
+    })
+}

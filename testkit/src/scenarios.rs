@@ -1,0 +1,257 @@
+//! The behaviour of the whole over HTTP: written once, run against every topology, and against any running system.
+//!
+//! A scenario is an async function over an [`Api`]. It makes applications of its own, so scenarios can share a system, and
+//! a system may have data already. The macro [`scenarios!`](crate::scenarios!) makes a test of each; its list is the only
+//! place where a new one must be named.
+//!
+//! Views follow the log a moment later: [`Api::read_until`] is the one place where that is waited for.
+
+pub mod demo;
+pub mod numbers;
+pub mod paging;
+pub mod refusals;
+pub mod search;
+
+use std::time::{Duration, Instant};
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+
+/// Where all routes of the API begin.
+pub const BASE: &str = "/api/v1/chat_applications";
+
+/// Longest wait for a view that must come.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Pause between two looks at it.
+const POLL: Duration = Duration::from_millis(5);
+/// Longest wait for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A running system, seen from outside.
+#[derive(Debug, Clone)]
+pub struct Api {
+    write_url: String,
+    read_url: String,
+    client: Client,
+}
+
+/// One answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The JSON; null where there is none.
+    pub json: Value,
+}
+
+/// Makes a test of every scenario. `$start` is an async function that gives something with `api(&self) -> &Api` and
+/// `async stop(self)`.
+#[macro_export]
+macro_rules! scenarios {
+    ($start:path) => {
+        $crate::scenarios!(@tests $start:
+            demo::the_readme_demo,
+            demo::renaming_by_put_and_by_patch,
+            demo::a_chat_needs_no_body,
+            demo::two_applications_never_see_each_other,
+            demo::both_ports_tell_their_health,
+            numbers::twenty_chats_created_at_once,
+            numbers::fifteen_messages_posted_at_once,
+            numbers::a_thousand_messages_from_32_clients,
+            numbers::a_later_post_gets_a_higher_number,
+            paging::messages_are_paged_both_ways,
+            paging::a_page_ends_at_about_a_mebibyte,
+            paging::chats_are_paged,
+            paging::applications_are_paged_by_token,
+            paging::nonsense_in_a_query_is_400,
+            search::the_same_to_a_reader_is_found,
+            search::short_and_special_texts_are_found_literally,
+            search::results_are_paged,
+            search::a_question_without_an_answer_is_400,
+            refusals::what_does_not_exist_is_404,
+            refusals::what_is_no_token_or_number_is_404,
+            refusals::the_wrong_port_is_405_with_what_is_allowed,
+            refusals::what_is_not_json_is_400_or_415,
+            refusals::too_large_a_body_is_413,
+            refusals::fields_that_are_not_acceptable_are_422,
+            refusals::texts_up_to_their_limits_are_kept,
+        );
+    };
+    (@tests $start:path: $($module:ident::$name:ident),+ $(,)?) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let system = $start().await;
+            $crate::scenarios::$module::$name(system.api()).await;
+            system.stop().await;
+        })+
+    };
+}
+
+impl Api {
+    /// The system with these ports.
+    pub fn new(write_url: &str, read_url: &str) -> Self {
+        let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build();
+        let client = client.unwrap_or_else(|error| panic!("no HTTP client: {error}"));
+        Self { write_url: write_url.to_owned(), read_url: read_url.to_owned(), client }
+    }
+
+    /// The running system that TALLY_TEST_WRITE_URL and TALLY_TEST_READ_URL name, if both are set.
+    pub fn from_env() -> Option<Self> {
+        let (write_url, read_url) = (std::env::var("TALLY_TEST_WRITE_URL"), std::env::var("TALLY_TEST_READ_URL"));
+        Some(Self::new(&write_url.ok()?, &read_url.ok()?))
+    }
+
+    /// Sends JSON to the write port.
+    pub async fn write(&self, method: Method, path: &str, body: &Value) -> Answer {
+        let request = self.client.request(method, format!("{}{path}", self.write_url));
+        answer(request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await).await
+    }
+
+    /// Sends bytes of any kind, or nothing, to the write port.
+    pub async fn write_raw(&self, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
+        let mut request = self.client.post(format!("{}{path}", self.write_url)).body(body);
+        if let Some(content_type) = content_type {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        answer(request.send().await).await
+    }
+
+    /// Asks the read port.
+    pub async fn read(&self, path: &str) -> Answer {
+        answer(self.client.get(format!("{}{path}", self.read_url)).send().await).await
+    }
+
+    /// Sends any method without a body to either port.
+    pub async fn plain(&self, port: Port, method: Method, path: &str) -> Answer {
+        let url = match port {
+            Port::Write => &self.write_url,
+            Port::Read => &self.read_url,
+        };
+        answer(self.client.request(method, format!("{url}{path}")).send().await).await
+    }
+
+    /// Asks the read port until the answer is as expected.
+    pub async fn read_until(&self, path: &str, expected: impl Fn(&Answer) -> bool) -> Answer {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.read(path).await;
+            if expected(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{path} did not become as expected: {answer:?}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Asks the read port until it answers this JSON.
+    pub async fn read_until_json(&self, path: &str, expected: Value) -> Answer {
+        self.read_until(path, |answer| answer.status == 200 && answer.json == expected).await
+    }
+
+    /// Creates an application; the answer is its path.
+    pub async fn application(&self, name: &str) -> String {
+        let created = self.write(Method::POST, BASE, &json!({ "chat_application": { "name": name } })).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        format!("{BASE}/{}", created.json["token"].as_str().unwrap_or_else(|| panic!("no token: {created:?}")))
+    }
+
+    /// Creates a chat in an application; the answer is its path.
+    pub async fn chat(&self, application: &str) -> String {
+        let created = self.plain(Port::Write, Method::POST, &format!("{application}/chats")).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        format!("{application}/chats/{}", created.number())
+    }
+
+    /// Posts a message to a chat; the answer is its number.
+    pub async fn post(&self, chat: &str, body: &str) -> u64 {
+        let posted =
+            self.write(Method::POST, &format!("{chat}/messages"), &json!({ "message": { "body": body } })).await;
+        assert_eq!(posted.status, 201, "{posted:?}");
+        posted.number()
+    }
+
+    /// Posts messages one after the other and waits until all projections show them.
+    pub async fn post_all(&self, chat: &str, bodies: &[&str]) {
+        for body in bodies {
+            self.post(chat, body).await;
+        }
+        self.wait_for_messages(chat, bodies.len()).await;
+    }
+
+    /// Waits until a chat whose messages are `count` shows all of them everywhere.
+    pub async fn wait_for_messages(&self, chat: &str, count: usize) {
+        self.read_until(chat, |answer| answer.json["messages_count"] == count).await;
+        self.read_until(&format!("{chat}/messages/{count}"), |answer| answer.status == 200).await;
+        let last = self.read(&format!("{chat}/messages/{count}")).await;
+        let body: String = last.json["body"].as_str().unwrap_or_default().chars().take(40).collect();
+        self.read_until(&found(chat, &body), |answer| answer.json.as_array().is_some_and(|hits| !hits.is_empty()))
+            .await;
+    }
+
+    /// Every item of a list, following the Links from `path`; and how many pages it took.
+    pub async fn pages(&self, path: &str) -> Vec<Vec<Value>> {
+        let mut pages = Vec::new();
+        let mut next = Some(path.to_owned());
+        while let Some(path) = next {
+            let page = self.read(&path).await;
+            assert_eq!(page.status, 200, "{path}: {page:?}");
+            next = page.next();
+            pages.push(page.json.as_array().cloned().unwrap_or_else(|| panic!("no list: {page:?}")));
+            assert!(pages.len() <= 10_000, "the Links from {path} do not end");
+        }
+        pages
+    }
+}
+
+/// One of the two ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Where things are changed.
+    Write,
+    /// Where things are read.
+    Read,
+}
+
+impl Answer {
+    /// The member `number`.
+    pub fn number(&self) -> u64 {
+        self.json["number"].as_u64().unwrap_or_else(|| panic!("no number: {self:?}"))
+    }
+
+    /// A header as text; empty if it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The path and query of the next page.
+    pub fn next(&self) -> Option<String> {
+        let link = self.header("link").strip_suffix(">; rel=\"next\"")?;
+        Some(link.strip_prefix('<')?.to_owned())
+    }
+
+    /// Asserts that this is a problem of a status and code, with all the members that a problem has.
+    pub fn assert_problem(&self, status: u16, code: &str) {
+        assert_eq!((self.status, &self.json["code"]), (status, &json!(code)), "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(self.json["status"], status, "{self:?}");
+        for member in ["type", "title", "detail"] {
+            assert!(self.json[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {self:?}");
+        }
+    }
+}
+
+/// The path of a search in a chat.
+pub fn found(chat: &str, q: &str) -> String {
+    let escaped: String = q.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    format!("{chat}/messages/search?q={escaped}")
+}
+
+async fn answer(response: Result<Response, reqwest::Error>) -> Answer {
+    let response = response.unwrap_or_else(|error| panic!("no answer: {error:?}"));
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.bytes().await.unwrap_or_else(|error| panic!("the answer broke off: {error:?}"));
+    Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() }
+}

@@ -1,0 +1,158 @@
+//! Lists, part by part.
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::{Api, BASE};
+
+const MESSAGES: u64 = 2_500;
+/// Clients that fill a chat at once.
+const CLIENTS: u64 = 16;
+const MEBIBYTE: usize = 1024 * 1024;
+
+fn numbers(pages: &[Vec<Value>]) -> Vec<u64> {
+    pages.iter().flatten().filter_map(|item| item["number"].as_u64()).collect()
+}
+
+fn sizes(pages: &[Vec<Value>]) -> Vec<usize> {
+    pages.iter().map(Vec::len).collect()
+}
+
+/// A chat with messages whose bodies are made from their places in no particular order.
+async fn chat_of(api: &Api, count: u64, body: impl Fn(u64) -> String + Clone + Send + 'static) -> String {
+    let chat = api.chat(&api.application("paged").await).await;
+    let mut tasks = JoinSet::new();
+    for client in 0..CLIENTS {
+        let (api, chat, body) = (api.clone(), chat.clone(), body.clone());
+        tasks.spawn(async move {
+            for index in (client..count).step_by(CLIENTS as usize) {
+                api.post(&chat, &body(index)).await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    api.wait_for_messages(&chat, count as usize).await;
+    chat
+}
+
+/// 2,500 messages upwards and downwards, from either end and from the middle, in pages of every kind.
+pub async fn messages_are_paged_both_ways(api: &Api) {
+    let chat = chat_of(api, MESSAGES, |index| format!("message {index}")).await;
+    let messages = format!("{chat}/messages");
+    let all: Vec<_> = (1..=MESSAGES).collect();
+
+    let up = api.pages(&messages).await;
+    assert_eq!((numbers(&up), sizes(&up)), (all.clone(), vec![1000, 1000, 500]));
+    let down = api.pages(&format!("{messages}?order=desc&limit=700")).await;
+    assert_eq!(numbers(&down), all.iter().rev().copied().collect::<Vec<_>>());
+    assert_eq!(sizes(&down), [700, 700, 700, 400]);
+
+    let after = api.pages(&format!("{messages}?after=2400&limit=60")).await;
+    assert_eq!((numbers(&after), sizes(&after)), ((2401..=2500).collect(), vec![60, 40]));
+    assert_eq!(numbers(&api.pages(&format!("{messages}?after=0&limit=1000")).await), all);
+    let before = api.pages(&format!("{messages}?before=101&limit=60")).await;
+    assert_eq!((numbers(&before[..1]), numbers(&before[1..])), ((41..=100).collect(), (1..=40).collect()));
+
+    let after_falling = api.read(&format!("{messages}?after=10&limit=3&order=desc")).await;
+    assert_eq!(numbers(&[after_falling.json.as_array().cloned().unwrap_or_default()]), [13, 12, 11]);
+    for (query, expected) in [
+        ("after=2500", vec![]),
+        ("before=1", vec![]),
+        ("before=2", vec![1]),
+        ("limit=2500&after=99999999999999999999", vec![]),
+    ] {
+        let query = query.replace("limit=2500", "limit=1000");
+        let page = api.read(&format!("{messages}?{query}")).await;
+        assert_eq!(numbers(&[page.json.as_array().cloned().unwrap_or_default()]), expected, "{query}");
+        assert_eq!(page.next(), None, "{query}");
+    }
+    let exactly = api.read(&format!("{messages}?after=2498&limit=2")).await;
+    assert_eq!(exactly.next(), None, "a full last page has no next one");
+}
+
+/// Long messages make shorter pages, and the Links lead through all of them.
+pub async fn a_page_ends_at_about_a_mebibyte(api: &Api) {
+    let chat = chat_of(api, 100, |index| format!("{index} {}", "🚀".repeat(16_000))).await;
+    let pages = api.pages(&format!("{chat}/messages")).await;
+    assert_eq!(numbers(&pages), (1..=100).collect::<Vec<_>>());
+    assert!(pages.len() > 1);
+    for page in &pages {
+        let bytes: usize = page.iter().filter_map(|item| item["body"].as_str()).map(str::len).sum();
+        assert!(bytes < MEBIBYTE + 64 * 1024, "a page of {bytes} bytes");
+    }
+}
+
+/// Chats by number, upwards and downwards.
+pub async fn chats_are_paged(api: &Api) {
+    let application = api.application("app").await;
+    for _ in 0..7 {
+        api.chat(&application).await;
+    }
+    let chats = format!("{application}/chats");
+    api.read_until(&chats, |answer| answer.json.as_array().is_some_and(|chats| chats.len() == 7)).await;
+    let up = api.pages(&format!("{chats}?limit=3")).await;
+    assert_eq!((numbers(&up), sizes(&up)), ((1..=7).collect(), vec![3, 3, 1]));
+    let before = api.pages(&format!("{chats}?before=6&limit=3")).await;
+    assert_eq!((numbers(&before[..1]), numbers(&before[1..])), (vec![3, 4, 5], vec![1, 2]));
+}
+
+/// Applications by token, among whatever others there are.
+pub async fn applications_are_paged_by_token(api: &Api) {
+    let mut own = Vec::new();
+    for name in ["a", "b", "c"] {
+        own.push(api.application(name).await);
+    }
+    for application in &own {
+        api.read_until(application, |answer| answer.status == 200).await;
+    }
+    let tokens: Vec<_> = api
+        .pages(&format!("{BASE}?limit=2"))
+        .await
+        .iter()
+        .flatten()
+        .map(|application| application["token"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert!(tokens.is_sorted(), "{tokens:?}");
+    for application in &own {
+        assert!(tokens.iter().any(|token| application.ends_with(token)), "{application} is missing");
+        let token = application.rsplit('/').next().unwrap_or_default();
+        let after = api.read(&format!("{BASE}?after={token}&limit=1")).await;
+        assert!(after.json[0]["token"].as_str().is_none_or(|next| next > token), "{after:?}");
+    }
+}
+
+/// A parameter that says nothing sensible is refused, never guessed at.
+pub async fn nonsense_in_a_query_is_400(api: &Api) {
+    let application = api.application("app").await;
+    let chat = api.chat(&application).await;
+    let messages = format!("{chat}/messages");
+    api.read_until_json(&messages, json!([])).await;
+    for query in [
+        "limit=0",
+        "limit=-1",
+        "limit=abc",
+        "limit=1001",
+        "limit=",
+        "limit=1.5",
+        "limit=%31%30%30%30%30",
+        "limit=1&limit=2",
+        "after=%2B1",
+        "after=007",
+        "after=1.5",
+        "after=abc",
+        "after=",
+        "after=-1",
+        "before=1e3",
+        "before=+1",
+        "after=1&before=9",
+        "order=sideways",
+        "order=",
+        "order=DESC",
+    ] {
+        api.read(&format!("{messages}?{query}")).await.assert_problem(400, "malformed-query");
+    }
+    for query in ["after=5", "after=0123456789ABCDEF0123456789ABCDEF", "before=", "order=desc"] {
+        api.read(&format!("{BASE}?{query}")).await.assert_problem(400, "malformed-query");
+    }
+    api.read(&format!("{application}/chats?order=desc")).await.assert_problem(400, "malformed-query");
+}

@@ -1,0 +1,106 @@
+//! Search: what is the same to a reader is found, and nothing else.
+
+use serde_json::Value;
+
+use super::{Api, found};
+
+async fn chat_with(api: &Api, bodies: &[&str]) -> String {
+    let chat = api.chat(&api.application("search").await).await;
+    api.post_all(&chat, bodies).await;
+    chat
+}
+
+async fn numbers(api: &Api, chat: &str, q: &str) -> Vec<u64> {
+    let answer = api.read(&found(chat, q)).await;
+    assert_eq!(answer.status, 200, "{q:?}: {answer:?}");
+    answer.json.as_array().into_iter().flatten().filter_map(|item: &Value| item["number"].as_u64()).collect()
+}
+
+/// Case, accents and compatibility forms do not matter, in the message or in the question.
+pub async fn the_same_to_a_reader_is_found(api: &Api) {
+    let bodies = [
+        "Hauptstraße 7",
+        "HAUPTSTRASSE",
+        "Ce\u{301}line",
+        "CÉLINE",
+        "the ﬁnal ﬂoor",
+        "Ｆｕｌｌ width",
+        "ΟΔΥΣΣΕΎΣ",
+        "한국어",
+        "plain",
+    ];
+    let chat = chat_with(api, &bodies).await;
+    for (q, expected) in [
+        ("hauptstrasse", vec![1, 2]),
+        ("STRAßE", vec![1, 2]),
+        ("celine", vec![3, 4]),
+        ("É", vec![1, 2, 3, 4, 5]),
+        ("final", vec![5]),
+        ("FLOOR", vec![5]),
+        ("full W", vec![6]),
+        ("οδυσσευς", vec![7]),
+        ("국어", vec![8]),
+        ("\u{1112}\u{1161}\u{11ab}", vec![8]),
+        ("absent", vec![]),
+    ] {
+        assert_eq!(numbers(api, &chat, q).await, expected, "{q}");
+    }
+}
+
+/// One or two characters, emoji, and whatever has a meaning to some engine are looked for as they stand.
+pub async fn short_and_special_texts_are_found_literally(api: &Api) {
+    let bodies =
+        ["100% sure", "snake_case", "\"quoted\"", "2 * 3", "x' OR 1=1 --", "rocket 🚀🚀🛸", "👩‍👩‍👧", "a\\b", "tab\there"];
+    let chat = chat_with(api, &bodies).await;
+    for (q, expected) in [
+        ("%", vec![1]),
+        ("_", vec![2]),
+        ("\"", vec![3]),
+        ("*", vec![4]),
+        ("' OR 1=1", vec![5]),
+        ("🚀", vec![6]),
+        ("🚀🛸", vec![6]),
+        ("🚀🚀🛸", vec![6]),
+        ("🛸🚀", vec![]),
+        ("👩‍👧", vec![7]),
+        ("\\", vec![8]),
+        ("\t", vec![9]),
+        ("b", vec![8, 9]),
+        ("% ", vec![1]),
+        ("%sure", vec![]),
+    ] {
+        assert_eq!(numbers(api, &chat, q).await, expected, "{q:?}");
+    }
+}
+
+/// Hits come by number, in pages with Links that keep the question.
+pub async fn results_are_paged(api: &Api) {
+    let bodies: Vec<_> = (1..=25).map(|number| if number % 5 == 0 { "a needle & more" } else { "hay" }).collect();
+    let chat = chat_with(api, &bodies).await;
+    for q in ["needle & m", "& "] {
+        let path = found(&chat, q);
+        let pages = api.pages(&format!("{path}&limit=2")).await;
+        let by_page: Vec<Vec<u64>> =
+            pages.iter().map(|page| page.iter().filter_map(|item| item["number"].as_u64()).collect()).collect();
+        assert_eq!(by_page, [vec![5, 10], vec![15, 20], vec![25]], "{q}");
+        let before = api.read(&format!("{path}&before=15")).await;
+        assert_eq!(before.json.as_array().map(Vec::len), Some(2), "{before:?}");
+    }
+}
+
+/// No question, too long a one, one with U+0000 or one with nothing in it.
+pub async fn a_question_without_an_answer_is_400(api: &Api) {
+    let chat = chat_with(api, &["x"]).await;
+    let search = format!("{chat}/messages/search");
+    for path in [
+        search.clone(),
+        format!("{search}?q="),
+        format!("{search}?q=a%00b"),
+        format!("{search}?q=a&limit=0"),
+        found(&chat, "\u{301}\u{308}"),
+        found(&chat, &"é".repeat(1_001)),
+    ] {
+        api.read(&path).await.assert_problem(400, "malformed-query");
+    }
+    assert_eq!(api.read(&found(&chat, &"é".repeat(1_000))).await.status, 200);
+}
