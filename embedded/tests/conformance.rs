@@ -1,49 +1,8 @@
 //! The SQLite adapters keep the contracts of their ports.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod databases;
 
-use std::sync::Arc;
-
-use embedded::{DataDir, SqliteLog, SqliteProjections, SqliteSequencer};
-use event_log::{EventLog, Sequencer};
-use read_model::{ProjectionStore, SearchIndex, Views};
-use tempfile::TempDir;
-
-/// Databases in a directory that is deleted with the value.
-struct Databases {
-    log: Arc<SqliteLog>,
-    projections: Arc<SqliteProjections>,
-    _data_dir: DataDir,
-    _directory: TempDir,
-}
-
-async fn open() -> Databases {
-    let directory = TempDir::new().unwrap();
-    let data_dir = DataDir::open(directory.path()).unwrap();
-    let log = Arc::new(data_dir.open_log().await.unwrap());
-    let projections = Arc::new(data_dir.open_projections(log.log_id()).await.unwrap());
-    Databases { log, projections, _data_dir: data_dir, _directory: directory }
-}
-
-fn log(databases: &Databases) -> Arc<dyn EventLog> {
-    Arc::clone(&databases.log) as _
-}
-
-fn sequencer(databases: &Databases) -> Arc<dyn Sequencer> {
-    Arc::new(SqliteSequencer::new(&databases.log))
-}
-
-fn store(databases: &Databases) -> Arc<dyn ProjectionStore> {
-    Arc::clone(&databases.projections) as _
-}
-
-fn views(databases: &Databases) -> Arc<dyn Views> {
-    Arc::clone(&databases.projections) as _
-}
-
-fn index(databases: &Databases) -> Arc<dyn SearchIndex> {
-    Arc::clone(&databases.projections) as _
-}
+use databases::{index, log, open, sequencer, store, views};
 
 /// One test a check, each on databases of its own.
 macro_rules! conforms {

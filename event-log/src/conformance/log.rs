@@ -121,7 +121,7 @@ pub async fn writers_in_turn_lie_in_turn(log: Arc<dyn EventLog>) {
     assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
 }
 
-/// Readers during and after the writing see the same records at the same places, offsets ascending.
+/// Whenever it is read, a record is the same and at the same place, and offsets ascend: during the writing and after it.
 pub async fn concurrent_readers_see_one_order(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let begin = log.end().await.unwrap_or_else(|error| panic!("end: {error}"));
@@ -129,18 +129,28 @@ pub async fn concurrent_readers_see_one_order(log: Arc<dyn EventLog>) {
         let log = Arc::clone(&log);
         async move { append_at_once(&log, token).await }
     });
-    let mut during = Vec::new();
-    for (partition, from) in begin.bounds() {
-        during.extend(read_to_end(&log, partition, from).await);
+    let deadline = Instant::now() + DEADLINE;
+    let mut readings = Vec::new();
+    while !writing.is_finished() {
+        assert!(Instant::now() < deadline, "the writing does not end");
+        readings.push(read_from(&log, &begin).await);
     }
     writing.await.unwrap_or_else(|error| panic!("{error}"));
-    let mut after = Vec::new();
-    for (partition, from) in begin.bounds() {
-        let read = read_to_end(&log, partition, from).await;
-        assert!(read.windows(2).all(|pair| pair[0].offset < pair[1].offset), "offsets do not ascend");
-        after.extend(read);
+    readings.push(read_from(&log, &begin).await);
+    let last = read_from(&log, &begin).await;
+    for reading in readings {
+        assert!(reading.iter().all(|recorded| last.contains(recorded)), "a record that was read has moved or changed");
     }
-    assert!(during.iter().all(|recorded| after.contains(recorded)), "a record that was read has moved or changed");
+}
+
+async fn read_from(log: &Arc<dyn EventLog>, begin: &Position) -> Vec<Recorded> {
+    let mut all = Vec::new();
+    for (partition, from) in begin.bounds() {
+        let read = read_to_end(log, partition, from).await;
+        assert!(read.windows(2).all(|pair| pair[0].offset < pair[1].offset), "offsets do not ascend");
+        all.extend(read);
+    }
+    all
 }
 
 async fn append(log: &Arc<dyn EventLog>, record: Record) -> Position {
@@ -190,11 +200,12 @@ async fn read_to_end(log: &Arc<dyn EventLog>, partition: PartitionId, mut from: 
 }
 
 async fn read_all(log: &Arc<dyn EventLog>) -> Vec<Recorded> {
-    let mut all = Vec::new();
-    for (partition, _) in log.end().await.unwrap_or_else(|error| panic!("end: {error}")).bounds() {
-        all.extend(read_to_end(log, partition, Offset::START).await);
+    let end = log.end().await.unwrap_or_else(|error| panic!("end: {error}"));
+    let mut begin = Position::default();
+    for (partition, _) in end.bounds() {
+        begin.merge(&Position::of(partition, Offset::START));
     }
-    all
+    read_from(log, &begin).await
 }
 
 /// The records of an application from all of the log, sorted by identity (two streams have no common order).

@@ -1,0 +1,441 @@
+//! The conformance suites find what they are for: each check fails on an adapter with one fault.
+//!
+//! A fault is put between a check and the real adapters, which pass all of them.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod databases;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use databases::{index, log, open, sequencer, store, views};
+use event_log::conformance as log_suite;
+use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer};
+use events::{
+    ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Number, Offset, PartitionId, Position, Record,
+    Recorded, StreamKey, UnixMillis,
+};
+use read_model::conformance as read_suite;
+use read_model::folding::fold;
+use read_model::{
+    ApplicationView, Applied, ChatCounts, ChatView, CountsChanges, Cursor, DeadLetter, MessageView, NameOrigin, Page,
+    Projection, ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step, StoreError, Views,
+    ViewsChanges, ViewsError,
+};
+use uuid::Uuid;
+
+/// A test that a check fails, given the expression that runs it on an adapter with a fault.
+macro_rules! finds {
+    ($databases:ident: $($check:ident => $run:expr;)+) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        #[should_panic]
+        async fn $check() {
+            let $databases = open().await;
+            $run.await;
+        })+
+    };
+}
+
+finds! { databases:
+    records_come_back_to_the_byte => log_suite::records_come_back_to_the_byte(broken_log(&databases, LogFault::ForgetsTheTime));
+    reading_starts_where_it_is_asked_to => log_suite::reading_starts_where_it_is_asked_to(broken_log(&databases, LogFault::ReadsFromTheStart));
+    the_number_of_records_is_bounded => log_suite::the_number_of_records_is_bounded(broken_log(&databases, LogFault::IgnoresTheLimit));
+    end_covers_every_answered_append => log_suite::end_covers_every_answered_append(broken_log(&databases, LogFault::EndLagsBehind));
+    the_end_is_waited_at_and_left_when_a_record_comes => log_suite::the_end_is_waited_at_and_left_when_a_record_comes(broken_log(&databases, LogFault::NeverWaits));
+    the_wait_at_the_end_is_bounded => log_suite::the_wait_at_the_end_is_bounded(broken_log(&databases, LogFault::NeverWaits));
+    reading_beyond_the_end_is_refused => log_suite::reading_beyond_the_end_is_refused(broken_log(&databases, LogFault::TakesBeyondForTheEnd));
+    appends_at_once_are_all_there_once => log_suite::appends_at_once_are_all_there_once(broken_log(&databases, LogFault::LosesAnAppend));
+    writers_in_turn_lie_in_turn => log_suite::writers_in_turn_lie_in_turn(broken_log(&databases, LogFault::SwapsNeighbours));
+    concurrent_readers_see_one_order => log_suite::concurrent_readers_see_one_order(broken_log(&databases, LogFault::MovesRecords));
+
+    unknown_parents_have_no_numbers => log_suite::unknown_parents_have_no_numbers(log(&databases), broken_sequencer(&databases, SequencerFault::KnowsEverybody));
+    numbers_are_dense_and_ascending => log_suite::numbers_are_dense_and_ascending(log(&databases), broken_sequencer(&databases, SequencerFault::Skips));
+    parents_are_counted_apart => log_suite::parents_are_counted_apart(log(&databases), broken_sequencer(&databases, SequencerFault::CountsAllTogether));
+    reservations_at_once_are_all_different => log_suite::reservations_at_once_are_all_different(log(&databases), broken_sequencer(&databases, SequencerFault::Repeats));
+    cold_counters_continue_after_the_log => log_suite::cold_counters_continue_after_the_log(
+        log(&databases), sequencer(&databases), async || broken_sequencer(&databases, SequencerFault::CountsAllTogether));
+
+    a_chat_seen_late_is_shown_with_its_messages => on_store(&databases, StoreFault::DropsEarlyMessages, read_suite::a_chat_seen_late_is_shown_with_its_messages);
+    a_stale_step_writes_nothing => on_store(&databases, StoreFault::AppliesStaleSteps, read_suite::a_stale_step_writes_nothing);
+    application_counts_add_up => on_store(&databases, StoreFault::ForgetsApplications, read_suite::application_counts_add_up);
+    chat_counts_come_back => on_store(&databases, StoreFault::ForgetsChatCounts, read_suite::chat_counts_come_back);
+    checkpoints_move_with_their_batches => on_store(&databases, StoreFault::CheckpointStays, read_suite::checkpoints_move_with_their_batches);
+    duplicates_change_nothing => on_store(&databases, StoreFault::ForgetsIdentities, read_suite::duplicates_change_nothing);
+    of_two_owners_one_applies_a_step => on_store(&databases, StoreFault::AppliesStaleSteps, read_suite::of_two_owners_one_applies_a_step);
+    the_highest_name_holds => on_store(&databases, StoreFault::LastNameHolds, read_suite::the_highest_name_holds);
+    the_second_of_two_events_under_one_key_is_parked => on_store(&databases, StoreFault::HidesDeadLetters, read_suite::the_second_of_two_events_under_one_key_is_parked);
+
+    chats_are_known_by_the_nearest_row => on_views(&databases, ViewsFault::TakesEmptyForAbsent, read_suite::chats_are_known_by_the_nearest_row);
+    chats_without_counts_have_no_messages => on_views(&databases, ViewsFault::HidesUncountedChats, read_suite::chats_without_counts_have_no_messages);
+    lists_are_cut_by_size => on_views(&databases, ViewsFault::IgnoresSize, read_suite::lists_are_cut_by_size);
+    lists_are_walked_both_ways => on_views(&databases, ViewsFault::NeverHasMore, read_suite::lists_are_walked_both_ways);
+    texts_come_back_to_the_byte => on_views(&databases, ViewsFault::Trims, read_suite::texts_come_back_to_the_byte);
+    what_is_not_there_is_none => on_views(&databases, ViewsFault::TakesAbsentForEmpty, read_suite::what_is_not_there_is_none);
+
+    a_search_stays_within_its_chat => read_suite::a_search_stays_within_its_chat(broken_index(&databases, SearchFault::OneForAllChats));
+    documents_are_never_overwritten => read_suite::documents_are_never_overwritten(broken_index(&databases, SearchFault::KeepsEverything));
+    every_substring_and_nothing_else_is_found => read_suite::every_substring_and_nothing_else_is_found(broken_index(&databases, SearchFault::PrefixesOnly));
+    results_are_paged => read_suite::results_are_paged(broken_index(&databases, SearchFault::IgnoresTheCursor));
+    special_characters_mean_themselves => read_suite::special_characters_mean_themselves(broken_index(&databases, SearchFault::PercentMeansAnything));
+    the_index_keeps_its_checkpoint => read_suite::the_index_keeps_its_checkpoint(broken_index(&databases, SearchFault::CheckpointStays));
+}
+
+#[derive(PartialEq)]
+enum LogFault {
+    ForgetsTheTime,
+    ReadsFromTheStart,
+    IgnoresTheLimit,
+    EndLagsBehind,
+    NeverWaits,
+    TakesBeyondForTheEnd,
+    LosesAnAppend,
+    SwapsNeighbours,
+    MovesRecords,
+}
+
+struct BrokenLog {
+    log: Arc<dyn EventLog>,
+    fault: LogFault,
+    calls: AtomicU64,
+}
+
+fn broken_log(databases: &databases::Databases, fault: LogFault) -> Arc<dyn EventLog> {
+    Arc::new(BrokenLog { log: log(databases), fault, calls: AtomicU64::new(0) })
+}
+
+#[async_trait]
+impl EventLog for BrokenLog {
+    async fn append(&self, record: Record) -> Result<Position, AppendError> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.fault == LogFault::LosesAnAppend && call == 100 {
+            return Ok(self.log.end().await.unwrap());
+        }
+        self.log.append(record).await
+    }
+
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Vec<Recorded>, ReadError> {
+        let from = if self.fault == LogFault::ReadsFromTheStart { Offset::START } else { from };
+        let limit = match self.fault {
+            LogFault::IgnoresTheLimit => ReadLimit { records: u32::MAX, ..limit },
+            LogFault::NeverWaits => ReadLimit { wait: std::time::Duration::ZERO, ..limit },
+            _ => limit,
+        };
+        let mut read = match self.log.read(partition, from, limit).await {
+            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => Vec::new(),
+            read => read?,
+        };
+        match self.fault {
+            LogFault::ForgetsTheTime => {
+                read.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(0))
+            }
+            LogFault::SwapsNeighbours => read.chunks_mut(2).for_each(|pair| {
+                if let [one, other] = pair {
+                    std::mem::swap(&mut one.record, &mut other.record);
+                }
+            }),
+            LogFault::MovesRecords => {
+                let call = self.calls.fetch_add(1, Ordering::SeqCst);
+                read.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(call));
+            }
+            _ => {}
+        }
+        Ok(read)
+    }
+
+    async fn end(&self) -> Result<Position, ReadError> {
+        let end = self.log.end().await?;
+        match self.fault {
+            LogFault::EndLagsBehind => {
+                Ok(Position::of(PartitionId(0), Offset(end.bound(PartitionId(0)).0.saturating_sub(1))))
+            }
+            _ => Ok(end),
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum SequencerFault {
+    KnowsEverybody,
+    Skips,
+    CountsAllTogether,
+    Repeats,
+}
+
+struct BrokenSequencer {
+    sequencer: Arc<dyn Sequencer>,
+    fault: SequencerFault,
+    last: AtomicU32,
+}
+
+fn broken_sequencer(databases: &databases::Databases, fault: SequencerFault) -> Arc<dyn Sequencer> {
+    Arc::new(BrokenSequencer { sequencer: sequencer(databases), fault, last: AtomicU32::new(0) })
+}
+
+#[async_trait]
+impl Sequencer for BrokenSequencer {
+    async fn reserve(&self, parent: StreamKey) -> Result<Reservation, ReserveError> {
+        let reservation = self.sequencer.reserve(parent).await;
+        let number = match self.fault {
+            SequencerFault::KnowsEverybody => 1,
+            SequencerFault::Skips => 2 * reservation?.number().get(),
+            SequencerFault::CountsAllTogether => self.last.fetch_add(1, Ordering::SeqCst) + 1,
+            SequencerFault::Repeats => reservation?.number().get().div_ceil(2),
+        };
+        Ok(Reservation::new(Number::new(number).unwrap(), ()))
+    }
+
+    async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError> {
+        Ok(self.fault == SequencerFault::KnowsEverybody || self.sequencer.exists(parent).await?)
+    }
+
+    async fn open(&self, parent: StreamKey) -> Result<(), ReserveError> {
+        self.sequencer.open(parent).await
+    }
+}
+
+#[derive(PartialEq)]
+enum StoreFault {
+    DropsEarlyMessages,
+    AppliesStaleSteps,
+    ForgetsApplications,
+    ForgetsChatCounts,
+    CheckpointStays,
+    ForgetsIdentities,
+    LastNameHolds,
+    HidesDeadLetters,
+}
+
+struct BrokenStore {
+    store: Arc<dyn ProjectionStore>,
+    fault: StoreFault,
+    names: AtomicU64,
+}
+
+async fn on_store<F: Future<Output = ()>>(
+    databases: &databases::Databases,
+    fault: StoreFault,
+    check: impl Fn(Arc<dyn ProjectionStore>, Arc<dyn Views>) -> F,
+) {
+    let store = BrokenStore { store: store(databases), fault, names: AtomicU64::new(1_000) };
+    check(Arc::new(store), views(databases)).await;
+}
+
+impl BrokenStore {
+    async fn step(&self, projection: Projection, step: Step) -> Step {
+        if self.fault != StoreFault::AppliesStaleSteps {
+            return step;
+        }
+        let from = self.store.checkpoint(projection, step.partition).await.unwrap();
+        Step { from, to: step.to.max(from), ..step }
+    }
+
+    fn damage(&self, changes: &mut ViewsChanges) {
+        match self.fault {
+            StoreFault::DropsEarlyMessages if changes.chats.is_empty() => changes.messages.clear(),
+            StoreFault::ForgetsIdentities => {
+                changes.messages.iter_mut().for_each(|row| row.place.event_id = EventId(Uuid::new_v4()));
+            }
+            StoreFault::LastNameHolds => changes.names.iter_mut().for_each(|change| {
+                change.origin = NameOrigin::Renamed;
+                change.place.event_id = EventId(Uuid::new_v4());
+                change.place.offset = Offset(self.names.fetch_add(1, Ordering::SeqCst));
+            }),
+            _ => {}
+        }
+    }
+}
+
+#[async_trait]
+impl ProjectionStore for BrokenStore {
+    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Offset, StoreError> {
+        match self.fault {
+            StoreFault::CheckpointStays => Ok(Offset::START),
+            _ => self.store.checkpoint(projection, partition).await,
+        }
+    }
+
+    async fn apply_views(&self, step: Step, mut changes: ViewsChanges) -> Result<Applied, StoreError> {
+        self.damage(&mut changes);
+        self.store.apply_views(self.step(Projection::Views, step).await, changes).await
+    }
+
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+        let mut counts = self.store.chat_counts(chats).await?;
+        if self.fault == StoreFault::ForgetsChatCounts {
+            counts.values_mut().for_each(|counts| *counts = ChatCounts::default());
+        }
+        Ok(counts)
+    }
+
+    async fn apply_counts(&self, step: Step, mut changes: CountsChanges) -> Result<Applied, StoreError> {
+        if self.fault == StoreFault::ForgetsApplications {
+            changes.applications.clear();
+        }
+        let step = self.step(Projection::Counts, step).await;
+        let applied = self.store.apply_counts(step, changes).await?;
+        Ok(if self.fault == StoreFault::AppliesStaleSteps { Applied::Done } else { applied })
+    }
+
+    async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        let dead_letters = self.store.dead_letters(partition, limit).await?;
+        Ok(if self.fault == StoreFault::HidesDeadLetters { Vec::new() } else { dead_letters })
+    }
+}
+
+#[derive(PartialEq)]
+enum ViewsFault {
+    TakesEmptyForAbsent,
+    TakesAbsentForEmpty,
+    HidesUncountedChats,
+    IgnoresSize,
+    NeverHasMore,
+    Trims,
+}
+
+struct BrokenViews {
+    views: Arc<dyn Views>,
+    fault: ViewsFault,
+}
+
+async fn on_views<F: Future<Output = ()>>(
+    databases: &databases::Databases,
+    fault: ViewsFault,
+    check: impl Fn(Arc<dyn ProjectionStore>, Arc<dyn Views>) -> F,
+) {
+    check(store(databases), Arc::new(BrokenViews { views: views(databases), fault })).await;
+}
+
+impl BrokenViews {
+    fn list<T>(&self, slice: Option<Slice<T>>) -> Option<Slice<T>> {
+        match (&self.fault, slice) {
+            (ViewsFault::TakesEmptyForAbsent, Some(slice)) if slice.items.is_empty() => None,
+            (ViewsFault::TakesAbsentForEmpty, None) => Some(Slice { items: Vec::new(), more: false }),
+            (ViewsFault::NeverHasMore, Some(slice)) => Some(Slice { more: false, ..slice }),
+            (_, slice) => slice,
+        }
+    }
+}
+
+#[async_trait]
+impl Views for BrokenViews {
+    async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
+        self.views.application(token).await
+    }
+
+    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
+        self.views.applications(page).await
+    }
+
+    async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
+        let view = self.views.chat(chat).await?;
+        Ok(view.filter(|view| self.fault != ViewsFault::HidesUncountedChats || view.messages_count > 0))
+    }
+
+    async fn chats(
+        &self,
+        token: ApplicationToken,
+        page: Page<ChatNumber>,
+    ) -> Result<Option<Slice<ChatView>>, ViewsError> {
+        Ok(self.list(self.views.chats(token, page).await?))
+    }
+
+    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
+        let mut view = self.views.message(chat, number).await?;
+        if let (ViewsFault::Trims, Some(view)) = (&self.fault, &mut view) {
+            view.body = view.body.trim().to_owned();
+        }
+        Ok(view)
+    }
+
+    async fn messages(
+        &self,
+        chat: ChatKey,
+        page: Page<MessageNumber>,
+    ) -> Result<Option<Slice<MessageView>>, ViewsError> {
+        let mut slice = self.list(self.views.messages(chat, page).await?);
+        if let (ViewsFault::IgnoresSize, Some(slice)) = (&self.fault, &mut slice) {
+            while slice.more {
+                let cursor = Cursor::After(slice.items.last().unwrap().number);
+                let next = self.views.messages(chat, Page { cursor, ..page }).await?.unwrap();
+                slice.items.extend(next.items);
+                slice.more = next.more;
+            }
+        }
+        Ok(slice)
+    }
+}
+
+#[derive(PartialEq)]
+enum SearchFault {
+    OneForAllChats,
+    KeepsEverything,
+    PrefixesOnly,
+    IgnoresTheCursor,
+    PercentMeansAnything,
+    CheckpointStays,
+}
+
+struct BrokenIndex {
+    index: Arc<dyn SearchIndex>,
+    fault: SearchFault,
+    numbers: AtomicU32,
+}
+
+fn broken_index(databases: &databases::Databases, fault: SearchFault) -> Arc<dyn SearchIndex> {
+    Arc::new(BrokenIndex { index: index(databases), fault, numbers: AtomicU32::new(1_000) })
+}
+
+impl BrokenIndex {
+    fn chat(&self, chat: ChatKey) -> ChatKey {
+        match self.fault {
+            SearchFault::OneForAllChats => ChatKey { number: ChatNumber::new(1).unwrap(), ..chat },
+            _ => chat,
+        }
+    }
+}
+
+#[async_trait]
+impl SearchIndex for BrokenIndex {
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Offset, SearchError> {
+        match self.fault {
+            SearchFault::CheckpointStays => Ok(Offset::START),
+            _ => self.index.checkpoint(partition).await,
+        }
+    }
+
+    async fn index(&self, step: Step, mut documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {
+        for document in &mut documents {
+            document.chat = self.chat(document.chat);
+            if self.fault == SearchFault::KeepsEverything {
+                document.number = MessageNumber::new(self.numbers.fetch_add(1, Ordering::SeqCst)).unwrap();
+            }
+        }
+        self.index.index(step, documents).await
+    }
+
+    async fn search(
+        &self,
+        chat: ChatKey,
+        text: &SearchText,
+        page: Page<MessageNumber>,
+    ) -> Result<Slice<MessageView>, SearchError> {
+        let page = match self.fault {
+            SearchFault::IgnoresTheCursor => Page { cursor: Cursor::First, ..page },
+            _ => page,
+        };
+        let text = match self.fault {
+            SearchFault::PercentMeansAnything => {
+                SearchText::new(&text.as_str().replace('%', "")).unwrap_or_else(|| text.clone())
+            }
+            _ => text.clone(),
+        };
+        let mut slice = self.index.search(self.chat(chat), &text, page).await?;
+        if self.fault == SearchFault::PrefixesOnly {
+            slice.items.retain(|message| fold(&message.body).starts_with(text.as_str()));
+        }
+        Ok(slice)
+    }
+}
