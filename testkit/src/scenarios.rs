@@ -110,6 +110,15 @@ impl Api {
         answer(request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await).await
     }
 
+    /// Posts JSON to the write port; `None` where no answer comes, as from a process that ends.
+    pub async fn try_write(&self, path: &str, body: &Value) -> Option<Answer> {
+        let request = self.client.post(format!("{}{path}", self.write_url)).header(CONTENT_TYPE, "application/json");
+        let response = request.body(body.to_string()).send().await.ok()?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.ok()?;
+        Some(Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() })
+    }
+
     /// Sends bytes of any kind, or nothing, to the write port.
     pub async fn write_raw(&self, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
         let mut request = self.client.post(format!("{}{path}", self.write_url)).body(body);

@@ -1,0 +1,226 @@
+//! `tally` as a process: how it starts, stops, refuses to start, and what is there when it starts again.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::scenarios::{Api, BASE, found};
+
+/// Longest wait for a process to be up, or to have ended.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running `tally`, killed when the value is dropped.
+struct Tally {
+    process: Child,
+    api: Api,
+    up_line: String,
+}
+
+fn command(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    command.args(["--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"]).arg("--data").arg(data);
+    command.args(arguments).env_remove("TALLY_LOG").stderr(Stdio::piped()).stdout(Stdio::null());
+    command
+}
+
+impl Tally {
+    fn start(data: &Path) -> Self {
+        let mut process = command(data, &[]).spawn().unwrap();
+        let (line, lines) = mpsc::channel();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        // Reads to the end, so that the process can always write its log.
+        std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|text| drop(line.send(text))));
+        let up_line = loop {
+            let text = lines.recv_timeout(DEADLINE).unwrap();
+            if text.contains("tally is up") {
+                break text;
+            }
+        };
+        let url = |before: &str| {
+            let rest = up_line.split(before).nth(1).unwrap();
+            rest.split([',', ' ']).next().unwrap().to_owned()
+        };
+        let api = Api::new(&url("writes on "), &url("reads on "));
+        Self { process, api, up_line }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    fn stop(mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success(), "tally did not end with 0 on SIGTERM");
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        // Whoever was stopped is gone; a panic must not leave a process behind.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn refused(data: &Path, arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = command(data, arguments).output().unwrap();
+    assert_eq!(status.code(), Some(1), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stderr).unwrap()
+}
+
+/// What readers see of one chat.
+async fn shown(api: &Api, application: &str, chat: &str) -> Vec<Value> {
+    let mut shown = Vec::new();
+    for path in [
+        BASE.to_owned(),
+        application.to_owned(),
+        chat.to_owned(),
+        format!("{chat}/messages"),
+        found(chat, "ssa"),
+        found(chat, "ä"),
+    ] {
+        shown.push(api.read(&path).await.json);
+    }
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_line_says_where_writes_and_reads_are_answered_and_where_the_data_is() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    assert!(tally.up_line.contains(directory.path().to_str().unwrap()), "{}", tally.up_line);
+    assert_eq!(tally.api.read("/health").await.status, 200);
+    tally.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_there_after_a_restart_and_after_the_views_were_deleted() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let application = tally.api.application("kept").await;
+    let chat = tally.api.chat(&application).await;
+    tally.api.post_all(&chat, &["first message", "Mässage", "third"]).await;
+    tally.api.read_until(&application, |answer| answer.json["chats_count"] == 1).await;
+    let before = shown(&tally.api, &application, &chat).await;
+    tally.stop();
+
+    let tally = Tally::start(directory.path());
+    assert_eq!(shown(&tally.api, &application, &chat).await, before);
+    tally.stop();
+
+    std::fs::remove_file(directory.path().join("views.sqlite")).unwrap();
+    let tally = Tally::start(directory.path());
+    tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
+    assert_eq!(shown(&tally.api, &application, &chat).await, before, "a replay gives the same views");
+    assert_eq!(tally.api.post(&chat, "numbers go on").await, 4);
+    tally.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_it_is_stopped_under_load() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let chat = tally.api.chat(&tally.api.application("busy").await).await;
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let (api, path) = (tally.api.clone(), format!("{chat}/messages"));
+            tokio::spawn(async move { post_until_refused(&api, &path, client).await })
+        })
+        .collect();
+    tally.api.read_until(&chat, |answer| answer.json["messages_count"].as_u64() > Some(100)).await;
+    tally.stop();
+    let mut acknowledged = Vec::new();
+    for client in clients {
+        acknowledged.extend(client.await.unwrap());
+    }
+
+    let tally = Tally::start(directory.path());
+    tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
+    let pages = tally.api.pages(&format!("{chat}/messages")).await;
+    let kept: Vec<_> = pages.into_iter().flatten().collect();
+    for message in &acknowledged {
+        assert!(kept.contains(message), "{message} was acknowledged and is lost");
+    }
+    assert!(kept.len() >= acknowledged.len() && acknowledged.len() > 100);
+    tally.stop();
+}
+
+/// Posts until the process refuses; the answer is what was acknowledged.
+async fn post_until_refused(api: &Api, path: &str, client: u32) -> Vec<Value> {
+    let mut acknowledged = Vec::new();
+    for index in 0..1_000_000 {
+        let body = format!("message {index} of client {client}");
+        match api.try_write(path, &json!({ "message": { "body": body } })).await {
+            Some(answer) if answer.status == 201 => {
+                acknowledged.push(json!({ "number": answer.json["number"], "body": body }))
+            }
+            _ => break,
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_data_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let said = refused(directory.path(), &[]);
+    assert!(said.contains("is in use by another tally") && said.contains(&tally.process.id().to_string()), "{said}");
+    tally.stop();
+}
+
+#[test]
+fn a_port_in_use_is_refused() {
+    let (directory, taken) = (TempDir::new().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = taken.local_addr().unwrap().to_string();
+    for flag in ["TALLY_WRITE_ADDR", "TALLY_READ_ADDR"] {
+        let free = ["TALLY_WRITE_ADDR", "TALLY_READ_ADDR"].map(|name| (name, "127.0.0.1:0"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+        let output = command.envs(free).env(flag, &address).env("TALLY_DATA", directory.path()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("{address} is in use")) && said.contains("-addr"), "{said}");
+    }
+}
+
+#[test]
+fn data_that_cannot_be_written_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let said = refused(&file.path().join("data"), &[]);
+    assert!(said.contains("cannot be written") && said.contains("--data"), "{said}");
+}
+
+#[test]
+fn a_misspelt_variable_or_flag_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let output = command(directory.path(), &[]).env("TALLY_REED_ADDR", "127.0.0.1:1").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("TALLY_REED_ADDR"), "{said}");
+    for arguments in [&["--reed-addr", "x"][..], &["--public-read-url", "localhost"], &["--log", "no=such=filter"]] {
+        let output = command(directory.path(), arguments).output().unwrap();
+        assert!(!output.status.success() && !output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_has_lost_its_end_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let (log, copy) = (directory.path().join("log.sqlite"), directory.path().join("copy"));
+    Tally::start(directory.path()).stop();
+    std::fs::copy(&log, &copy).unwrap();
+    let tally = Tally::start(directory.path());
+    let application = tally.api.application("lost").await;
+    tally.api.read_until(&application, |answer| answer.status == 200).await;
+    tally.stop();
+    std::fs::rename(&copy, &log).unwrap();
+    let said = refused(directory.path(), &[]);
+    assert!(said.contains("1 more events than the event log holds") && said.contains("views.sqlite"), "{said}");
+    std::fs::remove_file(directory.path().join("views.sqlite")).unwrap();
+    let tally = Tally::start(directory.path());
+    assert_eq!(tally.api.read(&application).await.status, 404);
+    tally.stop();
+}

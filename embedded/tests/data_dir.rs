@@ -1,0 +1,118 @@
+//! The data directory: who may have it, and what becomes of files that are damaged, foreign or gone.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::path::Path;
+
+use embedded::{DataDir, OpenError};
+use event_log::EventLog;
+use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, Offset, PartitionId, Record, UnixMillis};
+use read_model::{LogPlace, NameChange, NameOrigin, Projection, ProjectionStore, Step, Views, ViewsChanges};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+const TOKEN: ApplicationToken = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
+const PARTITION: PartitionId = PartitionId(0);
+
+/// Projections with one application in them, closed.
+async fn projections_of(log_id: Uuid, path: &Path) {
+    let data_dir = DataDir::open(path).unwrap();
+    let projections = data_dir.open_projections(log_id).await.unwrap();
+    let place = LogPlace { event_id: EventId(Uuid::nil()), offset: Offset::START };
+    let created = NameChange { token: TOKEN, name: "app".into(), origin: NameOrigin::Created, place };
+    let step = Step { partition: PARTITION, from: Offset::START, to: Offset(1) };
+    projections.apply_views(step, ViewsChanges { names: vec![created], ..ViewsChanges::default() }).await.unwrap();
+    projections.close().await.unwrap();
+}
+
+/// Whether the projections still know what they were given.
+async fn are_kept(log_id: Uuid, path: &Path) -> bool {
+    let data_dir = DataDir::open(path).unwrap();
+    let projections = data_dir.open_projections(log_id).await.unwrap();
+    let checkpoint = projections.checkpoint(Projection::Views, PARTITION).await.unwrap();
+    let application = projections.application(TOKEN).await.unwrap();
+    assert_eq!(checkpoint == Offset(1), application.is_some(), "rows and checkpoint go together");
+    projections.close().await.unwrap();
+    application.is_some()
+}
+
+#[tokio::test]
+async fn a_directory_has_one_owner_at_a_time() {
+    let directory = TempDir::new().unwrap();
+    let owner = DataDir::open(directory.path().join("made/if/missing")).unwrap();
+    let refused = DataDir::open(owner.path()).unwrap_err();
+    let message = refused.to_string();
+    assert!(message.contains(&std::process::id().to_string()) && message.contains("--data"), "{message}");
+    let path = owner.path().to_owned();
+    drop(owner);
+    assert!(DataDir::open(path).is_ok());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let refused = DataDir::open(file.path().join("below a file")).unwrap_err();
+    assert!(matches!(refused, OpenError::Directory { .. }), "{refused}");
+    assert!(refused.to_string().contains("--data"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_log_is_the_same_after_it_was_closed() {
+    let directory = TempDir::new().unwrap();
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    let log = data_dir.open_log().await.unwrap();
+    let event = Event::ChatApplicationCreated(ChatApplicationCreated { token: TOKEN, name: "app".into() });
+    let record = Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis(1)).unwrap();
+    let position = log.append(record.clone()).await.unwrap();
+    let log_id = log.log_id();
+    log.close().await;
+    let refused = log.append(record.clone()).await.unwrap_err();
+    assert!(matches!(refused, event_log::AppendError::Closed), "{refused}");
+
+    let log = data_dir.open_log().await.unwrap();
+    assert_eq!(log.log_id(), log_id);
+    assert_eq!(log.end().await.unwrap(), position);
+    let limit = event_log::ReadLimit { records: 10, wait: std::time::Duration::ZERO };
+    let read = log.read(PARTITION, Offset::START, limit).await.unwrap();
+    assert_eq!(read.into_iter().map(|recorded| recorded.record).collect::<Vec<_>>(), [record]);
+}
+
+#[tokio::test]
+async fn a_log_that_is_no_database_is_refused_and_left_as_it_is() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log.sqlite");
+    std::fs::write(&path, "not a database, but somebody's data").unwrap();
+    let refused = DataDir::open(directory.path()).unwrap().open_log().await.unwrap_err();
+    assert!(matches!(refused, OpenError::Log { .. }), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"not a database, but somebody's data");
+}
+
+#[tokio::test]
+async fn projections_are_kept_from_one_start_to_the_next() {
+    let (directory, log_id) = (TempDir::new().unwrap(), Uuid::new_v4());
+    projections_of(log_id, directory.path()).await;
+    assert!(are_kept(log_id, directory.path()).await);
+}
+
+#[tokio::test]
+async fn projections_of_another_log_are_made_anew() {
+    let directory = TempDir::new().unwrap();
+    projections_of(Uuid::new_v4(), directory.path()).await;
+    assert!(!are_kept(Uuid::new_v4(), directory.path()).await);
+}
+
+#[tokio::test]
+async fn projections_that_were_deleted_or_damaged_are_made_anew() {
+    let log_id = Uuid::new_v4();
+    let damages: [fn(&Path); 3] = [
+        |path| std::fs::remove_file(path).unwrap(),
+        |path| std::fs::write(path, "not a database at all, but a text of some length").unwrap(),
+        |path| std::fs::write(path, "").unwrap(),
+    ];
+    for damage in damages {
+        let directory = TempDir::new().unwrap();
+        projections_of(log_id, directory.path()).await;
+        damage(&directory.path().join("views.sqlite"));
+        assert!(!are_kept(log_id, directory.path()).await);
+    }
+}
