@@ -7,6 +7,7 @@
 //! Views follow the log a moment later: [`Api::read_until`] is the one place where that is waited for.
 
 pub mod demo;
+pub mod many_languages;
 pub mod numbers;
 pub mod paging;
 pub mod refusals;
@@ -71,6 +72,7 @@ macro_rules! scenarios {
             search::short_and_special_texts_are_found_literally,
             search::results_are_paged,
             search::a_question_without_an_answer_is_400,
+            many_languages::some_hundreds_of_messages_in_many_languages,
             refusals::what_does_not_exist_is_404,
             refusals::what_is_no_token_or_number_is_404,
             refusals::the_wrong_port_is_405_with_what_is_allowed,
