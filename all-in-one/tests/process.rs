@@ -156,7 +156,7 @@ async fn post_until_refused(api: &Api, path: &str, client: u32) -> Vec<Value> {
         let body = format!("message {index} of client {client}");
         match api.try_write(path, &json!({ "message": { "body": body } })).await {
             Some(answer) if answer.status == 201 => {
-                acknowledged.push(json!({ "number": answer.json["number"], "body": body }))
+                acknowledged.push(json!({ "number": answer.json["number"], "body": body }));
             }
             _ => break,
         }

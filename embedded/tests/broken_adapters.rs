@@ -129,7 +129,7 @@ impl EventLog for BrokenLog {
         };
         match self.fault {
             LogFault::ForgetsTheTime => {
-                read.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(0))
+                read.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(0));
             }
             LogFault::SwapsNeighbours => read.chunks_mut(2).for_each(|pair| {
                 if let [one, other] = pair {

@@ -93,7 +93,7 @@ pub struct PublicUrl(String);
 
 /// The text is no such URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write an absolute URL without query or fragment, such as https://chat.example.com")]
+#[error("write an absolute URL without user, query or fragment, such as https://chat.example.com")]
 pub struct MalformedUrl;
 
 impl PublicUrl {
@@ -115,7 +115,12 @@ impl FromStr for PublicUrl {
     fn from_str(text: &str) -> Result<Self, MalformedUrl> {
         let uri: Uri = text.parse().map_err(|_| MalformedUrl)?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-        if !is_http || uri.host().is_none_or(str::is_empty) || text.contains(['?', '#']) {
+        let is_address = uri.authority().is_some_and(|authority| {
+            let after_host = authority.as_str().strip_prefix(authority.host());
+            !authority.host().is_empty()
+                && after_host.is_some_and(|port| port.is_empty() || authority.port_u16().is_some())
+        });
+        if !is_http || !is_address || text.contains(['?', '#']) {
             return Err(MalformedUrl);
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
@@ -135,15 +140,39 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_of_a_flag_is_known() {
+        let mut command = clap::Command::new("test");
+        for augment in [LogArgs::augment_args, WriteAddr::augment_args, ReadAddr::augment_args] {
+            command = augment(command);
+        }
+        command = PublicReadUrl::augment_args(command);
+        let variables: Vec<_> = command
+            .get_arguments()
+            .map(|flag| flag.get_env().and_then(|name| name.to_str()).expect("a flag has a variable").to_owned())
+            .collect();
+        assert_eq!(variables, ["TALLY_LOG", "TALLY_WRITE_ADDR", "TALLY_READ_ADDR", "TALLY_PUBLIC_READ_URL"]);
+        assert!(refuse_unknown(variables.into_iter()).is_ok());
+    }
+
+    #[test]
     fn public_urls_are_absolute_and_end_without_a_slash() {
         for (text, url) in
             [("http://localhost:3000", "http://localhost:3000"), ("https://a.example/chat/", "https://a.example/chat")]
         {
             assert_eq!(text.parse::<PublicUrl>().map(|url| url.to_string()).as_deref(), Ok(url));
         }
-        for text in
-            ["", "localhost:3000", "/chat", "ftp://a.example", "http://", "http://a.example?x=1", "http://a.example#x"]
-        {
+        for text in [
+            "",
+            "localhost:3000",
+            "/chat",
+            "ftp://a.example",
+            "http://",
+            "http://a.example?x=1",
+            "http://a.example#x",
+            "http://user:secret@a.example",
+            "http://a.example:",
+            "http://a.example:99999",
+        ] {
             assert_eq!(text.parse::<PublicUrl>(), Err(MalformedUrl), "{text}");
         }
     }

@@ -15,14 +15,22 @@ use crate::problem::{Problem, RETRY_AFTER_FAILURE};
 /// Whether this process should be sent requests: as long as every part of it is ready and it does not drain.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    /// What keeps each part from being ready.
-    failing: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    parts: Arc<Mutex<Parts>>,
 }
+
+#[derive(Debug, Default)]
+struct Parts {
+    /// What keeps parts from being ready. Parts may share a name, as the partitions of one projection do.
+    failing: BTreeMap<(&'static str, PartId), String>,
+    next_id: PartId,
+}
+
+type PartId = u32;
 
 /// A part of a process that can be ready or not.
 #[derive(Debug, Clone)]
 pub struct Part {
-    name: &'static str,
+    key: (&'static str, PartId),
     readiness: Readiness,
 }
 
@@ -32,36 +40,48 @@ impl Readiness {
         Self::default()
     }
 
-    /// Adds a part, which is starting.
+    /// Adds a part, which is starting. Several may have one name.
     pub fn part(&self, name: &'static str) -> Part {
-        self.failing().insert(name, "starting".to_owned());
-        Part { name, readiness: self.clone() }
+        let mut parts = self.parts();
+        parts.next_id += 1;
+        let key = (name, parts.next_id);
+        parts.failing.insert(key, "starting".to_owned());
+        Part { key, readiness: self.clone() }
     }
 
     /// From now on the process is not ready: it answers what it has been asked, and ends.
     pub fn drain(&self) {
-        self.failing().insert("process", "draining".to_owned());
+        self.parts().failing.insert(("process", 0), "draining".to_owned());
     }
 
     /// Whether it is ready.
     pub fn is_ready(&self) -> bool {
-        self.failing().is_empty()
+        self.parts().failing.is_empty()
     }
 
-    fn failing(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What keeps parts from being ready, by name; of several with one name the first reason.
+    fn failing(&self) -> BTreeMap<&'static str, String> {
+        let mut failing = BTreeMap::new();
+        for ((name, _), reason) in &self.parts().failing {
+            failing.entry(*name).or_insert_with(|| reason.clone());
+        }
+        failing
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Part {
     /// The part is ready.
     pub fn ready(&self) {
-        self.readiness.failing().remove(self.name);
+        self.readiness.parts().failing.remove(&self.key);
     }
 
     /// The part is not ready, for a reason in words.
     pub fn failed(&self, reason: impl Into<String>) {
-        self.readiness.failing().insert(self.name, reason.into());
+        self.readiness.parts().failing.insert(self.key, reason.into());
     }
 }
 
@@ -79,7 +99,7 @@ async fn alive() -> Json<serde_json::Value> {
 }
 
 async fn ready(State(readiness): State<Readiness>) -> Response {
-    let failing = readiness.failing().clone();
+    let failing = readiness.failing();
     if failing.is_empty() {
         return alive().await.into_response();
     }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -63,6 +63,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "send JSON, with the header Content-Type: application/json",
             ));
         }
+        if is_refused_unread(&request) {
+            return Err(too_large());
+        }
         let body = match tokio::time::timeout(BODY_TIMEOUT, read(request.into_body())).await {
             Ok(body) => body?,
             Err(_) => {
@@ -80,11 +83,20 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
+/// Whether the announced length is too large and reading would not help: the client asks before it sends, or it has more
+/// than is thrown away.
+fn is_refused_unread(request: &Request) -> bool {
+    let asks_first = request.headers().contains_key(EXPECT);
+    let bytes_worth_reading = if asks_first { MAX_BODY_BYTES } else { MAX_BODY_BYTES + MAX_DISCARDED_BYTES };
+    request.body().size_hint().lower() > bytes_worth_reading as u64
+}
+
+fn too_large() -> Problem {
+    let detail = format!("a body has at most {} KiB", MAX_BODY_BYTES / 1024);
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+}
+
 async fn read(mut body: Body) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail = format!("a body has at most {} KiB", MAX_BODY_BYTES / 1024);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
-    };
     let mut kept = BytesMut::new();
     let mut total = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -127,8 +139,10 @@ fn wrong_shape<T: DeserializeOwned>(body: &[u8]) -> Problem {
         Ok(_) => malformed("the body has something after its JSON"),
         Err(error) => {
             let field = error.path().iter().next_back().map(ToString::to_string).filter(|field| field != ".");
-            let message = error.into_inner().to_string();
-            let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+            let error = error.into_inner();
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            let message = error.to_string();
+            let message = message.strip_suffix(&place).unwrap_or(&message).to_owned();
             // A field that is missing is reported at its parent.
             let (field, message) = match message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
             {

@@ -57,10 +57,8 @@ async fn bound(State(bounds): State<Bounds>, request: Request, next: Next) -> Re
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands over the panic's value")]
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-    tracing::error!(panic = message.unwrap_or("without a message"), "a handler panicked");
+/// The panic itself is logged where it happens, see [`crate::telemetry::init`].
+fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
     let detail = "something went wrong here; whether it was done is unknown";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response()
 }

@@ -20,24 +20,33 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Longest wait for the requests that are under way when the process stops.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for connections that are cut; only a handler that blocks its thread needs any time.
+const CUT_DEADLINE: Duration = Duration::from_secs(1);
 /// Pause after a connection could not be accepted, as when the process has no more file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Serves `app` until `stop`; then answers the requests that are under way, at most until [`DRAIN_DEADLINE`].
+/// Serves `app` until `stop`; then answers the requests that are under way, at most until [`DRAIN_DEADLINE`], and
+/// drops the rest: no handler goes on behind the caller's back.
 pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
     while let Some((slot, stream)) = next_connection(&listener, &slots, &stop).await {
         let connection = serve_connection(stream, app.clone(), stop.clone());
+        let cut = cut.clone();
         connections.spawn(async move {
-            connection.await;
+            cut.run_until_cancelled_owned(connection).await;
             drop(slot);
         });
     }
     drop(listener);
     connections.close();
     if tokio::time::timeout(DRAIN_DEADLINE, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections were cut: their requests took too long to end");
+        tracing::warn!(connections = connections.len(), "connections are cut: their requests took too long to end");
+        cut.cancel();
+        if tokio::time::timeout(CUT_DEADLINE, connections.wait()).await.is_err() {
+            tracing::warn!(connections = connections.len(), "connections are left: a handler blocks its thread");
+        }
     }
 }
 

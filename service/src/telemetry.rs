@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Why there are no logs.
 #[derive(Debug, thiserror::Error)]
@@ -17,16 +18,23 @@ pub enum TelemetryError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// A directive is neither a level nor `target=level`.
+    #[error("`{directive}` is no log level; write error, warn, info, debug, trace or off, or target=level")]
+    Level {
+        /// What was given.
+        directive: String,
+    },
     /// Somebody else has set up logs in this process.
     #[error("logs are set up already")]
     Twice(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Writes logs to standard error, in colour if that is a terminal.
+/// Writes logs to standard error, in colour if that is a terminal; panics too.
 ///
 /// # Errors
 /// [`TelemetryError`].
 pub fn init(filter: &str) -> Result<(), TelemetryError> {
+    refuse_misspelt_level(filter)?;
     let filter =
         EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
     tracing_subscriber::fmt()
@@ -34,7 +42,16 @@ pub fn init(filter: &str) -> Result<(), TelemetryError> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init()
-        .map_err(TelemetryError::Twice)
+        .map_err(TelemetryError::Twice)?;
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(())
+}
+
+/// A word alone would be taken for a target, and a misspelt level would turn off all logs.
+fn refuse_misspelt_level(filter: &str) -> Result<(), TelemetryError> {
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let misspelt = filter.split(',').find(|directive| !directive.contains('=') && !is_level(directive));
+    misspelt.map_or(Ok(()), |directive| Err(TelemetryError::Level { directive: directive.to_owned() }))
 }
 
 /// An error and its sources in one line. Errors here never print their source themselves.
@@ -47,4 +64,19 @@ pub fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for filter in ["info", "WARN", "off", "info,projector=debug", "a=trace,b=off"] {
+            assert!(refuse_misspelt_level(filter).is_ok(), "{filter}");
+        }
+        for filter in ["inof", "", "info,", "projector", "info,projector"] {
+            assert!(refuse_misspelt_level(filter).is_err(), "{filter}");
+        }
+    }
 }

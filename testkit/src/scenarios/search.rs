@@ -96,6 +96,7 @@ pub async fn a_question_without_an_answer_is_400(api: &Api) {
         search.clone(),
         format!("{search}?q="),
         format!("{search}?q=a%00b"),
+        format!("{search}?q=%FF"),
         format!("{search}?q=a&limit=0"),
         found(&chat, "\u{301}\u{308}"),
         found(&chat, &"é".repeat(1_001)),

@@ -1,0 +1,138 @@
+//! Problems, health, and what surrounds the routes.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{MethodRouter, get};
+use serde_json::json;
+use service::health::Readiness;
+use service::problem::Problem;
+use service::router::finish;
+
+use crate::server::{Answer, Server};
+
+async fn ask(app: Router, method: &str, path: &str) -> Answer {
+    Server::start(app).await.ask(format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
+}
+
+async fn ask_problem(problem: Problem) -> Answer {
+    ask(Router::new().route("/", get(async || problem)), "GET", "/").await
+}
+
+#[tokio::test]
+async fn a_problem_has_the_members_of_its_standard_and_a_code() {
+    let answer = ask_problem(Problem::new(StatusCode::CONFLICT, "taken", "it is taken")).await;
+    assert_eq!(answer.problem(), (409, "taken"));
+    let members = json!({
+        "type": "about:blank", "title": "Conflict", "status": 409, "code": "taken", "detail": "it is taken"
+    });
+    assert_eq!((answer.body.clone(), answer.header("retry-after")), (members, None));
+}
+
+#[tokio::test]
+async fn a_problem_lists_every_error_of_a_field() {
+    let problem = Problem::invalid_fields()
+        .with_field_error("title", "can't be blank")
+        .with_field_error("title", "can't be mine")
+        .with_field_error("pieces", "is missing");
+    let answer = ask_problem(problem).await;
+    assert_eq!(answer.problem(), (422, "invalid-fields"));
+    assert_eq!(answer.body["errors"], json!({"pieces": ["is missing"], "title": ["can't be blank", "can't be mine"]}));
+}
+
+#[tokio::test]
+async fn retry_after_is_in_whole_seconds_rounded_up() {
+    for (millis, seconds) in [(1, "1"), (1_000, "1"), (1_001, "2"), (30_000, "30")] {
+        let problem = Problem::unavailable("away", "try again").with_retry_after(Duration::from_millis(millis));
+        assert_eq!(ask_problem(problem).await.header("retry-after"), Some(seconds), "{millis} ms");
+    }
+    assert_eq!(ask_problem(Problem::unavailable("away", "try again")).await.header("retry-after"), Some("1"));
+}
+
+async fn ask_health(readiness: &Readiness, path: &str) -> Answer {
+    ask(finish(Router::new(), readiness.clone(), ""), "GET", path).await
+}
+
+#[tokio::test]
+async fn a_process_without_parts_is_ready() {
+    let readiness = Readiness::new();
+    assert!(readiness.is_ready());
+    for path in ["/health", "/health/live", "/health/ready"] {
+        let answer = ask_health(&readiness, path).await;
+        assert_eq!((answer.status, answer.body), (200, json!({"status": "ok"})), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_is_ready_once_all_its_parts_are_and_alive_all_the_time() {
+    let readiness = Readiness::new();
+    let (oven, door) = (readiness.part("oven"), readiness.part("door"));
+    door.ready();
+    let answer = ask_health(&readiness, "/health/ready").await;
+    assert_eq!((answer.problem(), answer.header("retry-after")), ((503, "not-ready"), Some("1")));
+    assert_eq!(answer.body["parts"], json!({"oven": "starting"}));
+    assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("oven")), "{}", answer.body);
+    oven.ready();
+    assert_eq!(ask_health(&readiness, "/health/ready").await.status, 200);
+    oven.failed("no gas");
+    assert!(!readiness.is_ready());
+    assert_eq!(ask_health(&readiness, "/health/ready").await.body["parts"], json!({"oven": "no gas"}));
+    assert_eq!(ask_health(&readiness, "/health/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn parts_of_one_name_must_all_be_ready() {
+    let readiness = Readiness::new();
+    let (one, other) = (readiness.part("views"), readiness.part("views"));
+    one.failed("stopped");
+    other.ready();
+    assert!(!readiness.is_ready());
+    one.ready();
+    assert!(readiness.is_ready());
+}
+
+#[tokio::test]
+async fn a_process_that_drains_is_not_ready_whatever_its_parts_say() {
+    let readiness = Readiness::new();
+    let oven = readiness.part("oven");
+    readiness.drain();
+    oven.ready();
+    let answer = ask_health(&readiness, "/health/ready").await;
+    assert_eq!(answer.problem(), (503, "not-ready"));
+    assert!(answer.body["parts"].to_string().contains("draining"), "{}", answer.body);
+    assert_eq!(ask_health(&readiness, "/health/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn routes_are_surrounded_over_a_connection_too() {
+    let app = || {
+        let routes = Router::new()
+            .route("/here", get(async || "1"))
+            .route("/elsewhere", MethodRouter::new())
+            .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
+        finish(routes, Readiness::new(), "Go there.")
+    };
+    assert_eq!(ask(app(), "GET", "/nowhere").await.problem(), (404, "not-found"));
+    assert_eq!(ask(app(), "OPTIONS", "*").await.problem(), (404, "not-found"));
+    assert_eq!(ask(app(), "GET", "/panic").await.problem(), (500, "internal-error"));
+    for (method, path, allow) in
+        [("POST", "/here", "get,head"), ("BREW", "/elsewhere", ""), ("DELETE", "/health", "get,head")]
+    {
+        let answer = ask(app(), method, path).await;
+        assert_eq!(answer.problem(), (405, "method-not-allowed"), "{method} {path}");
+        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.ends_with("Go there.")), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_neither_its_connection_nor_the_server() {
+    let routes = Router::new().route("/panic", get(async || -> &'static str { panic!("on purpose") }));
+    let server = Server::start(finish(routes, Readiness::new(), "")).await;
+    let mut client = server.connect().await;
+    for (path, status) in [("/panic", 500), ("/health", 200)] {
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        assert_eq!(client.answer().await.status, status, "{path}");
+    }
+}

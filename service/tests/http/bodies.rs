@@ -1,0 +1,170 @@
+//! JSON bodies: what is read, and how the rest is refused.
+
+use axum::Router;
+use axum::routing::post;
+use serde::Deserialize;
+use serde_json::json;
+use service::json::{Json, MAX_BODY_BYTES};
+
+use crate::server::{Answer, Server};
+
+#[derive(Deserialize)]
+struct Order {
+    item: Item,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    title: String,
+    #[serde(default)]
+    pieces: u8,
+}
+
+async fn server() -> Server {
+    let order = async |Json(order): Json<Order>| format!("[{}, {}]", order.item.title.len(), order.item.pieces);
+    Server::start(Router::new().route("/", post(order))).await
+}
+
+fn head(content_type: &str, framing: &str) -> String {
+    format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-type: {content_type}\r\n{framing}\r\n\r\n")
+}
+
+async fn send(server: &Server, content_type: &str, body: &[u8]) -> Answer {
+    let mut request = head(content_type, &format!("content-length: {}", body.len())).into_bytes();
+    request.extend_from_slice(body);
+    server.ask(request).await
+}
+
+async fn send_json(server: &Server, body: impl AsRef<[u8]>) -> Answer {
+    send(server, "application/json", body.as_ref()).await
+}
+
+#[tokio::test]
+async fn json_is_read_and_unknown_members_are_passed_over() {
+    let answer = send_json(&server().await, r#" {"item":{"title":"a","pieces":2,"colour":[1]},"x":null} "#).await;
+    assert_eq!((answer.status, answer.body), (200, json!([1, 2])));
+}
+
+#[tokio::test]
+async fn only_json_media_types_are_accepted() {
+    let server = server().await;
+    let body = br#"{"item":{"title":"a"}}"#;
+    for good in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+        assert_eq!(send(&server, good, body).await.status, 200, "{good}");
+    }
+    for bad in ["", "text/plain", "text/json", "application/jsonx", "application/x-www-form-urlencoded"] {
+        assert_eq!(send(&server, bad, body).await.problem(), (415, "unsupported-media-type"), "{bad}");
+    }
+    let without = server.ask("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await;
+    assert_eq!(without.problem(), (415, "unsupported-media-type"));
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_400() {
+    let server = server().await;
+    let too_deep = format!(r#"{{"item":{}"#, "[".repeat(100_000));
+    let malformed: [&[u8]; 12] = [
+        b"",
+        b"  ",
+        b"{",
+        br#"{"item":{"title":"a"}"#,
+        br#"{"item":{"title":"a"}} x"#,
+        br#"{"item":{"title":"a"}}{}"#,
+        br#"{"item":{"title":"a",}}"#,
+        b"{\"item\":{\"title\":\"\xff\"}}",
+        br#"{"item":{"title":"\ud800"}}"#,
+        b"{\"item\":{\"title\":\"a\nb\"}}",
+        b"\xef\xbb\xbf{}",
+        too_deep.as_bytes(),
+    ];
+    for body in malformed {
+        let answer = send_json(&server, body).await;
+        let shown = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+        assert_eq!(answer.problem(), (400, "malformed-json"), "{shown}");
+        assert!(answer.body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn malformed_wins_over_a_wrong_shape_that_comes_before_it() {
+    let server = server().await;
+    for body in [r#"{"item":{"title":5},"#, r#"{"item":{"title":5}} x"#, r#"5 5"#] {
+        assert_eq!(send_json(&server, body).await.problem(), (400, "malformed-json"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_shape_is_422_and_names_the_field() {
+    let server = server().await;
+    for (body, errors) in [
+        (r#"{"item":{"title":5}}"#, json!({"title": ["invalid type: integer `5`, expected a string"]})),
+        (r#"{"item":{"title":null}}"#, json!({"title": ["invalid type: null, expected a string"]})),
+        (r#"{"item":7}"#, json!({"item": ["invalid type: integer `7`, expected struct Item"]})),
+        (r#"{"item":{}}"#, json!({"title": ["is missing"]})),
+        ("{}", json!({"item": ["is missing"]})),
+        ("null", json!({"json": ["invalid type: null, expected an object"]})),
+        (r#"[{"title":"a"}]"#, json!({"json": ["invalid type: sequence, expected an object"]})),
+        (r#"{"item":{"title":"a","pieces":256}}"#, json!({"pieces": ["invalid value: integer `256`, expected u8"]})),
+        (
+            r#"{"item":{"title":"a","pieces":"x at line 9"}}"#,
+            json!({"pieces": ["invalid type: string \"x at line 9\", expected u8"]}),
+        ),
+    ] {
+        let answer = send_json(&server, body).await;
+        assert_eq!(answer.problem(), (422, "invalid-fields"), "{body}");
+        assert_eq!(answer.body["errors"], errors, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_largest_body_is_read_and_one_byte_more_is_413() {
+    let server = server().await;
+    let body = |bytes: usize| {
+        let around = r#"{"item":{"title":""}}"#.len();
+        format!(r#"{{"item":{{"title":"{}"}}}}"#, "a".repeat(bytes - around))
+    };
+    assert_eq!(send_json(&server, body(MAX_BODY_BYTES)).await.status, 200);
+    assert_eq!(send_json(&server, body(MAX_BODY_BYTES + 1)).await.problem(), (413, "body-too-large"));
+    // Larger than what is thrown away: the answer comes without the rest.
+    let announced = head("application/json", "content-length: 1000000000");
+    assert_eq!(server.ask(announced).await.problem(), (413, "body-too-large"));
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_counted_as_it_comes() {
+    let server = server().await;
+    let mut request = head("application/json", "transfer-encoding: chunked").into_bytes();
+    request.extend_from_slice(format!("{:x}\r\n", MAX_BODY_BYTES + 1).as_bytes());
+    request.extend(std::iter::repeat_n(b'a', MAX_BODY_BYTES + 1));
+    request.extend_from_slice(b"\r\n0\r\n\r\n");
+    assert_eq!(server.ask(request).await.problem(), (413, "body-too-large"));
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_told_at_once_that_its_body_is_too_large() {
+    let server = server().await;
+    let framing = format!("content-length: {}\r\nexpect: 100-continue", MAX_BODY_BYTES + 1);
+    assert_eq!(server.ask(head("application/json", &framing)).await.problem(), (413, "body-too-large"));
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_408() {
+    let server = server().await;
+    let mut client = server.connect().await;
+    client.send(head("application/json", "transfer-encoding: chunked") + "5\r\n{\"ite\r\n").await;
+    tokio::time::pause();
+    assert_eq!(client.answer().await.problem(), (408, "request-timeout"));
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_400() {
+    let server = server().await;
+    for (framing, body) in
+        [("content-length: 100", r#"{"item":{"title":"a"}}"#), ("transfer-encoding: chunked", "zz\r\n{}\r\n")]
+    {
+        let mut client = server.connect().await;
+        client.send(head("application/json", framing) + body).await;
+        client.finish_sending().await;
+        assert_eq!(client.answer().await.problem(), (400, "malformed-json"), "{framing}");
+    }
+}

@@ -1,0 +1,117 @@
+//! What a stop does to connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use service::serve::DRAIN_DEADLINE;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::server::Server;
+
+/// "At once", on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// A route that tells when it is entered, and answers when it is let.
+struct Gate {
+    entered: Arc<Notify>,
+    opened: Arc<Notify>,
+}
+
+fn gate() -> (Gate, Router) {
+    let gate = Gate { entered: Arc::new(Notify::new()), opened: Arc::new(Notify::new()) };
+    let (entered, opened) = (Arc::clone(&gate.entered), Arc::clone(&gate.opened));
+    let pass = async move || {
+        entered.notify_one();
+        opened.notified().await;
+        "1"
+    };
+    (gate, Router::new().route("/", get(pass)))
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn idle_connections_are_closed_at_once() {
+    let server = Server::start(Router::new().route("/", get(async || "1"))).await;
+    let fresh = server.connect().await;
+    let mut idle = server.connect().await;
+    idle.send(REQUEST).await;
+    assert_eq!(idle.answer().await.status, 200);
+    server.stop.cancel();
+    timeout(AT_ONCE, server.ended()).await.expect("nothing is under way");
+    assert_eq!(idle.closed().await, "");
+    assert_eq!(fresh.closed().await, "");
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_and_its_connection_closed() {
+    let (gate, app) = gate();
+    let server = Server::start(app).await;
+    let mut client = server.connect().await;
+    client.send(REQUEST).await;
+    gate.entered.notified().await;
+    server.stop.cancel();
+    let not_accepting = async {
+        while !server.refuses_connections().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(AT_ONCE, not_accepting).await.expect("nothing new is accepted");
+    gate.opened.notify_one();
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    timeout(AT_ONCE, server.ended()).await.expect("nothing is under way any more");
+    assert_eq!(client.closed().await, "");
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
+    struct TellsDrop(Option<oneshot::Sender<()>>);
+    impl Drop for TellsDrop {
+        fn drop(&mut self) {
+            let _nobody_waits = self.0.take().map(|dropped| dropped.send(()));
+        }
+    }
+    let (dropped, is_dropped) = oneshot::channel();
+    let entered = Arc::new(Notify::new());
+    let guard = Arc::new(std::sync::Mutex::new(Some(TellsDrop(Some(dropped)))));
+    let stuck = {
+        let entered = Arc::clone(&entered);
+        async move || -> &'static str {
+            let _guard = guard.lock().unwrap().take();
+            entered.notify_one();
+            std::future::pending().await
+        }
+    };
+    let server = Server::start(Router::new().route("/", get(stuck))).await;
+    let mut client = server.connect().await;
+    client.send(REQUEST).await;
+    entered.notified().await;
+    tokio::time::pause();
+    let stopped = Instant::now();
+    server.stop.cancel();
+    server.ended().await;
+    assert!(stopped.elapsed() >= DRAIN_DEADLINE, "the request was given its time");
+    assert!(stopped.elapsed() < DRAIN_DEADLINE + AT_ONCE, "and no more");
+    // Else it could still write when those who call `serve` think that nobody does.
+    timeout(AT_ONCE, is_dropped).await.expect("the handler must be dropped").unwrap();
+    assert_eq!(client.closed().await, "");
+}
+
+#[tokio::test]
+async fn a_head_that_stalls_does_not_hold_up_the_stop_beyond_the_deadline() {
+    let server = Server::start(Router::new().route("/", get(async || "1"))).await;
+    let mut client = server.connect().await;
+    client.send(REQUEST).await;
+    assert_eq!(client.answer().await.status, 200);
+    client.send("GET / HTTP/1.1\r\nho").await;
+    tokio::time::pause();
+    let stopped = Instant::now();
+    server.stop.cancel();
+    server.ended().await;
+    assert!(stopped.elapsed() < DRAIN_DEADLINE + AT_ONCE);
+    client.closed().await;
+}

@@ -1,0 +1,52 @@
+//! Queries and the variable parts of paths.
+
+use std::num::NonZeroU32;
+
+use axum::Router;
+use axum::routing::get;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use service::path::{Parsed, Path};
+use service::query::Query;
+
+use crate::server::{Answer, Server};
+
+#[derive(Deserialize)]
+struct Paging {
+    limit: Option<u16>,
+}
+
+async fn shelf(
+    Path((shelf, Parsed(book))): Path<(String, Parsed<NonZeroU32>)>,
+    Query(paging): Query<Paging>,
+) -> axum::Json<Value> {
+    axum::Json(json!([shelf, book, paging.limit]))
+}
+
+async fn ask(path: &str) -> Answer {
+    let server = Server::start(Router::new().route("/shelves/{shelf}/books/{book}", get(shelf))).await;
+    server.ask(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn parameters_are_decoded() {
+    let answer = ask("/shelves/a%20%C3%A9/books/12?limit=3&unknown=1").await;
+    assert_eq!((answer.status, answer.body), (200, json!(["a é", 12, 3])));
+    assert_eq!(ask("/shelves/a/books/12").await.body, json!(["a", 12, null]));
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_read_is_404() {
+    for path in ["/shelves/%ff/books/1", "/shelves/a/books/0", "/shelves/a/books/x", "/shelves/a/books/-1"] {
+        assert_eq!(ask(path).await.problem(), (404, "not-found"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_read_is_400_with_a_reason() {
+    for query in ["limit=x", "limit=-1", "limit=65536", "limit=", "limit=1&limit=2"] {
+        let answer = ask(&format!("/shelves/a/books/1?{query}")).await;
+        assert_eq!(answer.problem(), (400, "malformed-query"), "{query}");
+        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("limit")), "{}", answer.body);
+    }
+}

@@ -1,0 +1,128 @@
+//! A served router, and a client that can write what no HTTP library would.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use serde_json::Value;
+use service::serve::serve;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait of a test. Longer than every bound of the server, because a paused clock jumps to the nearest bound.
+const TEST_DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Server {
+    address: SocketAddr,
+    pub(crate) stop: CancellationToken,
+    served: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn start(app: Router) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, app, stop.clone()));
+        Self { address, stop, served }
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        Client { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() }
+    }
+
+    /// The answer to one request on a connection of its own.
+    pub(crate) async fn ask(&self, request: impl AsRef<[u8]>) -> Answer {
+        let mut client = self.connect().await;
+        client.send(request).await;
+        client.answer().await
+    }
+
+    pub(crate) async fn refuses_connections(&self) -> bool {
+        TcpStream::connect(self.address).await.is_err()
+    }
+
+    /// Waits until `serve` has returned.
+    pub(crate) async fn ended(self) {
+        timeout(TEST_DEADLINE, self.served).await.expect("serve must end").unwrap();
+    }
+}
+
+pub(crate) struct Client {
+    stream: TcpStream,
+    /// Read, but not yet taken as part of an answer.
+    read: Vec<u8>,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Value,
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Says that nothing more is sent.
+    pub(crate) async fn finish_sending(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    pub(crate) async fn answer(&mut self) -> Answer {
+        timeout(TEST_DEADLINE, self.read_answer()).await.expect("an answer must come")
+    }
+
+    async fn read_answer(&mut self) -> Answer {
+        let head_bytes = loop {
+            if let Some(end) = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.read_more().await;
+        };
+        let head = String::from_utf8(self.read.drain(..head_bytes).collect()).unwrap().to_ascii_lowercase();
+        let body_bytes = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        while self.read.len() < body_bytes {
+            self.read_more().await;
+        }
+        let body: Vec<u8> = self.read.drain(..body_bytes).collect();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null), head }
+    }
+
+    async fn read_more(&mut self) {
+        let bytes = self.stream.read_buf(&mut self.read).await.unwrap();
+        assert!(bytes > 0, "the connection ended within an answer, after {:?}", String::from_utf8_lossy(&self.read));
+    }
+
+    /// Waits until the server has closed the connection, and tells what it sent before.
+    pub(crate) async fn closed(mut self) -> String {
+        // A reset is an end as well: it only says that the server had not read everything.
+        let read = timeout(TEST_DEADLINE, self.stream.read_to_end(&mut self.read));
+        let _end_or_reset = read.await.expect("the connection must be closed");
+        String::from_utf8_lossy(&self.read).into_owned()
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    /// Status and code of a problem.
+    pub(crate) fn problem(&self) -> (u16, &str) {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.head);
+        assert_eq!(self.body["status"], self.status);
+        (self.status, self.body["code"].as_str().expect("a problem has a code"))
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| *key == name).map(|(_, value)| value.trim())
+}

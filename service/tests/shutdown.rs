@@ -1,0 +1,47 @@
+//! Signals, sent to a process of their own: this file's second test, run by the first.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use service::shutdown::stop_on_signal;
+
+/// Longest life of the process that is sent signals, should none arrive.
+const CHILD_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[test]
+fn the_first_signal_asks_to_stop_and_the_second_ends_the_process() {
+    for (first, second, exit_code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143)] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "waits_for_signals"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.ends_with("up")), "it must come up");
+        send(&child, first);
+        assert!(lines.any(|line| line.ends_with("asked to stop")), "{first} must be heard");
+        send(&child, second);
+        assert_eq!(child.wait().unwrap().code(), Some(exit_code), "{first}, {second}");
+    }
+}
+
+fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test]
+#[ignore = "run by the other test as a process of its own"]
+async fn waits_for_signals() {
+    let stop = stop_on_signal().unwrap();
+    println!("\nup");
+    let asked_twice = async {
+        stop.cancelled().await;
+        println!("asked to stop");
+        std::future::pending::<()>().await;
+    };
+    let _elapsed = tokio::time::timeout(CHILD_DEADLINE, asked_twice).await;
+}
