@@ -18,7 +18,7 @@ pub struct ChatApplication;
 pub enum ApplicationCommand {
     /// Bring it into being.
     Create {
-        /// A token that nobody has: random.
+        /// A token that nobody has: random. A request that is sent again gets the token of the first time.
         token: ApplicationToken,
         /// Its name.
         name: Name,
@@ -38,6 +38,9 @@ pub enum ApplicationRefusal {
     /// There is none of this token.
     #[error("there is no such application")]
     UnknownApplication,
+    /// The request's key was used with other values.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// Whether there is one cannot be said now.
     #[error("whether the application exists cannot be told now")]
     Numbers(#[source] ReserveError),
@@ -58,10 +61,11 @@ impl Aggregate for ChatApplication {
     ) -> Result<(), ApplicationRefusal> {
         let event = match command {
             ApplicationCommand::Create { token, name } => {
+                let token = numbers.token(token).await.map_err(refusal)?;
                 Event::ChatApplicationCreated(ChatApplicationCreated { token, name: name.into_string() })
             }
             ApplicationCommand::Rename { token, name } => {
-                if !numbers.has_application(token).await.map_err(ApplicationRefusal::Numbers)? {
+                if !numbers.has_application(token).await.map_err(refusal)? {
                     return Err(ApplicationRefusal::UnknownApplication);
                 }
                 Event::ChatApplicationRenamed(ChatApplicationRenamed { token, name: name.into_string() })
@@ -72,4 +76,12 @@ impl Aggregate for ChatApplication {
     }
 
     fn apply(&mut self, _event: Event) {}
+}
+
+fn refusal(error: ReserveError) -> ApplicationRefusal {
+    match error {
+        ReserveError::UnknownParent => ApplicationRefusal::UnknownApplication,
+        ReserveError::KeyReused => ApplicationRefusal::KeyReused,
+        other @ (ReserveError::Exhausted | ReserveError::Unavailable(_)) => ApplicationRefusal::Numbers(other),
+    }
 }

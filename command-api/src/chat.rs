@@ -39,6 +39,9 @@ pub enum ChatRefusal {
     /// There is no chat of this number.
     #[error("there is no such chat")]
     UnknownChat,
+    /// The request's key was used with other values.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// There is no number to be had.
     #[error("there is no number to be had")]
     Numbers(#[source] ReserveError),
@@ -79,6 +82,7 @@ impl Aggregate for Chat {
 fn refusal(error: ReserveError, unknown_parent: ChatRefusal) -> ChatRefusal {
     match error {
         ReserveError::UnknownParent => unknown_parent,
+        ReserveError::KeyReused => ChatRefusal::KeyReused,
         other @ (ReserveError::Exhausted | ReserveError::Unavailable(_)) => ChatRefusal::Numbers(other),
     }
 }

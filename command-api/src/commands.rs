@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use event_log::{EventLog, Sequencer};
-use events::{ApplicationToken, ChatKey, ChatNumber, Event, MessageNumber, StreamKey};
+use events::{ApplicationToken, ChatKey, ChatNumber, Event, MessageNumber, RequestKey, StreamKey};
 use tokio_util::task::TaskTracker;
 
 use crate::application::{ApplicationCommand, ApplicationRefusal, ChatApplication};
 use crate::chat::{Chat, ChatCommand, ChatRefusal};
 use crate::event_store::LogEventStore;
 use crate::executor::{Committed, ExecuteError, execute};
+use crate::idempotency_key::IdempotencyKey;
 use crate::numbers::Numbers;
 use crate::text::{Body, Name};
 
@@ -17,7 +18,7 @@ use crate::text::{Body, Name};
 /// append is never left half way.
 #[derive(Clone)]
 pub struct Commands {
-    store: Arc<LogEventStore>,
+    log: Arc<dyn EventLog>,
     sequencer: Arc<dyn Sequencer>,
     running: TaskTracker,
 }
@@ -51,7 +52,7 @@ pub enum CommandError {
 impl Commands {
     /// Commands over a log and its sequencer.
     pub fn new(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) -> Self {
-        Self { store: Arc::new(LogEventStore::new(log)), sequencer, running: TaskTracker::new() }
+        Self { log, sequencer, running: TaskTracker::new() }
     }
 
     /// Waits until every command that was begun has ended.
@@ -64,10 +65,15 @@ impl Commands {
     ///
     /// # Errors
     /// [`CommandError`].
-    pub async fn create_application(&self, name: Name) -> Result<Written<ApplicationToken>, CommandError> {
+    pub async fn create_application(
+        &self,
+        name: Name,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Written<ApplicationToken>, CommandError> {
+        let request = key.map(|key| key.request(&["chat_applications"], &[name.as_str()]));
         let token = ApplicationToken::from_bytes(rand::random());
-        let committed = self.on_application(ApplicationCommand::Create { token, name }, token).await?;
-        Ok(Written { value: token, position: committed.position })
+        let committed = self.on_application(ApplicationCommand::Create { token, name }, token, request).await?;
+        Ok(Written { value: committed.event.stream().token(), position: committed.position })
     }
 
     /// Gives an application another name.
@@ -75,7 +81,7 @@ impl Commands {
     /// # Errors
     /// [`CommandError`].
     pub async fn rename_application(&self, token: ApplicationToken, name: Name) -> Result<Written<()>, CommandError> {
-        let committed = self.on_application(ApplicationCommand::Rename { token, name }, token).await?;
+        let committed = self.on_application(ApplicationCommand::Rename { token, name }, token, None).await?;
         Ok(Written { value: (), position: committed.position })
     }
 
@@ -83,8 +89,13 @@ impl Commands {
     ///
     /// # Errors
     /// [`CommandError`].
-    pub async fn create_chat(&self, token: ApplicationToken) -> Result<Written<ChatNumber>, CommandError> {
-        let committed = self.on_chat(ChatCommand::Create { token }, token.into()).await?;
+    pub async fn create_chat(
+        &self,
+        token: ApplicationToken,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Written<ChatNumber>, CommandError> {
+        let request = key.map(|key| key.request(&["chats", &token.to_hex()], &[]));
+        let committed = self.on_chat(ChatCommand::Create { token }, token.into(), request).await?;
         match committed.event {
             Event::ChatCreated(created) => Ok(Written { value: created.number, position: committed.position }),
             other => Err(unexpected(&other)),
@@ -95,8 +106,15 @@ impl Commands {
     ///
     /// # Errors
     /// [`CommandError`].
-    pub async fn post_message(&self, chat: ChatKey, body: Body) -> Result<Written<MessageNumber>, CommandError> {
-        let committed = self.on_chat(ChatCommand::Post { chat, body }, chat.into()).await?;
+    pub async fn post_message(
+        &self,
+        chat: ChatKey,
+        body: Body,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Written<MessageNumber>, CommandError> {
+        let stream = StreamKey::Chat(chat);
+        let request = key.map(|key| key.request(&["messages", &stream.to_text()], &[body.as_str()]));
+        let committed = self.on_chat(ChatCommand::Post { chat, body }, stream, request).await?;
         match committed.event {
             Event::MessagePosted(posted) => Ok(Written { value: posted.number, position: committed.position }),
             other => Err(unexpected(&other)),
@@ -107,8 +125,9 @@ impl Commands {
         &self,
         command: ApplicationCommand,
         token: ApplicationToken,
+        request: Option<RequestKey>,
     ) -> Result<Committed, CommandError> {
-        let (store, numbers) = (Arc::clone(&self.store), Numbers::new(Arc::clone(&self.sequencer)));
+        let (store, numbers) = self.for_command(request);
         let task = self.running.spawn(async move {
             let executed = execute::<ChatApplication>(&store, &token.to_hex(), command, &numbers).await;
             opened(executed.map_err(CommandError::Application)?, &numbers).await
@@ -116,13 +135,23 @@ impl Commands {
         task.await.map_err(CommandError::Interrupted)?
     }
 
-    async fn on_chat(&self, command: ChatCommand, stream: StreamKey) -> Result<Committed, CommandError> {
-        let (store, numbers) = (Arc::clone(&self.store), Numbers::new(Arc::clone(&self.sequencer)));
+    async fn on_chat(
+        &self,
+        command: ChatCommand,
+        stream: StreamKey,
+        request: Option<RequestKey>,
+    ) -> Result<Committed, CommandError> {
+        let (store, numbers) = self.for_command(request);
         let task = self.running.spawn(async move {
             let executed = execute::<Chat>(&store, &stream.to_text(), command, &numbers).await;
             opened(executed.map_err(CommandError::Chat)?, &numbers).await
         });
         task.await.map_err(CommandError::Interrupted)?
+    }
+
+    fn for_command(&self, request: Option<RequestKey>) -> (LogEventStore, Numbers) {
+        let store = LogEventStore::new(Arc::clone(&self.log), request);
+        (store, Numbers::new(Arc::clone(&self.sequencer), request))
     }
 }
 

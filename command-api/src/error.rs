@@ -52,11 +52,13 @@ fn command_problem(error: &CommandError) -> Problem {
     match error {
         CommandError::Application(ExecuteError::Refused(refusal)) => match refusal {
             ApplicationRefusal::UnknownApplication => unknown_application(),
+            ApplicationRefusal::KeyReused => key_reused(),
             ApplicationRefusal::Numbers(error) => numbers_problem(error),
         },
         CommandError::Chat(ExecuteError::Refused(refusal)) => match refusal {
             ChatRefusal::UnknownApplication => unknown_application(),
             ChatRefusal::UnknownChat => Problem::not_found("there is no such chat"),
+            ChatRefusal::KeyReused => key_reused(),
             ChatRefusal::Numbers(error) => numbers_problem(error),
         },
         CommandError::Application(ExecuteError::Commit(error)) | CommandError::Chat(ExecuteError::Commit(error)) => {
@@ -77,6 +79,11 @@ fn unknown_application() -> Problem {
     Problem::not_found("there is no such application")
 }
 
+fn key_reused() -> Problem {
+    let detail = "this Idempotency-Key was used here with other values; send the first values, or another key";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+}
+
 fn numbers_problem(error: &ReserveError) -> Problem {
     match error {
         ReserveError::Exhausted => Problem::new(
@@ -85,6 +92,7 @@ fn numbers_problem(error: &ReserveError) -> Problem {
             "all 4,294,967,295 numbers here are taken; start a new one",
         ),
         ReserveError::UnknownParent => Problem::not_found("there is no such parent"),
+        ReserveError::KeyReused => key_reused(),
         ReserveError::Unavailable(_) => {
             Problem::unavailable("numbers-unavailable", "numbers cannot be given now; nothing was written; try again")
         }

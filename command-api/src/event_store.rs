@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
 use event_log::{AppendError, EventLog};
-use events::{EncodeError, Event, EventId, Number, Position, Record, UnixMillis};
+use events::{EncodeError, Event, EventId, Number, Position, Record, RequestKey, UnixMillis};
 use uuid::Uuid;
 
-/// Commits events to the log. Aggregates are not read back from it: deciding needs no replay.
+/// Commits the events of one command to the log. Aggregates are not read back from it: deciding needs no replay.
 pub struct LogEventStore {
     log: Arc<dyn EventLog>,
+    request: Option<RequestKey>,
 }
 
 /// An aggregate before its first event.
@@ -35,14 +36,24 @@ pub enum CommitError {
 }
 
 impl LogEventStore {
-    /// Over `log`.
-    pub fn new(log: Arc<dyn EventLog>) -> Self {
-        Self { log }
+    /// Over `log`, for a command that came with `request`.
+    pub fn new(log: Arc<dyn EventLog>, request: Option<RequestKey>) -> Self {
+        Self { log, request }
     }
 
     async fn append(&self, event: &Event) -> Result<Position, CommitError> {
-        let record = Record::encode(event, EventId(Uuid::now_v7()), now()).map_err(CommitError::Encode)?;
+        let record = Record::encode(event, self.event_id(event), now()).map_err(CommitError::Encode)?;
+        let record = Record { request: self.request, ..record };
         self.log.append(record).await.map_err(CommitError::Append)
+    }
+
+    /// A request that is sent again gives the same id, so that its event is known to be the same.
+    fn event_id(&self, event: &Event) -> EventId {
+        match (&self.request, event.number()) {
+            (None, _) => EventId(Uuid::now_v7()),
+            (Some(request), Some(number)) => request.event_id(&number.to_string()),
+            (Some(request), None) => request.event_id(&event.stream().to_text()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventS
 use events::Event;
 
 use crate::event_store::{CommitError, LogEventStore, POSITION};
+use crate::numbers::Numbers;
 
 /// What a command has done.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub enum ExecuteError<E: std::error::Error + 'static> {
     Framework(String),
 }
 
-/// Carries out a command that gives one event.
+/// Carries out a command that gives one event. If the same request has written it before, it is not written again.
 ///
 /// # Errors
 /// [`ExecuteError`]; after [`ExecuteError::Commit`] the event may be in the log all the same.
@@ -39,25 +40,31 @@ pub async fn execute<A>(
     store: &LogEventStore,
     aggregate_id: &str,
     command: A::Command,
-    services: &A::Services,
+    numbers: &Numbers,
 ) -> Result<Committed, ExecuteError<A::Error>>
 where
-    A: Aggregate<Event = Event, Error: 'static>,
+    A: Aggregate<Event = Event, Services = Numbers, Error: 'static>,
 {
     let mut context = store.load_aggregate(aggregate_id).await.map_err(failure)?;
     let sink = EventSink::default();
     AggregateContext::<A>::aggregate(&mut context)
-        .handle(command, services, &sink)
+        .handle(command, numbers, &sink)
         .await
         .map_err(ExecuteError::Refused)?;
-    let envelopes = store.commit(sink.collect().await, context, HashMap::new()).await.map_err(failure)?;
-    let envelope: Option<EventEnvelope<A>> = envelopes.into_iter().next();
-    envelope
-        .and_then(|mut envelope| {
-            let position = envelope.metadata.remove(POSITION)?;
-            Some(Committed { event: envelope.payload, position })
-        })
-        .ok_or_else(|| ExecuteError::Framework("no event was written".to_owned()))
+    let events = sink.collect().await;
+    let committed = match numbers.in_log() {
+        Some(position) => events.into_iter().next().map(|event| Committed { event, position: position.to_string() }),
+        None => {
+            let envelopes = store.commit(events, context, HashMap::new()).await.map_err(failure)?;
+            envelopes.into_iter().next().and_then(committed)
+        }
+    };
+    committed.ok_or_else(|| ExecuteError::Framework("no event was written".to_owned()))
+}
+
+fn committed<A: Aggregate<Event = Event>>(mut envelope: EventEnvelope<A>) -> Option<Committed> {
+    let position = envelope.metadata.remove(POSITION)?;
+    Some(Committed { event: envelope.payload, position })
 }
 
 /// cqrs-es's error hides its source; this brings it back.

@@ -6,6 +6,7 @@
 //! | [`commands`] | what can be asked for, one method each |
 //! | [`application`], [`chat`] | the aggregates, which decide |
 //! | [`text`] | what a name and a body may be |
+//! | [`idempotency_key`] | the header by which a POST may be sent again |
 //! | [`numbers`] | the services of the aggregates: existence of parents, next numbers |
 //! | [`executor`], [`event_store`] | load, handle, commit: from a command to records in the log |
 //! | [`error`] | the one place where refusals become statuses |
@@ -18,9 +19,11 @@ pub mod commands;
 pub mod error;
 pub mod event_store;
 pub mod executor;
+pub mod idempotency_key;
 pub mod numbers;
 pub mod routes;
 pub mod text;
 
 pub use commands::Commands;
+pub use idempotency_key::IdempotencyKey;
 pub use routes::{PublicUrl, routes};

@@ -1,20 +1,38 @@
 //! What aggregates must know of the world: whether a parent exists, and the next number.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use event_log::{Reservation, ReserveError, Sequencer};
-use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Number, StreamKey};
+use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Number, Position, RequestKey, StreamKey};
 
 /// The services of one command. It keeps the command's reservations until the command is over, see [`Reservation`].
 pub struct Numbers {
     sequencer: Arc<dyn Sequencer>,
-    taken: Mutex<Vec<Reservation>>,
+    request: Option<RequestKey>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    held: Vec<Box<dyn Any + Send>>,
+    in_log: Option<Position>,
 }
 
 impl Numbers {
-    /// For one command.
-    pub const fn new(sequencer: Arc<dyn Sequencer>) -> Self {
-        Self { sequencer, taken: Mutex::new(Vec::new()) }
+    /// For one command, whose client may send it again if it has a key.
+    pub fn new(sequencer: Arc<dyn Sequencer>, request: Option<RequestKey>) -> Self {
+        Self { sequencer, request, taken: Mutex::default() }
+    }
+
+    /// The request that the command came with.
+    pub const fn request(&self) -> Option<&RequestKey> {
+        self.request.as_ref()
+    }
+
+    /// Where the command's event is, if the same request has written it before: then it is not to be written again.
+    pub fn in_log(&self) -> Option<Position> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).in_log.clone()
     }
 
     /// Whether the application exists.
@@ -23,6 +41,17 @@ impl Numbers {
     /// If the sequencer cannot say.
     pub async fn has_application(&self, token: ApplicationToken) -> Result<bool, ReserveError> {
         self.sequencer.exists(token.into()).await
+    }
+
+    /// The token of a new application: `fresh`, unless the same request was given another before.
+    ///
+    /// # Errors
+    /// What the sequencer says.
+    pub async fn token(&self, fresh: ApplicationToken) -> Result<ApplicationToken, ReserveError> {
+        match &self.request {
+            Some(request) => Ok(self.take(self.sequencer.reserve_token(fresh, request).await?)),
+            None => Ok(fresh),
+        }
     }
 
     /// The next chat number of an application.
@@ -50,9 +79,14 @@ impl Numbers {
     }
 
     async fn reserve(&self, parent: StreamKey) -> Result<Number, ReserveError> {
-        let reservation = self.sequencer.reserve(parent).await?;
-        let number = reservation.number();
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(reservation);
-        Ok(number)
+        Ok(self.take(self.sequencer.reserve(parent, self.request.as_ref()).await?))
+    }
+
+    fn take<T: Copy + Send + 'static>(&self, reservation: Reservation<T>) -> T {
+        let value = reservation.value();
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.in_log = reservation.position().cloned();
+        taken.held.push(Box::new(reservation));
+        value
     }
 }

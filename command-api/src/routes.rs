@@ -17,6 +17,7 @@ pub use service::config::PublicUrl;
 
 use crate::commands::Commands;
 use crate::error::ApiError;
+use crate::idempotency_key::Key;
 use crate::text::{Body, Name, TextError};
 
 /// The header that tells a client how far the log must be projected until its write is seen.
@@ -95,11 +96,12 @@ struct PostedMessage {
 
 async fn create_application(
     State(api): State<WriteApi>,
+    Key(key): Key,
     Json(request): Json<ApplicationRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let name = name(request)?;
     let text = name.clone().into_string();
-    let written = api.commands.create_application(name).await?;
+    let written = api.commands.create_application(name, key.as_ref()).await?;
     let location = format!("{}/api/v1/chat_applications/{}", api.read_url.as_str(), written.value.to_hex());
     let created = CreatedApplication { name: text, token: written.value, chats_count: 0 };
     Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position)], axum::Json(created)))
@@ -120,8 +122,9 @@ async fn rename_application(
 async fn create_chat(
     State(api): State<WriteApi>,
     Path(Parsed(token)): Path<Parsed<ApplicationToken>>,
+    Key(key): Key,
 ) -> Result<impl IntoResponse, ApiError> {
-    let written = api.commands.create_chat(token).await?;
+    let written = api.commands.create_chat(token, key.as_ref()).await?;
     let (read_url, number) = (api.read_url.as_str(), written.value);
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{number}", token.to_hex());
     let created = CreatedChat { number, messages_count: 0 };
@@ -131,10 +134,11 @@ async fn create_chat(
 async fn post_message(
     State(api): State<WriteApi>,
     Path((Parsed(token), Parsed(chat))): Path<(Parsed<ApplicationToken>, Parsed<ChatNumber>)>,
+    Key(key): Key,
     Json(request): Json<MessageRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let body = field("body", request.message.0.body, Body::new)?;
-    let written = api.commands.post_message(ChatKey { token, number: chat }, body).await?;
+    let written = api.commands.post_message(ChatKey { token, number: chat }, body, key.as_ref()).await?;
     let (read_url, number) = (api.read_url.as_str(), written.value);
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{chat}/messages/{number}", token.to_hex());
     let posted = PostedMessage { number };

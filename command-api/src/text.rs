@@ -39,6 +39,11 @@ impl Name {
     }
 
     /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text.
     pub fn into_string(self) -> String {
         self.0
     }
@@ -50,6 +55,11 @@ impl Body {
     pub fn new(text: String) -> Result<Self, TextError> {
         check(&text, MAX_BODY_CHARACTERS)?;
         Ok(Self(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The text.

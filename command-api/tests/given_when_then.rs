@@ -41,7 +41,7 @@ async fn given(events: &[Event]) -> Past {
 
 impl Past {
     async fn when<A: Aggregate<Services = Numbers>>(&self, command: A::Command) -> Result<Vec<A::Event>, A::Error> {
-        let numbers = Numbers::new(Arc::new(SqliteSequencer::new(&self.log)));
+        let numbers = Numbers::new(Arc::new(SqliteSequencer::new(&self.log)), None);
         TestFramework::<A>::with(numbers).given_no_previous_events().when_async(command).await.inspect_result()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event_log::{AppendError, EventLog, ReadError, ReadLimit};
-use events::{EventId, Number, Offset, PartitionId, Position, Record, Recorded, UnixMillis};
+use events::{EventId, Number, Offset, PartitionId, Position, Record, Recorded, RequestKey, UnixMillis};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Connection, Row, SqliteConnection};
@@ -21,7 +21,7 @@ use crate::sqlite::{self, Durability};
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-log");
 
 /// The only partition.
-const PARTITION: PartitionId = PartitionId(0);
+pub(crate) const PARTITION: PartitionId = PartitionId(0);
 /// One for each projection, one for the sequencer.
 const READERS: u32 = 4;
 
@@ -111,7 +111,8 @@ impl EventLog for SqliteLog {
             return Err(ReadError::BeyondEnd { partition, from, end });
         }
         let rows = sqlx::query(
-            "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, data FROM events \
+            "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, \
+             request_values, data FROM events \
              WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?",
         )
         .bind(from.0.cast_signed())
@@ -160,7 +161,13 @@ fn record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
         None => Some(None),
         Some(number) => u32::try_from(number).ok().and_then(Number::new).map(Some),
     };
-    let (Some(event_id), Some(version), Some(stream), Some(number)) = (event_id, version, stream, number) else {
+    let request = match (row.try_get::<Option<&[u8]>, _>(7)?, row.try_get::<Option<&[u8]>, _>(8)?) {
+        (None, None) => Some(None),
+        (key, values) => request_key(key, values).map(Some),
+    };
+    let (Some(event_id), Some(version), Some(stream), Some(number), Some(request)) =
+        (event_id, version, stream, number, request)
+    else {
         return Ok(None);
     };
     Ok(Some(Record {
@@ -170,6 +177,11 @@ fn record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
         occurred_at: UnixMillis(row.try_get::<i64, _>(4)?.cast_unsigned()),
         stream,
         number,
-        data: row.try_get(7)?,
+        request,
+        data: row.try_get(9)?,
     }))
+}
+
+fn request_key(key: Option<&[u8]>, values: Option<&[u8]>) -> Option<RequestKey> {
+    Some(RequestKey { key: key?.try_into().ok()?, values: values?.try_into().ok()? })
 }

@@ -16,7 +16,7 @@ use event_log::conformance as log_suite;
 use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer};
 use events::{
     ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Number, Offset, PartitionId, Position, Record,
-    Recorded, StreamKey, UnixMillis,
+    Recorded, RequestKey, StreamKey, UnixMillis,
 };
 use read_model::conformance as read_suite;
 use read_model::folding::fold;
@@ -57,6 +57,12 @@ finds! { databases:
     reservations_at_once_are_all_different => log_suite::reservations_at_once_are_all_different(log(&databases), broken_sequencer(&databases, SequencerFault::Repeats));
     cold_counters_continue_after_the_log => log_suite::cold_counters_continue_after_the_log(
         log(&databases), sequencer(&databases), async || broken_sequencer(&databases, SequencerFault::CountsAllTogether));
+
+    a_key_is_given_its_number_again => log_suite::a_key_is_given_its_number_again(
+        log(&databases), broken_sequencer(&databases, SequencerFault::ForgetsRequests), async || sequencer(&databases));
+    a_key_is_given_its_token_again => log_suite::a_key_is_given_its_token_again(log(&databases), broken_sequencer(&databases, SequencerFault::ForgetsRequests));
+    a_key_with_other_values_is_refused => log_suite::a_key_with_other_values_is_refused(log(&databases), broken_sequencer(&databases, SequencerFault::ForgetsRequests));
+    one_key_at_once_is_one_number => log_suite::one_key_at_once_is_one_number(log(&databases), broken_sequencer(&databases, SequencerFault::ForgetsRequests));
 
     a_chat_seen_late_is_shown_with_its_messages => on_store(&databases, StoreFault::DropsEarlyMessages, read_suite::a_chat_seen_late_is_shown_with_its_messages);
     a_stale_step_writes_nothing => on_store(&databases, StoreFault::AppliesStaleSteps, read_suite::a_stale_step_writes_nothing);
@@ -120,9 +126,11 @@ impl EventLog for BrokenLog {
         let from = if self.fault == LogFault::ReadsFromTheStart { Offset::START } else { from };
         let limit = match self.fault {
             LogFault::IgnoresTheLimit => ReadLimit { records: u32::MAX, ..limit },
-            LogFault::NeverWaits => ReadLimit { wait: std::time::Duration::ZERO, ..limit },
             _ => limit,
         };
+        if self.fault == LogFault::NeverWaits && from >= self.log.end().await?.bound(partition) {
+            return Ok(Vec::new());
+        }
         let mut read = match self.log.read(partition, from, limit).await {
             Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => Vec::new(),
             read => read?,
@@ -159,6 +167,7 @@ impl EventLog for BrokenLog {
 #[derive(PartialEq)]
 enum SequencerFault {
     KnowsEverybody,
+    ForgetsRequests,
     Skips,
     CountsAllTogether,
     Repeats,
@@ -176,15 +185,35 @@ fn broken_sequencer(databases: &databases::Databases, fault: SequencerFault) -> 
 
 #[async_trait]
 impl Sequencer for BrokenSequencer {
-    async fn reserve(&self, parent: StreamKey) -> Result<Reservation, ReserveError> {
-        let reservation = self.sequencer.reserve(parent).await;
+    async fn reserve(
+        &self,
+        parent: StreamKey,
+        request: Option<&RequestKey>,
+    ) -> Result<Reservation<Number>, ReserveError> {
+        let request = match self.fault {
+            SequencerFault::ForgetsRequests => None,
+            _ => request,
+        };
+        let reservation = self.sequencer.reserve(parent, request).await;
         let number = match self.fault {
             SequencerFault::KnowsEverybody => 1,
-            SequencerFault::Skips => 2 * reservation?.number().get(),
+            SequencerFault::ForgetsRequests => return reservation,
+            SequencerFault::Skips => 2 * reservation?.value().get(),
             SequencerFault::CountsAllTogether => self.last.fetch_add(1, Ordering::SeqCst) + 1,
-            SequencerFault::Repeats => reservation?.number().get().div_ceil(2),
+            SequencerFault::Repeats => reservation?.value().get().div_ceil(2),
         };
         Ok(Reservation::new(Number::new(number).unwrap(), ()))
+    }
+
+    async fn reserve_token(
+        &self,
+        fresh: ApplicationToken,
+        request: &RequestKey,
+    ) -> Result<Reservation<ApplicationToken>, ReserveError> {
+        match self.fault {
+            SequencerFault::ForgetsRequests => Ok(Reservation::new(fresh, ())),
+            _ => self.sequencer.reserve_token(fresh, request).await,
+        }
     }
 
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError> {

@@ -35,6 +35,9 @@ conforms!(event_log::conformance, (log, sequencer):
     parents_are_counted_apart,
     reservations_at_once_are_all_different,
     unknown_parents_have_no_numbers,
+    a_key_is_given_its_token_again,
+    a_key_with_other_values_is_refused,
+    one_key_at_once_is_one_number,
 );
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,6 +45,13 @@ async fn cold_counters_continue_after_the_log() {
     let databases = open().await;
     let cold = async || sequencer(&databases);
     event_log::conformance::cold_counters_continue_after_the_log(log(&databases), sequencer(&databases), cold).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_given_its_number_again() {
+    let databases = open().await;
+    let cold = async || sequencer(&databases);
+    event_log::conformance::a_key_is_given_its_number_again(log(&databases), sequencer(&databases), cold).await;
 }
 
 conforms!(read_model::conformance, (store, views):

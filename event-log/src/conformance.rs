@@ -5,7 +5,7 @@
 mod log;
 mod sequencer;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatNumber, Event, EventId, MessageNumber, MessagePosted,
@@ -20,8 +20,9 @@ pub use self::log::{
     the_wait_at_the_end_is_bounded, writers_in_turn_lie_in_turn,
 };
 pub use self::sequencer::{
-    cold_counters_continue_after_the_log, numbers_are_dense_and_ascending, parents_are_counted_apart,
-    reservations_at_once_are_all_different, unknown_parents_have_no_numbers,
+    a_key_is_given_its_number_again, a_key_is_given_its_token_again, a_key_with_other_values_is_refused,
+    cold_counters_continue_after_the_log, numbers_are_dense_and_ascending, one_key_at_once_is_one_number,
+    parents_are_counted_apart, reservations_at_once_are_all_different, unknown_parents_have_no_numbers,
 };
 
 /// A token that no other check uses.
@@ -34,8 +35,8 @@ fn first_chat() -> ChatNumber {
 }
 
 fn record(event: &Event) -> Record {
-    static CLOCK: AtomicU32 = AtomicU32::new(0);
-    let occurred_at = UnixMillis(CLOCK.fetch_add(1, Ordering::Relaxed).into());
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let occurred_at = UnixMillis(since_epoch.as_millis().try_into().unwrap_or(u64::MAX));
     Record::encode(event, EventId(Uuid::now_v7()), occurred_at).unwrap_or_else(|error| panic!("encode: {error}"))
 }
 

@@ -2,9 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{Number, StreamKey};
+use events::{ApplicationToken, Number, Position, RequestKey, StreamKey};
 
 use crate::BackendError;
 
@@ -15,10 +16,23 @@ use crate::BackendError;
 /// - **Dense but for losses:** a number is skipped only if its reservation never reached the log.
 /// - **Existence:** a parent exists once the append that created it was answered and it was opened; a parent that does
 ///   not exist has no numbers. An adapter may know it exists without being told by [`Sequencer::open`].
+/// - **Retries:** a request with a key that reached the log within [`KEY_MEMORY`] is given what it was given then, also
+///   after a restart; of several with one key at the same moment all are given the same.
 #[async_trait]
 pub trait Sequencer: Send + Sync {
-    /// Reserves the next number of `parent`.
-    async fn reserve(&self, parent: StreamKey) -> Result<Reservation, ReserveError>;
+    /// Reserves the next number of `parent`, or finds the one that `request` was given before.
+    async fn reserve(
+        &self,
+        parent: StreamKey,
+        request: Option<&RequestKey>,
+    ) -> Result<Reservation<Number>, ReserveError>;
+
+    /// Reserves `fresh` for a new application, or finds the token that `request` was given before.
+    async fn reserve_token(
+        &self,
+        fresh: ApplicationToken,
+        request: &RequestKey,
+    ) -> Result<Reservation<ApplicationToken>, ReserveError>;
 
     /// Whether `parent` exists.
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError>;
@@ -27,31 +41,45 @@ pub trait Sequencer: Send + Sync {
     async fn open(&self, parent: StreamKey) -> Result<(), ReserveError>;
 }
 
-/// A number that nobody else gets.
+/// How long a request with a key is remembered after its event was written.
+pub const KEY_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A number or a token that nobody else gets.
 ///
 /// Keep the reservation until the outcome of the append that uses it is known: while it lives, its adapter remembers
-/// that the number is taken although the log does not have it yet.
-pub struct Reservation {
-    number: Number,
+/// that it is taken although the log does not have it yet.
+pub struct Reservation<T> {
+    value: T,
+    in_log: Option<Position>,
     /// Whatever the adapter must not forget meanwhile.
     _hold: Box<dyn Any + Send + Sync>,
 }
 
-impl Reservation {
-    /// A reservation of `number`; `hold` is dropped with it.
-    pub fn new(number: Number, hold: impl Any + Send + Sync) -> Self {
-        Self { number, _hold: Box::new(hold) }
+impl<T: Copy> Reservation<T> {
+    /// A reservation for an append that is to come; `hold` is dropped with it.
+    pub fn new(value: T, hold: impl Any + Send + Sync) -> Self {
+        Self { value, in_log: None, _hold: Box::new(hold) }
     }
 
-    /// The number.
-    pub const fn number(&self) -> Number {
-        self.number
+    /// What a request was given before, and the position that covers its event.
+    pub fn in_log(value: T, position: Position) -> Self {
+        Self { value, in_log: Some(position), _hold: Box::new(()) }
+    }
+
+    /// The number or token.
+    pub const fn value(&self) -> T {
+        self.value
+    }
+
+    /// Where the event is that this was reserved for, if it is known to be in the log: then nothing is to be appended.
+    pub const fn position(&self) -> Option<&Position> {
+        self.in_log.as_ref()
     }
 }
 
-impl fmt::Debug for Reservation {
+impl<T: fmt::Debug> fmt::Debug for Reservation<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Reservation").field(&self.number).finish()
+        f.debug_struct("Reservation").field("value", &self.value).field("in_log", &self.in_log).finish_non_exhaustive()
     }
 }
 
@@ -64,6 +92,9 @@ pub enum ReserveError {
     /// All 4,294,967,295 numbers of the parent are taken.
     #[error("every number of this parent is taken")]
     Exhausted,
+    /// The key was used with other values.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// Numbers cannot be had now.
     #[error("numbers cannot be reserved now")]
     Unavailable(#[source] BackendError),

@@ -6,6 +6,7 @@
 //! | [`record`] | an event as the log keeps it: identity, headers, JSON; encoding and decoding |
 //! | [`upcast`] | how an old version of an event becomes the current one |
 //! | [`stream`] | which stream an event belongs to |
+//! | [`request_key`] | what a client's Idempotency-Key becomes |
 //! | [`token`], [`number`] | names of applications, chats and messages |
 //! | [`position`] | places in the log |
 //!
@@ -16,6 +17,7 @@ pub mod event;
 pub mod number;
 pub mod position;
 pub mod record;
+pub mod request_key;
 pub mod stream;
 pub mod token;
 pub mod upcast;
@@ -24,5 +26,6 @@ pub use event::{ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, Eve
 pub use number::{ChatNumber, MessageNumber, Number};
 pub use position::{Offset, PartitionId, Position};
 pub use record::{BrokenEvent, DecodeError, EncodeError, EventId, Record, Recorded, UnixMillis};
+pub use request_key::RequestKey;
 pub use stream::{ChatKey, StreamKey};
 pub use token::ApplicationToken;

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::event::{Event, EventType};
 use crate::number::Number;
 use crate::position::{Offset, PartitionId};
+use crate::request_key::RequestKey;
 use crate::stream::StreamKey;
 use crate::upcast::{self, UpcastError};
 
@@ -34,6 +35,8 @@ pub struct Record {
     pub stream: StreamKey,
     /// The number that was reserved for the event, if its kind has one.
     pub number: Option<Number>,
+    /// The request that gave the event, if its client may send it again.
+    pub request: Option<RequestKey>,
     /// JSON of the event's members.
     pub data: Vec<u8>,
 }
@@ -113,6 +116,7 @@ impl Record {
             occurred_at,
             stream: event.stream(),
             number: event.number(),
+            request: None,
             data,
         })
     }

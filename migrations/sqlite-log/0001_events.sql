@@ -12,6 +12,9 @@ CREATE TABLE events (
     occurred_at_ms INTEGER NOT NULL,
     stream TEXT NOT NULL,
     number INTEGER,
+    -- The request that gave the event, if its client may send it again: hash of route and key, hash of the values.
+    request_key BLOB,
+    request_values BLOB,
     data BLOB NOT NULL
 ) STRICT;
 
@@ -21,3 +24,12 @@ CREATE TABLE counters (
     parent TEXT PRIMARY KEY,
     last_number INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Where the events of requests with a key lie; written with them, forgotten a day after them.
+CREATE TABLE requests (
+    request_key BLOB PRIMARY KEY,
+    log_offset INTEGER NOT NULL,
+    occurred_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX requests_by_age ON requests (occurred_at_ms);

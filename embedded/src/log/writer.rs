@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use event_log::AppendError;
+use event_log::{AppendError, KEY_MEMORY};
 use events::{EventType, Offset, Record, StreamKey};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -108,6 +109,7 @@ async fn commit(writer: &Writer, records: &[Record]) -> Result<Offset, sqlx::Err
         sqlx::query_scalar("SELECT coalesce(max(log_offset) + 1, 0) FROM events").fetch_one(&mut *connection).await?;
     insert_events(connection, first, records).await?;
     raise_counters(connection, records).await?;
+    remember_requests(connection, first, records).await?;
     transaction.commit().await?;
     Ok(Offset(first.cast_unsigned()))
 }
@@ -116,7 +118,8 @@ async fn insert_events(connection: &mut SqliteConnection, first: i64, records: &
     let rows: Vec<_> = (first..).zip(records).collect();
     insert_rows(
         connection,
-        "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, data) ",
+        "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
+         request_key, request_values, data) ",
         "",
         &rows,
         |row, (offset, record)| {
@@ -127,11 +130,54 @@ async fn insert_events(connection: &mut SqliteConnection, first: i64, records: &
                 .push_bind(record.occurred_at.0.cast_signed())
                 .push_bind(record.stream.to_text())
                 .push_bind(record.number.map(|number| i64::from(number.get())))
+                .push_bind(record.request.map(|request| request.key.to_vec()))
+                .push_bind(record.request.map(|request| request.values.to_vec()))
                 .push_bind(record.data.as_slice());
         },
     )
     .await?;
     Ok(())
+}
+
+/// Remembers where the events of requests with keys lie, and forgets as many expired ones twice over: so the memory
+/// shrinks faster than it grows.
+async fn remember_requests(
+    connection: &mut SqliteConnection,
+    first: i64,
+    records: &[Record],
+) -> Result<(), sqlx::Error> {
+    let requests: Vec<_> = (first..)
+        .zip(records)
+        .filter_map(|(offset, record)| Some((offset, record.request?, record.occurred_at)))
+        .collect();
+    let Some(now) = requests.iter().map(|(_, _, occurred_at)| occurred_at.0).max() else {
+        return Ok(());
+    };
+    insert_rows(
+        connection,
+        "INSERT INTO requests (request_key, log_offset, occurred_at_ms) ",
+        " ON CONFLICT (request_key) DO UPDATE SET log_offset = excluded.log_offset, \
+         occurred_at_ms = excluded.occurred_at_ms",
+        &requests,
+        |row, (offset, request, occurred_at)| {
+            row.push_bind(request.key.as_slice()).push_bind(offset).push_bind(occurred_at.0.cast_signed());
+        },
+    )
+    .await?;
+    sqlx::query(
+        "DELETE FROM requests WHERE request_key IN \
+         (SELECT request_key FROM requests WHERE occurred_at_ms < ? ORDER BY occurred_at_ms LIMIT ?)",
+    )
+    .bind(now.saturating_sub(millis(KEY_MEMORY)).cast_signed())
+    .bind(2 * requests.len() as i64)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A duration in milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 async fn raise_counters(connection: &mut SqliteConnection, records: &[Record]) -> Result<(), sqlx::Error> {

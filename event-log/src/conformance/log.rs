@@ -1,9 +1,11 @@
 //! What every [`EventLog`] does.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use events::{ApplicationToken, Offset, PartitionId, Position, Record, Recorded, StreamKey};
+use events::{ApplicationToken, Offset, PartitionId, Position, Record, Recorded, RequestKey, StreamKey};
 
 use super::{application_created, fresh_token, message_posted};
 use crate::log::{EventLog, ReadError, ReadLimit};
@@ -22,6 +24,7 @@ pub async fn records_come_back_to_the_byte(log: Arc<dyn EventLog>) {
     let bodies = ["plain", "", "\u{1}\u{7f}\u{fffd}\u{10ffff}", "e\u{301} ﬁ Ｆ", "'; DROP TABLE events; --", &long];
     let mut appended = vec![application_created(token)];
     appended.extend((1..).zip(bodies).map(|(number, body)| message_posted(token, number, body)));
+    appended[1].request = Some(RequestKey::new(&["route"], "key", &["plain"]));
     for record in &appended {
         append(&log, record.clone()).await;
     }
@@ -65,13 +68,12 @@ pub async fn end_covers_every_answered_append(log: Arc<dyn EventLog>) {
 pub async fn the_end_is_waited_at_and_left_when_a_record_comes(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let (partition, end) = only_bound(&append(&log, message_posted(token, 1, "before")).await);
-    let reader = tokio::spawn({
-        let log = Arc::clone(&log);
-        async move { log.read(partition, end, ReadLimit { records: 1, wait: DEADLINE }).await }
-    });
+    let mut reader = log.read(partition, end, ReadLimit { records: 1, wait: DEADLINE });
+    let waits = poll_fn(|context| Poll::Ready(reader.as_mut().poll(context).is_pending())).await;
+    assert!(waits, "the read did not wait");
     append(&log, message_posted(token, 2, "after")).await;
     let woken = tokio::time::timeout(DEADLINE / 2, reader).await;
-    let read = woken.unwrap_or_else(|_| panic!("the reader was not woken")).unwrap_or_else(|error| panic!("{error}"));
+    let read = woken.unwrap_or_else(|_| panic!("the reader was not woken"));
     assert_eq!(read.unwrap_or_else(|error| panic!("read: {error}")).len(), 1);
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use events::{ApplicationToken, ChatKey, Number, Record, StreamKey};
+use events::{ApplicationToken, ChatKey, ChatNumber, Number, Record, RequestKey, StreamKey};
 
 use super::{application_created, chat_created, first_chat, fresh_token, message_posted};
 use crate::log::EventLog;
-use crate::sequencer::{ReserveError, Sequencer};
+use crate::sequencer::{Reservation, ReserveError, Sequencer};
 
 const CLIENTS: u32 = 16;
 const RESERVATIONS_A_CLIENT: u32 = 25;
@@ -14,7 +14,7 @@ const RESERVATIONS_A_CLIENT: u32 = 25;
 /// What was never created has no numbers and does not exist.
 pub async fn unknown_parents_have_no_numbers(_log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     for parent in [StreamKey::Application(fresh_token()), chat(fresh_token())] {
-        let refused = sequencer.reserve(parent).await;
+        let refused = sequencer.reserve(parent, None).await;
         assert!(matches!(refused, Err(ReserveError::UnknownParent)), "{refused:?}");
         assert!(!exists(&sequencer, parent).await);
     }
@@ -91,6 +91,86 @@ pub async fn cold_counters_continue_after_the_log(
     assert_eq!(reserve(&cold, token.into()).await.get(), 2);
 }
 
+/// A request that reached the log is given its number again, at its place, by a cold sequencer too; others go on.
+pub async fn a_key_is_given_its_number_again(
+    log: Arc<dyn EventLog>,
+    sequencer: Arc<dyn Sequencer>,
+    cold: impl AsyncFn() -> Arc<dyn Sequencer>,
+) {
+    let token = fresh_token();
+    create(&log, &sequencer, application_created(token)).await;
+    create(&log, &sequencer, chat_created(token, first_chat())).await;
+    let request = RequestKey::new(&[&token.to_hex()], "key", &["hello"]);
+    let first = keyed(&sequencer, chat(token), &request).await;
+    assert_eq!((first.value().get(), first.position()), (1, None));
+    let posted = Record { request: Some(request), ..message_posted(token, 1, "hello") };
+    let position = log.append(posted).await.unwrap_or_else(|error| panic!("append: {error}"));
+    drop(first);
+    assert_eq!(reserve(&sequencer, chat(token)).await.get(), 2);
+    for sequencer in [sequencer, cold().await] {
+        let again = keyed(&sequencer, chat(token), &request).await;
+        assert_eq!(again.value().get(), 1);
+        // An adapter that does not know the place has the event appended again.
+        assert!(again.position().is_none_or(|known| *known == position), "{again:?}");
+    }
+}
+
+/// A request to create an application is given its token again.
+pub async fn a_key_is_given_its_token_again(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
+    let (token, other) = (fresh_token(), fresh_token());
+    let request = RequestKey::new(&[&token.to_hex()], "key", &["name"]);
+    let first = sequencer.reserve_token(token, &request).await;
+    let first = first.unwrap_or_else(|error| panic!("reserve: {error}"));
+    assert_eq!((first.value(), first.position()), (token, None));
+    create(&log, &sequencer, Record { request: Some(request), ..application_created(token) }).await;
+    drop(first);
+    let again = sequencer.reserve_token(other, &request).await.unwrap_or_else(|error| panic!("reserve: {error}"));
+    assert_eq!(again.value(), token);
+}
+
+/// A key that was used with other values is refused.
+pub async fn a_key_with_other_values_is_refused(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
+    let token = fresh_token();
+    create(&log, &sequencer, application_created(token)).await;
+    let request = |values| RequestKey::new(&[&token.to_hex()], "key", &[values]);
+    let first = keyed(&sequencer, token.into(), &request("one")).await;
+    let created = Record { request: Some(request("one")), ..chat_created(token, ChatNumber(first.value())) };
+    create(&log, &sequencer, created).await;
+    drop(first);
+    let refused = sequencer.reserve(token.into(), Some(&request("other"))).await;
+    assert!(matches!(refused, Err(ReserveError::KeyReused)), "{refused:?}");
+}
+
+/// Of many requests with one key at the same moment, all are given one number.
+pub async fn one_key_at_once_is_one_number(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
+    let token = fresh_token();
+    create(&log, &sequencer, application_created(token)).await;
+    create(&log, &sequencer, chat_created(token, first_chat())).await;
+    let request = RequestKey::new(&[&token.to_hex()], "key", &["hello"]);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (log, sequencer) = (Arc::clone(&log), Arc::clone(&sequencer));
+            tokio::spawn(async move {
+                let reservation = keyed(&sequencer, chat(token), &request).await;
+                if reservation.position().is_none() {
+                    let posted = message_posted(token, reservation.value().get(), "hello");
+                    let posted = Record { request: Some(request), event_id: request.event_id("1"), ..posted };
+                    log.append(posted).await.unwrap_or_else(|error| panic!("append: {error}"));
+                }
+                reservation.value().get()
+            })
+        })
+        .collect();
+    for client in clients {
+        assert_eq!(client.await.unwrap_or_else(|error| panic!("{error}")), 1);
+    }
+    assert_eq!(reserve(&sequencer, chat(token)).await.get(), 2);
+}
+
+async fn keyed(sequencer: &Arc<dyn Sequencer>, parent: StreamKey, request: &RequestKey) -> Reservation<Number> {
+    sequencer.reserve(parent, Some(request)).await.unwrap_or_else(|error| panic!("reserve: {error}"))
+}
+
 fn chat(token: ApplicationToken) -> StreamKey {
     StreamKey::Chat(ChatKey { token, number: first_chat() })
 }
@@ -102,7 +182,7 @@ async fn create(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>, created
 }
 
 async fn reserve(sequencer: &Arc<dyn Sequencer>, parent: StreamKey) -> Number {
-    sequencer.reserve(parent).await.unwrap_or_else(|error| panic!("reserve: {error}")).number()
+    sequencer.reserve(parent, None).await.unwrap_or_else(|error| panic!("reserve: {error}")).value()
 }
 
 async fn exists(sequencer: &Arc<dyn Sequencer>, parent: StreamKey) -> bool {

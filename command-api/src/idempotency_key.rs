@@ -1,0 +1,91 @@
+//! The header Idempotency-Key, by which a client may send a POST again without doing it twice.
+//!
+//! As the IETF draft "The Idempotency-Key HTTP Header Field" has it, with or without the quotes of a structured field.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use events::RequestKey;
+use service::problem::Problem;
+
+/// Fewest characters of a key: shorter ones are guessed, or used twice by chance.
+const MIN_CHARACTERS: usize = 16;
+/// Most characters of a key.
+const MAX_CHARACTERS: usize = 255;
+const HEADER: &str = "idempotency-key";
+
+/// A client's key: 16 to 255 visible ASCII characters, quotes not counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+/// The header is not a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "send one Idempotency-Key of {MIN_CHARACTERS} to {MAX_CHARACTERS} visible ASCII characters, such as a random UUID"
+)]
+pub struct MalformedKey;
+
+impl IdempotencyKey {
+    /// The request that has this key, a route and the values of its fields.
+    pub fn request(&self, route: &[&str], values: &[&str]) -> RequestKey {
+        RequestKey::new(route, &self.0, values)
+    }
+
+    /// The key in these headers; `None` if they have none.
+    ///
+    /// # Errors
+    /// If they have more than one, or what is not a key.
+    pub fn in_headers(headers: &HeaderMap) -> Result<Option<Self>, MalformedKey> {
+        let mut values = headers.get_all(HEADER).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => value.to_str().map_err(|_| MalformedKey).and_then(Self::parse).map(Some),
+            (Some(_), Some(_)) => Err(MalformedKey),
+        }
+    }
+
+    fn parse(value: &str) -> Result<Self, MalformedKey> {
+        let value = value.trim();
+        let key = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+        let is_key =
+            (MIN_CHARACTERS..=MAX_CHARACTERS).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_key { Ok(Self(key.to_owned())) } else { Err(MalformedKey) }
+    }
+}
+
+/// The key of a request, if it has one; what is not a key is 400 `malformed-idempotency-key`.
+pub(crate) struct Key(pub Option<IdempotencyKey>);
+
+impl<S: Sync> FromRequestParts<S> for Key {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        IdempotencyKey::in_headers(&parts.headers).map(Self).map_err(|malformed| {
+            Problem::new(StatusCode::BAD_REQUEST, "malformed-idempotency-key", malformed.to_string())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_with_and_without_quotes() {
+        let key = "0123456789abcdef";
+        let parsed = IdempotencyKey::parse(key).unwrap();
+        assert_eq!(IdempotencyKey::parse(&format!("\"{key}\"")), Ok(parsed.clone()));
+        assert_eq!(IdempotencyKey::parse(&format!(" {key} ")), Ok(parsed));
+        assert!(IdempotencyKey::parse(&"x".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn anything_else_is_malformed() {
+        for value in
+            ["", "\"\"", "0123456789abcde", "\"0123456789abcde\"", "0123456789 abcdef", "0123456789abcdé\u{7f}"]
+        {
+            assert_eq!(IdempotencyKey::parse(value), Err(MalformedKey), "{value:?}");
+        }
+        assert_eq!(IdempotencyKey::parse(&"x".repeat(256)), Err(MalformedKey));
+    }
+}

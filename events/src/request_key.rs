@@ -1,0 +1,75 @@
+//! What a client's Idempotency-Key becomes in the log.
+
+use sha2::{Digest, Sha256};
+use uuid::{Builder, Uuid};
+
+use crate::record::EventId;
+
+/// Identifies a request that a client may send again: the same key on the same route with the same values is the same
+/// request.
+///
+/// Only hashes are kept (SHA-256, each part preceded by its length, so that no two lists of parts are one text).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    /// Hash of the route and the client's key.
+    pub key: [u8; RequestKey::HASH_BYTES],
+    /// Hash of the values that were sent.
+    pub values: [u8; RequestKey::HASH_BYTES],
+}
+
+impl RequestKey {
+    /// Length of each hash in bytes.
+    pub const HASH_BYTES: usize = 32;
+
+    /// Of a client's `key`, sent to a route (`scope`) with these field values.
+    pub fn new(scope: &[&str], key: &str, values: &[&str]) -> Self {
+        let key = [scope, &[key]].concat();
+        Self { key: hash(&key), values: hash(values) }
+    }
+
+    /// The id of the event that the request gives under what was reserved for it (`name`: a number or a token): the same
+    /// whoever appends it, however often. A UUID of version 8.
+    pub fn event_id(&self, name: &str) -> EventId {
+        let digest = Sha256::new().chain_update(self.key).chain_update(name).finalize();
+        let mut bytes = Uuid::nil().into_bytes();
+        bytes.iter_mut().zip(digest).for_each(|(byte, hashed)| *byte = hashed);
+        EventId(Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
+fn hash(parts: &[&str]) -> [u8; RequestKey::HASH_BYTES] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn route_key_and_values_all_tell_requests_apart() {
+        let request = RequestKey::new(&["message", "a:1"], "key", &["body"]);
+        assert_eq!(request, RequestKey::new(&["message", "a:1"], "key", &["body"]));
+        assert_eq!(request.key, RequestKey::new(&["message", "a:1"], "key", &["other"]).key);
+        assert_ne!(request.values, RequestKey::new(&["message", "a:1"], "key", &["other"]).values);
+        for other in [
+            RequestKey::new(&["message", "a:2"], "key", &["body"]),
+            RequestKey::new(&["message", "a:1"], "yek", &["body"]),
+            RequestKey::new(&["message", "a:1k"], "ey", &["body"]),
+        ] {
+            assert_ne!(request.key, other.key);
+        }
+    }
+
+    #[test]
+    fn an_event_id_follows_from_key_and_name_alone() {
+        let request = RequestKey::new(&["message"], "key", &["body"]);
+        assert_eq!(request.event_id("7"), RequestKey::new(&["message"], "key", &["other"]).event_id("7"));
+        assert_ne!(request.event_id("7"), request.event_id("8"));
+        assert_eq!(request.event_id("7").0.get_version_num(), 8);
+    }
+}
