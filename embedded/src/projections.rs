@@ -2,6 +2,7 @@
 
 mod counts;
 mod ordinals;
+mod progress;
 mod read_views;
 mod search;
 mod write_views;
@@ -19,6 +20,7 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{Connection, SqliteConnection, SqliteExecutor};
 use uuid::Uuid;
 
+use self::progress::Progress;
 use crate::sqlite::{self, Durability, WriteTransaction, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-views");
@@ -31,6 +33,7 @@ const READERS: u32 = 4;
 pub struct SqliteProjections {
     readers: SqlitePool,
     writer: Writer,
+    progress: Progress,
 }
 
 impl SqliteProjections {
@@ -39,12 +42,13 @@ impl SqliteProjections {
         let options = sqlite::options(path, Durability::Crash);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         let prepared = prepare(&mut connection, log_id).await;
+        let progress = Progress::load(&mut connection).await;
         connection.close().await?;
         if prepared? != log_id {
             return Ok(None);
         }
         let readers = sqlite::readers(&options, READERS).await?;
-        Ok(Some(Self { readers, writer: Writer::new(options) }))
+        Ok(Some(Self { readers, writer: Writer::new(options), progress: progress? }))
     }
 
     /// Closes the file after the write that runs.
@@ -54,6 +58,18 @@ impl SqliteProjections {
     pub async fn close(&self) -> Result<(), sqlx::Error> {
         self.readers.close().await;
         self.writer.close().await
+    }
+
+    /// Commits the transaction of a batch and tells whoever waits for it.
+    async fn commit(
+        &self,
+        transaction: WriteTransaction<'_>,
+        projection: Projection,
+        step: Step,
+    ) -> Result<Applied, sqlx::Error> {
+        transaction.commit().await?;
+        self.progress.committed(projection, step);
+        Ok(Applied::Done)
     }
 
     /// Begins the transaction of a batch. `None`: the checkpoint is not where the batch begins.

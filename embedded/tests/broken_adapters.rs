@@ -9,6 +9,7 @@ mod databases;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use databases::{index, log, open, sequencer, store, views};
@@ -74,6 +75,7 @@ finds! { databases:
     the_highest_name_holds => on_store(&databases, StoreFault::LastNameHolds, read_suite::the_highest_name_holds);
     the_second_of_two_events_under_one_key_is_parked => on_store(&databases, StoreFault::HidesDeadLetters, read_suite::the_second_of_two_events_under_one_key_is_parked);
 
+    a_position_is_waited_for => on_views(&databases, ViewsFault::NeverWaits, read_suite::a_position_is_waited_for);
     chats_are_known_by_the_nearest_row => on_views(&databases, ViewsFault::TakesEmptyForAbsent, read_suite::chats_are_known_by_the_nearest_row);
     chats_without_counts_have_no_messages => on_views(&databases, ViewsFault::HidesUncountedChats, read_suite::chats_without_counts_have_no_messages);
     lists_are_cut_by_size => on_views(&databases, ViewsFault::IgnoresSize, read_suite::lists_are_cut_by_size);
@@ -82,6 +84,7 @@ finds! { databases:
     what_is_not_there_is_none => on_views(&databases, ViewsFault::TakesAbsentForEmpty, read_suite::what_is_not_there_is_none);
 
     a_search_stays_within_its_chat => read_suite::a_search_stays_within_its_chat(broken_index(&databases, SearchFault::OneForAllChats));
+    an_indexed_position_is_waited_for => read_suite::an_indexed_position_is_waited_for(broken_index(&databases, SearchFault::NeverWaits));
     documents_are_never_overwritten => read_suite::documents_are_never_overwritten(broken_index(&databases, SearchFault::KeepsEverything));
     every_substring_and_nothing_else_is_found => read_suite::every_substring_and_nothing_else_is_found(broken_index(&databases, SearchFault::PrefixesOnly));
     results_are_paged => read_suite::results_are_paged(broken_index(&databases, SearchFault::IgnoresTheCursor));
@@ -316,6 +319,7 @@ impl ProjectionStore for BrokenStore {
 
 #[derive(PartialEq)]
 enum ViewsFault {
+    NeverWaits,
     TakesEmptyForAbsent,
     TakesAbsentForEmpty,
     HidesUncountedChats,
@@ -350,6 +354,13 @@ impl BrokenViews {
 
 #[async_trait]
 impl Views for BrokenViews {
+    async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError> {
+        match self.fault {
+            ViewsFault::NeverWaits => Ok(true),
+            _ => self.views.reached(projection, position, within).await,
+        }
+    }
+
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
         self.views.application(token).await
     }
@@ -399,6 +410,7 @@ impl Views for BrokenViews {
 
 #[derive(PartialEq)]
 enum SearchFault {
+    NeverWaits,
     OneForAllChats,
     KeepsEverything,
     PrefixesOnly,
@@ -443,6 +455,13 @@ impl SearchIndex for BrokenIndex {
             }
         }
         self.index.index(step, documents).await
+    }
+
+    async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
+        match self.fault {
+            SearchFault::NeverWaits => Ok(true),
+            _ => self.index.reached(position, within).await,
+        }
     }
 
     async fn search(

@@ -56,6 +56,7 @@ async fn a_key_is_given_its_number_again() {
 
 conforms!(read_model::conformance, (store, views):
     a_chat_seen_late_is_shown_with_its_messages,
+    a_position_is_waited_for,
     a_stale_step_writes_nothing,
     application_counts_add_up,
     chat_counts_come_back,
@@ -74,6 +75,7 @@ conforms!(read_model::conformance, (store, views):
 
 conforms!(read_model::conformance, (index):
     a_search_stays_within_its_chat,
+    an_indexed_position_is_waited_for,
     documents_are_never_overwritten,
     every_substring_and_nothing_else_is_found,
     results_are_paged,

@@ -26,6 +26,9 @@ impl IntoResponse for ApiError {
         let problem = match &self {
             Self::Malformed(detail) => Problem::malformed_query(detail),
             Self::Query(unknown @ QueryError::Unknown(_)) => Problem::not_found(unknown.to_string()),
+            Self::Query(behind @ QueryError::Behind(_)) => {
+                Problem::unavailable("projection-behind", behind.to_string())
+            }
             Self::Query(QueryError::Views(_)) => {
                 Problem::unavailable("views-unavailable", "the views cannot be read now; try again")
             }

@@ -3,12 +3,14 @@
 //! | module | holds |
 //! |---|---|
 //! | [`routes`] | the HTTP face: convert, call one method, convert back |
+//! | [`awaiting`] | reading one's own writes |
 //! | [`paging`] | `limit`, `after`, `before`, `order` and the Link to the next page |
 //! | [`queries`] | what can be asked, one method each |
 //! | [`error`] | the one place where failures become statuses |
 //!
 //! **Architecture invariant:** nothing here writes, and nothing here knows the log.
 
+pub mod awaiting;
 pub mod error;
 pub mod paging;
 pub mod queries;

@@ -10,6 +10,7 @@ use read_model::{ApplicationView, ChatView, MessageView, SearchText};
 use service::path::{Parsed, Path};
 use service::query::Query;
 
+use crate::awaiting::Awaiting;
 use crate::error::ApiError;
 use crate::paging::{ListParameters, ListRequest};
 use crate::queries::Queries;
@@ -38,63 +39,70 @@ pub fn routes(queries: Queries) -> Router {
 
 async fn applications(
     State(queries): State<Queries>,
+    awaiting: Awaiting,
     uri: Uri,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Response, ApiError> {
     let list = ListRequest::ascending(&parameters)?;
-    Ok(list.answer(uri.path(), queries.applications(list.page).await?))
+    Ok(list.answer(uri.path(), queries.applications(&awaiting, list.page).await?))
 }
 
 async fn application(
     State(queries): State<Queries>,
+    awaiting: Awaiting,
     Path(Parsed(token)): Path<Token>,
 ) -> Result<axum::Json<ApplicationView>, ApiError> {
-    Ok(axum::Json(queries.application(token).await?))
+    Ok(axum::Json(queries.application(&awaiting, token).await?))
 }
 
 async fn chats(
     State(queries): State<Queries>,
+    awaiting: Awaiting,
     uri: Uri,
     Path(Parsed(token)): Path<Token>,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Response, ApiError> {
     let list = ListRequest::ascending(&parameters)?;
-    Ok(list.answer(uri.path(), queries.chats(token, list.page).await?))
+    Ok(list.answer(uri.path(), queries.chats(&awaiting, token, list.page).await?))
 }
 
 async fn chat(
     State(queries): State<Queries>,
+    awaiting: Awaiting,
     Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
 ) -> Result<axum::Json<ChatView>, ApiError> {
-    Ok(axum::Json(queries.chat(ChatKey { token, number }).await?))
+    Ok(axum::Json(queries.chat(&awaiting, ChatKey { token, number }).await?))
 }
 
 async fn messages(
     State(queries): State<Queries>,
+    awaiting: Awaiting,
     uri: Uri,
     Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Response, ApiError> {
     let list = ListRequest::either_way(&parameters)?;
-    Ok(list.answer(uri.path(), queries.messages(ChatKey { token, number }, list.page).await?))
+    Ok(list.answer(uri.path(), queries.messages(&awaiting, ChatKey { token, number }, list.page).await?))
 }
 
 async fn message(
     State(queries): State<Queries>,
+    awaiting: Awaiting,
     Path((Parsed(token), Parsed(chat), Parsed(number))): Path<(Token, Chat, Parsed<MessageNumber>)>,
 ) -> Result<axum::Json<MessageView>, ApiError> {
-    Ok(axum::Json(queries.message(ChatKey { token, number: chat }, number).await?))
+    Ok(axum::Json(queries.message(&awaiting, ChatKey { token, number: chat }, number).await?))
 }
 
 async fn search(
     State(queries): State<Queries>,
+    awaiting: Awaiting,
     uri: Uri,
     Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Response, ApiError> {
     let list = ListRequest::ascending(&parameters)?;
     let text = search_text(parameters.q.as_deref())?;
-    Ok(list.answer(uri.path(), queries.search(ChatKey { token, number }, &text, list.page).await?))
+    Ok(list.answer(uri.path(), queries.search(&awaiting, ChatKey { token, number }, &text, list.page).await?))
 }
 
 fn search_text(q: Option<&str>) -> Result<SearchText, ApiError> {

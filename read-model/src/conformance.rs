@@ -17,8 +17,9 @@ use crate::changes::{ChatRow, LogPlace, MessageRow, NameChange, NameOrigin, View
 use crate::store::{Applied, ProjectionStore, Step};
 
 pub use self::search::{
-    a_search_stays_within_its_chat, documents_are_never_overwritten, every_substring_and_nothing_else_is_found,
-    results_are_paged, special_characters_mean_themselves, the_index_keeps_its_checkpoint,
+    a_search_stays_within_its_chat, an_indexed_position_is_waited_for, documents_are_never_overwritten,
+    every_substring_and_nothing_else_is_found, results_are_paged, special_characters_mean_themselves,
+    the_index_keeps_its_checkpoint,
 };
 pub use self::store::{
     a_chat_seen_late_is_shown_with_its_messages, a_stale_step_writes_nothing, application_counts_add_up,
@@ -26,8 +27,8 @@ pub use self::store::{
     of_two_owners_one_applies_a_step, the_highest_name_holds, the_second_of_two_events_under_one_key_is_parked,
 };
 pub use self::views::{
-    chats_are_known_by_the_nearest_row, chats_without_counts_have_no_messages, lists_are_cut_by_size,
-    lists_are_walked_both_ways, texts_come_back_to_the_byte, what_is_not_there_is_none,
+    a_position_is_waited_for, chats_are_known_by_the_nearest_row, chats_without_counts_have_no_messages,
+    lists_are_cut_by_size, lists_are_walked_both_ways, texts_come_back_to_the_byte, what_is_not_there_is_none,
 };
 
 /// A partition and an application that no other check uses, and the events that are made in it.

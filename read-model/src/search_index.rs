@@ -1,7 +1,9 @@
 //! The port of the search index: written by the projection `search`, asked by the read API.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use events::{ChatKey, MessageNumber, Offset, PartitionId};
+use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 
 use crate::BackendError;
 use crate::changes::SearchDocument;
@@ -22,6 +24,9 @@ pub trait SearchIndex: Send + Sync {
 
     /// Indexes a batch. With [`Applied::Superseded`] some of the documents may have been indexed all the same.
     async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError>;
+
+    /// Waits until everything that `position` covers is found: true once it is, false if it is not after `within`.
+    async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError>;
 
     /// The messages of `chat` that contain `text`, by number.
     async fn search(

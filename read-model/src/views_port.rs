@@ -1,10 +1,13 @@
 //! The port through which views are read.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
+use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
 
 use crate::BackendError;
 use crate::page::{Page, Slice};
+use crate::store::Projection;
 use crate::view::{ApplicationView, ChatView, MessageView};
 
 /// Reads what the projections `views` and `counts` have made of the log.
@@ -13,6 +16,10 @@ use crate::view::{ApplicationView, ChatView, MessageView};
 /// be seen before its application is. A chat that `counts` has not seen yet has 0 messages.
 #[async_trait]
 pub trait Views: Send + Sync {
+    /// Waits until `views` or `counts` has applied everything that `position` covers: true once it has, false if it has
+    /// not after `within`. What is read afterwards shows it.
+    async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError>;
+
     /// One application.
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError>;
 

@@ -66,8 +66,7 @@ pub(super) async fn apply(
         },
     )
     .await?;
-    transaction.commit().await?;
-    Ok(Applied::Done)
+    projections.commit(transaction, Projection::Counts, step).await
 }
 
 fn gaps_text(gaps: &[RangeInclusive<u32>]) -> String {

@@ -1,9 +1,11 @@
 //! Reading views.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
+use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
 use futures_util::TryStreamExt;
-use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Slice, Views, ViewsError};
+use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Slice, Views, ViewsError};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite};
 
@@ -183,6 +185,10 @@ fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
 
 #[async_trait]
 impl Views for SqliteProjections {
+    async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError> {
+        Ok(self.progress.reached(projection, position, within).await)
+    }
+
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
         self.read_application(token).await.map_err(failed("the application"))
     }

@@ -4,9 +4,10 @@
 //! texts of the chat are scanned. Either way a chat is a range of row ids, and its size alone decides the cost.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, MessageNumber, Offset, PartitionId};
+use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 use read_model::{
     Applied, MessageView, Page, Projection, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
 };
@@ -53,8 +54,7 @@ impl SqliteProjections {
             row.push_bind(id).push_bind(document.folded.as_str());
         })
         .await?;
-        transaction.commit().await?;
-        Ok(Applied::Done)
+        self.commit(transaction, Projection::Search, step).await
     }
 
     async fn find(
@@ -120,6 +120,10 @@ impl SearchIndex for SqliteProjections {
 
     async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {
         self.index_documents(step, documents).await.map_err(|error| SearchError::Index { step, source: error.into() })
+    }
+
+    async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
+        Ok(self.progress.reached(Projection::Search, position, within).await)
     }
 
     async fn search(

@@ -32,8 +32,7 @@ pub(super) async fn apply(
     insert_chats(connection, changes.chats, &mut dead_letters).await?;
     insert_messages(connection, changes.messages, &mut dead_letters).await?;
     insert_dead_letters(connection, step.partition, &dead_letters).await?;
-    transaction.commit().await?;
-    Ok(Applied::Done)
+    projections.commit(transaction, Projection::Views, step).await
 }
 
 async fn change_name(

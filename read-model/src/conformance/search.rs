@@ -1,8 +1,11 @@
 //! What every [`SearchIndex`] does.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use events::{ChatKey, MessageNumber, Offset};
+use events::{ChatKey, MessageNumber, Offset, Position};
 
 use super::{Ground, message_number};
 use crate::changes::SearchDocument;
@@ -10,6 +13,11 @@ use crate::folding::{SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
 use crate::search_index::SearchIndex;
 use crate::store::{Applied, Step};
+
+/// Longest wait for what must come.
+const LONG_WAIT: Duration = Duration::from_secs(10);
+/// How long something that must not come is waited for.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 /// The checkpoint is at the start, and then where the last batch ends; a stale step does not move it.
 pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
@@ -23,6 +31,21 @@ pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
         assert_eq!(outcome, applied, "{from} to {to}");
     }
     assert_eq!(checkpoint(&index, &ground).await, Offset(4));
+}
+
+/// A position is reached once the index's checkpoint has passed it, and then its messages are found.
+pub async fn an_indexed_position_is_waited_for(index: Arc<dyn SearchIndex>) {
+    let ground = Ground::new();
+    let position = Position::of(ground.partition, Offset(1));
+    let reached = async |within| index.reached(&position, within).await.unwrap_or_else(|error| panic!("{error}"));
+    assert!(!reached(SHORT_WAIT).await, "nothing was indexed yet");
+    let mut waiter = index.reached(&position, LONG_WAIT);
+    let waits = poll_fn(|context| Poll::Ready(waiter.as_mut().poll(context).is_pending())).await;
+    assert!(waits, "it did not wait");
+    add(&index, &ground, ground.chat(1), &["needle".to_owned()]).await;
+    assert!(waiter.await.is_ok_and(|reached| reached), "it was not woken");
+    assert!(reached(Duration::ZERO).await, "it is not seen that it was reached");
+    assert_eq!(found(&index, ground.chat(1), "needle").await, [1]);
 }
 
 /// For texts over small alphabets, where near misses abound, the hits are exactly the texts that contain the pattern.

@@ -1,15 +1,23 @@
 //! What every [`Views`] shows.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use events::ApplicationToken;
+use events::{ApplicationToken, Position};
 
 use super::{Ground, message_number};
 use crate::changes::{NameOrigin, ViewsChanges};
 use crate::page::{Cursor, MAX_BYTES, MAX_ITEMS, Page, Slice};
-use crate::store::ProjectionStore;
+use crate::store::{Projection, ProjectionStore};
 use crate::view::{ChatView, MessageView};
 use crate::views_port::Views;
+
+/// Longest wait for what must come.
+const LONG_WAIT: Duration = Duration::from_secs(10);
+/// How long something that must not come is waited for.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 /// Nothing is made up: what has no row is not there, and a list without a parent is not an empty list.
 pub async fn what_is_not_there_is_none(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
@@ -40,6 +48,27 @@ pub async fn chats_are_known_by_the_nearest_row(store: Arc<dyn ProjectionStore>,
         let slice = views.chats(token, above).await.unwrap_or_else(|error| panic!("chats: {error}"));
         assert_eq!(slice, Some(Slice { items: vec![], more: false }));
     }
+}
+
+/// A position is reached once the projection's checkpoint has passed it: not before, at once if it has been, and while
+/// somebody waits.
+pub async fn a_position_is_waited_for(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut ground = Ground::new();
+    let chats = vec![ground.chat_row(1)];
+    let position = Position::of(ground.partition, ground.next);
+    let reached = async |projection, within| {
+        let reached = views.reached(projection, &position, within).await;
+        reached.unwrap_or_else(|error| panic!("reached: {error}"))
+    };
+    assert!(!reached(Projection::Views, SHORT_WAIT).await, "nothing was applied yet");
+    let mut waiter = views.reached(Projection::Views, &position, LONG_WAIT);
+    let waits = poll_fn(|context| Poll::Ready(waiter.as_mut().poll(context).is_pending())).await;
+    assert!(waits, "it did not wait");
+    ground.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
+    assert!(waiter.await.is_ok_and(|reached| reached), "it was not woken");
+    assert!(reached(Projection::Views, Duration::ZERO).await, "it is not seen that it was reached");
+    assert!(!reached(Projection::Counts, SHORT_WAIT).await, "another projection was taken for this one");
+    assert!(views.chat(ground.chat(1)).await.is_ok_and(|chat| chat.is_some()), "what was reached is not shown");
 }
 
 /// A chat that `counts` has not seen has no messages yet.

@@ -1,0 +1,116 @@
+//! Reading one's own writes: `Await-Position` and `Prefer: wait`.
+//!
+//! A write answers `Log-Position`. A read that sends it as `Await-Position` – or several, joined by commas – is answered
+//! once the projections it reads have passed all of them.
+
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::header::HeaderName;
+use axum::http::request::Parts;
+use events::Position;
+use service::problem::Problem;
+
+/// Longest wait unless the client says otherwise.
+const DEFAULT_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait that a client can ask for.
+const MAX_WAIT_SECONDS: u64 = 10;
+const AWAIT_POSITION: HeaderName = HeaderName::from_static("await-position");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// What a read is to wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaiting {
+    /// What must be shown; `None` for whatever there is.
+    pub position: Option<Position>,
+    /// Longest wait for it.
+    pub within: Duration,
+}
+
+impl Awaiting {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut position: Option<Position> = None;
+        for value in headers.get_all(AWAIT_POSITION) {
+            for text in value.to_str().ok()?.split(',') {
+                position.get_or_insert_default().merge(&text.trim().parse().ok()?);
+            }
+        }
+        Some(Self { position, within: preferred_wait(headers).unwrap_or(DEFAULT_WAIT) })
+    }
+}
+
+/// RFC 7240: preferences that are unknown or malformed are passed over.
+fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut waits = preferences.flat_map(|value| value.split(',')).filter_map(|preference| {
+        let (name, seconds) = preference.split(';').next()?.split_once('=')?;
+        let seconds = seconds.trim().trim_matches('"');
+        (name.trim().eq_ignore_ascii_case("wait")).then(|| seconds.parse::<u64>().ok())?
+    });
+    waits.next().map(|seconds| Duration::from_secs(seconds.min(MAX_WAIT_SECONDS)))
+}
+
+impl<S: Sync> FromRequestParts<S> for Awaiting {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Self::of(&parts.headers).ok_or_else(|| {
+            Problem::new(
+                axum::http::StatusCode::BAD_REQUEST,
+                "malformed-position",
+                "Await-Position takes the value of a Log-Position header as it was, or several joined by commas",
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn awaiting(headers: &[(HeaderName, &'static str)]) -> Option<Awaiting> {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        Awaiting::of(&map)
+    }
+
+    #[test]
+    fn several_positions_are_merged() {
+        let expected: Position = "0:7.1:2.3:1".parse().unwrap();
+        for headers in
+            [&[(AWAIT_POSITION, "0:7, 1:2,3:1")][..], &[(AWAIT_POSITION, "0:5.3:1"), (AWAIT_POSITION, "1:2,0:7")]]
+        {
+            assert_eq!(awaiting(headers).unwrap().position, Some(expected.clone()));
+        }
+        assert_eq!(awaiting(&[]).unwrap(), Awaiting { position: None, within: DEFAULT_WAIT });
+    }
+
+    #[test]
+    fn what_is_no_position_is_malformed() {
+        for value in ["", "x", "0:1,", "0", "0:1;1:1", "-1:1"] {
+            assert_eq!(awaiting(&[(AWAIT_POSITION, value)]), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_preferred_wait_is_bounded_and_nonsense_is_passed_over() {
+        for (value, seconds) in [
+            ("wait=5", 5),
+            ("Wait=\"3\"; x=y", 3),
+            ("respond-async, wait=1", 1),
+            ("wait=0", 0),
+            ("wait=4000", 10),
+            ("wait=x", 2),
+            ("wait", 2),
+            ("waiting=5", 2),
+        ] {
+            assert_eq!(awaiting(&[(PREFER, value)]).unwrap().within, Duration::from_secs(seconds), "{value}");
+        }
+    }
+}
