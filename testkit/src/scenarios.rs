@@ -4,7 +4,7 @@
 //! a system may have data already. The macro [`scenarios!`](crate::scenarios!) makes a test of each; its list is the only
 //! place where a new one must be named.
 //!
-//! Views follow the log a moment later: [`Api::read_until`] is the one place where that is waited for.
+//! Views follow the log a moment later: [`eventually`] is the one place where that is waited for.
 
 pub mod demo;
 pub mod many_languages;
@@ -13,6 +13,7 @@ pub mod paging;
 pub mod refusals;
 pub mod search;
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -69,13 +70,15 @@ macro_rules! scenarios {
             paging::applications_are_paged_by_token,
             paging::nonsense_in_a_query_is_400,
             search::the_same_to_a_reader_is_found,
+            search::either_spelling_finds_the_other,
+            search::only_the_chat_itself_is_searched,
             search::short_and_special_texts_are_found_literally,
             search::results_are_paged,
             search::a_question_without_an_answer_is_400,
             many_languages::some_hundreds_of_messages_in_many_languages,
             refusals::what_does_not_exist_is_404,
             refusals::what_is_no_token_or_number_is_404,
-            refusals::the_wrong_port_is_405_with_what_is_allowed,
+            refusals::a_method_that_a_port_does_not_have_is_405,
             refusals::what_is_not_json_is_400_or_415,
             refusals::too_large_a_body_is_413,
             refusals::fields_that_are_not_acceptable_are_422,
@@ -97,13 +100,18 @@ impl Api {
     pub fn new(write_url: &str, read_url: &str) -> Self {
         let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build();
         let client = client.unwrap_or_else(|error| panic!("no HTTP client: {error}"));
-        Self { write_url: write_url.to_owned(), read_url: read_url.to_owned(), client }
+        let base = |url: &str| url.trim_end_matches('/').to_owned();
+        Self { write_url: base(write_url), read_url: base(read_url), client }
     }
 
-    /// The running system that TALLY_TEST_WRITE_URL and TALLY_TEST_READ_URL name, if both are set.
+    /// The running system that TALLY_TEST_WRITE_URL and TALLY_TEST_READ_URL name. Panics if only one is set: testing a
+    /// system other than the one that was meant would go unseen.
     pub fn from_env() -> Option<Self> {
-        let (write_url, read_url) = (std::env::var("TALLY_TEST_WRITE_URL"), std::env::var("TALLY_TEST_READ_URL"));
-        Some(Self::new(&write_url.ok()?, &read_url.ok()?))
+        match (std::env::var("TALLY_TEST_WRITE_URL"), std::env::var("TALLY_TEST_READ_URL")) {
+            (Ok(write_url), Ok(read_url)) => Some(Self::new(&write_url, &read_url)),
+            (Err(_), Err(_)) => None,
+            _ => panic!("set both TALLY_TEST_WRITE_URL and TALLY_TEST_READ_URL, or neither"),
+        }
     }
 
     /// Sends JSON to the write port.
@@ -121,9 +129,14 @@ impl Api {
         Some(Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() })
     }
 
-    /// Sends bytes of any kind, or nothing, to the write port.
+    /// Posts bytes of any kind, or nothing, to the write port.
     pub async fn write_raw(&self, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
-        let mut request = self.client.post(format!("{}{path}", self.write_url)).body(body);
+        self.send_raw(Method::POST, path, content_type, body).await
+    }
+
+    /// Sends bytes of any kind, or nothing, to the write port.
+    pub async fn send_raw(&self, method: Method, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.write_url)).body(body);
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
@@ -146,15 +159,11 @@ impl Api {
 
     /// Asks the read port until the answer is as expected.
     pub async fn read_until(&self, path: &str, expected: impl Fn(&Answer) -> bool) -> Answer {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
+        eventually(path, async || {
             let answer = self.read(path).await;
-            if expected(&answer) {
-                return answer;
-            }
-            assert!(Instant::now() < deadline, "{path} did not become as expected: {answer:?}");
-            tokio::time::sleep(POLL).await;
-        }
+            if expected(&answer) { Ok(answer) } else { Err(answer) }
+        })
+        .await
     }
 
     /// Asks the read port until it answers this JSON.
@@ -192,14 +201,20 @@ impl Api {
         self.wait_for_messages(chat, bodies.len()).await;
     }
 
-    /// Waits until a chat whose messages are `count` shows all of them everywhere.
+    /// Waits until a chat whose messages are `count` counts and lists all of them, and search finds the last. (A chat is
+    /// indexed in the order of the log, so search has all that were posted one after the other.)
     pub async fn wait_for_messages(&self, chat: &str, count: usize) {
         self.read_until(chat, |answer| answer.json["messages_count"] == count).await;
-        self.read_until(&format!("{chat}/messages/{count}"), |answer| answer.status == 200).await;
-        let last = self.read(&format!("{chat}/messages/{count}")).await;
-        let body: String = last.json["body"].as_str().unwrap_or_default().chars().take(40).collect();
-        self.read_until(&found(chat, &body), |answer| answer.json.as_array().is_some_and(|hits| !hits.is_empty()))
-            .await;
+        // What was posted at one moment may be shown in another order: the last message says nothing of the others.
+        let last = eventually(&format!("all {count} messages of {chat}"), async || {
+            let mut messages = self.pages(&format!("{chat}/messages")).await.concat();
+            if messages.len() == count { messages.pop().ok_or(0) } else { Err(messages.len()) }
+        })
+        .await;
+        let body: String = last["body"].as_str().unwrap_or_default().chars().take(40).collect();
+        // Others may have the same body: only the last will do.
+        let search = format!("{}&after={}", found(chat, &body), count - 1);
+        self.read_until(&search, |answer| answer.json[0]["number"] == count).await;
     }
 
     /// Every item of a list, following the Links from `path`; and how many pages it took.
@@ -237,10 +252,12 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The path and query of the next page.
+    /// The path and query of the next page; `None` if there is no Link. Panics on one that is not to be understood.
     pub fn next(&self) -> Option<String> {
-        let link = self.header("link").strip_suffix(">; rel=\"next\"")?;
-        Some(link.strip_prefix('<')?.to_owned())
+        let link = self.headers.get("link")?.to_str().unwrap_or_default();
+        let next = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        let next = next.filter(|next| next.starts_with(BASE) && next.contains('?'));
+        Some(next.unwrap_or_else(|| panic!("no absolute path of a next page: {link:?}")).to_owned())
     }
 
     /// Asserts that this is a problem of a status and code, with all the members that a problem has.
@@ -251,6 +268,18 @@ impl Answer {
         for member in ["type", "title", "detail"] {
             assert!(self.json[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {self:?}");
         }
+    }
+}
+
+/// Looks again and again until there is what must come. What was seen instead is told when it does not.
+pub async fn eventually<T, E: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match look().await {
+            Ok(come) => return come,
+            Err(seen) => assert!(Instant::now() < deadline, "{what} did not become as expected: {seen:?}"),
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -265,4 +294,26 @@ async fn answer(response: Result<Response, reqwest::Error>) -> Answer {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await.unwrap_or_else(|error| panic!("the answer broke off: {error:?}"));
     Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    /// One that is not listed would never run, and nothing would say so.
+    #[test]
+    fn every_scenario_is_in_the_list() {
+        let list = include_str!("scenarios.rs");
+        for (module, source) in [
+            ("demo", include_str!("scenarios/demo.rs")),
+            ("many_languages", include_str!("scenarios/many_languages.rs")),
+            ("numbers", include_str!("scenarios/numbers.rs")),
+            ("paging", include_str!("scenarios/paging.rs")),
+            ("refusals", include_str!("scenarios/refusals.rs")),
+            ("search", include_str!("scenarios/search.rs")),
+        ] {
+            for scenario in source.split("\npub async fn ").skip(1) {
+                let name = scenario.split('(').next().unwrap_or_default();
+                assert!(list.contains(&format!(" {module}::{name},\n")), "{module}::{name} is not in scenarios!");
+            }
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Numbers under concurrency: 1, 2, 3 … without a gap and without a double.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -58,15 +60,23 @@ pub async fn a_thousand_messages_from_32_clients(api: &Api) {
     api.read_until_json(&format!("{chat}/messages"), expected.into()).await;
 }
 
-/// Whoever posts after another has been answered gets a higher number.
+/// Whoever posts after another has been answered gets a higher number, whichever client the other was.
 pub async fn a_later_post_gets_a_higher_number(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
-    let mut last = 0;
-    for turn in 0..30 {
-        let number = api.post(&chat, &format!("turn {turn}")).await;
-        assert!(number > last, "{number} after {last}");
-        last = number;
+    let highest_answered = Arc::new(AtomicU64::new(0));
+    let mut tasks = JoinSet::new();
+    for client in 0..CLIENTS {
+        let (api, chat, highest_answered) = (api.clone(), chat.clone(), Arc::clone(&highest_answered));
+        tasks.spawn(async move {
+            for turn in 0..30 {
+                let answered_before = highest_answered.load(Ordering::SeqCst);
+                let number = api.post(&chat, &format!("turn {turn} of client {client}")).await;
+                assert!(number > answered_before, "{number} after {answered_before}");
+                highest_answered.fetch_max(number, Ordering::SeqCst);
+            }
+        });
     }
+    tasks.join_all().await;
 }
 
 fn sorted(mut numbers: Vec<u64>) -> Vec<u64> {

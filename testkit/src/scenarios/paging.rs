@@ -53,15 +53,20 @@ pub async fn messages_are_paged_both_ways(api: &Api) {
     let before = api.pages(&format!("{messages}?before=101&limit=60")).await;
     assert_eq!((numbers(&before[..1]), numbers(&before[1..])), ((41..=100).collect(), (1..=40).collect()));
 
-    let after_falling = api.read(&format!("{messages}?after=10&limit=3&order=desc")).await;
-    assert_eq!(numbers(&[after_falling.json.as_array().cloned().unwrap_or_default()]), [13, 12, 11]);
+    let after_falling = api.pages(&format!("{messages}?after=2400&limit=60&order=desc")).await;
+    assert_eq!(numbers(&after_falling[..1]), (2401..=2460).rev().collect::<Vec<_>>(), "the 60 just after 2400");
+    assert_eq!(numbers(&after_falling[1..]), (2461..=2500).rev().collect::<Vec<_>>());
+    let before_falling = api.pages(&format!("{messages}?before=101&limit=60&order=desc")).await;
+    assert_eq!(numbers(&before_falling), (1..=100).rev().collect::<Vec<_>>());
+    assert_eq!(sizes(&before_falling), [60, 40]);
+    assert_eq!(numbers(&api.pages(&format!("{messages}?order=asc")).await), all);
+
     for (query, expected) in [
         ("after=2500", vec![]),
         ("before=1", vec![]),
         ("before=2", vec![1]),
-        ("limit=2500&after=99999999999999999999", vec![]),
+        ("limit=1000&after=99999999999999999999", vec![]),
     ] {
-        let query = query.replace("limit=2500", "limit=1000");
         let page = api.read(&format!("{messages}?{query}")).await;
         assert_eq!(numbers(&[page.json.as_array().cloned().unwrap_or_default()]), expected, "{query}");
         assert_eq!(page.next(), None, "{query}");
@@ -72,11 +77,13 @@ pub async fn messages_are_paged_both_ways(api: &Api) {
 
 /// Long messages make shorter pages, and the Links lead through all of them.
 pub async fn a_page_ends_at_about_a_mebibyte(api: &Api) {
-    let chat = chat_of(api, 100, |index| format!("{index} {}", "🚀".repeat(16_000))).await;
-    let pages = api.pages(&format!("{chat}/messages")).await;
-    assert_eq!(numbers(&pages), (1..=100).collect::<Vec<_>>());
-    assert!(pages.len() > 1);
-    for page in &pages {
+    let chat = chat_of(api, 100, |index| format!("{index:03} {}", "🚀".repeat(16_380))).await;
+    let up = api.pages(&format!("{chat}/messages")).await;
+    assert_eq!(numbers(&up), (1..=100).collect::<Vec<_>>());
+    let down = api.pages(&format!("{chat}/messages?order=desc&limit=50")).await;
+    assert_eq!(numbers(&down), (1..=100).rev().collect::<Vec<_>>());
+    assert!(up.len() > 1 && down.len() > 2, "{} and {} pages", up.len(), down.len());
+    for page in up.iter().chain(&down) {
         let bytes: usize = page.iter().filter_map(|item| item["body"].as_str()).map(str::len).sum();
         assert!(bytes < MEBIBYTE + 64 * 1024, "a page of {bytes} bytes");
     }
@@ -89,9 +96,12 @@ pub async fn chats_are_paged(api: &Api) {
         api.chat(&application).await;
     }
     let chats = format!("{application}/chats");
-    api.read_until(&chats, |answer| answer.json.as_array().is_some_and(|chats| chats.len() == 7)).await;
+    api.post(&format!("{chats}/3"), "x").await;
+    let expected: Vec<_> =
+        (1..=7).map(|number| json!({ "number": number, "messages_count": u64::from(number == 3) })).collect();
+    api.read_until_json(&chats, expected.clone().into()).await;
     let up = api.pages(&format!("{chats}?limit=3")).await;
-    assert_eq!((numbers(&up), sizes(&up)), ((1..=7).collect(), vec![3, 3, 1]));
+    assert_eq!((up.concat(), sizes(&up)), (expected, vec![3, 3, 1]));
     let before = api.pages(&format!("{chats}?before=6&limit=3")).await;
     assert_eq!((numbers(&before[..1]), numbers(&before[1..])), (vec![3, 4, 5], vec![1, 2]));
 }
@@ -100,25 +110,36 @@ pub async fn chats_are_paged(api: &Api) {
 pub async fn applications_are_paged_by_token(api: &Api) {
     let mut own = Vec::new();
     for name in ["a", "b", "c"] {
-        own.push(api.application(name).await);
+        let path = api.application(name).await;
+        api.read_until(&path, |answer| answer.status == 200).await;
+        let token = path.rsplit('/').next().unwrap_or_default().to_owned();
+        own.push(json!({ "name": name, "token": token, "chats_count": 0 }));
     }
+    own.sort_by_key(|application| token(application).to_owned());
+    // Tokens are 128 random bits: nobody else's lies right beside one.
+    let beside = |application: &Value, step: i128| {
+        let token = u128::from_str_radix(token(application), 16);
+        format!("{:032x}", token.unwrap_or_else(|error| panic!("{application}: {error}")).wrapping_add_signed(step))
+    };
     for application in &own {
-        api.read_until(application, |answer| answer.status == 200).await;
+        for query in [format!("after={}", beside(application, -1)), format!("before={}", beside(application, 1))] {
+            let page = api.read(&format!("{BASE}?{query}&limit=1")).await;
+            assert_eq!((page.status, &page.json), (200, &json!([application])), "{query}");
+        }
     }
-    let tokens: Vec<_> = api
-        .pages(&format!("{BASE}?limit=2"))
-        .await
-        .iter()
-        .flatten()
-        .map(|application| application["token"].as_str().unwrap_or_default().to_owned())
-        .collect();
-    assert!(tokens.is_sorted(), "{tokens:?}");
+    let first = api.read(&format!("{BASE}?after={}&limit=1", beside(&own[0], -1))).await;
+    let next = first.next().unwrap_or_else(|| panic!("no next page, though there are others: {first:?}"));
+    assert!(next.contains(&format!("after={}", token(&own[0]))), "{next}");
+
+    let listed = api.pages(&format!("{BASE}?after={}", beside(&own[0], -1))).await.concat();
+    assert!(listed.iter().map(token).is_sorted_by(|one, next| one < next), "each once, by token");
     for application in &own {
-        assert!(tokens.iter().any(|token| application.ends_with(token)), "{application} is missing");
-        let token = application.rsplit('/').next().unwrap_or_default();
-        let after = api.read(&format!("{BASE}?after={token}&limit=1")).await;
-        assert!(after.json[0]["token"].as_str().is_none_or(|next| next > token), "{after:?}");
+        assert!(listed.contains(application), "{application} is missing");
     }
+}
+
+fn token(application: &Value) -> &str {
+    application["token"].as_str().unwrap_or_else(|| panic!("no token: {application}"))
 }
 
 /// A parameter that says nothing sensible is refused, never guessed at.

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Api, BASE, Port};
+use super::{Answer, Api, BASE, Port};
 
 const JSON: Option<&str> = Some("application/json");
 const NO_TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -51,103 +51,174 @@ pub async fn what_is_no_token_or_number_is_404(api: &Api) {
     for number in
         ["0", "-1", "+1", "007", "01", "1.5", "1e3", "99999999999999999999", "one", "%20", "1%20", "%C3", "%FF"]
     {
-        for path in [format!("{application}/chats/{number}"), format!("{chat}/messages/{number}")] {
+        let of_no_chat = format!("{application}/chats/{number}");
+        for path in [
+            of_no_chat.clone(),
+            format!("{of_no_chat}/messages"),
+            format!("{of_no_chat}/messages/1"),
+            format!("{of_no_chat}/messages/search?q=x"),
+            format!("{chat}/messages/{number}"),
+        ] {
             api.read(&path).await.assert_problem(404, "not-found");
         }
-        let path = format!("{application}/chats/{number}/messages");
-        api.write(Method::POST, &path, &body).await.assert_problem(404, "not-found");
+        api.write(Method::POST, &format!("{of_no_chat}/messages"), &body).await.assert_problem(404, "not-found");
     }
-    let token = application.rsplit('/').next().unwrap_or_default();
+    let name = json!({ "chat_application": { "name": "x" } });
+    let known = application.rsplit('/').next().unwrap_or_default();
     for token in
-        [token.to_uppercase(), token[1..].to_owned(), format!("{token}0"), token.replace(&token[..1], "g"), "x".into()]
+        [known.to_uppercase(), known[1..].to_owned(), format!("{known}0"), known.replace(&known[..1], "g"), "x".into()]
     {
         // A token of digits alone has no upper case.
-        if !application.ends_with(&token) {
-            api.read(&format!("{BASE}/{token}")).await.assert_problem(404, "not-found");
-            let chats = format!("{BASE}/{token}/chats");
-            api.plain(Port::Write, Method::POST, &chats).await.assert_problem(404, "not-found");
+        if token == known {
+            continue;
+        }
+        let of_none = format!("{BASE}/{token}");
+        for path in [of_none.clone(), format!("{of_none}/chats"), format!("{of_none}/chats/1/messages/1")] {
+            api.read(&path).await.assert_problem(404, "not-found");
+        }
+        for (method, path, json) in [
+            (Method::PUT, of_none.clone(), &name),
+            (Method::PATCH, of_none.clone(), &name),
+            (Method::POST, format!("{of_none}/chats"), &Value::Null),
+            (Method::POST, format!("{of_none}/chats/1/messages"), &body),
+        ] {
+            api.write(method, &path, json).await.assert_problem(404, "not-found");
         }
     }
 }
 
-/// Each method of each route where it is not answered: 405 with what is, and the name of the other port.
-pub async fn the_wrong_port_is_405_with_what_is_allowed(api: &Api) {
-    let one = format!("{BASE}/{NO_TOKEN}");
-    let chats = format!("{one}/chats");
-    let messages = format!("{chats}/1/messages");
-    for (port, method, path, allow) in [
-        (Port::Read, Method::POST, BASE, "GET,HEAD"),
-        (Port::Read, Method::PUT, &one, "GET,HEAD"),
-        (Port::Read, Method::PATCH, &one, "GET,HEAD"),
-        (Port::Read, Method::POST, &chats, "GET,HEAD"),
-        (Port::Read, Method::POST, &messages, "GET,HEAD"),
-        (Port::Read, Method::DELETE, &format!("{messages}/1"), "GET,HEAD"),
-        (Port::Read, Method::POST, &format!("{messages}/search"), "GET,HEAD"),
-        (Port::Write, Method::GET, BASE, "POST"),
-        (Port::Write, Method::GET, &one, "PUT,PATCH"),
-        (Port::Write, Method::GET, &chats, "POST"),
-        (Port::Write, Method::GET, &format!("{chats}/1"), ""),
-        (Port::Write, Method::GET, &messages, "POST"),
-        (Port::Write, Method::GET, &format!("{messages}/1"), ""),
-        (Port::Write, Method::GET, &format!("{messages}/search"), ""),
-        (Port::Write, Method::POST, "/health", "GET,HEAD"),
-    ] {
+/// Every route, and the methods that the write port and the read port have for it.
+const ROUTES: &[(&str, &[Method], &[Method])] = &[
+    ("", &[Method::POST], READS),
+    ("/TOKEN", &[Method::PUT, Method::PATCH], READS),
+    ("/TOKEN/chats", &[Method::POST], READS),
+    ("/TOKEN/chats/1", &[], READS),
+    ("/TOKEN/chats/1/messages", &[Method::POST], READS),
+    ("/TOKEN/chats/1/messages/1", &[], READS),
+    ("/TOKEN/chats/1/messages/search", &[], READS),
+];
+const READS: &[Method] = &[Method::GET, Method::HEAD];
+const HEALTH: &[&str] = &["/health", "/health/live", "/health/ready"];
+
+/// Every method that a port does not have for a route: 405 with those that it has, and the name of the other port.
+pub async fn a_method_that_a_port_does_not_have_is_405(api: &Api) {
+    for (route, written, read) in ROUTES {
+        let path = format!("{BASE}{}", route.replace("TOKEN", NO_TOKEN));
+        refuses_all_but(api, Port::Write, &path, written).await;
+        refuses_all_but(api, Port::Read, &path, read).await;
+    }
+    for path in HEALTH {
+        refuses_all_but(api, Port::Write, path, READS).await;
+        refuses_all_but(api, Port::Read, path, READS).await;
+    }
+}
+
+async fn refuses_all_but(api: &Api, port: Port, path: &str, allowed: &[Method]) {
+    for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        if allowed.contains(&method) {
+            continue;
+        }
         let answer = api.plain(port, method.clone(), path).await;
-        answer.assert_problem(405, "method-not-allowed");
-        assert!(answer.headers.contains_key("allow"), "{method} {path}");
-        assert_eq!(answer.header("allow"), allow, "{method} {path}");
-        let other = if port == Port::Read { "write port" } else { "read port" };
-        assert!(answer.json["detail"].as_str().is_some_and(|detail| detail.contains(other)), "{answer:?}");
+        let mut said: Vec<_> =
+            answer.header("allow").split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let mut expected: Vec<_> = allowed.iter().map(Method::as_str).collect();
+        said.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!((answer.status, said), (405, expected), "{method} {path} on the {port:?} port: {answer:?}");
+        assert!(answer.headers.contains_key("allow"), "{method} {path}: Allow is there, though empty");
+        if method != Method::HEAD {
+            answer.assert_problem(405, "method-not-allowed");
+            let other = if port == Port::Read { "write port" } else { "read port" };
+            assert!(answer.json["detail"].as_str().is_some_and(|detail| detail.contains(other)), "{answer:?}");
+        }
+    }
+}
+
+/// A route that takes JSON, with the object and the field in it.
+struct JsonRoute {
+    method: Method,
+    path: String,
+    object: &'static str,
+    field: &'static str,
+}
+
+/// All of them, on an application and a chat that are there.
+async fn json_routes(api: &Api) -> [JsonRoute; 4] {
+    let application = api.application("app").await;
+    let messages = format!("{}/messages", api.chat(&application).await);
+    let named =
+        |method, path: &str| JsonRoute { method, path: path.to_owned(), object: "chat_application", field: "name" };
+    [
+        named(Method::POST, BASE),
+        named(Method::PUT, &application),
+        named(Method::PATCH, &application),
+        JsonRoute { method: Method::POST, path: messages, object: "message", field: "body" },
+    ]
+}
+
+impl JsonRoute {
+    async fn send(&self, api: &Api, content_type: Option<&str>, body: &[u8]) -> Answer {
+        api.send_raw(self.method.clone(), &self.path, content_type, body.to_vec()).await
+    }
+
+    /// The text up to the field's value.
+    fn up_to_value(&self) -> String {
+        format!("{{\"{}\":{{\"{}\":", self.object, self.field)
+    }
+
+    fn acceptable(&self) -> Vec<u8> {
+        format!("{}\"x\"}}}}", self.up_to_value()).into_bytes()
     }
 }
 
 /// Malformed JSON of every kind is 400, whatever else is wrong with it; another content type is 415.
 pub async fn what_is_not_json_is_400_or_415(api: &Api) {
-    for body in [
-        &b""[..],
-        b" ",
-        b"{",
-        b"{\"chat_application\":{\"name\":\"x\"}",
-        b"{\"chat_application\":{\"name\":\"x\"}} trailing",
-        b"{\"chat_application\":5,",
-        b"{\"chat_application\":{\"name\":\"\xff\"}}",
-        b"{\"chat_application\":{\"name\":\"\\ud800\"}}",
-        b"{\"chat_application\":{\"name\":'x'}}",
-        b"name=x",
-    ] {
-        let answer = api.write_raw(BASE, JSON, body.into()).await;
-        answer.assert_problem(400, "malformed-json");
+    for route in json_routes(api).await {
+        let up_to_value = route.up_to_value().into_bytes();
+        let ends: [&[u8]; 6] = [b"", b"\"x\"}", b"\"x\"}} trailing", b"\"\xff\"}}", b"\"\\ud800\"}}", b"'x'}}"];
+        let malformed = ends.map(|end| [&up_to_value, end].concat());
+        let others: [&[u8]; 5] = [b"", b" ", b"{", b"{\"chat_application\":5,\"message\":5,", b"name=x"];
+        for body in malformed.iter().map(Vec::as_slice).chain(others) {
+            route.send(api, JSON, body).await.assert_problem(400, "malformed-json");
+        }
+        for content_type in
+            [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("json"), Some("")]
+        {
+            let answer = route.send(api, content_type, &route.acceptable()).await;
+            answer.assert_problem(415, "unsupported-media-type");
+        }
+        for content_type in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"] {
+            let status = route.send(api, Some(content_type), &route.acceptable()).await.status;
+            assert!(matches!(status, 200 | 201), "{content_type}: {status}");
+        }
     }
     let deep = |brackets: &str| format!("{{\"chat_application\":{{\"name\":\"x\"}},\"x\":{brackets}}}").into_bytes();
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
     api.write_raw(BASE, JSON, deep(&open)).await.assert_problem(400, "malformed-json");
     assert_eq!(api.write_raw(BASE, JSON, deep(&(open + &close))).await.status, 201, "an unknown member is passed over");
-    let body = b"{\"chat_application\":{\"name\":\"x\"}}".to_vec();
-    for content_type in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("json"), Some("")] {
-        api.write_raw(BASE, content_type, body.clone()).await.assert_problem(415, "unsupported-media-type");
-    }
-    for content_type in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"] {
-        assert_eq!(api.write_raw(BASE, Some(content_type), body.clone()).await.status, 201, "{content_type}");
-    }
 }
 
 /// 256 KiB are taken (and looked at), one byte more is not.
 pub async fn too_large_a_body_is_413(api: &Api) {
-    let padded = |bytes: usize| {
-        let json = b"{\"chat_application\":{\"name\":\"x\"}}";
-        let mut body = vec![b' '; bytes - json.len()];
-        body.extend_from_slice(json);
-        body
-    };
-    assert_eq!(api.write_raw(BASE, JSON, padded(256 * 1024)).await.status, 201);
-    for bytes in [256 * 1024 + 1, 1024 * 1024] {
-        api.write_raw(BASE, JSON, padded(bytes)).await.assert_problem(413, "body-too-large");
+    for route in json_routes(api).await {
+        let padded = |bytes: usize| {
+            let json = route.acceptable();
+            let mut body = vec![b' '; bytes - json.len()];
+            body.extend_from_slice(&json);
+            body
+        };
+        let status = route.send(api, JSON, &padded(256 * 1024)).await.status;
+        assert!(matches!(status, 200 | 201), "{}: {status}", route.path);
+        for bytes in [256 * 1024 + 1, 1024 * 1024] {
+            route.send(api, JSON, &padded(bytes)).await.assert_problem(413, "body-too-large");
+        }
     }
 }
 
 /// Missing members, wrong types, and texts that are none.
 pub async fn fields_that_are_not_acceptable_are_422(api: &Api) {
     let blank = "\u{a0}\u{2003}\u{3000}\t\n";
+    let application = api.application("app").await;
     for (body, field, message) in [
         (json!({}), "chat_application", "is missing"),
         (json!({ "chat_application": null }), "chat_application", "invalid type: null"),
@@ -169,12 +240,14 @@ pub async fn fields_that_are_not_acceptable_are_422(api: &Api) {
         ),
         (json!({ "chat_application": { "name": "a\0b" } }), "name", "can't contain the character U+0000"),
     ] {
-        let answer = api.write(Method::POST, BASE, &body).await;
-        answer.assert_problem(422, "invalid-fields");
-        let said = answer.json["errors"][field][0].as_str().unwrap_or_else(|| panic!("{field}: {answer:?}"));
-        assert!(said.starts_with(message), "{said}");
+        for (method, path) in [(Method::POST, BASE), (Method::PUT, &application), (Method::PATCH, &application)] {
+            let answer = api.write(method, path, &body).await;
+            answer.assert_problem(422, "invalid-fields");
+            let said = answer.json["errors"][field][0].as_str().unwrap_or_else(|| panic!("{field}: {answer:?}"));
+            assert!(said.starts_with(message), "{said}");
+        }
     }
-    let chat = api.chat(&api.application("app").await).await;
+    let chat = api.chat(&application).await;
     let messages = format!("{chat}/messages");
     for (body, message) in [
         (json!({ "message": {} }), "can't be blank"),

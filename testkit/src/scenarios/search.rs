@@ -47,6 +47,42 @@ pub async fn the_same_to_a_reader_is_found(api: &Api) {
     }
 }
 
+/// Whatever folds to one text is one text: each spelling finds all of them, as a whole and by a single character.
+pub async fn either_spelling_finds_the_other(api: &Api) {
+    let groups: [&[&str]; 5] = [
+        &["Straße", "STRASSE", "strasse", "STRAẞE"],
+        &["É", "e\u{301}", "E\u{301}", "e"],
+        &["ﬁ", "fi", "FI"],
+        &["Ｆ", "f", "F"],
+        &["㍿", "株式会社"],
+    ];
+    // Brackets, since one group's text may lie within another's.
+    let spellings: Vec<String> = groups.concat().iter().map(|text| format!("<{text}>")).collect();
+    let chat = chat_with(api, &spellings.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut first = 1;
+    for group in groups {
+        let expected: Vec<u64> = (first..first + group.len() as u64).collect();
+        for text in group {
+            assert_eq!(numbers(api, &chat, &format!("<{text}>")).await, expected, "{text}");
+            assert_eq!(numbers(api, &chat, text).await, numbers(api, &chat, group[0]).await, "{text}");
+        }
+        first += group.len() as u64;
+    }
+}
+
+/// A search is answered from its chat alone, though its neighbours have the same words; ascending by number.
+pub async fn only_the_chat_itself_is_searched(api: &Api) {
+    let application = api.application("search").await;
+    let (one, other) = (api.chat(&application).await, api.chat(&application).await);
+    api.post_all(&one, &["zebra one", "nothing", "zebra two", "nothing more"]).await;
+    api.post_all(&other, &["another", "zebra three"]).await;
+    for q in ["zebra", "ZEB", "ze", "z"] {
+        assert_eq!(numbers(api, &one, q).await, [1, 3], "{q}");
+        assert_eq!(numbers(api, &other, q).await, [2], "{q}");
+    }
+    assert_eq!(numbers(api, &one, "zebra three").await, Vec::<u64>::new());
+}
+
 /// One or two characters, emoji, and whatever has a meaning to some engine are looked for as they stand.
 pub async fn short_and_special_texts_are_found_literally(api: &Api) {
     let bodies =
@@ -95,9 +131,11 @@ pub async fn a_question_without_an_answer_is_400(api: &Api) {
     for path in [
         search.clone(),
         format!("{search}?q="),
+        format!("{search}?q=%00"),
         format!("{search}?q=a%00b"),
         format!("{search}?q=%FF"),
         format!("{search}?q=a&limit=0"),
+        found(&chat, "\u{301}"),
         found(&chat, "\u{301}\u{308}"),
         found(&chat, &"é".repeat(1_001)),
     ] {
