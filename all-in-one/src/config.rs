@@ -1,20 +1,24 @@
-//! The command line of `tally`.
+//! The parts of the command line that several commands share.
 
 use std::path::PathBuf;
 
-use clap::Parser;
-use service::config::{LogArgs, PublicReadUrl, ReadAddr, WriteAddr};
+use clap::Args;
+use service::config::{Cors, LogArgs, PublicReadUrl, ReadAddr, WriteAddr};
 
-/// A chat backend in one process: a write API, a read API, and all data in one directory
-///
-/// Applications own chats, chats own messages, and everything is numbered 1, 2, 3 … within its parent. Events are the
-/// truth; what is read is made from them. Ctrl-C or SIGTERM stops it cleanly; nothing that was acknowledged is lost.
-#[derive(Debug, Parser)]
-#[command(name = "tally", version)]
-pub struct Config {
+/// Where the data are.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
     /// Directory of the event log and everything made from it; made if it is missing
     #[arg(long, env = "TALLY_DATA", value_name = "DIRECTORY", default_value = "./data")]
     pub data: PathBuf,
+}
+
+/// How a process serves.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub data: DataArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub write: WriteAddr,
@@ -24,6 +28,9 @@ pub struct Config {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub public: PublicReadUrl,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub cors: Cors,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub logs: LogArgs,

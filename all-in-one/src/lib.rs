@@ -2,13 +2,20 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`config`] | the command line of `tally` |
-//! | [`process`] | which adapter serves which port, and in what order all of it starts and stops |
+//! | [`cli`], [`config`] | the command line of `tally` |
+//! | [`data`] | an opened data directory |
+//! | [`process`] | serving: which adapter serves which port, and in what order all of it starts and stops |
+//! | [`operator`] | what is done with a stopped data directory |
+//! | [`progress`] | progress on a terminal |
 //!
 //! **Architecture invariant:** this is the only crate that knows that the topology is the embedded one.
 
+pub mod cli;
 pub mod config;
+pub mod data;
+pub mod operator;
 pub mod process;
+pub mod progress;
 
 pub use config::Config;
 pub use process::Process;

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use command_api::Commands;
-use embedded::{DataDir, OpenError, SqliteLog, SqliteProjections, SqliteSequencer};
-use event_log::{EventLog, ReadError};
-use projector::target::ApplyError;
-use projector::{RunLoop, Target};
+use embedded::SqliteSequencer;
+use projector::RunLoop;
 use query_api::Queries;
 use service::health::Readiness;
 use service::listen::{BindError, bind};
+use service::metrics::{Metrics, MetricsError};
+use service::router::{Surroundings, finish};
 use service::serve::serve;
 use service::telemetry::chain;
 use tokio::net::TcpListener;
@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::data::{Data, DataError};
+use crate::progress;
 
 /// A running Tally.
 pub struct Process {
@@ -25,44 +27,27 @@ pub struct Process {
     read_addr: SocketAddr,
     readiness: Readiness,
     commands: Commands,
-    log: Arc<SqliteLog>,
-    projections: Arc<SqliteProjections>,
+    data: Data,
     servers: TaskTracker,
     run_loops: TaskTracker,
     /// Stops the servers.
     stop: CancellationToken,
     /// Stops the run loops, once no command can write any more.
     stop_projecting: CancellationToken,
-    /// Held until everything is closed.
-    _data_dir: DataDir,
 }
 
 /// Why Tally does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The data directory or a file in it cannot be used.
+    /// The data directory cannot be used.
     #[error(transparent)]
-    Data(OpenError),
+    Data(DataError),
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(BindError),
-    /// Where the projections stand cannot be told.
-    #[error("the projections cannot be asked where they stand")]
-    Projections(#[source] ApplyError),
-    /// Where the log ends cannot be told.
-    #[error("the event log cannot be asked where it ends")]
-    Log(#[source] ReadError),
-    /// The projections have seen events that the log does not have.
-    #[error(
-        "the projection {projection} has seen {ahead} more events than the event log holds: a part of the log was lost; \
-         restore the data directory from a copy, or, to go on without those events, delete views.sqlite in it"
-    )]
-    LogShortened {
-        /// Which projection.
-        projection: &'static str,
-        /// How many events are missing at least.
-        ahead: u64,
-    },
+    /// Metrics cannot be recorded.
+    #[error(transparent)]
+    Metrics(MetricsError),
 }
 
 impl Process {
@@ -71,64 +56,63 @@ impl Process {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, StartError> {
-        let data_dir = DataDir::open(&config.data).map_err(StartError::Data)?;
+        let data = Data::open(&config.data.data).await.map_err(StartError::Data)?;
         let write_listener = bind(config.write.write_addr, "--write-addr").await.map_err(StartError::Bind)?;
         let read_listener = bind(config.read.read_addr, "--read-addr").await.map_err(StartError::Bind)?;
-        let log = Arc::new(data_dir.open_log().await.map_err(StartError::Data)?);
-        let projections = data_dir.open_projections(log.log_id()).await.map_err(StartError::Data)?;
-        let projections = Arc::new(projections);
-
-        let targets = [
-            Target::Views(Arc::clone(&projections) as _),
-            Target::Counts(Arc::clone(&projections) as _),
-            Target::Search(Arc::clone(&projections) as _),
-        ];
-        refuse_shortened_log(&log, &targets).await?;
-        let commands = Commands::new(Arc::clone(&log) as _, Arc::new(SqliteSequencer::new(&log)));
-        let queries = Queries::new(Arc::clone(&projections) as _, Arc::clone(&projections) as _);
+        let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
+        let queries = Queries::new(Arc::clone(&data.projections) as _, Arc::clone(&data.projections) as _);
+        let metrics = Metrics::install().map_err(StartError::Metrics)?;
         let process = Self {
             write_addr: local_addr(&write_listener, config.write.write_addr),
             read_addr: local_addr(&read_listener, config.read.read_addr),
             readiness: Readiness::new(),
             commands,
-            log,
-            projections,
+            data,
             servers: TaskTracker::new(),
             run_loops: TaskTracker::new(),
             stop,
             stop_projecting: CancellationToken::new(),
-            _data_dir: data_dir,
         };
-        process.project(targets).await?;
-        process.listen(write_listener, read_listener, config, queries);
+        process.project().await?;
+        process.listen(write_listener, read_listener, config, &metrics, queries);
         Ok(process)
     }
 
     /// Begins to feed the projections.
-    async fn project(&self, targets: [Target; 3]) -> Result<(), StartError> {
-        let end = self.log.end().await.map_err(StartError::Log)?;
-        for (partition, _) in end.bounds() {
-            for target in &targets {
-                let part = self.readiness.part(target.projection().name());
-                let log = Arc::clone(&self.log) as _;
-                let run_loop = RunLoop { log, target: target.clone(), partition, part };
-                let stop = self.stop_projecting.clone();
-                self.run_loops.spawn(async move {
-                    if let Err(stopped) = run_loop.run(stop).await {
-                        tracing::error!(error = %chain(&stopped), "a projection has stopped");
-                    }
-                });
-            }
+    async fn project(&self) -> Result<(), StartError> {
+        let feeds = self.data.feeds().await.map_err(StartError::Data)?;
+        self.run_loops.spawn(progress::watch(feeds.clone(), self.stop_projecting.clone()));
+        for feed in feeds {
+            let part = self.readiness.part(feed.target.projection().name());
+            let run_loop = RunLoop { feed, part };
+            let stop = self.stop_projecting.clone();
+            self.run_loops.spawn(async move {
+                if let Err(stopped) = run_loop.run(stop).await {
+                    tracing::error!(error = %chain(&stopped), "a projection has stopped");
+                }
+            });
         }
         Ok(())
     }
 
     /// Begins to answer.
-    fn listen(&self, write_listener: TcpListener, read_listener: TcpListener, config: &Config, queries: Queries) {
+    fn listen(
+        &self,
+        write_listener: TcpListener,
+        read_listener: TcpListener,
+        config: &Config,
+        metrics: &Metrics,
+        queries: Queries,
+    ) {
+        let surroundings = |port, other_port| Surroundings {
+            readiness: self.readiness.clone(),
+            other_port,
+            cors_origins: config.cors.cors_origins.clone(),
+            metrics: metrics.clone().at_port(port),
+        };
         let writes = command_api::routes(self.commands.clone(), config.public.public_read_url.clone());
-        let writes = service::router::finish(writes, self.readiness.clone(), command_api::routes::OTHER_PORT);
-        let reads = query_api::routes(queries);
-        let reads = service::router::finish(reads, self.readiness.clone(), query_api::routes::OTHER_PORT);
+        let writes = finish(writes, surroundings("write", command_api::routes::OTHER_PORT));
+        let reads = finish(query_api::routes(queries), surroundings("read", query_api::routes::OTHER_PORT));
         self.servers.spawn(serve(write_listener, writes, self.stop.clone()));
         self.servers.spawn(serve(read_listener, reads, self.stop.clone()));
     }
@@ -153,28 +137,11 @@ impl Process {
         self.stop_projecting.cancel();
         self.run_loops.close();
         self.run_loops.wait().await;
-        if let Err(error) = self.projections.close().await {
-            tracing::warn!(error = %chain(&error), "the projections were not closed cleanly; nothing is lost");
-        }
-        self.log.close().await;
+        self.data.close().await;
     }
 }
 
 /// The address with the port that the system chose, where it was asked to.
 fn local_addr(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
-}
-
-async fn refuse_shortened_log(log: &SqliteLog, targets: &[Target]) -> Result<(), StartError> {
-    let end = log.end().await.map_err(StartError::Log)?;
-    for target in targets {
-        for (partition, end) in end.bounds() {
-            let checkpoint = target.checkpoint(partition).await.map_err(StartError::Projections)?;
-            if checkpoint > end {
-                let projection = target.projection().name();
-                return Err(StartError::LogShortened { projection, ahead: checkpoint.0 - end.0 });
-            }
-        }
-    }
-    Ok(())
 }

@@ -25,7 +25,12 @@ struct Tally {
 fn command(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
     command.args(["--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"]).arg("--data").arg(data);
-    command.args(arguments).env_remove("TALLY_LOG").stderr(Stdio::piped()).stdout(Stdio::null());
+    command
+        .args(arguments)
+        .env_remove("TALLY_LOG")
+        .env("TALLY_LOG_FORMAT", "text")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null());
     command
 }
 

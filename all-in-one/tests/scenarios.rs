@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use all_in_one::{Config, Process};
+use all_in_one::Process;
+use all_in_one::cli::Cli;
 use clap::Parser;
 use tempfile::TempDir;
 use testkit::scenarios::Api;
@@ -25,7 +26,7 @@ async fn start() -> System {
     let data = directory.path().to_str().unwrap();
     let arguments = ["tally", "--data", data, "--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"];
     let stop = CancellationToken::new();
-    let process = Process::start(&Config::parse_from(arguments), stop.clone()).await.unwrap();
+    let process = Process::start(&Cli::parse_from(arguments).serve, stop.clone()).await.unwrap();
     let api = Api::new(&format!("http://{}", process.write_addr()), &format!("http://{}", process.read_addr()));
     System::Started { api, stop, process: tokio::spawn(process.wait()), _directory: directory }
 }

@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, LOCATION};
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, post, put};
+use axum::routing::MethodRouter;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use serde::{Deserialize, Serialize};
 use service::json::{Json, Object};
 use service::path::{Parsed, Path};
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use service::config::PublicUrl;
 
 use crate::commands::Commands;
-use crate::error::ApiError;
+use crate::error::{ApiError, BodyProblems, PathProblems};
 use crate::idempotency_key::Key;
 use crate::text::{Body, Name, TextError};
 
@@ -34,13 +36,22 @@ struct WriteApi {
     read_url: Arc<PublicUrl>,
 }
 
+/// What describes the write API.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Tally: write API",
+    description = "Creates and renames applications, creates chats, posts messages. An answer of success is sent after the \
+                   event log has the event. Read on the read API, with the Log-Position of the answer as Await-Position."
+))]
+struct Description;
+
 /// All routes of the write API. `read_url` is where clients reach the read API.
-pub fn routes(commands: Commands, read_url: PublicUrl) -> Router {
-    Router::new()
-        .route("/api/v1/chat_applications", post(create_application))
-        .route("/api/v1/chat_applications/{token}", put(rename_application).patch(rename_application))
-        .route("/api/v1/chat_applications/{token}/chats", post(create_chat))
-        .route("/api/v1/chat_applications/{token}/chats/{chat}/messages", post(post_message))
+pub fn routes(commands: Commands, read_url: PublicUrl) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(create_application))
+        .routes(routes!(put_application, patch_application))
+        .routes(routes!(create_chat))
+        .routes(routes!(post_message))
         // Known paths without a method here: 405 says so, where 404 would say that there is no such thing.
         .route("/api/v1/chat_applications/{token}/chats/{chat}", MethodRouter::new())
         .route("/api/v1/chat_applications/{token}/chats/{chat}/messages/search", MethodRouter::new())
@@ -48,52 +59,81 @@ pub fn routes(commands: Commands, read_url: PublicUrl) -> Router {
         .with_state(WriteApi { commands, read_url: Arc::new(read_url) })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct ApplicationRequest {
+    #[schema(value_type = ApplicationFields)]
     chat_application: Object<ApplicationFields>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct ApplicationFields {
+    /// Not blank, without U+0000.
     #[serde(default)]
+    #[schema(value_type = String, required, max_length = 255, pattern = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$")]
     name: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct MessageRequest {
+    #[schema(value_type = MessageFields)]
     message: Object<MessageFields>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct MessageFields {
+    /// Not blank, without U+0000.
     #[serde(default)]
+    #[schema(value_type = String, required, max_length = 16384, pattern = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$")]
     body: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct CreatedApplication {
     name: String,
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     token: ApplicationToken,
     chats_count: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RenamedApplication {
     name: String,
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     token: ApplicationToken,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct CreatedChat {
+    #[schema(value_type = u32, minimum = 1)]
     number: ChatNumber,
     messages_count: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PostedMessage {
+    #[schema(value_type = u32, minimum = 1)]
     number: MessageNumber,
 }
 
+/// Creates an application under a random token.
+#[utoipa::path(
+    post,
+    path = "/api/v1/chat_applications",
+    tag = "applications",
+    request_body = ApplicationRequest,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "16 to 255 visible ASCII characters: the same key, route \
+            and values within 24 h get the first answer again")
+    ),
+    responses(
+        (status = 201, description = "Created", body = CreatedApplication,
+        headers(
+            ("Location" = String, description = "Where it can be read"),
+            ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
+        )),
+        BodyProblems
+    )
+)]
 async fn create_application(
     State(api): State<WriteApi>,
     Key(key): Key,
@@ -107,6 +147,58 @@ async fn create_application(
     Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position)], axum::Json(created)))
 }
 
+/// Gives an application another name.
+#[utoipa::path(
+    put,
+    path = "/api/v1/chat_applications/{token}",
+    tag = "applications",
+    request_body = ApplicationRequest,
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$")
+    ),
+    responses(
+        (status = 200, description = "Renamed", body = RenamedApplication,
+        headers(
+            ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
+        )),
+        BodyProblems,
+        PathProblems
+    )
+)]
+async fn put_application(
+    api: State<WriteApi>,
+    token: Path<Parsed<ApplicationToken>>,
+    request: Json<ApplicationRequest>,
+) -> Result<impl IntoResponse, ApiError> {
+    rename_application(api, token, request).await
+}
+
+/// Gives an application another name.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/chat_applications/{token}",
+    tag = "applications",
+    request_body = ApplicationRequest,
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$")
+    ),
+    responses(
+        (status = 200, description = "Renamed", body = RenamedApplication,
+        headers(
+            ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
+        )),
+        BodyProblems,
+        PathProblems
+    )
+)]
+async fn patch_application(
+    api: State<WriteApi>,
+    token: Path<Parsed<ApplicationToken>>,
+    request: Json<ApplicationRequest>,
+) -> Result<impl IntoResponse, ApiError> {
+    rename_application(api, token, request).await
+}
+
 async fn rename_application(
     State(api): State<WriteApi>,
     Path(Parsed(token)): Path<Parsed<ApplicationToken>>,
@@ -118,7 +210,25 @@ async fn rename_application(
     Ok(([(LOG_POSITION, written.position)], axum::Json(RenamedApplication { name: text, token })))
 }
 
-/// What is sent with it is not looked at.
+/// Creates a chat under the next number of its application. What is sent with it is not looked at.
+#[utoipa::path(
+    post,
+    path = "/api/v1/chat_applications/{token}/chats",
+    tag = "chats",
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        ("Idempotency-Key" = Option<String>, Header, description = "16 to 255 visible ASCII characters: the same key, route \
+            and values within 24 h get the first answer again")
+    ),
+    responses(
+        (status = 201, description = "Created", body = CreatedChat,
+        headers(
+            ("Location" = String, description = "Where it can be read"),
+            ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
+        )),
+        PathProblems
+    )
+)]
 async fn create_chat(
     State(api): State<WriteApi>,
     Path(Parsed(token)): Path<Parsed<ApplicationToken>>,
@@ -131,6 +241,28 @@ async fn create_chat(
     Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position)], axum::Json(created)))
 }
 
+/// Posts a message under the next number of its chat.
+#[utoipa::path(
+    post,
+    path = "/api/v1/chat_applications/{token}/chats/{chat}/messages",
+    tag = "messages",
+    request_body = MessageRequest,
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
+        ("Idempotency-Key" = Option<String>, Header, description = "16 to 255 visible ASCII characters: the same key, route \
+            and values within 24 h get the first answer again")
+    ),
+    responses(
+        (status = 201, description = "Posted", body = PostedMessage,
+        headers(
+            ("Location" = String, description = "Where it can be read"),
+            ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
+        )),
+        BodyProblems,
+        PathProblems
+    )
+)]
 async fn post_message(
     State(api): State<WriteApi>,
     Path((Parsed(token), Parsed(chat))): Path<(Parsed<ApplicationToken>, Parsed<ChatNumber>)>,

@@ -1,18 +1,22 @@
 //! The data directory: who owns it and what lies in it.
 
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
 use crate::log::SqliteLog;
-use crate::projections::SqliteProjections;
+use crate::projections::{Check, SqliteProjections};
 
 const LOCK_FILE: &str = "tally.lock";
 const LOG_FILE: &str = "log.sqlite";
 const PROJECTIONS_FILE: &str = "views.sqlite";
+/// Made beside the projections to compare them with, and deleted afterwards.
+const REFERENCE_FILE: &str = "reference.sqlite";
 
 /// A data directory that belongs to this process as long as the value lives.
 #[derive(Debug)]
@@ -46,13 +50,40 @@ pub enum OpenError {
         owner: Option<u32>,
     },
     /// The log cannot be opened.
-    #[error("the event log {} cannot be opened; it is left as it is", .path.display())]
+    #[error(
+        "the event log {} cannot be opened; it is left as it is: if it is damaged, restore the data directory from a copy",
+        .path.display()
+    )]
     Log {
         /// Which file.
         path: PathBuf,
         /// What SQLite said.
         #[source]
         source: sqlx::Error,
+    },
+    /// A part of the log's file is not there.
+    #[error(
+        "the event log {} has been cut: {missing} of its pages are missing; it is left as it is: restore the data \
+         directory from a copy",
+        .path.display()
+    )]
+    LogCut {
+        /// Which file.
+        path: PathBuf,
+        /// How many pages.
+        missing: u64,
+    },
+    /// The log is empty although projections were made from one.
+    #[error(
+        "the event log {} is empty, but the projections beside it have seen {seen} events: the log was lost; restore the \
+         data directory from a copy, or, to begin anew without those events, delete views.sqlite in it",
+        .path.display()
+    )]
+    LogLost {
+        /// Which file.
+        path: PathBuf,
+        /// How many events are missing at least.
+        seen: u64,
     },
     /// The log is not of this version.
     #[error("the event log {} was written by another version of Tally; use that version or a newer one", .path.display())]
@@ -118,9 +149,56 @@ impl DataDir {
     /// Opens the log, which is made if it is missing.
     ///
     /// # Errors
-    /// [`OpenError::Log`] or [`OpenError::LogVersion`]; the file is left as it is.
+    /// [`OpenError::Log`], [`OpenError::LogCut`], [`OpenError::LogLost`] or [`OpenError::LogVersion`]; the file is left as
+    /// it is.
     pub async fn open_log(&self) -> Result<SqliteLog, OpenError> {
-        SqliteLog::open(self.path.join(LOG_FILE)).await
+        let path = self.log_path();
+        // Asked before SQLite is: it opens what is left of a file without a word.
+        match missing_pages(&path) {
+            Ok(0) => SqliteLog::open(path, &self.projections_path()).await,
+            Ok(missing) => Err(OpenError::LogCut { path, missing }),
+            Err(source) => Err(OpenError::Log { path, source: source.into() }),
+        }
+    }
+
+    /// Where the log is.
+    pub fn log_path(&self) -> PathBuf {
+        self.path.join(LOG_FILE)
+    }
+
+    /// Where the projections are.
+    pub fn projections_path(&self) -> PathBuf {
+        self.path.join(PROJECTIONS_FILE)
+    }
+
+    /// Where [`DataDir::open_reference`] is.
+    pub fn reference_path(&self) -> PathBuf {
+        self.path.join(REFERENCE_FILE)
+    }
+
+    /// Deletes the projections; the next opening makes them anew.
+    ///
+    /// # Errors
+    /// [`OpenError::DeleteProjections`].
+    pub fn delete_projections(&self) -> Result<(), OpenError> {
+        delete_database(&self.projections_path())
+    }
+
+    /// Deletes what [`DataDir::open_reference`] has made.
+    ///
+    /// # Errors
+    /// [`OpenError::DeleteProjections`].
+    pub fn delete_reference(&self) -> Result<(), OpenError> {
+        delete_database(&self.reference_path())
+    }
+
+    /// Opens empty projections beside the real ones, to compare these with.
+    ///
+    /// # Errors
+    /// [`OpenError::Projections`] or [`OpenError::DeleteProjections`].
+    pub async fn open_reference(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
+        self.delete_reference()?;
+        open_anew(self.reference_path(), log_id).await
     }
 
     /// Opens the projections of the log `log_id`. A file that is missing, damaged, of another version or of another log
@@ -129,17 +207,24 @@ impl DataDir {
     /// # Errors
     /// [`OpenError::Projections`] or [`OpenError::DeleteProjections`].
     pub async fn open_projections(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
-        let path = self.path.join(PROJECTIONS_FILE);
-        match SqliteProjections::open(&path, log_id).await {
-            Ok(Some(projections)) => return Ok(projections),
-            Ok(None) => tracing::warn!("the projections are of another log; they are rebuilt"),
-            Err(error) => tracing::warn!(%error, "the projections are of no use; they are rebuilt from the log"),
+        let path = self.projections_path();
+        if path.exists() {
+            match open_as_left(&path, log_id).await {
+                Ok(Some(projections)) => return Ok(projections),
+                Ok(None) => tracing::warn!("the projections are of another log; they are rebuilt"),
+                Err(error) => tracing::warn!(%error, "the projections are of no use; they are rebuilt from the log"),
+            }
         }
         delete_database(&path)?;
-        let anew = SqliteProjections::open(&path, log_id).await;
-        anew.map_err(|source| OpenError::Projections { path: path.clone(), source })?
-            .ok_or_else(|| OpenError::Projections { path, source: sqlx::Error::RowNotFound })
+        open_anew(path, log_id).await
     }
+}
+
+/// Opens a file of projections that is not there yet.
+async fn open_anew(path: PathBuf, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
+    let anew = SqliteProjections::open(&path, log_id, Check::No).await;
+    anew.map_err(|source| OpenError::Projections { path: path.clone(), source })?
+        .ok_or_else(|| OpenError::Projections { path, source: sqlx::Error::RowNotFound })
 }
 
 fn read_owner(lock: &mut File) -> Option<u32> {
@@ -156,14 +241,159 @@ fn write_owner(lock: &mut File) -> std::io::Result<()> {
 
 /// Deletes a database with the files that SQLite keeps beside it.
 fn delete_database(path: &Path) -> Result<(), OpenError> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
+    for suffix in ["", "-wal", "-shm", CLEAN_SUFFIX] {
+        let file = beside(path, suffix);
         match std::fs::remove_file(&file) {
             Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(OpenError::DeleteProjections { path: file.into(), source }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(OpenError::DeleteProjections { path: file, source }),
         }
     }
     Ok(())
+}
+
+/// The file that SQLite, or this module, keeps beside a database.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut file = path.as_os_str().to_owned();
+    file.push(suffix);
+    file.into()
+}
+
+/// Opens the projections that an earlier process has left, and looks first at what SQLite would not notice.
+///
+/// A file that was cut is told by its length alone. Pages that were overwritten only a walk through the whole file can
+/// find (`PRAGMA quick_check`: seconds a gigabyte), and a clean start must not take that long. So whoever closes the
+/// projections cleanly notes the file's length and time of change; as long as these are the same nobody has touched it, and
+/// it is opened as it is. After a crash, or when somebody else has written to it or copied it, it is walked through.
+async fn open_as_left(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjections>, sqlx::Error> {
+    let missing = missing_pages(path)?;
+    if missing > 0 {
+        return Err(std::io::Error::new(ErrorKind::UnexpectedEof, format!("{missing} pages of it are missing")).into());
+    }
+    let check = if is_as_closed(path)? { Check::No } else { Check::Quick };
+    SqliteProjections::open(path, log_id, check).await
+}
+
+/// Ends the name of the note that [`note_clean_close`] makes.
+const CLEAN_SUFFIX: &str = "-clean";
+
+/// Notes how a database was left, so that the next start can tell whether it is still as it was.
+pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
+    if is_empty_or_missing(&beside(path, "-wal"))? {
+        std::fs::write(beside(path, CLEAN_SUFFIX), fingerprint(path)?)?;
+    }
+    Ok(())
+}
+
+/// Whether a database is as [`note_clean_close`] has seen it. The note is taken away: from now on the file changes.
+fn is_as_closed(path: &Path) -> std::io::Result<bool> {
+    let note = beside(path, CLEAN_SUFFIX);
+    let noted = match std::fs::read_to_string(&note) {
+        Ok(noted) => noted,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    std::fs::remove_file(&note)?;
+    Ok(noted == fingerprint(path)? && is_empty_or_missing(&beside(path, "-wal"))?)
+}
+
+fn is_empty_or_missing(path: &Path) -> std::io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len() == 0),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn fingerprint(path: &Path) -> std::io::Result<String> {
+    let metadata = std::fs::metadata(path)?;
+    let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(format!("{} bytes, changed at {} ns\n", metadata.len(), changed.as_nanos()))
+}
+
+/// How many pages a database says that it has, but neither its file nor its write-ahead log holds: more than none only if
+/// the file was cut. A crash while the one is copied into the other leaves every page in at least one of them.
+///
+/// Both formats: <https://www.sqlite.org/fileformat2.html>.
+fn missing_pages(path: &Path) -> std::io::Result<u64> {
+    let wal = CommittedWal::read(&beside(path, "-wal"))?;
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        // SQLite deletes the write-ahead log of a database that is empty; it never makes the one before the other.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wal.database_pages),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(wal.database_pages);
+    }
+    let mut header = [0; 100];
+    if !read_whole(&mut file, &mut header)? || !header.starts_with(b"SQLite format 3\0") {
+        // Not a database: SQLite will say so.
+        return Ok(0);
+    }
+    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        page_size => u64::from(page_size.max(512)),
+    };
+    // The size in the header holds if it was written together with the change counter.
+    let header_pages = if header[24..28] == header[92..96] { big_endian(&header, 28) } else { 0 };
+    let pages = if wal.database_pages > 0 { wal.database_pages } else { header_pages };
+    // The page at 1 GiB is for locks, and never written.
+    let lock_page = 0x4000_0000 / page_size + 1;
+    let is_missing = |page: &u64| *page != lock_page && !wal.pages.contains(page);
+    Ok((length / page_size + 1..=pages).filter(is_missing).count() as u64)
+}
+
+/// What a write-ahead log has committed.
+#[derive(Debug, Default)]
+struct CommittedWal {
+    /// Numbers of the pages in it.
+    pages: HashSet<u64>,
+    /// Pages of the database after the last commit; 0 if it has none.
+    database_pages: u64,
+}
+
+impl CommittedWal {
+    /// Reads the headers of the frames. Their checksums are not computed: what is cut or stale differs in its salts or ends.
+    fn read(path: &Path) -> std::io::Result<Self> {
+        let mut wal = Self::default();
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wal),
+            Err(error) => return Err(error),
+        };
+        let (mut header, mut frame) = ([0; 32], [0; 24]);
+        if !read_whole(&mut file, &mut header)? {
+            return Ok(wal);
+        }
+        let (length, page_size) = (file.metadata()?.len(), big_endian(&header, 8));
+        let mut uncommitted = Vec::new();
+        while read_whole(&mut file, &mut frame)? && frame[8..16] == header[16..24] {
+            if file.stream_position()? + page_size > length {
+                break;
+            }
+            file.seek_relative(page_size.cast_signed())?;
+            uncommitted.push(big_endian(&frame, 0));
+            let database_pages = big_endian(&frame, 4);
+            if database_pages > 0 {
+                wal.pages.extend(uncommitted.drain(..));
+                wal.database_pages = database_pages;
+            }
+        }
+        Ok(wal)
+    }
+}
+
+/// Whether there was enough to fill the buffer.
+fn read_whole(file: &mut File, buffer: &mut [u8]) -> std::io::Result<bool> {
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn big_endian(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 4].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

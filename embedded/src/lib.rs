@@ -5,11 +5,13 @@
 //! | [`data_dir`] | the directory, its lock, its two files |
 //! | [`log`] | [`event_log::EventLog`]: one writer that commits whatever is waiting as a group |
 //! | [`sequencer`] | [`event_log::Sequencer`]: counters in this process, filled from the log |
+//! | [`compare`] | two files of projections, row by row |
 //! | [`projections`] | [`read_model::ProjectionStore`], [`read_model::Views`], [`read_model::SearchIndex`] |
 //!
 //! **Architecture invariant:** `log.sqlite` is the truth and is fsynced at every commit; `views.sqlite` follows from it
 //! and may be deleted at any time while the process is stopped.
 
+pub mod compare;
 pub mod data_dir;
 pub mod log;
 pub mod projections;

@@ -2,7 +2,7 @@
 
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use self::writer::{GroupCommit, Outcome};
 use crate::data_dir::OpenError;
+use crate::projections;
 use crate::sqlite::{self, Durability};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-log");
@@ -35,10 +36,12 @@ pub struct SqliteLog {
 }
 
 impl SqliteLog {
-    /// Opens the log at `path`, which is made if it is missing. Must be called in a tokio runtime.
-    pub(crate) async fn open(path: PathBuf) -> Result<Self, OpenError> {
+    /// Opens the log at `path`, which is made if it is missing, unless there are projections of one. Must be called in a
+    /// tokio runtime.
+    pub(crate) async fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
         let options = sqlite::options(&path, Durability::PowerLoss);
-        let log_id = prepare(&options).await.map_err(|error| match error {
+        let log_id = prepare(&options, projections).await.map_err(|error| match error {
+            PrepareError::Lost { seen } => OpenError::LogLost { path: path.clone(), seen },
             PrepareError::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _))
             | PrepareError::Query(source) => OpenError::Log { path: path.clone(), source },
             PrepareError::Migrate(source) => OpenError::LogVersion { path: path.clone(), source },
@@ -76,11 +79,21 @@ enum PrepareError {
     Query(#[from] sqlx::Error),
     #[error(transparent)]
     Migrate(#[from] MigrateError),
+    #[error("the log is empty, but projections have seen {seen} events")]
+    Lost { seen: u64 },
 }
 
 /// Brings the schema up to date and gives the log its identity.
-async fn prepare(options: &sqlx::sqlite::SqliteConnectOptions) -> Result<Uuid, PrepareError> {
+async fn prepare(options: &sqlx::sqlite::SqliteConnectOptions, projections: &Path) -> Result<Uuid, PrepareError> {
     let mut connection = SqliteConnection::connect_with(options).await?;
+    // A young log lies in its write-ahead log alone. Without that file SQLite finds an empty database, a new identity
+    // would be given to it, and the projections, the only sign that there was more, would be taken for another log's.
+    if !has_identity(&mut connection).await?
+        && let Some(seen) = projections::events_seen(projections).await
+    {
+        connection.close().await?;
+        return Err(PrepareError::Lost { seen });
+    }
     MIGRATIONS.run(&mut connection).await?;
     sqlx::query("INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)")
         .bind(Uuid::new_v4().into_bytes().to_vec())
@@ -89,6 +102,13 @@ async fn prepare(options: &sqlx::sqlite::SqliteConnectOptions) -> Result<Uuid, P
     let log_id: Vec<u8> = sqlx::query_scalar("SELECT log_id FROM identity").fetch_one(&mut connection).await?;
     connection.close().await?;
     Uuid::from_slice(&log_id).map_err(|error| sqlx::Error::Decode(error.into()).into())
+}
+
+async fn has_identity(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let has_table: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity')")
+        .fetch_one(&mut *connection)
+        .await?;
+    Ok(has_table && sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM identity)").fetch_one(connection).await?)
 }
 
 #[async_trait]

@@ -8,19 +8,25 @@ mod search;
 mod write_views;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use events::{ChatKey, Offset, PartitionId};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 use read_model::{
     Applied, ChatCounts, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError, ViewsChanges,
 };
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::SqlitePool;
-use sqlx::{Connection, SqliteConnection, SqliteExecutor};
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqlitePool, SqliteQueryResult, SqliteRow, SqliteStatement, SqliteTypeInfo};
+use sqlx::{Connection, Describe, Either, Execute, Executor, SqlStr, Sqlite, SqliteConnection, SqliteExecutor};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::progress::Progress;
+use crate::data_dir::note_clean_close;
 use crate::sqlite::{self, Durability, WriteTransaction, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-views");
@@ -31,23 +37,74 @@ const READERS: u32 = 4;
 /// [`ProjectionStore`], [`read_model::Views`] and [`read_model::SearchIndex`] on SQLite.
 #[derive(Debug)]
 pub struct SqliteProjections {
-    readers: SqlitePool,
+    readers: Readers,
     writer: Writer,
     progress: Progress,
 }
 
+/// How much of a file is looked at before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// What SQLite reads of it.
+    No,
+    /// The structure of every page.
+    Quick,
+}
+
+/// The reading connections. Every answer passes here, and so does every sign of damage.
+#[derive(Debug)]
+struct Readers {
+    pool: SqlitePool,
+    damage: Damage,
+}
+
+/// Whether the file was found to be damaged.
+#[derive(Debug)]
+struct Damage {
+    path: PathBuf,
+    is_found: watch::Sender<bool>,
+}
+
+impl Readers {
+    /// A connection for several statements; their errors are not looked at here.
+    async fn acquire(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+        self.pool.acquire().await
+    }
+}
+
+impl Damage {
+    /// Looks whether an error is one of a damaged file; the first is logged with what to do.
+    fn look(&self, error: &sqlx::Error) {
+        if is_damage(error) && !self.is_found.send_replace(true) {
+            let path = self.path.display();
+            tracing::error!(%error, "the projections are damaged; stop tally, delete {path}, start it: they are rebuilt");
+        }
+    }
+}
+
+/// SQLITE_CORRUPT and SQLITE_NOTADB, whatever their extension. <https://www.sqlite.org/rescode.html>
+fn is_damage(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+}
+
 impl SqliteProjections {
     /// Opens the projections of the log `log_id`; `None` if the file holds those of another log.
-    pub(crate) async fn open(path: &Path, log_id: Uuid) -> Result<Option<Self>, sqlx::Error> {
+    pub(crate) async fn open(path: &Path, log_id: Uuid, check: Check) -> Result<Option<Self>, sqlx::Error> {
         let options = sqlite::options(path, Durability::Crash);
         let mut connection = SqliteConnection::connect_with(&options).await?;
+        if check == Check::Quick {
+            quick_check(&mut connection).await?;
+        }
         let prepared = prepare(&mut connection, log_id).await;
         let progress = Progress::load(&mut connection).await;
         connection.close().await?;
         if prepared? != log_id {
             return Ok(None);
         }
-        let readers = sqlite::readers(&options, READERS).await?;
+        let pool = sqlite::readers(&options, READERS).await?;
+        let damage = Damage { path: path.to_owned(), is_found: watch::Sender::new(false) };
+        let readers = Readers { pool, damage };
         Ok(Some(Self { readers, writer: Writer::new(options), progress: progress? }))
     }
 
@@ -56,8 +113,24 @@ impl SqliteProjections {
     /// # Errors
     /// What SQLite says; nothing is lost, since projections can be made again.
     pub async fn close(&self) -> Result<(), sqlx::Error> {
-        self.readers.close().await;
-        self.writer.close().await
+        self.readers.pool.close().await;
+        self.writer.close().await?;
+        if !*self.readers.damage.is_found.borrow() {
+            note_clean_close(&self.readers.damage.path)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the file is found to be damaged, if ever; what to do has been logged then.
+    pub async fn damaged(&self) {
+        // The sender lives as long as this value does, so the wait ends with damage only.
+        drop(self.readers.damage.is_found.subscribe().wait_for(|is_found| *is_found).await);
+    }
+
+    /// Looks whether an error is one of a damaged file, and passes it on.
+    fn seen(&self, error: sqlx::Error) -> read_model::BackendError {
+        self.readers.damage.look(&error);
+        error.into()
     }
 
     /// Commits the transaction of a batch and tells whoever waits for it.
@@ -90,6 +163,65 @@ impl SqliteProjections {
         .await?;
         Ok(Some(transaction))
     }
+}
+
+impl<'p> Executor<'p> for &'p Readers {
+    type Database = Sqlite;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<SqliteQueryResult, SqliteRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Sqlite>,
+    {
+        self.pool.fetch_many(query).inspect_err(|error| self.damage.look(error)).boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<SqliteRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Sqlite>,
+    {
+        let row = self.pool.fetch_optional(query);
+        Box::pin(async move { row.await.inspect_err(|error| self.damage.look(error)) })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [SqliteTypeInfo],
+    ) -> BoxFuture<'e, Result<SqliteStatement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        self.pool.prepare_with(sql, parameters)
+    }
+
+    /// There because sqlx is used with its feature `macros`.
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Sqlite>, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        self.pool.describe(sql)
+    }
+}
+
+/// Walks through the file; an error if its structure is not whole.
+async fn quick_check(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(connection).await?;
+    if found == "ok" { Ok(()) } else { Err(std::io::Error::new(std::io::ErrorKind::InvalidData, found).into()) }
+}
+
+/// How many events the projections at `path` have seen; `None` if there are none that can be asked, or they saw nothing.
+pub(crate) async fn events_seen(path: &Path) -> Option<u64> {
+    let options = sqlite::options(path, Durability::Crash).create_if_missing(false);
+    let mut connection = SqliteConnection::connect_with(&options).await.ok()?;
+    let seen = sqlx::query_scalar::<_, Option<i64>>("SELECT max(next_offset) FROM checkpoints");
+    let seen = seen.fetch_one(&mut connection).await;
+    connection.close().await.ok()?;
+    seen.ok()?.map(i64::cast_unsigned).filter(|seen| *seen > 0)
 }
 
 /// Brings the schema up to date; the answer is the log that the projections are of.
@@ -126,7 +258,7 @@ impl ProjectionStore for SqliteProjections {
         checkpoint(&self.readers, projection, partition).await.map_err(|error| StoreError::Checkpoint {
             projection,
             partition,
-            source: error.into(),
+            source: self.seen(error),
         })
     }
 
@@ -134,21 +266,21 @@ impl ProjectionStore for SqliteProjections {
         write_views::apply(self, step, changes).await.map_err(|error| StoreError::Apply {
             projection: Projection::Views,
             step,
-            source: error.into(),
+            source: self.seen(error),
         })
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
         counts::load(self, chats)
             .await
-            .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
+            .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: self.seen(error) })
     }
 
     async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError> {
         counts::apply(self, step, changes).await.map_err(|error| StoreError::Apply {
             projection: Projection::Counts,
             step,
-            source: error.into(),
+            source: self.seen(error),
         })
     }
 

@@ -4,16 +4,19 @@
 //! |---|---|
 //! | [`views`], [`counts`], [`search`] | the projections: pure functions from events to changes |
 //! | [`target`] | which projection is fed, and the store that it is written to |
-//! | [`run_loop`] | the one loop that reads a partition and applies it batch by batch |
+//! | [`feed`] | one batch from the log to a projection |
+//! | [`run_loop`] | the one loop that feeds a projection for as long as the process runs |
 //!
 //! **Architecture invariant:** a projection is a function of the log alone. It reads no clock, no other projection and no
 //! network, so that dropping its tables and reading the log again gives the same tables.
 
 pub mod counts;
+pub mod feed;
 pub mod run_loop;
 pub mod search;
 pub mod target;
 pub mod views;
 
+pub use feed::Feed;
 pub use run_loop::{RunLoop, Stopped};
 pub use target::Target;

@@ -1,16 +1,15 @@
 //! The one loop that reads a partition of the log and applies it to a projection, batch by batch.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{EventLog, ReadError, ReadLimit};
+use event_log::ReadError;
 use events::{DecodeError, PartitionId};
-use read_model::{Applied, Step};
 use service::health::Part;
 use service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 
-use crate::target::{ApplyError, Target};
+use crate::feed::{Feed, FeedError};
+use crate::target::ApplyError;
 
 /// Longest wait for a next event; then the log is asked again.
 const READ_WAIT: Duration = Duration::from_secs(5);
@@ -21,12 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Feeds one projection from one partition.
 pub struct RunLoop {
-    /// Where the events come from.
-    pub log: Arc<dyn EventLog>,
-    /// What they are applied to.
-    pub target: Target,
-    /// The partition.
-    pub partition: PartitionId,
+    /// The projection and the partition.
+    pub feed: Feed,
     /// Told when the projection has caught up with where the log ended at the start, and when it fails.
     pub part: Part,
 }
@@ -77,7 +72,7 @@ impl RunLoop {
                 }
                 Err(Failure::ForNow(error)) => {
                     let reason = chain(error.as_ref());
-                    tracing::warn!(projection = self.target.projection().name(), %reason, "trying again");
+                    tracing::warn!(projection = self.feed.target.projection().name(), %reason, "trying again");
                     self.part.failed(reason);
                 }
             }
@@ -90,9 +85,8 @@ impl RunLoop {
 
     /// Reads on from the checkpoint until `stop` or a failure.
     async fn follow(&self, stop: &CancellationToken, pause: &mut Duration) -> Result<(), Failure> {
-        let limit = ReadLimit { records: self.target.batch_size(), wait: READ_WAIT };
-        let goal = self.log.end().await.map_err(|error| self.read_failure(error))?.bound(self.partition);
-        let mut next = self.target.checkpoint(self.partition).await.map_err(|error| self.apply_failure(error))?;
+        let goal = self.feed.end().await.map_err(|error| self.failure(error))?;
+        let mut next = self.feed.checkpoint().await.map_err(|error| self.failure(error))?;
         if next < goal {
             self.part.failed(format!("catching up from {next} to {goal}"));
         }
@@ -103,34 +97,25 @@ impl RunLoop {
             let batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                batch = self.log.read(self.partition, next, limit) => batch.map_err(|error| self.read_failure(error))?,
+                batch = self.feed.read(next, READ_WAIT) => batch.map_err(|error| self.failure(error))?,
             };
-            let Some(last) = batch.last() else {
-                continue;
-            };
-            let step = Step { partition: self.partition, from: next, to: last.offset.next() };
-            next = match self.target.apply(step, &batch).await.map_err(|error| self.apply_failure(error))? {
-                Applied::Done => step.to,
-                Applied::Superseded => {
-                    self.target.checkpoint(self.partition).await.map_err(|error| self.apply_failure(error))?
-                }
-            };
-            *pause = FIRST_PAUSE;
+            if !batch.is_empty() {
+                next = self.feed.apply(next, &batch).await.map_err(|error| self.failure(error))?;
+                *pause = FIRST_PAUSE;
+            }
         }
     }
 
-    fn read_failure(&self, error: ReadError) -> Failure {
-        let projection = self.target.projection().name();
+    /// Whether a failure goes by on its own.
+    fn failure(&self, error: FeedError) -> Failure {
+        let (projection, partition) = (self.feed.target.projection().name(), self.feed.partition);
         match error {
-            source @ ReadError::BeyondEnd { .. } => Failure::ForGood(Stopped::AheadOfLog { projection, source }),
-            other => Failure::ForNow(Box::new(other)),
-        }
-    }
-
-    fn apply_failure(&self, error: ApplyError) -> Failure {
-        let (projection, partition) = (self.target.projection().name(), self.partition);
-        match error {
-            ApplyError::Newer(source) => Failure::ForGood(Stopped::Newer { projection, partition, source }),
+            FeedError::Read(source @ ReadError::BeyondEnd { .. }) => {
+                Failure::ForGood(Stopped::AheadOfLog { projection, source })
+            }
+            FeedError::Apply(ApplyError::Newer(source)) => {
+                Failure::ForGood(Stopped::Newer { projection, partition, source })
+            }
             other => Failure::ForNow(Box::new(other)),
         }
     }

@@ -1,7 +1,7 @@
 //! Failures as HTTP: the one place where an error of this API becomes a status.
 
 use axum::response::{IntoResponse, Response};
-use service::problem::Problem;
+use service::problem::{Problem, ProblemBody};
 use service::telemetry::chain;
 
 use crate::queries::QueryError;
@@ -41,4 +41,28 @@ impl IntoResponse for ApiError {
         }
         problem.into_response()
     }
+}
+
+/// What every route may refuse, for the API's description.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum ReadProblems {
+    /// What was read before has not changed (If-None-Match)
+    #[response(status = 304)]
+    NotModified,
+    /// A malformed parameter or Await-Position
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] ProblemBody),
+    /// Something that goes by on its own, such as a projection that is behind Await-Position; see Retry-After
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(#[to_schema] ProblemBody),
+}
+
+/// What a route with variable parts in its path may refuse, for the API's description.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum PathProblems {
+    /// There is no such application, chat or message
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(#[to_schema] ProblemBody),
 }

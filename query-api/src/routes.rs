@@ -1,17 +1,18 @@
 //! The routes that show things.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use axum::routing::get;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{ApplicationView, ChatView, MessageView, SearchText};
 use service::path::{Parsed, Path};
 use service::query::Query;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::awaiting::Awaiting;
-use crate::error::ApiError;
+use crate::error::{ApiError, PathProblems, ReadProblems};
 use crate::paging::{ListParameters, ListRequest};
 use crate::queries::Queries;
 
@@ -24,19 +25,47 @@ const MAX_SEARCH_CHARACTERS: usize = 1_000;
 type Token = Parsed<ApplicationToken>;
 type Chat = Parsed<ChatNumber>;
 
+/// What describes the read API.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Tally: read API",
+    description = "Lists, counts and search, made from the event log a moment after each write. To see a write for sure, \
+                   send its Log-Position as Await-Position."
+))]
+struct Description;
+
 /// All routes of the read API.
-pub fn routes(queries: Queries) -> Router {
-    Router::new()
-        .route("/api/v1/chat_applications", get(applications))
-        .route("/api/v1/chat_applications/{token}", get(application))
-        .route("/api/v1/chat_applications/{token}/chats", get(chats))
-        .route("/api/v1/chat_applications/{token}/chats/{chat}", get(chat))
-        .route("/api/v1/chat_applications/{token}/chats/{chat}/messages", get(messages))
-        .route("/api/v1/chat_applications/{token}/chats/{chat}/messages/search", get(search))
-        .route("/api/v1/chat_applications/{token}/chats/{chat}/messages/{message}", get(message))
+pub fn routes(queries: Queries) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(applications))
+        .routes(routes!(application))
+        .routes(routes!(chats))
+        .routes(routes!(chat))
+        .routes(routes!(messages))
+        .routes(routes!(search))
+        .routes(routes!(message))
         .with_state(queries)
 }
 
+/// Applications by token
+#[utoipa::path(
+    get,
+    path = "/api/v1/chat_applications",
+    tag = "applications",
+    params(
+        ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "Only what comes after this"),
+        ("before" = Option<String>, Query, description = "Only what comes just before this"),
+        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
+            unless said otherwise")
+    ),
+    responses(
+        (status = 200, description = "Applications by token", body = [ApplicationView],
+        headers(("Link" = Option<String>, description = "While there is more: the path of the next part, with rel=next"))),
+        ReadProblems
+    )
+)]
 async fn applications(
     State(queries): State<Queries>,
     awaiting: Awaiting,
@@ -47,6 +76,23 @@ async fn applications(
     Ok(list.answer(uri.path(), queries.applications(&awaiting, list.page).await?))
 }
 
+/// One application
+#[utoipa::path(
+    get,
+    path = "/api/v1/chat_applications/{token}",
+    tag = "applications",
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
+            unless said otherwise")
+    ),
+    responses(
+        (status = 200, description = "One application", body = ApplicationView),
+        ReadProblems,
+        PathProblems
+    )
+)]
 async fn application(
     State(queries): State<Queries>,
     awaiting: Awaiting,
@@ -55,6 +101,27 @@ async fn application(
     Ok(axum::Json(queries.application(&awaiting, token).await?))
 }
 
+/// Chats of an application by number
+#[utoipa::path(
+    get,
+    path = "/api/v1/chat_applications/{token}/chats",
+    tag = "chats",
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
+        ("after" = Option<u32>, Query, description = "Only what comes after this"),
+        ("before" = Option<u32>, Query, description = "Only what comes just before this"),
+        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
+            unless said otherwise")
+    ),
+    responses(
+        (status = 200, description = "Chats of an application by number", body = [ChatView],
+        headers(("Link" = Option<String>, description = "While there is more: the path of the next part, with rel=next"))),
+        ReadProblems,
+        PathProblems
+    )
+)]
 async fn chats(
     State(queries): State<Queries>,
     awaiting: Awaiting,
@@ -66,6 +133,24 @@ async fn chats(
     Ok(list.answer(uri.path(), queries.chats(&awaiting, token, list.page).await?))
 }
 
+/// One chat
+#[utoipa::path(
+    get,
+    path = "/api/v1/chat_applications/{token}/chats/{chat}",
+    tag = "chats",
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
+        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
+            unless said otherwise")
+    ),
+    responses(
+        (status = 200, description = "One chat", body = ChatView),
+        ReadProblems,
+        PathProblems
+    )
+)]
 async fn chat(
     State(queries): State<Queries>,
     awaiting: Awaiting,
@@ -74,6 +159,29 @@ async fn chat(
     Ok(axum::Json(queries.chat(&awaiting, ChatKey { token, number }).await?))
 }
 
+/// Messages of a chat by number
+#[utoipa::path(
+    get,
+    path = "/api/v1/chat_applications/{token}/chats/{chat}/messages",
+    tag = "messages",
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
+        ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
+        ("after" = Option<u32>, Query, description = "Only what comes after this"),
+        ("before" = Option<u32>, Query, description = "Only what comes just before this"),
+        ("order" = Option<String>, Query, description = "asc (unless said otherwise) or desc", pattern = "^(asc|desc)$"),
+        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
+            unless said otherwise")
+    ),
+    responses(
+        (status = 200, description = "Messages of a chat by number", body = [MessageView],
+        headers(("Link" = Option<String>, description = "While there is more: the path of the next part, with rel=next"))),
+        ReadProblems,
+        PathProblems
+    )
+)]
 async fn messages(
     State(queries): State<Queries>,
     awaiting: Awaiting,
@@ -85,6 +193,25 @@ async fn messages(
     Ok(list.answer(uri.path(), queries.messages(&awaiting, ChatKey { token, number }, list.page).await?))
 }
 
+/// One message
+#[utoipa::path(
+    get,
+    path = "/api/v1/chat_applications/{token}/chats/{chat}/messages/{message}",
+    tag = "messages",
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
+        ("message" = u32, Path, description = "The message's number", minimum = 1),
+        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
+            unless said otherwise")
+    ),
+    responses(
+        (status = 200, description = "One message", body = MessageView),
+        ReadProblems,
+        PathProblems
+    )
+)]
 async fn message(
     State(queries): State<Queries>,
     awaiting: Awaiting,
@@ -93,6 +220,30 @@ async fn message(
     Ok(axum::Json(queries.message(&awaiting, ChatKey { token, number: chat }, number).await?))
 }
 
+/// Messages of a chat that contain a text, by number
+#[utoipa::path(
+    get,
+    path = "/api/v1/chat_applications/{token}/chats/{chat}/messages/search",
+    tag = "messages",
+    params(
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
+        ("q" = String, Query, description = "What to look for, whatever the case, accents and compatibility forms",
+            min_length = 1, max_length = 1000),
+        ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
+        ("after" = Option<u32>, Query, description = "Only what comes after this"),
+        ("before" = Option<u32>, Query, description = "Only what comes just before this"),
+        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
+            unless said otherwise")
+    ),
+    responses(
+        (status = 200, description = "Messages of a chat that contain a text, by number", body = [MessageView],
+        headers(("Link" = Option<String>, description = "While there is more: the path of the next part, with rel=next"))),
+        ReadProblems,
+        PathProblems
+    )
+)]
 async fn search(
     State(queries): State<Queries>,
     awaiting: Awaiting,

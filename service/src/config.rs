@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use axum::http::Uri;
-use clap::Args;
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Uri};
+use clap::{Args, ValueEnum};
 
 /// What all variables of the product begin with.
 const PREFIX: &str = "TALLY_";
@@ -19,6 +20,7 @@ const PRODUCT_VARIABLES: &[&str] = &[
     "KAFKA_BROKERS",
     "KAFKA_IMAGE",
     "LOG",
+    "LOG_FORMAT",
     "MYSQL_IMAGE",
     "MYSQL_URL",
     "PROJECTOR_ADDR",
@@ -61,6 +63,30 @@ pub struct LogArgs {
     /// What is logged: a level (error, warn, info, debug, trace) or directives such as info,projector=debug
     #[arg(long, env = "TALLY_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
+    /// How logs are written
+    #[arg(long, env = "TALLY_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, otherwise JSON
+    #[default]
+    Auto,
+    /// For people; in colour on a terminal
+    Text,
+    /// For programs, one object a line
+    Json,
+}
+
+/// Whose pages may ask.
+#[derive(Debug, Clone, Args)]
+pub struct Cors {
+    /// Origins whose pages may use both APIs, such as https://app.example.com, separated by commas; * lets all; none are
+    /// let by default
+    #[arg(long, env = "TALLY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
+    pub cors_origins: CorsOrigins,
 }
 
 /// Where writes are answered.
@@ -115,16 +141,82 @@ impl FromStr for PublicUrl {
     fn from_str(text: &str) -> Result<Self, MalformedUrl> {
         let uri: Uri = text.parse().map_err(|_| MalformedUrl)?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-        let is_address = uri.authority().is_some_and(|authority| {
-            let after_host = authority.as_str().strip_prefix(authority.host());
-            !authority.host().is_empty()
-                && after_host.is_some_and(|port| port.is_empty() || authority.port_u16().is_some())
-        });
-        if !is_http || !is_address || text.contains(['?', '#']) {
+        if !is_http || !uri.authority().is_some_and(is_address) || text.contains(['?', '#']) {
             return Err(MalformedUrl);
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
+}
+
+/// Whether it is a host, or a host and a port, and nothing else.
+fn is_address(authority: &Authority) -> bool {
+    let after_host = authority.as_str().strip_prefix(authority.host());
+    !authority.host().is_empty() && after_host.is_some_and(|port| port.is_empty() || authority.port_u16().is_some())
+}
+
+/// Origins as browsers send them; or all; or, by default, none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CorsOrigins(Vec<HeaderValue>);
+
+/// The text is no list of origins.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedOrigins {
+    /// One of them is none.
+    #[error(
+        "`{0}` is no origin: write scheme://host or scheme://host:port, without a path or a slash at the end, such as \
+         https://app.example.com"
+    )]
+    Origin(String),
+    /// All, and some.
+    #[error("* lets all origins; write it alone, or only origins")]
+    AllAndSome,
+}
+
+const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
+
+impl CorsOrigins {
+    /// Whether pages of all origins may ask.
+    pub fn is_any(&self) -> bool {
+        self.0 == [ANY_ORIGIN]
+    }
+
+    /// The origins; `*` alone stands for all.
+    pub(crate) fn as_slice(&self) -> &[HeaderValue] {
+        &self.0
+    }
+}
+
+impl FromStr for CorsOrigins {
+    type Err = MalformedOrigins;
+
+    fn from_str(text: &str) -> Result<Self, MalformedOrigins> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let read = |text: &str| match text.trim() {
+            "*" => Ok(ANY_ORIGIN),
+            text => origin(text).ok_or_else(|| MalformedOrigins::Origin(text.to_owned())),
+        };
+        let origins: Vec<_> = text.split(',').map(read).collect::<Result<_, _>>()?;
+        if origins.len() > 1 && origins.contains(&ANY_ORIGIN) {
+            return Err(MalformedOrigins::AllAndSome);
+        }
+        Ok(Self(origins))
+    }
+}
+
+/// An origin as a browser would write it: in lower case, and without the port that its scheme has anyway.
+fn origin(text: &str) -> Option<HeaderValue> {
+    let text = text.to_ascii_lowercase();
+    let (scheme, address) = text.split_once("://")?;
+    let uri: Uri = text.parse().ok()?;
+    let is_origin = uri.authority().is_some_and(is_address) && !address.contains(['/', '?', '#', '*']);
+    let port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    HeaderValue::try_from(text.strip_suffix(port).unwrap_or(&text)).ok().filter(|_| is_origin)
 }
 
 #[cfg(test)]
@@ -145,12 +237,13 @@ mod tests {
         for augment in [LogArgs::augment_args, WriteAddr::augment_args, ReadAddr::augment_args] {
             command = augment(command);
         }
-        command = PublicReadUrl::augment_args(command);
+        command = Cors::augment_args(PublicReadUrl::augment_args(command));
         let variables: Vec<_> = command
             .get_arguments()
             .map(|flag| flag.get_env().and_then(|name| name.to_str()).expect("a flag has a variable").to_owned())
             .collect();
-        assert_eq!(variables, ["TALLY_LOG", "TALLY_WRITE_ADDR", "TALLY_READ_ADDR", "TALLY_PUBLIC_READ_URL"]);
+        let of_these = ["LOG", "LOG_FORMAT", "WRITE_ADDR", "READ_ADDR", "PUBLIC_READ_URL", "CORS_ORIGINS"];
+        assert_eq!(variables, of_these.map(|name| format!("{PREFIX}{name}")));
         assert!(refuse_unknown(variables.into_iter()).is_ok());
     }
 
@@ -175,5 +268,52 @@ mod tests {
         ] {
             assert_eq!(text.parse::<PublicUrl>(), Err(MalformedUrl), "{text}");
         }
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        for (text, origins) in [
+            ("", vec![]),
+            (" ", vec![]),
+            ("*", vec!["*"]),
+            ("https://app.example.com", vec!["https://app.example.com"]),
+            (
+                "HTTPS://App.Example.com:443, http://localhost:5173",
+                vec!["https://app.example.com", "http://localhost:5173"],
+            ),
+            ("http://a.example:80,http://a.example:443", vec!["http://a.example", "http://a.example:443"]),
+            ("http://[::1]:8000", vec!["http://[::1]:8000"]),
+            ("capacitor://localhost", vec!["capacitor://localhost"]),
+        ] {
+            let read: CorsOrigins = text.parse().unwrap();
+            assert_eq!(read.as_slice(), origins, "{text}");
+            assert_eq!(read.is_any(), text == "*", "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused_with_what_to_write() {
+        for text in [
+            "app.example.com",
+            "https://",
+            "https://a.example/",
+            "https://a.example/chat",
+            "https://a.example?x",
+            "https://a.example#x",
+            "https://user@a.example",
+            "https://a.example:",
+            "https://a.example:99999",
+            "https://*.example.com",
+            "https://a example",
+            "null",
+            "https://ä.example",
+        ] {
+            let list = format!("https://fine.example,{text}");
+            let error = list.parse::<CorsOrigins>().unwrap_err();
+            assert_eq!(error, MalformedOrigins::Origin(text.to_owned()));
+            assert!(error.to_string().contains("scheme://host:port"), "{error}");
+        }
+        assert_eq!("https://a.example,".parse::<CorsOrigins>(), Err(MalformedOrigins::Origin(String::new())));
+        assert_eq!("*,https://a.example".parse::<CorsOrigins>(), Err(MalformedOrigins::AllAndSome));
     }
 }

@@ -1,16 +1,18 @@
 //! What is alive, and what is ready.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::problem::{Problem, RETRY_AFTER_FAILURE};
+use crate::problem::{Problem, ProblemBody, RETRY_AFTER_FAILURE};
 
 /// Whether this process should be sent requests: as long as every part of it is ready and it does not drain.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,7 @@ pub struct Readiness {
 
 #[derive(Debug, Default)]
 struct Parts {
+    names: BTreeSet<&'static str>,
     /// What keeps parts from being ready. Parts may share a name, as the partitions of one projection do.
     failing: BTreeMap<(&'static str, PartId), String>,
     next_id: PartId,
@@ -45,6 +48,7 @@ impl Readiness {
         let mut parts = self.parts();
         parts.next_id += 1;
         let key = (name, parts.next_id);
+        parts.names.insert(name);
         parts.failing.insert(key, "starting".to_owned());
         Part { key, readiness: self.clone() }
     }
@@ -68,6 +72,13 @@ impl Readiness {
         failing
     }
 
+    /// Whether each part is ready, by name; of several with one name whether all are.
+    pub(crate) fn parts_ready(&self) -> BTreeMap<&'static str, bool> {
+        let parts = self.parts();
+        let is_ready = |name| !parts.failing.keys().any(|(failing, _)| *failing == name);
+        parts.names.iter().map(|name| (*name, is_ready(*name))).collect()
+    }
+
     fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,22 +97,55 @@ impl Part {
 }
 
 /// `/health`, `/health/live` and `/health/ready`.
-pub(crate) fn routes(readiness: Readiness) -> Router {
-    Router::new()
-        .route("/health", get(alive))
-        .route("/health/live", get(alive))
-        .route("/health/ready", get(ready))
-        .with_state(readiness)
+pub(crate) fn routes(readiness: Readiness) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(live)).routes(routes!(ready)).with_state(readiness)
 }
 
-async fn alive() -> Json<serde_json::Value> {
-    Json(json!({ "status": "ok" }))
+/// How a process says that it is well.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// Always ok.
+    status: &'static str,
 }
 
+const OK: Json<Health> = Json(Health { status: "ok" });
+
+/// Whether the process answers.
+#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, description = "It does", body = Health)))]
+async fn health() -> Json<Health> {
+    OK
+}
+
+/// Whether the process answers: a restart helps if it does not.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "operation",
+    responses((status = 200, description = "It does", body = Health))
+)]
+async fn live() -> Json<Health> {
+    OK
+}
+
+/// Whether the process should be sent requests.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "operation",
+    responses(
+        (status = 200, description = "It should", body = Health),
+        (
+            status = 503,
+            description = "It should not; parts says what is not ready",
+            body = ProblemBody,
+            content_type = "application/problem+json"
+        )
+    )
+)]
 async fn ready(State(readiness): State<Readiness>) -> Response {
     let failing = readiness.failing();
     if failing.is_empty() {
-        return alive().await.into_response();
+        return OK.into_response();
     }
     let names: Vec<_> = failing.keys().copied().collect();
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", format!("not ready: {}", names.join(", ")))

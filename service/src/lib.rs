@@ -5,17 +5,26 @@
 //! | [`config`] | the parts of the command line that several binaries share, and the names of all variables |
 //! | [`telemetry`] | logs, and errors as one line |
 //! | [`shutdown`], [`listen`], [`serve`] | from a signal and an address to connections that are drained |
-//! | [`router`] | what surrounds the routes of an API: limits, 404, 405, panics |
+//! | [`router`] | what surrounds the routes of an API: limits, 404, 405, panics, and what is done to every answer |
+//! | `conditional`, [`cors`], `gzip`, `headers` | what is done to every answer |
+//! | [`metrics`] | how the process is doing, in numbers |
+//! | `docs` | OpenAPI and its page |
 //! | [`health`] | what is alive, and what is ready |
 //! | [`json`], [`query`], [`path`] | extractors whose refusals are problems |
 //! | [`problem`] | RFC 9457 answers |
 //!
 //! **Architecture invariant:** nothing here knows what is served.
 
+mod conditional;
 pub mod config;
+pub mod cors;
+mod docs;
+mod gzip;
+mod headers;
 pub mod health;
 pub mod json;
 pub mod listen;
+pub mod metrics;
 pub mod path;
 pub mod problem;
 pub mod query;

@@ -7,11 +7,12 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// When a client may try again after a failure that goes by on its own.
 pub const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// An answer that is not success.
 #[derive(Debug, Clone)]
@@ -25,17 +26,26 @@ pub struct Problem {
 }
 
 /// The members on the wire.
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Always about:blank: `code` tells problems apart.
     r#type: &'static str,
+    /// The status in words.
     title: &'static str,
+    /// The status.
     status: u16,
+    /// For programs; never changes.
     code: &'static str,
-    detail: &'a str,
+    /// For people.
+    detail: String,
+    /// What is wrong with each field.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    errors: &'a BTreeMap<String, Vec<String>>,
+    errors: BTreeMap<String, Vec<String>>,
+    /// What is wrong with each part of the process.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    parts: &'a BTreeMap<&'static str, String>,
+    #[schema(value_type = BTreeMap<String, String>)]
+    parts: BTreeMap<&'static str, String>,
 }
 
 impl Problem {
@@ -99,14 +109,14 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
+        let body = ProblemBody {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Unknown"),
             status: self.status.as_u16(),
             code: self.code,
-            detail: &self.detail,
-            errors: &self.errors,
-            parts: &self.parts,
+            detail: self.detail,
+            errors: self.errors,
+            parts: self.parts,
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);

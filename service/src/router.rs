@@ -2,17 +2,26 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
+use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
 
+use crate::conditional::Condition;
+use crate::config::CorsOrigins;
+use crate::cors::CorsLayer;
+use crate::docs;
+use crate::gzip::GzipLayer;
+use crate::headers;
 use crate::health::{self, Readiness};
+use crate::metrics::{self, Metrics, Requests, method_label};
 use crate::problem::Problem;
 
 /// Requests that are worked on at once; one more is refused.
@@ -20,23 +29,61 @@ pub const MAX_REQUESTS_IN_FLIGHT: usize = 4_096;
 /// Longest work on one request.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The routes of an API with everything around them. `other_port` is the sentence that tells a client who came to the
-/// wrong port where to go.
-pub fn finish(routes: Router, readiness: Readiness, other_port: &'static str) -> Router {
-    let bounds = Bounds { slots: Arc::new(Semaphore::new(MAX_REQUESTS_IN_FLIGHT)), timeout: REQUEST_TIMEOUT };
-    within(bounds, routes, readiness, other_port)
+/// What the routes of an API are told about the process that they are part of.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// What /health tells.
+    pub readiness: Readiness,
+    /// The sentence that tells a client who came to the wrong port where to go.
+    pub other_port: &'static str,
+    /// Whose pages may ask.
+    pub cors_origins: CorsOrigins,
+    /// Where requests are counted, and what /metrics tells.
+    pub metrics: Metrics,
 }
 
-fn within(bounds: Bounds, routes: Router, readiness: Readiness, other_port: &'static str) -> Router {
-    routes
+/// The routes of an API with everything around them, and what describes them.
+pub fn finish(routes: impl Into<OpenApiRouter>, surroundings: Surroundings) -> Router {
+    let bounds = Bounds { slots: Arc::new(Semaphore::new(MAX_REQUESTS_IN_FLIGHT)), timeout: REQUEST_TIMEOUT };
+    within(bounds, routes.into(), surroundings)
+}
+
+fn within(bounds: Bounds, routes: OpenApiRouter, surroundings: Surroundings) -> Router {
+    let Surroundings { readiness, other_port, cors_origins, metrics } = surroundings;
+    // The first is the outermost.
+    let around_all = (
+        GzipLayer,
+        from_fn_with_state(Arc::new(Requests::new(metrics.clone())), answer),
+        CorsLayer::new(&cors_origins),
+        MapResponseLayer::new(IntoResponse::into_response),
+        CatchPanicLayer::custom(panicked),
+    );
+    let (routes, description) = routes
         .layer(from_fn_with_state(bounds, bound))
-        .merge(health::routes(readiness))
+        .merge(health::routes(readiness.clone()))
+        .merge(metrics::routes(metrics, readiness))
+        .split_for_parts();
+    routes
+        .merge(docs::routes(description))
         .method_not_allowed_fallback(move |method: Method| async move {
             let detail = format!("{method} is not answered here. {other_port}");
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         })
         .fallback(async || Problem::not_found("there is no such route"))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(around_all)
+}
+
+/// What is done to every answer. One function, because each layer of this kind costs several allocations a request.
+async fn answer(State(requests): State<Arc<Requests>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let condition = Condition::of(request.method(), request.headers());
+    let mut response = condition.apply(next.run(request).await).await;
+    headers::harden(response.headers_mut());
+    let route = route.as_ref().map(MatchedPath::as_str);
+    requests.record(method, route, response.status(), started.elapsed());
+    response
 }
 
 #[derive(Clone)]
@@ -79,7 +126,13 @@ mod tests {
             .route("/elsewhere", MethodRouter::new())
             .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
             .route("/stuck", get(std::future::pending::<()>));
-        let app = within(bounds, routes, Readiness::new(), "Go there.");
+        let surroundings = Surroundings {
+            readiness: Readiness::new(),
+            other_port: "Go there.",
+            cors_origins: CorsOrigins::default(),
+            metrics: Metrics::separate().unwrap(),
+        };
+        let app = within(bounds, routes.into(), surroundings);
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let (head, body) = app.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();

@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::config::LogFormat;
+
 /// Why there are no logs.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -29,20 +31,29 @@ pub enum TelemetryError {
     Twice(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Writes logs to standard error, in colour if that is a terminal; panics too.
+/// [`init_as`] with [`LogFormat::Auto`].
 ///
 /// # Errors
 /// [`TelemetryError`].
 pub fn init(filter: &str) -> Result<(), TelemetryError> {
+    init_as(filter, LogFormat::Auto)
+}
+
+/// Writes logs to standard error, text in colour if that is a terminal; panics too.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn init_as(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     refuse_misspelt_level(filter)?;
     let filter =
         EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init()
-        .map_err(TelemetryError::Twice)?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if format == LogFormat::Json || format == LogFormat::Auto && !is_terminal {
+        logs.json().flatten_event(true).try_init().map_err(TelemetryError::Twice)?;
+    } else {
+        logs.with_ansi(is_terminal).try_init().map_err(TelemetryError::Twice)?;
+    }
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Ok(())
 }

@@ -1,8 +1,12 @@
-//! Logs are set up once a process, so these are one test.
+//! Logs are set up once a process, so what sets them up is one test, or a process of its own.
 
 use std::error::Error;
+use std::process::Command;
 
-use service::telemetry::{TelemetryError, chain, init};
+use clap::ValueEnum;
+use serde_json::Value;
+use service::config::LogFormat;
+use service::telemetry::{TelemetryError, chain, init, init_as};
 
 #[test]
 fn logs_are_set_up_once_and_a_filter_that_is_none_is_refused() {
@@ -14,6 +18,36 @@ fn logs_are_set_up_once_and_a_filter_that_is_none_is_refused() {
     }
     init("warn,oven=debug").unwrap();
     assert!(matches!(init("info"), Err(TelemetryError::Twice(_))));
+}
+
+#[test]
+fn logs_are_json_unless_somebody_sees_them_or_asks_for_text() {
+    for (format, is_json) in [("auto", true), ("json", true), ("text", false)] {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "writes_a_line"])
+            .env("FORMAT", format)
+            .output()
+            .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        let line = log.lines().find(|line| line.contains("the cake is ready")).expect("the line must be there");
+        assert!(!line.contains('\u{1b}'), "no colour for who is no terminal: {line}");
+        match serde_json::from_str::<Value>(line) {
+            Ok(line) if is_json => {
+                assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &"the cake is ready".into()));
+                assert_eq!((&line["pieces"], &line["target"]), (&12.into(), &"telemetry".into()));
+                assert!(line["timestamp"].is_string(), "{line}");
+            }
+            line => assert!(line.is_err() && !is_json, "{format}: {log}"),
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by the other test as a process of its own"]
+fn writes_a_line() {
+    let format = std::env::var("FORMAT").unwrap();
+    init_as("info", LogFormat::from_str(&format, false).unwrap()).unwrap();
+    tracing::info!(pieces = 12, "the cake is ready");
 }
 
 #[derive(Debug, thiserror::Error)]

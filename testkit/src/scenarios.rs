@@ -9,8 +9,10 @@
 pub mod demo;
 pub mod many_languages;
 pub mod numbers;
+pub mod own_writes;
 pub mod paging;
 pub mod refusals;
+pub mod retries;
 pub mod search;
 
 use std::fmt::Debug;
@@ -76,6 +78,16 @@ macro_rules! scenarios {
             search::results_are_paged,
             search::a_question_without_an_answer_is_400,
             many_languages::some_hundreds_of_messages_in_many_languages,
+            retries::a_retry_gets_the_first_answer,
+            retries::eight_at_once_are_one,
+            retries::a_key_with_another_body_is_422,
+            retries::a_key_holds_for_its_route_only,
+            retries::a_refused_request_leaves_its_key_free,
+            retries::what_is_no_key_is_400,
+            own_writes::a_read_shows_the_write_it_awaits,
+            own_writes::several_positions_are_awaited,
+            own_writes::what_does_not_come_in_time_is_503,
+            own_writes::what_is_no_position_is_400,
             refusals::what_does_not_exist_is_404,
             refusals::what_is_no_token_or_number_is_404,
             refusals::a_method_that_a_port_does_not_have_is_405,
@@ -139,6 +151,24 @@ impl Api {
         let mut request = self.client.request(method, format!("{}{path}", self.write_url)).body(body);
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
+        }
+        answer(request.send().await).await
+    }
+
+    /// Sends JSON to the write port, with more headers.
+    pub async fn write_with(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.write_url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await).await
+    }
+
+    /// Asks the read port, with more headers.
+    pub async fn read_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.client.get(format!("{}{path}", self.read_url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         answer(request.send().await).await
     }

@@ -2,7 +2,12 @@
 
 mod answers;
 mod bodies;
+mod conditional;
 mod connections;
+mod cors;
 mod draining;
+mod gzip;
+mod headers;
+mod metrics;
 mod parameters;
 mod server;

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use serde_json::Value;
+use service::config::CorsOrigins;
+use service::health::Readiness;
+use service::metrics::Metrics;
+use service::router::Surroundings;
 use service::serve::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +20,16 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest wait of a test. Longer than every bound of the server, because a paused clock jumps to the nearest bound.
 const TEST_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Of a process without parts that nobody else sees, whose APIs no other origin may use.
+pub(crate) fn surroundings() -> Surroundings {
+    Surroundings {
+        readiness: Readiness::new(),
+        other_port: "",
+        cors_origins: CorsOrigins::default(),
+        metrics: Metrics::separate().unwrap(),
+    }
+}
 
 pub(crate) struct Server {
     address: SocketAddr,
@@ -43,6 +57,18 @@ impl Server {
         client.answer().await
     }
 
+    /// The whole answer, to the end of the connection, to a request with these further lines in its head.
+    pub(crate) async fn ask_raw(&self, method: &str, path: &str, lines: &[&str]) -> Raw {
+        let mut client = self.connect().await;
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        client.send(format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{lines}\r\n")).await;
+        let _end =
+            timeout(TEST_DEADLINE, client.stream.read_to_end(&mut client.read)).await.expect("an answer must end");
+        let end = client.read.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an answer has a head") + 4;
+        let body = client.read.split_off(end);
+        Raw { head: String::from_utf8(client.read).unwrap().to_ascii_lowercase(), body }
+    }
+
     pub(crate) async fn refuses_connections(&self) -> bool {
         TcpStream::connect(self.address).await.is_err()
     }
@@ -63,6 +89,33 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Value,
+}
+
+/// An answer as it came.
+pub(crate) struct Raw {
+    head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Raw {
+    pub(crate) fn status(&self) -> u16 {
+        self.head.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    /// The head's lines but for those that are of the moment, in order.
+    pub(crate) fn headers(&self) -> Vec<&str> {
+        let mut lines: Vec<_> = self.head.lines().skip(1).filter(|line| !line.starts_with("date:")).collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
 }
 
 impl Client {

@@ -1,0 +1,56 @@
+//! The command line of `tally`.
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::{Config, DataArgs};
+
+/// What `tally --help` says of exit codes; [`crate::operator::Verdict`] and `main` hold to it.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard error says why), 2 wrong usage, \
+                          3 verify has found a difference.";
+
+/// A chat backend in one process: a write API, a read API, and all data in one directory
+///
+/// Applications own chats, chats own messages, and everything is numbered 1, 2, 3 … within its parent. Events are the
+/// truth; what is read is made from them. Ctrl-C or SIGTERM stops it cleanly; nothing that was acknowledged is lost.
+///
+/// Without a command it serves. The other commands work on the data directory of a stopped tally.
+#[derive(Debug, Parser)]
+#[command(name = "tally", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub serve: Config,
+}
+
+/// What `tally` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer requests until Ctrl-C or SIGTERM (this is what happens without a command, too)
+    Serve(Config),
+    /// Show how far the event log and the projections go, and how much room they take
+    Status(StatusArgs),
+    /// Make every projection anew beside the real ones, compare them row by row, and look for dead letters
+    Verify(DataArgs),
+    /// Delete the projections and make them anew from the event log
+    Rebuild(DataArgs),
+    /// Print the completions of a shell, such as: tally completions bash > /etc/bash_completion.d/tally
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// How `tally status` answers.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub data: DataArgs,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,223 @@
+//! What an operator does with a stopped data directory: look, verify, rebuild.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use embedded::OpenError;
+use embedded::compare::{CompareError, Difference, differences};
+use event_log::EventLog;
+use projector::Feed;
+use projector::feed::FeedError;
+use read_model::{ProjectionStore, StoreError};
+use serde::Serialize;
+
+use crate::data::{Data, DataError};
+use crate::progress;
+
+/// Dead letters that are counted; where there are that many, there may be more.
+const MAX_DEAD_LETTERS: u32 = 1_000;
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(DataError),
+    /// A projection could not be asked or made.
+    #[error("a projection could not be made from the log")]
+    Feed(#[source] FeedError),
+    /// The dead letters could not be read.
+    #[error("the dead letters could not be read")]
+    DeadLetters(#[source] StoreError),
+    /// The projections could not be deleted, or none could be made beside them.
+    #[error(transparent)]
+    Files(OpenError),
+    /// The projections could not be compared.
+    #[error("the projections could not be compared; if they are damaged, tally rebuild makes them anew")]
+    Compare(#[source] CompareError),
+    /// The size of a file could not be told.
+    #[error("the size of {} could not be told", .path.display())]
+    Size {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How far everything goes.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Events in the log.
+    pub events: u64,
+    /// Size of the log in bytes.
+    pub log_bytes: u64,
+    /// Size of all projections in bytes.
+    pub projections_bytes: u64,
+    /// Events that could not be shown; 1,000 stands for that many or more.
+    pub dead_letters: usize,
+    /// Each projection.
+    pub projections: Vec<ProjectionStatus>,
+}
+
+/// How far a projection goes.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct ProjectionStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// The partition that it is fed from.
+    pub partition: u16,
+    /// The offset of the next event that it will apply.
+    pub position: u64,
+    /// Events that it has not applied yet.
+    pub lag: u64,
+}
+
+/// What a verification has found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Events that were applied anew.
+    pub events: u64,
+    /// Tables that are not what the log makes of them.
+    pub differences: Vec<Difference>,
+    /// Events that could not be shown.
+    pub dead_letters: usize,
+}
+
+/// How far the log and the projections of a stopped tally go.
+///
+/// # Errors
+/// [`OperatorError`].
+pub async fn status(path: &Path) -> Result<Status, OperatorError> {
+    let data = Data::open(path).await.map_err(OperatorError::Data)?;
+    let feeds = data.feeds().await.map_err(OperatorError::Data)?;
+    let mut projections = Vec::new();
+    for feed in &feeds {
+        let position = feed.checkpoint().await.map_err(OperatorError::Feed)?.0;
+        let end = feed.end().await.map_err(OperatorError::Feed)?.0;
+        let (name, partition) = (feed.target.projection().name(), feed.partition.0);
+        projections.push(ProjectionStatus { name, partition, position, lag: end - position });
+    }
+    let status = Status {
+        events: events(&data).await?,
+        log_bytes: size(&data.directory.log_path())?,
+        projections_bytes: size(&data.directory.projections_path())?,
+        dead_letters: dead_letters(&data, &feeds).await?,
+        projections,
+    };
+    data.close().await;
+    Ok(status)
+}
+
+/// Deletes the projections of a stopped tally and makes them anew; the answer is how many events there are.
+///
+/// # Errors
+/// [`OperatorError`].
+pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
+    let data = Data::open_anew(path).await.map_err(OperatorError::Data)?;
+    let feeds = data.feeds().await.map_err(OperatorError::Data)?;
+    catch_up(&feeds, &feeds_to_ends(&feeds).await?, "rebuilding").await?;
+    let events = events(&data).await?;
+    data.close().await;
+    Ok(events)
+}
+
+/// Makes the projections of a stopped tally anew beside the real ones, each as far as the real one goes, and compares.
+///
+/// # Errors
+/// [`OperatorError`].
+pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
+    let data = Data::open(path).await.map_err(OperatorError::Data)?;
+    let feeds = data.feeds().await.map_err(OperatorError::Data)?;
+    let mut goals = Vec::new();
+    for feed in &feeds {
+        goals.push(feed.checkpoint().await.map_err(OperatorError::Feed)?);
+    }
+    let reference = data.directory.open_reference(data.log.log_id()).await.map_err(OperatorError::Files)?;
+    let reference = Arc::new(reference);
+    let reference_feeds = data.feeds_to(&reference).await.map_err(OperatorError::Data)?;
+    catch_up(&reference_feeds, &goals, "verifying").await?;
+    if let Err(error) = reference.close().await {
+        tracing::warn!(%error, "what was compared with was not closed cleanly");
+    }
+    let (events, dead_letters) = (events(&data).await?, dead_letters(&data, &feeds).await?);
+    let (compared, with) = (data.directory.projections_path(), data.directory.reference_path());
+    let differences = differences(&compared, &with).await.map_err(OperatorError::Compare)?;
+    data.directory.delete_reference().map_err(OperatorError::Files)?;
+    data.close().await;
+    Ok(Verdict { events, differences, dead_letters })
+}
+
+impl Verdict {
+    /// Whether everything is as the log says.
+    pub fn is_good(&self) -> bool {
+        self.differences.is_empty() && self.dead_letters == 0
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Difference { projection, table, missing, unexpected } in &self.differences {
+            let projection = projection.name();
+            writeln!(f, "{projection}: {table} lacks {missing} rows and has {unexpected} that it should not have")?;
+        }
+        if self.dead_letters > 0 {
+            writeln!(f, "views: {} events could not be shown (table dead_letters says why)", self.dead_letters)?;
+        }
+        let verdict =
+            if self.is_good() { "every projection is what the log makes of it" } else { "not as it should be" };
+        write!(f, "{} events: {verdict}", self.events)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<12} {:>9} {:>12} {:>12}", "", "partition", "position", "lag")?;
+        for ProjectionStatus { name, partition, position, lag } in &self.projections {
+            writeln!(f, "{name:<12} {partition:>9} {position:>12} {lag:>12}")?;
+        }
+        writeln!(f, "events {}, dead letters {}", self.events, self.dead_letters)?;
+        write!(f, "log {} bytes, projections {} bytes", self.log_bytes, self.projections_bytes)
+    }
+}
+
+async fn feeds_to_ends(feeds: &[Feed]) -> Result<Vec<events::Offset>, OperatorError> {
+    let mut ends = Vec::new();
+    for feed in feeds {
+        ends.push(feed.end().await.map_err(OperatorError::Feed)?);
+    }
+    Ok(ends)
+}
+
+async fn catch_up(feeds: &[Feed], goals: &[events::Offset], what: &'static str) -> Result<(), OperatorError> {
+    for (feed, goal) in feeds.iter().zip(goals) {
+        let bar = progress::bar(format!("{what} {}", feed.target.projection().name()), goal.0);
+        feed.catch_up(*goal, |next| bar.set_position(next.0)).await.map_err(OperatorError::Feed)?;
+        bar.finish_and_clear();
+    }
+    Ok(())
+}
+
+async fn events(data: &Data) -> Result<u64, OperatorError> {
+    let end = data.log.end().await.map_err(|error| OperatorError::Data(DataError::Log(error)))?;
+    Ok(end.bounds().map(|(_, end)| end.0).sum())
+}
+
+async fn dead_letters(data: &Data, feeds: &[Feed]) -> Result<usize, OperatorError> {
+    let mut partitions: Vec<_> = feeds.iter().map(|feed| feed.partition).collect();
+    partitions.dedup();
+    let mut count = 0;
+    for partition in partitions {
+        let letters = data.projections.dead_letters(partition, MAX_DEAD_LETTERS).await;
+        count += letters.map_err(OperatorError::DeadLetters)?.len();
+    }
+    Ok(count)
+}
+
+fn size(path: &Path) -> Result<u64, OperatorError> {
+    let metadata = std::fs::metadata(path);
+    Ok(metadata.map_err(|source| OperatorError::Size { path: path.to_owned(), source })?.len())
+}

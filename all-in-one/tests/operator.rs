@@ -1,0 +1,139 @@
+//! What an operator does with a stopped data directory: status, verify, rebuild, and the completions of a shell.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use all_in_one::Process;
+use all_in_one::cli::Cli;
+use all_in_one::data::Data;
+use clap::Parser;
+use events::{ChatKey, ChatNumber, MessageNumber};
+use read_model::{ChatCounts, CountsChanges, Projection, ProjectionStore, Step};
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::scenarios::{Api, BASE};
+use tokio_util::sync::CancellationToken;
+
+/// What `tally` answers: exit code, standard output, standard error.
+fn tally(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    let Output { status, stdout, stderr } = command.args(arguments).env("TALLY_DATA", data).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A stopped data directory with an application, two chats and three messages; and the application's path.
+async fn stopped_data() -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let (api, stop, process) = start(directory.path()).await;
+    let application = api.application("operated").await;
+    let chat = api.chat(&application).await;
+    api.chat(&application).await;
+    api.post_all(&chat, &["one", "two", "three"]).await;
+    api.read_until(&application, |answer| answer.json["chats_count"] == 2).await;
+    stop.cancel();
+    process.await.unwrap();
+    (directory, application)
+}
+
+async fn start(data: &Path) -> (Api, CancellationToken, tokio::task::JoinHandle<()>) {
+    let data = data.to_str().unwrap();
+    let arguments = ["tally", "serve", "--data", data, "--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"];
+    let Some(all_in_one::cli::Command::Serve(config)) = Cli::parse_from(arguments).command else { panic!("not serve") };
+    let stop = CancellationToken::new();
+    let process = Process::start(&config, stop.clone()).await.unwrap();
+    let api = Api::new(&format!("http://{}", process.write_addr()), &format!("http://{}", process.read_addr()));
+    (api, stop, tokio::spawn(process.wait()))
+}
+
+/// Writes a row that no event asks for.
+async fn tamper(data: &Path, application: &str) {
+    let data = Data::open(data).await.unwrap();
+    let token = application.rsplit('/').next().unwrap().parse().unwrap();
+    let chat = ChatKey { token, number: ChatNumber::new(1).unwrap() };
+    let mut counts = ChatCounts::default();
+    counts.see(MessageNumber::new(9).unwrap());
+    for feed in data.feeds().await.unwrap() {
+        if feed.target.projection() == Projection::Counts {
+            let checkpoint = feed.checkpoint().await.unwrap();
+            let step = Step { partition: feed.partition, from: checkpoint, to: checkpoint };
+            let chats = [(chat, counts.clone())].into();
+            data.projections.apply_counts(step, CountsChanges { chats, ..CountsChanges::default() }).await.unwrap();
+        }
+    }
+    data.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_how_far_everything_goes() {
+    let (directory, _) = stopped_data().await;
+    let (code, table, _) = tally(directory.path(), &["status"]);
+    assert_eq!(code, Some(0));
+    for name in ["views", "counts", "search", "events 6, dead letters 0"] {
+        assert!(table.contains(name), "{table}");
+    }
+    let (code, json, _) = tally(directory.path(), &["status", "--json"]);
+    let status: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &status["events"]), (Some(0), &6.into()));
+    assert_eq!(status["projections"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        status["projections"][0],
+        serde_json::json!({ "name": "views", "partition": 0, "position": 6, "lag": 0 })
+    );
+    assert!(status["log_bytes"].as_u64() > Some(0) && status["projections_bytes"].as_u64() > Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_is_content_with_what_the_log_makes() {
+    let (directory, _) = stopped_data().await;
+    let (code, said, error) = tally(directory.path(), &["verify"]);
+    assert_eq!((code, said.trim()), (Some(0), "6 events: every projection is what the log makes of it"), "{error}");
+    let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert!(!files.iter().any(|name| name.to_string_lossy().contains("reference")), "{files:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_a_row_that_no_event_asks_for_and_rebuild_mends_it() {
+    let (directory, application) = stopped_data().await;
+    tamper(directory.path(), &application).await;
+    let (code, said, error) = tally(directory.path(), &["verify"]);
+    assert_eq!(code, Some(3), "{said} {error}");
+    assert!(said.contains("counts: chat_counts lacks 1 rows and has 1 that it should not have"), "{said}");
+
+    let (code, said, error) = tally(directory.path(), &["rebuild"]);
+    assert_eq!((code, said.trim()), (Some(0), "made every projection anew from 6 events"), "{error}");
+    assert_eq!(tally(directory.path(), &["verify"]).0, Some(0));
+    let (api, stop, process) = start(directory.path()).await;
+    assert_eq!(api.read(&format!("{application}/chats/1")).await.json["messages_count"], 3);
+    assert_eq!(api.read(&format!("{application}/chats/1/messages")).await.json.as_array().map(Vec::len), Some(3));
+    assert_eq!(api.read(BASE).await.json.as_array().map(Vec::len), Some(1));
+    stop.cancel();
+    process.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_tally_is_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let (_, stop, process) = start(directory.path()).await;
+    for command in ["status", "verify", "rebuild"] {
+        let (code, _, said) = tally(directory.path(), &[command]);
+        assert_eq!(code, Some(1), "{command}");
+        assert!(said.contains("is in use by another tally"), "{said}");
+    }
+    stop.cancel();
+    process.await.unwrap();
+}
+
+#[test]
+fn completions_and_usage_need_no_data() {
+    let nowhere = Path::new("/proc/nowhere");
+    let (code, script, _) = tally(nowhere, &["completions", "bash"]);
+    assert_eq!(code, Some(0));
+    assert!(script.contains("rebuild") && script.contains("--public-read-url"), "{script}");
+    let (code, help, _) = tally(nowhere, &["--help"]);
+    assert_eq!(code, Some(0));
+    assert!(help.contains("Exit codes") && help.contains("verify"), "{help}");
+    assert_eq!(tally(nowhere, &["no-such-command"]).0, Some(2));
+    assert_eq!(tally(nowhere, &["status", "--no-such-flag"]).0, Some(2));
+}

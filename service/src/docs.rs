@@ -1,0 +1,36 @@
+//! What describes an API to programs and people: `/openapi.json` (OpenAPI 3.1) and `/docs`, which needs no other server.
+
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_SECURITY_POLICY;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tower::util::MapResponseLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// Where the document is.
+const DOCUMENT: &str = "/openapi.json";
+/// The page loads its own scripts and styles and asks this server; its drawings are data, its styles partly inline.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     connect-src 'self'; frame-ancestors 'none'",
+);
+
+/// The routes that describe an API.
+pub(crate) fn routes(description: OpenApi) -> Router {
+    let description = Arc::new(description);
+    let answer = move || {
+        let description = Arc::clone(&description);
+        async move { Json(&*description).into_response() }
+    };
+    let page: Router = SwaggerUi::new("/docs").config(Config::from(DOCUMENT)).into();
+    Router::new().route(DOCUMENT, get(answer)).merge(page.layer(MapResponseLayer::new(with_page_policy)))
+}
+
+fn with_page_policy(mut response: Response) -> Response {
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    response
+}

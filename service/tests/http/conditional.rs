@@ -1,0 +1,119 @@
+//! Answers that a client has already.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, ETAG, LINK};
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use service::router::finish;
+
+use crate::server::{Server, surroundings};
+
+async fn server() -> Server {
+    let streamed = async || Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>("text")]));
+    let routes = Router::new()
+        .route(
+            "/text",
+            get(async || ([(LINK, "</next>; rel=\"next\""), (CACHE_CONTROL, "private")], "text")).post("text"),
+        )
+        .route("/other", get("other"))
+        .route("/long", get("x".repeat(2_000)))
+        .route("/huge", get("x".repeat(5 * 1024 * 1024)))
+        .route("/tagged", get(async || ([(ETAG, "\"mine\"")], "text")))
+        .route("/streamed", get(streamed))
+        .route("/created", get(async || (StatusCode::CREATED, "text")));
+    Server::start(finish(routes, surroundings())).await
+}
+
+#[tokio::test]
+async fn the_tag_is_of_the_bytes_and_weak() {
+    let server = server().await;
+    let tag = async |path| server.ask_raw("GET", path, &[]).await.header("etag").map(ToOwned::to_owned);
+    let text = tag("/text").await.unwrap();
+    assert!(text.starts_with("w/\"") && text.len() == 20, "{text}");
+    assert_eq!(tag("/text").await.unwrap(), text);
+    assert_ne!(tag("/other").await.unwrap(), text);
+    assert_eq!(tag("/tagged").await.unwrap(), "\"mine\"");
+}
+
+#[tokio::test]
+async fn only_what_was_read_and_is_known_in_full_is_tagged() {
+    let server = server().await;
+    for (method, path, status) in [
+        ("POST", "/text", 200),
+        ("GET", "/created", 201),
+        ("GET", "/nowhere", 404),
+        ("PUT", "/text", 405),
+        ("GET", "/streamed", 200),
+        ("GET", "/huge", 200),
+    ] {
+        let answer = server.ask_raw(method, path, &["if-none-match: *"]).await;
+        assert_eq!((answer.status(), answer.header("etag")), (status, None), "{method} {path}");
+        assert!(!answer.body.is_empty(), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_it_gets_304_with_what_it_must_know() {
+    let server = server().await;
+    let first = server.ask_raw("GET", "/text", &[]).await;
+    // Compared exactly, and `Raw` is in lower case but for what it must send back.
+    let tag = first.header("etag").unwrap().replace("w/", "W/");
+    let strong = tag.trim_start_matches("W/");
+    for line in
+        [tag.clone(), strong.to_owned(), "*".to_owned(), format!("\"a\", W/\"b\" ,{tag}"), format!("{tag},\"a\"")]
+    {
+        for method in ["GET", "HEAD"] {
+            let answer = server.ask_raw(method, "/text", &[&format!("if-none-match: {line}")]).await;
+            assert_eq!((answer.status(), answer.text()), (304, ""), "{method} {line}");
+            for name in ["etag", "link", "cache-control", "vary"] {
+                assert_eq!(answer.header(name), first.header(name), "{method} {line}: {name}");
+            }
+            for name in ["content-type", "content-length", "transfer-encoding", "content-encoding"] {
+                assert_eq!(answer.header(name), None, "{method} {line}: {name}");
+            }
+        }
+    }
+    let lines = ["if-none-match: \"a\"", &format!("if-none-match: {tag}")];
+    assert_eq!(server.ask_raw("GET", "/text", &lines).await.status(), 304, "on the second line");
+    assert_eq!(server.ask_raw("GET", "/tagged", &["if-none-match: W/\"mine\""]).await.status(), 304);
+}
+
+#[tokio::test]
+async fn a_client_that_has_something_else_gets_it_all() {
+    let server = server().await;
+    for line in ["\"a\"", "W/\"0000000000000000\"", "", "mine", "\"min\"", "\"*\""] {
+        let answer = server.ask_raw("GET", "/tagged", &[&format!("if-none-match: {line}")]).await;
+        assert_eq!((answer.status(), answer.text()), (200, "text"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_had_as_well() {
+    let server = server().await;
+    let gzip = "accept-encoding: gzip";
+    let first = server.ask_raw("GET", "/long", &[gzip]).await;
+    assert_eq!(first.header("content-encoding"), Some("gzip"));
+    let tag = first.header("etag").unwrap().replace("w/", "W/");
+    let again = server.ask_raw("GET", "/long", &[gzip, &format!("if-none-match: {tag}")]).await;
+    assert_eq!((again.status(), again.text(), again.header("content-encoding")), (304, "", None));
+    assert_eq!(again.header("vary"), first.header("vary"));
+    assert!(again.header("vary").is_some_and(|vary| vary.contains(header::ACCEPT_ENCODING.as_str())));
+}
+
+#[tokio::test]
+async fn head_answers_like_get_without_the_body() {
+    let server = server().await;
+    for path in ["/text", "/other", "/long", "/tagged", "/nowhere", "/health", "/health/ready"] {
+        for lines in [&[][..], &["accept-encoding: gzip"]] {
+            let [get, head] = [server.ask_raw("GET", path, lines).await, server.ask_raw("HEAD", path, lines).await];
+            let of_all = |line: &&str| !line.starts_with("transfer-encoding:");
+            assert_eq!((head.status(), head.text()), (get.status(), ""), "{path}");
+            let told: Vec<_> = get.headers().into_iter().filter(of_all).collect();
+            assert_eq!(head.headers(), told, "{path} {lines:?}");
+            assert!(get.header("content-length").is_some() || get.header("content-encoding").is_some(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Compression for clients that ask for it.
+
+use axum::Router;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::routing::get;
+use service::router::finish;
+
+use crate::server::{Raw, Server, surroundings};
+
+const ASKS: &str = "accept-encoding: gzip";
+
+async fn server() -> Server {
+    let text = |bytes| "x".repeat(bytes);
+    let routes = Router::new()
+        .route("/short", get(text(1024)))
+        .route("/long", get(text(1025)).post(text(1025)))
+        .route("/encoded", get(([(CONTENT_ENCODING, "br")], text(2_000))))
+        .route("/stream", get(([(CONTENT_TYPE, "text/event-stream")], text(2_000))));
+    Server::start(finish(routes, surroundings())).await
+}
+
+fn is_gzip(answer: &Raw) -> bool {
+    let is_told = answer.header("content-encoding") == Some("gzip");
+    // In chunks, the first of which follows its length; then the magic number.
+    let start = answer.body.windows(2).position(|bytes| bytes == b"\r\n").map_or(0, |end| end + 2);
+    assert_eq!(answer.body.get(start..start + 3) == Some(&[0x1f, 0x8b, 8]), is_told, "the header must tell the truth");
+    assert!(!is_told || answer.body.len() < 200 && answer.header("content-length").is_none());
+    is_told
+}
+
+#[tokio::test]
+async fn who_asks_gets_long_answers_compressed() {
+    let server = server().await;
+    for asks in [ASKS, "accept-encoding: br, gzip;q=0.5", "accept-encoding: *", "accept-encoding: gzip, identity;q=0"] {
+        let answer = server.ask_raw("GET", "/long", &[asks]).await;
+        assert!(answer.status() == 200 && is_gzip(&answer), "{asks}");
+        assert_eq!(answer.header("vary"), Some("accept-encoding"), "{asks}");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_ask_gets_it_plain() {
+    let server = server().await;
+    for asks in [
+        "x: y",
+        "accept-encoding: identity",
+        "accept-encoding: br",
+        "accept-encoding: gzip;q=0",
+        "accept-encoding: gzip;q=0.1, identity",
+    ] {
+        let answer = server.ask_raw("GET", "/long", &[asks]).await;
+        assert!(!is_gzip(&answer), "{asks}");
+        assert_eq!((answer.status(), answer.header("content-length")), (200, Some("1025")), "{asks}");
+        assert_eq!(answer.header("vary"), Some("accept-encoding"), "a cache must know: {asks}");
+    }
+}
+
+#[tokio::test]
+async fn what_would_not_gain_is_plain() {
+    let server = server().await;
+    for (method, path) in
+        [("GET", "/short"), ("GET", "/encoded"), ("GET", "/stream"), ("POST", "/long"), ("GET", "/no")]
+    {
+        let answer = server.ask_raw(method, path, &[ASKS]).await;
+        assert!(!is_gzip(&answer), "{method} {path}");
+        assert!(answer.header("content-length").is_some(), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn who_accepts_nothing_is_told_so_but_a_write_is_done() {
+    let server = server().await;
+    for refuses in ["accept-encoding: identity;q=0", "accept-encoding: *;q=0"] {
+        let answer = server.ask_raw("GET", "/long", &[refuses]).await;
+        assert_eq!((answer.status(), answer.header("content-type")), (406, Some("application/problem+json")));
+        assert!(answer.text().contains("\"not-acceptable\""), "{}", answer.text());
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("etag"), None);
+        assert_eq!(server.ask_raw("POST", "/long", &[refuses]).await.status(), 200);
+        assert_eq!(
+            server.ask_raw("GET", "/nowhere", &[refuses]).await.status(),
+            404,
+            "what is wrong is told in any case"
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! What /metrics tells.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use service::health::Readiness;
+use service::metrics::Metrics;
+use service::router::{Surroundings, finish};
+
+use crate::server::{Server, surroundings};
+
+async fn server(surroundings: Surroundings) -> Server {
+    let routes = Router::new()
+        .route("/shelves/{token}/books/{number}", get("a book").post("a book"))
+        .route("/slow", get(async || tokio::time::sleep(Duration::from_millis(6)).await));
+    Server::start(finish(routes, surroundings)).await
+}
+
+async fn metrics(server: &Server) -> String {
+    let answer = server.ask_raw("GET", "/metrics", &[]).await;
+    assert_eq!((answer.status(), answer.header("content-type")), (200, Some("text/plain; version=0.0.4")));
+    answer.text().to_owned()
+}
+
+/// The value of the line of this name that has all these labels and no others.
+fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let mut labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    labels.sort_unstable();
+    text.lines().find_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (its_name, its_labels) = series.split_once('{').unwrap_or((series, "}"));
+        let mut its: Vec<_> = its_labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()).collect();
+        its.sort_unstable();
+        (its_name == name && its == labels).then(|| value.parse().unwrap())
+    })
+}
+
+const BOOK: &str = "/shelves/{token}/books/{number}";
+
+#[tokio::test]
+async fn requests_are_counted_by_method_route_and_status() {
+    let server = server(surroundings()).await;
+    for (method, path) in [
+        ("GET", "/shelves/secret1/books/1"),
+        ("GET", "/shelves/secret2/books/2?q=secret3"),
+        ("POST", "/shelves/secret1/books/1"),
+        ("PUT", "/shelves/secret1/books/1"),
+        ("BREW", "/shelves/secret1/books/1"),
+        ("TRACE", "/shelves/secret1/books/1"),
+        ("GET", "/secret4"),
+        ("GET", "/health"),
+    ] {
+        server.ask_raw(method, path, &[]).await;
+    }
+    server.ask_raw("GET", "/shelves/secret1/books/1", &["if-none-match: *"]).await;
+    let text = metrics(&server).await;
+    for (method, route, status, count) in [
+        ("GET", BOOK, "200", 2.0),
+        ("GET", BOOK, "304", 1.0),
+        ("POST", BOOK, "200", 1.0),
+        ("PUT", BOOK, "405", 1.0),
+        ("other", BOOK, "405", 2.0),
+        ("GET", "none", "404", 1.0),
+        ("GET", "/health", "200", 1.0),
+    ] {
+        let labels = [("method", method), ("route", route), ("status", status)];
+        assert_eq!(value(&text, "tally_http_requests_total", &labels), Some(count), "{labels:?} in {text}");
+    }
+    assert!(!text.contains("secret") && !text.contains("BREW"), "{text}");
+}
+
+#[tokio::test]
+async fn durations_fall_into_fixed_buckets() {
+    let server = server(surroundings()).await;
+    server.ask_raw("GET", "/slow", &[]).await;
+    let text = metrics(&server).await;
+    let at_most = |seconds| {
+        let labels = [("method", "GET"), ("route", "/slow"), ("le", seconds)];
+        value(&text, "tally_http_request_duration_seconds_bucket", &labels)
+    };
+    assert_eq!((at_most("0.005"), at_most("30"), at_most("+Inf")), (Some(0.0), Some(1.0), Some(1.0)), "{text}");
+    let labels = [("method", "GET"), ("route", "/slow")];
+    assert_eq!(value(&text, "tally_http_request_duration_seconds_count", &labels), Some(1.0));
+    assert!(value(&text, "tally_http_request_duration_seconds_sum", &labels).is_some_and(|sum| sum >= 0.006));
+}
+
+#[tokio::test]
+async fn ports_are_told_apart_where_they_have_names() {
+    let shared = Metrics::separate().unwrap();
+    let at = |port| Surroundings { metrics: shared.clone().at_port(port), ..surroundings() };
+    let (write, read) = (server(at("write")).await, server(at("read")).await);
+    write.ask_raw("GET", "/health", &[]).await;
+    for _ in 0..2 {
+        read.ask_raw("GET", "/health", &[]).await;
+    }
+    let text = metrics(&write).await;
+    for (port, count) in [("write", 1.0), ("read", 2.0)] {
+        let labels = [("port", port), ("method", "GET"), ("route", "/health"), ("status", "200")];
+        assert_eq!(value(&text, "tally_http_requests_total", &labels), Some(count), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_is_told_part_by_part() {
+    let readiness = Readiness::new();
+    let parts = [readiness.part("oven"), readiness.part("oven"), readiness.part("door")];
+    let server = server(Surroundings { readiness: readiness.clone(), ..surroundings() }).await;
+    let told = async || {
+        let text = metrics(&server).await;
+        let part = |name| value(&text, "tally_part_ready", &[("part", name)]).unwrap();
+        [value(&text, "tally_ready", &[]).unwrap(), part("oven"), part("door")]
+    };
+    assert_eq!(told().await, [0.0, 0.0, 0.0]);
+    parts[0].ready();
+    parts[2].ready();
+    assert_eq!(told().await, [0.0, 0.0, 1.0]);
+    parts[1].ready();
+    assert_eq!(told().await, [1.0, 1.0, 1.0]);
+    readiness.drain();
+    assert_eq!(told().await, [0.0, 1.0, 1.0]);
+}
+
+#[tokio::test]
+async fn what_runs_and_for_how_long_is_told() {
+    let text = metrics(&server(surroundings()).await).await;
+    assert_eq!(value(&text, "tally_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0), "{text}");
+    assert!(value(&text, "tally_uptime_seconds", &[]).is_some_and(|seconds| seconds > 0.0), "{text}");
+}
+
+#[tokio::test]
+async fn a_process_has_one_place_for_metrics_which_others_record_to_as_well() {
+    let installed = Metrics::install().unwrap();
+    let again = Metrics::install().unwrap();
+    let server = server(Surroundings { metrics: again, ..surroundings() }).await;
+    metrics::counter!("cakes_total").increment(3);
+    assert_eq!(value(&metrics(&server).await, "cakes_total", &[]), Some(3.0));
+    drop(installed);
+}

@@ -1,0 +1,97 @@
+//! Reading one's own writes without waiting by hand.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::{Answer, Api, BASE, Port, found};
+
+async fn read_after(api: &Api, path: &str, written: &Answer) -> Value {
+    let answer = api.read_with(path, &[("await-position", written.header("log-position"))]).await;
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    answer.json
+}
+
+async fn post(api: &Api, chat: &str, body: &str) -> Answer {
+    let posted = api.write(Method::POST, &format!("{chat}/messages"), &json!({ "message": { "body": body } })).await;
+    assert_eq!(posted.status, 201, "{posted:?}");
+    posted
+}
+
+/// Whoever sends the position of a write with a read sees the write: every kind of write, every kind of read, at once.
+pub async fn a_read_shows_the_write_it_awaits(api: &Api) {
+    let created = api.write(Method::POST, BASE, &json!({ "chat_application": { "name": "one" } })).await;
+    let token = created.json["token"].as_str().unwrap_or_default();
+    let application = format!("{BASE}/{token}");
+    let of_application = |name: &str, chats: u32| json!({ "name": name, "token": token, "chats_count": chats });
+    assert_eq!(read_after(api, &application, &created).await, of_application("one", 0));
+    let renamed = api.write(Method::PUT, &application, &json!({ "chat_application": { "name": "two" } })).await;
+    assert_eq!(read_after(api, &application, &renamed).await, of_application("two", 0));
+    for number in 1..=20 {
+        let chat = api.plain(Port::Write, Method::POST, &format!("{application}/chats")).await;
+        assert_eq!(read_after(api, &application, &chat).await, of_application("two", number));
+        let chat_path = format!("{application}/chats/{number}");
+        assert_eq!(read_after(api, &chat_path, &chat).await, json!({ "number": number, "messages_count": 0 }));
+        let body = format!("message of {number}");
+        let posted = post(api, &chat_path, &body).await;
+        let message = json!({ "number": 1, "body": body });
+        assert_eq!(read_after(api, &found(&chat_path, &body), &posted).await, json!([message]));
+        assert_eq!(read_after(api, &format!("{chat_path}/messages/1"), &posted).await, message);
+        assert_eq!(read_after(api, &format!("{chat_path}/messages"), &posted).await, json!([message]));
+        assert_eq!(read_after(api, &chat_path, &posted).await, json!({ "number": number, "messages_count": 1 }));
+        let chats = read_after(api, &format!("{application}/chats?after={}", number - 1), &posted).await;
+        assert_eq!(chats, json!([{ "number": number, "messages_count": 1 }]));
+    }
+}
+
+/// Several positions, in one header or in many, are all awaited.
+pub async fn several_positions_are_awaited(api: &Api) {
+    let application = api.application("app").await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..10 {
+        let (api, application) = (api.clone(), application.clone());
+        tasks.spawn(async move {
+            let chat = api.chat(&application).await;
+            let position = post(&api, &chat, "x").await.header("log-position").to_owned();
+            (chat, position)
+        });
+    }
+    let written = tasks.join_all().await;
+    let positions: Vec<_> = written.iter().map(|(_, position)| position.as_str()).collect();
+    let joined = positions.join(", ");
+    let headers: Vec<_> = positions.iter().map(|position| ("await-position", *position)).collect();
+    for headers in [&[("await-position", joined.as_str())][..], &headers] {
+        for (chat, _) in &written {
+            assert_eq!(api.read_with(chat, headers).await.json["messages_count"], 1);
+            let search = found(chat, "x");
+            assert_eq!(api.read_with(&search, headers).await.json, json!([{ "number": 1, "body": "x" }]));
+        }
+    }
+}
+
+/// What does not come within the wait is 503 `projection-behind`, with when to try again.
+pub async fn what_does_not_come_in_time_is_503(api: &Api) {
+    let chat = api.chat(&api.application("app").await).await;
+    let posted = post(api, &chat, "x").await;
+    read_after(api, &found(&chat, "x"), &posted).await;
+    // A position a long way after that of a write, in the same partition.
+    let (partition, _) = posted.header("log-position").split_once(':').unwrap_or_default();
+    let later = format!("{partition}:9000000000000000000");
+    for path in
+        [chat.clone(), format!("{chat}/messages"), format!("{chat}/messages/1"), found(&chat, "x"), BASE.to_owned()]
+    {
+        for wait in ["wait=0", "respond-async, wait=1"] {
+            let answer = api.read_with(&path, &[("await-position", &later), ("prefer", wait)]).await;
+            answer.assert_problem(503, "projection-behind");
+            assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0), "{answer:?}");
+        }
+    }
+}
+
+/// What is no position is refused, and what no write ever gave is not taken for one.
+pub async fn what_is_no_position_is_400(api: &Api) {
+    for value in ["", "x", "0", "0:", "0:1,", "-1:1", "0:1;1:1", "0:1.0:2", "99999999999999999999:1"] {
+        let answer = api.read_with(BASE, &[("await-position", value)]).await;
+        answer.assert_problem(400, "malformed-position");
+    }
+}
