@@ -1,7 +1,7 @@
 # What people and CI call by name. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench real-text
+.PHONY: help run test lint fuzz bench real-text
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ lint: ## formatting, clippy and documentation without warnings
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+
+fuzz: ## a fuzzing client made for OpenAPI against both ports (installs schemathesis below target/)
+	scripts/fuzz-api
 
 bench: ## throughput beside a bare server, on this machine only (needs wrk)
 	scripts/bench

@@ -2,80 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+#[expect(dead_code, reason = "tests/crashes.rs looks at more of it")]
+mod tally;
 
+use std::process::Command;
+
+use reqwest::Method;
 use serde_json::{Value, json};
+use tally::{Tally, command, refused};
 use tempfile::TempDir;
 use testkit::scenarios::{Api, BASE, found};
-
-/// Longest wait for a process to be up, or to have ended.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A running `tally`, killed when the value is dropped.
-struct Tally {
-    process: Child,
-    api: Api,
-    up_line: String,
-}
-
-fn command(data: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
-    command.args(["--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"]).arg("--data").arg(data);
-    command
-        .args(arguments)
-        .env_remove("TALLY_LOG")
-        .env("TALLY_LOG_FORMAT", "text")
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null());
-    command
-}
-
-impl Tally {
-    fn start(data: &Path) -> Self {
-        let mut process = command(data, &[]).spawn().unwrap();
-        let (line, lines) = mpsc::channel();
-        let log = BufReader::new(process.stderr.take().unwrap());
-        // Reads to the end, so that the process can always write its log.
-        std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|text| drop(line.send(text))));
-        let up_line = loop {
-            let text = lines.recv_timeout(DEADLINE).unwrap();
-            if text.contains("tally is up") {
-                break text;
-            }
-        };
-        let url = |before: &str| {
-            let rest = up_line.split(before).nth(1).unwrap();
-            rest.split([',', ' ']).next().unwrap().to_owned()
-        };
-        let api = Api::new(&url("writes on "), &url("reads on "));
-        Self { process, api, up_line }
-    }
-
-    /// Sends SIGTERM and waits for the end.
-    fn stop(mut self) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        assert!(self.process.wait().unwrap().success(), "tally did not end with 0 on SIGTERM");
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        // Whoever was stopped is gone; a panic must not leave a process behind.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-fn refused(data: &Path, arguments: &[&str]) -> String {
-    let Output { status, stderr, .. } = command(data, arguments).output().unwrap();
-    assert_eq!(status.code(), Some(1), "{}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stderr).unwrap()
-}
 
 /// What readers see of one chat.
 async fn shown(api: &Api, application: &str, chat: &str) -> Vec<Value> {
@@ -122,6 +58,27 @@ async fn everything_is_there_after_a_restart_and_after_the_views_were_deleted() 
     tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
     assert_eq!(shown(&tally.api, &application, &chat).await, before, "a replay gives the same views");
     assert_eq!(tally.api.post(&chat, "numbers go on").await, 4);
+    tally.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_after_a_restart_gets_the_first_answer() {
+    let directory = TempDir::new().unwrap();
+    let key = [("idempotency-key", "0123456789abcdef")];
+    let (created, message) =
+        (json!({ "chat_application": { "name": "once" } }), json!({ "message": { "body": "once" } }));
+    let tally = Tally::start(directory.path());
+    let application = tally.api.write_with(Method::POST, BASE, &key, &created).await;
+    let chat = tally.api.chat(&format!("{BASE}/{}", application.json["token"].as_str().unwrap())).await;
+    let messages = format!("{chat}/messages");
+    let posted = tally.api.write_with(Method::POST, &messages, &key, &message).await;
+    tally.stop();
+    let tally = Tally::start(directory.path());
+    assert_eq!(tally.api.write_with(Method::POST, BASE, &key, &created).await.json, application.json);
+    let again = tally.api.write_with(Method::POST, &messages, &key, &message).await;
+    assert_eq!((again.status, &again.json), (201, &posted.json));
+    assert_eq!(again.header("log-position"), posted.header("log-position"));
+    assert_eq!(tally.api.post(&chat, "next").await, 2);
     tally.stop();
 }
 

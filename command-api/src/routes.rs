@@ -122,8 +122,8 @@ struct PostedMessage {
     tag = "applications",
     request_body = ApplicationRequest,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "16 to 255 visible ASCII characters: the same key, route \
-            and values within 24 h get the first answer again")
+        ("Idempotency-Key" = Option<String>, Header, min_length = 16, max_length = 255, pattern = "^[!-~]+$",
+            description = "The same key, route and values within 24 h get the first answer again")
     ),
     responses(
         (status = 201, description = "Created", body = CreatedApplication,
@@ -217,8 +217,8 @@ async fn rename_application(
     tag = "chats",
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("Idempotency-Key" = Option<String>, Header, description = "16 to 255 visible ASCII characters: the same key, route \
-            and values within 24 h get the first answer again")
+        ("Idempotency-Key" = Option<String>, Header, min_length = 16, max_length = 255, pattern = "^[!-~]+$",
+            description = "The same key, route and values within 24 h get the first answer again")
     ),
     responses(
         (status = 201, description = "Created", body = CreatedChat,
@@ -250,8 +250,8 @@ async fn create_chat(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        ("Idempotency-Key" = Option<String>, Header, description = "16 to 255 visible ASCII characters: the same key, route \
-            and values within 24 h get the first answer again")
+        ("Idempotency-Key" = Option<String>, Header, min_length = 16, max_length = 255, pattern = "^[!-~]+$",
+            description = "The same key, route and values within 24 h get the first answer again")
     ),
     responses(
         (status = 201, description = "Posted", body = PostedMessage,

@@ -54,9 +54,9 @@ pub fn routes(queries: Queries) -> OpenApiRouter {
     tag = "applications",
     params(
         ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
-        ("after" = Option<String>, Query, description = "Only what comes after this"),
-        ("before" = Option<String>, Query, description = "Only what comes just before this"),
-        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("after" = Option<String>, Query, pattern = "^[0-9a-f]{32}$", description = "Only what comes after this"),
+        ("before" = Option<String>, Query, pattern = "^[0-9a-f]{32}$", description = "Only what comes just before this"),
+        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
         ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
             unless said otherwise")
     ),
@@ -83,7 +83,7 @@ async fn applications(
     tag = "applications",
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
         ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
             unless said otherwise")
     ),
@@ -109,9 +109,9 @@ async fn application(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
-        ("after" = Option<u32>, Query, description = "Only what comes after this"),
-        ("before" = Option<u32>, Query, description = "Only what comes just before this"),
-        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("after" = Option<u32>, Query, minimum = 0, description = "Only what comes after this"),
+        ("before" = Option<u32>, Query, minimum = 0, description = "Only what comes just before this"),
+        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
         ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
             unless said otherwise")
     ),
@@ -141,7 +141,7 @@ async fn chats(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
         ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
             unless said otherwise")
     ),
@@ -168,10 +168,10 @@ async fn chat(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
         ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
-        ("after" = Option<u32>, Query, description = "Only what comes after this"),
-        ("before" = Option<u32>, Query, description = "Only what comes just before this"),
+        ("after" = Option<u32>, Query, minimum = 0, description = "Only what comes after this"),
+        ("before" = Option<u32>, Query, minimum = 0, description = "Only what comes just before this"),
         ("order" = Option<String>, Query, description = "asc (unless said otherwise) or desc", pattern = "^(asc|desc)$"),
-        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
         ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
             unless said otherwise")
     ),
@@ -202,7 +202,7 @@ async fn messages(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
         ("message" = u32, Path, description = "The message's number", minimum = 1),
-        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
         ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
             unless said otherwise")
     ),
@@ -231,9 +231,9 @@ async fn message(
         ("q" = String, Query, description = "What to look for, whatever the case, accents and compatibility forms",
             min_length = 1, max_length = 1000),
         ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
-        ("after" = Option<u32>, Query, description = "Only what comes after this"),
-        ("before" = Option<u32>, Query, description = "Only what comes just before this"),
-        ("Await-Position" = Option<String>, Header, description = "Log-Position of one or several writes that must be shown"),
+        ("after" = Option<u32>, Query, minimum = 0, description = "Only what comes after this"),
+        ("before" = Option<u32>, Query, minimum = 0, description = "Only what comes just before this"),
+        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
         ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
             unless said otherwise")
     ),

@@ -18,7 +18,8 @@ async fn server() -> Server {
             "/text",
             get(async || ([(LINK, "</next>; rel=\"next\""), (CACHE_CONTROL, "private")], "text")).post("text"),
         )
-        .route("/other", get("other"))
+        // As long as the first.
+        .route("/other", get("next"))
         .route("/long", get("x".repeat(2_000)))
         .route("/huge", get("x".repeat(5 * 1024 * 1024)))
         .route("/tagged", get(async || ([(ETAG, "\"mine\"")], "text")))

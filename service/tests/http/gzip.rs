@@ -1,7 +1,7 @@
 //! Compression for clients that ask for it.
 
 use axum::Router;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::routing::get;
 use service::router::finish;
 
@@ -14,6 +14,7 @@ async fn server() -> Server {
     let routes = Router::new()
         .route("/short", get(text(1024)))
         .route("/long", get(text(1025)).post(text(1025)))
+        .route("/sized", get(([(CONTENT_LENGTH, "1025")], text(1025))))
         .route("/encoded", get(([(CONTENT_ENCODING, "br")], text(2_000))))
         .route("/stream", get(([(CONTENT_TYPE, "text/event-stream")], text(2_000))));
     Server::start(finish(routes, surroundings())).await
@@ -73,9 +74,13 @@ async fn who_accepts_nothing_is_told_so_but_a_write_is_done() {
     for refuses in ["accept-encoding: identity;q=0", "accept-encoding: *;q=0"] {
         let answer = server.ask_raw("GET", "/long", &[refuses]).await;
         assert_eq!((answer.status(), answer.header("content-type")), (406, Some("application/problem+json")));
-        assert!(answer.text().contains("\"not-acceptable\""), "{}", answer.text());
+        let text = answer.text();
+        assert!(text.contains("\"not-acceptable\"") && text.contains("\"status\":406"), "{text}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("etag"), None);
+        let sized = server.ask_raw("GET", "/sized", &[refuses]).await;
+        let bytes = sized.body.len().to_string();
+        assert_eq!((sized.status(), sized.header("content-length")), (406, Some(&*bytes)));
         assert_eq!(server.ask_raw("POST", "/long", &[refuses]).await.status(), 200);
         assert_eq!(
             server.ask_raw("GET", "/nowhere", &[refuses]).await.status(),
