@@ -21,6 +21,9 @@ use crate::config::Config;
 use crate::data::{Data, DataError};
 use crate::progress;
 
+/// What is not ready when the file of the projections is found to be damaged.
+const PROJECTIONS_PART: &str = "views.sqlite";
+
 /// A running Tally.
 pub struct Process {
     write_addr: SocketAddr,
@@ -74,6 +77,7 @@ impl Process {
             stop_projecting: CancellationToken::new(),
         };
         process.project().await?;
+        process.watch_for_damage();
         process.listen(write_listener, read_listener, config, &metrics, queries);
         Ok(process)
     }
@@ -93,6 +97,20 @@ impl Process {
             });
         }
         Ok(())
+    }
+
+    /// Nothing that was read from a damaged file can be trusted: whoever sends requests here should stop.
+    fn watch_for_damage(&self) {
+        let part = self.readiness.part(PROJECTIONS_PART);
+        part.ready();
+        let (projections, stop) = (Arc::clone(&self.data.projections), self.stop_projecting.clone());
+        self.run_loops.spawn(async move {
+            if stop.run_until_cancelled(projections.damaged()).await.is_some() {
+                part.failed(
+                    "the file is damaged; stop tally, delete the file, start tally: it is rebuilt from the log",
+                );
+            }
+        });
     }
 
     /// Begins to answer.

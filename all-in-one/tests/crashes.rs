@@ -1,0 +1,582 @@
+//! What is left after crashes: kills under load, a full disk, and files that were cut, overwritten, deleted or written by a
+//! newer version. Real processes on real files.
+//!
+//! `CRASH_ROUNDS` and `CRASH_SEED` change how often, and when, the process is killed.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[expect(dead_code, reason = "tests/process.rs looks at more of it")]
+mod tally;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use embedded::DataDir;
+use event_log::{EventLog, ReadLimit};
+use events::{Number, Offset, PartitionId};
+use serde_json::{Value, json};
+use tally::{DEADLINE, Tally, refused};
+use tempfile::TempDir;
+use testkit::scenarios::{Api, BASE, Port, eventually, found};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// A word of every body, so that a search for it is the whole chat.
+const WORD: &str = "knell";
+
+/// Something that was answered with 201: where it was created, its number, and the body of a message.
+type Acknowledged = (String, u64, Option<String>);
+
+fn number_from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Tells everybody, whatever the test harness captures.
+fn tell(line: &str) {
+    writeln!(std::io::stderr(), "{line}").unwrap();
+}
+
+/// The next of a sequence of numbers that look random: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+// Kills ---------------------------------------------------------------------------------------------------------------
+
+/// A client that posts messages, or creates chats, until no answer comes.
+async fn write_until_gone(api: Api, path: String, name: String, count: Arc<watch::Sender<u64>>) -> Vec<Acknowledged> {
+    let mut acknowledged = Vec::new();
+    for index in 0.. {
+        let body = path.ends_with("/messages").then(|| format!("{WORD} {index} of {name}"));
+        let request = body.as_ref().map_or(json!({}), |body| json!({ "message": { "body": body } }));
+        let Some(answer) = api.try_write(&path, &request).await else {
+            break;
+        };
+        assert_eq!(answer.status, 201, "{answer:?}");
+        acknowledged.push((path.clone(), answer.number(), body));
+        count.send_modify(|count| *count += 1);
+    }
+    acknowledged
+}
+
+/// What was acknowledged in all rounds, and what of it was wrong.
+#[derive(Default)]
+struct Ledger {
+    by_path: BTreeMap<String, BTreeMap<u64, Option<String>>>,
+    acknowledged: usize,
+    lost: usize,
+    twice: usize,
+}
+
+impl Ledger {
+    fn write_down(&mut self, acknowledged: Vec<Acknowledged>) {
+        for (path, number, body) in acknowledged {
+            self.acknowledged += 1;
+            if self.by_path.entry(path).or_default().insert(number, body).is_some() {
+                self.twice += 1;
+            }
+        }
+    }
+
+    /// Compares all of it with what is shown.
+    async fn compare(&mut self, api: &Api, application: &str) {
+        for (path, acknowledged) in &self.by_path {
+            let shown = api.pages(path).await.concat();
+            let numbers: Vec<_> = shown.iter().map(|item| item["number"].as_u64().unwrap()).collect();
+            assert!(numbers.is_sorted_by(|one, next| one < next), "{path} lists a number twice: {numbers:?}");
+            let by_number: BTreeMap<_, _> = numbers.iter().zip(&shown).collect();
+            for (number, body) in acknowledged {
+                let item = by_number.get(number);
+                if !item.is_some_and(|item| body.as_ref().is_none_or(|body| item["body"] == body.as_str())) {
+                    self.lost += 1;
+                    tell(&format!("crashes: lost {path} {number} {body:?}, there is {item:?}"));
+                }
+            }
+            let Some(chat) = path.strip_suffix("/messages") else {
+                assert_eq!(api.read(application).await.json["chats_count"], shown.len(), "of {application}");
+                continue;
+            };
+            let bodies: HashSet<_> = shown.iter().map(|item| item["body"].as_str()).collect();
+            self.twice += shown.len() - bodies.len();
+            assert_eq!(api.read(chat).await.json["messages_count"], shown.len(), "of {chat}");
+            assert!(api.pages(&found(chat, WORD)).await.concat() == shown, "search and list of {chat} differ");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_or_numbered_twice_when_it_is_killed_again_and_again() {
+    let rounds = number_from_env("CRASH_ROUNDS", 20);
+    let mut random = number_from_env("CRASH_SEED", 2);
+    let directory = TempDir::new().unwrap();
+    let mut ledger = Ledger::default();
+    let mut tally = Tally::start(directory.path());
+    let application = tally.api.application("killed").await;
+    let mut chats = Vec::new();
+    for _ in 0..3 {
+        let chat = tally.api.chat(&application).await;
+        let number = chat.rsplit('/').next().unwrap().parse().unwrap();
+        ledger.write_down(vec![(format!("{application}/chats"), number, None)]);
+        chats.push(chat);
+    }
+    for round in 1..=rounds {
+        let count = Arc::new(watch::Sender::new(0));
+        let mut clients = JoinSet::new();
+        for client in 0..8 {
+            let path = match client {
+                0 => format!("{application}/chats"),
+                client => format!("{}/messages", chats[client % chats.len()]),
+            };
+            let name = format!("client {client} in round {round}");
+            clients.spawn(write_until_gone(tally.api.clone(), path, name, Arc::clone(&count)));
+        }
+        // From the middle of the first commits to some hundreds of them.
+        let enough = 1 + next_random(&mut random) % 300;
+        let mut counted = count.subscribe();
+        tokio::time::timeout(DEADLINE, counted.wait_for(|count| *count >= enough)).await.unwrap().unwrap();
+        tally.kill();
+        for acknowledged in clients.join_all().await {
+            ledger.write_down(acknowledged);
+        }
+        tally = Tally::start(directory.path());
+        tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
+        ledger.compare(&tally.api, &application).await;
+    }
+    tally.stop();
+    let Ledger { acknowledged, lost, twice, .. } = ledger;
+    tell(&format!("crashes: rounds {rounds}, acknowledged {acknowledged}, lost {lost}, twice {twice}"));
+    assert!(acknowledged as u64 >= rounds && lost == 0 && twice == 0);
+}
+
+// A full disk ---------------------------------------------------------------------------------------------------------
+
+/// A file system of a few MiB, unmounted when the value is dropped.
+struct SmallDisk {
+    mounted_on: TempDir,
+}
+
+impl SmallDisk {
+    /// `None` where nothing can be mounted.
+    fn mount() -> Option<Self> {
+        let mounted_on = TempDir::new().unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(mounted_on.path()).output();
+        mount.is_ok_and(|output| output.status.success()).then_some(Self { mounted_on })
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.mounted_on.path().join("ballast")
+    }
+
+    /// Takes all room but for `left` bytes.
+    fn fill(&self, left: usize) {
+        let mut ballast = File::create(self.ballast()).unwrap();
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+        let length = ballast.metadata().unwrap().len();
+        ballast.set_len(length.saturating_sub(left as u64)).unwrap();
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: whoever still has a file open is about to be killed.
+        drop(Command::new("umount").arg("-l").arg(self.mounted_on.path()).status());
+    }
+}
+
+/// A client that posts until it is refused so many times; the answer is what was acknowledged.
+async fn post_until_full(api: Api, path: String, name: String, refusals: usize) -> Vec<Acknowledged> {
+    let (mut acknowledged, mut refused) = (Vec::new(), 0);
+    for index in 0.. {
+        let body = format!("{WORD} {index} of {name} {}", "x".repeat(1000));
+        let answer = api.try_write(&path, &json!({ "message": { "body": body } })).await.unwrap();
+        if answer.status == 201 {
+            acknowledged.push((path.clone(), answer.number(), Some(body)));
+            continue;
+        }
+        answer.assert_problem(503, "log-unavailable");
+        assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{answer:?}");
+        refused += 1;
+        if refused == refusals {
+            break;
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_until_there_is_room_again() {
+    let Some(disk) = SmallDisk::mount() else {
+        tell(
+            "SKIPPED a_full_disk_refuses_writes_until_there_is_room_again: nothing can be mounted here, run it as root",
+        );
+        return;
+    };
+    let data = disk.mounted_on.path().join("data");
+    let mut ledger = Ledger::default();
+    let tally = Tally::start(&data);
+    let api = &tally.api;
+    let application = api.application("full").await;
+    let chat = api.chat(&application).await;
+    let path = format!("{chat}/messages");
+    ledger.write_down(vec![(format!("{application}/chats"), 1, None)]);
+    let first = api.post(&chat, &format!("{WORD} at first")).await;
+    ledger.write_down(vec![(path.clone(), first, Some(format!("{WORD} at first")))]);
+    api.read_until(&chat, |answer| answer.json["messages_count"] == 1).await;
+
+    // Without any room, and with some that the log and the projections then contend for.
+    for (time, left) in [0, 300_000, 0].into_iter().enumerate() {
+        disk.fill(left);
+        let mut clients = JoinSet::new();
+        for client in 0..4 {
+            let name = format!("client {client} the {time}th time");
+            clients.spawn(post_until_full(api.clone(), path.clone(), name, 5));
+        }
+        for acknowledged in clients.join_all().await {
+            ledger.write_down(acknowledged);
+        }
+        for port in [Port::Write, Port::Read] {
+            assert_eq!(api.plain(port, "GET".parse().unwrap(), "/health").await.status, 200, "{port:?}");
+        }
+        for question in [BASE, &application, &chat, &path, &found(&chat, WORD)] {
+            let answer = api.read(question).await;
+            assert_eq!(answer.status, 200, "{question}: {answer:?}");
+            assert_ne!(answer.json, json!([]), "{question}");
+        }
+
+        disk.make_room();
+        let body = format!("{WORD} after the {time}th time");
+        let message = json!({ "message": { "body": body } });
+        let posted = eventually("a post after room was made", async || {
+            let answer = api.try_write(&path, &message).await.unwrap();
+            if answer.status == 201 { Ok(answer) } else { Err(answer) }
+        });
+        let number = posted.await.number();
+        ledger.write_down(vec![(path.clone(), number, Some(body))]);
+        api.read_until(&format!("{path}/{number}"), |answer| answer.status == 200).await;
+        api.read_until(&found(&chat, &format!("after the {time}th")), |answer| answer.json[0]["number"] == number)
+            .await;
+        api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
+        wait_until_the_counts_agree(api, &chat).await;
+        ledger.compare(api, &application).await;
+    }
+    tally.stop();
+    let tally = Tally::start(&data);
+    ledger.compare(&tally.api, &application).await;
+    assert_eq!((ledger.lost, ledger.twice), (0, 0), "of {}", ledger.acknowledged);
+    tally.stop();
+}
+
+async fn wait_until_the_counts_agree(api: &Api, chat: &str) {
+    eventually("all projections of the chat", async || {
+        let listed = api.pages(&format!("{chat}/messages")).await.concat().len();
+        let found = api.pages(&found(chat, WORD)).await.concat().len();
+        let counted = api.read(chat).await.json["messages_count"].clone();
+        if counted == listed && found == listed { Ok(()) } else { Err((counted, listed, found)) }
+    })
+    .await;
+}
+
+// Files ---------------------------------------------------------------------------------------------------------------
+
+/// A data directory with some hundreds of pages in both files, and what readers are shown of it.
+struct Filled {
+    directory: TempDir,
+    application: String,
+    chat: String,
+    shown: Vec<Value>,
+}
+
+impl Filled {
+    /// Fills a new directory; the process still runs, and its projections have seen everything.
+    async fn by(before_messages: impl AsyncFn(Tally, &Path) -> Tally) -> (Self, Tally) {
+        let directory = TempDir::new().unwrap();
+        let tally = Tally::start(directory.path());
+        let application = tally.api.application("filled").await;
+        let chat = tally.api.chat(&application).await;
+        let tally = before_messages(tally, directory.path()).await;
+        let mut clients = JoinSet::new();
+        for client in 0..8 {
+            let (api, chat) = (tally.api.clone(), chat.clone());
+            clients.spawn(async move {
+                for index in 0..25 {
+                    let text: String =
+                        (0..150).map(|word| format!("{} ", client * 1_000_000 + index * 1_000 + word)).collect();
+                    api.post(&chat, &format!("{WORD} {text}")).await;
+                }
+            });
+        }
+        clients.join_all().await;
+        tally.api.wait_for_messages(&chat, 200).await;
+        let mut filled = Self { directory, application, chat, shown: Vec::new() };
+        filled.shown = filled.look(&tally.api).await;
+        (filled, tally)
+    }
+
+    async fn running() -> (Self, Tally) {
+        Self::by(async |tally, _| tally).await
+    }
+
+    async fn stopped() -> Self {
+        let (filled, tally) = Self::running().await;
+        tally.stop();
+        filled
+    }
+
+    /// What readers are shown.
+    async fn look(&self, api: &Api) -> Vec<Value> {
+        let mut shown = Vec::new();
+        for path in [BASE, &self.application, &self.chat] {
+            shown.push(api.read(path).await.json);
+        }
+        for path in [format!("{}/messages", self.chat), found(&self.chat, WORD), found(&self.chat, "3007042")] {
+            shown.extend(api.pages(&path).await.concat());
+        }
+        shown
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts on it, and compares what is shown with what was shown. The answer is what was logged before it was up.
+    async fn start_and_compare(&self) -> Vec<String> {
+        let tally = Tally::start(self.directory.path());
+        tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
+        assert!(self.look(&tally.api).await == self.shown, "other answers than before: {:?}", tally.before_up);
+        let before_up = tally.before_up.clone();
+        tally.stop();
+        before_up
+    }
+}
+
+fn cut_in_half(path: &Path) {
+    cut(path, std::fs::metadata(path).unwrap().len() / 2);
+}
+
+fn cut(path: &Path, length: u64) {
+    File::options().write(true).open(path).unwrap().set_len(length).unwrap();
+}
+
+/// Overwrites pages with what no page can be.
+fn overwrite(path: &Path, from: u64, to: u64) {
+    let mut file = File::options().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(from)).unwrap();
+    file.write_all(&vec![0xa5; (to - from).try_into().unwrap()]).unwrap();
+}
+
+fn overwrite_the_middle(path: &Path) {
+    let middle = std::fs::metadata(path).unwrap().len() / 2 / 4096 * 4096;
+    overwrite(path, middle, middle + 8 * 4096);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projections_that_were_damaged_while_it_was_stopped_are_rebuilt() {
+    let filled = Filled::stopped().await;
+    let is_rebuilt = |logged: &[String]| logged.iter().any(|line| line.contains("rebuilt from the log"));
+    let logged = filled.start_and_compare().await;
+    assert!(!is_rebuilt(&logged), "nothing was damaged: {logged:?}");
+    let views = filled.file("views.sqlite");
+    for damage in [cut_in_half, overwrite_the_middle, |path: &Path| cut(path, 100), |path: &Path| cut(path, 5000)] {
+        damage(&views);
+        let logged = filled.start_and_compare().await;
+        assert!(is_rebuilt(&logged), "damage was not noticed: {logged:?}");
+        let logged = filled.start_and_compare().await;
+        assert!(!is_rebuilt(&logged), "what was made anew is of no use either: {logged:?}");
+    }
+    std::fs::remove_file(&views).unwrap();
+    filled.start_and_compare().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projections_whose_write_ahead_log_was_cut_or_lost_in_a_crash_show_the_same() {
+    let damages: [fn(&Path); 4] = [
+        cut_in_half,
+        |wal| cut(wal, 0),
+        |wal| std::fs::remove_file(wal).unwrap(),
+        // With the file gone the other one must not be taken for its own.
+        |wal| std::fs::remove_file(wal.with_file_name("views.sqlite")).unwrap(),
+    ];
+    for damage in damages {
+        let (filled, tally) = Filled::running().await;
+        tally.kill();
+        damage(&filled.file("views.sqlite-wal"));
+        filled.start_and_compare().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_of_the_projections_that_is_met_while_it_runs_is_told_with_what_to_do() {
+    let filled = Filled::stopped().await;
+    let views = filled.file("views.sqlite");
+    let tally = Tally::start(filled.directory.path());
+    tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
+    // All but the schema: nothing has asked for a message yet, so none is in memory.
+    overwrite(&views, 40 * 4096, std::fs::metadata(&views).unwrap().len());
+    let messages = tally.api.read(&format!("{}/messages", filled.chat)).await;
+    messages.assert_problem(503, "views-unavailable");
+    let line = tally.wait_for_line("the projections are damaged");
+    assert!(line.contains("delete") && line.contains(views.to_str().unwrap()) && line.contains("stop"), "{line}");
+    let not_ready = |answer: &testkit::scenarios::Answer| answer.status == 503;
+    let ready = tally.api.read_until("/health/ready", not_ready).await;
+    assert!(ready.json.to_string().contains("views.sqlite"), "{ready:?}");
+    assert_eq!(tally.api.read("/health").await.status, 200);
+    tally.stop();
+    // What the line says would do; the next start finds it out by itself.
+    let logged = filled.start_and_compare().await;
+    assert!(logged.iter().any(|line| line.contains("rebuilt from the log")), "{logged:?}");
+}
+
+const RESTORE: &str = "restore the data directory from a copy";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_is_refused_and_left_as_it_is() {
+    let filled = Filled::stopped().await;
+    let log = filled.file("log.sqlite");
+    let whole = std::fs::read(&log).unwrap();
+    for length in [whole.len() as u64 / 2, whole.len() as u64 - 4096, 5000, 10] {
+        cut(&log, length);
+        for _ in 0..2 {
+            let said = refused(filled.directory.path(), &[]);
+            assert!(said.contains(RESTORE) && said.contains("log.sqlite"), "{length}: {said}");
+            let left = std::fs::read(&log).unwrap();
+            assert!(left.len() as u64 == length && whole.starts_with(&left), "the log was changed");
+        }
+        std::fs::write(&log, &whole).unwrap();
+    }
+    for gone in [|log: &Path| cut(log, 0), |log: &Path| std::fs::remove_file(log).unwrap()] {
+        gone(&log);
+        for _ in 0..2 {
+            let said = refused(filled.directory.path(), &[]);
+            assert!(said.contains(RESTORE) && said.contains("delete views.sqlite"), "{said}");
+        }
+        for suffix in ["-wal", "-shm"] {
+            drop(std::fs::remove_file(filled.file(&format!("log.sqlite{suffix}"))));
+        }
+        std::fs::write(&log, &whole).unwrap();
+    }
+    filled.start_and_compare().await;
+}
+
+/// Its size is told by the write-ahead log then, and SQLite does not compare that with the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_beside_its_write_ahead_log_is_refused_and_left_as_it_is() {
+    let filled = Filled::stopped().await;
+    let (log, wal) = (filled.file("log.sqlite"), filled.file("log.sqlite-wal"));
+    let tally = Tally::start(filled.directory.path());
+    tally.api.post(&filled.chat, "one more").await;
+    tally.kill();
+    cut_in_half(&log);
+    let before = (std::fs::read(&log).unwrap(), std::fs::read(&wal).unwrap());
+    assert!(!before.1.is_empty());
+    for _ in 0..2 {
+        let said = refused(filled.directory.path(), &[]);
+        assert!(said.contains(RESTORE) && said.contains("has been cut"), "{said}");
+        assert!((std::fs::read(&log).unwrap(), std::fs::read(&wal).unwrap()) == before, "the log was changed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_write_ahead_log_was_cut_or_lost_in_a_crash_is_refused() {
+    let damages: [fn(&Path); 4] = [
+        cut_in_half,
+        // Not even all tables.
+        |wal| cut(wal, 32 + 3 * (24 + 4096)),
+        |wal| cut(wal, 0),
+        |wal| std::fs::remove_file(wal).unwrap(),
+    ];
+    let restarted = async |tally: Tally, path: &Path| {
+        tally.stop();
+        Tally::start(path)
+    };
+    for damage in damages {
+        let young = Filled::running().await;
+        let older = Filled::by(restarted).await;
+        for (filled, tally) in [young, older] {
+            tally.kill();
+            damage(&filled.file("log.sqlite-wal"));
+            for _ in 0..2 {
+                let said = refused(filled.directory.path(), &[]);
+                assert!(said.contains(RESTORE) && said.contains("delete views.sqlite"), "{said}");
+            }
+        }
+    }
+}
+
+// Newer versions ------------------------------------------------------------------------------------------------------
+
+/// Makes version 99 of the first migration's version 1, in the row and in the index of `_sqlx_migrations`, byte by byte as
+/// SQLite would (<https://www.sqlite.org/fileformat2.html>): nothing here can send it SQL.
+fn pretend_a_newer_migration(log: &Path) {
+    const PAGE: usize = 4096;
+    let mut bytes = std::fs::read(log).unwrap();
+    // The row: its id, the length of its header, the types of its columns (1, a text of 6, a text of 19, true, 48 bytes, a
+    // number), the text. A type for numbers other than 1 takes a byte, which the text gives up.
+    let is_row = |window: &[u8]| window.starts_with(&[1, 7, 9, 25, 51, 9, 108]) && window.ends_with(b"events");
+    let row = bytes.windows(14).position(is_row).unwrap();
+    bytes[row + 2..row + 4].copy_from_slice(&[1, 23]);
+    bytes[row + 8] = 99;
+    // The index: a leaf with one cell of 4 bytes at its end, which becomes one of 5.
+    let is_index =
+        |page: &[u8]| page.starts_with(&[10, 0, 0, 0, 1, 15, 252, 0, 15, 252]) && page.ends_with(&[3, 3, 9, 9]);
+    let index = PAGE * bytes.chunks(PAGE).position(is_index).unwrap();
+    bytes[index + 6] = 251;
+    bytes[index + 9] = 251;
+    bytes[index + PAGE - 5..index + PAGE].copy_from_slice(&[4, 3, 1, 9, 99]);
+    std::fs::write(log, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_a_migration_of_a_newer_version_is_refused() {
+    let filled = Filled::stopped().await;
+    let log = filled.file("log.sqlite");
+    pretend_a_newer_migration(&log);
+    let before = std::fs::read(&log).unwrap();
+    let said = refused(filled.directory.path(), &[]);
+    assert!(said.contains("another version of Tally") && said.contains("a newer one") && said.contains("99"), "{said}");
+    assert!(std::fs::read(&log).unwrap() == before, "the log was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_newer_version_stops_the_projections_but_neither_writes_nor_reads() {
+    let filled = Filled::stopped().await;
+    append_an_event_of_version_99(filled.directory.path()).await;
+    let tally = Tally::start(filled.directory.path());
+    for projection in ["views", "counts", "search"] {
+        let names_it = |answer: &testkit::scenarios::Answer| {
+            let reason = answer.json["parts"][projection].to_string();
+            answer.status == 503 && reason.contains("99") && reason.contains("MessagePosted")
+        };
+        tally.api.read_until("/health/ready", names_it).await;
+    }
+    assert_eq!(tally.api.post(&filled.chat, "written on").await, 202, "201 is that of the newer version");
+    assert!(filled.look(&tally.api).await == filled.shown, "what had been read is shown on");
+    assert_eq!(tally.api.read("/health").await.status, 200);
+    tally.stop();
+}
+
+async fn append_an_event_of_version_99(data: &Path) {
+    let data_dir = DataDir::open(data).unwrap();
+    let log = data_dir.open_log().await.unwrap();
+    let limit = ReadLimit { records: 1000, wait: Duration::ZERO };
+    let last = log.read(PartitionId(0), Offset::START, limit).await.unwrap().pop().unwrap();
+    let mut newer = last.record;
+    assert_eq!(newer.event_type, "MessagePosted");
+    newer.version = 99;
+    newer.number = Number::new(201);
+    log.append(newer).await.unwrap();
+    log.close().await;
+}

@@ -1,0 +1,107 @@
+//! `tally` as a process of its own, for the tests of how it starts, ends and crashes.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use testkit::scenarios::Api;
+
+/// Longest wait for a process to be up, to have said something, or to have ended.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running `tally`, killed when the value is dropped.
+pub(crate) struct Tally {
+    pub(crate) process: Child,
+    pub(crate) api: Api,
+    pub(crate) up_line: String,
+    /// What it logged before it was up.
+    pub(crate) before_up: Vec<String>,
+    lines: mpsc::Receiver<String>,
+}
+
+/// The command that starts it, on ports that the system chooses.
+pub(crate) fn command(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    command.args(["--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"]).arg("--data").arg(data);
+    command
+        .args(arguments)
+        .env_remove("TALLY_LOG")
+        .env("TALLY_LOG_FORMAT", "text")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null());
+    command
+}
+
+impl Tally {
+    pub(crate) fn start(data: &Path) -> Self {
+        let mut process = command(data, &[]).spawn().unwrap();
+        let (line, lines) = mpsc::channel();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        // Reads to the end, so that the process can always write its log.
+        std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|text| drop(line.send(text))));
+        let mut before_up: Vec<String> = Vec::new();
+        let up_line = loop {
+            let text = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("tally is not up: {before_up:?}"));
+            if text.contains("tally is up") {
+                break text;
+            }
+            before_up.push(text);
+        };
+        let url = |before: &str| {
+            let rest = up_line.split(before).nth(1).unwrap();
+            rest.split([',', ' ']).next().unwrap().to_owned()
+        };
+        let api = Api::new(&url("writes on "), &url("reads on "));
+        Self { process, api, up_line, before_up, lines }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn stop(mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success(), "tally did not end with 0 on SIGTERM");
+    }
+
+    /// Ends it as `kill -9` does, and waits until it is gone.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    /// Waits until it logs a line with this text.
+    pub(crate) fn wait_for_line(&self, text: &str) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("tally did not log {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        // Whoever was stopped is gone; a panic must not leave a process behind.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// What it says when it refuses to start.
+pub(crate) fn refused(data: &Path, arguments: &[&str]) -> String {
+    let mut process = command(data, arguments).spawn().unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while process.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            process.kill().unwrap();
+            panic!("tally was not refused: {:?}", process.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let Output { status, stderr, .. } = process.wait_with_output().unwrap();
+    assert_eq!(status.code(), Some(1), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stderr).unwrap()
+}
