@@ -37,6 +37,7 @@ fn number_from_env(name: &str, default: u64) -> u64 {
 }
 
 /// Tells everybody, whatever the test harness captures.
+#[expect(clippy::explicit_write, reason = "what eprintln! writes is captured")]
 fn tell(line: &str) {
     writeln!(std::io::stderr(), "{line}").unwrap();
 }

@@ -145,19 +145,22 @@ pub(crate) enum BodyProblems {
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "only its description is used")]
 pub(crate) enum PathProblems {
-    /// A malformed Idempotency-Key
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] ProblemBody),
     /// There is no such application or chat
     #[response(status = 404, content_type = "application/problem+json")]
     Unknown(#[to_schema] ProblemBody),
-    /// All numbers are taken
-    #[response(status = 409, content_type = "application/problem+json")]
-    Exhausted(#[to_schema] ProblemBody),
-    /// The Idempotency-Key was used with other values
-    #[response(status = 422, content_type = "application/problem+json")]
-    KeyReused(#[to_schema] ProblemBody),
     /// Something that goes by on its own; see Retry-After
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(#[to_schema] ProblemBody),
+}
+
+/// What a route that gives a number may refuse, for the API's description.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum NumberProblems {
+    /// A malformed Idempotency-Key, or a malformed body where there is one
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] ProblemBody),
+    /// All 4,294,967,295 numbers are taken
+    #[response(status = 409, content_type = "application/problem+json")]
+    Exhausted(#[to_schema] ProblemBody),
 }

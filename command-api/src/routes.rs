@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 pub use service::config::PublicUrl;
 
 use crate::commands::Commands;
-use crate::error::{ApiError, BodyProblems, PathProblems};
+use crate::error::{ApiError, BodyProblems, NumberProblems, PathProblems};
 use crate::idempotency_key::Key;
 use crate::text::{Body, Name, TextError};
 
@@ -226,7 +226,8 @@ async fn rename_application(
             ("Location" = String, description = "Where it can be read"),
             ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
         )),
-        PathProblems
+        PathProblems,
+        NumberProblems
     )
 )]
 async fn create_chat(
@@ -260,7 +261,8 @@ async fn create_chat(
             ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
         )),
         BodyProblems,
-        PathProblems
+        PathProblems,
+        NumberProblems
     )
 )]
 async fn post_message(

@@ -1,14 +1,14 @@
 //! The data directory: who owns it and what lies in it.
 
-use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
+use crate::clean_close::{CLEAN_SUFFIX, is_as_closed};
+use crate::file_format::{beside, missing_pages};
 use crate::log::SqliteLog;
 use crate::projections::{Check, SqliteProjections};
 
@@ -252,13 +252,6 @@ fn delete_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The file that SQLite, or this module, keeps beside a database.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut file = path.as_os_str().to_owned();
-    file.push(suffix);
-    file.into()
-}
-
 /// Opens the projections that an earlier process has left, and looks first at what SQLite would not notice.
 ///
 /// A file that was cut is told by its length alone. Pages that were overwritten only a walk through the whole file can
@@ -272,128 +265,4 @@ async fn open_as_left(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjecti
     }
     let check = if is_as_closed(path)? { Check::No } else { Check::Quick };
     SqliteProjections::open(path, log_id, check).await
-}
-
-/// Ends the name of the note that [`note_clean_close`] makes.
-const CLEAN_SUFFIX: &str = "-clean";
-
-/// Notes how a database was left, so that the next start can tell whether it is still as it was.
-pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
-    if is_empty_or_missing(&beside(path, "-wal"))? {
-        std::fs::write(beside(path, CLEAN_SUFFIX), fingerprint(path)?)?;
-    }
-    Ok(())
-}
-
-/// Whether a database is as [`note_clean_close`] has seen it. The note is taken away: from now on the file changes.
-fn is_as_closed(path: &Path) -> std::io::Result<bool> {
-    let note = beside(path, CLEAN_SUFFIX);
-    let noted = match std::fs::read_to_string(&note) {
-        Ok(noted) => noted,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    std::fs::remove_file(&note)?;
-    Ok(noted == fingerprint(path)? && is_empty_or_missing(&beside(path, "-wal"))?)
-}
-
-fn is_empty_or_missing(path: &Path) -> std::io::Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.len() == 0),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
-fn fingerprint(path: &Path) -> std::io::Result<String> {
-    let metadata = std::fs::metadata(path)?;
-    let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(format!("{} bytes, changed at {} ns\n", metadata.len(), changed.as_nanos()))
-}
-
-/// How many pages a database says that it has, but neither its file nor its write-ahead log holds: more than none only if
-/// the file was cut. A crash while the one is copied into the other leaves every page in at least one of them.
-///
-/// Both formats: <https://www.sqlite.org/fileformat2.html>.
-fn missing_pages(path: &Path) -> std::io::Result<u64> {
-    let wal = CommittedWal::read(&beside(path, "-wal"))?;
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        // SQLite deletes the write-ahead log of a database that is empty; it never makes the one before the other.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wal.database_pages),
-        Err(error) => return Err(error),
-    };
-    let length = file.metadata()?.len();
-    if length == 0 {
-        return Ok(wal.database_pages);
-    }
-    let mut header = [0; 100];
-    if !read_whole(&mut file, &mut header)? || !header.starts_with(b"SQLite format 3\0") {
-        // Not a database: SQLite will say so.
-        return Ok(0);
-    }
-    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
-        1 => 65_536,
-        page_size => u64::from(page_size.max(512)),
-    };
-    // The size in the header holds if it was written together with the change counter.
-    let header_pages = if header[24..28] == header[92..96] { big_endian(&header, 28) } else { 0 };
-    let pages = if wal.database_pages > 0 { wal.database_pages } else { header_pages };
-    // The page at 1 GiB is for locks, and never written.
-    let lock_page = 0x4000_0000 / page_size + 1;
-    let is_missing = |page: &u64| *page != lock_page && !wal.pages.contains(page);
-    Ok((length / page_size + 1..=pages).filter(is_missing).count() as u64)
-}
-
-/// What a write-ahead log has committed.
-#[derive(Debug, Default)]
-struct CommittedWal {
-    /// Numbers of the pages in it.
-    pages: HashSet<u64>,
-    /// Pages of the database after the last commit; 0 if it has none.
-    database_pages: u64,
-}
-
-impl CommittedWal {
-    /// Reads the headers of the frames. Their checksums are not computed: what is cut or stale differs in its salts or ends.
-    fn read(path: &Path) -> std::io::Result<Self> {
-        let mut wal = Self::default();
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wal),
-            Err(error) => return Err(error),
-        };
-        let (mut header, mut frame) = ([0; 32], [0; 24]);
-        if !read_whole(&mut file, &mut header)? {
-            return Ok(wal);
-        }
-        let (length, page_size) = (file.metadata()?.len(), big_endian(&header, 8));
-        let mut uncommitted = Vec::new();
-        while read_whole(&mut file, &mut frame)? && frame[8..16] == header[16..24] {
-            if file.stream_position()? + page_size > length {
-                break;
-            }
-            file.seek_relative(page_size.cast_signed())?;
-            uncommitted.push(big_endian(&frame, 0));
-            let database_pages = big_endian(&frame, 4);
-            if database_pages > 0 {
-                wal.pages.extend(uncommitted.drain(..));
-                wal.database_pages = database_pages;
-            }
-        }
-        Ok(wal)
-    }
-}
-
-/// Whether there was enough to fill the buffer.
-fn read_whole(file: &mut File, buffer: &mut [u8]) -> std::io::Result<bool> {
-    match file.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn big_endian(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 4].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }

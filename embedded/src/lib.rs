@@ -11,8 +11,10 @@
 //! **Architecture invariant:** `log.sqlite` is the truth and is fsynced at every commit; `views.sqlite` follows from it
 //! and may be deleted at any time while the process is stopped.
 
+mod clean_close;
 pub mod compare;
 pub mod data_dir;
+mod file_format;
 pub mod log;
 pub mod projections;
 pub mod sequencer;

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::progress::Progress;
-use crate::data_dir::note_clean_close;
+use crate::clean_close::note_clean_close;
 use crate::sqlite::{self, Durability, WriteTransaction, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-views");

@@ -6,7 +6,9 @@
 //!
 //! Views follow the log a moment later: [`eventually`] is the one place where that is waited for.
 
+pub mod answers;
 pub mod demo;
+pub mod description;
 pub mod many_languages;
 pub mod numbers;
 pub mod own_writes;
@@ -78,6 +80,12 @@ macro_rules! scenarios {
             search::results_are_paged,
             search::a_question_without_an_answer_is_400,
             many_languages::some_hundreds_of_messages_in_many_languages,
+            answers::head_is_get_without_its_body,
+            answers::what_is_known_is_not_sent_again,
+            answers::long_answers_are_gzipped_on_request,
+            answers::every_answer_is_hardened,
+            answers::both_ports_have_metrics_and_documentation,
+            description::every_answer_is_as_described,
             retries::a_retry_gets_the_first_answer,
             retries::eight_at_once_are_one,
             retries::a_key_with_another_body_is_422,
@@ -94,6 +102,8 @@ macro_rules! scenarios {
             refusals::what_is_not_json_is_400_or_415,
             refusals::too_large_a_body_is_413,
             refusals::fields_that_are_not_acceptable_are_422,
+            refusals::what_is_said_twice_or_at_length_is_422,
+            refusals::a_percent_encoded_path_is_the_same_path,
             refusals::texts_up_to_their_limits_are_kept,
         );
     };

@@ -264,6 +264,33 @@ pub async fn fields_that_are_not_acceptable_are_422(api: &Api) {
     assert_eq!(api.post(&chat, "still the first").await, 1, "a refused message takes no number");
 }
 
+/// A member that comes twice says nothing clearly, and a body that is too long is so in every spelling.
+pub async fn what_is_said_twice_or_at_length_is_422(api: &Api) {
+    let chat = api.chat(&api.application("app").await).await;
+    let messages = format!("{chat}/messages");
+    let escaped = "\\ud83d\\ude80".repeat(16_385);
+    for (body, field) in [
+        (r#"{"message":{"body":"one","body":"two"}}"#.to_owned(), "message"),
+        (r#"{"message":{"body":"one"},"message":{"body":"two"}}"#.to_owned(), "json"),
+        (format!("{{\"message\":{{\"body\":\"{escaped}\"}}}}"), "body"),
+    ] {
+        let answer = api.write_raw(&messages, JSON, body.into()).await;
+        answer.assert_problem(422, "invalid-fields");
+        assert!(answer.json["errors"][field].is_array(), "{field}: {answer:?}");
+    }
+}
+
+/// A path is the same path in percent-encoding.
+pub async fn a_percent_encoded_path_is_the_same_path(api: &Api) {
+    let application = api.application("app").await;
+    let chat = api.chat(&application).await;
+    api.post_all(&chat, &["x"]).await;
+    let token = application.rsplit('/').next().unwrap_or_default();
+    let escaped: String = token.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let message = api.read(&format!("{BASE}/{escaped}/chats/%31/messages/%31")).await;
+    assert_eq!((message.status, &message.json), (200, &json!({ "number": 1, "body": "x" })));
+}
+
 /// The longest name and the longest body come back to the letter; unknown members are passed over.
 pub async fn texts_up_to_their_limits_are_kept(api: &Api) {
     let name = "é".repeat(255);

@@ -1,0 +1,84 @@
+//! What every answer has beside its body, and what costs less than an answer.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{Answer, Api, BASE, Port};
+
+async fn chat_with_messages(api: &Api) -> String {
+    let chat = api.chat(&api.application("app").await).await;
+    let bodies: Vec<_> = (0..40).map(|index| format!("{index} {}", "a rather long message ".repeat(4))).collect();
+    api.post_all(&chat, &bodies.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    chat
+}
+
+/// HEAD has the status and headers of GET, and no body.
+pub async fn head_is_get_without_its_body(api: &Api) {
+    let chat = chat_with_messages(api).await;
+    for path in [chat.clone(), format!("{chat}/messages"), format!("{chat}/messages/1"), format!("{chat}/messages/99")]
+    {
+        let (get, head) = (api.read(&path).await, api.plain(Port::Read, Method::HEAD, &path).await);
+        assert_eq!((head.status, &head.json), (get.status, &Value::Null));
+        for header in ["content-type", "content-length", "etag", "link", "cache-control"] {
+            assert_eq!(head.header(header), get.header(header), "{header} of {path}");
+        }
+    }
+}
+
+/// What has not changed is 304 for whoever has it; what has changed is sent.
+pub async fn what_is_known_is_not_sent_again(api: &Api) {
+    let chat = chat_with_messages(api).await;
+    let messages = format!("{chat}/messages");
+    let first = api.read(&messages).await;
+    let tag = first.header("etag").to_owned();
+    assert!(!tag.is_empty(), "{first:?}");
+    for known in [tag.clone(), format!("\"other\", {tag}"), "*".to_owned()] {
+        let again = api.read_with(&messages, &[("if-none-match", &known)]).await;
+        assert_eq!((again.status, &again.json, again.header("etag")), (304, &Value::Null, tag.as_str()), "{known}");
+    }
+    api.post(&chat, "something new").await;
+    api.wait_for_messages(&chat, 41).await;
+    let changed = api.read_with(&messages, &[("if-none-match", &tag)]).await;
+    assert_eq!((changed.status, changed.json.as_array().map(Vec::len)), (200, Some(41)));
+    assert_ne!(changed.header("etag"), tag);
+}
+
+/// A long answer is gzipped for whoever asks, and only then.
+pub async fn long_answers_are_gzipped_on_request(api: &Api) {
+    let chat = chat_with_messages(api).await;
+    let messages = format!("{chat}/messages");
+    let plain = api.read(&messages).await;
+    assert_eq!(plain.header("content-encoding"), "");
+    let zipped = api.read_with(&messages, &[("accept-encoding", "gzip")]).await;
+    assert_eq!((zipped.status, zipped.header("content-encoding"), &zipped.json), (200, "gzip", &Value::Null));
+    assert!(zipped.header("vary").to_lowercase().contains("accept-encoding"), "{zipped:?}");
+    let short = api.read_with(&chat, &[("accept-encoding", "gzip")]).await;
+    assert_eq!(short.header("content-encoding"), "", "a short answer is not worth it");
+}
+
+/// Every answer, refusals too, keeps browsers from making more of it than it is.
+pub async fn every_answer_is_hardened(api: &Api) {
+    let answers: [Answer; 4] = [
+        api.read(BASE).await,
+        api.read("/nowhere").await,
+        api.plain(Port::Write, Method::GET, BASE).await,
+        api.plain(Port::Write, Method::GET, "/health").await,
+    ];
+    for answer in &answers {
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{answer:?}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{answer:?}");
+        assert!(answer.header("content-security-policy").contains("default-src 'none'"), "{answer:?}");
+    }
+}
+
+/// Both ports have metrics and a page of documentation that loads nothing from elsewhere.
+pub async fn both_ports_have_metrics_and_documentation(api: &Api) {
+    api.application("counted").await;
+    for port in [Port::Write, Port::Read] {
+        let metrics = api.plain(port, Method::GET, "/metrics").await;
+        assert!(metrics.status == 200 && metrics.header("content-type").starts_with("text/plain"), "{metrics:?}");
+        let page = api.plain(port, Method::GET, "/docs/").await;
+        assert!(page.status == 200 && page.header("content-type").starts_with("text/html"), "{page:?}");
+        assert!(page.header("content-security-policy").contains("connect-src 'self'"), "{page:?}");
+    }
+}
