@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::config::{Config, DataArgs};
 
-/// What `tally --help` says of exit codes; [`crate::operator::Verdict`] and `main` hold to it.
+/// What `tally --help` says of exit codes; [`crate::run`] and `main` hold to it.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard error says why), 2 wrong usage, \
                           3 verify has found a difference.";
 

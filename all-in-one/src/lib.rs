@@ -6,6 +6,7 @@
 //! | [`data`] | an opened data directory |
 //! | [`process`] | serving: which adapter serves which port, and in what order all of it starts and stops |
 //! | [`operator`] | what is done with a stopped data directory |
+//! | [`run`] | from the command line to what it asks for |
 //! | [`progress`] | progress on a terminal |
 //!
 //! **Architecture invariant:** this is the only crate that knows that the topology is the embedded one.
@@ -16,6 +17,7 @@ pub mod data;
 pub mod operator;
 pub mod process;
 pub mod progress;
+pub mod run;
 
 pub use config::Config;
 pub use process::Process;

@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`routes`] | the HTTP face: convert, call one method, convert back |
+//! | [`mod@routes`] | the HTTP face: convert, call one method, convert back |
 //! | [`commands`] | what can be asked for, one method each |
 //! | [`application`], [`chat`] | the aggregates, which decide |
 //! | [`text`] | what a name and a body may be |

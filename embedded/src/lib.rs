@@ -16,11 +16,13 @@ pub mod compare;
 pub mod data_dir;
 mod file_format;
 pub mod log;
+pub mod open_error;
 pub mod projections;
 pub mod sequencer;
 mod sqlite;
 
-pub use data_dir::{DataDir, OpenError};
+pub use data_dir::DataDir;
 pub use log::SqliteLog;
+pub use open_error::OpenError;
 pub use projections::SqliteProjections;
 pub use sequencer::SqliteSequencer;

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::writer::{GroupCommit, Outcome};
-use crate::data_dir::OpenError;
+use crate::open_error::OpenError;
 use crate::projections;
 use crate::sqlite::{self, Durability};
 

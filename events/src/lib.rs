@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`event`] | the events themselves and their wire names |
+//! | [`event_id`] | which event it is |
 //! | [`record`] | an event as the log keeps it: identity, headers, JSON; encoding and decoding |
 //! | [`upcast`] | how an old version of an event becomes the current one |
 //! | [`stream`] | which stream an event belongs to |
@@ -14,6 +15,7 @@
 //! written out and never derived from Rust names, so that a refactoring cannot change what is on disk.
 
 pub mod event;
+pub mod event_id;
 pub mod number;
 pub mod position;
 pub mod record;
@@ -23,9 +25,10 @@ pub mod token;
 pub mod upcast;
 
 pub use event::{ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, Event, EventType, MessagePosted};
+pub use event_id::EventId;
 pub use number::{ChatNumber, MessageNumber, Number};
 pub use position::{Offset, PartitionId, Position};
-pub use record::{BrokenEvent, DecodeError, EncodeError, EventId, Record, Recorded, UnixMillis};
+pub use record::{BrokenEvent, DecodeError, EncodeError, Record, Recorded, UnixMillis};
 pub use request_key::RequestKey;
 pub use stream::{ChatKey, StreamKey};
 pub use token::ApplicationToken;

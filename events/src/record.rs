@@ -1,17 +1,12 @@
 //! An event as the log keeps it.
 
-use uuid::Uuid;
-
 use crate::event::{Event, EventType};
+use crate::event_id::EventId;
 use crate::number::Number;
 use crate::position::{Offset, PartitionId};
 use crate::request_key::RequestKey;
 use crate::stream::StreamKey;
 use crate::upcast::{self, UpcastError};
-
-/// The identity of an event: two records with one id are one event, written twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId(pub Uuid);
 
 /// A moment in milliseconds since 1970-01-01T00:00:00Z. It is told by the writer and never decides anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

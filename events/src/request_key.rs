@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
-use crate::record::EventId;
+use crate::event_id::EventId;
 
 /// Identifies a request that a client may send again: the same key on the same route with the same values is the same
 /// request.

@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`routes`] | the HTTP face: convert, call one method, convert back |
+//! | [`mod@routes`] | the HTTP face: convert, call one method, convert back |
 //! | [`awaiting`] | reading one's own writes |
 //! | [`paging`] | `limit`, `after`, `before`, `order` and the Link to the next page |
 //! | [`queries`] | what can be asked, one method each |

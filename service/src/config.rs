@@ -83,7 +83,7 @@ pub enum LogFormat {
 /// Whose pages may ask.
 #[derive(Debug, Clone, Args)]
 pub struct Cors {
-    /// Origins whose pages may use both APIs, such as https://app.example.com, separated by commas; * lets all; none are
+    /// Origins whose pages may use both APIs, such as `https://app.example.com`, separated by commas; * lets all; none are
     /// let by default
     #[arg(long, env = "TALLY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
     pub cors_origins: CorsOrigins,

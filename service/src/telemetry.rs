@@ -31,19 +31,11 @@ pub enum TelemetryError {
     Twice(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// [`init_as`] with [`LogFormat::Auto`].
-///
-/// # Errors
-/// [`TelemetryError`].
-pub fn init(filter: &str) -> Result<(), TelemetryError> {
-    init_as(filter, LogFormat::Auto)
-}
-
 /// Writes logs to standard error, text in colour if that is a terminal; panics too.
 ///
 /// # Errors
 /// [`TelemetryError`].
-pub fn init_as(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
+pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     refuse_misspelt_level(filter)?;
     let filter =
         EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;

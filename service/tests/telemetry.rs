@@ -6,18 +6,18 @@ use std::process::Command;
 use clap::ValueEnum;
 use serde_json::Value;
 use service::config::LogFormat;
-use service::telemetry::{TelemetryError, chain, init, init_as};
+use service::telemetry::{TelemetryError, chain, init};
 
 #[test]
 fn logs_are_set_up_once_and_a_filter_that_is_none_is_refused() {
     for filter in ["info,=", "a=b=c", "oven=hot"] {
-        let error = init(filter).unwrap_err();
+        let error = init(filter, LogFormat::Text).unwrap_err();
         assert!(matches!(error, TelemetryError::Filter { .. }), "{error}");
         assert!(error.to_string().contains(filter), "{error}");
         assert!(error.source().is_some(), "what is wrong with it");
     }
-    init("warn,oven=debug").unwrap();
-    assert!(matches!(init("info"), Err(TelemetryError::Twice(_))));
+    init("warn,oven=debug", LogFormat::Text).unwrap();
+    assert!(matches!(init("info", LogFormat::Text), Err(TelemetryError::Twice(_))));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn logs_are_json_unless_somebody_sees_them_or_asks_for_text() {
 #[ignore = "run by the other test as a process of its own"]
 fn writes_a_line() {
     let format = std::env::var("FORMAT").unwrap();
-    init_as("info", LogFormat::from_str(&format, false).unwrap()).unwrap();
+    init("info", LogFormat::from_str(&format, false).unwrap()).unwrap();
     tracing::info!(pieces = 12, "the cake is ready");
 }
 

@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`histories`] | logs as applications could have written them, for property tests |
-//! | [`scenarios`] | the behaviour of the whole over HTTP, for any topology |
+//! | [`mod@scenarios`] | the behaviour of the whole over HTTP, for any topology |
 
 pub mod histories;
 pub mod scenarios;

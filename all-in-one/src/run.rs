@@ -1,0 +1,62 @@
+//! From the command line to what it asks for.
+
+use std::error::Error;
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use service::{config, shutdown, telemetry};
+
+use crate::cli::{Cli, Command, StatusArgs};
+use crate::config::Config;
+use crate::operator;
+use crate::process::Process;
+
+/// See the exit codes in `tally --help`.
+const FOUND_A_DIFFERENCE: u8 = 3;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever keeps it from being done, with what to do.
+pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
+    config::refuse_unknown_variables()?;
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(config) => serve(&config).await?,
+        Command::Status(StatusArgs { data, json }) => {
+            let status = operator::status(&data.data).await?;
+            let text = if json { serde_json::to_string_pretty(&status)? } else { status.to_string() };
+            writeln!(stdout(), "{text}")?;
+        }
+        Command::Verify(data) => {
+            let verdict = operator::verify(&data.data).await?;
+            writeln!(stdout(), "{verdict}")?;
+            if !verdict.is_good() {
+                return Ok(ExitCode::from(FOUND_A_DIFFERENCE));
+            }
+        }
+        Command::Rebuild(data) => {
+            let events = operator::rebuild(&data.data).await?;
+            writeln!(stdout(), "made every projection anew from {events} events")?;
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tally", &mut stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    telemetry::init(&config.logs.log, config.logs.log_format)?;
+    let stop = shutdown::stop_on_signal()?;
+    let process = Process::start(config, stop).await?;
+    tracing::info!(
+        "tally is up: writes on http://{}, reads on http://{}, data in {}",
+        process.write_addr(),
+        process.read_addr(),
+        config.data.data.display()
+    );
+    process.wait().await;
+    tracing::info!("stopped");
+    Ok(())
+}
