@@ -8,7 +8,7 @@
 #[expect(dead_code, reason = "tests/process.rs looks at more of it")]
 mod tally;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -19,10 +19,11 @@ use std::time::Duration;
 use embedded::DataDir;
 use event_log::{EventLog, ReadLimit};
 use events::{Number, Offset, PartitionId};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tally::{DEADLINE, Tally, refused};
 use tempfile::TempDir;
-use testkit::scenarios::{Api, BASE, Port, eventually, found};
+use testkit::scenarios::{Answer, Api, BASE, Port, eventually, found};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -53,20 +54,46 @@ fn next_random(state: &mut u64) -> u64 {
 
 // Kills ---------------------------------------------------------------------------------------------------------------
 
-/// A client that posts messages, or creates chats, until no answer comes.
-async fn write_until_gone(api: Api, path: String, name: String, count: Arc<watch::Sender<u64>>) -> Vec<Acknowledged> {
-    let mut acknowledged = Vec::new();
+/// A request with a key, and the number that it was given; `None` if the process was gone before it said so.
+struct Keyed {
+    path: String,
+    key: String,
+    body: Option<String>,
+    number: Option<u64>,
+}
+
+/// Requests of each client that are sent again after the restart.
+const RETRIED: usize = 4;
+
+fn request(body: Option<&String>) -> Value {
+    body.map_or(json!({}), |body| json!({ "message": { "body": body } }))
+}
+
+/// A client that posts messages, or creates chats, until no answer comes: what was acknowledged, and its last requests.
+async fn write_until_gone(
+    api: Api,
+    path: String,
+    name: String,
+    count: Arc<watch::Sender<u64>>,
+) -> (Vec<Acknowledged>, Vec<Keyed>) {
+    let (mut acknowledged, mut last) = (Vec::new(), VecDeque::new());
     for index in 0.. {
         let body = path.ends_with("/messages").then(|| format!("{WORD} {index} of {name}"));
-        let request = body.as_ref().map_or(json!({}), |body| json!({ "message": { "body": body } }));
-        let Some(answer) = api.try_write(&path, &request).await else {
+        let key = format!("{index}-of-{}", name.replace(' ', "-"));
+        let answer = api.try_write(&path, &[("idempotency-key", &key)], &request(body.as_ref())).await;
+        let number = answer.as_ref().map(Answer::number);
+        last.push_back(Keyed { path: path.clone(), key, body: body.clone(), number });
+        if last.len() > RETRIED {
+            last.pop_front();
+        }
+        let Some(answer) = answer else {
             break;
         };
         assert_eq!(answer.status, 201, "{answer:?}");
         acknowledged.push((path.clone(), answer.number(), body));
         count.send_modify(|count| *count += 1);
     }
-    acknowledged
+    (acknowledged, last.into())
 }
 
 /// What was acknowledged in all rounds, and what of it was wrong.
@@ -74,6 +101,7 @@ async fn write_until_gone(api: Api, path: String, name: String, count: Arc<watch
 struct Ledger {
     by_path: BTreeMap<String, BTreeMap<u64, Option<String>>>,
     acknowledged: usize,
+    retried: usize,
     lost: usize,
     twice: usize,
 }
@@ -84,6 +112,24 @@ impl Ledger {
             self.acknowledged += 1;
             if self.by_path.entry(path).or_default().insert(number, body).is_some() {
                 self.twice += 1;
+            }
+        }
+    }
+
+    /// Sends requests again: what was answered before is answered the same, and what was not is done once now.
+    async fn retry(&mut self, api: &Api, application: &str, requests: Vec<Keyed>) {
+        for Keyed { path, key, body, number } in requests {
+            let headers = [("idempotency-key", key.as_str())];
+            let answer = api.write_with(Method::POST, &path, &headers, &request(body.as_ref())).await;
+            assert_eq!(answer.status, 201, "{answer:?}");
+            self.retried += 1;
+            match number {
+                Some(number) => self.twice += usize::from(answer.number() != number),
+                None => self.write_down(vec![(path, answer.number(), body)]),
+            }
+            let shown = [("await-position", answer.header("log-position")), ("prefer", "wait=10")];
+            for read in [application.to_owned(), found(&format!("{application}/chats/1"), WORD)] {
+                assert_eq!(api.read_with(&read, &shown).await.status, 200);
             }
         }
     }
@@ -145,17 +191,22 @@ async fn nothing_acknowledged_is_lost_or_numbered_twice_when_it_is_killed_again_
         let mut counted = count.subscribe();
         tokio::time::timeout(DEADLINE, counted.wait_for(|count| *count >= enough)).await.unwrap().unwrap();
         tally.kill();
-        for acknowledged in clients.join_all().await {
+        let mut requests = Vec::new();
+        for (acknowledged, last) in clients.join_all().await {
             ledger.write_down(acknowledged);
+            requests.extend(last);
         }
         tally = Tally::start(directory.path());
         tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
+        ledger.retry(&tally.api, &application, requests).await;
         ledger.compare(&tally.api, &application).await;
     }
     tally.stop();
-    let Ledger { acknowledged, lost, twice, .. } = ledger;
-    tell(&format!("crashes: rounds {rounds}, acknowledged {acknowledged}, lost {lost}, twice {twice}"));
-    assert!(acknowledged as u64 >= rounds && lost == 0 && twice == 0);
+    let Ledger { acknowledged, retried, lost, twice, .. } = ledger;
+    tell(&format!(
+        "crashes: rounds {rounds}, acknowledged {acknowledged}, retried {retried}, lost {lost}, twice {twice}"
+    ));
+    assert!(acknowledged as u64 >= rounds && retried as u64 >= rounds && lost == 0 && twice == 0);
 }
 
 // A full disk ---------------------------------------------------------------------------------------------------------
@@ -203,7 +254,7 @@ async fn post_until_full(api: Api, path: String, name: String, refusals: usize) 
     let (mut acknowledged, mut refused) = (Vec::new(), 0);
     for index in 0.. {
         let body = format!("{WORD} {index} of {name} {}", "x".repeat(1000));
-        let answer = api.try_write(&path, &json!({ "message": { "body": body } })).await.unwrap();
+        let answer = api.try_write(&path, &[], &json!({ "message": { "body": body } })).await.unwrap();
         if answer.status == 201 {
             acknowledged.push((path.clone(), answer.number(), Some(body)));
             continue;
@@ -262,7 +313,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
         let body = format!("{WORD} after the {time}th time");
         let message = json!({ "message": { "body": body } });
         let posted = eventually("a post after room was made", async || {
-            let answer = api.try_write(&path, &message).await.unwrap();
+            let answer = api.try_write(&path, &[], &message).await.unwrap();
             if answer.status == 201 { Ok(answer) } else { Err(answer) }
         });
         let number = posted.await.number();

@@ -116,7 +116,7 @@ async fn post_until_refused(api: &Api, path: &str, client: u32) -> Vec<Value> {
     let mut acknowledged = Vec::new();
     for index in 0..1_000_000 {
         let body = format!("message {index} of client {client}");
-        match api.try_write(path, &json!({ "message": { "body": body } })).await {
+        match api.try_write(path, &[], &json!({ "message": { "body": body } })).await {
             Some(answer) if answer.status == 201 => {
                 acknowledged.push(json!({ "number": answer.json["number"], "body": body }));
             }

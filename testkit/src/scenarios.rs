@@ -142,9 +142,13 @@ impl Api {
         answer(request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await).await
     }
 
-    /// Posts JSON to the write port; `None` where no answer comes, as from a process that ends.
-    pub async fn try_write(&self, path: &str, body: &Value) -> Option<Answer> {
-        let request = self.client.post(format!("{}{path}", self.write_url)).header(CONTENT_TYPE, "application/json");
+    /// Posts JSON to the write port, with more headers; `None` where no answer comes, as from a process that ends.
+    pub async fn try_write(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<Answer> {
+        let mut request =
+            self.client.post(format!("{}{path}", self.write_url)).header(CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let response = request.body(body.to_string()).send().await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.ok()?;
