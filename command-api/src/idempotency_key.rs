@@ -53,6 +53,16 @@ impl IdempotencyKey {
     }
 }
 
+/// The header, for the API's description.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct KeyHeader {
+    /// The same key, route and values within 24 h get the first answer again
+    #[param(rename = "Idempotency-Key", min_length = 16, max_length = 255, pattern = "^[!-~]+$")]
+    key: Option<String>,
+}
+
 /// The key of a request, if it has one; what is not a key is 400 `malformed-idempotency-key`.
 pub(crate) struct Key(pub Option<IdempotencyKey>);
 

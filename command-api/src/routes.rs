@@ -19,7 +19,7 @@ pub use service::config::PublicUrl;
 
 use crate::commands::Commands;
 use crate::error::{ApiError, BodyProblems, NumberProblems, PathProblems};
-use crate::idempotency_key::Key;
+use crate::idempotency_key::{Key, KeyHeader};
 use crate::text::{Body, Name, TextError};
 
 /// The header that tells a client how far the log must be projected until its write is seen.
@@ -122,8 +122,7 @@ struct PostedMessage {
     tag = "applications",
     request_body = ApplicationRequest,
     params(
-        ("Idempotency-Key" = Option<String>, Header, min_length = 16, max_length = 255, pattern = "^[!-~]+$",
-            description = "The same key, route and values within 24 h get the first answer again")
+        KeyHeader
     ),
     responses(
         (status = 201, description = "Created", body = CreatedApplication,
@@ -217,8 +216,7 @@ async fn rename_application(
     tag = "chats",
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("Idempotency-Key" = Option<String>, Header, min_length = 16, max_length = 255, pattern = "^[!-~]+$",
-            description = "The same key, route and values within 24 h get the first answer again")
+        KeyHeader
     ),
     responses(
         (status = 201, description = "Created", body = CreatedChat,
@@ -251,8 +249,7 @@ async fn create_chat(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        ("Idempotency-Key" = Option<String>, Header, min_length = 16, max_length = 255, pattern = "^[!-~]+$",
-            description = "The same key, route and values within 24 h get the first answer again")
+        KeyHeader
     ),
     responses(
         (status = 201, description = "Posted", body = PostedMessage,

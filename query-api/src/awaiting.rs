@@ -28,6 +28,22 @@ pub struct Awaiting {
     pub within: Duration,
 }
 
+/// The headers, for the API's description.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct AwaitingHeaders {
+    /// Log-Position of a write that must be shown, or several joined by commas
+    #[param(
+        rename = "Await-Position",
+        pattern = r"^[0-9]+:[0-9]+(\.[0-9]+:[0-9]+)*(, *[0-9]+:[0-9]+(\.[0-9]+:[0-9]+)*)*$"
+    )]
+    await_position: Option<String>,
+    /// wait=N: longest wait for Await-Position in seconds, at most 10; 2 unless said otherwise
+    #[param(rename = "Prefer")]
+    prefer: Option<String>,
+}
+
 impl Awaiting {
     fn of(headers: &HeaderMap) -> Option<Self> {
         let mut position: Option<Position> = None;

@@ -28,6 +28,22 @@ pub struct ListParameters {
     pub q: Option<String>,
 }
 
+/// The parameters of a list ordered by number, for the API's description.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct NumberedListQuery {
+    /// Most items
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// Only what comes after this
+    #[param(minimum = 0)]
+    after: Option<u32>,
+    /// Only what comes just before this
+    #[param(minimum = 0)]
+    before: Option<u32>,
+}
+
 /// A key that a list is ordered by.
 pub trait ListKey: Copy {
     /// Where a list continues above the key that `text` names; `None` if it names none.

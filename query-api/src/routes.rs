@@ -11,9 +11,9 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::awaiting::Awaiting;
+use crate::awaiting::{Awaiting, AwaitingHeaders};
 use crate::error::{ApiError, PathProblems, ReadProblems};
-use crate::paging::{ListParameters, ListRequest};
+use crate::paging::{ListParameters, ListRequest, NumberedListQuery};
 use crate::queries::Queries;
 
 /// Said where a method is not answered on this port.
@@ -56,9 +56,7 @@ pub fn routes(queries: Queries) -> OpenApiRouter {
         ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
         ("after" = Option<String>, Query, pattern = "^[0-9a-f]{32}$", description = "Only what comes after this"),
         ("before" = Option<String>, Query, pattern = "^[0-9a-f]{32}$", description = "Only what comes just before this"),
-        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
-        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
-            unless said otherwise")
+        AwaitingHeaders
     ),
     responses(
         (status = 200, description = "Applications by token", body = [ApplicationView],
@@ -83,9 +81,7 @@ async fn applications(
     tag = "applications",
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
-        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
-            unless said otherwise")
+        AwaitingHeaders
     ),
     responses(
         (status = 200, description = "One application", body = ApplicationView),
@@ -108,12 +104,8 @@ async fn application(
     tag = "chats",
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
-        ("after" = Option<u32>, Query, minimum = 0, description = "Only what comes after this"),
-        ("before" = Option<u32>, Query, minimum = 0, description = "Only what comes just before this"),
-        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
-        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
-            unless said otherwise")
+        NumberedListQuery,
+        AwaitingHeaders
     ),
     responses(
         (status = 200, description = "Chats of an application by number", body = [ChatView],
@@ -141,9 +133,7 @@ async fn chats(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
-        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
-            unless said otherwise")
+        AwaitingHeaders
     ),
     responses(
         (status = 200, description = "One chat", body = ChatView),
@@ -167,13 +157,9 @@ async fn chat(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
-        ("after" = Option<u32>, Query, minimum = 0, description = "Only what comes after this"),
-        ("before" = Option<u32>, Query, minimum = 0, description = "Only what comes just before this"),
+        NumberedListQuery,
         ("order" = Option<String>, Query, description = "asc (unless said otherwise) or desc", pattern = "^(asc|desc)$"),
-        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
-        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
-            unless said otherwise")
+        AwaitingHeaders
     ),
     responses(
         (status = 200, description = "Messages of a chat by number", body = [MessageView],
@@ -202,9 +188,7 @@ async fn messages(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
         ("message" = u32, Path, description = "The message's number", minimum = 1),
-        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
-        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
-            unless said otherwise")
+        AwaitingHeaders
     ),
     responses(
         (status = 200, description = "One message", body = MessageView),
@@ -230,12 +214,8 @@ async fn message(
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
         ("q" = String, Query, description = "What to look for, whatever the case, accents and compatibility forms",
             min_length = 1, max_length = 1000),
-        ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
-        ("after" = Option<u32>, Query, minimum = 0, description = "Only what comes after this"),
-        ("before" = Option<u32>, Query, minimum = 0, description = "Only what comes just before this"),
-        ("Await-Position" = Option<String>, Header, pattern = "^[0-9]+:[0-9]+$", description = "Log-Position of one or several writes that must be shown"),
-        ("Prefer" = Option<String>, Header, description = "wait=N: longest wait for Await-Position in seconds, at most 10; 2 \
-            unless said otherwise")
+        NumberedListQuery,
+        AwaitingHeaders
     ),
     responses(
         (status = 200, description = "Messages of a chat that contain a text, by number", body = [MessageView],

@@ -100,11 +100,6 @@ impl Problem {
     pub const fn status(&self) -> StatusCode {
         self.status
     }
-
-    /// The stable code.
-    pub const fn code(&self) -> &'static str {
-        self.code
-    }
 }
 
 impl IntoResponse for Problem {

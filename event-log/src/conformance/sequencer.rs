@@ -22,9 +22,7 @@ pub async fn unknown_parents_have_no_numbers(_log: Arc<dyn EventLog>, sequencer:
 
 /// The numbers of a parent are 1, 2, 3 … from its creation on.
 pub async fn numbers_are_dense_and_ascending(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
-    let token = fresh_token();
-    create(&log, &sequencer, application_created(token)).await;
-    create(&log, &sequencer, chat_created(token, first_chat())).await;
+    let token = application_with_a_chat(&log, &sequencer).await;
     assert!(exists(&sequencer, token.into()).await);
     assert!(exists(&sequencer, chat(token)).await);
     for expected in 1..=20 {
@@ -34,11 +32,8 @@ pub async fn numbers_are_dense_and_ascending(log: Arc<dyn EventLog>, sequencer: 
 
 /// Applications and chats have counters of their own.
 pub async fn parents_are_counted_apart(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
-    let (one, other) = (fresh_token(), fresh_token());
-    for token in [one, other] {
-        create(&log, &sequencer, application_created(token)).await;
-        create(&log, &sequencer, chat_created(token, first_chat())).await;
-    }
+    let one = application_with_a_chat(&log, &sequencer).await;
+    let other = application_with_a_chat(&log, &sequencer).await;
     assert_eq!(reserve(&sequencer, one.into()).await.get(), 2, "chat 1 is in the log");
     assert_eq!(reserve(&sequencer, chat(one)).await.get(), 1);
     assert_eq!(reserve(&sequencer, chat(one)).await.get(), 2);
@@ -79,9 +74,7 @@ pub async fn cold_counters_continue_after_the_log(
     sequencer: Arc<dyn Sequencer>,
     cold: impl AsyncFn() -> Arc<dyn Sequencer>,
 ) {
-    let token = fresh_token();
-    create(&log, &sequencer, application_created(token)).await;
-    create(&log, &sequencer, chat_created(token, first_chat())).await;
+    let token = application_with_a_chat(&log, &sequencer).await;
     for number in [1, 2, 7, 5] {
         let appended = log.append(message_posted(token, number, "x")).await;
         appended.unwrap_or_else(|error| panic!("append: {error}"));
@@ -97,9 +90,7 @@ pub async fn a_key_is_given_its_number_again(
     sequencer: Arc<dyn Sequencer>,
     cold: impl AsyncFn() -> Arc<dyn Sequencer>,
 ) {
-    let token = fresh_token();
-    create(&log, &sequencer, application_created(token)).await;
-    create(&log, &sequencer, chat_created(token, first_chat())).await;
+    let token = application_with_a_chat(&log, &sequencer).await;
     let request = RequestKey::new(&[&token.to_hex()], "key", &["hello"]);
     let first = keyed(&sequencer, chat(token), &request).await;
     assert_eq!((first.value().get(), first.position()), (1, None));
@@ -143,9 +134,7 @@ pub async fn a_key_with_other_values_is_refused(log: Arc<dyn EventLog>, sequence
 
 /// Of many requests with one key at the same moment, all are given one number.
 pub async fn one_key_at_once_is_one_number(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
-    let token = fresh_token();
-    create(&log, &sequencer, application_created(token)).await;
-    create(&log, &sequencer, chat_created(token, first_chat())).await;
+    let token = application_with_a_chat(&log, &sequencer).await;
     let request = RequestKey::new(&[&token.to_hex()], "key", &["hello"]);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -173,6 +162,14 @@ async fn keyed(sequencer: &Arc<dyn Sequencer>, parent: StreamKey, request: &Requ
 
 fn chat(token: ApplicationToken) -> StreamKey {
     StreamKey::Chat(ChatKey { token, number: first_chat() })
+}
+
+/// A new application whose chat 1 is there.
+async fn application_with_a_chat(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>) -> ApplicationToken {
+    let token = fresh_token();
+    create(log, sequencer, application_created(token)).await;
+    create(log, sequencer, chat_created(token, first_chat())).await;
+    token
 }
 
 async fn create(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>, created: Record) {
