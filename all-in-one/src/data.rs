@@ -104,7 +104,7 @@ impl Data {
 
     async fn refuse_shortened_log(&self) -> Result<(), DataError> {
         for feed in self.feeds().await? {
-            let checkpoint = feed.checkpoint().await.map_err(DataError::Projections)?;
+            let checkpoint = feed.checkpoint().await.map_err(DataError::Projections)?.next;
             let end = feed.end().await.map_err(DataError::Projections)?;
             if checkpoint > end {
                 let projection = feed.target.projection().name();

@@ -96,7 +96,7 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
     let mut projections = Vec::new();
     for feed in &feeds {
-        let position = feed.checkpoint().await.map_err(OperatorError::Feed)?.0;
+        let position = feed.checkpoint().await.map_err(OperatorError::Feed)?.next.0;
         let end = feed.end().await.map_err(OperatorError::Feed)?.0;
         let (name, partition) = (feed.target.projection().name(), feed.partition.0);
         projections.push(ProjectionStatus { name, partition, position, lag: end - position });
@@ -134,7 +134,7 @@ pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
     let mut goals = Vec::new();
     for feed in &feeds {
-        goals.push(feed.checkpoint().await.map_err(OperatorError::Feed)?);
+        goals.push(feed.checkpoint().await.map_err(OperatorError::Feed)?.next);
     }
     let reference = data.directory.open_reference(data.log.log_id()).await.map_err(OperatorError::Files)?;
     let reference = Arc::new(reference);

@@ -19,20 +19,20 @@ pub fn bar(message: String, length: u64) -> ProgressBar {
 /// Shows how projections catch up with where the log ends now, until they have or `stop`.
 pub async fn watch(feeds: Vec<Feed>, stop: CancellationToken) {
     for feed in feeds {
-        let (Ok(goal), Ok(mut next)) = (feed.end().await, feed.checkpoint().await) else {
+        let (Ok(goal), Ok(mut checkpoint)) = (feed.end().await, feed.checkpoint().await) else {
             // The run loop tells what is wrong.
             return;
         };
-        if next >= goal {
+        if checkpoint.next >= goal {
             continue;
         }
         let bar = bar(format!("catching up {}", feed.target.projection().name()), goal.0);
-        while next < goal && stop.run_until_cancelled(tokio::time::sleep(REDRAW)).await.is_some() {
-            let Ok(checkpoint) = feed.checkpoint().await else {
+        while checkpoint.next < goal && stop.run_until_cancelled(tokio::time::sleep(REDRAW)).await.is_some() {
+            let Ok(now) = feed.checkpoint().await else {
                 return;
             };
-            next = checkpoint;
-            bar.set_position(next.0);
+            checkpoint = now;
+            bar.set_position(checkpoint.next.0);
         }
         bar.finish_and_clear();
     }

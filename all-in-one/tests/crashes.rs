@@ -624,7 +624,7 @@ async fn append_an_event_of_version_99(data: &Path) {
     let data_dir = DataDir::open(data).unwrap();
     let log = data_dir.open_log().await.unwrap();
     let limit = ReadLimit { records: 1000, wait: Duration::ZERO };
-    let last = log.read(PartitionId(0), Offset::START, limit).await.unwrap().pop().unwrap();
+    let last = log.read(PartitionId(0), Offset::START, limit).await.unwrap().events.pop().unwrap();
     let mut newer = last.record;
     assert_eq!(newer.event_type, "MessagePosted");
     newer.version = 99;

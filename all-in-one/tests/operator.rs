@@ -57,7 +57,7 @@ async fn tamper(data: &Path, application: &str) {
     for feed in data.feeds().await.unwrap() {
         if feed.target.projection() == Projection::Counts {
             let checkpoint = feed.checkpoint().await.unwrap();
-            let step = Step { partition: feed.partition, from: checkpoint, to: checkpoint };
+            let step = Step { partition: feed.partition, from: checkpoint.next, to: checkpoint };
             let chats = [(chat, counts.clone())].into();
             data.projections.apply_counts(step, CountsChanges { chats, ..CountsChanges::default() }).await.unwrap();
         }

@@ -82,6 +82,8 @@ fn refusal(error: ReserveError) -> ApplicationRefusal {
     match error {
         ReserveError::UnknownParent => ApplicationRefusal::UnknownApplication,
         ReserveError::KeyReused => ApplicationRefusal::KeyReused,
-        other @ (ReserveError::Exhausted | ReserveError::Unavailable(_)) => ApplicationRefusal::Numbers(other),
+        other @ (ReserveError::Exhausted | ReserveError::Fencing | ReserveError::Unavailable(_)) => {
+            ApplicationRefusal::Numbers(other)
+        }
     }
 }

@@ -83,6 +83,8 @@ fn refusal(error: ReserveError, unknown_parent: ChatRefusal) -> ChatRefusal {
     match error {
         ReserveError::UnknownParent => unknown_parent,
         ReserveError::KeyReused => ChatRefusal::KeyReused,
-        other @ (ReserveError::Exhausted | ReserveError::Unavailable(_)) => ChatRefusal::Numbers(other),
+        other @ (ReserveError::Exhausted | ReserveError::Fencing | ReserveError::Unavailable(_)) => {
+            ChatRefusal::Numbers(other)
+        }
     }
 }

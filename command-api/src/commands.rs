@@ -149,9 +149,9 @@ impl Commands {
         task.await.map_err(CommandError::Interrupted)?
     }
 
-    fn for_command(&self, request: Option<RequestKey>) -> (LogEventStore, Numbers) {
-        let store = LogEventStore::new(Arc::clone(&self.log), request);
-        (store, Numbers::new(Arc::clone(&self.sequencer), request))
+    fn for_command(&self, request: Option<RequestKey>) -> (LogEventStore, Arc<Numbers>) {
+        let numbers = Arc::new(Numbers::new(Arc::clone(&self.sequencer), request));
+        (LogEventStore::new(Arc::clone(&self.log), Arc::clone(&numbers)), numbers)
     }
 }
 

@@ -93,6 +93,10 @@ fn numbers_problem(error: &ReserveError) -> Problem {
         ),
         ReserveError::UnknownParent => Problem::not_found("there is no such parent"),
         ReserveError::KeyReused => key_reused(),
+        ReserveError::Fencing => Problem::unavailable(
+            "numbers-fencing",
+            "numbers are being made safe after a loss, which takes some seconds; nothing was written; try again",
+        ),
         ReserveError::Unavailable(_) => {
             Problem::unavailable("numbers-unavailable", "numbers cannot be given now; nothing was written; try again")
         }
@@ -107,9 +111,13 @@ fn commit_problem(error: &CommitError) -> Problem {
         CommitError::Append(AppendError::Closed) => {
             Problem::unavailable("draining", "this process is stopping; nothing was written; try again")
         }
-        CommitError::Append(AppendError::Unacknowledged(_)) => Problem::unavailable(
+        CommitError::Append(AppendError::Unacknowledged(_)) | CommitError::LapsedAfter => Problem::unavailable(
             "log-unavailable",
-            "the event log did not acknowledge the write; it may or may not have been written",
+            "the event log did not acknowledge the write in time; it may or may not have been written",
+        ),
+        CommitError::LogAway | CommitError::LapsedBefore => Problem::unavailable(
+            "log-unavailable",
+            "the event log cannot be written now; nothing was written; try again",
         ),
         CommitError::Encode(_) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "the event could not be encoded")

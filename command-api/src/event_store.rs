@@ -6,13 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
 use event_log::{AppendError, EventLog};
-use events::{EncodeError, Event, EventId, Number, Position, Record, RequestKey, UnixMillis};
+use events::{EncodeError, Event, EventId, Number, Position, Record, UnixMillis};
 use uuid::Uuid;
+
+use crate::numbers::Numbers;
 
 /// Commits the events of one command to the log. Aggregates are not read back from it: deciding needs no replay.
 pub struct LogEventStore {
     log: Arc<dyn EventLog>,
-    request: Option<RequestKey>,
+    numbers: Arc<Numbers>,
 }
 
 /// An aggregate before its first event.
@@ -33,23 +35,44 @@ pub enum CommitError {
     /// The log has not acknowledged it.
     #[error("the event was not acknowledged")]
     Append(#[source] AppendError),
+    /// The log is known to be away; nothing was reserved, and nothing was appended.
+    #[error("the event log is known to be away")]
+    LogAway,
+    /// It took too long until the event could be appended; it was not.
+    #[error("the reservation lapsed before the append")]
+    LapsedBefore,
+    /// The log has acknowledged the event too late for anybody to be told.
+    #[error("the reservation lapsed before the event log acknowledged the append")]
+    LapsedAfter,
 }
 
 impl LogEventStore {
-    /// Over `log`, for a command that came with `request`.
-    pub fn new(log: Arc<dyn EventLog>, request: Option<RequestKey>) -> Self {
-        Self { log, request }
+    /// Over `log`, for the command that has these numbers.
+    pub fn new(log: Arc<dyn EventLog>, numbers: Arc<Numbers>) -> Self {
+        Self { log, numbers }
+    }
+
+    /// Refuses while the log is known to be away, so that no number is lost to an append that cannot be.
+    ///
+    /// # Errors
+    /// [`CommitError::LogAway`].
+    pub fn check(&self) -> Result<(), CommitError> {
+        if self.log.is_away() { Err(CommitError::LogAway) } else { Ok(()) }
     }
 
     async fn append(&self, event: &Event) -> Result<Position, CommitError> {
         let record = Record::encode(event, self.event_id(event), now()).map_err(CommitError::Encode)?;
-        let record = Record { request: self.request, ..record };
-        self.log.append(record).await.map_err(CommitError::Append)
+        let record = Record { request: self.numbers.request().copied(), epoch: self.numbers.epoch(), ..record };
+        if self.numbers.has_lapsed() {
+            return Err(CommitError::LapsedBefore);
+        }
+        let position = self.log.append(record).await.map_err(CommitError::Append)?;
+        if self.numbers.has_lapsed() { Err(CommitError::LapsedAfter) } else { Ok(position) }
     }
 
     /// A request that is sent again gives the same id, so that its event is known to be the same.
     fn event_id(&self, event: &Event) -> EventId {
-        match (&self.request, event.number()) {
+        match (self.numbers.request(), event.number()) {
             (None, _) => EventId(Uuid::now_v7()),
             (Some(request), Some(number)) => request.event_id(&number.to_string()),
             (Some(request), None) => request.event_id(&event.stream().to_text()),

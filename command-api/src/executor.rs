@@ -45,6 +45,7 @@ pub async fn execute<A>(
 where
     A: Aggregate<Event = Event, Services = Numbers, Error: 'static>,
 {
+    store.check().map_err(ExecuteError::Commit)?;
     let mut context = store.load_aggregate(aggregate_id).await.map_err(failure)?;
     let sink = EventSink::default();
     AggregateContext::<A>::aggregate(&mut context)

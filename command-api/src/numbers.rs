@@ -1,21 +1,36 @@
 //! What aggregates must know of the world: whether a parent exists, and the next number.
 
-use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_log::{Reservation, ReserveError, Sequencer};
-use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Number, Position, RequestKey, StreamKey};
+use events::{ApplicationToken, ChatKey, ChatNumber, Epoch, MessageNumber, Number, Position, RequestKey, StreamKey};
 
-/// The services of one command. It keeps the command's reservations until the command is over, see [`Reservation`].
+/// The services of one command. It keeps the command's reservation until the command is over, see [`Reservation`].
 pub struct Numbers {
     sequencer: Arc<dyn Sequencer>,
     request: Option<RequestKey>,
     taken: Mutex<Taken>,
 }
 
+/// A reservation, of whatever kind.
+trait Reserved: Send {
+    fn epoch(&self) -> Option<Epoch>;
+    fn has_lapsed(&self) -> bool;
+}
+
+impl<T: Copy + Send> Reserved for Reservation<T> {
+    fn epoch(&self) -> Option<Epoch> {
+        Self::epoch(self)
+    }
+
+    fn has_lapsed(&self) -> bool {
+        Self::has_lapsed(self)
+    }
+}
+
 #[derive(Default)]
 struct Taken {
-    held: Vec<Box<dyn Any + Send>>,
+    reserved: Option<Box<dyn Reserved>>,
     in_log: Option<Position>,
 }
 
@@ -32,7 +47,17 @@ impl Numbers {
 
     /// Where the command's event is, if the same request has written it before: then it is not to be written again.
     pub fn in_log(&self) -> Option<Position> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).in_log.clone()
+        self.taken().in_log.clone()
+    }
+
+    /// The epoch that the command's event must carry.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.taken().reserved.as_ref().and_then(|reserved| reserved.epoch())
+    }
+
+    /// Whether it is too late to tell anybody of what was reserved, see [`Reservation::has_lapsed`].
+    pub fn has_lapsed(&self) -> bool {
+        self.taken().reserved.as_ref().is_some_and(|reserved| reserved.has_lapsed())
     }
 
     /// Whether the application exists.
@@ -48,10 +73,7 @@ impl Numbers {
     /// # Errors
     /// What the sequencer says.
     pub async fn token(&self, fresh: ApplicationToken) -> Result<ApplicationToken, ReserveError> {
-        match &self.request {
-            Some(request) => Ok(self.take(self.sequencer.reserve_token(fresh, request).await?)),
-            None => Ok(fresh),
-        }
+        Ok(self.take(self.sequencer.reserve_token(fresh, self.request.as_ref()).await?))
     }
 
     /// The next chat number of an application.
@@ -84,9 +106,13 @@ impl Numbers {
 
     fn take<T: Copy + Send + 'static>(&self, reservation: Reservation<T>) -> T {
         let value = reservation.value();
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken();
         taken.in_log = reservation.position().cloned();
-        taken.held.push(Box::new(reservation));
+        taken.reserved = Some(Box::new(reservation));
         value
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, ReadError, ReadLimit};
-use events::{EventId, Number, Offset, PartitionId, Position, Record, Recorded, RequestKey, UnixMillis};
+use event_log::{AppendError, EventLog, ReadError, ReadLimit, Stretch};
+use events::{Epoch, EventId, Number, Offset, PartitionId, Position, Record, Recorded, RequestKey, UnixMillis};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Connection, Row, SqliteConnection};
@@ -122,7 +122,7 @@ impl EventLog for SqliteLog {
         Ok(Position::of(PARTITION, offset.next()))
     }
 
-    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Vec<Recorded>, ReadError> {
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
         if partition != PARTITION {
             return Err(ReadError::UnknownPartition(partition));
         }
@@ -132,7 +132,7 @@ impl EventLog for SqliteLog {
         }
         let rows = sqlx::query(
             "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, \
-             request_values, data FROM events \
+             request_values, epoch, data FROM events \
              WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?",
         )
         .bind(from.0.cast_signed())
@@ -141,7 +141,9 @@ impl EventLog for SqliteLog {
         .fetch_all(&self.readers)
         .await
         .map_err(|error| ReadError::Unavailable(error.into()))?;
-        rows.iter().map(recorded).collect()
+        let events = rows.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        let next = events.last().map_or(from, |last| last.offset.next());
+        Ok(Stretch { events, epochs: Vec::new(), next })
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
@@ -198,7 +200,8 @@ fn record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
         stream,
         number,
         request,
-        data: row.try_get(9)?,
+        epoch: row.try_get::<Option<i64>, _>(9)?.map(|epoch| Epoch(epoch.cast_unsigned())),
+        data: row.try_get(10)?,
     }))
 }
 

@@ -11,12 +11,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use events::{ChatKey, Offset, PartitionId};
+use events::{ChatKey, Epoch, Offset, PartitionId};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use read_model::{
-    Applied, ChatCounts, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError, ViewsChanges,
+    Applied, ChatCounts, Checkpoint, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError,
+    ViewsChanges,
 };
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
@@ -149,16 +150,18 @@ impl SqliteProjections {
     async fn begin(&self, projection: Projection, step: Step) -> Result<Option<WriteTransaction<'_>>, sqlx::Error> {
         let mut transaction = self.writer.begin().await?;
         let checkpoint = checkpoint(transaction.connection(), projection, step.partition).await?;
-        if checkpoint != step.from {
+        if checkpoint.next != step.from {
             return Ok(None);
         }
         sqlx::query(
-            "INSERT INTO checkpoints (projection, partition, next_offset) VALUES (?, ?, ?) \
-             ON CONFLICT (projection, partition) DO UPDATE SET next_offset = excluded.next_offset",
+            "INSERT INTO checkpoints (projection, partition, next_offset, epoch) VALUES (?, ?, ?, ?) \
+             ON CONFLICT (projection, partition) DO UPDATE SET next_offset = excluded.next_offset, \
+             epoch = excluded.epoch",
         )
         .bind(projection.name())
         .bind(i64::from(step.partition.0))
-        .bind(step.to.0.cast_signed())
+        .bind(step.to.next.0.cast_signed())
+        .bind(step.to.epoch.0.cast_signed())
         .execute(transaction.connection())
         .await?;
         Ok(Some(transaction))
@@ -242,19 +245,22 @@ async fn checkpoint(
     connection: impl SqliteExecutor<'_>,
     projection: Projection,
     partition: PartitionId,
-) -> Result<Offset, sqlx::Error> {
-    let next: Option<i64> =
-        sqlx::query_scalar("SELECT next_offset FROM checkpoints WHERE projection = ? AND partition = ?")
+) -> Result<Checkpoint, sqlx::Error> {
+    let row: Option<(i64, i64)> =
+        sqlx::query_as("SELECT next_offset, epoch FROM checkpoints WHERE projection = ? AND partition = ?")
             .bind(projection.name())
             .bind(i64::from(partition.0))
             .fetch_optional(connection)
             .await?;
-    Ok(next.map_or(Offset::START, |next| Offset(next.cast_unsigned())))
+    Ok(row.map_or(Checkpoint::START, |(next, epoch)| Checkpoint {
+        next: Offset(next.cast_unsigned()),
+        epoch: Epoch(epoch.cast_unsigned()),
+    }))
 }
 
 #[async_trait]
 impl ProjectionStore for SqliteProjections {
-    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Offset, StoreError> {
+    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
         checkpoint(&self.readers, projection, partition).await.map_err(|error| StoreError::Checkpoint {
             projection,
             partition,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use event_log::{KEY_MEMORY, Reservation, ReserveError, Sequencer};
+use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer};
 use events::{ApplicationToken, Number, Offset, Position, RequestKey, StreamKey};
 use sqlx::{Row, SqlitePool};
 use tokio::sync::{OnceCell, OwnedMutexGuard};
@@ -37,6 +37,19 @@ pub struct SqliteSequencer {
 struct Counter {
     last: OnceCell<AtomicU32>,
 }
+
+/// While its numbers are being written, the counter must not be forgotten.
+struct Counting(#[expect(dead_code, reason = "kept, not used")] Arc<Counter>);
+
+/// The same, for a request with a key: no other with its key is looked up meanwhile.
+struct Answering(
+    #[expect(dead_code, reason = "kept, not used")] Option<Arc<Counter>>,
+    #[expect(dead_code, reason = "kept, not used")] OwnedMutexGuard<()>,
+);
+
+impl Hold for Counting {}
+
+impl Hold for Answering {}
 
 /// One value a key, the same one as long as somebody holds it. The others may be forgotten.
 #[derive(Debug)]
@@ -146,25 +159,28 @@ impl Sequencer for SqliteSequencer {
     ) -> Result<Reservation<Number>, ReserveError> {
         let Some(request) = request else {
             let (number, counter) = self.next(parent).await?;
-            return Ok(Reservation::new(number, counter));
+            return Ok(Reservation::new(number, Counting(counter)));
         };
         let turn = self.turn(request).await?;
         if let Some(Answered { number: Some(number), position, .. }) = self.answered(request).await? {
             return Ok(Reservation::in_log(number, position));
         }
         let (number, counter) = self.next(parent).await?;
-        Ok(Reservation::new(number, (counter, turn)))
+        Ok(Reservation::new(number, Answering(Some(counter), turn)))
     }
 
     async fn reserve_token(
         &self,
         fresh: ApplicationToken,
-        request: &RequestKey,
+        request: Option<&RequestKey>,
     ) -> Result<Reservation<ApplicationToken>, ReserveError> {
+        let Some(request) = request else {
+            return Ok(Reservation::new(fresh, ()));
+        };
         let turn = self.turn(request).await?;
         Ok(match self.answered(request).await? {
             Some(Answered { stream, position, .. }) => Reservation::in_log(stream.token(), position),
-            None => Reservation::new(fresh, turn),
+            None => Reservation::new(fresh, Answering(None, turn)),
         })
     }
 

@@ -14,17 +14,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use databases::{index, log, open, sequencer, store, views};
 use event_log::conformance as log_suite;
-use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer};
+use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer, Stretch};
 use events::{
     ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Number, Offset, PartitionId, Position, Record,
-    Recorded, RequestKey, StreamKey, UnixMillis,
+    RequestKey, StreamKey, UnixMillis,
 };
 use read_model::conformance as read_suite;
 use read_model::folding::fold;
 use read_model::{
-    ApplicationView, Applied, ChatCounts, ChatView, CountsChanges, Cursor, DeadLetter, MessageView, NameOrigin, Page,
-    Projection, ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step, StoreError, Views,
-    ViewsChanges, ViewsError,
+    ApplicationView, Applied, ChatCounts, ChatView, Checkpoint, CountsChanges, Cursor, DeadLetter, MessageView,
+    NameOrigin, Page, Projection, ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
+    StoreError, Views, ViewsChanges, ViewsError,
 };
 use uuid::Uuid;
 
@@ -125,31 +125,33 @@ impl EventLog for BrokenLog {
         self.log.append(record).await
     }
 
-    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Vec<Recorded>, ReadError> {
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
         let from = if self.fault == LogFault::ReadsFromTheStart { Offset::START } else { from };
         let limit = match self.fault {
             LogFault::IgnoresTheLimit => ReadLimit { records: u32::MAX, ..limit },
             _ => limit,
         };
         if self.fault == LogFault::NeverWaits && from >= self.log.end().await?.bound(partition) {
-            return Ok(Vec::new());
+            return Ok(Stretch { events: Vec::new(), epochs: Vec::new(), next: from });
         }
         let mut read = match self.log.read(partition, from, limit).await {
-            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => Vec::new(),
+            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => {
+                Stretch { events: Vec::new(), epochs: Vec::new(), next: from }
+            }
             read => read?,
         };
         match self.fault {
             LogFault::ForgetsTheTime => {
-                read.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(0));
+                read.events.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(0));
             }
-            LogFault::SwapsNeighbours => read.chunks_mut(2).for_each(|pair| {
+            LogFault::SwapsNeighbours => read.events.chunks_mut(2).for_each(|pair| {
                 if let [one, other] = pair {
                     std::mem::swap(&mut one.record, &mut other.record);
                 }
             }),
             LogFault::MovesRecords => {
                 let call = self.calls.fetch_add(1, Ordering::SeqCst);
-                read.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(call));
+                read.events.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(call));
             }
             _ => {}
         }
@@ -211,7 +213,7 @@ impl Sequencer for BrokenSequencer {
     async fn reserve_token(
         &self,
         fresh: ApplicationToken,
-        request: &RequestKey,
+        request: Option<&RequestKey>,
     ) -> Result<Reservation<ApplicationToken>, ReserveError> {
         match self.fault {
             SequencerFault::ForgetsRequests => Ok(Reservation::new(fresh, ())),
@@ -260,8 +262,8 @@ impl BrokenStore {
         if self.fault != StoreFault::AppliesStaleSteps {
             return step;
         }
-        let from = self.store.checkpoint(projection, step.partition).await.unwrap();
-        Step { from, to: step.to.max(from), ..step }
+        let from = self.store.checkpoint(projection, step.partition).await.unwrap().next;
+        Step { from, to: Checkpoint { next: step.to.next.max(from), ..step.to }, ..step }
     }
 
     fn damage(&self, changes: &mut ViewsChanges) {
@@ -282,9 +284,9 @@ impl BrokenStore {
 
 #[async_trait]
 impl ProjectionStore for BrokenStore {
-    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Offset, StoreError> {
+    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
         match self.fault {
-            StoreFault::CheckpointStays => Ok(Offset::START),
+            StoreFault::CheckpointStays => Ok(Checkpoint::START),
             _ => self.store.checkpoint(projection, partition).await,
         }
     }
@@ -440,9 +442,9 @@ impl BrokenIndex {
 
 #[async_trait]
 impl SearchIndex for BrokenIndex {
-    async fn checkpoint(&self, partition: PartitionId) -> Result<Offset, SearchError> {
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         match self.fault {
-            SearchFault::CheckpointStays => Ok(Offset::START),
+            SearchFault::CheckpointStays => Ok(Checkpoint::START),
             _ => self.index.checkpoint(partition).await,
         }
     }

@@ -6,7 +6,8 @@ use embedded::DataDir;
 use embedded::compare::{Difference, differences};
 use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
 use read_model::{
-    ChatRow, LogPlace, MessageRow, Projection, ProjectionStore, SearchDocument, SearchIndex, Step, ViewsChanges,
+    ChatRow, Checkpoint, LogPlace, MessageRow, Projection, ProjectionStore, SearchDocument, SearchIndex, Step,
+    ViewsChanges,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -27,7 +28,11 @@ async fn projections(chats: &[u32], body: &str) -> TempDir {
     let data_dir = DataDir::open(directory.path()).unwrap();
     let projections = data_dir.open_projections(Uuid::nil()).await.unwrap();
     for (index, number) in (0..).zip(chats) {
-        let step = Step { partition: PartitionId(0), from: Offset(index), to: Offset(index + 1) };
+        let step = Step {
+            partition: PartitionId(0),
+            from: Offset(index),
+            to: Checkpoint { next: Offset(index + 1), ..Checkpoint::START },
+        };
         let (chat, at) = (chat(*number), place((*number).into()));
         let number = MessageNumber::new(1).unwrap();
         let message = MessageRow { chat, number, body: body.into(), place: at };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{Offset, PartitionId, Position, Record, Recorded};
+use events::{EpochStart, Offset, PartitionId, Position, Record, Recorded};
 
 use crate::BackendError;
 
@@ -26,11 +26,27 @@ pub trait EventLog: Send + Sync {
 
     /// The records of `partition` at `from` and after it, in log order, as far as `limit` allows.
     ///
-    /// At the end of the log it waits for the first record to come, at most `limit.wait`; then the answer is empty.
-    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Vec<Recorded>, ReadError>;
+    /// At the end of the log it waits for something to come, at most `limit.wait`; then the answer is empty.
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError>;
 
     /// The end of every partition: it covers each append that was answered before the call.
     async fn end(&self) -> Result<Position, ReadError>;
+
+    /// Whether the log is known to be away: then it is of no use to reserve a number for an append.
+    fn is_away(&self) -> bool {
+        false
+    }
+}
+
+/// A piece of a partition, all of it from where it was asked for up to `next`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its events, in log order.
+    pub events: Vec<Recorded>,
+    /// The epochs that start in it, in log order.
+    pub epochs: Vec<EpochStart>,
+    /// Where the next stretch begins; where this one was asked for if there is nothing in it.
+    pub next: Offset,
 }
 
 /// Bounds of one [`EventLog::read`].
@@ -38,7 +54,7 @@ pub trait EventLog: Send + Sync {
 pub struct ReadLimit {
     /// Most records of one answer; at least 1.
     pub records: u32,
-    /// Longest wait for a first record.
+    /// Longest wait at the end of the log.
     pub wait: Duration,
 }
 

@@ -1,11 +1,10 @@
 //! Numbers: 1, 2, 3 … within an application or a chat.
 
-use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ApplicationToken, Number, Position, RequestKey, StreamKey};
+use events::{ApplicationToken, Epoch, Number, Position, RequestKey, StreamKey};
 
 use crate::BackendError;
 
@@ -27,17 +26,18 @@ pub trait Sequencer: Send + Sync {
         request: Option<&RequestKey>,
     ) -> Result<Reservation<Number>, ReserveError>;
 
-    /// Reserves `fresh` for a new application, or finds the token that `request` was given before.
+    /// Reserves `fresh`, a random token, for a new application, or finds the one that `request` was given before.
     async fn reserve_token(
         &self,
         fresh: ApplicationToken,
-        request: &RequestKey,
+        request: Option<&RequestKey>,
     ) -> Result<Reservation<ApplicationToken>, ReserveError>;
 
     /// Whether `parent` exists.
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError>;
 
-    /// Makes a parent, whose creation has just been acknowledged by the log, ready to number its children.
+    /// Makes a parent, whose creation has just been acknowledged by the log, ready to number its children. An adapter that
+    /// cannot do so now may leave it for the first child.
     async fn open(&self, parent: StreamKey) -> Result<(), ReserveError>;
 }
 
@@ -51,24 +51,50 @@ pub const KEY_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Reservation<T> {
     value: T,
     in_log: Option<Position>,
-    /// Whatever the adapter must not forget meanwhile.
-    _hold: Box<dyn Any + Send + Sync>,
+    hold: Box<dyn Hold>,
 }
+
+/// What the adapter must not forget while the outcome of an append is unknown.
+pub trait Hold: Send + Sync {
+    /// The epoch that the event must carry, if the adapter numbers by epochs.
+    fn epoch(&self) -> Option<Epoch> {
+        None
+    }
+
+    /// Whether an append that is acknowledged now came too late to be told of: what was reserved may have been given to
+    /// another by then.
+    fn has_lapsed(&self) -> bool {
+        false
+    }
+}
+
+/// Nothing to be remembered.
+impl Hold for () {}
 
 impl<T: Copy> Reservation<T> {
     /// A reservation for an append that is to come; `hold` is dropped with it.
-    pub fn new(value: T, hold: impl Any + Send + Sync) -> Self {
-        Self { value, in_log: None, _hold: Box::new(hold) }
+    pub fn new(value: T, hold: impl Hold + 'static) -> Self {
+        Self { value, in_log: None, hold: Box::new(hold) }
     }
 
     /// What a request was given before, and the position that covers its event.
     pub fn in_log(value: T, position: Position) -> Self {
-        Self { value, in_log: Some(position), _hold: Box::new(()) }
+        Self { value, in_log: Some(position), hold: Box::new(()) }
     }
 
     /// The number or token.
     pub const fn value(&self) -> T {
         self.value
+    }
+
+    /// See [`Hold::epoch`].
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.hold.epoch()
+    }
+
+    /// See [`Hold::has_lapsed`].
+    pub fn has_lapsed(&self) -> bool {
+        self.hold.has_lapsed()
     }
 
     /// Where the event is that this was reserved for, if it is known to be in the log: then nothing is to be appended.
@@ -95,6 +121,9 @@ pub enum ReserveError {
     /// The key was used with other values.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The server of the numbers has lost something, and a new epoch is being begun.
+    #[error("a new epoch of numbers is being begun; this takes some seconds")]
+    Fencing,
     /// Numbers cannot be had now.
     #[error("numbers cannot be reserved now")]
     Unavailable(#[source] BackendError),

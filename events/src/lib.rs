@@ -9,14 +9,17 @@
 //! | [`stream`] | which stream an event belongs to |
 //! | [`request_key`] | what a client's Idempotency-Key becomes |
 //! | [`token`], [`number`] | names of applications, chats and messages |
-//! | [`position`] | places in the log |
+//! | [`position`], [`partitioning`] | places in the log, and which partition a stream lies in |
+//! | [`epoch`] | what tells events whose number was given anew |
 //!
 //! **Architecture invariant:** no I/O, no clock, no randomness, and no knowledge of any backend. Wire names are
 //! written out and never derived from Rust names, so that a refactoring cannot change what is on disk.
 
+pub mod epoch;
 pub mod event;
 pub mod event_id;
 pub mod number;
+pub mod partitioning;
 pub mod position;
 pub mod record;
 pub mod request_key;
@@ -24,9 +27,11 @@ pub mod stream;
 pub mod token;
 pub mod upcast;
 
+pub use epoch::{Epoch, EpochStart, Marker};
 pub use event::{ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, Event, EventType, MessagePosted};
 pub use event_id::EventId;
 pub use number::{ChatNumber, MessageNumber, Number};
+pub use partitioning::PartitionCount;
 pub use position::{Offset, PartitionId, Position};
 pub use record::{BrokenEvent, DecodeError, EncodeError, Record, Recorded, UnixMillis};
 pub use request_key::RequestKey;

@@ -1,5 +1,6 @@
 //! An event as the log keeps it.
 
+use crate::epoch::Epoch;
 use crate::event::{Event, EventType};
 use crate::event_id::EventId;
 use crate::number::Number;
@@ -32,6 +33,8 @@ pub struct Record {
     pub number: Option<Number>,
     /// The request that gave the event, if its client may send it again.
     pub request: Option<RequestKey>,
+    /// The epoch that the event's number or key was reserved in, if they were reserved outside of the log.
+    pub epoch: Option<Epoch>,
     /// JSON of the event's members.
     pub data: Vec<u8>,
 }
@@ -112,6 +115,7 @@ impl Record {
             stream: event.stream(),
             number: event.number(),
             request: None,
+            epoch: None,
             data,
         })
     }

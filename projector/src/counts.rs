@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use events::{ChatKey, DecodeError, EventType, MessageNumber, Recorded, StreamKey};
-use read_model::{ChatCounts, CountsChanges};
+use events::{ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, Recorded, StreamKey};
+use read_model::{AnsweredRequest, ChatCounts, CountsChanges, LogPlace};
 
 /// What one event says to the counts.
 enum Fact {
+    ApplicationCreated(ApplicationToken),
     ChatCreated(ChatKey),
     MessagePosted(ChatKey, MessageNumber),
 }
@@ -34,8 +35,10 @@ pub fn touched(batch: &[Recorded]) -> Result<Vec<ChatKey>, DecodeError> {
 pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[Recorded]) -> Result<CountsChanges, DecodeError> {
     let mut changes = CountsChanges::default();
     for recorded in batch {
+        changes.requests.extend(answered(recorded));
         match fact(recorded)? {
             None => {}
+            Some(Fact::ApplicationCreated(token)) => changes.applications.entry(token).or_default().created = true,
             Some(Fact::ChatCreated(chat)) => {
                 let chat_counts = counts.entry(chat).or_default();
                 let delta = changes.applications.entry(chat.token).or_default();
@@ -53,11 +56,24 @@ pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[Recorded]) -> Res
 fn fact(recorded: &Recorded) -> Result<Option<Fact>, DecodeError> {
     let record = &recorded.record;
     Ok(match (record.known_type()?, record.stream, record.number) {
+        (EventType::ChatApplicationCreated, StreamKey::Application(token), _) => Some(Fact::ApplicationCreated(token)),
         (EventType::ChatCreated, StreamKey::Chat(chat), _) => Some(Fact::ChatCreated(chat)),
         (EventType::MessagePosted, StreamKey::Chat(chat), Some(number)) => {
             Some(Fact::MessagePosted(chat, MessageNumber(number)))
         }
         (EventType::ChatApplicationCreated | EventType::ChatApplicationRenamed, _, _)
         | (EventType::ChatCreated | EventType::MessagePosted, _, _) => None,
+    })
+}
+
+/// What the event's request was given, if it may be sent again.
+fn answered(recorded: &Recorded) -> Option<AnsweredRequest> {
+    let record = &recorded.record;
+    Some(AnsweredRequest {
+        request: record.request?,
+        stream: record.stream,
+        number: record.number,
+        occurred_at: record.occurred_at,
+        place: LogPlace { event_id: record.event_id, offset: recorded.offset },
     })
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{EventLog, ReadError, ReadLimit};
-use events::{Offset, PartitionId, Recorded};
-use read_model::{Applied, Step};
+use event_log::{EventLog, ReadError, ReadLimit, Stretch};
+use events::{Offset, PartitionId};
+use read_model::{Applied, Checkpoint, Step};
 
+use crate::epochs::without_void;
 use crate::target::{ApplyError, Target};
 
 /// A projection and the partition that it is fed from.
@@ -36,7 +37,7 @@ impl Feed {
     ///
     /// # Errors
     /// If the projection cannot be asked.
-    pub async fn checkpoint(&self) -> Result<Offset, FeedError> {
+    pub async fn checkpoint(&self) -> Result<Checkpoint, FeedError> {
         self.target.checkpoint(self.partition).await.map_err(FeedError::Apply)
     }
 
@@ -48,25 +49,27 @@ impl Feed {
         Ok(self.log.end().await.map_err(FeedError::Read)?.bound(self.partition))
     }
 
-    /// The batch that begins at `next`; it waits for a first event, at most `wait`, and is empty if none comes.
+    /// What the log has from `next` on; at its end it waits, at most `wait`, and is empty if nothing comes.
     ///
     /// # Errors
     /// If the log cannot be read there.
-    pub async fn read(&self, next: Offset, wait: Duration) -> Result<Vec<Recorded>, FeedError> {
+    pub async fn read(&self, next: Offset, wait: Duration) -> Result<Stretch, FeedError> {
         let limit = ReadLimit { records: self.target.batch_size(), wait };
         self.log.read(self.partition, next, limit).await.map_err(FeedError::Read)
     }
 
-    /// Applies a batch that was read at `next`, the projection's checkpoint; the answer is where the next one begins.
+    /// Applies what was read at `from`, the projection's checkpoint; the answer is the new checkpoint.
     ///
     /// # Errors
     /// Ask for the checkpoint before trying again.
-    pub async fn apply(&self, next: Offset, batch: &[Recorded]) -> Result<Offset, FeedError> {
-        let Some(last) = batch.last() else {
-            return Ok(next);
-        };
-        let step = Step { partition: self.partition, from: next, to: last.offset.next() };
-        match self.target.apply(step, batch).await.map_err(FeedError::Apply)? {
+    pub async fn apply(&self, from: Checkpoint, stretch: Stretch) -> Result<Checkpoint, FeedError> {
+        if stretch.next == from.next {
+            return Ok(from);
+        }
+        let next = stretch.next;
+        let (batch, epoch) = without_void(stretch, from.epoch);
+        let step = Step { partition: self.partition, from: from.next, to: Checkpoint { next, epoch } };
+        match self.target.apply(step, &batch).await.map_err(FeedError::Apply)? {
             Applied::Done => Ok(step.to),
             Applied::Superseded => self.checkpoint().await,
         }
@@ -77,17 +80,24 @@ impl Feed {
     /// # Errors
     /// The first failure ends it.
     pub async fn catch_up(&self, goal: Offset, told: impl Fn(Offset)) -> Result<(), FeedError> {
-        let mut next = self.checkpoint().await?;
-        while next < goal {
-            let mut batch = self.read(next, Duration::ZERO).await?;
-            batch.retain(|recorded| recorded.offset < goal);
-            if batch.is_empty() {
-                // Offsets need not be dense: nothing lies between the last event and the goal.
+        let mut checkpoint = self.checkpoint().await?;
+        while checkpoint.next < goal {
+            let stretch = before(goal, self.read(checkpoint.next, Duration::ZERO).await?);
+            if stretch.next == checkpoint.next {
+                // Offsets need not be dense: nothing lies between the checkpoint and the goal.
                 break;
             }
-            next = self.apply(next, &batch).await?;
-            told(next);
+            checkpoint = self.apply(checkpoint, stretch).await?;
+            told(checkpoint.next);
         }
         Ok(())
     }
+}
+
+/// What of a stretch lies before `goal`.
+fn before(goal: Offset, mut stretch: Stretch) -> Stretch {
+    stretch.events.retain(|recorded| recorded.offset < goal);
+    stretch.epochs.retain(|start| start.offset < goal);
+    stretch.next = stretch.next.min(goal);
+    stretch
 }

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`views`], [`counts`], [`search`] | the projections: pure functions from events to changes |
+//! | [`epochs`] | which events count |
 //! | [`target`] | which projection is fed, and the store that it is written to |
 //! | [`feed`] | one batch from the log to a projection |
 //! | [`run_loop`] | the one loop that feeds a projection for as long as the process runs |
@@ -11,6 +12,7 @@
 //! network, so that dropping its tables and reading the log again gives the same tables.
 
 pub mod counts;
+pub mod epochs;
 pub mod feed;
 pub mod run_loop;
 pub mod search;

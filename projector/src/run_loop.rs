@@ -86,23 +86,21 @@ impl RunLoop {
     /// Reads on from the checkpoint until `stop` or a failure.
     async fn follow(&self, stop: &CancellationToken, pause: &mut Duration) -> Result<(), Failure> {
         let goal = self.feed.end().await.map_err(|error| self.failure(error))?;
-        let mut next = self.feed.checkpoint().await.map_err(|error| self.failure(error))?;
-        if next < goal {
-            self.part.failed(format!("catching up from {next} to {goal}"));
+        let mut checkpoint = self.feed.checkpoint().await.map_err(|error| self.failure(error))?;
+        if checkpoint.next < goal {
+            self.part.failed(format!("catching up from {} to {goal}", checkpoint.next));
         }
         loop {
-            if next >= goal {
+            if checkpoint.next >= goal {
                 self.part.ready();
             }
-            let batch = tokio::select! {
+            let stretch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                batch = self.feed.read(next, READ_WAIT) => batch.map_err(|error| self.failure(error))?,
+                stretch = self.feed.read(checkpoint.next, READ_WAIT) => stretch.map_err(|error| self.failure(error))?,
             };
-            if !batch.is_empty() {
-                next = self.feed.apply(next, &batch).await.map_err(|error| self.failure(error))?;
-                *pause = FIRST_PAUSE;
-            }
+            checkpoint = self.feed.apply(checkpoint, stretch).await.map_err(|error| self.failure(error))?;
+            *pause = FIRST_PAUSE;
         }
     }
 

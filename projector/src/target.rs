@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use events::{DecodeError, Offset, PartitionId, Recorded};
-use read_model::{Applied, Projection, ProjectionStore, SearchError, SearchIndex, Step, StoreError};
+use events::{DecodeError, PartitionId, Recorded};
+use read_model::{Applied, Checkpoint, Projection, ProjectionStore, SearchError, SearchIndex, Step, StoreError};
 
 use crate::{counts, search, views};
 
@@ -59,7 +59,7 @@ impl Target {
     ///
     /// # Errors
     /// If the store cannot be asked.
-    pub async fn checkpoint(&self, partition: PartitionId) -> Result<Offset, ApplyError> {
+    pub async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, ApplyError> {
         match self {
             Self::Views(store) | Self::Counts(store) => {
                 store.checkpoint(self.projection(), partition).await.map_err(ApplyError::Store)
@@ -68,7 +68,7 @@ impl Target {
         }
     }
 
-    /// Applies a batch, which is all that the log has from `step.from` to `step.to`.
+    /// Applies a batch, which is all that counts in the log from `step.from` to `step.to`.
     ///
     /// # Errors
     /// [`ApplyError::Newer`] will not go by trying again; the others may. Ask for the checkpoint before.

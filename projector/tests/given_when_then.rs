@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, DecodeError,
-    Event, MessageNumber, MessagePosted, PartitionId, Record, Recorded,
+    Event, MessageNumber, MessagePosted, PartitionId, Record, Recorded, RequestKey,
 };
 use projector::{counts, search, views};
 use read_model::{ApplicationCountsDelta, ChatCounts, NameOrigin};
@@ -103,7 +103,7 @@ fn counts_go_on_from_what_was_loaded() {
     let changes = counts::fold(loaded, &batch).unwrap();
     assert_eq!(changes.chats[&chat(1)], seen(true, &[1, 2, 3, 5]));
     assert_eq!(changes.chats[&chat(2)], seen(true, &[]));
-    assert_eq!(changes.applications[&token(1)], ApplicationCountsDelta { chats: 1, last_chat: 2 });
+    assert_eq!(changes.applications[&token(1)], ApplicationCountsDelta { created: false, chats: 1, last_chat: 2 });
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn counts_count_a_chat_once_also_when_its_messages_came_first() {
     let loaded = HashMap::from([(chat(1), seen(true, &[])), (chat(2), seen(false, &[1]))]);
     let batch = given(&[created(chat(1)), created(chat(2)), created(chat(2))]);
     let changes = counts::fold(loaded, &batch).unwrap();
-    assert_eq!(changes.applications[&token(1)], ApplicationCountsDelta { chats: 1, last_chat: 2 });
+    assert_eq!(changes.applications[&token(1)], ApplicationCountsDelta { created: false, chats: 1, last_chat: 2 });
     assert_eq!(changes.chats[&chat(2)], seen(true, &[1]));
 }
 
@@ -120,6 +120,26 @@ fn counts_take_the_number_of_a_broken_event() {
     let batch = given_records(vec![broken(&posted(chat(1), 4, "x"))]);
     let changes = counts::fold(HashMap::new(), &batch).unwrap();
     assert_eq!(changes.chats[&chat(1)].last(), 4);
+}
+
+#[test]
+fn counts_tell_which_applications_were_created() {
+    let batch = given(&[application(token(1), "x"), renamed(token(2), "y")]);
+    let changes = counts::fold(HashMap::new(), &batch).unwrap();
+    let created = ApplicationCountsDelta { created: true, chats: 0, last_chat: 0 };
+    assert_eq!(changes.applications.into_iter().collect::<Vec<_>>(), [(token(1), created)]);
+}
+
+#[test]
+fn counts_keep_what_requests_with_keys_were_given() {
+    let request = RequestKey::new(&["messages"], "key", &["x"]);
+    let keyed = Record { request: Some(request), ..broken(&posted(chat(1), 4, "x")) };
+    let batch = given_records(vec![record(&posted(chat(1), 3, "w")), keyed.clone()]);
+    let changes = counts::fold(HashMap::new(), &batch).unwrap();
+    let [answered] = &changes.requests[..] else { panic!("{:?}", changes.requests) };
+    assert_eq!((answered.request, answered.stream, answered.number), (request, keyed.stream, keyed.number));
+    assert_eq!((answered.place.event_id, answered.place.offset), (keyed.event_id, batch[1].offset));
+    assert_eq!(answered.occurred_at, keyed.occurred_at);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-use events::{ApplicationToken, ChatKey, EventId, MessageNumber, Offset};
+use events::{ApplicationToken, ChatKey, EventId, MessageNumber, Number, Offset, RequestKey, StreamKey, UnixMillis};
 
 use crate::counts::ChatCounts;
 
@@ -89,11 +89,30 @@ pub struct CountsChanges {
     pub chats: BTreeMap<ChatKey, ChatCounts>,
     /// What is added to each application, whose chats come from all partitions.
     pub applications: BTreeMap<ApplicationToken, ApplicationCountsDelta>,
+    /// Events of requests that may be sent again, in log order.
+    pub requests: Vec<AnsweredRequest>,
+}
+
+/// What a request with a key was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnsweredRequest {
+    /// The request.
+    pub request: RequestKey,
+    /// The stream of its event; of an application's creation this is what was reserved.
+    pub stream: StreamKey,
+    /// The number that was reserved for it, if its kind has one.
+    pub number: Option<Number>,
+    /// When it was answered, as the writer told.
+    pub occurred_at: UnixMillis,
+    /// The event.
+    pub place: LogPlace,
 }
 
 /// What is added to an application's counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ApplicationCountsDelta {
+    /// Whether its creation is among the events.
+    pub created: bool,
     /// Chats that were not counted before.
     pub chats: u32,
     /// Highest chat number among the events; 0 for none.

@@ -14,7 +14,7 @@ use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offs
 use uuid::Uuid;
 
 use crate::changes::{ChatRow, LogPlace, MessageRow, NameChange, NameOrigin, ViewsChanges};
-use crate::store::{Applied, ProjectionStore, Step};
+use crate::store::{Applied, Checkpoint, ProjectionStore, Step};
 
 pub use self::search::{
     a_search_stays_within_its_chat, an_indexed_position_is_waited_for, documents_are_never_overwritten,
@@ -74,11 +74,16 @@ impl Ground {
     /// Applies changes as the batch that reaches from the checkpoint to the last place given out.
     async fn apply(&self, store: &Arc<dyn ProjectionStore>, changes: ViewsChanges) {
         let checkpoint = store.checkpoint(crate::Projection::Views, self.partition).await;
-        let from = checkpoint.unwrap_or_else(|error| panic!("checkpoint: {error}"));
-        let step = Step { partition: self.partition, from, to: self.next };
+        let from = checkpoint.unwrap_or_else(|error| panic!("checkpoint: {error}")).next;
+        let step = Step { partition: self.partition, from, to: at(self.next.0) };
         let applied = store.apply_views(step, changes).await.unwrap_or_else(|error| panic!("apply: {error}"));
         assert_eq!(applied, Applied::Done);
     }
+}
+
+/// A checkpoint in the first epoch.
+fn at(next: u64) -> Checkpoint {
+    Checkpoint { next: Offset(next), ..Checkpoint::START }
 }
 
 fn message_number(number: u32) -> MessageNumber {

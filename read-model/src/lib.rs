@@ -23,14 +23,14 @@ pub mod view;
 pub mod views_port;
 
 pub use changes::{
-    ApplicationCountsDelta, ChatRow, CountsChanges, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin,
-    SearchDocument, ViewsChanges,
+    AnsweredRequest, ApplicationCountsDelta, ChatRow, CountsChanges, DeadLetter, LogPlace, MessageRow, NameChange,
+    NameOrigin, SearchDocument, ViewsChanges,
 };
 pub use counts::ChatCounts;
 pub use folding::SearchText;
 pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex};
-pub use store::{Applied, Projection, ProjectionStore, Step, StoreError};
+pub use store::{Applied, Checkpoint, Projection, ProjectionStore, Step, StoreError};
 pub use view::{ApplicationView, ChatView, MessageView};
 pub use views_port::{Views, ViewsError};
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
+use events::{ChatKey, MessageNumber, PartitionId, Position};
 
 use crate::BackendError;
 use crate::changes::SearchDocument;
 use crate::folding::SearchText;
 use crate::page::{Page, Slice};
-use crate::store::{Applied, Step};
+use crate::store::{Applied, Checkpoint, Step};
 use crate::view::MessageView;
 
 /// Finds the messages of one chat whose folded text contains a folded text, to the letter.
@@ -19,8 +19,8 @@ use crate::view::MessageView;
 /// - Applying a batch again, whole or in part, changes nothing.
 #[async_trait]
 pub trait SearchIndex: Send + Sync {
-    /// What of `partition` is indexed; [`Offset::START`] before the first batch.
-    async fn checkpoint(&self, partition: PartitionId) -> Result<Offset, SearchError>;
+    /// What of `partition` is indexed; [`Checkpoint::START`] before the first batch.
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError>;
 
     /// Indexes a batch. With [`Applied::Superseded`] some of the documents may have been indexed all the same.
     async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError>;
@@ -50,7 +50,7 @@ pub enum SearchError {
         source: BackendError,
     },
     /// See [`SearchIndex::index`].
-    #[error("offsets {} to {} of partition {} cannot be indexed", .step.from, .step.to, .step.partition)]
+    #[error("offsets {} to {} of partition {} cannot be indexed", .step.from, .step.to.next, .step.partition)]
     Index {
         /// Which batch.
         step: Step,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use events::{ChatKey, Offset, PartitionId};
+use events::{ChatKey, Epoch, Offset, PartitionId};
 
 use crate::BackendError;
 use crate::changes::{CountsChanges, DeadLetter, ViewsChanges};
@@ -34,15 +34,29 @@ impl Projection {
     }
 }
 
+/// What of a partition a projection has applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Everything before it.
+    pub next: Offset,
+    /// The highest epoch that started before it.
+    pub epoch: Epoch,
+}
+
+impl Checkpoint {
+    /// Before a projection's first batch.
+    pub const START: Self = Self { next: Offset::START, epoch: Epoch::FIRST };
+}
+
 /// A batch's place in its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
     /// The partition.
     pub partition: PartitionId,
-    /// What the checkpoint must be for the batch to be applied.
+    /// Where the checkpoint must be for the batch to be applied.
     pub from: Offset,
     /// What the checkpoint is afterwards.
-    pub to: Offset,
+    pub to: Checkpoint,
 }
 
 /// What became of a batch.
@@ -62,8 +76,8 @@ pub enum Applied {
 /// - **First come, first kept:** a row is never overwritten; see [`crate::changes::settle`].
 #[async_trait]
 pub trait ProjectionStore: Send + Sync {
-    /// What of `partition` the projection has applied; [`Offset::START`] before its first batch.
-    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Offset, StoreError>;
+    /// What of `partition` the projection has applied; [`Checkpoint::START`] before its first batch.
+    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError>;
 
     /// Applies a batch to `views`.
     async fn apply_views(&self, step: Step, changes: ViewsChanges) -> Result<Applied, StoreError>;
@@ -74,7 +88,8 @@ pub trait ProjectionStore: Send + Sync {
     /// made from them at that checkpoint applies them to these very counts.
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError>;
 
-    /// Applies a batch to `counts`.
+    /// Applies a batch to `counts`. What is there for a sequencer outside of the log alone (requests with keys, and which
+    /// applications exist) may be left out by an adapter whose log numbers by itself.
     async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError>;
 
     /// Dead letters of `partition` in log order, `limit` at most.
@@ -96,7 +111,7 @@ pub enum StoreError {
         source: BackendError,
     },
     /// See [`ProjectionStore::apply_views`] and [`ProjectionStore::apply_counts`].
-    #[error("offsets {} to {} of partition {} cannot be applied to {}", .step.from, .step.to, .step.partition, .projection.name())]
+    #[error("offsets {} to {} of partition {} cannot be applied to {}", .step.from, .step.to.next, .step.partition, .projection.name())]
     Apply {
         /// To which projection.
         projection: Projection,

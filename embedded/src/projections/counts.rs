@@ -52,7 +52,8 @@ pub(super) async fn apply(
         },
     )
     .await?;
-    let applications: Vec<_> = changes.applications.into_iter().collect();
+    // Of applications that were created and no more nothing is counted: the log knows which exist.
+    let applications: Vec<_> = changes.applications.into_iter().filter(|(_, delta)| delta.last_chat > 0).collect();
     insert_rows(
         transaction.connection(),
         "INSERT INTO application_counts (token, chats_count, last_chat) ",

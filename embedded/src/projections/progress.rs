@@ -38,7 +38,7 @@ impl Progress {
 
     /// A batch was committed.
     pub(super) fn committed(&self, projection: Projection, step: Step) {
-        self.merge(projection, &Position::of(step.partition, step.to));
+        self.merge(projection, &Position::of(step.partition, step.to.next));
     }
 
     /// Whether the projection has passed `position`, at the latest after `within`.

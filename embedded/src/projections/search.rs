@@ -7,9 +7,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
+use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
-    Applied, MessageView, Page, Projection, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
+    Applied, Checkpoint, MessageView, Page, Projection, SearchDocument, SearchError, SearchIndex, SearchText, Slice,
+    Step,
 };
 use sqlx::Row;
 
@@ -112,7 +113,7 @@ fn phrase(text: &SearchText) -> String {
 
 #[async_trait]
 impl SearchIndex for SqliteProjections {
-    async fn checkpoint(&self, partition: PartitionId) -> Result<Offset, SearchError> {
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         checkpoint(&self.readers, Projection::Search, partition)
             .await
             .map_err(|error| SearchError::Checkpoint { partition, source: error.into() })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use events::{ApplicationToken, Offset, PartitionId, Position, Record, Recorded, RequestKey, StreamKey};
+use events::{ApplicationToken, Epoch, Offset, PartitionId, Position, Record, Recorded, RequestKey, StreamKey};
 
 use super::{application_created, fresh_token, message_posted};
 use crate::log::{EventLog, ReadError, ReadLimit};
@@ -25,6 +25,7 @@ pub async fn records_come_back_to_the_byte(log: Arc<dyn EventLog>) {
     let mut appended = vec![application_created(token)];
     appended.extend((1..).zip(bodies).map(|(number, body)| message_posted(token, number, body)));
     appended[1].request = Some(RequestKey::new(&["route"], "key", &["plain"]));
+    appended[1].epoch = Some(Epoch(7));
     for record in &appended {
         append(&log, record.clone()).await;
     }
@@ -50,8 +51,8 @@ pub async fn the_number_of_records_is_bounded(log: Arc<dyn EventLog>) {
     let (partition, after_first) = only_bound(&positions[0]);
     let limit = ReadLimit { records: 2, wait: Duration::ZERO };
     let read = log.read(partition, after_first, limit).await.unwrap_or_else(|error| panic!("read: {error}"));
-    assert_eq!(read.len(), 2);
-    assert_eq!(read[0].offset, after_first, "the read begins with the next record");
+    assert_eq!(read.events.len(), 2);
+    assert_eq!(read.events[0].offset, after_first, "the read begins with the next record");
 }
 
 /// The end covers each append that was answered before it was asked for.
@@ -74,7 +75,7 @@ pub async fn the_end_is_waited_at_and_left_when_a_record_comes(log: Arc<dyn Even
     append(&log, message_posted(token, 2, "after")).await;
     let woken = tokio::time::timeout(DEADLINE / 2, reader).await;
     let read = woken.unwrap_or_else(|_| panic!("the reader was not woken"));
-    assert_eq!(read.unwrap_or_else(|error| panic!("read: {error}")).len(), 1);
+    assert_eq!(read.unwrap_or_else(|error| panic!("read: {error}")).events.len(), 1);
 }
 
 /// At the end a read waits as long as it was told to, and answers with nothing.
@@ -87,7 +88,7 @@ pub async fn the_wait_at_the_end_is_bounded(log: Arc<dyn EventLog>) {
         let (partition, end) = last_bound(&log.end().await.unwrap_or_else(|error| panic!("end: {error}")));
         let began = Instant::now();
         let read = log.read(partition, end, ReadLimit { records: 1, wait: SHORT_WAIT }).await;
-        if read.unwrap_or_else(|error| panic!("read: {error}")).is_empty() {
+        if read.unwrap_or_else(|error| panic!("read: {error}")).next == end {
             assert!(began.elapsed() >= SHORT_WAIT, "the read did not wait");
             return;
         }
@@ -195,8 +196,9 @@ async fn read_to_end(log: &Arc<dyn EventLog>, partition: PartitionId, mut from: 
     while from < end {
         let limit = ReadLimit { records: 100, wait: DEADLINE };
         let read = log.read(partition, from, limit).await.unwrap_or_else(|error| panic!("read: {error}"));
-        from = read.last().unwrap_or_else(|| panic!("nothing came from {from} before the end {end}")).offset.next();
-        all.extend(read);
+        assert!(read.next > from, "nothing came from {from} before the end {end}");
+        from = read.next;
+        all.extend(read.events);
     }
     all
 }

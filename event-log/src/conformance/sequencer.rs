@@ -110,12 +110,12 @@ pub async fn a_key_is_given_its_number_again(
 pub async fn a_key_is_given_its_token_again(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let (token, other) = (fresh_token(), fresh_token());
     let request = RequestKey::new(&[&token.to_hex()], "key", &["name"]);
-    let first = sequencer.reserve_token(token, &request).await;
+    let first = sequencer.reserve_token(token, Some(&request)).await;
     let first = first.unwrap_or_else(|error| panic!("reserve: {error}"));
     assert_eq!((first.value(), first.position()), (token, None));
     create(&log, &sequencer, Record { request: Some(request), ..application_created(token) }).await;
     drop(first);
-    let again = sequencer.reserve_token(other, &request).await.unwrap_or_else(|error| panic!("reserve: {error}"));
+    let again = sequencer.reserve_token(other, Some(&request)).await.unwrap_or_else(|error| panic!("reserve: {error}"));
     assert_eq!(again.value(), token);
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use events::{ChatKey, MessageNumber, Offset, Position};
+use events::{ChatKey, Epoch, MessageNumber, Offset, Position};
 
-use super::{Ground, message_number};
+use super::{Ground, at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::{SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
 use crate::search_index::SearchIndex;
-use crate::store::{Applied, Step};
+use crate::store::{Applied, Checkpoint, Step};
 
 /// Longest wait for what must come.
 const LONG_WAIT: Duration = Duration::from_secs(10);
@@ -22,15 +22,19 @@ const SHORT_WAIT: Duration = Duration::from_millis(20);
 /// The checkpoint is at the start, and then where the last batch ends; a stale step does not move it.
 pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
     let ground = Ground::new();
-    assert_eq!(checkpoint(&index, &ground).await, Offset::START);
-    let step = |from, to| Step { partition: ground.partition, from: Offset(from), to: Offset(to) };
+    assert_eq!(checkpoint(&index, &ground).await, Checkpoint::START);
+    let step = |from, to| Step { partition: ground.partition, from: Offset(from), to: at(to) };
     for (from, to, applied) in
         [(0, 3, Applied::Done), (0, 3, Applied::Superseded), (2, 5, Applied::Superseded), (3, 4, Applied::Done)]
     {
         let outcome = index.index(step(from, to), vec![]).await.unwrap_or_else(|error| panic!("index: {error}"));
         assert_eq!(outcome, applied, "{from} to {to}");
     }
-    assert_eq!(checkpoint(&index, &ground).await, Offset(4));
+    assert_eq!(checkpoint(&index, &ground).await, at(4));
+    let to = Checkpoint { next: Offset(5), epoch: Epoch(3) };
+    let step = Step { partition: ground.partition, from: Offset(4), to };
+    assert_eq!(index.index(step, vec![]).await.ok(), Some(Applied::Done));
+    assert_eq!(checkpoint(&index, &ground).await, to);
 }
 
 /// A position is reached once the index's checkpoint has passed it, and then its messages are found.
@@ -136,8 +140,7 @@ pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     add(&index, &ground, chat, &["first".to_owned()]).await;
     add(&index, &ground, chat, &["second".to_owned()]).await;
     let twice = vec![document(chat, 2, "third"), document(chat, 2, "fourth")];
-    let from = checkpoint(&index, &ground).await;
-    let step = Step { partition: ground.partition, from, to: from.next() };
+    let step = next_step(&index, &ground).await;
     assert_eq!(index.index(step, twice).await.ok(), Some(Applied::Done));
     for (pattern, expected) in
         [("first", vec![1]), ("second", vec![]), ("third", vec![2]), ("fourth", vec![]), ("ir", vec![1, 2])]
@@ -174,13 +177,18 @@ fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
 /// Indexes texts as the messages 1, 2, 3 … of a chat, as the next batch.
 async fn add(index: &Arc<dyn SearchIndex>, ground: &Ground, chat: ChatKey, texts: &[String]) {
     let documents = (1..).zip(texts).map(|(number, text)| document(chat, number, text)).collect();
-    let from = checkpoint(index, ground).await;
-    let step = Step { partition: ground.partition, from, to: from.next() };
+    let step = next_step(index, ground).await;
     let applied = index.index(step, documents).await.unwrap_or_else(|error| panic!("index: {error}"));
     assert_eq!(applied, Applied::Done);
 }
 
-async fn checkpoint(index: &Arc<dyn SearchIndex>, ground: &Ground) -> Offset {
+/// A batch of one event at the checkpoint.
+async fn next_step(index: &Arc<dyn SearchIndex>, ground: &Ground) -> Step {
+    let from = checkpoint(index, ground).await.next;
+    Step { partition: ground.partition, from, to: at(from.0 + 1) }
+}
+
+async fn checkpoint(index: &Arc<dyn SearchIndex>, ground: &Ground) -> Checkpoint {
     index.checkpoint(ground.partition).await.unwrap_or_else(|error| panic!("checkpoint: {error}"))
 }
 

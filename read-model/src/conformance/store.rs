@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use events::{Offset, PartitionId};
+use events::{Epoch, Offset, PartitionId};
 
-use super::{Ground, message_number};
+use super::{Ground, at, message_number};
 use crate::changes::{ApplicationCountsDelta, CountsChanges, NameOrigin, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::page::Page;
-use crate::store::{Applied, Projection, ProjectionStore, Step};
+use crate::store::{Applied, Checkpoint, Projection, ProjectionStore, Step};
 use crate::view::{ApplicationView, MessageView};
 use crate::views_port::Views;
 
@@ -18,15 +18,16 @@ const MANY: u32 = 1_000;
 /// A checkpoint is at the start, and then where the last batch of its projection and partition ends.
 pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>, _views: Arc<dyn Views>) {
     let mut ground = Ground::new();
-    assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, Offset::START);
+    assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, Checkpoint::START);
     let chats = vec![ground.chat_row(1)];
     ground.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
-    assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, Offset(1));
-    assert_eq!(checkpoint(&store, Projection::Counts, ground.partition).await, Offset::START);
-    let step = Step { partition: ground.partition, from: Offset::START, to: Offset(9) };
+    assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, at(1));
+    assert_eq!(checkpoint(&store, Projection::Counts, ground.partition).await, Checkpoint::START);
+    let to = Checkpoint { next: Offset(9), epoch: Epoch(7) };
+    let step = Step { partition: ground.partition, from: Offset::START, to };
     assert_eq!(apply_counts(&store, step, CountsChanges::default()).await, Applied::Done);
-    assert_eq!(checkpoint(&store, Projection::Counts, ground.partition).await, Offset(9));
-    assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, Offset(1));
+    assert_eq!(checkpoint(&store, Projection::Counts, ground.partition).await, to);
+    assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, at(1));
 }
 
 /// A batch that does not begin at the checkpoint is not applied, whether it lies before or beyond.
@@ -35,28 +36,37 @@ pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views:
     let chats = vec![ground.chat_row(1), ground.chat_row(2)];
     ground.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
     for (from, to) in [(0, 3), (1, 3), (3, 4)] {
-        let step = Step { partition: ground.partition, from: Offset(from), to: Offset(to) };
+        let step = Step { partition: ground.partition, from: Offset(from), to: at(to) };
         let messages = vec![ground.message_row(1, 1, "stale")];
         let applied = apply_views(&store, step, ViewsChanges { messages, ..ViewsChanges::default() }).await;
         assert_eq!(applied, Applied::Superseded, "from {from} to {to}");
         let chats = [(ground.chat(1), seen(&[1]))].into();
-        let applications = [(ground.token, ApplicationCountsDelta { chats: 1, last_chat: 1 })].into();
+        let applications =
+            [(ground.token, ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() })]
+                .into();
         let stale = Step { from: Offset(from + 1), ..step };
-        assert_eq!(apply_counts(&store, stale, CountsChanges { chats, applications }).await, Applied::Superseded);
+        assert_eq!(
+            apply_counts(&store, stale, CountsChanges { chats, applications, ..CountsChanges::default() }).await,
+            Applied::Superseded
+        );
     }
     assert_eq!(message(&views, &ground, 1, 1).await, None);
     assert_eq!(load(&store, &ground, 1).await, None);
-    assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, Offset(2));
+    assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, at(2));
 }
 
 /// Of several that apply the same step at once, one does.
 pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, _views: Arc<dyn Views>) {
     let ground = Ground::new();
-    let step = Step { partition: ground.partition, from: Offset::START, to: Offset(1) };
+    let step = Step { partition: ground.partition, from: Offset::START, to: at(1) };
     let owners: Vec<_> = (0..OWNERS)
         .map(|_| {
             let store = Arc::clone(&store);
-            let applications = [(ground.token, ApplicationCountsDelta { chats: 1, last_chat: 1 })].into();
+            let applications = [(
+                ground.token,
+                ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() },
+            )]
+            .into();
             let changes = CountsChanges { applications, ..CountsChanges::default() };
             tokio::spawn(async move { apply_counts(&store, step, changes).await })
         })
@@ -160,7 +170,7 @@ pub async fn chat_counts_come_back(store: Arc<dyn ProjectionStore>, _views: Arc<
         chats: chats.iter().map(|chat| (*chat, counts(chat.number.get()))).collect(),
         ..CountsChanges::default()
     };
-    let step = Step { partition: ground.partition, from: Offset::START, to: Offset(1) };
+    let step = Step { partition: ground.partition, from: Offset::START, to: at(1) };
     assert_eq!(apply_counts(&store, step, changes.clone()).await, Applied::Done);
     let loaded = store.chat_counts(&chats).await.unwrap_or_else(|error| panic!("chat_counts: {error}"));
     assert_eq!(loaded.into_iter().collect::<std::collections::BTreeMap<_, _>>(), changes.chats);
@@ -173,8 +183,9 @@ pub async fn application_counts_add_up(store: Arc<dyn ProjectionStore>, views: A
     ground.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     for (chats, last_chat) in [(3, 5), (2, 4)] {
         let other = Ground::new();
-        let applications = [(ground.token, ApplicationCountsDelta { chats, last_chat })].into();
-        let step = Step { partition: other.partition, from: Offset::START, to: Offset(1) };
+        let applications =
+            [(ground.token, ApplicationCountsDelta { chats, last_chat, ..ApplicationCountsDelta::default() })].into();
+        let step = Step { partition: other.partition, from: Offset::START, to: at(1) };
         let changes = CountsChanges { applications, ..CountsChanges::default() };
         assert_eq!(apply_counts(&store, step, changes).await, Applied::Done);
     }
@@ -195,7 +206,7 @@ async fn load(store: &Arc<dyn ProjectionStore>, ground: &Ground, chat: u32) -> O
     loaded.unwrap_or_else(|error| panic!("chat_counts: {error}")).remove(&ground.chat(chat))
 }
 
-async fn checkpoint(store: &Arc<dyn ProjectionStore>, projection: Projection, partition: PartitionId) -> Offset {
+async fn checkpoint(store: &Arc<dyn ProjectionStore>, projection: Projection, partition: PartitionId) -> Checkpoint {
     store.checkpoint(projection, partition).await.unwrap_or_else(|error| panic!("checkpoint: {error}"))
 }
 

@@ -1,0 +1,6 @@
+//! The ports on servers: Kafka, Redis, MySQL and Elasticsearch.
+//!
+//! | module | holds |
+//! |---|---|
+//!
+//! **Architecture invariant:** a port's adapter knows its own server only.

@@ -1,0 +1,94 @@
+//! Which events count: those that were not reserved in an epoch that has ended.
+
+use event_log::Stretch;
+use events::{Epoch, Recorded};
+
+/// How many events were void, since the process began.
+const VOID_EVENTS: &str = "tally_void_events_total";
+
+/// The events of a stretch without the void ones, and the highest epoch that has started by its end.
+///
+/// An event is void if it carries an epoch lower than the highest that started before it in its partition: its number
+/// may have been given again since, and whoever wrote it was never told that it was written.
+pub fn without_void(stretch: Stretch, mut epoch: Epoch) -> (Vec<Recorded>, Epoch) {
+    let mut starts = stretch.epochs.into_iter().peekable();
+    let mut events = stretch.events;
+    events.retain(|recorded| {
+        while let Some(start) = starts.next_if(|start| start.offset < recorded.offset) {
+            epoch = epoch.max(start.epoch);
+        }
+        let is_void = recorded.record.epoch.is_some_and(|own| own < epoch);
+        if is_void {
+            metrics::counter!(VOID_EVENTS).increment(1);
+            tracing::warn!(
+                partition = recorded.partition.0,
+                offset = recorded.offset.0,
+                "an event of an epoch that has ended is void; it was never acknowledged"
+            );
+        }
+        !is_void
+    });
+    let epoch = starts.fold(epoch, |epoch, start| epoch.max(start.epoch));
+    (events, epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{
+        ApplicationToken, ChatCreated, ChatNumber, EpochStart, Event, EventId, Offset, PartitionId, Record, UnixMillis,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    const PARTITION: PartitionId = PartitionId(3);
+
+    fn event(offset: u64, epoch: Option<u64>) -> Recorded {
+        let created = ChatCreated { token: ApplicationToken::from_bytes([1; 16]), number: ChatNumber::new(1).unwrap() };
+        let record = Record::encode(&Event::ChatCreated(created), EventId(Uuid::nil()), UnixMillis(0)).unwrap();
+        let record = Record { epoch: epoch.map(Epoch), ..record };
+        Recorded { partition: PARTITION, offset: Offset(offset), record }
+    }
+
+    fn left(events: &[(u64, Option<u64>)], starts: &[(u64, u64)], before: u64) -> (Vec<u64>, u64) {
+        let stretch = Stretch {
+            events: events.iter().map(|(offset, epoch)| event(*offset, *epoch)).collect(),
+            epochs: starts
+                .iter()
+                .map(|(offset, epoch)| EpochStart {
+                    partition: PARTITION,
+                    offset: Offset(*offset),
+                    epoch: Epoch(*epoch),
+                })
+                .collect(),
+            next: Offset(100),
+        };
+        let (events, epoch) = without_void(stretch, Epoch(before));
+        (events.iter().map(|recorded| recorded.offset.0).collect(), epoch.0)
+    }
+
+    #[test]
+    fn an_event_of_an_earlier_epoch_is_void_behind_the_start_of_a_later_one_only() {
+        assert_eq!(left(&[(1, Some(5)), (3, Some(5)), (4, Some(9))], &[(2, 9)], 5), (vec![1, 4], 9));
+    }
+
+    #[test]
+    fn the_epoch_before_the_stretch_counts() {
+        assert_eq!(left(&[(1, Some(5)), (2, Some(6))], &[], 6), (vec![2], 6));
+    }
+
+    #[test]
+    fn events_without_an_epoch_are_never_void() {
+        assert_eq!(left(&[(3, None)], &[(2, 9)], 9), (vec![3], 9));
+    }
+
+    #[test]
+    fn an_epoch_that_starts_late_does_not_bring_an_earlier_one_back() {
+        assert_eq!(left(&[(3, Some(7)), (5, Some(9))], &[(2, 9), (4, 7)], 0), (vec![5], 9));
+    }
+
+    #[test]
+    fn a_start_at_the_end_of_a_stretch_counts_for_the_next() {
+        assert_eq!(left(&[(1, Some(5))], &[(2, 9)], 5), (vec![1], 9));
+    }
+}
