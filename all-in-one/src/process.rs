@@ -88,7 +88,7 @@ impl Process {
         self.run_loops.spawn(progress::watch(feeds.clone(), self.stop_projecting.clone()));
         for feed in feeds {
             let part = self.readiness.part(feed.target.projection().name());
-            let run_loop = RunLoop { feed, part };
+            let run_loop = RunLoop::new(feed, part);
             let stop = self.stop_projecting.clone();
             self.run_loops.spawn(async move {
                 if let Err(stopped) = run_loop.run(stop).await {

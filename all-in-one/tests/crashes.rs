@@ -21,6 +21,8 @@ use event_log::{EventLog, ReadLimit};
 use events::{Number, Offset, PartitionId};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
 use tally::{DEADLINE, Tally, refused};
 use tempfile::TempDir;
 use testkit::scenarios::{Answer, Api, BASE, Port, eventually, found};
@@ -570,32 +572,25 @@ async fn a_log_whose_write_ahead_log_was_cut_or_lost_in_a_crash_is_refused() {
 
 // Newer versions ------------------------------------------------------------------------------------------------------
 
-/// Makes version 99 of the first migration's version 1, in the row and in the index of `_sqlx_migrations`, byte by byte as
-/// SQLite would (<https://www.sqlite.org/fileformat2.html>): nothing here can send it SQL.
-fn pretend_a_newer_migration(log: &Path) {
-    const PAGE: usize = 4096;
-    let mut bytes = std::fs::read(log).unwrap();
-    // The row: its id, the length of its header, the types of its columns (1, a text of 6, a text of 19, true, 48 bytes, a
-    // number), the text. A type for numbers other than 1 takes a byte, which the text gives up.
-    let is_row = |window: &[u8]| window.starts_with(&[1, 7, 9, 25, 51, 9, 108]) && window.ends_with(b"events");
-    let row = bytes.windows(14).position(is_row).unwrap();
-    bytes[row + 2..row + 4].copy_from_slice(&[1, 23]);
-    bytes[row + 8] = 99;
-    // The index: a leaf with one cell of 4 bytes at its end, which becomes one of 5.
-    let is_index =
-        |page: &[u8]| page.starts_with(&[10, 0, 0, 0, 1, 15, 252, 0, 15, 252]) && page.ends_with(&[3, 3, 9, 9]);
-    let index = PAGE * bytes.chunks(PAGE).position(is_index).unwrap();
-    bytes[index + 6] = 251;
-    bytes[index + 9] = 251;
-    bytes[index + PAGE - 5..index + PAGE].copy_from_slice(&[4, 3, 1, 9, 99]);
-    std::fs::write(log, bytes).unwrap();
+/// Leaves in the log what a newer version's migration would.
+async fn pretend_a_newer_migration(log: &Path) {
+    let options = SqliteConnectOptions::new().filename(log);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         SELECT 99, 'of a newer version', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_with_a_migration_of_a_newer_version_is_refused() {
     let filled = Filled::stopped().await;
     let log = filled.file("log.sqlite");
-    pretend_a_newer_migration(&log);
+    pretend_a_newer_migration(&log).await;
     let before = std::fs::read(&log).unwrap();
     let said = refused(filled.directory.path(), &[]);
     assert!(said.contains("another version of Tally") && said.contains("a newer one") && said.contains("99"), "{said}");

@@ -97,7 +97,7 @@ impl Numbers {
     /// # Errors
     /// What the sequencer says.
     pub async fn open(&self, parent: StreamKey) -> Result<(), ReserveError> {
-        self.sequencer.open(parent).await
+        self.sequencer.open(parent, self.epoch()).await
     }
 
     async fn reserve(&self, parent: StreamKey) -> Result<Number, ReserveError> {

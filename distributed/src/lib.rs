@@ -2,5 +2,15 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`elastic`] | [`read_model::SearchIndex`] on Elasticsearch |
+//! | [`kafka`] | [`event_log::EventLog`] on Kafka, and who of several processes reads which partition |
+//! | [`mysql`] | [`read_model::ProjectionStore`] and [`read_model::Views`] on MySQL |
+//! | [`numbers`] | [`event_log::Sequencer`] on Redis: epochs, counters, keys of requests |
 //!
 //! **Architecture invariant:** a port's adapter knows its own server only.
+
+mod asking;
+pub mod elastic;
+pub mod kafka;
+pub mod mysql;
+pub mod numbers;

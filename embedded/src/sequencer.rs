@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer};
-use events::{ApplicationToken, Number, Offset, Position, RequestKey, StreamKey};
+use events::{ApplicationToken, Epoch, Number, Offset, Position, RequestKey, StreamKey};
 use sqlx::{Row, SqlitePool};
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
@@ -193,7 +193,7 @@ impl Sequencer for SqliteSequencer {
     }
 
     /// Nothing to do: the append that created the parent has written its counter.
-    async fn open(&self, _parent: StreamKey) -> Result<(), ReserveError> {
+    async fn open(&self, _parent: StreamKey, _epoch: Option<Epoch>) -> Result<(), ReserveError> {
         Ok(())
     }
 }

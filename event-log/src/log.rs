@@ -88,6 +88,19 @@ pub enum ReadError {
         /// Where the log ends.
         end: Offset,
     },
+    /// The place asked for is no longer in this log: its beginning was cut off.
+    #[error(
+        "offset {from} of partition {partition} is no longer in the log, which begins at {begin}: events were deleted; \
+         restore the log from a copy, and see that it keeps them for ever"
+    )]
+    Truncated {
+        /// The partition asked for.
+        partition: PartitionId,
+        /// The offset asked for.
+        from: Offset,
+        /// Where the log begins.
+        begin: Offset,
+    },
     /// The log has no such partition.
     #[error("the log has no partition {0}")]
     UnknownPartition(PartitionId),

@@ -36,9 +36,9 @@ pub trait Sequencer: Send + Sync {
     /// Whether `parent` exists.
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError>;
 
-    /// Makes a parent, whose creation has just been acknowledged by the log, ready to number its children. An adapter that
-    /// cannot do so now may leave it for the first child.
-    async fn open(&self, parent: StreamKey) -> Result<(), ReserveError>;
+    /// Makes a parent, whose creation has just been acknowledged by the log, ready to number its children. `epoch` is that
+    /// of its reservation. An adapter that cannot do so now may leave it for the first child.
+    async fn open(&self, parent: StreamKey, epoch: Option<Epoch>) -> Result<(), ReserveError>;
 }
 
 /// How long a request with a key is remembered after its event was written.

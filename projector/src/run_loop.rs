@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use event_log::ReadError;
-use events::{DecodeError, PartitionId};
+use events::{DecodeError, Offset, PartitionId};
 use service::health::Part;
 use service::telemetry::chain;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::{Feed, FeedError};
@@ -20,18 +21,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Feeds one projection from one partition.
 pub struct RunLoop {
-    /// The projection and the partition.
-    pub feed: Feed,
-    /// Told when the projection has caught up with where the log ended at the start, and when it fails.
-    pub part: Part,
+    feed: Feed,
+    part: Part,
+    applied: watch::Sender<Offset>,
 }
 
 /// Why a run loop ended for good: somebody must do something.
 #[derive(Debug, thiserror::Error)]
 pub enum Stopped {
-    /// The checkpoint is not in this log.
-    #[error("the projection {projection} has applied more than the log has")]
-    AheadOfLog {
+    /// What comes after the checkpoint is not in this log.
+    #[error("the projection {projection} is somewhere that the log is not")]
+    NotInLog {
         /// Which projection.
         projection: &'static str,
         /// What the log says.
@@ -57,6 +57,17 @@ enum Failure {
 }
 
 impl RunLoop {
+    /// For a projection and a partition. `part` is told when the projection has caught up with where the log ended at the
+    /// start, and when it fails.
+    pub fn new(feed: Feed, part: Part) -> Self {
+        Self { feed, part, applied: watch::Sender::new(Offset::START) }
+    }
+
+    /// How far it has come; [`Offset::START`] before it knows.
+    pub fn applied(&self) -> watch::Receiver<Offset> {
+        self.applied.subscribe()
+    }
+
     /// Runs until `stop`, which lets the batch under way end.
     ///
     /// # Errors
@@ -91,6 +102,7 @@ impl RunLoop {
             self.part.failed(format!("catching up from {} to {goal}", checkpoint.next));
         }
         loop {
+            self.applied.send_replace(checkpoint.next);
             if checkpoint.next >= goal {
                 self.part.ready();
             }
@@ -108,8 +120,8 @@ impl RunLoop {
     fn failure(&self, error: FeedError) -> Failure {
         let (projection, partition) = (self.feed.target.projection().name(), self.feed.partition);
         match error {
-            FeedError::Read(source @ ReadError::BeyondEnd { .. }) => {
-                Failure::ForGood(Stopped::AheadOfLog { projection, source })
+            FeedError::Read(source @ (ReadError::BeyondEnd { .. } | ReadError::Truncated { .. })) => {
+                Failure::ForGood(Stopped::NotInLog { projection, source })
             }
             FeedError::Apply(ApplyError::Newer(source)) => {
                 Failure::ForGood(Stopped::Newer { projection, partition, source })

@@ -105,6 +105,56 @@ pub struct ReadAddr {
     pub read_addr: SocketAddr,
 }
 
+/// Where Kafka is.
+#[derive(Debug, Clone, Args)]
+pub struct KafkaArgs {
+    /// Brokers of the Kafka that keeps the event log, host:port, several joined by commas
+    #[arg(long, env = "TALLY_KAFKA_BROKERS", value_name = "BROKERS", default_value = "127.0.0.1:9092")]
+    pub kafka_brokers: String,
+}
+
+/// Where Redis is.
+#[derive(Debug, Clone, Args)]
+pub struct RedisArgs {
+    /// Redis that gives the numbers: one primary, version 7.0 or later, maxmemory-policy noeviction
+    #[arg(
+        long,
+        env = "TALLY_REDIS_URL",
+        value_name = "URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true
+    )]
+    pub redis_url: String,
+}
+
+/// Where MySQL is.
+#[derive(Debug, Clone, Args)]
+pub struct MysqlArgs {
+    /// MySQL that keeps the projections views and counts, version 8.0.19 or later
+    #[arg(
+        long,
+        env = "TALLY_MYSQL_URL",
+        value_name = "URL",
+        default_value = "mysql://tally:tally@127.0.0.1:3306/tally",
+        hide_env_values = true
+    )]
+    pub mysql_url: String,
+}
+
+/// Where Elasticsearch is.
+#[derive(Debug, Clone, Args)]
+pub struct ElasticsearchArgs {
+    /// Elasticsearch that keeps the projection search, version 7.17
+    #[arg(
+        long,
+        env = "TALLY_ELASTICSEARCH_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9200",
+        hide_env_values = true
+    )]
+    pub elasticsearch_url: String,
+}
+
 /// Where clients reach the read API.
 #[derive(Debug, Clone, Args)]
 pub struct PublicReadUrl {
@@ -238,11 +288,27 @@ mod tests {
             command = augment(command);
         }
         command = Cors::augment_args(PublicReadUrl::augment_args(command));
+        for augment in
+            [KafkaArgs::augment_args, RedisArgs::augment_args, MysqlArgs::augment_args, ElasticsearchArgs::augment_args]
+        {
+            command = augment(command);
+        }
         let variables: Vec<_> = command
             .get_arguments()
             .map(|flag| flag.get_env().and_then(|name| name.to_str()).expect("a flag has a variable").to_owned())
             .collect();
-        let of_these = ["LOG", "LOG_FORMAT", "WRITE_ADDR", "READ_ADDR", "PUBLIC_READ_URL", "CORS_ORIGINS"];
+        let of_these = [
+            "LOG",
+            "LOG_FORMAT",
+            "WRITE_ADDR",
+            "READ_ADDR",
+            "PUBLIC_READ_URL",
+            "CORS_ORIGINS",
+            "KAFKA_BROKERS",
+            "REDIS_URL",
+            "MYSQL_URL",
+            "ELASTICSEARCH_URL",
+        ];
         assert_eq!(variables, of_these.map(|name| format!("{PREFIX}{name}")));
         assert!(refuse_unknown(variables.into_iter()).is_ok());
     }

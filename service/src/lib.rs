@@ -9,7 +9,8 @@
 //! | `conditional`, [`cors`], `gzip`, `headers` | what is done to every answer |
 //! | [`metrics`] | how the process is doing, in numbers |
 //! | `docs` | OpenAPI and its page |
-//! | [`health`] | what is alive, and what is ready |
+//! | [`health`], [`healthcheck`] | what is alive, and what is ready; asking another process for it |
+//! | [`preparing`] | waiting for the servers that a process needs |
 //! | [`json`], [`query`], [`path`] | extractors whose refusals are problems |
 //! | [`problem`] | RFC 9457 answers |
 //!
@@ -22,10 +23,12 @@ mod docs;
 mod gzip;
 mod headers;
 pub mod health;
+pub mod healthcheck;
 pub mod json;
 pub mod listen;
 pub mod metrics;
 pub mod path;
+pub mod preparing;
 pub mod problem;
 pub mod query;
 pub mod router;

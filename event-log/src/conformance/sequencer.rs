@@ -173,9 +173,9 @@ async fn application_with_a_chat(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Se
 }
 
 async fn create(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>, created: Record) {
-    let parent = created.stream;
+    let (parent, epoch) = (created.stream, created.epoch);
     log.append(created).await.unwrap_or_else(|error| panic!("append: {error}"));
-    sequencer.open(parent).await.unwrap_or_else(|error| panic!("open: {error}"));
+    sequencer.open(parent, epoch).await.unwrap_or_else(|error| panic!("open: {error}"));
 }
 
 async fn reserve(sequencer: &Arc<dyn Sequencer>, parent: StreamKey) -> Number {

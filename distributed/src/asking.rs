@@ -1,0 +1,114 @@
+//! Asking a server again and again, once for everybody who waits for its answer to become what it must.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Pause between two askings, while somebody waits.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// An adapter's own error, which several who wait are told of.
+type SharedError = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Answers of a server, fresh as long as somebody waits for them.
+pub(crate) struct Asking<T> {
+    asked: watch::Sender<Asked<T>>,
+    wanted: Notify,
+}
+
+/// The last asking.
+struct Asked<T> {
+    /// How many there were before.
+    serial: u64,
+    answer: Result<T, SharedError>,
+}
+
+impl<T: Default + Send + Sync + 'static> Asking<T> {
+    /// Asks by `ask` while somebody waits, until the guard is dropped. Must be called in a tokio runtime.
+    pub(crate) fn start<A, F, E>(ask: A) -> (Arc<Self>, DropGuard)
+    where
+        A: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<T, E>> + Send,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let nothing = Asked { serial: 0, answer: Ok(T::default()) };
+        let asking = Arc::new(Self { asked: watch::Sender::new(nothing), wanted: Notify::new() });
+        let stop = CancellationToken::new();
+        let (this, stopped) = (Arc::clone(&asking), stop.clone());
+        tokio::spawn(async move { stopped.run_until_cancelled(this.run(ask)).await });
+        (asking, stop.drop_guard())
+    }
+
+    async fn run<A, F, E>(&self, ask: A)
+    where
+        A: Fn() -> F,
+        F: Future<Output = Result<T, E>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        loop {
+            if self.asked.receiver_count() == 0 {
+                self.wanted.notified().await;
+            }
+            let answer = ask().await.map_err(|error| SharedError::from(error.into()));
+            self.asked.send_modify(|asked| *asked = Asked { serial: asked.serial + 1, answer });
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until the answer is as it must be: true once it is, false if it is not after `within`. A failure during the
+    /// wait ends it. The last answer may be an old one: what was once as it must be has to stay so.
+    pub(crate) async fn until(&self, within: Duration, is_there: impl Fn(&T) -> bool) -> Result<bool, SharedError> {
+        let mut asked = self.asked.subscribe();
+        let before = asked.borrow().serial;
+        self.wanted.notify_one();
+        let ends = |asked: &Asked<T>| match &asked.answer {
+            Ok(answer) => is_there(answer),
+            Err(_) => asked.serial > before,
+        };
+        match tokio::time::timeout(within, asked.wait_for(ends)).await {
+            Ok(Ok(asked)) => asked.answer.as_ref().map(|_| true).map_err(Arc::clone),
+            // The sender lives as long as this value does: only time ends the wait in vain.
+            Ok(Err(_)) | Err(_) => Ok(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn one_asks_for_all_who_wait_and_nobody_when_none_does() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let (asking, _guard) = Asking::start(move || {
+            let answer = count.fetch_add(1, Ordering::SeqCst) + 1;
+            async move { Ok::<_, std::io::Error>(answer) }
+        });
+        let waits = (0..100).map(|_| asking.until(LONG, |answer| *answer >= 5));
+        assert!(futures_util::future::join_all(waits).await.into_iter().all(|waited| waited.is_ok_and(|is| is)));
+        assert_eq!(asked.load(Ordering::SeqCst), 5);
+        tokio::time::sleep(LONG).await;
+        assert!(asked.load(Ordering::SeqCst) <= 6, "it was asked although nobody waited");
+        assert!(!asking.until(Duration::ZERO, |answer| *answer > 1_000).await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_ends_the_wait_and_an_old_one_does_not() {
+        let fails = Arc::new(AtomicU64::new(1));
+        let failing = Arc::clone(&fails);
+        let (asking, _guard) = Asking::start(move || {
+            let fails = failing.load(Ordering::SeqCst) == 1;
+            async move { if fails { Err(std::io::Error::other("away")) } else { Ok(1_u64) } }
+        });
+        assert!(asking.until(LONG, |_| false).await.unwrap_err().to_string().contains("away"));
+        fails.store(0, Ordering::SeqCst);
+        assert!(asking.until(LONG, |answer| *answer == 1).await.unwrap());
+    }
+}

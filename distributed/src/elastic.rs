@@ -1,0 +1,149 @@
+//! The search index on Elasticsearch 7.17 or newer.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`error`] | why it could not be read, written or prepared |
+//! | `client` | one exchange with the server, bounded in time |
+//! | `layout` | how an index of messages is made, and whether one that is there is made so |
+//! | `generation` | which index is live |
+//! | `prepare` | what must be there before the first batch |
+//! | `checkpoints` | how far an index has come, kept in the index itself |
+//! | `bulk` | documents going in |
+//! | `find` | messages coming out |
+//! | `progress` | waiting for a checkpoint |
+
+mod bulk;
+mod checkpoints;
+mod client;
+pub mod error;
+mod find;
+mod generation;
+mod layout;
+mod prepare;
+mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use events::{ChatKey, MessageNumber, PartitionId, Position};
+use read_model::{
+    Applied, Checkpoint, MessageView, Page, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
+};
+
+use self::client::Server;
+pub use self::error::{ElasticError, PrepareError, UrlError};
+use self::generation::Generations;
+
+/// What the names of all indices begin with, unless a test wants its own.
+pub const PREFIX: &str = "tally-search";
+
+/// [`SearchIndex`] on Elasticsearch.
+///
+/// Making one connects to nothing, and no call waits for long: while the server is away, calls fail within seconds, and
+/// succeed again once it is back. [`ElasticIndex::prepare`] must have succeeded once, from anywhere, before the others
+/// can.
+///
+/// One value serves a writer or readers, or both: what writes (`checkpoint`, `index`) stays with the generation that was
+/// live when it was first needed, what reads (`reached`, `search`) follows the live one.
+#[derive(Debug)]
+pub struct ElasticIndex {
+    server: Server,
+    generations: Generations,
+}
+
+impl ElasticIndex {
+    /// The index on the server at `url` (`http://host:9200`, with `user:password@` where the server wants them).
+    ///
+    /// # Errors
+    /// If the text is no such URL. The error does not repeat it, since it may hold a password.
+    pub fn new(url: &str) -> Result<Self, UrlError> {
+        Self::with_prefix(url, PREFIX)
+    }
+
+    /// The same with names of its own: every index that is made or used begins with `prefix` and a hyphen.
+    ///
+    /// # Errors
+    /// As [`ElasticIndex::new`].
+    pub fn with_prefix(url: &str, prefix: &str) -> Result<Self, UrlError> {
+        Ok(Self { server: Server::new(url)?, generations: Generations::new(prefix) })
+    }
+
+    /// Makes what is missing and checks what is there; any number of processes may do so at once, and again at any time.
+    ///
+    /// # Errors
+    /// If the server does not answer or refuses, is no Elasticsearch or one too old, or has an index of the live
+    /// generation's name that would find other messages than ours.
+    pub async fn prepare(&self) -> Result<(), PrepareError> {
+        prepare::prepare(&self.server, &self.generations).await
+    }
+
+    async fn write(&self, step: Step, documents: &[SearchDocument]) -> Result<Applied, ElasticError> {
+        let generation = self.generations.for_writing(&self.server).await?;
+        let stored = checkpoints::read(&self.server, &generation, step.partition).await?;
+        if stored.checkpoint.next != step.from {
+            return Ok(Applied::Superseded);
+        }
+        if !documents.is_empty() {
+            bulk::create(&self.server, &generation, documents).await?;
+            // Also for documents that were there already: whoever wrote them may have died before this.
+            bulk::refresh(&self.server, &generation).await?;
+        }
+        checkpoints::advance(&self.server, &generation, step, stored.version).await
+    }
+
+    async fn wait(&self, position: &Position, within: Duration) -> Result<bool, ElasticError> {
+        let generation = self.generations.for_reading(&self.server).await?;
+        let reached = progress::reached(&self.server, &generation, position, within).await;
+        self.looked(&generation, reached)
+    }
+
+    async fn find(
+        &self,
+        chat: ChatKey,
+        text: &SearchText,
+        page: Page<MessageNumber>,
+    ) -> Result<Slice<MessageView>, ElasticError> {
+        let generation = self.generations.for_reading(&self.server).await?;
+        let found = find::find(&self.server, &generation, chat, text, page).await;
+        self.looked(&generation, found)
+    }
+
+    /// Passes on what a generation answered; after an error the next call looks which one is live.
+    fn looked<T>(
+        &self,
+        generation: &Arc<generation::Generation>,
+        answer: Result<T, ElasticError>,
+    ) -> Result<T, ElasticError> {
+        answer.inspect_err(|_| self.generations.forget(generation))
+    }
+}
+
+#[async_trait]
+impl SearchIndex for ElasticIndex {
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
+        let read = async {
+            let generation = self.generations.for_writing(&self.server).await?;
+            checkpoints::read(&self.server, &generation, partition).await
+        };
+        let stored = read.await.map_err(|error| SearchError::Checkpoint { partition, source: error.into() })?;
+        Ok(stored.checkpoint)
+    }
+
+    async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {
+        self.write(step, &documents).await.map_err(|error| SearchError::Index { step, source: error.into() })
+    }
+
+    async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
+        self.wait(position, within).await.map_err(|error| SearchError::Search(error.into()))
+    }
+
+    async fn search(
+        &self,
+        chat: ChatKey,
+        text: &SearchText,
+        page: Page<MessageNumber>,
+    ) -> Result<Slice<MessageView>, SearchError> {
+        self.find(chat, text, page).await.map_err(|error| SearchError::Search(error.into()))
+    }
+}

@@ -1,0 +1,135 @@
+//! Which index is live: one document names it, and a rebuild will move it by one conditional update.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use elasticsearch::http::Method;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::client::{Body, QUICK, Request, Server};
+use super::error::ElasticError;
+use super::progress::Progress;
+
+/// The first generation there is.
+pub(super) const FIRST: u32 = 1;
+
+/// How long a reader keeps to a generation before it looks again which one is live.
+///
+/// Long enough to cost nothing beside a search, and short beside the time for which the former generation is kept after
+/// a move. Within it a reader sees the former, which lacks nothing: its writers have stopped before the move.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A generation's index.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) number: u32,
+    /// The index, to read.
+    pub(super) index: String,
+    /// The index, to write: an alias that comes and goes with it. A write that demands one cannot make an index of its
+    /// own accord, with another mapping, where the real one was deleted.
+    pub(super) writes: String,
+    /// Who waits for its checkpoints.
+    pub(super) progress: Progress,
+}
+
+/// The document that names the live generation.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Pointer {
+    pub(super) generation: u32,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    found: bool,
+    #[serde(rename = "_source")]
+    source: Option<Pointer>,
+}
+
+/// What a process knows of the live generation.
+#[derive(Debug)]
+pub(super) struct Generations {
+    prefix: String,
+    /// For life: a process that writes never touches a generation that came after it.
+    writing: OnceCell<Arc<Generation>>,
+    reading: Mutex<Option<Reading>>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    generation: Arc<Generation>,
+    until: Instant,
+}
+
+impl Generations {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), writing: OnceCell::new(), reading: Mutex::new(None) }
+    }
+
+    /// The index of the pointer.
+    pub(super) fn pointer_index(&self) -> String {
+        format!("{}-pointer", self.prefix)
+    }
+
+    /// Path of the pointer, for the given way of asking (`_doc`, `_create`).
+    pub(super) fn pointer_path(&self, way: &str) -> String {
+        format!("{}/{way}/live", self.pointer_index())
+    }
+
+    pub(super) fn generation(&self, number: u32) -> Generation {
+        let index = format!("{}-{number}", self.prefix);
+        Generation { number, writes: format!("{index}-writes"), index, progress: Progress::default() }
+    }
+
+    /// The generation that was live when a writer first asked.
+    pub(super) async fn for_writing(&self, server: &Server) -> Result<Arc<Generation>, ElasticError> {
+        let live = async || self.live(server).await?.ok_or(ElasticError::NotPrepared);
+        let generation = self.writing.get_or_try_init(async || live().await.map(|n| Arc::new(self.generation(n))));
+        generation.await.cloned()
+    }
+
+    /// The generation that is live, as of [`LOOK_AGAIN`] ago at most.
+    pub(super) async fn for_reading(&self, server: &Server) -> Result<Arc<Generation>, ElasticError> {
+        let known = self.reading().as_ref().filter(|r| Instant::now() < r.until).map(|r| Arc::clone(&r.generation));
+        if let Some(generation) = known {
+            return Ok(generation);
+        }
+        let until = Instant::now() + LOOK_AGAIN;
+        let number = self.live(server).await?.ok_or(ElasticError::NotPrepared)?;
+        let mut reading = self.reading();
+        // The same generation stays the same value: those who wait for it share its progress.
+        let same = reading.take().map(|r| r.generation).filter(|generation| generation.number == number);
+        let generation = same.unwrap_or_else(|| Arc::new(self.generation(number)));
+        *reading = Some(Reading { generation: Arc::clone(&generation), until });
+        Ok(generation)
+    }
+
+    /// Looks again at the next occasion.
+    pub(super) fn forget(&self, generation: &Arc<Generation>) {
+        if let Some(reading) = self.reading().as_mut().filter(|r| Arc::ptr_eq(&r.generation, generation)) {
+            reading.until = Instant::now();
+        }
+    }
+
+    /// The number of the live generation, asked of the server; `None` before the first.
+    pub(super) async fn live(&self, server: &Server) -> Result<Option<u32>, ElasticError> {
+        let path = self.pointer_path("_doc");
+        let request = Request { method: Method::Get, path: &path, query: &[], body: Body::Empty, time_out: QUICK };
+        let reply = server.send(request).await?;
+        if reply.status == 404 && reply.cause().is_some_and(|cause| cause.is_missing_index()) {
+            return Ok(None);
+        }
+        let reply = if reply.status == 404 { reply } else { reply.expect_success()? };
+        let document: Document = reply.json()?;
+        match document.source {
+            Some(pointer) if document.found => Ok(Some(pointer.generation)),
+            _ => Ok(None),
+        }
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Option<Reading>> {
+        // Nothing panics while holding it; were it so, what it holds is whole all the same.
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,164 @@
+//! The projections `views` and `counts` on MySQL.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `connections` | pools and their bounds, transactions of batches, statements of many rows |
+//! | `columns` | values of the log in columns and back |
+//! | [`migrate`] | bringing the tables up to date |
+//! | `write_views`, `write_counts` | how a batch is applied |
+//! | `read_views` | how views are read |
+//! | [`counts`] | what the number server asks of `counts` |
+//!
+//! Every table has the generation of its projection in front. What writes takes the live generation when it is first
+//! needed, and stays with it; what reads takes the live one in each call, and uses one throughout.
+
+mod columns;
+mod connections;
+pub mod counts;
+pub mod migrate;
+mod read_views;
+mod write_counts;
+mod write_views;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use events::{ChatKey, PartitionId, Position};
+use read_model::{
+    Applied, ChatCounts, Checkpoint, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError,
+    ViewsChanges, ViewsError,
+};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
+use tokio::sync::OnceCell;
+use tokio_util::sync::DropGuard;
+
+use self::connections::{Generation, retried};
+use crate::asking::Asking;
+
+pub use counts::MySqlCounts;
+pub use migrate::MigrateError;
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[error("this is no URL of a MySQL; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
+pub struct ClientError(#[source] sqlx::Error);
+
+/// [`ProjectionStore`] and [`read_model::Views`] on MySQL.
+///
+/// Making one connects to nothing; while the server is away every call fails within seconds, and works again once it is
+/// back.
+pub struct MySqlProjections {
+    options: MySqlConnectOptions,
+    readers: MySqlPool,
+    writers: MySqlPool,
+    views: OnceCell<Generation>,
+    counts: OnceCell<Generation>,
+    progress: Arc<Asking<BTreeMap<Projection, Position>>>,
+    _asking: DropGuard,
+}
+
+impl MySqlProjections {
+    /// On the server and in the database at `url`. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn new(url: &str) -> Result<Self, ClientError> {
+        let options: MySqlConnectOptions = url.parse().map_err(ClientError)?;
+        let readers = connections::readers(&options);
+        let asked = readers.clone();
+        let (progress, asking) = Asking::start(move || read_views::progress(asked.clone()));
+        Ok(Self {
+            writers: connections::writers(&options),
+            options,
+            readers,
+            views: OnceCell::new(),
+            counts: OnceCell::new(),
+            progress,
+            _asking: asking,
+        })
+    }
+
+    /// Brings the tables up to date.
+    ///
+    /// # Errors
+    /// [`MigrateError`]; see [`MigrateError::is_lasting`].
+    pub async fn migrate(&self) -> Result<(), MigrateError> {
+        migrate::migrate(&self.options).await
+    }
+
+    /// Whether the tables can be read.
+    ///
+    /// # Errors
+    /// What MySQL says.
+    pub async fn check(self: Arc<Self>) -> Result<(), ViewsError> {
+        let live = connections::live(&self.readers, Projection::Views).await;
+        live.map(drop).map_err(|error| ViewsError { what: "the tables", source: error.into() })
+    }
+
+    /// The generation that this value writes.
+    async fn generation(&self, projection: Projection) -> Result<Generation, sqlx::Error> {
+        let cell = match projection {
+            Projection::Counts => &self.counts,
+            Projection::Views | Projection::Search => &self.views,
+        };
+        cell.get_or_try_init(|| connections::live(&self.writers, projection)).await.copied()
+    }
+
+    /// Whether the projection has passed `position`, at the latest after `within`.
+    async fn has_reached(
+        &self,
+        projection: Projection,
+        position: &Position,
+        within: Duration,
+    ) -> Result<bool, read_model::BackendError> {
+        let covers = |progress: &Position| progress.covers(position);
+        if within.is_zero() {
+            let progress = read_views::progress(self.readers.clone()).await?;
+            return Ok(progress.get(&projection).is_some_and(covers));
+        }
+        let reached = self.progress.until(within, |progress| progress.get(&projection).is_some_and(covers)).await;
+        reached.map_err(Into::into)
+    }
+}
+
+/// Brings the tables of the database at `url` up to date.
+///
+/// # Errors
+/// [`MigrateError`].
+pub async fn migrate(url: &str) -> Result<(), MigrateError> {
+    let options = url.parse().map_err(|error| MigrateError::Url(ClientError(error)))?;
+    migrate::migrate(&options).await
+}
+
+#[async_trait]
+impl ProjectionStore for MySqlProjections {
+    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
+        let asked = async {
+            let generation = self.generation(projection).await?;
+            connections::checkpoint(&self.writers, projection, generation, partition).await
+        };
+        asked.await.map_err(|error| StoreError::Checkpoint { projection, partition, source: error.into() })
+    }
+
+    async fn apply_views(&self, step: Step, changes: ViewsChanges) -> Result<Applied, StoreError> {
+        let applied = retried(|| write_views::apply(self, step, &changes)).await;
+        applied.map_err(|error| StoreError::Apply { projection: Projection::Views, step, source: error.into() })
+    }
+
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+        let loaded = write_counts::load(self, chats).await;
+        loaded.map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
+    }
+
+    async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError> {
+        let applied = retried(|| write_counts::apply(self, step, &changes)).await;
+        applied.map_err(|error| StoreError::Apply { projection: Projection::Counts, step, source: error.into() })
+    }
+
+    async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        let found = write_views::dead_letters(self, partition, limit).await;
+        found.map_err(|error| StoreError::DeadLetters(error.into()))
+    }
+}

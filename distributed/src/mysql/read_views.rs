@@ -1,0 +1,293 @@
+//! Reading views.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId, Position};
+use futures_util::TryStreamExt;
+use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Slice, Views, ViewsError};
+use sqlx::mysql::{MySql, MySqlArguments, MySqlPool, MySqlRow};
+use sqlx::query::Query;
+use sqlx::{MySqlExecutor, Row};
+
+use super::MySqlProjections;
+use super::columns::{number_of, token_of};
+use super::connections::Generation;
+
+/// How far each projection is, in its live generation.
+pub(super) async fn progress(readers: MySqlPool) -> Result<BTreeMap<Projection, Position>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT projection, partition_id, next_offset FROM checkpoints \
+         JOIN projections ON name = projection AND projections.generation = checkpoints.generation",
+    )
+    .fetch_all(&readers)
+    .await?;
+    let mut progress: BTreeMap<Projection, Position> = BTreeMap::new();
+    for row in rows {
+        let name: &str = row.try_get(0)?;
+        if let Some(projection) = Projection::ALL.into_iter().find(|projection| projection.name() == name) {
+            let position = Position::of(PartitionId(row.try_get(1)?), Offset(row.try_get(2)?));
+            progress.entry(projection).or_default().merge(&position);
+        }
+    }
+    Ok(progress)
+}
+
+/// The live generations of `views` and `counts`.
+#[derive(Debug, Clone, Copy)]
+struct Live {
+    views: Generation,
+    counts: Generation,
+}
+
+impl MySqlProjections {
+    async fn live(&self) -> Result<Live, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT views.generation, counts.generation FROM projections AS views \
+             JOIN projections AS counts ON counts.name = 'counts' WHERE views.name = 'views'",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(Live { views: Generation(row.try_get(0)?), counts: Generation(row.try_get(1)?) })
+    }
+
+    /// The rows of `query` up to the bounds of a page. The query gives one row more than the page's limit, if there is.
+    async fn slice<T>(
+        &self,
+        limit: u32,
+        query: Query<'static, MySql, MySqlArguments>,
+        item: impl Fn(&MySqlRow) -> Result<(T, usize), sqlx::Error>,
+    ) -> Result<Slice<T>, sqlx::Error> {
+        let mut slice = Slice::builder(limit);
+        let mut rows = query.fetch(&self.readers);
+        while let Some(row) = rows.try_next().await? {
+            if slice.is_full() {
+                return Ok(slice.finish(true));
+            }
+            let (item, text_bytes) = item(&row)?;
+            slice.push(item, text_bytes);
+        }
+        Ok(slice.finish(false))
+    }
+
+    async fn read_application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
+             LEFT JOIN application_counts AS c ON c.token = a.token \
+             AND c.generation = (SELECT generation FROM projections WHERE name = 'counts') \
+             WHERE a.generation = (SELECT generation FROM projections WHERE name = 'views') AND a.token = ?",
+        )
+        .bind(token.as_bytes().to_vec())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.as_ref().map(|row| Ok(application(row)?.0)).transpose()
+    }
+
+    async fn read_applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, sqlx::Error> {
+        let Live { views, counts } = self.live().await?;
+        let (above, below) = tokens_between(page.cursor);
+        let query = if page.cursor.descends() {
+            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
+             LEFT JOIN application_counts AS c ON c.generation = ? AND c.token = a.token \
+             WHERE a.generation = ? AND a.token >= ? AND a.token <= ? ORDER BY a.token DESC LIMIT ?"
+        } else {
+            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
+             LEFT JOIN application_counts AS c ON c.generation = ? AND c.token = a.token \
+             WHERE a.generation = ? AND a.token >= ? AND a.token <= ? ORDER BY a.token LIMIT ?"
+        };
+        let (Some(above), Some(below)) = (above, below) else {
+            return Ok(Slice { items: Vec::new(), more: false });
+        };
+        let query = sqlx::query(query).bind(counts.0).bind(views.0).bind(above).bind(below).bind(page.limit + 1);
+        self.slice(page.limit, query, application).await
+    }
+
+    async fn read_chat(&self, chat: ChatKey) -> Result<Option<ChatView>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED) FROM chats AS v \
+             LEFT JOIN chat_counts AS c ON c.token = v.token AND c.number = v.number \
+             AND c.generation = (SELECT generation FROM projections WHERE name = 'counts') \
+             WHERE v.generation = (SELECT generation FROM projections WHERE name = 'views') \
+             AND v.token = ? AND v.number = ?",
+        )
+        .bind(chat.token.as_bytes().to_vec())
+        .bind(chat.number.get())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.as_ref().map(|row| Ok(chat_view(row)?.0)).transpose()
+    }
+
+    async fn read_chats(
+        &self,
+        token: ApplicationToken,
+        page: Page<ChatNumber>,
+    ) -> Result<Option<Slice<ChatView>>, sqlx::Error> {
+        let live = self.live().await?;
+        let (above, below) = numbers_between(page.cursor, ChatNumber::get);
+        let query = if page.cursor.descends() {
+            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED) FROM chats AS v \
+             LEFT JOIN chat_counts AS c ON c.generation = ? AND c.token = v.token AND c.number = v.number \
+             WHERE v.generation = ? AND v.token = ? AND v.number > ? AND v.number < ? ORDER BY v.number DESC LIMIT ?"
+        } else {
+            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED) FROM chats AS v \
+             LEFT JOIN chat_counts AS c ON c.generation = ? AND c.token = v.token AND c.number = v.number \
+             WHERE v.generation = ? AND v.token = ? AND v.number > ? AND v.number < ? ORDER BY v.number LIMIT ?"
+        };
+        let query = sqlx::query(query).bind(live.counts.0).bind(live.views.0).bind(token.as_bytes().to_vec());
+        let slice = self.slice(page.limit, query.bind(above).bind(below).bind(page.limit + 1), chat_view).await?;
+        if slice.items.is_empty() && !has_application_or_chat(&self.readers, live.views, token).await? {
+            return Ok(None);
+        }
+        Ok(Some(slice))
+    }
+
+    async fn read_message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, sqlx::Error> {
+        let body = sqlx::query_scalar(
+            "SELECT m.body FROM chats AS v JOIN messages AS m \
+             ON m.generation = v.generation AND m.token = v.token AND m.chat_number = v.number \
+             WHERE v.generation = (SELECT generation FROM projections WHERE name = 'views') \
+             AND v.token = ? AND v.number = ? AND m.number = ?",
+        )
+        .bind(chat.token.as_bytes().to_vec())
+        .bind(chat.number.get())
+        .bind(number.get())
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(body.map(|body| MessageView { number, body }))
+    }
+
+    async fn read_messages(
+        &self,
+        chat: ChatKey,
+        page: Page<MessageNumber>,
+    ) -> Result<Option<Slice<MessageView>>, sqlx::Error> {
+        let Some(generation) = generation_with(&self.readers, chat).await? else {
+            return Ok(None);
+        };
+        let (above, below) = numbers_between(page.cursor, MessageNumber::get);
+        let query = if page.cursor.descends() {
+            "SELECT number, body FROM messages \
+             WHERE generation = ? AND token = ? AND chat_number = ? AND number > ? AND number < ? \
+             ORDER BY number DESC LIMIT ?"
+        } else {
+            "SELECT number, body FROM messages \
+             WHERE generation = ? AND token = ? AND chat_number = ? AND number > ? AND number < ? \
+             ORDER BY number LIMIT ?"
+        };
+        let query = sqlx::query(query)
+            .bind(generation.0)
+            .bind(chat.token.as_bytes().to_vec())
+            .bind(chat.number.get())
+            .bind(above)
+            .bind(below)
+            .bind(page.limit + 1);
+        self.slice(page.limit, query, message).await.map(Some)
+    }
+}
+
+/// The live generation, if it has the chat.
+async fn generation_with(executor: impl MySqlExecutor<'_>, chat: ChatKey) -> Result<Option<Generation>, sqlx::Error> {
+    let generation = sqlx::query_scalar(
+        "SELECT generation FROM chats \
+         WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND token = ? AND number = ?",
+    );
+    let generation = generation.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
+    Ok(generation.fetch_optional(executor).await?.map(Generation))
+}
+
+async fn has_application_or_chat(
+    executor: impl MySqlExecutor<'_>,
+    generation: Generation,
+    token: ApplicationToken,
+) -> Result<bool, sqlx::Error> {
+    let has = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM applications WHERE generation = ? AND token = ?) \
+         OR EXISTS (SELECT 1 FROM chats WHERE generation = ? AND token = ?)",
+    );
+    let token = token.as_bytes().to_vec();
+    has.bind(generation.0).bind(token.clone()).bind(generation.0).bind(token).fetch_one(executor).await
+}
+
+/// The first and the last token that the cursor lets through; `None` where there is none that way.
+fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    let (first, last) = (0_u128, u128::MAX);
+    let number = |token: ApplicationToken| u128::from_be_bytes(*token.as_bytes());
+    let (above, below) = match cursor {
+        Cursor::First | Cursor::Last => (Some(first), Some(last)),
+        Cursor::After(token) => (number(token).checked_add(1), Some(last)),
+        Cursor::Before(token) => (Some(first), number(token).checked_sub(1)),
+    };
+    let bytes = |number: u128| number.to_be_bytes().to_vec();
+    (above.map(bytes), below.map(bytes))
+}
+
+/// The numbers between which the cursor goes, both excluded.
+fn numbers_between<N>(cursor: Cursor<N>, get: impl Fn(N) -> u32) -> (u64, u64) {
+    match cursor {
+        Cursor::First | Cursor::Last => (0, u64::MAX),
+        Cursor::After(number) => (get(number).into(), u64::MAX),
+        Cursor::Before(number) => (0, get(number).into()),
+    }
+}
+
+fn application(row: &MySqlRow) -> Result<(ApplicationView, usize), sqlx::Error> {
+    let name: String = row.try_get(1)?;
+    let (text_bytes, chats_count) = (name.len(), row.try_get(2)?);
+    Ok((ApplicationView { name, token: token_of(row, 0)?, chats_count }, text_bytes))
+}
+
+fn chat_view(row: &MySqlRow) -> Result<(ChatView, usize), sqlx::Error> {
+    Ok((ChatView { number: ChatNumber(number_of(row, 0)?), messages_count: row.try_get(1)? }, 0))
+}
+
+fn message(row: &MySqlRow) -> Result<(MessageView, usize), sqlx::Error> {
+    let body: String = row.try_get(1)?;
+    let text_bytes = body.len();
+    Ok((MessageView { number: MessageNumber(number_of(row, 0)?), body }, text_bytes))
+}
+
+/// An error of the read of `what`.
+fn unreadable(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
+    move |error| ViewsError { what, source: error.into() }
+}
+
+#[async_trait]
+impl Views for MySqlProjections {
+    async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError> {
+        let reached = self.has_reached(projection, position, within).await;
+        reached.map_err(|source| ViewsError { what: "the checkpoints", source })
+    }
+
+    async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
+        self.read_application(token).await.map_err(unreadable("the application"))
+    }
+
+    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
+        self.read_applications(page).await.map_err(unreadable("the applications"))
+    }
+
+    async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
+        self.read_chat(chat).await.map_err(unreadable("the chat"))
+    }
+
+    async fn chats(
+        &self,
+        token: ApplicationToken,
+        page: Page<ChatNumber>,
+    ) -> Result<Option<Slice<ChatView>>, ViewsError> {
+        self.read_chats(token, page).await.map_err(unreadable("the chats"))
+    }
+
+    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
+        self.read_message(chat, number).await.map_err(unreadable("the message"))
+    }
+
+    async fn messages(
+        &self,
+        chat: ChatKey,
+        page: Page<MessageNumber>,
+    ) -> Result<Option<Slice<MessageView>>, ViewsError> {
+        self.read_messages(chat, page).await.map_err(unreadable("the messages"))
+    }
+}

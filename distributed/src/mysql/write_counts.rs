@@ -1,0 +1,164 @@
+//! How a batch is applied to the projection `counts`.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use events::{ChatKey, PartitionId};
+use read_model::{AnsweredRequest, Applied, ChatCounts, CountsChanges, Projection, Step};
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySqlConnection, Row};
+
+use super::MySqlProjections;
+use super::columns::{chat_of, undecodable};
+use super::connections::{Generation, begin, insert_rows, rows_in};
+
+/// How long answered requests are kept, by the times of the events: longer than anybody looks for them, so that writers'
+/// clocks may differ and a batch may come late.
+const KEPT: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+/// Answered requests that one batch forgets at most: more than it can bring, so that they do not heap up.
+const FORGOTTEN_A_BATCH: u32 = 2_000;
+
+pub(super) async fn load(
+    projections: &MySqlProjections,
+    chats: &[ChatKey],
+) -> Result<HashMap<ChatKey, ChatCounts>, sqlx::Error> {
+    let generation = projections.generation(Projection::Counts).await?;
+    let mut connection = projections.writers.acquire().await?;
+    let head = "SELECT token, number, created, last_number, gaps FROM chat_counts \
+                WHERE (generation, token, number) IN";
+    let rows = rows_in(&mut connection, head, chats, |tuple, chat| {
+        tuple.push_bind(generation.0).push_bind(chat.token.as_bytes().as_slice()).push_bind(chat.number.get());
+    });
+    rows.await?.iter().map(|row| Ok((chat_of(row, 0, 1)?, chat_counts(row)?))).collect()
+}
+
+fn chat_counts(row: &MySqlRow) -> Result<ChatCounts, sqlx::Error> {
+    let gaps = gaps_of(row.try_get(4)?).ok_or_else(|| undecodable(4, "not ranges of numbers"))?;
+    ChatCounts::from_parts(row.try_get(2)?, row.try_get(3)?, gaps).map_err(|error| undecodable(4, error))
+}
+
+pub(super) async fn apply(
+    projections: &MySqlProjections,
+    step: Step,
+    changes: &CountsChanges,
+) -> Result<Applied, sqlx::Error> {
+    let generation = projections.generation(Projection::Counts).await?;
+    let Some(mut transaction) = begin(&projections.writers, Projection::Counts, generation, step).await? else {
+        return Ok(Applied::Superseded);
+    };
+    let connection = &mut *transaction;
+    write_chats(connection, generation, changes).await?;
+    write_requests(connection, generation, step.partition, &changes.requests).await?;
+    // Last, because these rows are shared with other partitions: their locks are held for a moment only.
+    add_to_applications(connection, generation, changes).await?;
+    transaction.commit().await?;
+    Ok(Applied::Done)
+}
+
+async fn write_chats(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    changes: &CountsChanges,
+) -> Result<(), sqlx::Error> {
+    let chats: Vec<_> = changes.chats.iter().collect();
+    insert_rows(
+        connection,
+        "INSERT INTO chat_counts (generation, token, number, created, last_number, gaps, messages_count) ",
+        " AS new ON DUPLICATE KEY UPDATE created = new.created, last_number = new.last_number, gaps = new.gaps, \
+         messages_count = new.messages_count",
+        &chats,
+        |row, (chat, counts)| {
+            row.push_bind(generation.0)
+                .push_bind(chat.token.as_bytes().as_slice())
+                .push_bind(chat.number.get())
+                .push_bind(counts.created)
+                .push_bind(counts.last())
+                .push_bind(gaps_text(counts.gaps()))
+                .push_bind(counts.messages_count());
+        },
+    )
+    .await
+}
+
+/// The rows come in the order of their tokens, so that two partitions rarely wait for each other both ways.
+async fn add_to_applications(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    changes: &CountsChanges,
+) -> Result<(), sqlx::Error> {
+    let applications: Vec<_> = changes.applications.iter().collect();
+    insert_rows(
+        connection,
+        "INSERT INTO application_counts (generation, token, created, chats_count, last_chat) ",
+        " AS new ON DUPLICATE KEY UPDATE created = application_counts.created OR new.created, \
+         chats_count = application_counts.chats_count + new.chats_count, \
+         last_chat = greatest(application_counts.last_chat, new.last_chat)",
+        &applications,
+        |row, (token, delta)| {
+            row.push_bind(generation.0)
+                .push_bind(token.as_bytes().as_slice())
+                .push_bind(delta.created)
+                .push_bind(delta.chats)
+                .push_bind(delta.last_chat);
+        },
+    )
+    .await
+}
+
+async fn write_requests(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    partition: PartitionId,
+    requests: &[AnsweredRequest],
+) -> Result<(), sqlx::Error> {
+    let Some(newest) = requests.iter().map(|answered| answered.occurred_at.0).max() else {
+        return Ok(());
+    };
+    insert_rows(
+        connection,
+        "INSERT INTO answered_requests (generation, request_key, event_id, request_values, stream, number, \
+         partition_id, log_offset, occurred_at_ms) ",
+        // The same event again: what was written first stays.
+        " ON DUPLICATE KEY UPDATE log_offset = answered_requests.log_offset",
+        requests,
+        |row, answered| {
+            row.push_bind(generation.0)
+                .push_bind(answered.request.key.to_vec())
+                .push_bind(answered.place.event_id.0.as_bytes().to_vec())
+                .push_bind(answered.request.values.to_vec())
+                .push_bind(answered.stream.to_text())
+                .push_bind(answered.number.map(events::Number::get))
+                .push_bind(partition.0)
+                .push_bind(answered.place.offset.0)
+                .push_bind(answered.occurred_at.0);
+        },
+    )
+    .await?;
+    let kept = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
+    sqlx::query(
+        "DELETE FROM answered_requests WHERE generation = ? AND partition_id = ? AND occurred_at_ms < ? LIMIT ?",
+    )
+    .bind(generation.0)
+    .bind(partition.0)
+    .bind(newest.saturating_sub(kept))
+    .bind(FORGOTTEN_A_BATCH)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn gaps_text(gaps: &[RangeInclusive<u32>]) -> String {
+    gaps.iter().map(|gap| format!("{}-{}", gap.start(), gap.end())).collect::<Vec<_>>().join(",")
+}
+
+fn gaps_of(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    let range = |gap: &str| {
+        let (first, last) = gap.split_once('-')?;
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    text.split(',').map(range).collect()
+}

@@ -1,0 +1,281 @@
+//! How a batch is applied to the projection `views`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use events::{ApplicationToken, EventId, Offset, PartitionId};
+use read_model::changes::settle;
+use read_model::{
+    Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step, ViewsChanges,
+};
+use sqlx::{MySqlConnection, Row};
+
+use super::MySqlProjections;
+use super::columns::{chat_of, event_id_of, number_of, token_of};
+use super::connections::{Generation, begin, insert_rows, rows_in};
+
+pub(super) async fn apply(
+    projections: &MySqlProjections,
+    step: Step,
+    changes: &ViewsChanges,
+) -> Result<Applied, sqlx::Error> {
+    let generation = projections.generation(Projection::Views).await?;
+    let Some(mut transaction) = begin(&projections.writers, Projection::Views, generation, step).await? else {
+        return Ok(Applied::Superseded);
+    };
+    let connection = &mut *transaction;
+    let mut dead_letters = changes.dead_letters.clone();
+    change_names(connection, generation, &changes.names, &mut dead_letters).await?;
+    insert_chats(connection, generation, changes.chats.clone(), &mut dead_letters).await?;
+    insert_messages(connection, generation, changes.messages.clone(), &mut dead_letters).await?;
+    insert_dead_letters(connection, generation, step.partition, &dead_letters).await?;
+    transaction.commit().await?;
+    Ok(Applied::Done)
+}
+
+/// An application as it is in its table.
+struct Application {
+    created_event: Option<EventId>,
+    name: String,
+    name_rank: u64,
+}
+
+async fn change_names(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    changes: &[NameChange],
+    dead_letters: &mut Vec<DeadLetter>,
+) -> Result<(), sqlx::Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut applications = load_applications(connection, generation, changes).await?;
+    let known = load_renames(connection, generation, changes).await?;
+    let (mut renames, mut touched) = (HashSet::new(), BTreeMap::new());
+    for change in changes {
+        let rename = (change.token, change.place.event_id);
+        let is_new = match change.origin {
+            NameOrigin::Created => create(&mut applications, change, dead_letters),
+            NameOrigin::Renamed if known.contains(&rename) || !renames.insert(rename) => false,
+            NameOrigin::Renamed => rename_to(&mut applications, change),
+        };
+        if is_new {
+            touched.insert(change.token, ());
+        }
+    }
+    let rows: Vec<_> =
+        touched.keys().filter_map(|token| applications.get(token).map(|application| (token, application))).collect();
+    insert_rows(
+        connection,
+        "INSERT INTO applications (generation, token, created_event, name, name_rank) ",
+        " AS new ON DUPLICATE KEY UPDATE created_event = new.created_event, name = new.name, name_rank = new.name_rank",
+        &rows,
+        |row, (token, application)| {
+            row.push_bind(generation.0)
+                .push_bind(token.as_bytes().as_slice())
+                .push_bind(application.created_event.map(|event| event.0.as_bytes().to_vec()))
+                .push_bind(application.name.as_str())
+                .push_bind(application.name_rank);
+        },
+    )
+    .await?;
+    let renames: Vec<_> = renames.into_iter().collect();
+    insert_rows(
+        connection,
+        "INSERT INTO renames (generation, token, event_id) ",
+        "",
+        &renames,
+        |row, (token, event)| {
+            row.push_bind(generation.0).push_bind(token.as_bytes().to_vec()).push_bind(event.0.as_bytes().to_vec());
+        },
+    )
+    .await
+}
+
+/// Takes note of a creation; whether that changes anything.
+fn create(
+    applications: &mut HashMap<ApplicationToken, Application>,
+    change: &NameChange,
+    dead_letters: &mut Vec<DeadLetter>,
+) -> bool {
+    let event_id = change.place.event_id;
+    let application = applications.entry(change.token).or_insert_with(|| Application {
+        created_event: None,
+        name: change.name.clone(),
+        name_rank: 0,
+    });
+    match application.created_event {
+        None => {
+            application.created_event = Some(event_id);
+            true
+        }
+        Some(first) if first == event_id => false,
+        Some(_) => {
+            let reason = format!("another event has created application {:?} already", change.token);
+            dead_letters.push(DeadLetter { place: change.place, reason });
+            false
+        }
+    }
+}
+
+/// Gives another name, unless there is one from higher up; whether that changes anything.
+fn rename_to(applications: &mut HashMap<ApplicationToken, Application>, change: &NameChange) -> bool {
+    let name_rank = change.place.offset.next().0;
+    match applications.get_mut(&change.token) {
+        Some(application) if application.name_rank >= name_rank => false,
+        Some(application) => {
+            (application.name, application.name_rank) = (change.name.clone(), name_rank);
+            true
+        }
+        None => {
+            let application = Application { created_event: None, name: change.name.clone(), name_rank };
+            applications.insert(change.token, application);
+            true
+        }
+    }
+}
+
+async fn load_applications(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    changes: &[NameChange],
+) -> Result<HashMap<ApplicationToken, Application>, sqlx::Error> {
+    let head = "SELECT token, created_event, name, name_rank FROM applications WHERE (generation, token) IN";
+    let rows = rows_in(connection, head, changes, |tuple, change| {
+        tuple.push_bind(generation.0).push_bind(change.token.as_bytes().as_slice());
+    });
+    let mut applications = HashMap::new();
+    for row in rows.await? {
+        let created_event = match row.try_get::<Option<&[u8]>, _>(1)? {
+            Some(_) => Some(event_id_of(&row, 1)?),
+            None => None,
+        };
+        let application = Application { created_event, name: row.try_get(2)?, name_rank: row.try_get(3)? };
+        applications.insert(token_of(&row, 0)?, application);
+    }
+    Ok(applications)
+}
+
+async fn load_renames(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    changes: &[NameChange],
+) -> Result<HashSet<(ApplicationToken, EventId)>, sqlx::Error> {
+    let head = "SELECT token, event_id FROM renames WHERE (generation, token, event_id) IN";
+    let renames: Vec<_> = changes.iter().filter(|change| change.origin == NameOrigin::Renamed).collect();
+    let rows = rows_in(connection, head, &renames, |tuple, change| {
+        tuple
+            .push_bind(generation.0)
+            .push_bind(change.token.as_bytes().as_slice())
+            .push_bind(change.place.event_id.0.as_bytes().as_slice());
+    });
+    rows.await?.iter().map(|row| Ok((token_of(row, 0)?, event_id_of(row, 1)?))).collect()
+}
+
+async fn insert_chats(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    chats: Vec<ChatRow>,
+    dead_letters: &mut Vec<DeadLetter>,
+) -> Result<(), sqlx::Error> {
+    let head = "SELECT token, number, created_event FROM chats WHERE (generation, token, number) IN";
+    let found = rows_in(connection, head, &chats, |tuple, row| {
+        tuple.push_bind(generation.0).push_bind(row.chat.token.as_bytes().as_slice()).push_bind(row.chat.number.get());
+    });
+    let mut taken = HashMap::new();
+    for row in found.await? {
+        taken.insert(chat_of(&row, 0, 1)?, event_id_of(&row, 2)?);
+    }
+    insert_rows(
+        connection,
+        "INSERT INTO chats (generation, token, number, created_event) ",
+        "",
+        &settle(chats, &taken, dead_letters),
+        |row, ChatRow { chat, place }| {
+            row.push_bind(generation.0)
+                .push_bind(chat.token.as_bytes().to_vec())
+                .push_bind(chat.number.get())
+                .push_bind(place.event_id.0.as_bytes().to_vec());
+        },
+    )
+    .await
+}
+
+async fn insert_messages(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    messages: Vec<MessageRow>,
+    dead_letters: &mut Vec<DeadLetter>,
+) -> Result<(), sqlx::Error> {
+    let head = "SELECT token, chat_number, number, event_id FROM messages \
+                WHERE (generation, token, chat_number, number) IN";
+    let found = rows_in(connection, head, &messages, |tuple, row| {
+        tuple
+            .push_bind(generation.0)
+            .push_bind(row.chat.token.as_bytes().as_slice())
+            .push_bind(row.chat.number.get())
+            .push_bind(row.number.get());
+    });
+    let mut taken = HashMap::new();
+    for row in found.await? {
+        taken.insert((chat_of(&row, 0, 1)?, events::MessageNumber(number_of(&row, 2)?)), event_id_of(&row, 3)?);
+    }
+    insert_rows(
+        connection,
+        "INSERT INTO messages (generation, token, chat_number, number, event_id, body) ",
+        "",
+        &settle(messages, &taken, dead_letters),
+        |row, MessageRow { chat, number, body, place }| {
+            row.push_bind(generation.0)
+                .push_bind(chat.token.as_bytes().to_vec())
+                .push_bind(chat.number.get())
+                .push_bind(number.get())
+                .push_bind(place.event_id.0.as_bytes().to_vec())
+                .push_bind(body.clone());
+        },
+    )
+    .await
+}
+
+async fn insert_dead_letters(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    partition: PartitionId,
+    dead_letters: &[DeadLetter],
+) -> Result<(), sqlx::Error> {
+    insert_rows(
+        connection,
+        "INSERT INTO dead_letters (generation, partition_id, log_offset, event_id, reason) ",
+        "",
+        dead_letters,
+        |row, DeadLetter { place, reason }| {
+            row.push_bind(generation.0)
+                .push_bind(partition.0)
+                .push_bind(place.offset.0)
+                .push_bind(place.event_id.0.as_bytes().as_slice())
+                .push_bind(reason.as_str());
+        },
+    )
+    .await
+}
+
+pub(super) async fn dead_letters(
+    projections: &MySqlProjections,
+    partition: PartitionId,
+    limit: u32,
+) -> Result<Vec<DeadLetter>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT log_offset, event_id, reason FROM dead_letters \
+         WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND partition_id = ? \
+         ORDER BY log_offset LIMIT ?",
+    )
+    .bind(partition.0)
+    .bind(limit)
+    .fetch_all(&projections.readers)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let place = LogPlace { event_id: event_id_of(row, 1)?, offset: Offset(row.try_get(0)?) };
+            Ok(DeadLetter { place, reason: row.try_get(2)? })
+        })
+        .collect()
+}

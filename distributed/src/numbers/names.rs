@@ -1,0 +1,80 @@
+//! The names of what is kept in Redis.
+
+use events::{Epoch, RequestKey, StreamKey};
+
+/// Keys of one Tally. What belongs to an epoch has its number in the name, so that after a fence everything is unknown.
+///
+/// | key | value | expires |
+/// |---|---|---|
+/// | `tally:epoch` | the current [`Reign`](super::reign::Reign) | never |
+/// | `tally:lock` | who fences | 3 s, renewed |
+/// | `tally:7:n:token`, `tally:7:n:token:number` | the last number given in an application or a chat | 25 h idle |
+/// | `tally:7:r:hash` | what a request with a key was given | 24 h |
+/// | `tally:7:t:…` | a ticket: somebody may open this counter | 60 s |
+#[derive(Debug, Clone)]
+pub struct Names {
+    prefix: String,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::with_prefix("tally")
+    }
+}
+
+impl Names {
+    /// With another word than `tally` at the beginning, for several Tallies in one Redis.
+    pub fn with_prefix(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    pub(super) fn epoch(&self) -> String {
+        format!("{}:epoch", self.prefix)
+    }
+
+    pub(super) fn lock(&self) -> String {
+        format!("{}:lock", self.prefix)
+    }
+
+    /// Where the last number of a parent is.
+    pub fn counter(&self, epoch: Epoch, parent: &StreamKey) -> String {
+        format!("{}:{epoch}:n:{}", self.prefix, parent.to_text())
+    }
+
+    /// What the names of all tickets begin with.
+    pub(super) fn tickets(&self, epoch: Epoch) -> String {
+        format!("{}:{epoch}:t:", self.prefix)
+    }
+
+    /// Where the ticket to open a counter is.
+    pub fn ticket(&self, epoch: Epoch, parent: &StreamKey) -> String {
+        self.tickets(epoch) + &parent.to_text()
+    }
+
+    /// What the names of the tickets for an application's chats are before the chat's number.
+    pub(super) fn ticket_of_a_child(&self, epoch: Epoch, application: &StreamKey) -> String {
+        format!("{}:", self.ticket(epoch, application))
+    }
+
+    pub(super) fn request(&self, epoch: Epoch, request: &RequestKey) -> String {
+        format!("{}:{epoch}:r:{}", self.prefix, hex(&request.key))
+    }
+}
+
+/// Bytes as Redis's scripts and people can read them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ticket_of_a_child_is_that_of_the_chat() {
+        let names = Names::default();
+        let token = "0123456789abcdef0123456789abcdef";
+        let (application, chat) = (token.parse().unwrap(), format!("{token}:12").parse().unwrap());
+        assert_eq!(format!("{}12", names.ticket_of_a_child(Epoch(3), &application)), names.ticket(Epoch(3), &chat));
+    }
+}

@@ -1,0 +1,53 @@
+//! Chats, documents and steps.
+
+use distributed::elastic::ElasticIndex;
+use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId};
+use read_model::folding::fold;
+use read_model::{Applied, Checkpoint, Page, SearchDocument, SearchError, SearchIndex, SearchText, Step};
+use uuid::Uuid;
+
+pub(crate) const PARTITION: PartitionId = PartitionId(3);
+
+pub(crate) fn chat() -> ChatKey {
+    let token = ApplicationToken::from_bytes(Uuid::new_v4().into_bytes());
+    ChatKey { token, number: ChatNumber::new(7).unwrap() }
+}
+
+pub(crate) fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
+    SearchDocument { chat, number: MessageNumber::new(number).unwrap(), body: body.into(), folded: fold(body) }
+}
+
+/// Texts as the messages 1, 2, 3 … of a chat.
+pub(crate) fn documents<T: AsRef<str>>(chat: ChatKey, texts: &[T]) -> Vec<SearchDocument> {
+    (1..).zip(texts).map(|(number, text)| document(chat, number, text.as_ref())).collect()
+}
+
+pub(crate) fn step(from: u64, to: u64) -> Step {
+    Step {
+        partition: PARTITION,
+        from: Offset(from),
+        to: Checkpoint { next: Offset(to), epoch: Checkpoint::START.epoch },
+    }
+}
+
+/// Indexes as the next batch.
+pub(crate) async fn add(index: &ElasticIndex, documents: Vec<SearchDocument>) {
+    let from = index.checkpoint(PARTITION).await.unwrap().next.0;
+    assert_eq!(index.index(step(from, from + 1), documents).await.unwrap(), Applied::Done);
+}
+
+pub(crate) async fn found(index: &ElasticIndex, chat: ChatKey, pattern: &str) -> Vec<u32> {
+    let slice = index.search(chat, &SearchText::new(pattern).unwrap(), Page::FIRST).await.unwrap();
+    slice.items.iter().map(|message| message.number.get()).collect()
+}
+
+/// An error with everything below it, as a log would show it.
+pub(crate) fn told(error: &SearchError) -> String {
+    let mut text = error.to_string();
+    let mut below = std::error::Error::source(error);
+    while let Some(error) = below {
+        text = format!("{text}: {error}");
+        below = error.source();
+    }
+    text
+}

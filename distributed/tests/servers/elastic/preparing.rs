@@ -1,0 +1,89 @@
+//! What is missing is made, what is there is checked.
+
+use std::sync::Arc;
+
+use distributed::elastic::{ElasticIndex, PrepareError};
+use elasticsearch::http::Method;
+use read_model::SearchIndex;
+use serde_json::{Value, json};
+
+use super::fake::fake;
+use super::ground::{PARTITION, add, chat, documents, found, told};
+use super::server::on_a_server;
+
+async fn any_number_prepare_at_once_and_again() {
+    on_a_server(async |here| {
+        let prepare = |here: &Arc<super::server::Here>| {
+            let index = here.adapter();
+            tokio::spawn(async move { index.prepare().await })
+        };
+        for preparing in (0..8).map(|_| prepare(&here)).collect::<Vec<_>>() {
+            preparing.await.unwrap().unwrap();
+        }
+        let (index, chat) = (here.adapter(), chat());
+        add(&index, documents(chat, &["needle"])).await;
+        prepare(&here).await.unwrap().unwrap();
+        assert_eq!(found(&index, chat, "needle").await, [1]);
+    })
+    .await;
+}
+
+async fn before_it_the_index_is_not_there() {
+    on_a_server(async |here| {
+        let error = here.adapter().checkpoint(PARTITION).await.unwrap_err();
+        assert!(told(&error).contains("is not there yet"), "{}", told(&error));
+        assert_eq!(here.raw(Method::Get, "-pointer", None).await.0, 404, "asking made it");
+    })
+    .await;
+}
+
+async fn an_index_made_otherwise_is_refused() {
+    on_a_server(async |here| {
+        here.adapter().prepare().await.unwrap();
+        let (_, described) = here.raw(Method::Get, "-1", None).await;
+        let described = described.as_object().unwrap().values().next().unwrap().clone();
+        here.raw(Method::Delete, "-1", None).await;
+        let mut other = json!({
+            "settings": {"index": {"number_of_shards": 1, "analysis": described["settings"]["index"]["analysis"]}},
+            "mappings": described["mappings"],
+            "aliases": described["aliases"],
+        });
+        // Another number of shards is its operator's choice …
+        assert_eq!(here.raw(Method::Put, "-1", Some(other.clone())).await.0, 200);
+        here.adapter().prepare().await.unwrap();
+        here.raw(Method::Delete, "-1", None).await;
+        // … how text is cut is not.
+        other["settings"]["index"]["analysis"]["tokenizer"]["threes"]["token_chars"] = json!(["letter"]);
+        other["settings"]["index"]["analysis"]["tokenizer"]["threes"]["min_gram"] = json!(2);
+        assert_eq!(here.raw(Method::Put, "-1", Some(other)).await.0, 200);
+        let error = here.adapter().prepare().await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, PrepareError::OtherLayout { .. }), "{text}");
+        assert!(text.contains("threes/min_gram is \"2\", not 3"), "{text}");
+    })
+    .await;
+}
+
+async fn against(root: Value) -> PrepareError {
+    let server = fake(move |_| (200, root.to_string())).await;
+    ElasticIndex::new(&format!("http://{}", server.address)).unwrap().prepare().await.unwrap_err()
+}
+
+async fn other_servers_are_refused() {
+    let elastic = "You Know, for Search";
+    let old = against(json!({"version": {"number": "7.16.3"}, "tagline": elastic})).await;
+    assert!(matches!(&old, PrepareError::TooOld { version } if version == "7.16.3"), "{old}");
+    let kin = against(json!({"version": {"number": "7.10.2", "distribution": "opensearch"}, "tagline": "The OpenSearch Project: https://opensearch.org/"})).await;
+    assert!(matches!(&kin, PrepareError::OtherProduct { product } if product == "opensearch"), "{kin}");
+    let other = against(json!({"version": {"number": "8.1.0"}})).await;
+    assert!(matches!(other, PrepareError::OtherProduct { .. }), "{other}");
+    let no_json = against(json!("<html>")).await;
+    assert!(matches!(no_json, PrepareError::Request(_)), "{no_json}");
+}
+
+tests!(
+    any_number_prepare_at_once_and_again,
+    before_it_the_index_is_not_there,
+    an_index_made_otherwise_is_refused,
+    other_servers_are_refused,
+);

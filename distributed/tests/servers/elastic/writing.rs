@@ -1,0 +1,279 @@
+//! Batches are exactly-once in effect, whatever happens between the documents and their checkpoint.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use distributed::elastic::{ElasticError, ElasticIndex};
+use elasticsearch::http::Method;
+use events::{Epoch, Offset};
+use read_model::{Applied, Checkpoint, SearchError, SearchIndex, Step};
+use serde_json::{Value, json};
+
+use super::fake::{Asked, fake};
+use super::ground::{PARTITION, add, chat, document, documents, found, step, told};
+use super::proxy::proxy;
+use super::server::on_an_index;
+
+async fn of_two_owners_one_applies_a_step() {
+    on_an_index(async |here| {
+        let (one, other, chat) = (here.adapter(), here.adapter(), chat());
+        for round in 0..20 {
+            let batch = || vec![document(chat, u32::try_from(round).unwrap() + 1, "needle")];
+            let step = step(round, round + 1);
+            let (one, other) = tokio::join!(one.index(step, batch()), other.index(step, batch()));
+            let mut outcomes = [one.unwrap(), other.unwrap()];
+            outcomes.sort_by_key(|outcome| *outcome == Applied::Superseded);
+            assert_eq!(outcomes, [Applied::Done, Applied::Superseded], "round {round}");
+        }
+        assert_eq!(found(&one, chat, "needle").await, (1..=20).collect::<Vec<_>>());
+    })
+    .await;
+}
+
+async fn a_checkpoint_moved_after_the_documents_is_not_moved_again() {
+    on_an_index(async |here| {
+        let chat = chat();
+        // Held back once before the first write of a checkpoint, and once before a later one: the conditions differ.
+        for from in [0, 1] {
+            let proxy = proxy(&here.address(), "/_refresh").await;
+            let (slow, quick) = (here.adapter_at(&proxy.url), here.adapter());
+            let batch = vec![document(chat, from + 1, "needle")];
+            let step = step(from.into(), u64::from(from) + 1);
+            let slowly = tokio::spawn({
+                let batch = batch.clone();
+                async move { slow.index(step, batch).await }
+            });
+            proxy.holds_one().await;
+            assert_eq!(quick.index(step, batch).await.unwrap(), Applied::Done);
+            proxy.release();
+            assert_eq!(slowly.await.unwrap().unwrap(), Applied::Superseded);
+            assert_eq!(found(&quick, chat, "needle").await, (1..=from + 1).collect::<Vec<_>>());
+        }
+    })
+    .await;
+}
+
+async fn a_batch_cut_off_before_its_checkpoint_is_applied_again_without_duplicates() {
+    on_an_index(async |here| {
+        let (proxy, chat) = (proxy(&here.address(), "/_refresh").await, chat());
+        let (dying, next) = (here.adapter_at(&proxy.url), here.adapter());
+        let batch = documents(chat, &["first needle", "second needle"]);
+        let dies = tokio::spawn({
+            let batch = batch.clone();
+            async move { dying.index(step(0, 2), batch).await }
+        });
+        proxy.holds_one().await;
+        dies.abort();
+        assert!(dies.await.unwrap_err().is_cancelled());
+
+        assert_eq!(next.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
+        let mut longer = batch;
+        longer.push(document(chat, 3, "third needle"));
+        assert_eq!(next.index(step(0, 3), longer).await.unwrap(), Applied::Done);
+        assert_eq!(found(&next, chat, "needle").await, [1, 2, 3]);
+        assert_eq!(found(&next, chat, "ee").await, [1, 2, 3]);
+        let (_, counted) = here.raw(Method::Get, "-1/_count?q=chat:*", None).await;
+        assert_eq!(counted["count"], 3);
+    })
+    .await;
+}
+
+async fn a_step_from_anywhere_but_the_checkpoint_writes_nothing() {
+    on_an_index(async |here| {
+        let (index, chat) = (here.adapter(), chat());
+        let from = async |from| index.index(step(from, from + 1), vec![document(chat, 9, "stray")]).await.unwrap();
+        assert_eq!(from(5).await, Applied::Superseded);
+        add(&index, documents(chat, &["needle"])).await;
+        for stray in [0, 2, 5] {
+            assert_eq!(from(stray).await, Applied::Superseded, "{stray}");
+        }
+        add(&index, documents(chat, &["needle"])).await;
+        assert_eq!(found(&index, chat, "stray").await, [0_u32; 0]);
+    })
+    .await;
+}
+
+async fn checkpoints_have_all_their_bits() {
+    on_an_index(async |here| {
+        let index = here.adapter();
+        let to = Checkpoint { next: Offset(u64::MAX), epoch: Epoch(u64::MAX - 1) };
+        let step = Step { partition: PARTITION, from: Offset(0), to };
+        assert_eq!(index.index(step, vec![]).await.unwrap(), Applied::Done);
+        assert_eq!(index.checkpoint(PARTITION).await.unwrap(), to);
+    })
+    .await;
+}
+
+async fn batches_of_several_requests_arrive_whole() {
+    on_an_index(async |here| {
+        let (index, chat) = (here.adapter(), chat());
+        let many: Vec<_> = (1..=2_500).map(|number| document(chat, number, "many")).collect();
+        // 130 bodies of 64 KiB and their folded forms are 17 MiB.
+        let long = "é".repeat(32 * 1024);
+        let large = (3_001..=3_130).map(|number| document(chat, number, &long));
+        add(&index, many.into_iter().chain(large).collect()).await;
+        let (_, counted) = here.raw(Method::Get, "-1/_count?q=chat:*", None).await;
+        assert_eq!(counted["count"], 2_630);
+        assert_eq!(found(&index, chat, "many").await.len(), 1_000);
+    })
+    .await;
+}
+
+async fn a_document_that_is_refused_fails_its_batch_and_is_named() {
+    on_an_index(async |here| {
+        let (index, chat) = (here.adapter(), chat());
+        here.raw(Method::Put, "-1/_settings", Some(json!({"index.blocks.write": true}))).await;
+        let error = index.index(step(0, 1), documents(chat, &["needle"])).await.unwrap_err();
+        let text = told(&error);
+        assert!(
+            text.contains(&format!("message 1 of chat {chat} cannot be indexed, status 403: cluster_block")),
+            "{text}"
+        );
+        assert!(!text.contains(&chat.token.to_hex()), "{text}");
+
+        here.raw(Method::Put, "-1/_settings", Some(json!({"index.blocks.write": false}))).await;
+        assert_eq!(index.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
+        add(&index, documents(chat, &["needle"])).await;
+        assert_eq!(found(&index, chat, "needle").await, [1]);
+    })
+    .await;
+}
+
+async fn a_deleted_index_is_not_made_by_a_write() {
+    on_an_index(async |here| {
+        let proxy = proxy(&here.address(), "/_bulk").await;
+        let (index, chat) = (here.adapter_at(&proxy.url), chat());
+        let writes = tokio::spawn(async move { index.index(step(0, 1), documents(chat, &["needle"])).await });
+        proxy.holds_one().await;
+        here.raw(Method::Delete, "-1", None).await;
+        proxy.release();
+        writes.await.unwrap().unwrap_err();
+        assert_eq!(here.raw(Method::Get, "-1", None).await.0, 404);
+        assert_eq!(here.raw(Method::Get, "-1-writes", None).await.0, 404);
+
+        let index = here.adapter();
+        index.checkpoint(PARTITION).await.unwrap_err();
+        index.prepare().await.unwrap();
+        add(&index, documents(chat, &["needle"])).await;
+        assert_eq!(found(&index, chat, "needle").await, [1]);
+    })
+    .await;
+}
+
+/// A server that has a checkpoint at the start and a pointer, and answers bulk requests as `items` says, given how many
+/// there were before and the request.
+async fn with_bulk(
+    items: impl Fn(usize, &Asked) -> (u16, Value) + Send + Sync + 'static,
+) -> (super::fake::Fake, ElasticIndex) {
+    let requests = AtomicUsize::new(0);
+    let server = fake(move |asked| {
+        let (status, body) = match asked.line.as_str() {
+            line if line.contains("/_bulk") => items(requests.fetch_add(1, Ordering::Relaxed), asked),
+            line if line.contains("/_doc/live") => (200, json!({"found": true, "_source": {"generation": 1}})),
+            line if line.contains("/_refresh") => (200, json!({"_shards": {"failed": 0}})),
+            line if line.contains("/_create/checkpoint") => (201, json!({"result": "created"})),
+            _ => (404, json!({"found": false})),
+        };
+        (status, body.to_string())
+    })
+    .await;
+    let index = ElasticIndex::new(&format!("http://{}", server.address)).unwrap();
+    (server, index)
+}
+
+fn no_room() -> Value {
+    json!({"create": {"status": 429, "error": {"type": "es_rejected_execution_exception", "reason": "queue is full"}}})
+}
+
+async fn items_without_room_are_sent_again_and_only_those() {
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let (_server, index) = with_bulk({
+        let sent = Arc::clone(&sent);
+        move |request, asked| {
+            let documents = asked.text.matches("\"create\"").count();
+            sent.lock().unwrap().push(documents);
+            let done = json!({"create": {"status": 201}});
+            let conflict = json!({"create": {"status": 409, "error": {"type": "version_conflict_engine_exception"}}});
+            match request {
+                0 => (200, json!({"items": [conflict, no_room(), done, no_room()]})),
+                1 => (
+                    429,
+                    json!({"error": {"type": "circuit_breaking_exception", "reason": "data too large"}, "status": 429}),
+                ),
+                2 => (200, json!({"items": [no_room(), done]})),
+                _ => (200, json!({"items": [done]})),
+            }
+        }
+    })
+    .await;
+    let chat = chat();
+    let mut batch = documents(chat, &["a", "b", "c", "d"]);
+    // A second under a number must not come in while the first waits for room: it is not sent at all.
+    batch.push(document(chat, 2, "e"));
+    assert_eq!(index.index(step(0, 5), batch).await.unwrap(), Applied::Done);
+    assert_eq!(*sent.lock().unwrap(), [4, 2, 2, 1]);
+}
+
+async fn a_server_that_never_has_room_is_given_up() {
+    let (_server, index) = with_bulk(|_, _| (200, json!({"items": [no_room()]}))).await;
+    let error = index.index(step(0, 1), documents(chat(), &["a"])).await.unwrap_err();
+    let SearchError::Index { source, .. } = &error else { panic!("{error}") };
+    let is_busy = matches!(source.downcast_ref(), Some(ElasticError::Busy { documents: 1, attempts: 6, .. }));
+    assert!(is_busy, "{}", told(&error));
+}
+
+async fn requests_are_bounded_in_documents_and_in_bytes() {
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let (_server, index) = with_bulk({
+        let sent = Arc::clone(&sent);
+        move |_, asked| {
+            let documents = asked.text.matches("{\"create\":").count();
+            sent.lock().unwrap().push((documents, asked.text.len()));
+            (200, json!({"items": vec![json!({"create": {"status": 201}}); documents]}))
+        }
+    })
+    .await;
+    let (chat, long) = (chat(), "x".repeat(64 * 1024));
+    let short = (1..=1_500).map(|number| document(chat, number, "short"));
+    let batch = short.chain((1_501..=1_600).map(|number| document(chat, number, &long))).collect();
+    assert_eq!(index.index(step(0, 1), batch).await.unwrap(), Applied::Done);
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent.iter().map(|(documents, _)| documents).sum::<usize>(), 1_600);
+    assert_eq!(sent[0].0, 1_000);
+    // 5 MiB, a last document, the head.
+    assert!(sent.iter().all(|(_, bytes)| *bytes < 5_500_000), "{sent:?}");
+    assert!(sent.len() <= 5, "{sent:?}");
+}
+
+async fn a_servers_reason_is_repeated_without_the_token() {
+    let chat = chat();
+    let (_server, index) = with_bulk(move |_, _| {
+        let reason = format!("failed to parse field [folded] in document with id '{}:7:1'", chat.token.to_hex());
+        (200, json!({"items": [{"create": {"status": 400, "error": {"type": "mapper_parsing_exception", "reason": reason}}}]}))
+    })
+    .await;
+    let text = told(&index.index(step(0, 1), documents(chat, &["a"])).await.unwrap_err());
+    assert!(
+        text.contains(&format!(
+            "status 400: mapper_parsing_exception: failed to parse field [folded] in document with id '{:?}",
+            chat.token
+        )),
+        "{text}"
+    );
+    assert!(!text.contains(&chat.token.to_hex()), "{text}");
+}
+
+tests!(
+    of_two_owners_one_applies_a_step,
+    a_checkpoint_moved_after_the_documents_is_not_moved_again,
+    a_batch_cut_off_before_its_checkpoint_is_applied_again_without_duplicates,
+    a_step_from_anywhere_but_the_checkpoint_writes_nothing,
+    checkpoints_have_all_their_bits,
+    batches_of_several_requests_arrive_whole,
+    a_document_that_is_refused_fails_its_batch_and_is_named,
+    a_deleted_index_is_not_made_by_a_write,
+    items_without_room_are_sent_again_and_only_those,
+    a_server_that_never_has_room_is_given_up,
+    requests_are_bounded_in_documents_and_in_bytes,
+    a_servers_reason_is_repeated_without_the_token,
+);

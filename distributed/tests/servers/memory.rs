@@ -1,0 +1,178 @@
+//! A log and its counts in memory, with faults on request: what the number server has beside it in its own tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use distributed::numbers::{Answered, MarkerLog, TakenNumbers};
+use event_log::{AppendError, BackendError, EventLog, ReadError, ReadLimit, Stretch};
+use events::{
+    ApplicationToken, ChatKey, Epoch, EventType, Marker, Offset, PartitionCount, PartitionId, Position, Record,
+    Recorded, RequestKey, StreamKey, UnixMillis,
+};
+use read_model::Checkpoint;
+use tokio::sync::watch;
+
+const PARTITIONS: u16 = 3;
+
+/// What lies in a partition.
+#[derive(Clone)]
+enum Entry {
+    Event(Box<Record>),
+    Marker(Marker),
+}
+
+/// Partitions in memory. `counts` sees what is appended at once, unless it is held back.
+pub(crate) struct MemoryLog {
+    entries: Mutex<BTreeMap<PartitionId, Vec<Entry>>>,
+    /// How many entries of each partition `counts` has seen, where it is held back.
+    counted: Mutex<Option<Position>>,
+    end: watch::Sender<()>,
+}
+
+impl MemoryLog {
+    pub(crate) fn new() -> Self {
+        let partitions = PartitionCount::new(PARTITIONS).unwrap().partitions();
+        let entries = Mutex::new(partitions.map(|partition| (partition, Vec::new())).collect());
+        Self { entries, counted: Mutex::new(None), end: watch::Sender::new(()) }
+    }
+
+    /// From now on `counts` sees nothing more, until it is let go on.
+    pub(crate) fn hold_counts_back(&self) {
+        let end = end_of(&self.entries());
+        *self.counted.lock().unwrap() = Some(end);
+    }
+
+    pub(crate) fn let_counts_go_on(&self) {
+        *self.counted.lock().unwrap() = None;
+    }
+
+    /// The epochs that were claimed, and in how many partitions each was started.
+    pub(crate) fn epochs(&self) -> (Vec<Epoch>, Vec<(Epoch, usize)>) {
+        let entries = self.entries();
+        let claimed = entries[&PartitionId(0)].iter().enumerate();
+        let claimed = claimed.filter(|(_, entry)| matches!(entry, Entry::Marker(Marker::EpochClaimed)));
+        let claimed = claimed.map(|(offset, _)| Epoch(offset as u64)).collect();
+        let mut started = BTreeMap::new();
+        for entry in entries.values().flatten() {
+            if let Entry::Marker(Marker::EpochStarted(epoch)) = entry {
+                *started.entry(*epoch).or_insert(0) += 1;
+            }
+        }
+        (claimed, started.into_iter().collect())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Vec<Entry>>> {
+        self.entries.lock().unwrap()
+    }
+
+    fn put(&self, partition: PartitionId, entry: Entry) -> Offset {
+        let mut entries = self.entries();
+        let entries = entries.get_mut(&partition).unwrap();
+        entries.push(entry);
+        self.end.send_replace(());
+        Offset(entries.len() as u64 - 1)
+    }
+
+    /// What `counts` has seen: valid events with their places, and how far it is.
+    fn counted(&self) -> (Vec<Recorded>, BTreeMap<PartitionId, Checkpoint>) {
+        let entries = self.entries();
+        let bound = self.counted.lock().unwrap().clone().unwrap_or_else(|| end_of(&entries));
+        let (mut events, mut checkpoints) = (Vec::new(), BTreeMap::new());
+        for (partition, entries) in entries.iter() {
+            let (mut epoch, next) = (Epoch::FIRST, bound.bound(*partition));
+            for (offset, entry) in (0..next.0).map(Offset).zip(entries) {
+                match entry {
+                    Entry::Marker(Marker::EpochStarted(started)) => epoch = epoch.max(*started),
+                    Entry::Marker(Marker::EpochClaimed) => {}
+                    Entry::Event(record) if record.epoch.is_some_and(|own| own < epoch) => {}
+                    Entry::Event(record) => {
+                        events.push(Recorded { partition: *partition, offset, record: (**record).clone() });
+                    }
+                }
+            }
+            checkpoints.insert(*partition, Checkpoint { next, epoch });
+        }
+        (events, checkpoints)
+    }
+}
+
+fn end_of(entries: &BTreeMap<PartitionId, Vec<Entry>>) -> Position {
+    let mut end = Position::default();
+    for (partition, entries) in entries {
+        end.merge(&Position::of(*partition, Offset(entries.len() as u64)));
+    }
+    end
+}
+
+#[async_trait]
+impl EventLog for MemoryLog {
+    async fn append(&self, record: Record) -> Result<Position, AppendError> {
+        let partition = self.partitions().partition_of(&record.stream);
+        Ok(Position::of(partition, self.put(partition, Entry::Event(Box::new(record))).next()))
+    }
+
+    async fn read(&self, partition: PartitionId, _: Offset, _: ReadLimit) -> Result<Stretch, ReadError> {
+        Err(ReadError::UnknownPartition(partition))
+    }
+
+    async fn end(&self) -> Result<Position, ReadError> {
+        Ok(end_of(&self.entries()))
+    }
+}
+
+#[async_trait]
+impl MarkerLog for MemoryLog {
+    fn partitions(&self) -> PartitionCount {
+        PartitionCount::new(PARTITIONS).unwrap()
+    }
+
+    async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
+        Ok(self.put(partition, Entry::Marker(marker)))
+    }
+}
+
+#[async_trait]
+impl TakenNumbers for MemoryLog {
+    async fn checkpoints(&self) -> Result<BTreeMap<PartitionId, Checkpoint>, BackendError> {
+        Ok(self.counted().1)
+    }
+
+    async fn last_chat(&self, token: ApplicationToken) -> Result<Option<u32>, BackendError> {
+        let (events, _) = self.counted();
+        let own = events.iter().filter(|recorded| recorded.record.stream.token() == token);
+        let last = own.filter_map(|recorded| match (recorded.record.known_type().ok()?, recorded.record.stream) {
+            (EventType::ChatApplicationCreated, _) => Some(0),
+            (EventType::ChatCreated, StreamKey::Chat(chat)) => Some(chat.number.get()),
+            _ => None,
+        });
+        Ok(last.max())
+    }
+
+    async fn last_message(&self, chat: ChatKey) -> Result<Option<u32>, BackendError> {
+        let (events, _) = self.counted();
+        let own: Vec<_> =
+            events.into_iter().filter(|recorded| recorded.record.stream == StreamKey::Chat(chat)).collect();
+        let is = |recorded: &&Recorded, kind| recorded.record.known_type().is_ok_and(|own| own == kind);
+        let is_created = own.iter().any(|recorded| is(&recorded, EventType::ChatCreated));
+        let posted = own.iter().filter(|recorded| is(recorded, EventType::MessagePosted));
+        let last = posted.filter_map(|recorded| recorded.record.number).map(events::Number::get).max();
+        Ok(is_created.then(|| last.unwrap_or(0)))
+    }
+
+    async fn answered(
+        &self,
+        key: &[u8; RequestKey::HASH_BYTES],
+        since: UnixMillis,
+    ) -> Result<Option<Answered>, BackendError> {
+        let (events, _) = self.counted();
+        let own = events.iter().filter(|recorded| recorded.record.occurred_at > since);
+        let mut own = own.filter(|recorded| recorded.record.request.is_some_and(|request| request.key == *key));
+        Ok(own.next_back().map(|recorded| Answered {
+            request: recorded.record.request.unwrap(),
+            stream: recorded.record.stream,
+            number: recorded.record.number,
+            position: Position::of(recorded.partition, recorded.offset.next()),
+        }))
+    }
+}

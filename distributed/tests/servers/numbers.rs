@@ -1,0 +1,329 @@
+//! The number server on a real Redis, beside a log in memory.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use distributed::numbers::clock::FENCE_WAIT;
+use distributed::numbers::{Names, RedisSequencer, Unsuitable};
+use event_log::{EventLog, ReserveError, Sequencer, conformance as suite};
+use events::{
+    ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
+    MessagePosted, Record, RequestKey, StreamKey, UnixMillis,
+};
+use uuid::Uuid;
+
+use crate::containers::{self, own_redis, ready, redis_url};
+use crate::memory::MemoryLog;
+
+/// One Tally's numbers: its log, and where its Redis is.
+struct Numbers {
+    log: Arc<MemoryLog>,
+    url: String,
+    names: Names,
+}
+
+impl Numbers {
+    /// In the Redis that all share.
+    async fn shared() -> Self {
+        Self::at(containers::redis().await.to_owned())
+    }
+
+    fn at(url: String) -> Self {
+        let names = Names::with_prefix(&Uuid::new_v4().simple().to_string());
+        Self { log: Arc::new(MemoryLog::new()), url, names }
+    }
+
+    fn starting(&self) -> RedisSequencer {
+        let log = &self.log;
+        RedisSequencer::start(&self.url, self.names.clone(), log, Arc::clone(log) as _).unwrap()
+    }
+
+    /// A process whose numbers can be given.
+    async fn process(&self) -> Arc<RedisSequencer> {
+        let sequencer = self.starting();
+        open(&sequencer).await;
+        Arc::new(sequencer)
+    }
+
+    async fn redis(&self) -> redis::aio::MultiplexedConnection {
+        redis::Client::open(self.url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// An application with chat 1, and what is in the log of it.
+    async fn chat(&self, sequencer: &RedisSequencer) -> ChatKey {
+        let token = ApplicationToken::from_bytes(Uuid::new_v4().into_bytes());
+        let reservation = sequencer.reserve_token(token, None).await.unwrap();
+        let created = Event::ChatApplicationCreated(ChatApplicationCreated { token, name: "x".into() });
+        self.append(&created, None, reservation.epoch()).await;
+        sequencer.open(token.into(), reservation.epoch()).await.unwrap();
+        let reservation = sequencer.reserve(token.into(), None).await.unwrap();
+        let number = ChatNumber(reservation.value());
+        self.append(&Event::ChatCreated(ChatCreated { token, number }), None, reservation.epoch()).await;
+        let chat = ChatKey { token, number };
+        sequencer.open(chat.into(), reservation.epoch()).await.unwrap();
+        chat
+    }
+
+    /// Posts a message as a command does; the answer is its number.
+    async fn post(&self, sequencer: &RedisSequencer, chat: ChatKey, request: Option<&RequestKey>) -> u32 {
+        let reservation = sequencer.reserve(chat.into(), request).await.unwrap();
+        let number = MessageNumber(reservation.value());
+        if reservation.position().is_none() {
+            let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into() };
+            self.append(&Event::MessagePosted(posted), request, reservation.epoch()).await;
+        }
+        assert!(!reservation.has_lapsed());
+        number.get()
+    }
+
+    async fn append(&self, event: &Event, request: Option<&RequestKey>, epoch: Option<events::Epoch>) {
+        let record = Record::encode(event, EventId(Uuid::now_v7()), now()).unwrap();
+        self.log.append(Record { request: request.copied(), epoch, ..record }).await.unwrap();
+    }
+}
+
+fn now() -> UnixMillis {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    UnixMillis(now.as_millis().try_into().unwrap())
+}
+
+async fn open(sequencer: &RedisSequencer) {
+    let mut trouble = sequencer.trouble();
+    let waited = tokio::time::timeout(Duration::from_secs(30), trouble.wait_for(Option::is_none)).await;
+    waited.unwrap_or_else(|_| panic!("numbers were not given: {:?}", *sequencer.trouble().borrow())).unwrap();
+}
+
+macro_rules! conforms {
+    ($($name:ident),+ $(,)?) => {
+        $(async fn $name() {
+            let numbers = Numbers::shared().await;
+            let log: Arc<dyn EventLog> = Arc::clone(&numbers.log) as _;
+            suite::$name(log, numbers.process().await).await;
+        })+
+    };
+    (cold: $($name:ident),+ $(,)?) => {
+        $(async fn $name() {
+            let server = own_redis().await;
+            let numbers = Numbers::at(redis_url(&server));
+            let log: Arc<dyn EventLog> = Arc::clone(&numbers.log) as _;
+            let first = numbers.process().await;
+            suite::$name(log, Arc::clone(&first) as _, async || {
+                forget_everything(&numbers).await;
+                let cold = numbers.process().await;
+                // The first notices when it is asked, and adopts the new epoch.
+                assert!(first.reserve(unknown().into(), None).await.is_err());
+                open(&first).await;
+                cold as Arc<dyn Sequencer>
+            })
+            .await;
+        })+
+    };
+}
+
+/// The token of no application.
+fn unknown() -> ApplicationToken {
+    ApplicationToken::from_bytes([1; 16])
+}
+
+/// Makes Redis lose its scripts, as a restart does, and its keys.
+async fn forget_everything(numbers: &Numbers) {
+    let mut redis = numbers.redis().await;
+    let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
+    let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
+}
+
+conforms!(
+    unknown_parents_have_no_numbers,
+    numbers_are_dense_and_ascending,
+    parents_are_counted_apart,
+    reservations_at_once_are_all_different,
+    a_key_is_given_its_token_again,
+    a_key_with_other_values_is_refused,
+    one_key_at_once_is_one_number,
+);
+conforms!(cold: cold_counters_continue_after_the_log, a_key_is_given_its_number_again);
+
+async fn the_first_start_begins_an_epoch() {
+    let numbers = Numbers::shared().await;
+    let began = Instant::now();
+    let sequencer = numbers.starting();
+    let mut trouble = sequencer.trouble();
+    let fencing = |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("being begun"));
+    tokio::time::timeout(Duration::from_secs(10), trouble.wait_for(fencing)).await.unwrap().unwrap();
+    let token = unknown();
+    assert!(matches!(sequencer.reserve(token.into(), None).await, Err(ReserveError::Fencing)));
+    // An application needs no number, and waits for nobody.
+    assert_eq!(sequencer.reserve_token(token, None).await.unwrap().epoch(), None);
+    open(&sequencer).await;
+    assert!(began.elapsed() >= FENCE_WAIT, "numbers of an epoch before could still be told of");
+    let (claimed, started) = numbers.log.epochs();
+    assert_eq!(started, [(claimed[0], 3)], "the epoch starts in every partition");
+    let chat = numbers.chat(&sequencer).await;
+    assert_eq!(numbers.post(&sequencer, chat, None).await, 1);
+}
+
+async fn a_second_process_adopts_the_epoch() {
+    let numbers = Numbers::shared().await;
+    // Both begin at the same moment: one fences.
+    let (one, other) = tokio::join!(numbers.process(), numbers.process());
+    let late = numbers.process().await;
+    let (claimed, started) = numbers.log.epochs();
+    assert_eq!((claimed.len(), started.len()), (1, 1));
+    let chat = numbers.chat(&one).await;
+    for (expected, process) in (1..).zip([&one, &other, &late, &one]) {
+        assert_eq!(numbers.post(process, chat, None).await, expected);
+    }
+}
+
+/// Numbers go on where the log is, in a new epoch, and by themselves.
+async fn goes_on_in_a_new_epoch(numbers: &Numbers, fault: impl AsyncFnOnce()) {
+    let (one, other) = tokio::join!(numbers.process(), numbers.process());
+    let chat = numbers.chat(&one).await;
+    for expected in 1..=3 {
+        assert_eq!(numbers.post(&one, chat, None).await, expected);
+    }
+    fault().await;
+    for (expected, process) in (4..).zip([&one, &other, &one]) {
+        assert_eq!(posted(numbers, process, chat).await, expected);
+    }
+    let (claimed, started) = numbers.log.epochs();
+    assert_eq!((claimed.len(), started.len()), (2, 2), "one fence, whoever noticed");
+    assert!(claimed[0] < claimed[1]);
+}
+
+/// Posts until it is not refused any more.
+async fn posted(numbers: &Numbers, process: &RedisSequencer, chat: ChatKey) -> u32 {
+    ready("a number", async || match process.reserve(chat.into(), None).await {
+        Ok(reservation) => {
+            let number = MessageNumber(reservation.value());
+            let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into() };
+            numbers.append(&Event::MessagePosted(posted), None, reservation.epoch()).await;
+            Some(number.get())
+        }
+        Err(ReserveError::Fencing | ReserveError::Unavailable(_)) => None,
+        Err(error) => panic!("{error}"),
+    })
+    .await
+}
+
+async fn a_restarted_redis_is_fenced() {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    goes_on_in_a_new_epoch(&numbers, async || {
+        server.container.stop_with_timeout(Some(5)).await.unwrap();
+        server.container.start().await.unwrap();
+    })
+    .await;
+}
+
+async fn a_flushed_redis_is_fenced() {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    goes_on_in_a_new_epoch(&numbers, async || {
+        let _: () = redis::cmd("FLUSHALL").query_async(&mut numbers.redis().await).await.unwrap();
+    })
+    .await;
+}
+
+async fn a_key_of_the_epoch_before_is_given_its_number_again() {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    let request = RequestKey::new(&[&chat.token.to_hex()], "key", &["x"]);
+    assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
+    assert_eq!(numbers.post(&one, chat, None).await, 2);
+    let epochs = numbers.log.epochs().0.len();
+    forget_everything(&numbers).await;
+    ready("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
+    open(&one).await;
+    let again = one.reserve(chat.into(), Some(&request)).await.unwrap();
+    assert_eq!(again.value().get(), 1);
+    assert!(again.position().is_some(), "it is known to be in the log");
+    let other_values = RequestKey::new(&[&chat.token.to_hex()], "key", &["y"]);
+    assert!(matches!(one.reserve(chat.into(), Some(&other_values)).await, Err(ReserveError::KeyReused)));
+    let unknown = RequestKey::new(&[&chat.token.to_hex()], "another key", &["x"]);
+    assert_eq!(numbers.post(&one, chat, Some(&unknown)).await, 3);
+}
+
+async fn what_counts_has_not_seen_is_waited_for_and_then_refused() {
+    let numbers = Numbers::shared().await;
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    let _: () =
+        redis::cmd("DEL").arg(counter(&numbers, chat.into())).query_async(&mut numbers.redis().await).await.unwrap();
+    numbers.log.hold_counts_back();
+    assert_eq!(numbers.post(&one, chat, None).await, 1, "counts has seen all that there is");
+    let _: () =
+        redis::cmd("DEL").arg(counter(&numbers, chat.into())).query_async(&mut numbers.redis().await).await.unwrap();
+    let refused = one.reserve(chat.into(), None).await.unwrap_err();
+    assert!(matches!(refused, ReserveError::Unavailable(_)), "{refused}");
+    let waiting = tokio::spawn({
+        let one = Arc::clone(&one);
+        async move { one.reserve(chat.into(), None).await.map(|reservation| reservation.value().get()) }
+    });
+    numbers.log.let_counts_go_on();
+    assert_eq!(waiting.await.unwrap().unwrap(), 2);
+}
+
+fn counter(numbers: &Numbers, parent: StreamKey) -> String {
+    let epoch = numbers.log.epochs().0.pop().unwrap();
+    numbers.names.counter(epoch, &parent)
+}
+
+async fn a_chat_above_the_last_one_is_unknown_at_once() {
+    let numbers = Numbers::shared().await;
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    numbers.log.hold_counts_back();
+    numbers.chat(&one).await;
+    let above = ChatKey { number: ChatNumber::new(2).unwrap(), ..chat };
+    let began = Instant::now();
+    assert!(matches!(one.reserve(above.into(), None).await, Err(ReserveError::UnknownParent)));
+    assert!(began.elapsed() < Duration::from_secs(1), "it waited for counts");
+}
+
+async fn a_fill_that_lost_its_ticket_opens_nothing() {
+    let numbers = Numbers::shared().await;
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    assert_eq!(numbers.post(&one, chat, None).await, 1);
+    let epoch = one.reserve(chat.into(), None).await.unwrap().epoch();
+    let (mut redis, parent) = (numbers.redis().await, StreamKey::Chat(chat));
+    for key in [counter(&numbers, parent), numbers.names.ticket(epoch.unwrap(), &parent)] {
+        let _: () = redis::cmd("DEL").arg(key).query_async(&mut redis).await.unwrap();
+    }
+    // As if the chat's creation had been acknowledged only now, when its counter was used and forgotten.
+    one.open(parent, epoch).await.unwrap();
+    assert_eq!(numbers.post(&one, chat, None).await, 2, "the counter was filled from the log");
+}
+
+async fn an_evicting_redis_is_refused() {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    let sequencer = numbers.process().await;
+    let policy = ["SET", "maxmemory-policy", "allkeys-lru"];
+    let _: () = redis::cmd("CONFIG").arg(&policy).query_async(&mut numbers.redis().await).await.unwrap();
+    assert!(matches!(sequencer.check().await, Err(Unsuitable::Evicts(_))));
+}
+
+tests!(
+    unknown_parents_have_no_numbers,
+    numbers_are_dense_and_ascending,
+    parents_are_counted_apart,
+    reservations_at_once_are_all_different,
+    cold_counters_continue_after_the_log,
+    a_key_is_given_its_number_again,
+    a_key_is_given_its_token_again,
+    a_key_with_other_values_is_refused,
+    one_key_at_once_is_one_number,
+    the_first_start_begins_an_epoch,
+    a_second_process_adopts_the_epoch,
+    a_restarted_redis_is_fenced,
+    a_flushed_redis_is_fenced,
+    a_key_of_the_epoch_before_is_given_its_number_again,
+    what_counts_has_not_seen_is_waited_for_and_then_refused,
+    a_chat_above_the_last_one_is_unknown_at_once,
+    a_fill_that_lost_its_ticket_opens_nothing,
+    an_evicting_redis_is_refused,
+);

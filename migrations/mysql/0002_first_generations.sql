@@ -1,0 +1,1 @@
+INSERT INTO projections (name, generation) VALUES ('views', 1), ('counts', 1)

@@ -1,0 +1,350 @@
+//! The composition root of the binary `projector`: one projection, fed from Kafka into MySQL or Elasticsearch.
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use distributed::elastic::{self, ElasticIndex};
+use distributed::kafka::{self, KafkaLog, Membership};
+use distributed::mysql::{self, MySqlProjections};
+use futures_util::FutureExt;
+use read_model::Projection;
+use service::config::{self, CorsOrigins, ElasticsearchArgs, KafkaArgs, LogArgs, MysqlArgs};
+use service::health::{Part, Readiness};
+use service::healthcheck::healthcheck;
+use service::listen::{BindError, bind};
+use service::metrics::{Metrics, MetricsError};
+use service::preparing::prepared;
+use service::router::{Surroundings, finish};
+use service::serve::serve;
+use service::{shutdown, telemetry};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::shared_out::SharedOut;
+use crate::target::Target;
+
+/// What a client is told who asks the address of health and metrics for something else.
+const OTHER_PORT: &str = "This process feeds a projection; it answers /health and /metrics only.";
+
+/// Feeds a projection of Tally from the events in Kafka
+///
+/// Any number of processes may feed one projection: they share out the partitions of the log among themselves.
+#[derive(Debug, Parser)]
+#[command(name = "projector", version)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `projector` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Feed applications, chats and messages into MySQL until Ctrl-C or SIGTERM
+    Views(MySqlConfig),
+    /// Feed the numbers of chats and messages into MySQL until Ctrl-C or SIGTERM
+    Counts(MySqlConfig),
+    /// Feed the search index in Elasticsearch until Ctrl-C or SIGTERM
+    Search(SearchConfig),
+    /// Bring the tables in MySQL up to date (views and counts do so at their start, too)
+    Migrate(MigrateConfig),
+    /// Ask the projector of this machine whether it is ready; exit code 0 if it is
+    Healthcheck(HealthcheckConfig),
+}
+
+/// What every projection needs.
+#[derive(Debug, Clone, Args)]
+pub struct CommonConfig {
+    /// Address and port of health and metrics; by default port 9101 for views, 9102 for counts, 9103 for search
+    #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT")]
+    pub projector_addr: Option<SocketAddr>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub kafka: KafkaArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub logs: LogArgs,
+}
+
+/// How `views` and `counts` are fed.
+#[derive(Debug, Clone, Args)]
+pub struct MySqlConfig {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub common: CommonConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub mysql: MysqlArgs,
+}
+
+/// How `search` is fed.
+#[derive(Debug, Clone, Args)]
+pub struct SearchConfig {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub common: CommonConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub elasticsearch: ElasticsearchArgs,
+}
+
+/// What is brought up to date.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateConfig {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub mysql: MysqlArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
+    pub logs: LogArgs,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Args)]
+pub struct HealthcheckConfig {
+    /// Address and port of its health and metrics
+    #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT")]
+    pub projector_addr: SocketAddr,
+}
+
+/// A projection, and where it is kept.
+#[derive(Debug, Clone)]
+pub enum Kept {
+    /// `views`, in the MySQL at this URL.
+    Views(String),
+    /// `counts`, in the MySQL at this URL.
+    Counts(String),
+    /// `search`, in the Elasticsearch at this URL.
+    Search(String),
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever keeps it from being done, with what to do.
+pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    config::refuse_unknown_variables()?;
+    match cli.command {
+        Command::Views(config) => feed(&config.common, Kept::Views(config.mysql.mysql_url)).await,
+        Command::Counts(config) => feed(&config.common, Kept::Counts(config.mysql.mysql_url)).await,
+        Command::Search(config) => feed(&config.common, Kept::Search(config.elasticsearch.elasticsearch_url)).await,
+        Command::Migrate(config) => {
+            telemetry::init(&config.logs.log, config.logs.log_format)?;
+            mysql::migrate(&config.mysql.mysql_url).await?;
+            tracing::info!("the tables are up to date");
+            Ok(())
+        }
+        Command::Healthcheck(config) => Ok(healthcheck(config.projector_addr).await?),
+    }
+}
+
+async fn feed(config: &CommonConfig, kept: Kept) -> Result<(), Box<dyn Error>> {
+    telemetry::init(&config.logs.log, config.logs.log_format)?;
+    let stop = shutdown::stop_on_signal()?;
+    let address = config.projector_addr.unwrap_or_else(|| kept.default_addr());
+    let process = Process::start(address, &config.kafka.kafka_brokers, &kept, stop).await?;
+    tracing::info!("projector {} is up; health on http://{}", kept.projection().name(), process.addr());
+    process.wait().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Kept {
+    const fn projection(&self) -> Projection {
+        match self {
+            Self::Views(_) => Projection::Views,
+            Self::Counts(_) => Projection::Counts,
+            Self::Search(_) => Projection::Search,
+        }
+    }
+
+    fn default_addr(&self) -> SocketAddr {
+        let port = match self {
+            Self::Views(_) => 9101,
+            Self::Counts(_) => 9102,
+            Self::Search(_) => 9103,
+        };
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+}
+
+/// A running projector.
+pub struct Process {
+    addr: SocketAddr,
+    readiness: Readiness,
+    servers: TaskTracker,
+    feeding: JoinHandle<Result<(), UnusableError>>,
+    stop: CancellationToken,
+}
+
+/// Why the process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The Kafka client cannot be made.
+    #[error(transparent)]
+    Kafka(kafka::ClientError),
+    /// The MySQL client cannot be made.
+    #[error(transparent)]
+    MySql(mysql::ClientError),
+    /// The Elasticsearch client cannot be made.
+    #[error(transparent)]
+    Elastic(elastic::UrlError),
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Bind(BindError),
+    /// Metrics cannot be recorded.
+    #[error(transparent)]
+    Metrics(MetricsError),
+}
+
+/// Why a server will not do, however long it is waited for.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusableError {
+    /// The topic in Kafka.
+    #[error(transparent)]
+    Kafka(kafka::PrepareError),
+    /// The tables in MySQL.
+    #[error(transparent)]
+    MySql(mysql::MigrateError),
+    /// The index in Elasticsearch.
+    #[error(transparent)]
+    Elastic(elastic::PrepareError),
+    /// The group cannot be joined.
+    #[error(transparent)]
+    Group(kafka::ClientError),
+}
+
+/// The store of a projection, not yet looked at.
+enum Store {
+    MySql(Arc<MySqlProjections>),
+    Elastic(Arc<ElasticIndex>),
+}
+
+impl Process {
+    /// Opens the address of health and metrics and begins to feed; what it needs may come later. `stop` ends it, see
+    /// [`Process::wait`].
+    ///
+    /// # Errors
+    /// [`StartError`] says what to do.
+    pub async fn start(
+        address: SocketAddr,
+        brokers: &str,
+        kept: &Kept,
+        stop: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let log = Arc::new(KafkaLog::new(brokers).map_err(StartError::Kafka)?);
+        let store = kept.store()?;
+        let listener = bind(address, "--projector-addr").await.map_err(StartError::Bind)?;
+        let metrics = Metrics::install().map_err(StartError::Metrics)?;
+        let readiness = Readiness::new();
+        let addr = listener.local_addr().unwrap_or(address);
+        let router = finish(
+            OpenApiRouter::new(),
+            Surroundings {
+                readiness: readiness.clone(),
+                other_port: OTHER_PORT,
+                cors_origins: CorsOrigins::default(),
+                metrics: metrics.at_port("projector"),
+            },
+        );
+        let servers = TaskTracker::new();
+        servers.spawn(serve(listener, router, stop.clone()));
+        let feeder = Feeder {
+            brokers: brokers.to_owned(),
+            projection: kept.projection(),
+            log,
+            store,
+            part: readiness.part("partitions"),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
+        };
+        let feeding = tokio::spawn(feeder.feed());
+        Ok(Self { addr, readiness, servers, feeding, stop })
+    }
+
+    /// Where health and metrics are.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Waits for the stop, and then until the batches under way are applied.
+    ///
+    /// # Errors
+    /// What makes it of no use to go on.
+    pub async fn wait(self) -> Result<(), Box<dyn Error>> {
+        let fed = self.feeding.await;
+        // Also where there was nothing to be fed: the others must end, too.
+        self.stop.cancel();
+        self.readiness.drain();
+        self.servers.close();
+        self.servers.wait().await;
+        Ok(fed??)
+    }
+}
+
+impl Kept {
+    fn store(&self) -> Result<Store, StartError> {
+        Ok(match self {
+            Self::Views(url) | Self::Counts(url) => {
+                Store::MySql(Arc::new(MySqlProjections::new(url).map_err(StartError::MySql)?))
+            }
+            Self::Search(url) => Store::Elastic(Arc::new(ElasticIndex::new(url).map_err(StartError::Elastic)?)),
+        })
+    }
+}
+
+/// What feeds the projection, from the first look at its servers to the last batch.
+struct Feeder {
+    brokers: String,
+    projection: Projection,
+    log: Arc<KafkaLog>,
+    store: Store,
+    /// Ready once this process is a member of the projection's group.
+    part: Part,
+    readiness: Readiness,
+    stop: CancellationToken,
+}
+
+impl Feeder {
+    async fn feed(self) -> Result<(), UnusableError> {
+        let Some(target) = self.prepared().await? else {
+            return Ok(());
+        };
+        let membership = Membership::join(&self.brokers, self.projection.name()).map_err(UnusableError::Group)?;
+        let membership = Arc::new(membership);
+        let shared_out = SharedOut { log: Arc::clone(&self.log) as _, target, readiness: self.readiness };
+        self.part.ready();
+        let reported = |partition, next| membership.report(partition, next);
+        shared_out.run(membership.owned(), reported, self.stop).await;
+        membership.leave().await;
+        self.log.close().await;
+        Ok(())
+    }
+
+    /// The target, once the log and the store are as they must be; `None` if the stop came first.
+    async fn prepared(&self) -> Result<Option<Target>, UnusableError> {
+        let (part, stop, log) = (&self.part, &self.stop, &self.log);
+        let made = prepared(part, stop, kafka::PrepareError::is_lasting, || log.prepare().boxed()).await;
+        if made.map_err(UnusableError::Kafka)?.is_none() {
+            return Ok(None);
+        }
+        Ok(match &self.store {
+            Store::MySql(store) => {
+                let done = prepared(part, stop, mysql::MigrateError::is_lasting, || store.migrate().boxed()).await;
+                done.map_err(UnusableError::MySql)?.map(|()| match self.projection {
+                    Projection::Counts => Target::Counts(Arc::clone(store) as _),
+                    _ => Target::Views(Arc::clone(store) as _),
+                })
+            }
+            Store::Elastic(index) => {
+                let is_lasting: fn(&_) -> _ = |error| !matches!(error, elastic::PrepareError::Request(_));
+                let done = prepared(part, stop, is_lasting, || index.prepare().boxed()).await;
+                done.map_err(UnusableError::Elastic)?.map(|()| Target::Search(Arc::clone(index) as _))
+            }
+        })
+    }
+}
