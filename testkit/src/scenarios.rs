@@ -18,6 +18,8 @@ pub mod retries;
 pub mod search;
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -37,7 +39,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A running system, seen from outside.
 #[derive(Debug, Clone)]
 pub struct Api {
-    write_url: String,
+    /// One or several, which are asked in turn.
+    write_urls: Vec<String>,
+    turn: Arc<AtomicUsize>,
     read_url: String,
     client: Client,
 }
@@ -58,7 +62,23 @@ pub struct Answer {
 #[macro_export]
 macro_rules! scenarios {
     ($start:path) => {
-        $crate::scenarios!(@tests $start:
+        $crate::every_scenario!($crate::scenarios, @tests $start);
+    };
+    (@tests $start:path; $($module:ident::$name:ident,)+) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let system = $start().await;
+            $crate::scenarios::$module::$name(system.api()).await;
+            system.stop().await;
+        })+
+    };
+}
+
+/// Calls a macro with all scenarios as `module::name,`, behind whatever else it is given and a semicolon.
+#[macro_export]
+macro_rules! every_scenario {
+    ($callback:path $(, $($given:tt)*)?) => {
+        $callback! { $($($given)*)?;
             demo::the_readme_demo,
             demo::renaming_by_put_and_by_patch,
             demo::a_chat_needs_no_body,
@@ -105,25 +125,22 @@ macro_rules! scenarios {
             refusals::what_is_said_twice_or_at_length_is_422,
             refusals::a_percent_encoded_path_is_the_same_path,
             refusals::texts_up_to_their_limits_are_kept,
-        );
-    };
-    (@tests $start:path: $($module:ident::$name:ident),+ $(,)?) => {
-        $(#[tokio::test(flavor = "multi_thread")]
-        async fn $name() {
-            let system = $start().await;
-            $crate::scenarios::$module::$name(system.api()).await;
-            system.stop().await;
-        })+
+        }
     };
 }
 
 impl Api {
-    /// The system with these ports.
-    pub fn new(write_url: &str, read_url: &str) -> Self {
+    /// The system with these ports. Several write ports, joined by commas, are asked in turn.
+    pub fn new(write_urls: &str, read_url: &str) -> Self {
         let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build();
         let client = client.unwrap_or_else(|error| panic!("no HTTP client: {error}"));
         let base = |url: &str| url.trim_end_matches('/').to_owned();
-        Self { write_url: base(write_url), read_url: base(read_url), client }
+        let write_urls = write_urls.split(',').map(base).collect();
+        Self { write_urls, turn: Arc::default(), read_url: base(read_url), client }
+    }
+
+    fn write_url(&self) -> &str {
+        &self.write_urls[self.turn.fetch_add(1, Ordering::Relaxed) % self.write_urls.len()]
     }
 
     /// The running system that TALLY_TEST_WRITE_URL and TALLY_TEST_READ_URL name. Panics if only one is set: testing a
@@ -138,14 +155,14 @@ impl Api {
 
     /// Sends JSON to the write port.
     pub async fn write(&self, method: Method, path: &str, body: &Value) -> Answer {
-        let request = self.client.request(method, format!("{}{path}", self.write_url));
+        let request = self.client.request(method, format!("{}{path}", self.write_url()));
         answer(request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await).await
     }
 
     /// Posts JSON to the write port, with more headers; `None` where no answer comes, as from a process that ends.
     pub async fn try_write(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<Answer> {
         let mut request =
-            self.client.post(format!("{}{path}", self.write_url)).header(CONTENT_TYPE, "application/json");
+            self.client.post(format!("{}{path}", self.write_url())).header(CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -162,7 +179,7 @@ impl Api {
 
     /// Sends bytes of any kind, or nothing, to the write port.
     pub async fn send_raw(&self, method: Method, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.write_url)).body(body);
+        let mut request = self.client.request(method, format!("{}{path}", self.write_url())).body(body);
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
@@ -171,7 +188,7 @@ impl Api {
 
     /// Sends JSON to the write port, with more headers.
     pub async fn write_with(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.write_url));
+        let mut request = self.client.request(method, format!("{}{path}", self.write_url()));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -195,7 +212,7 @@ impl Api {
     /// Sends any method without a body to either port.
     pub async fn plain(&self, port: Port, method: Method, path: &str) -> Answer {
         let url = match port {
-            Port::Write => &self.write_url,
+            Port::Write => self.write_url(),
             Port::Read => &self.read_url,
         };
         answer(self.client.request(method, format!("{url}{path}")).send().await).await
@@ -356,7 +373,7 @@ mod tests {
         ] {
             for scenario in source.split("\npub async fn ").skip(1) {
                 let name = scenario.split('(').next().unwrap_or_default();
-                assert!(list.contains(&format!(" {module}::{name},\n")), "{module}::{name} is not in scenarios!");
+                assert!(list.contains(&format!(" {module}::{name},\n")), "{module}::{name} is not in every_scenario!");
             }
         }
     }

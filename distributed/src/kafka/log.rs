@@ -29,6 +29,9 @@ const APPEND_WAIT: Duration = Duration::from_secs(5);
 const LINGER_MILLIS: &str = "0.5";
 /// Longest wait for the answer to a question about the log.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How often Kafka is asked where the log ends before that is a failure, and the pause after the first time.
+const END_ATTEMPTS: u32 = 4;
+const END_PAUSE: Duration = Duration::from_millis(50);
 /// How often a log that is away is looked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// Readers that nobody has used for this long are closed.
@@ -187,8 +190,19 @@ async fn look_for_brokers(asker: Arc<BaseConsumer>, topic: String, is_away: Arc<
     }
 }
 
-/// Where every partition of the topic ends.
+/// Where every partition of the topic ends. A client whose knowledge of the brokers is old learns from its first failure.
 fn ends(asker: &BaseConsumer, topic: &str) -> Result<Position, KafkaError> {
+    let mut attempt = 1;
+    loop {
+        match ends_once(asker, topic) {
+            Err(_) if attempt < END_ATTEMPTS => std::thread::sleep(END_PAUSE * attempt),
+            outcome => return outcome,
+        }
+        attempt += 1;
+    }
+}
+
+fn ends_once(asker: &BaseConsumer, topic: &str) -> Result<Position, KafkaError> {
     let mut asked = rdkafka::TopicPartitionList::with_capacity(PARTITIONS.get().into());
     for partition in PARTITIONS.partitions() {
         asked.add_partition_offset(topic, partition_number(partition), rdkafka::Offset::End)?;

@@ -128,8 +128,9 @@ async fn check_partitions(admin: AdminClient<DefaultClientContext>, topic: &str)
     let asked = topic.to_owned();
     let metadata = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(Some(&asked), ANSWER_WAIT)).await;
     let metadata = metadata.map_err(|_| unavailable(KafkaError::Canceled))?.map_err(unavailable)?;
-    let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-    if found == 0 {
+    let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+    let found = partitions.len();
+    if found == 0 || partitions.iter().any(|partition| partition.leader() < 0) {
         // A topic that was just made is not known everywhere at once.
         let code = RDKafkaErrorCode::UnknownTopicOrPartition;
         return Err(unavailable(KafkaError::MetadataFetch(code)));

@@ -21,6 +21,9 @@ mod kafka;
 mod memory;
 mod mysql;
 mod numbers;
+mod projecting;
+mod scenarios;
+mod topology;
 
 use std::io::{Write, stderr};
 use std::process::ExitCode;
@@ -28,8 +31,13 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::{Handle, Runtime};
 
+/// Tests that run at once, unless the command line says otherwise.
+const TESTS_AT_ONCE: usize = 6;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Tests wait for servers most of the time.
+    arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
     let runtime = Runtime::new().unwrap();
     let handle = runtime.handle().clone();
     let modules = [
@@ -43,6 +51,8 @@ fn main() -> ExitCode {
         kafka::tests,
         mysql::tests,
         numbers::tests,
+        scenarios::tests,
+        projecting::tests,
     ];
     let mut trials: Vec<_> = modules.iter().flat_map(|tests| tests(&handle)).collect();
     if let Err(reason) = runtime.block_on(containers::engine()) {
@@ -53,7 +63,10 @@ fn main() -> ExitCode {
         trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    runtime.block_on(containers::remove());
+    runtime.block_on(async {
+        topology::stop().await;
+        containers::remove().await;
+    });
     conclusion.exit_code()
 }
 

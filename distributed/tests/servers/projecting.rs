@@ -1,0 +1,111 @@
+//! Projectors that come and go, are there twice, and die in the middle of a batch change nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use distributed::elastic::ElasticIndex;
+use distributed::kafka::{KafkaLog, PARTITIONS};
+use distributed::mysql::MySqlProjections;
+use projector::{SharedOut, Target};
+use rand::RngExt;
+use read_model::ProjectionStore;
+use reqwest::Method;
+use serde_json::json;
+use service::health::Readiness;
+use testkit::scenarios::{Api, found};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::topology::{Servers, one_of_each, servers};
+
+const CHATS: usize = 5;
+const CLIENTS: usize = 8;
+const MESSAGES_A_CLIENT: usize = 100;
+
+/// Feeds a projection from every partition, beside whoever owns them, until it is dropped at any moment.
+async fn feed_all(target: Target, log: Arc<KafkaLog>) {
+    let (_sharing, owned) = watch::channel(PARTITIONS.partitions().collect::<BTreeSet<_>>());
+    let shared_out = SharedOut { log, target, readiness: Readiness::new() };
+    shared_out.run(owned, |_, _| {}, CancellationToken::new()).await;
+}
+
+fn targets(servers: &Servers) -> [Target; 3] {
+    let store = || Arc::new(MySqlProjections::new(&servers.mysql_url).unwrap());
+    [
+        Target::Views(store() as _),
+        Target::Counts(store() as _),
+        Target::Search(Arc::new(ElasticIndex::new(servers.elasticsearch_url).unwrap()) as _),
+    ]
+}
+
+/// Second owners of every partition that live for a moment only, again and again.
+async fn come_and_go(target: Target, log: Arc<KafkaLog>, stop: CancellationToken) -> u32 {
+    let mut lives = 0;
+    while !stop.is_cancelled() {
+        let life = Duration::from_millis(rand::rng().random_range(20..600));
+        // Dropped when its time is over: in a read, in a statement, before a commit or after it.
+        drop(tokio::time::timeout(life, feed_all(target.clone(), Arc::clone(&log))).await);
+        lives += 1;
+    }
+    lives
+}
+
+async fn post_all(api: &Api, chats: &[String]) {
+    let clients = (0..CLIENTS).map(|client| async move {
+        for message in 0..MESSAGES_A_CLIENT {
+            let chat = &chats[(client + message) % chats.len()];
+            api.post(chat, &format!("needle {client} {message}")).await;
+        }
+    });
+    futures_util::future::join_all(clients).await;
+}
+
+async fn projectors_that_come_and_go_change_nothing() {
+    let (servers, api) = (servers().await, &one_of_each().await.api);
+    let (log, stop) = (Arc::new(KafkaLog::new(servers.brokers).unwrap()), CancellationToken::new());
+    let zombies: Vec<_> = targets(servers)
+        .into_iter()
+        .map(|target| tokio::spawn(come_and_go(target, Arc::clone(&log), stop.clone())))
+        .collect();
+    let application = api.application("come and go").await;
+    let mut chats = Vec::new();
+    for _ in 0..CHATS {
+        chats.push(api.chat(&application).await);
+    }
+    post_all(api, &chats).await;
+    stop.cancel();
+    for zombie in zombies {
+        assert!(zombie.await.unwrap() > 1, "nobody came and went");
+    }
+    let count = CLIENTS * MESSAGES_A_CLIENT / CHATS;
+    for chat in &chats {
+        api.wait_for_messages(chat, count).await;
+        let listed = api.pages(&format!("{chat}/messages")).await.concat();
+        let numbers: Vec<_> = listed.iter().map(|message| message["number"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (1..=count as u64).collect::<Vec<_>>());
+        let all_found = api.pages(&found(chat, "needle")).await.concat();
+        assert_eq!(all_found, listed);
+    }
+    api.read_until(&application, |answer| answer.json["chats_count"] == CHATS).await;
+    let store = MySqlProjections::new(&servers.mysql_url).unwrap();
+    for partition in PARTITIONS.partitions() {
+        assert_eq!(store.dead_letters(partition, 10).await.unwrap(), []);
+    }
+}
+
+async fn a_key_is_answered_again_through_another_command_api() {
+    let api = &crate::topology::two_of_each().await.api;
+    let chat = api.chat(&api.application("keys").await).await;
+    let (path, body) = (format!("{chat}/messages"), json!({ "message": { "body": "once" } }));
+    let headers = [("content-type", "application/json"), ("idempotency-key", "a-key-of-16-chars")];
+    let began = Instant::now();
+    for _ in 0..4 {
+        let answer = api.write_with(Method::POST, &path, &headers[1..], &body).await;
+        assert_eq!((answer.status, answer.number()), (201, 1), "{answer:?}");
+    }
+    assert_eq!(api.post(&chat, "next").await, 2);
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+tests!(projectors_that_come_and_go_change_nothing, a_key_is_answered_again_through_another_command_api);

@@ -1,0 +1,140 @@
+//! All of Tally on all of the servers: the processes as they are in production, but in this one.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::Parser;
+use projector::distributed::Kept;
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions};
+use testkit::scenarios::{Api, eventually};
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::containers;
+
+/// Where everything is.
+pub(crate) struct Servers {
+    pub(crate) brokers: &'static str,
+    pub(crate) redis_url: &'static str,
+    pub(crate) mysql_url: String,
+    pub(crate) elasticsearch_url: &'static str,
+}
+
+/// Running processes.
+pub(crate) struct Topology {
+    /// Through the first command-api, or through all of them.
+    pub(crate) api: Api,
+    stop: CancellationToken,
+    processes: tokio::sync::Mutex<JoinSet<()>>,
+}
+
+/// The servers as all topologies of this run use them: one log, one database.
+pub(crate) async fn servers() -> &'static Servers {
+    static SERVERS: OnceCell<Servers> = OnceCell::const_new();
+    SERVERS
+        .get_or_init(async || {
+            let (server, name) = (containers::mysql().await, format!("tally_{}", Uuid::new_v4().simple()));
+            let mut connection = server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
+            sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+            Servers {
+                brokers: containers::kafka().await,
+                redis_url: containers::redis().await,
+                mysql_url: format!("{server}/{name}"),
+                elasticsearch_url: containers::elasticsearch().await,
+            }
+        })
+        .await
+}
+
+static ONE_OF_EACH: OnceCell<Topology> = OnceCell::const_new();
+static TWO_OF_EACH: OnceCell<Topology> = OnceCell::const_new();
+
+/// One process of each kind, which all tests share.
+pub(crate) async fn one_of_each() -> &'static Topology {
+    ONE_OF_EACH.get_or_init(|| Topology::start(1)).await
+}
+
+/// Two command-apis, asked in turn, and beside the projectors of [`one_of_each`] another of each kind.
+pub(crate) async fn two_of_each() -> &'static Topology {
+    one_of_each().await;
+    TWO_OF_EACH.get_or_init(|| Topology::start(2)).await
+}
+
+/// Ends whatever was started.
+pub(crate) async fn stop() {
+    for topology in [&ONE_OF_EACH, &TWO_OF_EACH].into_iter().filter_map(OnceCell::get) {
+        topology.stop().await;
+    }
+}
+
+impl Topology {
+    async fn start(command_apis: usize) -> Self {
+        let (servers, stop, mut processes) = (servers().await, CancellationToken::new(), JoinSet::new());
+        let mut write_urls = Vec::new();
+        for _ in 0..command_apis {
+            let config = command_api_config(servers);
+            let process = command_api::distributed::Process::start(&config, stop.clone()).await.unwrap();
+            write_urls.push(format!("http://{}", process.write_addr()));
+            processes.spawn(async move { process.wait().await.unwrap() });
+        }
+        for kept in kinds(servers) {
+            let process = projector::distributed::Process::start(any_port(), servers.brokers, &kept, stop.clone());
+            let process = process.await.unwrap();
+            processes.spawn(async move { process.wait().await.unwrap() });
+        }
+        let process = query_api::distributed::Process::start(&query_api_config(servers), stop.clone()).await.unwrap();
+        let api = Api::new(&write_urls.join(","), &format!("http://{}", process.read_addr()));
+        processes.spawn(process.wait());
+        let topology = Self { api, stop, processes: tokio::sync::Mutex::new(processes) };
+        topology.ready(command_apis).await;
+        topology
+    }
+
+    async fn ready(&self, command_apis: usize) {
+        use testkit::scenarios::Port;
+        for port in [Port::Write, Port::Read] {
+            for _ in 0..command_apis {
+                eventually("readiness", async || {
+                    let answer = self.api.plain(port, reqwest::Method::GET, "/health/ready").await;
+                    if answer.status == 200 { Ok(()) } else { Err(answer) }
+                })
+                .await;
+            }
+        }
+    }
+
+    /// Ends the processes as a signal would.
+    async fn stop(&self) {
+        self.stop.cancel();
+        while let Some(ended) = self.processes.lock().await.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+/// Every projection, and where it is kept.
+pub(crate) fn kinds(servers: &Servers) -> [Kept; 3] {
+    [
+        Kept::Views(servers.mysql_url.clone()),
+        Kept::Counts(servers.mysql_url.clone()),
+        Kept::Search(servers.elasticsearch_url.to_owned()),
+    ]
+}
+
+fn any_port() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+fn command_api_config(servers: &Servers) -> command_api::distributed::Config {
+    let arguments = ["command-api", "--write-addr", "127.0.0.1:0", "--kafka-brokers", servers.brokers];
+    let arguments = arguments.into_iter().chain(["--redis-url", servers.redis_url, "--mysql-url", &servers.mysql_url]);
+    command_api::distributed::Cli::parse_from(arguments).serve
+}
+
+fn query_api_config(servers: &Servers) -> query_api::distributed::Config {
+    let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", &servers.mysql_url];
+    let arguments = arguments.into_iter().chain(["--elasticsearch-url", servers.elasticsearch_url]);
+    query_api::distributed::Cli::parse_from(arguments).serve
+}
