@@ -1,21 +1,27 @@
 # What people and CI call by name. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fuzz bench real-text
+.PHONY: help run test lint stack compose-check fuzz bench real-text
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start Tally on ./data, writes on 8080, reads on 3000
 	cargo run --release --locked
 
-test: ## build the workspace and run all tests
-	cargo test --workspace --locked
+test: ## build the workspace and run all tests; those on real servers where a Docker engine answers
+	@set -a; [ ! -f target/stack.env ] || . ./target/stack.env; cargo test --workspace --locked
 
 lint: ## formatting, clippy and documentation without warnings
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+
+stack: ## a Docker engine, Compose and the servers' images, whatever of them is missing (Debian, as root)
+	scripts/stack
+
+compose-check: ## bring the composition up, play the demo and the scenario suite against it, take it down
+	scripts/compose-check
 
 fuzz: ## a fuzzing client made for OpenAPI against both ports (installs schemathesis below target/)
 	scripts/fuzz-api

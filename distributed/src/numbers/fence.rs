@@ -2,7 +2,8 @@
 //!
 //! Whenever Redis may have lost something, every number that it would give is suspect. A *fence* makes sure that nobody
 //! is told of a number of the epoch before any more, writes the new epoch into the log, and only then lets numbers be
-//! given again, in a state that is filled from the log alone. docs/adr/0006 says why each step is there.
+//! given again, in a state that is filled from the log alone. Why each step is there is told in
+//! docs/adr/0006-epochs-in-the-log.md.
 
 use std::sync::Arc;
 use std::time::Duration;
