@@ -5,6 +5,16 @@
 ARG TALLY_RUST_IMAGE=rust:1.95-slim-bookworm
 ARG TALLY_RUNTIME_IMAGE=debian:bookworm-slim
 
+FROM ${TALLY_RUNTIME_IMAGE} AS base
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tally
+USER 10001
+ENV TALLY_WRITE_ADDR=0.0.0.0:8080 TALLY_READ_ADDR=0.0.0.0:3000
+EXPOSE 8080 3000
+
+# Before the stage that it does without: the builder of older Docker engines makes every stage on its way.
+FROM base AS prebuilt
+COPY target/release/command-api target/release/projector target/release/query-api /usr/local/bin/
+
 FROM ${TALLY_RUST_IMAGE} AS build
 # librdkafka is C.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc g++ make libc6-dev perl && rm -rf /var/lib/apt/lists/*
@@ -12,15 +22,6 @@ WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --bins -p command-api -p projector -p query-api \
     && mkdir /programs && cp target/release/command-api target/release/projector target/release/query-api /programs/
-
-FROM ${TALLY_RUNTIME_IMAGE} AS base
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tally
-USER 10001
-ENV TALLY_WRITE_ADDR=0.0.0.0:8080 TALLY_READ_ADDR=0.0.0.0:3000
-EXPOSE 8080 3000
-
-FROM base AS prebuilt
-COPY target/release/command-api target/release/projector target/release/query-api /usr/local/bin/
 
 FROM base AS runtime
 COPY --from=build /programs/ /usr/local/bin/

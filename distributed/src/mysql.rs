@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `connections` | pools and their bounds, transactions of batches, statements of many rows |
 //! | `columns` | values of the log in columns and back |
-//! | [`migrate`] | bringing the tables up to date |
+//! | [`mod@migrate`] | bringing the tables up to date |
 //! | `write_views`, `write_counts` | how a batch is applied |
 //! | `read_views` | how views are read |
 //! | [`counts`] | what the number server asks of `counts` |

@@ -6,7 +6,7 @@ use events::{Epoch, RequestKey, StreamKey};
 ///
 /// | key | value | expires |
 /// |---|---|---|
-/// | `tally:epoch` | the current [`Reign`](super::reign::Reign) | never |
+/// | `tally:epoch` | the epoch in force, and when it began | never |
 /// | `tally:lock` | who fences | 3 s, renewed |
 /// | `tally:7:n:token`, `tally:7:n:token:number` | the last number given in an application or a chat | 25 h idle |
 /// | `tally:7:r:hash` | what a request with a key was given | 24 h |
