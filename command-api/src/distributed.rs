@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use distributed::kafka::{KafkaLog, PrepareError};
+use distributed::kafka::{Cluster, KafkaLog, PrepareError};
 use distributed::mysql::MySqlCounts;
 use distributed::numbers::{Names, RedisSequencer, StartError as NumbersError};
 use event_log::EventLog;
@@ -110,7 +110,7 @@ pub struct Process {
 pub enum StartError {
     /// The Kafka client cannot be made.
     #[error(transparent)]
-    Kafka(distributed::kafka::ClientError),
+    Kafka(distributed::kafka::ConnectError),
     /// The MySQL client cannot be made.
     #[error(transparent)]
     MySql(distributed::mysql::ClientError),
@@ -131,7 +131,7 @@ impl Process {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, StartError> {
-        let log = Arc::new(KafkaLog::new(&config.kafka.kafka_brokers).map_err(StartError::Kafka)?);
+        let log = Arc::new(KafkaLog::connect(Cluster::new(&config.kafka.kafka_brokers)).map_err(StartError::Kafka)?);
         let counts = MySqlCounts::new(&config.mysql.mysql_url).map_err(StartError::MySql)?;
         let sequencer = RedisSequencer::start(&config.redis.redis_url, Names::default(), &log, Arc::new(counts));
         let sequencer = Arc::new(sequencer.map_err(StartError::Numbers)?);

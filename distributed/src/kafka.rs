@@ -1,58 +1,61 @@
-//! The event log on Kafka, and who of several processes reads which partition.
+//! The event log on Kafka: one topic of [`PARTITIONS`] partitions, never compacted and kept for ever.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `codec` | a record as Kafka keeps it: CloudEvents headers and JSON |
-//! | [`log`] | [`KafkaLog`]: appending, markers, where the log ends |
-//! | `reader` | reading one partition on from where the last read ended |
-//! | `topic` | the topic as it must be: made if it is missing, checked if it is there |
-//! | [`membership`] | which partitions are this process's own |
+//! | `log` | [`KafkaLog`], the port, put together from the parts below |
+//! | `appender` | the producer: appends, and whether the brokers are away |
+//! | `readers` | which of the process's places in a partition serves a read |
+//! | `place` | one place in one partition, and the records from there on |
+//! | `ends` | where partitions begin and end |
+//! | `topic` | making the topic, and refusing one that would lose or move events |
+//! | `codec`, `rfc3339` | what a record looks like on the wire |
+//! | `membership` | [`Membership`]: which partitions are this process's own |
+//! | `client`, `off_thread` | what all clients of librdkafka have in common |
+//!
+//! **Invariant:** nothing that librdkafka may keep waiting is called on a thread of the async runtime, and every wait
+//! for a broker is bounded by a constant of its module.
 
+mod appender;
+mod client;
 mod codec;
-pub mod log;
-pub mod membership;
-mod reader;
+mod ends;
+mod log;
+mod membership;
+mod off_thread;
+mod place;
+mod readers;
+mod rfc3339;
 mod topic;
 
 use events::PartitionCount;
-use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 
-pub use log::KafkaLog;
-pub use membership::Membership;
-pub use topic::PrepareError;
+pub use self::client::ConnectError;
+pub use self::log::KafkaLog;
+pub use self::membership::Membership;
+pub use self::place::Missing;
+pub use self::topic::PrepareError;
 
-/// The topic of all events.
+/// The topic of a production system.
 pub const TOPIC: &str = "chat.events";
 
-/// How many partitions the topic has, for its whole life: which one a stream lies in depends on it.
+/// How many partitions the topic has. A stream's partition follows from it, so it is fixed for the life of a log.
 pub const PARTITIONS: PartitionCount = match PartitionCount::new(12) {
     Some(count) => count,
     None => unreachable!(),
 };
 
-/// Why there is no client.
-#[derive(Debug, thiserror::Error)]
-#[error("no Kafka client can be made; is the list of brokers host:port, joined by commas?")]
-pub struct ClientError(#[source] KafkaError);
-
-/// What all clients are told: how soon to give up a connection, and to try for another.
-fn client_config(brokers: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", brokers)
-        .set("client.id", "tally")
-        .set("socket.connection.setup.timeout.ms", "3000")
-        .set("socket.timeout.ms", "5000")
-        .set("socket.keepalive.enable", "true")
-        .set("socket.nagle.disable", "true")
-        .set("reconnect.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "500")
-        .set("topic.metadata.refresh.fast.interval.ms", "100");
-    config
+/// Where the log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Some of its brokers, from which the others are learned: `host:port`, separated by commas.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
 }
 
-/// Kafka counts partitions in 32 bits with a sign.
-fn partition_number(partition: events::PartitionId) -> i32 {
-    i32::from(partition.0)
+impl Cluster {
+    /// The cluster with these brokers, and [`TOPIC`] on it.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self { brokers: brokers.into(), topic: TOPIC.to_owned() }
+    }
 }

@@ -28,7 +28,6 @@ pub mod taken;
 
 pub use fence::MarkerLog;
 pub use names::Names;
-pub(crate) use names::hex;
 pub use sequencer::{RedisSequencer, StartError};
 pub use server::{RedisFailure, Unsuitable};
 pub use taken::{Answered, TakenNumbers};

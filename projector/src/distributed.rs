@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use distributed::elastic::{self, ElasticIndex};
-use distributed::kafka::{self, KafkaLog, Membership};
+use distributed::kafka::{self, Cluster, KafkaLog, Membership};
 use distributed::mysql::{self, MySqlProjections};
 use futures_util::FutureExt;
 use read_model::Projection;
@@ -186,7 +186,7 @@ pub struct Process {
 pub enum StartError {
     /// The Kafka client cannot be made.
     #[error(transparent)]
-    Kafka(kafka::ClientError),
+    Kafka(kafka::ConnectError),
     /// The MySQL client cannot be made.
     #[error(transparent)]
     MySql(mysql::ClientError),
@@ -215,7 +215,7 @@ pub enum UnusableError {
     Elastic(elastic::PrepareError),
     /// The group cannot be joined.
     #[error(transparent)]
-    Group(kafka::ClientError),
+    Group(kafka::ConnectError),
 }
 
 /// The store of a projection, not yet looked at.
@@ -236,7 +236,7 @@ impl Process {
         kept: &Kept,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
-        let log = Arc::new(KafkaLog::new(brokers).map_err(StartError::Kafka)?);
+        let log = Arc::new(KafkaLog::connect(Cluster::new(brokers)).map_err(StartError::Kafka)?);
         let store = kept.store()?;
         let listener = bind(address, "--projector-addr").await.map_err(StartError::Bind)?;
         let metrics = Metrics::install().map_err(StartError::Metrics)?;
@@ -314,13 +314,14 @@ impl Feeder {
         let Some(target) = self.prepared().await? else {
             return Ok(());
         };
-        let membership = Membership::join(&self.brokers, self.projection.name()).map_err(UnusableError::Group)?;
+        let membership =
+            Membership::join(&Cluster::new(&self.brokers), self.projection.name()).map_err(UnusableError::Group)?;
         let membership = Arc::new(membership);
         let shared_out = SharedOut { log: Arc::clone(&self.log) as _, target, readiness: self.readiness };
         self.part.ready();
         let reported = |partition, next| membership.report(partition, next);
         shared_out.run(membership.owned(), reported, self.stop).await;
-        membership.leave().await;
+        membership.close().await;
         self.log.close().await;
         Ok(())
     }

@@ -1,199 +1,328 @@
-//! A record as Kafka keeps it: the JSON is the value, everything else are headers, as CloudEvents 1.0 puts them in binary
-//! mode (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md>).
+//! What the log's records are on Kafka: CloudEvents 1.0 in binary mode.
+//!
+//! The value is the event's JSON, the key its stream. CloudEvents' own attributes are headers `ce_…` and `content-type`;
+//! ours are `tally_…`. Other headers, such as `traceparent`, are passed over. A marker has neither key nor value.
 
-use events::{Epoch, EventId, Marker, Number, Record, RequestKey, StreamKey, UnixMillis};
-use jiff::Timestamp;
+use events::{Epoch, EventId, Marker, Number, Record, RequestKey};
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
 use uuid::Uuid;
 
-use crate::numbers::hex;
+use super::rfc3339;
 
-const SPEC_VERSION: &str = "ce_specversion";
+const SPEC_VERSION: (&str, &str) = ("ce_specversion", "1.0");
+const SOURCE: (&str, &str) = ("ce_source", "/tally");
+const CONTENT_TYPE: (&str, &str) = ("content-type", "application/json");
 const ID: &str = "ce_id";
 const TYPE: &str = "ce_type";
-const SOURCE: &str = "ce_source";
 const TIME: &str = "ce_time";
-const CONTENT_TYPE: &str = "content-type";
-// Extensions, whose names have letters and digits only.
-const VERSION: &str = "ce_dataversion";
-const NUMBER: &str = "ce_number";
-const EPOCH: &str = "ce_epoch";
-const REQUEST_KEY: &str = "ce_requestkey";
-const REQUEST_VALUES: &str = "ce_requestvalues";
-
-/// The version of CloudEvents.
-const CLOUD_EVENTS: &str = "1.0";
-/// Who writes all events.
-const WRITER: &str = "/tally/command-api";
-const JSON: &str = "application/json";
-/// Headers of a record that has all of them.
+/// Version of the kind's shape.
+const VERSION: &str = "tally_version";
+const NUMBER: &str = "tally_number";
+const EPOCH: &str = "tally_epoch";
+const REQUEST_KEY: &str = "tally_request_key";
+const REQUEST_VALUES: &str = "tally_request_values";
+/// As many as a record has at most.
 const MOST_HEADERS: usize = 11;
 
-/// What a message of the topic is.
+/// The record's time has no four-digit year.
+#[derive(Debug, thiserror::Error)]
+#[error("the time of the event is beyond the year 9999, and is not written")]
+pub(super) struct BeyondYears;
+
+/// What one record on Kafka is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decoded {
+pub(super) enum Entry {
     Event(Record),
     Marker(Marker),
 }
 
 /// The headers of a record.
-pub(super) fn headers(record: &Record) -> OwnedHeaders {
-    let mut headers = envelope(&record.event_id, &record.event_type, record.occurred_at);
-    headers = put(headers, VERSION, &record.version.to_string());
-    headers = put(headers, CONTENT_TYPE, JSON);
+pub(super) fn record_headers(record: &Record) -> Result<OwnedHeaders, BeyondYears> {
+    let time = rfc3339::to_text(record.occurred_at).ok_or(BeyondYears)?;
+    let mut headers = attributes(record.event_id.0, &record.event_type);
+    headers = with(headers, TIME, &time);
+    headers = with(headers, CONTENT_TYPE.0, CONTENT_TYPE.1);
+    headers = with(headers, VERSION, &record.version.to_string());
     if let Some(number) = record.number {
-        headers = put(headers, NUMBER, &number.to_string());
+        headers = with(headers, NUMBER, &number.to_string());
     }
     if let Some(epoch) = record.epoch {
-        headers = put(headers, EPOCH, &epoch.to_string());
+        headers = with(headers, EPOCH, &epoch.to_string());
     }
     if let Some(request) = record.request {
-        headers = put(headers, REQUEST_KEY, &hex(&request.key));
-        headers = put(headers, REQUEST_VALUES, &hex(&request.values));
+        headers = with(headers, REQUEST_KEY, &hex(&request.key));
+        headers = with(headers, REQUEST_VALUES, &hex(&request.values));
     }
-    headers
+    Ok(headers)
 }
 
-/// The headers of a marker, which has neither key nor value.
-pub(super) fn marker_headers(marker: Marker, now: UnixMillis) -> OwnedHeaders {
-    let headers = envelope(&EventId(Uuid::now_v7()), marker.wire_name(), now);
+/// The headers of a marker; it has an id of its own because CloudEvents asks for one.
+pub(super) fn marker_headers(marker: Marker, id: Uuid) -> OwnedHeaders {
+    let headers = attributes(id, marker.wire_name());
     match marker {
         Marker::EpochClaimed => headers,
-        Marker::EpochStarted(epoch) => put(headers, EPOCH, &epoch.to_string()),
+        Marker::EpochStarted(epoch) => with(headers, EPOCH, &epoch.to_string()),
     }
 }
 
-fn envelope(id: &EventId, kind: &str, time: UnixMillis) -> OwnedHeaders {
-    let headers = OwnedHeaders::new_with_capacity(MOST_HEADERS);
-    let headers = put(headers, SPEC_VERSION, CLOUD_EVENTS);
-    let headers = put(headers, ID, &id.0.to_string());
-    let headers = put(headers, TYPE, kind);
-    let headers = put(headers, SOURCE, WRITER);
-    put(headers, TIME, &rfc3339(time))
+/// The attributes that every CloudEvent has.
+fn attributes(id: Uuid, event_type: &str) -> OwnedHeaders {
+    let mut text = Uuid::encode_buffer();
+    let mut headers = OwnedHeaders::new_with_capacity(MOST_HEADERS);
+    headers = with(headers, SPEC_VERSION.0, SPEC_VERSION.1);
+    headers = with(headers, ID, id.hyphenated().encode_lower(&mut text));
+    headers = with(headers, SOURCE.0, SOURCE.1);
+    with(headers, TYPE, event_type)
 }
 
-fn put(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+fn with(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
     headers.insert(Header { key, value: Some(value) })
 }
 
-/// Reads a message; `None` if it is neither an event nor a marker, as no version of Tally has written it.
-pub(super) fn decode(message: &BorrowedMessage<'_>) -> Option<Decoded> {
-    let headers = message.headers()?;
-    let text = |name: &str| {
-        let mut values = headers.iter().filter(|header| header.key == name).filter_map(|header| header.value);
-        values.next().and_then(|value| std::str::from_utf8(value).ok())
-    };
-    let epoch = match text(EPOCH) {
-        None => None,
-        Some(epoch) => Some(Epoch(epoch.parse().ok()?)),
-    };
-    let kind = text(TYPE)?;
-    match (kind, epoch) {
-        (Marker::CLAIMED, _) => return Some(Decoded::Marker(Marker::EpochClaimed)),
-        (Marker::STARTED, epoch) => return epoch.map(|epoch| Decoded::Marker(Marker::EpochStarted(epoch))),
-        _ => {}
-    }
-    let stream: StreamKey = std::str::from_utf8(message.key()?).ok()?.parse().ok()?;
-    let number = match text(NUMBER) {
-        None => None,
-        Some(number) => Some(number.parse::<Number>().ok()?),
-    };
-    let request = match (text(REQUEST_KEY), text(REQUEST_VALUES)) {
-        (None, None) => None,
-        (key, values) => Some(RequestKey { key: hash(key?)?, values: hash(values?)? }),
-    };
-    Some(Decoded::Event(Record {
-        event_id: EventId(text(ID)?.parse().ok()?),
-        event_type: kind.to_owned(),
-        version: text(VERSION)?.parse().ok()?,
-        occurred_at: unix_millis(text(TIME)?)?,
-        stream,
-        number,
-        request,
-        epoch,
-        data: message.payload().unwrap_or_default().to_vec(),
-    }))
-}
-
-fn hash(text: &str) -> Option<[u8; RequestKey::HASH_BYTES]> {
-    let mut hash = [0; RequestKey::HASH_BYTES];
-    let pairs = text.as_bytes().as_chunks::<2>();
-    if pairs.0.len() != hash.len() || !pairs.1.is_empty() {
+/// What a record on Kafka is; `None` if no release has written it.
+pub(super) fn decode(message: &impl Message) -> Option<Entry> {
+    let headers = KnownHeaders::of(message.headers()?)?;
+    if headers.spec_version? != SPEC_VERSION.1 {
         return None;
     }
-    for (byte, pair) in hash.iter_mut().zip(pairs.0) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    match (message.key(), message.payload()) {
+        (Some(key), Some(data)) => headers.record(key, data).map(Entry::Event),
+        (None, None) => headers.marker().map(Entry::Marker),
+        _ => None,
     }
-    Some(hash)
 }
 
-/// UTC with milliseconds. What lies beyond the calendar's end, in the year 9999, is written as that.
-fn rfc3339(time: UnixMillis) -> String {
-    let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
-    let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
-    format!("{time:.3}")
+#[derive(Default)]
+struct KnownHeaders<'a> {
+    spec_version: Option<&'a str>,
+    id: Option<&'a str>,
+    event_type: Option<&'a str>,
+    time: Option<&'a str>,
+    version: Option<&'a str>,
+    number: Option<&'a str>,
+    epoch: Option<&'a str>,
+    request_key: Option<&'a str>,
+    request_values: Option<&'a str>,
 }
 
-fn unix_millis(text: &str) -> Option<UnixMillis> {
-    let time: Timestamp = text.parse().ok()?;
-    u64::try_from(time.as_millisecond()).ok().map(UnixMillis)
+impl<'a> KnownHeaders<'a> {
+    /// `None` if one of them is there twice or is no text.
+    fn of(headers: &'a impl Headers) -> Option<Self> {
+        let mut known = Self::default();
+        for header in headers.iter() {
+            let place = match header.key {
+                "ce_specversion" => &mut known.spec_version,
+                ID => &mut known.id,
+                TYPE => &mut known.event_type,
+                TIME => &mut known.time,
+                VERSION => &mut known.version,
+                NUMBER => &mut known.number,
+                EPOCH => &mut known.epoch,
+                REQUEST_KEY => &mut known.request_key,
+                REQUEST_VALUES => &mut known.request_values,
+                _ => continue,
+            };
+            let text = std::str::from_utf8(header.value?).ok()?;
+            if place.replace(text).is_some() {
+                return None;
+            }
+        }
+        Some(known)
+    }
+
+    fn record(&self, key: &[u8], data: &[u8]) -> Option<Record> {
+        Some(Record {
+            event_id: EventId(Uuid::try_parse(self.id?).ok()?),
+            event_type: self.event_type?.to_owned(),
+            version: u16::try_from(decimal(self.version?)?).ok()?,
+            occurred_at: self.time.and_then(rfc3339::parse)?,
+            stream: std::str::from_utf8(key).ok()?.parse().ok()?,
+            number: optional(self.number, |text| text.parse::<Number>().ok())?,
+            request: match (self.request_key, self.request_values) {
+                (None, None) => None,
+                (key, values) => Some(RequestKey { key: bytes(key?)?, values: bytes(values?)? }),
+            },
+            epoch: optional(self.epoch, |text| decimal(text).map(Epoch))?,
+            data: data.to_vec(),
+        })
+    }
+
+    fn marker(&self) -> Option<Marker> {
+        match (self.event_type?, self.epoch) {
+            (Marker::CLAIMED, None) => Some(Marker::EpochClaimed),
+            (Marker::STARTED, Some(epoch)) => Some(Marker::EpochStarted(Epoch(decimal(epoch)?))),
+            _ => None,
+        }
+    }
+}
+
+/// What is not there is fine, what cannot be read is not.
+fn optional<T>(text: Option<&str>, read: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+    match text {
+        None => Some(None),
+        Some(text) => read(text).map(Some),
+    }
+}
+
+fn decimal(digits: &str) -> Option<u64> {
+    // `parse` takes a sign.
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+}
+
+fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return None };
+    let bytes: Option<Vec<_>> = pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect();
+    bytes?.try_into().ok()
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use events::{ApplicationToken, ChatNumber, Event, MessageNumber, MessagePosted};
+    use events::UnixMillis;
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
 
     use super::*;
 
-    /// What lies in topics already: this must never change.
+    const STREAM: &str = "0123456789abcdef0123456789abcdef:3";
+    const DATA: &str = r#"{"token":"0123456789abcdef0123456789abcdef","chat_number":3,"number":7,"body":"hi"}"#;
+
+    fn record() -> Record {
+        Record {
+            event_id: EventId(Uuid::from_u128(0x0198_7654_3210_7abc_8def_0123_4567_89ab)),
+            event_type: "MessagePosted".into(),
+            version: 1,
+            occurred_at: UnixMillis(1_782_898_200_123),
+            stream: STREAM.parse().unwrap(),
+            number: Number::new(7),
+            request: Some(RequestKey { key: [0x0f; 32], values: [0xa5; 32] }),
+            epoch: Some(Epoch(12)),
+            data: DATA.into(),
+        }
+    }
+
+    fn plain() -> Record {
+        Record { number: None, request: None, epoch: None, ..record() }
+    }
+
+    fn pairs(headers: &OwnedHeaders) -> Vec<(&str, &str)> {
+        let text = |value| std::str::from_utf8(value).unwrap();
+        headers.as_borrowed().iter().map(|header| (header.key, text(header.value.unwrap()))).collect()
+    }
+
+    fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> OwnedHeaders {
+        pairs.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| with(headers, key, value))
+    }
+
+    fn message(key: Option<&str>, value: Option<&str>, headers: OwnedHeaders) -> OwnedMessage {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        OwnedMessage::new(
+            value.map(bytes),
+            key.map(bytes),
+            "topic".into(),
+            Timestamp::NotAvailable,
+            0,
+            0,
+            Some(headers),
+        )
+    }
+
+    /// What is in the logs of production systems: never edit it.
+    const GOLDEN: [(&str, &str); 11] = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", "01987654-3210-7abc-8def-0123456789ab"),
+        ("ce_source", "/tally"),
+        ("ce_type", "MessagePosted"),
+        ("ce_time", "2026-07-01T09:30:00.123Z"),
+        ("content-type", "application/json"),
+        ("tally_version", "1"),
+        ("tally_number", "7"),
+        ("tally_epoch", "12"),
+        ("tally_request_key", "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"),
+        ("tally_request_values", "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"),
+    ];
+
     #[test]
-    fn the_headers_of_a_message_are_as_they_always_were() {
-        let posted = MessagePosted {
-            token: ApplicationToken::from_bytes([0xab; 16]),
-            chat_number: ChatNumber::new(3).unwrap(),
-            number: MessageNumber::new(7).unwrap(),
-            body: "hi".into(),
-        };
-        let id = EventId("018f4e1c-9a2b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap());
-        let record = Record::encode(&Event::MessagePosted(posted), id, UnixMillis(1_700_000_000_042)).unwrap();
-        let request = RequestKey { key: [0x01; 32], values: [0xfe; 32] };
-        let record = Record { request: Some(request), epoch: Some(Epoch(5)), ..record };
-        let headers = headers(&record);
-        let found: Vec<_> = headers
-            .iter()
-            .map(|header| (header.key, std::str::from_utf8(header.value.unwrap()).unwrap().to_owned()))
-            .collect();
-        let expected = [
-            ("ce_specversion", "1.0".to_owned()),
-            ("ce_id", "018f4e1c-9a2b-7c3d-8e4f-5a6b7c8d9e0f".to_owned()),
-            ("ce_type", "MessagePosted".to_owned()),
-            ("ce_source", "/tally/command-api".to_owned()),
-            ("ce_time", "2023-11-14T22:13:20.042Z".to_owned()),
-            ("ce_dataversion", "1".to_owned()),
-            ("content-type", "application/json".to_owned()),
-            ("ce_number", "7".to_owned()),
-            ("ce_epoch", "5".to_owned()),
-            ("ce_requestkey", "01".repeat(32)),
-            ("ce_requestvalues", "fe".repeat(32)),
+    fn records_have_these_headers_for_ever() {
+        assert_eq!(pairs(&record_headers(&record()).unwrap()), GOLDEN);
+        assert_eq!(pairs(&record_headers(&plain()).unwrap()), GOLDEN[..7]);
+        let read = |headers| decode(&message(Some(STREAM), Some(DATA), headers));
+        assert_eq!(read(headers(GOLDEN)), Some(Entry::Event(record())));
+        assert_eq!(read(headers(GOLDEN[..7].iter().copied())), Some(Entry::Event(plain())));
+    }
+
+    #[test]
+    fn markers_have_these_headers_for_ever() {
+        let id = Uuid::from_u128(1);
+        let started = [
+            ("ce_specversion", "1.0"),
+            ("ce_id", "00000000-0000-0000-0000-000000000001"),
+            ("ce_source", "/tally"),
+            ("ce_type", "EpochStarted"),
+            ("tally_epoch", "18446744073709551615"),
         ];
-        assert_eq!(found, expected);
+        let mut claimed = started[..4].to_vec();
+        claimed[3].1 = "EpochClaimed";
+        for (marker, golden) in
+            [(Marker::EpochStarted(Epoch(u64::MAX)), started.to_vec()), (Marker::EpochClaimed, claimed)]
+        {
+            assert_eq!(pairs(&marker_headers(marker, id)), golden);
+            assert_eq!(decode(&message(None, None, headers(golden))), Some(Entry::Marker(marker)));
+        }
     }
 
     #[test]
-    fn times_come_back_to_the_millisecond() {
-        for millis in [0, 1, 999, 1_700_000_000_000, 1_700_000_000_042, 253_402_207_200_999] {
-            assert_eq!(unix_millis(&rfc3339(UnixMillis(millis))), Some(UnixMillis(millis)));
-        }
-        assert_eq!(unix_millis("yesterday"), None);
+    fn other_headers_are_passed_over() {
+        let traced =
+            GOLDEN.into_iter().chain([("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]);
+        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(traced))), Some(Entry::Event(record())));
     }
 
     #[test]
-    fn hashes_come_back_from_their_hex() {
-        let bytes: [u8; 32] = std::array::from_fn(|index| u8::try_from(index * 8).unwrap());
-        assert_eq!(hash(&hex(&bytes)), Some(bytes));
-        for text in ["", "00", &"0".repeat(63), &"0".repeat(66), &"x".repeat(64)] {
-            assert_eq!(hash(text), None, "{text}");
+    fn what_no_release_has_written_is_told() {
+        for (name, bad) in [
+            ("ce_specversion", &["0.3", ""] as &[_]),
+            ("ce_id", &["", "x", "01987654-3210-7abc-8def-0123456789a"]),
+            ("ce_time", &["", "2026-07-01", "2026-07-01T09:30:00Z"]),
+            ("tally_version", &["", "-1", "+1", "65536", "one"]),
+            ("tally_number", &["", "0", "+7", "07", "4294967296"]),
+            ("tally_epoch", &["", "-1", "+1", "18446744073709551616"]),
+            ("tally_request_key", &["", "0f", "zz"]),
+            ("tally_request_values", &["", "a5", "A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5"]),
+        ] {
+            for value in bad {
+                let replaced = GOLDEN.map(|(key, golden)| (key, if key == name { value } else { golden }));
+                assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(replaced))), None, "{name}: {value:?}");
+            }
         }
+        for missing in ["ce_specversion", "ce_id", "ce_type", "ce_time", "tally_version", "tally_request_key"] {
+            let others = GOLDEN.into_iter().filter(|(key, _)| *key != missing);
+            assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(others))), None, "without {missing}");
+        }
+        let twice = GOLDEN.into_iter().chain([("tally_number", "8")]);
+        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(twice))), None, "two numbers");
+        for (key, value) in [(None, None), (None, Some(DATA)), (Some(STREAM), None), (Some("chat"), Some(DATA))] {
+            assert_eq!(decode(&message(key, value, headers(GOLDEN))), None, "{key:?}: {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_written_is_refused() {
+        let late = Record { occurred_at: UnixMillis(u64::MAX), ..record() };
+        assert!(record_headers(&late).is_err());
     }
 }

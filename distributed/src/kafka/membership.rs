@@ -1,169 +1,249 @@
-//! Which partitions are this process's own: a consumer group shares them out, and reads nothing.
+//! Which partitions this process has, of those that the processes of a projection share.
+//!
+//! Kafka's group protocol is used for that alone. The member fetches nothing; where a projection goes on is said by its
+//! own checkpoint, and that, compared with each batch, keeps two processes which both believe to have a partition from
+//! harming each other. So a member may safely go on with what it had while Kafka is away.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use events::{Offset, PartitionId};
-use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, StreamConsumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{ClientError, TOPIC, client_config, partition_number};
+use super::{Cluster, ConnectError, PARTITIONS, client};
 
-/// A member that is not heard of for this long loses its partitions.
-const SESSION: Duration = Duration::from_secs(10);
-/// How often the offsets that were reported are committed.
-const COMMIT: Duration = Duration::from_secs(1);
-/// Longest wait for the group to be left.
-const LEAVE_WAIT: Duration = Duration::from_secs(5);
+/// How long a member may be silent before its partitions are given to others, in milliseconds: the least that brokers
+/// allow by default.
+const SESSION_TIMEOUT_MS: &str = "6000";
+/// How often a member says that it is there, in milliseconds.
+const HEARTBEAT_MS: &str = "2000";
+/// Longest that leaving the group is waited for.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often checkpoints are told to the group.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How soon the member's thread sees that it is to end.
+const POLL: Duration = Duration::from_millis(100);
 
-/// Membership in the group of a projection.
+/// A membership in the group of a projection's processes, until it is closed or dropped.
 ///
-/// While Kafka is away what was owned is kept: another process cannot own it then either, and two that do for a moment
-/// are told apart by the checkpoint.
+/// At any moment each partition is some member's, or about to be; for a moment two members may both have one.
+#[derive(Debug)]
 pub struct Membership {
-    client: Arc<StreamConsumer<Group>>,
     owned: watch::Receiver<BTreeSet<PartitionId>>,
-    topic: String,
-    reported: Arc<Mutex<BTreeMap<PartitionId, Offset>>>,
-    _serving: DropGuard,
+    shared: Arc<Shared>,
+    /// Closed when the member has left.
+    left: watch::Receiver<()>,
 }
 
-/// Takes note of what the group gives and takes.
-struct Group {
-    owned: watch::Sender<BTreeSet<PartitionId>>,
+#[derive(Debug, Default)]
+struct Shared {
+    leaving: AtomicBool,
+    /// Checkpoints that the group has not been told yet.
+    reported: Mutex<BTreeMap<PartitionId, Offset>>,
 }
 
-impl ClientContext for Group {}
-
-impl ConsumerContext for Group {
-    /// Nothing that is owned is fetched here.
-    fn post_rebalance(&self, client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(given) => {
-                if let Err(error) = client.pause(given) {
-                    tracing::warn!(%error, "partitions could not be paused; their events are fetched in vain");
-                }
-                self.owned.send_modify(|owned| owned.extend(partitions(given)));
-            }
-            Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => tracing::warn!(%error, "the group could not share out the partitions"),
-        }
+impl Membership {
+    /// Joins the group `tally-<projection>`. At first the member has no partition; whether brokers are there or not makes
+    /// no difference to this call.
+    ///
+    /// # Errors
+    /// If librdkafka refuses a setting.
+    pub fn join(cluster: &Cluster, projection: &str) -> Result<Self, ConnectError> {
+        let (owned, seen) = watch::channel(BTreeSet::new());
+        let group = Group { topic: cluster.topic.clone(), owned, lost: AtomicBool::new(false) };
+        let consumer: BaseConsumer<Group> =
+            config(cluster, projection).create_with_context(group).map_err(ConnectError)?;
+        consumer.subscribe(&[&cluster.topic]).map_err(ConnectError)?;
+        let shared = Arc::new(Shared::default());
+        let (alive, left) = watch::channel(());
+        let member = Member { consumer, topic: cluster.topic.clone(), shared: Arc::clone(&shared) };
+        std::thread::spawn(move || {
+            member.run();
+            drop(alive);
+        });
+        Ok(Self { owned: seen, shared, left })
     }
 
-    fn pre_rebalance(&self, _client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(taken) = rebalance {
-            let taken: BTreeSet<_> = partitions(taken).collect();
-            self.owned.send_modify(|owned| owned.retain(|partition| !taken.contains(partition)));
+    /// The partitions that this process is to read. While the group cannot be asked they stay what they were; after the
+    /// member has left there are none.
+    pub fn owned(&self) -> watch::Receiver<BTreeSet<PartitionId>> {
+        self.owned.clone()
+    }
+
+    /// Tells the group how far the projection has come, for the eyes of those who look at it with Kafka's own tools. It is
+    /// told within a second or two, and nothing depends on it.
+    pub fn report(&self, partition: PartitionId, checkpoint: Offset) {
+        self.shared.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, checkpoint);
+    }
+
+    /// Leaves the group, so that its other members have the partitions at once. Waits 5 s at most.
+    pub async fn close(&self) {
+        self.shared.leaving.store(true, Ordering::Release);
+        let mut left = self.left.clone();
+        // The channel is never sent to: it is closed by the end of the thread.
+        if tokio::time::timeout(LEAVE_TIMEOUT, left.changed()).await.is_err() {
+            tracing::warn!("the group was not told of the leaving; it will see it by itself");
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.shared.leaving.store(true, Ordering::Release);
+    }
+}
+
+/// The member itself, on its thread.
+struct Member {
+    consumer: BaseConsumer<Group>,
+    topic: String,
+    shared: Arc<Shared>,
+}
+
+impl Member {
+    /// Serves the group until it is to be left. Dropping the consumer then leaves it.
+    fn run(self) {
+        let mut committed = Instant::now();
+        while !self.shared.leaving.load(Ordering::Acquire) {
+            // Nothing but errors comes this way, and the context has been told of those.
+            drop(self.consumer.poll(POLL));
+            if committed.elapsed() >= COMMIT_EVERY {
+                committed = Instant::now();
+                self.commit();
+            }
+        }
+        self.commit();
+        self.consumer.context().owned.send_replace(BTreeSet::new());
+    }
+
+    /// Sends off what was reported of own partitions. The answer comes to [`Group::commit_callback`].
+    fn commit(&self) {
+        let reported = std::mem::take(&mut *self.shared.reported.lock().unwrap_or_else(PoisonError::into_inner));
+        let owned = self.consumer.context().owned.borrow().clone();
+        let mut offsets = TopicPartitionList::with_capacity(PARTITIONS.get().into());
+        for (partition, checkpoint) in reported.into_iter().filter(|(partition, _)| owned.contains(partition)) {
+            let checkpoint = rdkafka::Offset::Offset(i64::try_from(checkpoint.0).unwrap_or(i64::MAX));
+            if let Err(error) = offsets.add_partition_offset(&self.topic, partition.0.into(), checkpoint) {
+                tracing::debug!(%error, %partition, "a checkpoint is no offset");
+            }
+        }
+        if offsets.count() > 0
+            && let Err(error) = self.consumer.commit(&offsets, CommitMode::Async)
+        {
+            tracing::debug!(%error, "the group was not told of the checkpoints");
+        }
+    }
+}
+
+/// Hears from the group.
+struct Group {
+    topic: String,
+    owned: watch::Sender<BTreeSet<PartitionId>>,
+    /// The group has given our partitions away because it did not hear of us. They are kept until it says what is ours
+    /// now.
+    lost: AtomicBool,
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::pass_on(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::pass_on_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Group {
+    /// Takes note of a change, and answers it to librdkafka as if nothing were to be fetched: so no partition is ever
+    /// assigned to the consumer itself, and yet the group goes on.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, change: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let changed = self.ids(partitions);
+        let answered = match change {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.assigned(changed);
+                answer(consumer, Consumer::incremental_assign)
+            }
+            _ => {
+                self.revoked(&changed, consumer.assignment_lost());
+                answer(consumer, Consumer::incremental_unassign)
+            }
+        };
+        if let Err(error) = answered {
+            tracing::warn!(%error, "a change of the group was not taken");
         }
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!(%error, "offsets were not committed; they are for Kafka's own tools alone");
+            tracing::debug!(%error, "the group was not told of the checkpoints");
         }
     }
 }
 
-fn partitions(list: &TopicPartitionList) -> impl Iterator<Item = PartitionId> {
-    list.elements().into_iter().filter_map(|element| u16::try_from(element.partition()).ok()).map(PartitionId)
-}
-
-impl Membership {
-    /// Joins the group of a projection, as soon as Kafka can be reached. Must be called in a tokio runtime.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn join(brokers: &str, projection: &str) -> Result<Self, ClientError> {
-        Self::join_for(brokers, TOPIC, projection)
+impl Group {
+    fn ids(&self, partitions: &TopicPartitionList) -> BTreeSet<PartitionId> {
+        let own = partitions.elements_for_topic(&self.topic);
+        own.iter().filter_map(|element| element.partition().try_into().ok().map(PartitionId)).collect()
     }
 
-    /// Joins for another topic.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn join_for(brokers: &str, topic: &str, projection: &str) -> Result<Self, ClientError> {
-        let (sender, owned) = watch::channel(BTreeSet::new());
-        let client: StreamConsumer<Group> = client_config(brokers)
-            .set("group.id", format!("tally-{projection}"))
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", SESSION.as_millis().to_string())
-            .set("heartbeat.interval.ms", (SESSION.as_millis() / 5).to_string())
-            .set("enable.auto.commit", "false")
-            // Where a group has committed nothing; what is read is told by the checkpoints.
-            .set("auto.offset.reset", "earliest")
-            .create_with_context(Group { owned: sender })
-            .map_err(ClientError)?;
-        client.subscribe(&[topic]).map_err(ClientError)?;
-        let (client, stop, reported) = (Arc::new(client), CancellationToken::new(), Arc::default());
-        let membership = Self {
-            client: Arc::clone(&client),
-            owned,
-            topic: topic.to_owned(),
-            reported: Arc::clone(&reported),
-            _serving: stop.clone().drop_guard(),
-        };
-        tokio::spawn({
-            let (stop, topic) = (stop, topic.to_owned());
-            async move { stop.run_until_cancelled(serve(client, topic, reported)).await }
+    fn assigned(&self, added: BTreeSet<PartitionId>) {
+        let rejoined = self.lost.swap(false, Ordering::Relaxed);
+        self.owned.send_if_modified(|owned| {
+            let before = owned.clone();
+            if rejoined {
+                owned.clear();
+            }
+            owned.extend(added);
+            *owned != before
         });
-        Ok(membership)
+        tracing::info!(partitions = self.owned.borrow().len(), "the group has given partitions");
     }
 
-    /// The partitions that are this process's own.
-    pub fn owned(&self) -> watch::Receiver<BTreeSet<PartitionId>> {
-        self.owned.clone()
-    }
-
-    /// Tells Kafka, now and then, how far a partition is, for its own tools. Nothing here ever reads it.
-    pub fn report(&self, partition: PartitionId, next: Offset) {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, next);
-    }
-
-    /// Leaves the group, so that the others need not wait for it to time out.
-    pub async fn leave(&self) {
-        commit(&self.client, &self.topic, &self.reported);
-        let client = Arc::clone(&self.client);
-        let left = tokio::task::spawn_blocking(move || client.unsubscribe());
-        if tokio::time::timeout(LEAVE_WAIT, left).await.is_err() {
-            tracing::warn!("the group was not left in time; its partitions are shared out again a little later");
+    fn revoked(&self, taken: &BTreeSet<PartitionId>, lost: bool) {
+        if lost {
+            self.lost.store(true, Ordering::Relaxed);
+            tracing::warn!("the group has not heard of this member; it goes on until it is told otherwise");
+            return;
         }
+        self.owned.send_if_modified(|owned| {
+            let before = owned.len();
+            owned.retain(|partition| !taken.contains(partition));
+            owned.len() != before
+        });
+        tracing::info!(partitions = self.owned.borrow().len(), "the group has taken partitions");
     }
 }
 
-/// Keeps the membership alive, and commits what was reported.
-async fn serve(client: Arc<StreamConsumer<Group>>, topic: String, reported: Arc<Mutex<BTreeMap<PartitionId, Offset>>>) {
-    let mut commits = tokio::time::interval(COMMIT);
-    loop {
-        tokio::select! {
-            // Serves what the group says; messages do not come, since everything is paused.
-            received = client.recv() => if let Err(error) = received {
-                tracing::debug!(%error, "the group cannot be heard of now");
-            },
-            _ = commits.tick() => commit(&client, &topic, &reported),
-        }
+/// Confirms a change with an empty list, in the words of the protocol that the group has agreed on.
+fn answer(
+    consumer: &BaseConsumer<Group>,
+    incrementally: fn(&BaseConsumer<Group>, &TopicPartitionList) -> KafkaResult<()>,
+) -> KafkaResult<()> {
+    let nothing = TopicPartitionList::new();
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => incrementally(consumer, &nothing),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&nothing),
     }
 }
 
-fn commit(client: &StreamConsumer<Group>, topic: &str, reported: &Mutex<BTreeMap<PartitionId, Offset>>) {
-    let reported = std::mem::take(&mut *reported.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut offsets = TopicPartitionList::with_capacity(reported.len());
-    for (partition, next) in reported {
-        let Ok(next) = i64::try_from(next.0) else {
-            continue;
-        };
-        let added = offsets.add_partition_offset(topic, partition_number(partition), rdkafka::Offset::Offset(next));
-        if let Err(error) = added {
-            tracing::debug!(%error, "an offset cannot be committed");
-        }
-    }
-    if offsets.count() > 0
-        && let Err(error) = client.commit(&offsets, CommitMode::Async)
-    {
-        tracing::debug!(%error, "offsets were not committed; they are for Kafka's own tools alone");
-    }
+fn config(cluster: &Cluster, projection: &str) -> ClientConfig {
+    let mut config = client::config(cluster);
+    config
+        .set("group.id", format!("tally-{projection}"))
+        .set("group.protocol", "classic")
+        // Whoever keeps a partition goes on with it while others move.
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", SESSION_TIMEOUT_MS)
+        .set("heartbeat.interval.ms", HEARTBEAT_MS)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false");
+    config
 }

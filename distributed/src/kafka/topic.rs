@@ -1,66 +1,63 @@
-//! The topic as it must be: kept for ever, never compacted, and with a number of partitions that never changes.
+//! Making the topic, and refusing one that would lose events or put them elsewhere.
 
 use std::time::Duration;
 
+use event_log::BackendError;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::PARTITIONS;
+use super::client::{self, Quiet};
+use super::off_thread::OffThread;
+use super::{Cluster, PARTITIONS};
 
-/// Longest wait for each answer.
-const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// As many replicas as the brokers give by default.
+/// How long a broker may take for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a new topic may take until every broker knows of it.
+const KNOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two looks for a new topic.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The broker's own choice.
 const DEFAULT_REPLICATION: i32 = -1;
-/// What every event may be lost by but for these.
-const FOR_EVER: [(&str, &str); 3] = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+/// How `-1` is written where Kafka means "no bound".
+const UNBOUNDED: &str = "-1";
 
 /// Why the topic cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// Kafka cannot be asked, or said no.
+    /// The brokers do not answer, or answer with an error of their own.
     #[error("Kafka cannot be asked for the topic {topic}")]
     Unavailable {
-        /// Which topic.
+        /// The topic.
         topic: String,
         /// What went wrong.
         #[source]
-        source: KafkaError,
+        source: BackendError,
     },
-    /// Kafka does not let it be made.
-    #[error("the topic {topic} cannot be made: {code}")]
-    Refused {
-        /// Which topic.
-        topic: String,
-        /// What Kafka said.
-        code: RDKafkaErrorCode,
-    },
-    /// It has another number of partitions.
+    /// The topic has another number of partitions.
     #[error(
-        "the topic {topic} has {found} partitions, and Tally has {} for ever: where a chat's events lie depends on it; \
-         name another Kafka, or, if the topic is of no use to anybody, delete it and let Tally make it",
-        PARTITIONS.get()
+        "the topic {topic} has {found} partitions, and this program needs {}: the place of every event follows from that \
+         number, so it cannot be changed; use another cluster, or, if the topic holds nothing of value, delete it and \
+         start again", PARTITIONS.get()
     )]
     Partitions {
-        /// Which topic.
+        /// The topic.
         topic: String,
         /// How many it has.
         found: usize,
     },
-    /// It forgets events.
+    /// The topic would lose events.
     #[error(
-        "the topic {topic} has {name}={found}, by which events would be lost; set it with \
-         kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {name}={needed}"
+        "the topic {topic} has {setting}={found}, which loses events: all of them are needed for ever; set it to {needed} \
+         (kafka-configs --alter --topic {topic} --add-config {setting}={needed}), and make sure that nothing is lost yet"
     )]
-    Forgets {
-        /// Which topic.
+    Loses {
+        /// The topic.
         topic: String,
-        /// Which setting.
-        name: &'static str,
-        /// What it is.
+        /// The setting that makes it lose them.
+        setting: &'static str,
+        /// Its value.
         found: String,
-        /// What it must be.
+        /// The value it must have.
         needed: &'static str,
     },
 }
@@ -68,79 +65,132 @@ pub enum PrepareError {
 impl PrepareError {
     /// Whether it stays until somebody changes something.
     pub const fn is_lasting(&self) -> bool {
-        matches!(self, Self::Partitions { .. } | Self::Forgets { .. })
+        matches!(self, Self::Partitions { .. } | Self::Loses { .. })
     }
 }
 
-/// Makes the topic if it is missing, and checks it.
-pub(super) async fn prepare(config: &ClientConfig, topic: &str) -> Result<(), PrepareError> {
+type Admin = OffThread<AdminClient<Quiet>>;
+
+/// See [`super::KafkaLog::prepare`].
+pub(super) async fn prepare(cluster: &Cluster) -> Result<(), PrepareError> {
+    let topic = cluster.topic.as_str();
     let unavailable = |source| PrepareError::Unavailable { topic: topic.to_owned(), source };
-    let admin: AdminClient<DefaultClientContext> = config.create().map_err(unavailable)?;
-    create(&admin, topic).await?;
-    check_settings(&admin, topic).await?;
-    check_partitions(admin, topic).await
+    let admin = client::config(cluster).create_with_context(Quiet).map_err(|error| unavailable(error.into()))?;
+    let admin = std::sync::Arc::new(Admin::new(admin));
+    let shape = match shape(&admin, topic).await.map_err(unavailable)? {
+        Some(shape) => shape,
+        None => {
+            create(&admin, topic).await.map_err(unavailable)?;
+            until_known(&admin, topic).await.map_err(unavailable)?
+        }
+    };
+    if shape.partitions != usize::from(PARTITIONS.get()) {
+        return Err(PrepareError::Partitions { topic: topic.to_owned(), found: shape.partitions });
+    }
+    let settings = settings(&admin, topic).await.map_err(unavailable)?;
+    refuse_loss(topic, &settings)?;
+    if shape.brokers > 1 {
+        warn_of_weak_replication(topic, &settings, shape.replicas);
+    }
+    Ok(())
 }
 
-async fn create(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(), PrepareError> {
-    let mut new = NewTopic::new(topic, PARTITIONS.get().into(), TopicReplication::Fixed(DEFAULT_REPLICATION));
-    for (name, value) in FOR_EVER {
-        new = new.set(name, value);
-    }
-    let made = admin.create_topics([&new], &options()).await;
-    let made = made.map_err(|source| PrepareError::Unavailable { topic: topic.to_owned(), source })?;
-    for outcome in made {
-        match outcome {
-            Ok(_) => tracing::info!(topic, "made the topic"),
+/// What brokers say of a topic that exists.
+struct Shape {
+    partitions: usize,
+    /// Of the partition that has fewest.
+    replicas: usize,
+    brokers: usize,
+}
+
+async fn shape(admin: &std::sync::Arc<Admin>, name: &str) -> Result<Option<Shape>, BackendError> {
+    let (admin, name) = (std::sync::Arc::clone(admin), name.to_owned());
+    client::blocking(move || {
+        let metadata = admin.inner().fetch_metadata(Some(&name), ANSWER_TIMEOUT)?;
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+            return Ok(None);
+        };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            None => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => return Ok(None),
+            Some(code) => return Err(KafkaError::MetadataFetch(code)),
+        }
+        let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
+        Ok(Some(Shape {
+            partitions: topic.partitions().len(),
+            replicas: replicas.unwrap_or_default(),
+            brokers: metadata.brokers().len(),
+        }))
+    })
+    .await
+}
+
+/// Makes the topic, unless another process has just done so.
+async fn create(admin: &Admin, name: &str) -> Result<(), BackendError> {
+    let replication = TopicReplication::Fixed(DEFAULT_REPLICATION);
+    let topic = NewTopic::new(name, PARTITIONS.get().into(), replication)
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", UNBOUNDED)
+        .set("retention.bytes", UNBOUNDED)
+        .set("message.timestamp.type", "CreateTime");
+    for result in admin.create_topics([&topic], &options()).await? {
+        match result {
+            Ok(_) => tracing::info!(topic = name, partitions = PARTITIONS.get(), "the topic is made"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((_, code)) => return Err(PrepareError::Refused { topic: topic.to_owned(), code }),
+            Err((_, code)) => return Err(KafkaError::AdminOp(code).into()),
         }
     }
     Ok(())
 }
 
-async fn check_settings(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(), PrepareError> {
-    let unavailable = |source| PrepareError::Unavailable { topic: topic.to_owned(), source };
-    let answered = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await.map_err(unavailable)?;
-    for resource in answered {
-        let resource: ConfigResource =
-            resource.map_err(|code| PrepareError::Refused { topic: topic.to_owned(), code })?;
-        for (name, needed) in FOR_EVER {
-            let found = resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
-            if found != needed {
-                let (topic, found) = (topic.to_owned(), found.to_owned());
-                return Err(PrepareError::Forgets { topic, name, found, needed });
+async fn until_known(admin: &std::sync::Arc<Admin>, name: &str) -> Result<Shape, BackendError> {
+    let look = async {
+        loop {
+            match shape(admin, name).await? {
+                Some(shape) if shape.partitions > 0 => return Ok(shape),
+                _ => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
-        let is =
-            |name: &str, value: &str| resource.get(name).is_some_and(|entry| entry.value.as_deref() == Some(value));
-        if is("unclean.leader.election.enable", "true") {
-            tracing::warn!(
-                topic,
-                "unclean.leader.election.enable is true: a broker that lags may lose acknowledged events"
-            );
-        }
-    }
-    Ok(())
+    };
+    tokio::time::timeout(KNOWN_TIMEOUT, look).await?
 }
 
-async fn check_partitions(admin: AdminClient<DefaultClientContext>, topic: &str) -> Result<(), PrepareError> {
-    let unavailable = |source| PrepareError::Unavailable { topic: topic.to_owned(), source };
-    let asked = topic.to_owned();
-    let metadata = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(Some(&asked), ANSWER_WAIT)).await;
-    let metadata = metadata.map_err(|_| unavailable(KafkaError::Canceled))?.map_err(unavailable)?;
-    let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
-    let found = partitions.len();
-    if found == 0 || partitions.iter().any(|partition| partition.leader() < 0) {
-        // A topic that was just made is not known everywhere at once.
-        let code = RDKafkaErrorCode::UnknownTopicOrPartition;
-        return Err(unavailable(KafkaError::MetadataFetch(code)));
-    }
-    if found != usize::from(PARTITIONS.get()) {
-        return Err(PrepareError::Partitions { topic: topic.to_owned(), found });
-    }
-    Ok(())
+async fn settings(admin: &Admin, name: &str) -> Result<ConfigResource, BackendError> {
+    let answers = admin.describe_configs([&ResourceSpecifier::Topic(name)], &options()).await?;
+    let answer = answers.into_iter().next().ok_or(KafkaError::AdminOp(RDKafkaErrorCode::NoEnt))?;
+    Ok(answer.map_err(KafkaError::AdminOp)?)
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ANSWER_WAIT)).operation_timeout(Some(ANSWER_WAIT))
+    AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT))
+}
+
+fn refuse_loss(topic: &str, settings: &ConfigResource) -> Result<(), PrepareError> {
+    for (setting, needed) in [("cleanup.policy", "delete"), ("retention.ms", UNBOUNDED), ("retention.bytes", UNBOUNDED)]
+    {
+        let found = value(settings, setting);
+        if found != needed {
+            return Err(PrepareError::Loses { topic: topic.to_owned(), setting, found: found.to_owned(), needed });
+        }
+    }
+    Ok(())
+}
+
+/// Says what a cluster of several brokers could lose all the same when some of them fail.
+fn warn_of_weak_replication(topic: &str, settings: &ConfigResource, replicas: usize) {
+    if replicas < 2 {
+        tracing::warn!(topic, replicas, "each event is on one broker only, and is lost with it; add replicas");
+    }
+    let in_sync = value(settings, "min.insync.replicas");
+    if in_sync.parse().unwrap_or(0) < 2 {
+        tracing::warn!(topic, in_sync, "an event may be acknowledged by one broker only; set min.insync.replicas to 2");
+    }
+    if value(settings, "unclean.leader.election.enable") == "true" {
+        tracing::warn!(topic, "acknowledged events may be lost; set unclean.leader.election.enable to false");
+    }
+}
+
+/// Empty where the broker does not know the setting.
+fn value<'a>(settings: &'a ConfigResource, name: &str) -> &'a str {
+    settings.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default()
 }

@@ -62,7 +62,7 @@ impl Names {
 }
 
 /// Bytes as Redis's scripts and people can read them.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use distributed::kafka::{Cluster, KafkaLog};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use testcontainers::core::IntoContainerPort;
@@ -84,7 +85,8 @@ pub(crate) async fn kafka() -> &'static str {
             let server = started_at(request, port, port).await;
             let brokers = format!("127.0.0.1:{}", server.port);
             share(server);
-            let log = distributed::kafka::KafkaLog::in_topic(&brokers, "ready").unwrap();
+            let cluster = Cluster { brokers: brokers.clone(), topic: "ready".to_owned() };
+            let log = KafkaLog::connect(cluster).unwrap();
             ready("Kafka", async || log.prepare().await.ok()).await;
             brokers
         })

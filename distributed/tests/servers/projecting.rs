@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use distributed::elastic::ElasticIndex;
-use distributed::kafka::{KafkaLog, PARTITIONS};
+use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
 use projector::{SharedOut, Target};
 use rand::RngExt;
@@ -63,7 +63,7 @@ async fn post_all(api: &Api, chats: &[String]) {
 
 async fn projectors_that_come_and_go_change_nothing() {
     let (servers, api) = (servers().await, &one_of_each().await.api);
-    let (log, stop) = (Arc::new(KafkaLog::new(servers.brokers).unwrap()), CancellationToken::new());
+    let (log, stop) = (Arc::new(KafkaLog::connect(Cluster::new(servers.brokers)).unwrap()), CancellationToken::new());
     let zombies: Vec<_> = targets(servers)
         .into_iter()
         .map(|target| tokio::spawn(come_and_go(target, Arc::clone(&log), stop.clone())))

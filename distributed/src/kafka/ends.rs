@@ -1,0 +1,88 @@
+//! Where partitions begin and end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_log::BackendError;
+use events::{Offset, PartitionId, Position};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::place::Client;
+use super::{PARTITIONS, client};
+
+/// How long a broker may take to say where its partitions begin and end.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause before a partition that is getting another leader is asked for again.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// The end of every partition, one request a broker.
+pub(super) async fn all(client: Arc<Client>, topic: String) -> Result<Position, BackendError> {
+    client::blocking(move || {
+        let deadline = Instant::now() + ENDS_TIMEOUT;
+        loop {
+            match ask(&client, &topic, deadline.saturating_duration_since(Instant::now())) {
+                Err(error) if goes_by(&error) && Instant::now() + AGAIN_AFTER < deadline => {
+                    std::thread::sleep(AGAIN_AFTER);
+                }
+                answer => return answer,
+            }
+        }
+    })
+    .await
+}
+
+fn ask(client: &Client, topic: &str, timeout: Duration) -> Result<Position, KafkaError> {
+    let mut asked = TopicPartitionList::with_capacity(PARTITIONS.get().into());
+    for partition in PARTITIONS.partitions() {
+        // Asked for the moment "end", a broker answers with the high watermark.
+        asked.add_partition_offset(topic, partition.0.into(), rdkafka::Offset::End)?;
+    }
+    let answered = client.offsets_for_times(asked, timeout)?;
+    let mut end = Position::default();
+    for element in answered.elements() {
+        element.error()?;
+        let (Ok(partition), rdkafka::Offset::Offset(offset)) = (element.partition().try_into(), element.offset())
+        else {
+            return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
+        };
+        end.merge(&Position::of(PartitionId(partition), bound(offset)));
+    }
+    Ok(end)
+}
+
+/// Whether a partition is getting another leader, or a new topic is not known everywhere yet.
+fn goes_by(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::OffsetNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::FencedLeaderEpoch
+                | RDKafkaErrorCode::UnknownLeaderEpoch
+                | RDKafkaErrorCode::NoOffset
+        )
+    )
+}
+
+/// Begin and end of one partition.
+pub(super) async fn of(
+    client: Arc<Client>,
+    topic: String,
+    partition: PartitionId,
+) -> Result<(Offset, Offset), BackendError> {
+    client::blocking(move || {
+        let (begin, end) = client.fetch_watermarks(&topic, partition.0.into(), ENDS_TIMEOUT)?;
+        Ok((bound(begin), bound(end)))
+    })
+    .await
+}
+
+/// Watermarks are not negative.
+fn bound(offset: i64) -> Offset {
+    Offset(offset.max(0).cast_unsigned())
+}

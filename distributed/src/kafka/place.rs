@@ -1,0 +1,232 @@
+//! One place in one partition, and the records from there on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_log::{ReadError, ReadLimit, Stretch};
+use events::{EpochStart, Marker, Offset, PartitionId, Recorded};
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{Message, TopicPartitionList};
+use tokio::sync::Notify;
+
+use super::client::Quiet;
+use super::codec::{self, Entry};
+use super::ends;
+
+/// The client of all places that are numbered alike.
+pub(super) type Client = BaseConsumer<Quiet>;
+
+/// How long records that are known to be there may take to come.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why records that should be there cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Missing {
+    /// The brokers say there is more, and do not give it.
+    #[error("partition {partition} ends at {end}, but nothing from {from} on came within 10 s")]
+    Stalled {
+        /// The partition asked for.
+        partition: PartitionId,
+        /// The offset asked for.
+        from: Offset,
+        /// Where the partition ends.
+        end: Offset,
+    },
+    /// As many reads of one partition are under way as one process may have.
+    #[error("partition {partition} is being read by too many at once")]
+    Busy {
+        /// The partition asked for.
+        partition: PartitionId,
+    },
+}
+
+/// A place in a partition. Records from there on are fetched ahead, within the bounds of its client's settings.
+pub(super) struct Place {
+    client: Arc<Client>,
+    topic: String,
+    partition: PartitionId,
+    queue: PartitionQueue<Quiet>,
+    /// Told whenever something lies in the queue that was empty.
+    arrived: Arc<Notify>,
+    /// The next record of the queue; `None` if nothing is being fetched.
+    next: Option<Offset>,
+    used: Instant,
+}
+
+impl Place {
+    /// `None` if librdkafka has no queue for it.
+    pub(super) fn new(client: Arc<Client>, topic: String, partition: PartitionId) -> Option<Self> {
+        let mut queue = client.split_partition_queue(&topic, partition.0.into())?;
+        let arrived = Arc::new(Notify::new());
+        let arrival = Arc::clone(&arrived);
+        queue.set_nonempty_callback(move || arrival.notify_one());
+        Some(Self { client, topic, partition, queue, arrived, next: None, used: Instant::now() })
+    }
+
+    /// Whether a read from there goes on where the last one ended.
+    pub(super) fn is_at(&self, from: Offset) -> bool {
+        self.next == Some(from)
+    }
+
+    /// Whether nothing is being fetched.
+    pub(super) const fn is_left(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// When it was last read from.
+    pub(super) const fn used(&self) -> Instant {
+        self.used
+    }
+
+    /// See [`event_log::EventLog::read`].
+    pub(super) async fn read(&mut self, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
+        let answer = match self.records(from, limit, limit.wait).await {
+            Ok(Some(stretch)) => Ok(stretch),
+            Ok(None) => self.at_the_end(from, limit).await,
+            Err(Failure::Damaged(offset)) => Err(ReadError::Damaged { partition: self.partition, offset }),
+            Err(Failure::Kafka(error)) => Err(self.explained(from, error).await),
+        };
+        self.used = Instant::now();
+        answer
+    }
+
+    /// The answer where no record has come: an empty one, if there is none.
+    async fn at_the_end(&mut self, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
+        let (_, end) = self.bounds_around(from).await?;
+        if from == end {
+            return Ok(Stretch { events: Vec::new(), epochs: Vec::new(), next: from });
+        }
+        match self.records(from, limit, FETCH_TIMEOUT).await {
+            Ok(Some(stretch)) => Ok(stretch),
+            Ok(None) => {
+                let stalled = Missing::Stalled { partition: self.partition, from, end };
+                self.leave();
+                Err(ReadError::Unavailable(stalled.into()))
+            }
+            Err(Failure::Damaged(offset)) => Err(ReadError::Damaged { partition: self.partition, offset }),
+            Err(Failure::Kafka(error)) => Err(self.explained(from, error).await),
+        }
+    }
+
+    /// What the caller is told where librdkafka has an error: most often that the place does not exist.
+    async fn explained(&mut self, from: Offset, error: KafkaError) -> ReadError {
+        // After an error librdkafka may have stopped fetching.
+        self.leave();
+        match self.bounds_around(from).await {
+            Ok(_) => ReadError::Unavailable(error.into()),
+            Err(outside) => outside,
+        }
+    }
+
+    /// Begin and end of the partition, between which `from` is.
+    async fn bounds_around(&self, from: Offset) -> Result<(Offset, Offset), ReadError> {
+        let partition = self.partition;
+        let (begin, end) =
+            ends::of(Arc::clone(&self.client), self.topic.clone(), partition).await.map_err(ReadError::Unavailable)?;
+        if from > end {
+            return Err(ReadError::BeyondEnd { partition, from, end });
+        }
+        if from < begin {
+            return Err(ReadError::Truncated { partition, from, begin });
+        }
+        Ok((begin, end))
+    }
+
+    /// The records from `from` on as soon as there are some, or `None` after `wait`.
+    async fn records(&mut self, from: Offset, limit: ReadLimit, wait: Duration) -> Result<Option<Stretch>, Failure> {
+        if !self.is_at(from) {
+            self.go_to(from)?;
+        }
+        let timeout = tokio::time::sleep(wait);
+        tokio::pin!(timeout);
+        let arrived = Arc::clone(&self.arrived);
+        loop {
+            let stretch = self.fetched(from, limit.records)?;
+            if stretch.next > from {
+                return Ok(Some(stretch));
+            }
+            tokio::select! {
+                biased;
+                () = arrived.notified() => {}
+                () = &mut timeout => return Ok(None),
+            }
+        }
+    }
+
+    /// What lies in the queue.
+    ///
+    /// `self.next` follows each record that is taken from the queue, so that a read whose answer nobody got, and one that
+    /// left a broken record for the next, begin anew.
+    fn fetched(&mut self, from: Offset, records: u32) -> Result<Stretch, Failure> {
+        let mut stretch = Stretch { events: Vec::new(), epochs: Vec::new(), next: from };
+        for _ in 0..records.max(1) {
+            let message = match self.queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => message,
+                Some(Err(error)) if stretch.next == from => return Err(Failure::Kafka(error)),
+                Some(Err(_)) => {
+                    // It is met again by the next read.
+                    self.next = None;
+                    break;
+                }
+            };
+            let offset = Offset(message.offset().cast_unsigned());
+            self.next = Some(offset.next());
+            match codec::decode(&message) {
+                Some(entry) => stretch.push(self.partition, offset, entry),
+                None if stretch.next == from => return Err(Failure::Damaged(offset)),
+                None => break,
+            }
+        }
+        Ok(stretch)
+    }
+
+    /// Begins to fetch at `from`.
+    fn go_to(&mut self, from: Offset) -> KafkaResult<()> {
+        self.leave();
+        // Offsets of Kafka have 63 bits. One beyond is beyond the end as well as the highest.
+        let offset = i64::try_from(from.0).unwrap_or(i64::MAX);
+        let mut assigned = TopicPartitionList::with_capacity(1);
+        assigned.add_partition_offset(&self.topic, self.partition.0.into(), rdkafka::Offset::Offset(offset))?;
+        self.client.incremental_assign(&assigned)?;
+        self.next = Some(from);
+        Ok(())
+    }
+
+    /// Stops fetching and forgets what was fetched.
+    pub(super) fn leave(&mut self) {
+        let mut assigned = TopicPartitionList::with_capacity(1);
+        assigned.add_partition(&self.topic, self.partition.0.into());
+        // An error says that it was not assigned.
+        drop(self.client.incremental_unassign(&assigned));
+        self.next = None;
+    }
+}
+
+enum Failure {
+    Kafka(KafkaError),
+    Damaged(Offset),
+}
+
+impl From<KafkaError> for Failure {
+    fn from(error: KafkaError) -> Self {
+        Self::Kafka(error)
+    }
+}
+
+trait Push {
+    fn push(&mut self, partition: PartitionId, offset: Offset, entry: Entry);
+}
+
+impl Push for Stretch {
+    fn push(&mut self, partition: PartitionId, offset: Offset, entry: Entry) {
+        match entry {
+            Entry::Event(record) => self.events.push(Recorded { partition, offset, record }),
+            Entry::Marker(Marker::EpochStarted(epoch)) => self.epochs.push(EpochStart { partition, offset, epoch }),
+            Entry::Marker(Marker::EpochClaimed) => {}
+        }
+        self.next = offset.next();
+    }
+}

@@ -1,0 +1,118 @@
+//! Brokers go away and come back. They are librdkafka's mock of a cluster, which does so when told.
+
+use std::time::{Duration, Instant};
+
+use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
+use event_log::{AppendError, EventLog};
+use futures_util::future::join_all;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::support::{DEADLINE, fresh, fresh_chat, message, until};
+
+/// All that an append may take: its own bound, and librdkafka's tick.
+const APPEND_BOUND: Duration = Duration::from_secs(8);
+const ALL_BROKERS: i32 = -1;
+
+type Brokers = MockCluster<'static, DefaultProducerContext>;
+
+fn brokers() -> (Brokers, Cluster) {
+    let brokers = MockCluster::new(1).unwrap();
+    let cluster = fresh(brokers.bootstrap_servers());
+    brokers.create_topic(&cluster.topic, PARTITIONS.get().into(), 1).unwrap();
+    (brokers, cluster)
+}
+
+fn open() -> (Brokers, KafkaLog) {
+    let (brokers, cluster) = brokers();
+    (brokers, KafkaLog::connect(cluster).unwrap())
+}
+
+async fn append(log: &KafkaLog) -> Result<(), AppendError> {
+    log.append(message(fresh_chat(), 1)).await.map(drop)
+}
+
+async fn brokers_that_go_away_are_noticed_and_so_is_their_return() {
+    let (brokers, log) = open();
+    append(&log).await.unwrap();
+    assert!(!log.is_away());
+    brokers.broker_down(ALL_BROKERS).unwrap();
+    until("the brokers are known to be away", || log.is_away()).await;
+    let began = Instant::now();
+    let answer = append(&log).await;
+    assert!(matches!(answer, Err(AppendError::Unacknowledged(_))), "{answer:?}");
+    assert!(began.elapsed() < APPEND_BOUND, "{:?}", began.elapsed());
+    assert!(log.is_away());
+    brokers.broker_up(ALL_BROKERS).unwrap();
+    until("the brokers are known to be back", || !log.is_away()).await;
+    append(&log).await.unwrap();
+}
+
+/// As when a broker is stopped: connections stay, answers do not come.
+async fn brokers_that_do_not_answer_are_away_too() {
+    let (brokers, log) = open();
+    append(&log).await.unwrap();
+    brokers.broker_round_trip_time(ALL_BROKERS, DEADLINE).unwrap();
+    let began = Instant::now();
+    let answer = append(&log).await;
+    assert!(matches!(answer, Err(AppendError::Unacknowledged(_))), "{answer:?}");
+    assert!(began.elapsed() < APPEND_BOUND, "{:?}", began.elapsed());
+    until("the brokers are known to be away", || log.is_away()).await;
+    brokers.broker_round_trip_time(ALL_BROKERS, Duration::ZERO).unwrap();
+    until("the brokers are known to be back", || !log.is_away()).await;
+    append(&log).await.unwrap();
+}
+
+async fn more_appends_than_the_queue_takes_are_refused_at_once() {
+    const QUEUE: usize = 16_384;
+    let (brokers, log) = open();
+    brokers.broker_down(ALL_BROKERS).unwrap();
+    let began = Instant::now();
+    let answers = join_all((0..QUEUE + 10).map(|_| append(&log))).await;
+    let overloaded = answers.iter().filter(|answer| matches!(answer, Err(AppendError::Overloaded))).count();
+    let unknown = answers.iter().filter(|answer| matches!(answer, Err(AppendError::Unacknowledged(_)))).count();
+    assert_eq!((overloaded, unknown), (10, QUEUE));
+    assert!(began.elapsed() < 2 * APPEND_BOUND, "{:?}", began.elapsed());
+}
+
+async fn a_closed_log_takes_no_more() {
+    let (_brokers, log) = open();
+    append(&log).await.unwrap();
+    log.close().await;
+    assert!(matches!(append(&log).await, Err(AppendError::Closed)));
+    log.close().await;
+}
+
+async fn closing_waits_for_appends_under_way_but_not_for_ever() {
+    let (brokers, log) = open();
+    brokers.broker_down(ALL_BROKERS).unwrap();
+    let began = Instant::now();
+    let (answer, ()) = tokio::join!(append(&log), log.close());
+    assert!(matches!(answer, Err(AppendError::Unacknowledged(_))), "{answer:?}");
+    assert!(began.elapsed() < APPEND_BOUND, "{:?}", began.elapsed());
+}
+
+/// Some errors make a producer useless for ever; then there is another.
+async fn a_producer_that_broke_is_replaced() {
+    let (brokers, cluster) = brokers();
+    let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    brokers.request_errors(RDKafkaApiKey::InitProducerId, &[broken]);
+    let log = KafkaLog::connect(cluster).unwrap();
+    assert!(matches!(append(&log).await, Err(AppendError::Unacknowledged(_))), "the producer is not broken");
+    let appending = async {
+        while append(&log).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, appending).await.unwrap();
+}
+
+tests!(
+    brokers_that_go_away_are_noticed_and_so_is_their_return,
+    brokers_that_do_not_answer_are_away_too,
+    more_appends_than_the_queue_takes_are_refused_at_once,
+    a_closed_log_takes_no_more,
+    closing_waits_for_appends_under_way_but_not_for_ever,
+    a_producer_that_broke_is_replaced,
+);

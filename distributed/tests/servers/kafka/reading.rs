@@ -1,0 +1,204 @@
+//! What Kafka adds to reading: markers, holes between offsets, records of others, a lost beginning.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use distributed::kafka::{KafkaLog, PARTITIONS};
+use distributed::numbers::MarkerLog;
+use event_log::{EventLog, ReadError, ReadLimit};
+use events::{Epoch, EpochStart, Marker, Offset, PartitionId};
+use futures_util::future::join_all;
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::AdminOptions;
+use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
+
+use super::support::{
+    DEADLINE, admin, append_messages, config, fresh, fresh_chat, message, numbers, open, open_at, read, server,
+};
+
+const AT_ONCE: ReadLimit = ReadLimit { records: 100, wait: Duration::ZERO };
+
+async fn markers_lie_among_events_and_are_told_apart() {
+    let brokers = server().await;
+    let (log, chat) = (open(brokers).await, fresh_chat());
+    let partition = append_messages(&log, chat, 1).await;
+    assert_eq!(log.append_marker(partition, Marker::EpochClaimed).await.unwrap(), Offset(1));
+    assert_eq!(log.append_marker(partition, Marker::EpochStarted(Epoch(1))).await.unwrap(), Offset(2));
+    log.append(message(chat, 2)).await.unwrap();
+    // One after the other may be fetched apart.
+    let (mut events, mut epochs, mut next) = (Vec::new(), Vec::new(), 0);
+    while next < 4 {
+        let stretch = read(&log, partition, next, 100).await;
+        events.extend(numbers(&stretch));
+        epochs.extend(stretch.epochs);
+        next = stretch.next.0;
+    }
+    assert_eq!(events, [1, 2]);
+    assert_eq!(epochs, [EpochStart { partition, offset: Offset(2), epoch: Epoch(1) }]);
+}
+
+async fn a_tail_of_markers_alone_is_passed() {
+    let brokers = server().await;
+    let log = open(brokers).await;
+    let partition = PartitionId(3);
+    for _ in 0..3 {
+        log.append_marker(partition, Marker::EpochClaimed).await.unwrap();
+    }
+    let mut next = Offset::START;
+    while next < Offset(3) {
+        let stretch = read(&log, partition, next.0, 2).await;
+        assert!(stretch.next > next && stretch.next.0 - next.0 <= 2, "a marker counts as a record");
+        assert!(stretch.events.is_empty() && stretch.epochs.is_empty());
+        next = stretch.next;
+    }
+    let end = log.read(partition, next, AT_ONCE).await.unwrap();
+    assert_eq!(end.next, next);
+}
+
+/// Without waiting, too, a read gives what lies before the end: the log may be new to the process, and nothing fetched.
+async fn what_is_there_is_given_without_a_wait() {
+    let brokers = server().await;
+    let cluster = fresh(brokers);
+    let partition = append_messages(&*open_at(&cluster).await, fresh_chat(), 3).await;
+    let other = KafkaLog::connect(cluster).unwrap();
+    assert_eq!(numbers(&other.read(partition, Offset(0), AT_ONCE).await.unwrap())[0], 1);
+    assert_eq!(numbers(&other.read(partition, Offset(2), AT_ONCE).await.unwrap()), [3]);
+    assert_eq!(other.read(partition, Offset(3), AT_ONCE).await.unwrap().next, Offset(3));
+}
+
+/// Records of a transaction are followed by one that no client is shown.
+async fn holes_between_offsets_are_passed() {
+    let brokers = server().await;
+    let cluster = fresh(brokers);
+    let (log, chat) = (open_at(&cluster).await, fresh_chat());
+    let partition = append_messages(&log, chat, 1).await;
+    let topic = cluster.topic.clone();
+    let hole = tokio::task::spawn_blocking(move || {
+        let producer: BaseProducer = config(&cluster).set("transactional.id", &topic).create().unwrap();
+        producer.init_transactions(DEADLINE).unwrap();
+        producer.begin_transaction().unwrap();
+        // A transaction without records leaves no trace in the partition, so it has one that is no event.
+        let record = BaseRecord::<(), ()>::to(&topic).partition(partition.0.into());
+        producer.send(record).unwrap();
+        producer.commit_transaction(DEADLINE).unwrap();
+    });
+    hole.await.unwrap();
+    // The coordinator of transactions writes the end after it has answered.
+    let ended = async { while log.end().await.unwrap().bound(partition) < Offset(3) {} };
+    tokio::time::timeout(DEADLINE, ended).await.unwrap();
+    log.append(message(chat, 2)).await.unwrap();
+    // 0: an event, 1: the foreign record, 2: the end of its transaction, 3: an event.
+    let stretch = read(&log, partition, 2, 100).await;
+    assert_eq!((numbers(&stretch), stretch.events[0].offset, stretch.next), (vec![2], Offset(3), Offset(4)));
+}
+
+async fn a_record_of_others_is_told_with_its_place_after_those_before_it() {
+    let brokers = server().await;
+    let cluster = fresh(brokers);
+    let (log, chat) = (open_at(&cluster).await, fresh_chat());
+    let partition = append_messages(&log, chat, 2).await;
+    let others: FutureProducer = config(&cluster).create().unwrap();
+    let foreign = FutureRecord::to(&cluster.topic).partition(partition.0.into()).key("key").payload("value");
+    others.send_result(foreign).unwrap().await.unwrap().unwrap();
+    log.append(message(chat, 3)).await.unwrap();
+    let (mut seen, mut next) = (Vec::new(), 0);
+    while next < 2 {
+        let stretch = read(&log, partition, next, 100).await;
+        seen.extend(numbers(&stretch));
+        next = stretch.next.0;
+    }
+    assert_eq!((seen, next), (vec![1, 2], 2));
+    for _ in 0..2 {
+        let answer = log.read(partition, Offset(2), ReadLimit { records: 100, wait: DEADLINE }).await;
+        assert!(matches!(answer, Err(ReadError::Damaged { offset: Offset(2), .. })), "{answer:?}");
+    }
+    assert_eq!(numbers(&read(&log, partition, 3, 100).await), [3], "what comes after it can be read");
+}
+
+async fn a_place_outside_of_the_log_is_told_whether_waited_for_or_not() {
+    let brokers = server().await;
+    let log = open(brokers).await;
+    let partition = append_messages(&log, fresh_chat(), 2).await;
+    for from in [3, u64::MAX] {
+        for wait in [Duration::ZERO, DEADLINE] {
+            let answer = log.read(partition, Offset(from), ReadLimit { records: 1, wait }).await;
+            assert!(matches!(answer, Err(ReadError::BeyondEnd { end: Offset(2), .. })), "{answer:?}");
+        }
+    }
+    assert_eq!(numbers(&read(&log, partition, 1, 1).await), [2], "after that the log is read as before");
+    let beyond = PartitionId(PARTITIONS.get());
+    assert!(matches!(log.read(beyond, Offset(0), AT_ONCE).await, Err(ReadError::UnknownPartition(_))));
+}
+
+async fn a_lost_beginning_is_told() {
+    let brokers = server().await;
+    let cluster = fresh(brokers);
+    let log = open_at(&cluster).await;
+    let partition = append_messages(&log, fresh_chat(), 3).await;
+    let mut lost = TopicPartitionList::new();
+    lost.add_partition_offset(&cluster.topic, partition.0.into(), rdkafka::Offset::Offset(2)).unwrap();
+    admin(&cluster).delete_records(&lost, &AdminOptions::new()).await.unwrap();
+    for wait in [Duration::ZERO, DEADLINE] {
+        let answer = log.read(partition, Offset(0), ReadLimit { records: 1, wait }).await;
+        assert!(matches!(answer, Err(ReadError::Truncated { begin: Offset(2), .. })), "{answer:?}");
+    }
+    assert_eq!(numbers(&read(&log, partition, 2, 1).await), [3]);
+}
+
+/// Several walk one partition from different places at once; each sees all of it, in order.
+async fn readers_of_one_partition_do_not_disturb_each_other() {
+    const MESSAGES: u32 = 200;
+    let brokers = server().await;
+    let (log, chat) = (open(brokers).await, fresh_chat());
+    let partition = append_messages(&log, chat, MESSAGES).await;
+    // One waits at the end all the while.
+    let waiting = tokio::spawn({
+        let log = Arc::clone(&log);
+        async move { read(&log, partition, MESSAGES.into(), 1).await }
+    });
+    let walks = (0..6).map(|walker| {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move {
+            let (mut seen, first) = (Vec::new(), walker * 30);
+            let mut next = u64::from(first);
+            while next < MESSAGES.into() {
+                let stretch = read(&log, partition, next, 7).await;
+                seen.extend(numbers(&stretch));
+                next = stretch.next.0;
+            }
+            assert_eq!(seen, (first + 1..=MESSAGES).collect::<Vec<_>>());
+        })
+    });
+    for walk in join_all(walks).await {
+        walk.unwrap();
+    }
+    assert!(!waiting.is_finished());
+    log.append(message(chat, MESSAGES + 1)).await.unwrap();
+    assert_eq!(numbers(&waiting.await.unwrap()), [MESSAGES + 1]);
+}
+
+/// A read that is given up takes nothing away from the next.
+async fn a_read_that_is_given_up_loses_nothing() {
+    let brokers = server().await;
+    let (log, chat) = (open(brokers).await, fresh_chat());
+    let partition = append_messages(&log, chat, 1).await;
+    for number in 2..20 {
+        let from = u64::from(number) - 1;
+        let given_up = tokio::time::timeout(Duration::from_millis(3), read(&log, partition, from, 1)).await;
+        assert!(given_up.is_err());
+        log.append(message(chat, number)).await.unwrap();
+        assert_eq!(numbers(&read(&log, partition, from, 1).await), [number]);
+    }
+}
+
+tests!(
+    markers_lie_among_events_and_are_told_apart,
+    a_tail_of_markers_alone_is_passed,
+    what_is_there_is_given_without_a_wait,
+    holes_between_offsets_are_passed,
+    a_record_of_others_is_told_with_its_place_after_those_before_it,
+    a_place_outside_of_the_log_is_told_whether_waited_for_or_not,
+    a_lost_beginning_is_told,
+    readers_of_one_partition_do_not_disturb_each_other,
+    a_read_that_is_given_up_loses_nothing,
+);
