@@ -1,7 +1,7 @@
 # What people and CI call by name. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint stack compose-check fuzz bench real-text
+.PHONY: help run test lint stack compose-check fuzz bench bench-servers real-text
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ fuzz: ## a fuzzing client made for OpenAPI against both ports (installs schemath
 
 bench: ## throughput beside a bare server, on this machine only (needs wrk)
 	scripts/bench
+
+bench-servers: ## throughput on the real servers beside a bare server on them, on this machine only (needs wrk and make stack)
+	scripts/bench-servers
 
 real-text: ## load real quotations into a running Tally and compare every message and some hundreds of searches
 	scripts/real-text

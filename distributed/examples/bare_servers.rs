@@ -1,0 +1,98 @@
+//! The yardstick of `scripts/bench-servers`: an axum server whose POST makes one call to Redis and one append to Kafka with
+//! the settings of Tally's own producer, and nothing else.
+//!
+//! `bare_servers ADDRESS REDIS_URL KAFKA_BROKERS SECONDS` ends by itself.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use redis::aio::ConnectionManager;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+/// Longest life that can be asked for.
+const MAX_LIFE_SECONDS: u64 = 3_600;
+const TOPIC: &str = "bare.probe";
+const SCRIPT: &str = "return redis.call('INCR', KEYS[1])";
+
+#[derive(Deserialize)]
+struct Request {
+    message: Fields,
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    body: String,
+}
+
+#[derive(Serialize)]
+struct Posted {
+    number: u64,
+}
+
+#[derive(Clone)]
+struct Servers {
+    redis: ConnectionManager,
+    script: String,
+    kafka: FutureProducer,
+}
+
+async fn posted(
+    State(mut servers): State<Servers>,
+    Json(request): Json<Request>,
+) -> Result<(StatusCode, Json<Posted>), StatusCode> {
+    let unavailable = |_| StatusCode::SERVICE_UNAVAILABLE;
+    let number: u64 = redis::cmd("EVALSHA")
+        .arg(&servers.script)
+        .arg(1)
+        .arg("bare:probe")
+        .query_async(&mut servers.redis)
+        .await
+        .map_err(unavailable)?;
+    let record = FutureRecord::to(TOPIC).partition(0).key("key").payload(&request.message.body);
+    let sent = servers.kafka.send_result(record).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    match sent.await {
+        Ok(Ok(_)) => Ok((StatusCode::CREATED, Json(Posted { number }))),
+        _ => Err(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+async fn servers(redis_url: &str, brokers: &str) -> Servers {
+    let client = redis::Client::open(redis_url).unwrap_or_else(|error| panic!("{redis_url}: {error}"));
+    let mut redis = ConnectionManager::new(client).await.unwrap_or_else(|error| panic!("{redis_url}: {error}"));
+    let load = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut redis).await;
+    let script = load.unwrap_or_else(|error| panic!("SCRIPT LOAD: {error}"));
+    let kafka = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("linger.ms", "0.5")
+        .set("compression.type", "lz4")
+        .set("socket.nagle.disable", "true")
+        .create()
+        .unwrap_or_else(|error| panic!("{brokers}: {error}"));
+    Servers { redis, script, kafka }
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [address, redis_url, brokers, seconds] = &arguments[..] else {
+        panic!("usage: bare_servers ADDRESS REDIS_URL KAFKA_BROKERS SECONDS")
+    };
+    let life: u64 = seconds.parse().unwrap_or_else(|error| panic!("SECONDS: {error}"));
+    let listener = TcpListener::bind(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
+    let listener =
+        listener.tap_io(|stream| stream.set_nodelay(true).unwrap_or_else(|error| panic!("nodelay: {error}")));
+    let route = "/api/v1/chat_applications/{token}/chats/{chat}/messages";
+    let app = Router::new().route(route, post(posted)).with_state(servers(redis_url, brokers).await);
+    let life = Duration::from_secs(life.min(MAX_LIFE_SECONDS));
+    let served = tokio::time::timeout(life, axum::serve(listener, app).into_future()).await;
+    assert!(served.is_err(), "the server ended early");
+}
