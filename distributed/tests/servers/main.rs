@@ -22,6 +22,7 @@ mod memory;
 mod mysql;
 mod numbers;
 mod projecting;
+mod reading;
 mod scenarios;
 mod topology;
 
@@ -32,7 +33,7 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::{Handle, Runtime};
 
 /// Tests that run at once, unless the command line says otherwise.
-const TESTS_AT_ONCE: usize = 6;
+const TESTS_AT_ONCE: usize = 3;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         numbers::tests,
         scenarios::tests,
         projecting::tests,
+        reading::tests,
     ];
     let mut trials: Vec<_> = modules.iter().flat_map(|tests| tests(&handle)).collect();
     if let Err(reason) = runtime.block_on(containers::engine()) {
