@@ -2,7 +2,9 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `connections` | pools and their bounds, transactions of batches, statements of many rows |
+//! | `connections` | connections and their bounds |
+//! | `batch` | generations and checkpoints, the transaction of a batch |
+//! | `rows` | statements of many rows |
 //! | `columns` | values of the log in columns and back |
 //! | [`mod@migrate`] | bringing the tables up to date |
 //! | `write_views`, `write_counts` | how a batch is applied |
@@ -12,11 +14,13 @@
 //! Every table has the generation of its projection in front. What writes takes the live generation when it is first
 //! needed, and stays with it; what reads takes the live one in each call, and uses one throughout.
 
+mod batch;
 mod columns;
 mod connections;
 pub mod counts;
 pub mod migrate;
 mod read_views;
+mod rows;
 mod write_counts;
 mod write_views;
 
@@ -30,11 +34,12 @@ use read_model::{
     Applied, ChatCounts, Checkpoint, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError,
     ViewsChanges, ViewsError,
 };
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
+use sqlx::mysql::MySqlConnectOptions;
 use tokio::sync::OnceCell;
 use tokio_util::sync::DropGuard;
 
-use self::connections::{Generation, retried};
+use self::batch::{Generation, retried};
+use self::connections::{APPLY_WAIT, Connections, READ_WAIT, within};
 use crate::asking::Asking;
 
 pub use counts::MySqlCounts;
@@ -42,8 +47,23 @@ pub use migrate::MigrateError;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[error("this is no URL of a MySQL; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
-pub struct ClientError(#[source] sqlx::Error);
+pub enum ClientError {
+    /// It cannot be read.
+    #[error("this is no URL of a MySQL; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
+    Url(#[source] sqlx::Error),
+    /// It ends with the server.
+    #[error("this URL of a MySQL names no database; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
+    NoDatabase,
+}
+
+/// Where a URL leads to.
+fn options(url: &str) -> Result<MySqlConnectOptions, ClientError> {
+    let options: MySqlConnectOptions = url.parse().map_err(ClientError::Url)?;
+    if options.get_database().is_none_or(str::is_empty) {
+        return Err(ClientError::NoDatabase);
+    }
+    Ok(options)
+}
 
 /// [`ProjectionStore`] and [`read_model::Views`] on MySQL.
 ///
@@ -51,8 +71,8 @@ pub struct ClientError(#[source] sqlx::Error);
 /// back.
 pub struct MySqlProjections {
     options: MySqlConnectOptions,
-    readers: MySqlPool,
-    writers: MySqlPool,
+    readers: Connections,
+    writers: Connections,
     views: OnceCell<Generation>,
     counts: OnceCell<Generation>,
     progress: Arc<Asking<BTreeMap<Projection, Position>>>,
@@ -65,12 +85,12 @@ impl MySqlProjections {
     /// # Errors
     /// [`ClientError`].
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        let options: MySqlConnectOptions = url.parse().map_err(ClientError)?;
-        let readers = connections::readers(&options);
+        let options = options(url)?;
+        let readers = Connections::readers(&options);
         let asked = readers.clone();
         let (progress, asking) = Asking::start(move || read_views::progress(asked.clone()));
         Ok(Self {
-            writers: connections::writers(&options),
+            writers: Connections::writers(&options),
             options,
             readers,
             views: OnceCell::new(),
@@ -85,7 +105,7 @@ impl MySqlProjections {
     /// # Errors
     /// [`MigrateError`]; see [`MigrateError::is_lasting`].
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        migrate::migrate(&self.options).await
+        migrate::migrate(&self.options, migrate::MIGRATE_WAIT).await
     }
 
     /// Whether the tables can be read.
@@ -93,7 +113,7 @@ impl MySqlProjections {
     /// # Errors
     /// What MySQL says.
     pub async fn check(self: Arc<Self>) -> Result<(), ViewsError> {
-        let live = connections::live(&self.readers, Projection::Views).await;
+        let live = within(READ_WAIT, batch::live(&self.readers, Projection::Views)).await;
         live.map(drop).map_err(|error| ViewsError { what: "the tables", source: error.into() })
     }
 
@@ -103,7 +123,7 @@ impl MySqlProjections {
             Projection::Counts => &self.counts,
             Projection::Views | Projection::Search => &self.views,
         };
-        cell.get_or_try_init(|| connections::live(&self.writers, projection)).await.copied()
+        cell.get_or_try_init(|| batch::live(&self.writers, projection)).await.copied()
     }
 
     /// Whether the projection has passed `position`, at the latest after `within`.
@@ -123,13 +143,20 @@ impl MySqlProjections {
     }
 }
 
-/// Brings the tables of the database at `url` up to date.
+/// Brings the tables of the database at `url` up to date, in [`migrate::MIGRATE_WAIT`] at most.
 ///
 /// # Errors
 /// [`MigrateError`].
 pub async fn migrate(url: &str) -> Result<(), MigrateError> {
-    let options = url.parse().map_err(|error| MigrateError::Url(ClientError(error)))?;
-    migrate::migrate(&options).await
+    migrate_within(url, migrate::MIGRATE_WAIT).await
+}
+
+/// Brings the tables of the database at `url` up to date, and gives up after `wait`: on others that are at it too.
+///
+/// # Errors
+/// [`MigrateError`].
+pub async fn migrate_within(url: &str, wait: Duration) -> Result<(), MigrateError> {
+    migrate::migrate(&options(url).map_err(MigrateError::Url)?, wait).await
 }
 
 #[async_trait]
@@ -137,28 +164,32 @@ impl ProjectionStore for MySqlProjections {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
         let asked = async {
             let generation = self.generation(projection).await?;
-            connections::checkpoint(&self.writers, projection, generation, partition).await
+            batch::checkpoint(&self.writers, projection, generation, partition).await
         };
-        asked.await.map_err(|error| StoreError::Checkpoint { projection, partition, source: error.into() })
+        within(READ_WAIT, asked).await.map_err(|error| StoreError::Checkpoint {
+            projection,
+            partition,
+            source: error.into(),
+        })
     }
 
     async fn apply_views(&self, step: Step, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        let applied = retried(|| write_views::apply(self, step, &changes)).await;
+        let applied = retried(|| within(APPLY_WAIT, write_views::apply(self, step, &changes))).await;
         applied.map_err(|error| StoreError::Apply { projection: Projection::Views, step, source: error.into() })
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
-        let loaded = write_counts::load(self, chats).await;
+        let loaded = within(READ_WAIT, write_counts::load(self, chats)).await;
         loaded.map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
     }
 
     async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError> {
-        let applied = retried(|| write_counts::apply(self, step, &changes)).await;
+        let applied = retried(|| within(APPLY_WAIT, write_counts::apply(self, step, &changes))).await;
         applied.map_err(|error| StoreError::Apply { projection: Projection::Counts, step, source: error.into() })
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        let found = write_views::dead_letters(self, partition, limit).await;
+        let found = within(READ_WAIT, write_views::dead_letters(self, partition, limit)).await;
         found.map_err(|error| StoreError::DeadLetters(error.into()))
     }
 }

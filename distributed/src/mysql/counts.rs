@@ -6,17 +6,18 @@ use async_trait::async_trait;
 use event_log::BackendError;
 use events::{ApplicationToken, ChatKey, Number, Offset, PartitionId, Position, RequestKey, UnixMillis};
 use read_model::Checkpoint;
-use sqlx::mysql::{MySqlPool, MySqlRow};
-use sqlx::{MySqlExecutor, Row};
+use sqlx::Row;
+use sqlx::mysql::MySqlRow;
 
-use super::ClientError;
+use super::batch::checkpoint_of;
 use super::columns::undecodable;
-use super::connections::{self, checkpoint_of};
+use super::connections::{Connections, READ_WAIT, Statement, within};
+use super::{ClientError, options};
 use crate::numbers::{Answered, TakenNumbers};
 
 /// [`TakenNumbers`] on MySQL. Each call reads the live generation.
 pub struct MySqlCounts {
-    readers: MySqlPool,
+    readers: Connections,
 }
 
 impl MySqlCounts {
@@ -25,44 +26,48 @@ impl MySqlCounts {
     /// # Errors
     /// [`ClientError`].
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        Ok(Self { readers: connections::readers(&url.parse().map_err(ClientError)?) })
+        Ok(Self { readers: Connections::readers(&options(url)?) })
     }
 }
 
-async fn checkpoints(executor: impl MySqlExecutor<'_>) -> Result<BTreeMap<PartitionId, Checkpoint>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT partition_id, next_offset, epoch FROM checkpoints \
-         JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
-         WHERE projection = 'counts'",
-    )
-    .fetch_all(executor)
-    .await?;
-    rows.iter().map(|row| Ok((PartitionId(row.try_get(0)?), checkpoint_of(row, 1)?))).collect()
+impl MySqlCounts {
+    /// The first row, of a statement that gives one at most.
+    async fn row(&self, statement: Statement) -> Result<Option<MySqlRow>, sqlx::Error> {
+        within(READ_WAIT, self.readers.fetch_optional(statement)).await
+    }
 }
 
 #[async_trait]
 impl TakenNumbers for MySqlCounts {
     async fn checkpoints(&self) -> Result<BTreeMap<PartitionId, Checkpoint>, BackendError> {
-        Ok(checkpoints(&self.readers).await?)
+        let statement = sqlx::query(
+            "SELECT partition_id, next_offset, epoch FROM checkpoints \
+             JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
+             WHERE projection = 'counts'",
+        );
+        let rows = within(READ_WAIT, self.readers.fetch_all(statement)).await?;
+        rows.iter().map(|row| Ok((PartitionId(row.try_get(0)?), checkpoint_of(row, 1)?))).collect()
     }
 
     /// An application whose chats came before its own creation was seen is there.
     async fn last_chat(&self, token: ApplicationToken) -> Result<Option<u32>, BackendError> {
-        let last = sqlx::query_scalar(
+        let statement = sqlx::query(
             "SELECT last_chat FROM application_counts \
-             WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') AND token = ?",
+             WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') AND token = ? \
+             AND (created OR last_chat > 0)",
         );
-        Ok(last.bind(token.as_bytes().to_vec()).fetch_optional(&self.readers).await?)
+        let row = self.row(statement.bind(token.as_bytes().to_vec())).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     async fn last_message(&self, chat: ChatKey) -> Result<Option<u32>, BackendError> {
-        let last = sqlx::query_scalar(
+        let statement = sqlx::query(
             "SELECT last_number FROM chat_counts \
              WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') \
              AND token = ? AND number = ? AND created",
         );
-        let last = last.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
-        Ok(last.fetch_optional(&self.readers).await?)
+        let row = self.row(statement.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get())).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     async fn answered(
@@ -70,16 +75,13 @@ impl TakenNumbers for MySqlCounts {
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
     ) -> Result<Option<Answered>, BackendError> {
-        let row = sqlx::query(
+        let statement = sqlx::query(
             "SELECT request_values, stream, number, partition_id, log_offset FROM answered_requests \
              WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') \
              AND request_key = ? AND occurred_at_ms > ? \
              ORDER BY occurred_at_ms DESC, partition_id DESC, log_offset DESC LIMIT 1",
-        )
-        .bind(key.to_vec())
-        .bind(since.0)
-        .fetch_optional(&self.readers)
-        .await?;
+        );
+        let row = self.row(statement.bind(key.to_vec()).bind(since.0)).await?;
         Ok(row.map(|row| answered(*key, &row)).transpose()?)
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError as SqlxMigrateError, Migrator};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection};
 
 use super::ClientError;
+use super::connections::within;
 
 /// The lock that one at a time migrates under is sqlx's own.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/mysql");
@@ -13,7 +15,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/mysql");
 /// Longest wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
 /// Longest wait for others that migrate, and for the migrations themselves.
-const MIGRATE_WAIT: Duration = Duration::from_secs(60);
+pub const MIGRATE_WAIT: Duration = Duration::from_secs(60);
+/// A process that is frozen while it migrates is cut off after wait_timeout seconds, so that another can go on. Tables that
+/// somebody uses are waited for by the server no longer than by us.
+const SETTINGS: &str = "SET SESSION wait_timeout = 30, SESSION lock_wait_timeout = 30";
 /// The oldest version that knows `INSERT … AS new ON DUPLICATE KEY UPDATE`.
 const OLDEST: [u32; 3] = [8, 0, 19];
 
@@ -26,9 +31,21 @@ pub enum MigrateError {
     /// MySQL cannot be asked.
     #[error("MySQL cannot be used")]
     Unavailable(#[source] sqlx::Error),
-    /// It did not become ready in time.
-    #[error("the tables were not brought up to date within {} s", MIGRATE_WAIT.as_secs())]
-    Slow,
+    /// It did not become ready in time, or somebody else did not with bringing them up to date.
+    #[error("the tables were not brought up to date within {} s; another process may be at it", .within.as_secs())]
+    Slow {
+        /// How long it was waited.
+        within: Duration,
+    },
+    /// An earlier one was cut off in the middle, and MySQL cannot take back what it had done by then.
+    #[error(
+        "migration {version} was cut off in the middle; stop every projector, drop the database and create it again: it is \
+         filled from the log"
+    )]
+    CutOff {
+        /// Which one.
+        version: i64,
+    },
     /// It is something else, or too old.
     #[error("the server is {found}; Tally needs MySQL 8.0.19 or later")]
     Version {
@@ -49,29 +66,33 @@ pub enum MigrateError {
 impl MigrateError {
     /// Whether it stays until somebody changes something.
     pub const fn is_lasting(&self) -> bool {
-        matches!(self, Self::Url(_) | Self::Version { .. } | Self::OtherTally(_))
+        matches!(self, Self::Url(_) | Self::Version { .. } | Self::OtherTally(_) | Self::CutOff { .. })
     }
 }
 
 /// Brings the tables up to date, one process at a time.
-pub(super) async fn migrate(options: &MySqlConnectOptions) -> Result<(), MigrateError> {
-    let pool = MySqlPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_WAIT);
-    let pool = pool.connect_lazy_with(options.clone());
-    let migrated = tokio::time::timeout(MIGRATE_WAIT, run(&pool)).await;
-    pool.close().await;
-    migrated.map_err(|_| MigrateError::Slow)?
+pub(super) async fn migrate(options: &MySqlConnectOptions, wait: Duration) -> Result<(), MigrateError> {
+    // A connection and not a pool: a pool would wait for the end of a statement that was given up.
+    let mut connection = within(CONNECT_WAIT, options.connect()).await.map_err(MigrateError::Unavailable)?;
+    tokio::time::timeout(wait, run(&mut connection)).await.map_err(|_| MigrateError::Slow { within: wait })??;
+    // What was done is done, whatever becomes of the connection.
+    drop(tokio::time::timeout(CONNECT_WAIT, connection.close()).await);
+    Ok(())
 }
 
-async fn run(pool: &MySqlPool) -> Result<(), MigrateError> {
+async fn run(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
+    connection.execute(SETTINGS).await.map_err(MigrateError::Unavailable)?;
     let found: String = sqlx::query_scalar("SELECT CAST(version() AS CHAR)")
-        .fetch_one(pool)
+        .fetch_one(&mut *connection)
         .await
         .map_err(MigrateError::Unavailable)?;
     if !is_new_enough(&found) {
         return Err(MigrateError::Version { found });
     }
-    MIGRATIONS.run(pool).await.map_err(|error| match error {
+    // Not `run`, whose future is not `Send` for whoever boxes it: see sqlx's own remark at `run_direct`.
+    MIGRATIONS.run_direct(None, connection, false).await.map_err(|error| match error {
         SqlxMigrateError::Execute(error) => MigrateError::Unavailable(error),
+        SqlxMigrateError::Dirty(version) => MigrateError::CutOff { version },
         error @ (SqlxMigrateError::VersionMissing(_)
         | SqlxMigrateError::VersionMismatch(_)
         | SqlxMigrateError::VersionTooNew(..)) => MigrateError::OtherTally(error),

@@ -7,22 +7,21 @@ use async_trait::async_trait;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId, Position};
 use futures_util::TryStreamExt;
 use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Slice, Views, ViewsError};
-use sqlx::mysql::{MySql, MySqlArguments, MySqlPool, MySqlRow};
-use sqlx::query::Query;
-use sqlx::{MySqlExecutor, Row};
+use sqlx::Row;
+use sqlx::mysql::MySqlRow;
 
 use super::MySqlProjections;
+use super::batch::Generation;
 use super::columns::{number_of, token_of};
-use super::connections::Generation;
+use super::connections::{Connections, READ_WAIT, Statement, within};
 
 /// How far each projection is, in its live generation.
-pub(super) async fn progress(readers: MySqlPool) -> Result<BTreeMap<Projection, Position>, sqlx::Error> {
-    let rows = sqlx::query(
+pub(super) async fn progress(readers: Connections) -> Result<BTreeMap<Projection, Position>, sqlx::Error> {
+    let statement = sqlx::query(
         "SELECT projection, partition_id, next_offset FROM checkpoints \
          JOIN projections ON name = projection AND projections.generation = checkpoints.generation",
-    )
-    .fetch_all(&readers)
-    .await?;
+    );
+    let rows = within(READ_WAIT, readers.fetch_all(statement)).await?;
     let mut progress: BTreeMap<Projection, Position> = BTreeMap::new();
     for row in rows {
         let name: &str = row.try_get(0)?;
@@ -43,44 +42,55 @@ struct Live {
 
 impl MySqlProjections {
     async fn live(&self) -> Result<Live, sqlx::Error> {
-        let row = sqlx::query(
+        let statement = sqlx::query(
             "SELECT views.generation, counts.generation FROM projections AS views \
              JOIN projections AS counts ON counts.name = 'counts' WHERE views.name = 'views'",
-        )
-        .fetch_one(&self.readers)
-        .await?;
+        );
+        let row = self.readers.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
         Ok(Live { views: Generation(row.try_get(0)?), counts: Generation(row.try_get(1)?) })
     }
 
-    /// The rows of `query` up to the bounds of a page. The query gives one row more than the page's limit, if there is.
+    /// The rows of `statement` up to the bounds of a page. It gives one row more than the page's limit, if there is.
     async fn slice<T>(
         &self,
         limit: u32,
-        query: Query<'static, MySql, MySqlArguments>,
+        statement: Statement,
         item: impl Fn(&MySqlRow) -> Result<(T, usize), sqlx::Error>,
     ) -> Result<Slice<T>, sqlx::Error> {
         let mut slice = Slice::builder(limit);
-        let mut rows = query.fetch(&self.readers);
+        let mut lease = self.readers.lease().await?;
+        let mut rows = statement.fetch(&mut *lease);
+        let mut left = limit;
         while let Some(row) = rows.try_next().await? {
-            if slice.is_full() {
-                return Ok(slice.finish(true));
+            if !slice.is_full() {
+                let (item, text_bytes) = item(&row)?;
+                slice.push(item, text_bytes);
+                left -= 1;
+                continue;
             }
-            let (item, text_bytes) = item(&row)?;
-            slice.push(item, text_bytes);
+            // Full by its number of items, the page has seen the last row. Full by its size it has not: up to a thousand
+            // may be on their way, and the connection would read them all before its next statement. Not given back, it
+            // is closed, which tells the server that nobody wants them.
+            if left == 0 && rows.try_next().await?.is_none() {
+                drop(rows);
+                lease.give_back();
+            }
+            return Ok(slice.finish(true));
         }
+        drop(rows);
+        lease.give_back();
         Ok(slice.finish(false))
     }
 
     async fn read_application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, sqlx::Error> {
-        let row = sqlx::query(
+        let statement = sqlx::query(
             "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
              LEFT JOIN application_counts AS c ON c.token = a.token \
              AND c.generation = (SELECT generation FROM projections WHERE name = 'counts') \
              WHERE a.generation = (SELECT generation FROM projections WHERE name = 'views') AND a.token = ?",
         )
-        .bind(token.as_bytes().to_vec())
-        .fetch_optional(&self.readers)
-        .await?;
+        .bind(token.as_bytes().to_vec());
+        let row = self.readers.fetch_optional(statement).await?;
         row.as_ref().map(|row| Ok(application(row)?.0)).transpose()
     }
 
@@ -104,7 +114,7 @@ impl MySqlProjections {
     }
 
     async fn read_chat(&self, chat: ChatKey) -> Result<Option<ChatView>, sqlx::Error> {
-        let row = sqlx::query(
+        let statement = sqlx::query(
             "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED) FROM chats AS v \
              LEFT JOIN chat_counts AS c ON c.token = v.token AND c.number = v.number \
              AND c.generation = (SELECT generation FROM projections WHERE name = 'counts') \
@@ -112,9 +122,8 @@ impl MySqlProjections {
              AND v.token = ? AND v.number = ?",
         )
         .bind(chat.token.as_bytes().to_vec())
-        .bind(chat.number.get())
-        .fetch_optional(&self.readers)
-        .await?;
+        .bind(chat.number.get());
+        let row = self.readers.fetch_optional(statement).await?;
         row.as_ref().map(|row| Ok(chat_view(row)?.0)).transpose()
     }
 
@@ -136,14 +145,14 @@ impl MySqlProjections {
         };
         let query = sqlx::query(query).bind(live.counts.0).bind(live.views.0).bind(token.as_bytes().to_vec());
         let slice = self.slice(page.limit, query.bind(above).bind(below).bind(page.limit + 1), chat_view).await?;
-        if slice.items.is_empty() && !has_application_or_chat(&self.readers, live.views, token).await? {
+        if slice.items.is_empty() && !self.has_application_or_chat(live.views, token).await? {
             return Ok(None);
         }
         Ok(Some(slice))
     }
 
     async fn read_message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, sqlx::Error> {
-        let body = sqlx::query_scalar(
+        let statement = sqlx::query(
             "SELECT m.body FROM chats AS v JOIN messages AS m \
              ON m.generation = v.generation AND m.token = v.token AND m.chat_number = v.number \
              WHERE v.generation = (SELECT generation FROM projections WHERE name = 'views') \
@@ -151,10 +160,9 @@ impl MySqlProjections {
         )
         .bind(chat.token.as_bytes().to_vec())
         .bind(chat.number.get())
-        .bind(number.get())
-        .fetch_optional(&self.readers)
-        .await?;
-        Ok(body.map(|body| MessageView { number, body }))
+        .bind(number.get());
+        let row = self.readers.fetch_optional(statement).await?;
+        row.map(|row| Ok(MessageView { number, body: row.try_get(0)? })).transpose()
     }
 
     async fn read_messages(
@@ -162,7 +170,7 @@ impl MySqlProjections {
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Option<Slice<MessageView>>, sqlx::Error> {
-        let Some(generation) = generation_with(&self.readers, chat).await? else {
+        let Some(generation) = self.generation_with(chat).await? else {
             return Ok(None);
         };
         let (above, below) = numbers_between(page.cursor, MessageNumber::get);
@@ -184,29 +192,31 @@ impl MySqlProjections {
             .bind(page.limit + 1);
         self.slice(page.limit, query, message).await.map(Some)
     }
-}
 
-/// The live generation, if it has the chat.
-async fn generation_with(executor: impl MySqlExecutor<'_>, chat: ChatKey) -> Result<Option<Generation>, sqlx::Error> {
-    let generation = sqlx::query_scalar(
-        "SELECT generation FROM chats \
-         WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND token = ? AND number = ?",
-    );
-    let generation = generation.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
-    Ok(generation.fetch_optional(executor).await?.map(Generation))
-}
+    /// The live generation, if it has the chat.
+    async fn generation_with(&self, chat: ChatKey) -> Result<Option<Generation>, sqlx::Error> {
+        let statement = sqlx::query(
+            "SELECT generation FROM chats \
+             WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND token = ? AND number = ?",
+        );
+        let statement = statement.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
+        let row = self.readers.fetch_optional(statement).await?;
+        row.map(|row| row.try_get(0).map(Generation)).transpose()
+    }
 
-async fn has_application_or_chat(
-    executor: impl MySqlExecutor<'_>,
-    generation: Generation,
-    token: ApplicationToken,
-) -> Result<bool, sqlx::Error> {
-    let has = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM applications WHERE generation = ? AND token = ?) \
-         OR EXISTS (SELECT 1 FROM chats WHERE generation = ? AND token = ?)",
-    );
-    let token = token.as_bytes().to_vec();
-    has.bind(generation.0).bind(token.clone()).bind(generation.0).bind(token).fetch_one(executor).await
+    async fn has_application_or_chat(
+        &self,
+        generation: Generation,
+        token: ApplicationToken,
+    ) -> Result<bool, sqlx::Error> {
+        let token = token.as_bytes().to_vec();
+        let statement = sqlx::query(
+            "SELECT 1 FROM applications WHERE generation = ? AND token = ? \
+             UNION ALL (SELECT 1 FROM chats WHERE generation = ? AND token = ? LIMIT 1)",
+        );
+        let statement = statement.bind(generation.0).bind(token.clone()).bind(generation.0).bind(token);
+        Ok(!self.readers.fetch_all(statement).await?.is_empty())
+    }
 }
 
 /// The first and the last token that the cursor lets through; `None` where there is none that way.
@@ -260,15 +270,15 @@ impl Views for MySqlProjections {
     }
 
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
-        self.read_application(token).await.map_err(unreadable("the application"))
+        within(READ_WAIT, self.read_application(token)).await.map_err(unreadable("the application"))
     }
 
     async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
-        self.read_applications(page).await.map_err(unreadable("the applications"))
+        within(READ_WAIT, self.read_applications(page)).await.map_err(unreadable("the applications"))
     }
 
     async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
-        self.read_chat(chat).await.map_err(unreadable("the chat"))
+        within(READ_WAIT, self.read_chat(chat)).await.map_err(unreadable("the chat"))
     }
 
     async fn chats(
@@ -276,11 +286,11 @@ impl Views for MySqlProjections {
         token: ApplicationToken,
         page: Page<ChatNumber>,
     ) -> Result<Option<Slice<ChatView>>, ViewsError> {
-        self.read_chats(token, page).await.map_err(unreadable("the chats"))
+        within(READ_WAIT, self.read_chats(token, page)).await.map_err(unreadable("the chats"))
     }
 
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
-        self.read_message(chat, number).await.map_err(unreadable("the message"))
+        within(READ_WAIT, self.read_message(chat, number)).await.map_err(unreadable("the message"))
     }
 
     async fn messages(
@@ -288,6 +298,6 @@ impl Views for MySqlProjections {
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Option<Slice<MessageView>>, ViewsError> {
-        self.read_messages(chat, page).await.map_err(unreadable("the messages"))
+        within(READ_WAIT, self.read_messages(chat, page)).await.map_err(unreadable("the messages"))
     }
 }

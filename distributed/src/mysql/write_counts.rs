@@ -10,8 +10,9 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row};
 
 use super::MySqlProjections;
+use super::batch::{Batch, Generation};
 use super::columns::{chat_of, undecodable};
-use super::connections::{Generation, begin, insert_rows, rows_in};
+use super::rows::{insert_rows, rows_in};
 
 /// How long answered requests are kept, by the times of the events: longer than anybody looks for them, so that writers'
 /// clocks may differ and a batch may come late.
@@ -24,13 +25,15 @@ pub(super) async fn load(
     chats: &[ChatKey],
 ) -> Result<HashMap<ChatKey, ChatCounts>, sqlx::Error> {
     let generation = projections.generation(Projection::Counts).await?;
-    let mut connection = projections.writers.acquire().await?;
+    let mut lease = projections.writers.lease().await?;
     let head = "SELECT token, number, created, last_number, gaps FROM chat_counts \
                 WHERE (generation, token, number) IN";
-    let rows = rows_in(&mut connection, head, chats, |tuple, chat| {
+    let rows = rows_in(&mut lease, head, chats, |tuple, chat| {
         tuple.push_bind(generation.0).push_bind(chat.token.as_bytes().as_slice()).push_bind(chat.number.get());
     });
-    rows.await?.iter().map(|row| Ok((chat_of(row, 0, 1)?, chat_counts(row)?))).collect()
+    let rows = rows.await?;
+    lease.give_back();
+    rows.iter().map(|row| Ok((chat_of(row, 0, 1)?, chat_counts(row)?))).collect()
 }
 
 fn chat_counts(row: &MySqlRow) -> Result<ChatCounts, sqlx::Error> {
@@ -44,15 +47,15 @@ pub(super) async fn apply(
     changes: &CountsChanges,
 ) -> Result<Applied, sqlx::Error> {
     let generation = projections.generation(Projection::Counts).await?;
-    let Some(mut transaction) = begin(&projections.writers, Projection::Counts, generation, step).await? else {
+    let Some(mut batch) = Batch::begin(&projections.writers, Projection::Counts, generation, step).await? else {
         return Ok(Applied::Superseded);
     };
-    let connection = &mut *transaction;
+    let connection = batch.connection();
     write_chats(connection, generation, changes).await?;
     write_requests(connection, generation, step.partition, &changes.requests).await?;
     // Last, because these rows are shared with other partitions: their locks are held for a moment only.
     add_to_applications(connection, generation, changes).await?;
-    transaction.commit().await?;
+    batch.commit().await?;
     Ok(Applied::Done)
 }
 

@@ -10,8 +10,9 @@ use read_model::{
 use sqlx::{MySqlConnection, Row};
 
 use super::MySqlProjections;
+use super::batch::{Batch, Generation};
 use super::columns::{chat_of, event_id_of, number_of, token_of};
-use super::connections::{Generation, begin, insert_rows, rows_in};
+use super::rows::{insert_rows, rows_in, runs};
 
 pub(super) async fn apply(
     projections: &MySqlProjections,
@@ -19,16 +20,16 @@ pub(super) async fn apply(
     changes: &ViewsChanges,
 ) -> Result<Applied, sqlx::Error> {
     let generation = projections.generation(Projection::Views).await?;
-    let Some(mut transaction) = begin(&projections.writers, Projection::Views, generation, step).await? else {
+    let Some(mut batch) = Batch::begin(&projections.writers, Projection::Views, generation, step).await? else {
         return Ok(Applied::Superseded);
     };
-    let connection = &mut *transaction;
+    let connection = batch.connection();
     let mut dead_letters = changes.dead_letters.clone();
     change_names(connection, generation, &changes.names, &mut dead_letters).await?;
     insert_chats(connection, generation, changes.chats.clone(), &mut dead_letters).await?;
     insert_messages(connection, generation, changes.messages.clone(), &mut dead_letters).await?;
     insert_dead_letters(connection, generation, step.partition, &dead_letters).await?;
-    transaction.commit().await?;
+    batch.commit().await?;
     Ok(Applied::Done)
 }
 
@@ -219,21 +220,25 @@ async fn insert_messages(
     for row in found.await? {
         taken.insert((chat_of(&row, 0, 1)?, events::MessageNumber(number_of(&row, 2)?)), event_id_of(&row, 3)?);
     }
-    insert_rows(
-        connection,
-        "INSERT INTO messages (generation, token, chat_number, number, event_id, body) ",
-        "",
-        &settle(messages, &taken, dead_letters),
-        |row, MessageRow { chat, number, body, place }| {
-            row.push_bind(generation.0)
-                .push_bind(chat.token.as_bytes().to_vec())
-                .push_bind(chat.number.get())
-                .push_bind(number.get())
-                .push_bind(place.event_id.0.as_bytes().to_vec())
-                .push_bind(body.clone());
-        },
-    )
-    .await
+    let new = settle(messages, &taken, dead_letters);
+    for run in runs(&new, |message| message.body.len()) {
+        insert_rows(
+            connection,
+            "INSERT INTO messages (generation, token, chat_number, number, event_id, body) ",
+            "",
+            run,
+            |row, MessageRow { chat, number, body, place }| {
+                row.push_bind(generation.0)
+                    .push_bind(chat.token.as_bytes().to_vec())
+                    .push_bind(chat.number.get())
+                    .push_bind(number.get())
+                    .push_bind(place.event_id.0.as_bytes().to_vec())
+                    .push_bind(body.clone());
+            },
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 async fn insert_dead_letters(
@@ -263,15 +268,14 @@ pub(super) async fn dead_letters(
     partition: PartitionId,
     limit: u32,
 ) -> Result<Vec<DeadLetter>, sqlx::Error> {
-    let rows = sqlx::query(
+    let statement = sqlx::query(
         "SELECT log_offset, event_id, reason FROM dead_letters \
          WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND partition_id = ? \
          ORDER BY log_offset LIMIT ?",
     )
     .bind(partition.0)
-    .bind(limit)
-    .fetch_all(&projections.readers)
-    .await?;
+    .bind(limit);
+    let rows = projections.readers.fetch_all(statement).await?;
     rows.iter()
         .map(|row| {
             let place = LogPlace { event_id: event_id_of(row, 1)?, offset: Offset(row.try_get(0)?) };

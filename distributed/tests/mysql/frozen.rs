@@ -1,0 +1,63 @@
+//! An owner that freezes in the middle of a batch: another one takes over within about ten seconds, and what was frozen
+//! writes nothing any more. The settings that see to it are those that the adapter makes.
+
+use std::time::{Duration, Instant};
+
+use distributed::mysql::MySqlProjections;
+use events::Offset;
+use read_model::{Applied, Projection, ProjectionStore, Views, ViewsChanges};
+
+use crate::ground::{PARTITION, chat, messages, number, step};
+use crate::proxy::{Mode, proxy};
+use crate::server::Database;
+
+/// wait_timeout, and what the taking over itself takes on a busy machine.
+const LETS_GO: Duration = Duration::from_secs(13);
+
+/// Freezes an owner as `mode` says while it applies a batch.
+async fn freeze(database: &Database, mode: Mode, frozen: ViewsChanges) {
+    let way = proxy(database.address()).await;
+    let owner = MySqlProjections::new(&database.url_by(&way.address)).unwrap();
+    let other = database.projections();
+    assert_eq!(owner.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
+    way.set(mode);
+    let freezing = tokio::spawn(async move { owner.apply_views(step(1, 2), frozen).await });
+    way.muted(1).await;
+    let began = Instant::now();
+    let bodies = ["by the other".to_owned()];
+    assert_eq!(other.apply_views(step(1, 2), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
+    assert!(began.elapsed() < LETS_GO, "{:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::from_secs(1), "nothing was held");
+    assert_eq!(other.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(2));
+    assert_eq!(other.message(chat(1), number(1)).await.unwrap().unwrap().body, bodies[0]);
+    freezing.abort();
+}
+
+async fn an_owner_that_freezes_between_two_statements_lets_go(database: Database) -> Database {
+    let bodies = ["by the frozen".to_owned()];
+    freeze(&database, Mode::MuteAt("INSERT INTO messages"), messages(chat(1), &bodies)).await;
+    database
+}
+
+async fn an_owner_that_freezes_in_the_middle_of_a_statement_lets_go(database: Database) -> Database {
+    let bodies = vec!["x".repeat(64 * 1024); 64];
+    freeze(&database, Mode::MuteAfter("INSERT INTO messages", 1024 * 1024), messages(chat(1), &bodies)).await;
+    database
+}
+
+/// A frozen process that goes on finds that it was superseded.
+async fn an_owner_that_wakes_finds_the_checkpoint_moved(database: Database) -> Database {
+    let (owner, other) = (database.projections(), database.projections());
+    assert_eq!(owner.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
+    assert_eq!(other.apply_views(step(1, 2), ViewsChanges::default()).await.unwrap(), Applied::Done);
+    let late = messages(chat(1), &["late".to_owned()]);
+    assert_eq!(owner.apply_views(step(1, 3), late).await.unwrap(), Applied::Superseded);
+    assert!(owner.chat(chat(1)).await.unwrap().is_none());
+    database
+}
+
+tests!(
+    an_owner_that_freezes_between_two_statements_lets_go,
+    an_owner_that_freezes_in_the_middle_of_a_statement_lets_go,
+    an_owner_that_wakes_finds_the_checkpoint_moved,
+);

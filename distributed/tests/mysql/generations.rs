@@ -1,0 +1,71 @@
+//! Generations that change while somebody reads or writes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use distributed::mysql::MySqlCounts;
+use distributed::numbers::TakenNumbers;
+use events::Offset;
+use read_model::{Checkpoint, NameChange, NameOrigin, Page, Projection, ProjectionStore, Views, ViewsChanges};
+
+use crate::ground::{PARTITION, a_chat_more, chat, messages, place, step, token};
+use crate::server::Database;
+
+/// Every body of a page is of the same generation, while the pointer goes to and fro.
+async fn each_call_reads_one_generation(database: Database) -> Database {
+    for generation in ["one", "two"] {
+        let bodies = vec![generation.to_owned(); 200];
+        let name =
+            NameChange { token: token(1), name: generation.to_owned(), origin: NameOrigin::Created, place: place(0) };
+        let changes = ViewsChanges { names: vec![name], ..messages(chat(1), &bodies) };
+        // Opened anew, since a writer stays with the generation that it found.
+        let store = database.projections();
+        if generation == "two" {
+            database.run("UPDATE projections SET generation = 2 WHERE name = 'views'").await;
+        }
+        store.apply_views(step(0, 1), changes).await.unwrap();
+    }
+    let (readers, stop) = (database.projections(), Arc::new(AtomicBool::new(false)));
+    let swapping = tokio::spawn({
+        let (mut connection, stop) = (database.connect().await, Arc::clone(&stop));
+        async move {
+            while !stop.load(Ordering::SeqCst) {
+                let swap = "UPDATE projections SET generation = 3 - generation WHERE name = 'views'";
+                sqlx::query(swap).execute(&mut connection).await.unwrap();
+            }
+        }
+    });
+    let mut seen = [0_u32; 2];
+    for _ in 0..300 {
+        let page = readers.messages(chat(1), Page::FIRST).await.unwrap().unwrap();
+        assert_eq!(page.items.len(), 200);
+        assert!(page.items.iter().all(|message| message.body == page.items[0].body), "two generations on one page");
+        seen[usize::from(page.items[0].body == "two")] += 1;
+        assert_eq!(readers.chats(token(1), Page::FIRST).await.unwrap().unwrap().items.len(), 1);
+        assert_eq!(readers.applications(Page::FIRST).await.unwrap().items.len(), 1);
+    }
+    stop.store(true, Ordering::SeqCst);
+    swapping.await.unwrap();
+    assert!(seen.iter().all(|times| *times > 0), "the pointer did not move: {seen:?}");
+    database
+}
+
+/// A writer that was open before the pointer moved goes on with its own generation, in `counts` too.
+async fn a_writer_of_counts_stays_with_its_generation(database: Database) -> Database {
+    let (old, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
+    old.apply_counts(step(0, 1), a_chat_more(&[token(1)])).await.unwrap();
+    database.run("UPDATE projections SET generation = 2 WHERE name = 'counts'").await;
+    assert_eq!(counts.last_chat(token(1)).await.unwrap(), None);
+    assert!(counts.checkpoints().await.unwrap().is_empty());
+    old.apply_counts(step(1, 2), a_chat_more(&[token(1)])).await.unwrap();
+    assert_eq!(old.checkpoint(Projection::Counts, PARTITION).await.unwrap().next, Offset(2));
+    assert_eq!(counts.last_chat(token(1)).await.unwrap(), None, "a zombie was seen");
+    let new = database.projections();
+    assert_eq!(new.checkpoint(Projection::Counts, PARTITION).await.unwrap(), Checkpoint::START);
+    // The projections have a generation each.
+    assert_eq!(new.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap(), read_model::Applied::Done);
+    assert_eq!(old.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(1));
+    database
+}
+
+tests!(each_call_reads_one_generation, a_writer_of_counts_stays_with_its_generation);

@@ -1,0 +1,51 @@
+//! What the tests write.
+
+use std::collections::BTreeMap;
+
+use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
+use read_model::{
+    ApplicationCountsDelta, ChatRow, Checkpoint, CountsChanges, LogPlace, MessageRow, Step, ViewsChanges,
+};
+use uuid::Uuid;
+
+pub(crate) const PARTITION: PartitionId = PartitionId(0);
+
+pub(crate) fn token(byte: u8) -> ApplicationToken {
+    ApplicationToken::from_bytes([byte; 16])
+}
+
+pub(crate) fn chat(byte: u8) -> ChatKey {
+    ChatKey { token: token(byte), number: ChatNumber::new(1).unwrap() }
+}
+
+pub(crate) fn number(number: u32) -> MessageNumber {
+    MessageNumber::new(number).unwrap()
+}
+
+pub(crate) fn place(offset: u64) -> LogPlace {
+    LogPlace { event_id: EventId(Uuid::now_v7()), offset: Offset(offset) }
+}
+
+pub(crate) fn step(from: u64, to: u64) -> Step {
+    let to = Checkpoint { next: Offset(to), ..Checkpoint::START };
+    Step { partition: PARTITION, from: Offset(from), to }
+}
+
+/// A chat and its messages 1, 2, 3 …
+pub(crate) fn messages(chat: ChatKey, bodies: &[String]) -> ViewsChanges {
+    let messages = (1..).zip(bodies).map(|(message, body)| MessageRow {
+        chat,
+        number: number(message),
+        body: body.clone(),
+        place: place(message.into()),
+    });
+    let chats = vec![ChatRow { chat, place: place(0) }];
+    ViewsChanges { chats, messages: messages.collect(), ..ViewsChanges::default() }
+}
+
+/// One chat more for each of these applications.
+pub(crate) fn a_chat_more(tokens: &[ApplicationToken]) -> CountsChanges {
+    let delta = ApplicationCountsDelta { created: true, chats: 1, last_chat: 1 };
+    let applications: BTreeMap<_, _> = tokens.iter().map(|token| (*token, delta)).collect();
+    CountsChanges { applications, ..CountsChanges::default() }
+}

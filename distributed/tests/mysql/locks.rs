@@ -1,0 +1,109 @@
+//! Batches that meet each other.
+
+use std::sync::Arc;
+
+use distributed::mysql::MySqlCounts;
+use distributed::numbers::TakenNumbers;
+use events::PartitionId;
+use read_model::{ApplicationCountsDelta, Applied, CountsChanges, ProjectionStore, Step, ViewsChanges};
+
+use crate::ground::{a_chat_more, chat, messages, place, step, token};
+use crate::server::Database;
+
+/// Somebody else takes the rows of two applications in the other order, and has done more than the batch has, so that it
+/// is the batch that MySQL takes back: it is applied anew.
+async fn a_batch_that_a_deadlock_took_back_is_applied_anew(database: Database) -> Database {
+    let store = Arc::new(database.projections());
+    let tokens = [token(1), token(2)];
+    store.apply_counts(step(0, 1), a_chat_more(&tokens)).await.unwrap();
+    let mut other = database.connect().await;
+    for statement in [
+        // So that it locks no more rows than it is told to.
+        "SET SESSION transaction_isolation = 'READ-COMMITTED'",
+        "START TRANSACTION",
+        "INSERT INTO chats (generation, token, number, created_event) \
+         WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 1000) \
+         SELECT 99, token, number, token FROM numbers JOIN application_counts",
+        "UPDATE application_counts SET chats_count = chats_count + 100 \
+         WHERE generation = 1 AND token = REPEAT(CHAR(2), 16)",
+    ] {
+        sqlx::raw_sql(statement).execute(&mut other).await.unwrap();
+    }
+    let batch = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.apply_counts(step(1, 2), a_chat_more(&tokens)).await }
+    });
+    database.somebody_waits_for_a_lock().await;
+    // Succeeds only because the batch is what was taken back.
+    let first = "UPDATE application_counts SET chats_count = chats_count + 100 \
+                 WHERE generation = 1 AND token = REPEAT(CHAR(1), 16)";
+    sqlx::raw_sql(first).execute(&mut other).await.unwrap();
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    assert_eq!(batch.await.unwrap().unwrap(), Applied::Done);
+    let counts: Vec<u32> = sqlx::query_scalar("SELECT chats_count FROM application_counts ORDER BY token")
+        .fetch_all(&mut other)
+        .await
+        .unwrap();
+    assert_eq!(counts, [102, 102]);
+    database
+}
+
+/// Many owners begin many partitions at once: each first batch is applied once, by one of them.
+async fn of_many_first_owners_one_begins_each_partition(database: Database) -> Database {
+    const PARTITIONS: u16 = 12;
+    let stores: Vec<_> = (0..4).map(|_| Arc::new(database.projections())).collect();
+    let mut owners = Vec::new();
+    for partition in 0..PARTITIONS {
+        for store in &stores {
+            let (store, step) = (Arc::clone(store), Step { partition: PartitionId(partition), ..step(0, 1) });
+            let changes = messages(chat(partition.try_into().unwrap()), &["once".to_owned()]);
+            owners.push(tokio::spawn(async move { store.apply_views(step, changes).await.unwrap() }));
+        }
+    }
+    let mut done = 0;
+    for owner in owners {
+        done += u16::from(owner.await.unwrap() == Applied::Done);
+    }
+    assert_eq!(done, PARTITIONS);
+    for partition in 0..PARTITIONS {
+        assert_eq!(stores[0].dead_letters(PartitionId(partition), 10).await.unwrap(), []);
+    }
+    database
+}
+
+/// A connection whose batch failed is not used again, and nothing of the batch is there.
+async fn a_batch_that_fails_leaves_nothing(database: Database) -> Database {
+    let store = database.projections();
+    // Two dead letters at one place cannot be: the last statement of the batch fails.
+    let letter = read_model::DeadLetter { place: place(0), reason: "twice".to_owned() };
+    let broken = ViewsChanges { dead_letters: vec![letter.clone(), letter], ..messages(chat(1), &["x".to_owned()]) };
+    assert!(store.apply_views(step(0, 1), broken).await.is_err());
+    assert_eq!(store.apply_views(step(0, 1), messages(chat(2), &["x".to_owned()])).await.unwrap(), Applied::Done);
+    let mut connection = database.connect().await;
+    let chats: Vec<Vec<u8>> = sqlx::query_scalar("SELECT token FROM chats").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(chats, [token(2).as_bytes().to_vec()]);
+    database
+}
+
+/// An application of which only something is counted that is nothing does not exist.
+async fn an_application_without_creation_and_chats_is_none(database: Database) -> Database {
+    let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
+    let nothing = CountsChanges {
+        applications: [(token(1), ApplicationCountsDelta::default())].into(),
+        ..CountsChanges::default()
+    };
+    store.apply_counts(step(0, 1), nothing).await.unwrap();
+    assert_eq!(counts.last_chat(token(1)).await.unwrap(), None);
+    let early = ApplicationCountsDelta { created: false, chats: 1, last_chat: 3 };
+    let changes = CountsChanges { applications: [(token(1), early)].into(), ..CountsChanges::default() };
+    store.apply_counts(step(1, 2), changes).await.unwrap();
+    assert_eq!(counts.last_chat(token(1)).await.unwrap(), Some(3), "its chats came before it");
+    database
+}
+
+tests!(
+    a_batch_that_a_deadlock_took_back_is_applied_anew,
+    of_many_first_owners_one_begins_each_partition,
+    a_batch_that_fails_leaves_nothing,
+    an_application_without_creation_and_chats_is_none,
+);
