@@ -11,6 +11,7 @@
 
 mod asking;
 pub mod elastic;
+mod hex;
 pub mod kafka;
 pub mod mysql;
 pub mod numbers;

@@ -24,11 +24,12 @@ pub struct ChatCounts {
 pub struct MalformedCounts;
 
 impl ChatCounts {
-    /// The counts that were stored as these parts.
+    /// The counts that were stored as these parts, the gaps as [`ChatCounts::gaps_text`] writes them.
     ///
     /// # Errors
     /// If the gaps are not ascending, disjoint and below `last`.
-    pub fn from_parts(created: bool, last: u32, gaps: Vec<RangeInclusive<u32>>) -> Result<Self, MalformedCounts> {
+    pub fn from_parts(created: bool, last: u32, gaps: &str) -> Result<Self, MalformedCounts> {
+        let gaps = gaps_of(gaps).ok_or(MalformedCounts)?;
         let ordered = gaps.windows(2).all(|pair| pair[0].end() < pair[1].start());
         let ranges = gaps.iter().all(|gap| 1 <= *gap.start() && gap.start() <= gap.end() && *gap.end() < last);
         if ordered && ranges { Ok(Self { created, last, gaps }) } else { Err(MalformedCounts) }
@@ -42,6 +43,11 @@ impl ChatCounts {
     /// Ranges of numbers below the last one that have not been seen.
     pub fn gaps(&self) -> &[RangeInclusive<u32>] {
         &self.gaps
+    }
+
+    /// The gaps as stores keep them: first-last, several joined by commas.
+    pub fn gaps_text(&self) -> String {
+        self.gaps.iter().map(|gap| format!("{}-{}", gap.start(), gap.end())).collect::<Vec<_>>().join(",")
     }
 
     /// How many different numbers have been seen.
@@ -64,6 +70,18 @@ impl ChatCounts {
             self.gaps.splice(index..=index, rest.into_iter().filter(|range| !range.is_empty()));
         }
     }
+}
+
+/// The ranges that a text names; `None` for what is none.
+fn gaps_of(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    let range = |gap: &str| {
+        let (first, last) = gap.split_once('-')?;
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    text.split(',').map(range).collect()
 }
 
 #[cfg(test)]
@@ -97,6 +115,16 @@ mod tests {
     }
 
     #[test]
+    fn gaps_come_back_from_their_text() {
+        for (text, gaps) in [("", vec![]), ("1-1", vec![1..=1]), ("2-4,9-4294967294", vec![2..=4, 9..=u32::MAX - 1])] {
+            let counts = ChatCounts::from_parts(true, u32::MAX, text).unwrap();
+            assert_eq!((counts.gaps(), counts.gaps_text().as_str()), (&gaps[..], text));
+        }
+        assert_eq!(gaps_of("9-4294967295"), Some(vec![9..=u32::MAX]));
+        assert!(ChatCounts::from_parts(true, 9, "1-2,x").is_err());
+    }
+
+    #[test]
     fn the_highest_number_counts_once() {
         assert_eq!(counts(&[u32::MAX, u32::MAX]).messages_count(), 1);
     }
@@ -110,7 +138,7 @@ mod tests {
             prop_assert_eq!(counts.last(), seen.last().copied().unwrap_or(0));
             let missing: Vec<u32> = counts.gaps().iter().cloned().flatten().collect();
             prop_assert_eq!(missing, (1..counts.last()).filter(|n| !seen.contains(n)).collect::<Vec<_>>());
-            let stored = ChatCounts::from_parts(false, counts.last(), counts.gaps().to_vec());
+            let stored = ChatCounts::from_parts(false, counts.last(), &counts.gaps_text());
             prop_assert_eq!(stored.unwrap(), counts);
         }
     }

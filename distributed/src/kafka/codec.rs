@@ -9,6 +9,7 @@ use rdkafka::message::{Header, Headers, OwnedHeaders};
 use uuid::Uuid;
 
 use super::rfc3339;
+use crate::hex::{bytes, hex};
 
 const SPEC_VERSION: (&str, &str) = ("ce_specversion", "1.0");
 const SOURCE: (&str, &str) = ("ce_source", "/tally");
@@ -168,26 +169,6 @@ fn optional<T>(text: Option<&str>, read: impl FnOnce(&str) -> Option<T>) -> Opti
 fn decimal(digits: &str) -> Option<u64> {
     // `parse` takes a sign.
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
-}
-
-fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
-    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return None };
-    let bytes: Option<Vec<_>> = pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect();
-    bytes?.try_into().ok()
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! How a batch is applied to the projection `counts`.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use events::{ChatKey, PartitionId};
@@ -37,8 +36,7 @@ pub(super) async fn load(
 }
 
 fn chat_counts(row: &MySqlRow) -> Result<ChatCounts, sqlx::Error> {
-    let gaps = gaps_of(row.try_get(4)?).ok_or_else(|| undecodable(4, "not ranges of numbers"))?;
-    ChatCounts::from_parts(row.try_get(2)?, row.try_get(3)?, gaps).map_err(|error| undecodable(4, error))
+    ChatCounts::from_parts(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?).map_err(|error| undecodable(4, error))
 }
 
 pub(super) async fn apply(
@@ -77,7 +75,7 @@ async fn write_chats(
                 .push_bind(chat.number.get())
                 .push_bind(counts.created)
                 .push_bind(counts.last())
-                .push_bind(gaps_text(counts.gaps()))
+                .push_bind(counts.gaps_text())
                 .push_bind(counts.messages_count());
         },
     )
@@ -149,19 +147,4 @@ async fn write_requests(
     .execute(connection)
     .await?;
     Ok(())
-}
-
-fn gaps_text(gaps: &[RangeInclusive<u32>]) -> String {
-    gaps.iter().map(|gap| format!("{}-{}", gap.start(), gap.end())).collect::<Vec<_>>().join(",")
-}
-
-fn gaps_of(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
-    if text.is_empty() {
-        return Some(Vec::new());
-    }
-    let range = |gap: &str| {
-        let (first, last) = gap.split_once('-')?;
-        Some(first.parse().ok()?..=last.parse().ok()?)
-    };
-    text.split(',').map(range).collect()
 }

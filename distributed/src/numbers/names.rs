@@ -2,6 +2,8 @@
 
 use events::{Epoch, RequestKey, StreamKey};
 
+use crate::hex::hex;
+
 /// Keys of one Tally. What belongs to an epoch has its number in the name, so that after a fence everything is unknown.
 ///
 /// | key | value | expires |
@@ -59,11 +61,6 @@ impl Names {
     pub(super) fn request(&self, epoch: Epoch, request: &RequestKey) -> String {
         format!("{}:{epoch}:r:{}", self.prefix, hex(&request.key))
     }
-}
-
-/// Bytes as Redis's scripts and people can read them.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -15,10 +15,11 @@ use super::clock::Moment;
 use super::counted::{Counted, NotCounted};
 use super::fence::MarkerLog;
 use super::keeper::{Keeper, State};
-use super::names::{Names, hex};
+use super::names::Names;
 use super::reign::Reign;
 use super::server::{RedisFailure, Server, Unsuitable};
 use super::taken::{Answered, TakenNumbers};
+use crate::hex::hex;
 
 /// Longest wait for `counts` to pass the log's end, or the start of an epoch.
 const COUNTS_WAIT: Duration = Duration::from_secs(4);

@@ -1,7 +1,6 @@
 //! The projection `counts`: loading the rows that a batch touches, and writing what came of them.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 
 use events::ChatKey;
 use read_model::{Applied, ChatCounts, CountsChanges, Projection, Step};
@@ -23,8 +22,7 @@ pub(super) async fn load(
 
 fn chat_counts(row: &SqliteRow) -> Result<ChatCounts, sqlx::Error> {
     let last = u32::try_from(row.try_get::<i64, _>(3)?).map_err(|error| undecodable(3, error))?;
-    let gaps = gaps_of(row.try_get(4)?).ok_or_else(|| undecodable(4, "not ranges of numbers"))?;
-    ChatCounts::from_parts(row.try_get(2)?, last, gaps).map_err(|error| undecodable(4, error))
+    ChatCounts::from_parts(row.try_get(2)?, last, row.try_get(4)?).map_err(|error| undecodable(4, error))
 }
 
 pub(super) async fn apply(
@@ -47,7 +45,7 @@ pub(super) async fn apply(
                 .push_bind(i64::from(chat.number.get()))
                 .push_bind(counts.created)
                 .push_bind(i64::from(counts.last()))
-                .push_bind(gaps_text(counts.gaps()))
+                .push_bind(counts.gaps_text())
                 .push_bind(i64::from(counts.messages_count()));
         },
     )
@@ -68,32 +66,4 @@ pub(super) async fn apply(
     )
     .await?;
     projections.commit(transaction, Projection::Counts, step).await
-}
-
-fn gaps_text(gaps: &[RangeInclusive<u32>]) -> String {
-    gaps.iter().map(|gap| format!("{}-{}", gap.start(), gap.end())).collect::<Vec<_>>().join(",")
-}
-
-fn gaps_of(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
-    if text.is_empty() {
-        return Some(Vec::new());
-    }
-    let range = |gap: &str| {
-        let (first, last) = gap.split_once('-')?;
-        Some(first.parse().ok()?..=last.parse().ok()?)
-    };
-    text.split(',').map(range).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gaps_come_back_from_their_text() {
-        for gaps in [vec![], vec![1..=1], vec![2..=4, 9..=u32::MAX]] {
-            assert_eq!(gaps_of(&gaps_text(&gaps)), Some(gaps));
-        }
-        assert_eq!(gaps_of("1-2,x"), None);
-    }
 }
