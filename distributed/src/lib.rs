@@ -15,3 +15,4 @@ mod hex;
 pub mod kafka;
 pub mod mysql;
 pub mod numbers;
+mod rounds;

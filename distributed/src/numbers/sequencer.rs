@@ -32,11 +32,11 @@ pub struct RedisSequencer {
     server: Server,
     names: Names,
     keeper: Arc<Keeper>,
-    barrier: Arc<Barrier>,
+    barrier: Barrier,
     counted: Counted,
     taken: Arc<dyn TakenNumbers>,
     partitions: events::PartitionCount,
-    _running: [DropGuard; 2],
+    _keeping: DropGuard,
 }
 
 /// Why there is no sequencer.
@@ -104,12 +104,11 @@ impl RedisSequencer {
         taken: Arc<dyn TakenNumbers>,
     ) -> Result<Self, StartError> {
         let server = Server::new(url).map_err(StartError::Url)?;
-        let (keeper, keeping) = Keeper::start(server.clone(), names.clone(), Arc::clone(log) as _);
-        let (barrier, reading) = Barrier::start(Arc::clone(log) as _);
+        let (keeper, _keeping) = Keeper::start(server.clone(), names.clone(), Arc::clone(log) as _);
+        let barrier = Barrier::new(Arc::clone(log) as _);
         let counted = Counted::start(Arc::clone(&taken));
         let partitions = log.partitions();
-        let _running = [keeping, reading];
-        Ok(Self { server, names, keeper, barrier, counted, taken, partitions, _running })
+        Ok(Self { server, names, keeper, barrier, counted, taken, partitions, _keeping })
     }
 
     /// Looks whether Redis will do as a number server, if it can be reached.
