@@ -119,8 +119,16 @@ impl ElasticIndex {
     }
 }
 
+/// Each batch costs a refresh and a checkpoint, whatever its size; one that catches up takes what the reader of the log
+/// has fetched ahead, which is a few MiB at most.
+const DOCUMENTS_A_BATCH: u32 = 4_096;
+
 #[async_trait]
 impl SearchIndex for ElasticIndex {
+    fn batch_size(&self) -> u32 {
+        DOCUMENTS_A_BATCH
+    }
+
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         let read = async {
             let generation = self.generations.for_writing(&self.server).await?;

@@ -442,6 +442,10 @@ impl BrokenIndex {
 
 #[async_trait]
 impl SearchIndex for BrokenIndex {
+    fn batch_size(&self) -> u32 {
+        self.index.batch_size()
+    }
+
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         match self.fault {
             SearchFault::CheckpointStays => Ok(Checkpoint::START),

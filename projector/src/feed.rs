@@ -58,6 +58,11 @@ impl Feed {
         self.log.read(self.partition, next, limit).await.map_err(FeedError::Read)
     }
 
+    /// Whether a stretch was cut by the size of a batch, so that more is there already.
+    pub(crate) fn is_full(&self, stretch: &Stretch) -> bool {
+        u32::try_from(stretch.events.len()).is_ok_and(|events| events >= self.target.batch_size())
+    }
+
     /// Applies what was read at `from`, the projection's checkpoint; the answer is the new checkpoint.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::feed::{Feed, FeedError};
 use crate::target::ApplyError;
 
+/// Pause after a batch that was not full: a batch costs more than its events do, so that those which come meanwhile share
+/// the next one. An event that comes after a quiet moment is applied at once.
+const GATHER: Duration = Duration::from_millis(10);
 /// Longest wait for a next event; then the log is asked again.
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// Pause after the first failure; each further one doubles it.
@@ -111,8 +114,15 @@ impl RunLoop {
                 () = stop.cancelled() => return Ok(()),
                 stretch = self.feed.read(checkpoint.next, READ_WAIT) => stretch.map_err(|error| self.failure(error))?,
             };
+            let is_full = self.feed.is_full(&stretch);
             checkpoint = self.feed.apply(checkpoint, stretch).await.map_err(|error| self.failure(error))?;
             *pause = FIRST_PAUSE;
+            if !is_full {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(GATHER) => {}
+                }
+            }
         }
     }
 

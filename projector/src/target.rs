@@ -34,8 +34,6 @@ pub enum ApplyError {
 
 /// Events of one batch of `views` and `counts`.
 const ROWS_A_BATCH: u32 = 512;
-/// Events of one batch of `search`: indexing costs more, and a writer of the same database must not wait long for it.
-const DOCUMENTS_A_BATCH: u32 = 256;
 
 impl Target {
     /// The projection.
@@ -48,10 +46,10 @@ impl Target {
     }
 
     /// Most events of one batch.
-    pub(crate) const fn batch_size(&self) -> u32 {
+    pub(crate) fn batch_size(&self) -> u32 {
         match self {
             Self::Views(_) | Self::Counts(_) => ROWS_A_BATCH,
-            Self::Search(_) => DOCUMENTS_A_BATCH,
+            Self::Search(index) => index.batch_size(),
         }
     }
 

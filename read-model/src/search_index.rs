@@ -22,6 +22,9 @@ pub trait SearchIndex: Send + Sync {
     /// What of `partition` is indexed; [`Checkpoint::START`] before the first batch.
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError>;
 
+    /// Documents that a batch had best have at most: more would hold up others, fewer would cost more each.
+    fn batch_size(&self) -> u32;
+
     /// Indexes a batch. With [`Applied::Superseded`] some of the documents may have been indexed all the same.
     async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError>;
 

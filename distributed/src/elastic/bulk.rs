@@ -1,6 +1,7 @@
 //! Documents going in: each is created under its message's own id, and never again.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use elasticsearch::http::Method;
@@ -80,8 +81,14 @@ pub(super) async fn create(
     send(server, generation, chunk.entries).await
 }
 
-/// Makes everything that was written so far visible to searches.
+/// Makes everything that was written so far visible to searches. It costs the server the same for one batch as for those
+/// of all partitions, so that those which are written at the same time share one.
 pub(super) async fn refresh(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
+    let refreshed = generation.refreshes.join(async || refresh_now(server, generation).await.map_err(Arc::new)).await;
+    refreshed.map_err(ElasticError::Refresh)
+}
+
+async fn refresh_now(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
     let path = format!("{}/_refresh", generation.index);
     let request = Request { method: Method::Post, path: &path, query: &[], body: Body::Empty, time_out: BULK };
     let RefreshReply { shards } = server.ask(request).await?;

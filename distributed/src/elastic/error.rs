@@ -3,6 +3,7 @@
 //! Whatever a server says passes `shown` first: it may be long, and it may repeat an application's token.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Longest text of a server's that an error repeats, in characters.
 const MAX_REASON: usize = 300;
@@ -47,6 +48,9 @@ pub enum ElasticError {
         /// What the server says about it.
         reason: String,
     },
+    /// What was written cannot be made visible.
+    #[error("the search index cannot be refreshed")]
+    Refresh(#[source] Arc<ElasticError>),
     /// The server had no room for documents, however often it was asked.
     #[error("Elasticsearch had no room for {documents} documents in {attempts} attempts: {reason}")]
     Busy {

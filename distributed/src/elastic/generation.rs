@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::client::{Body, QUICK, Request, Server};
 use super::error::ElasticError;
 use super::progress::Progress;
+use crate::rounds::Rounds;
 
 /// The first generation there is.
 pub(super) const FIRST: u32 = 1;
@@ -20,6 +21,10 @@ pub(super) const FIRST: u32 = 1;
 /// Long enough to cost nothing beside a search, and short beside the time for which the former generation is kept after
 /// a move. Within it a reader sees the former, which lacks nothing: its writers have stopped before the move.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How soon after a refresh the next one may begin: it costs more than what a few documents do, so that those which come
+/// in between share one. What is written after a pause is refreshed at once.
+const REFRESH_PACE: Duration = Duration::from_millis(100);
 
 /// A generation's index.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(super) struct Generation {
     pub(super) writes: String,
     /// Who waits for its checkpoints.
     pub(super) progress: Progress,
+    /// Refreshes of the index, one for all batches that are written at the moment.
+    pub(super) refreshes: Rounds<Result<(), Arc<ElasticError>>>,
 }
 
 /// The document that names the live generation.
@@ -79,7 +86,13 @@ impl Generations {
 
     pub(super) fn generation(&self, number: u32) -> Generation {
         let index = format!("{}-{number}", self.prefix);
-        Generation { number, writes: format!("{index}-writes"), index, progress: Progress::default() }
+        Generation {
+            number,
+            writes: format!("{index}-writes"),
+            index,
+            progress: Progress::default(),
+            refreshes: Rounds::new(REFRESH_PACE),
+        }
     }
 
     /// The generation that was live when a writer first asked.

@@ -24,6 +24,8 @@ const CHATS: OrdinalTable = OrdinalTable {
     insert: "INSERT INTO search_chats (token, number) ",
 };
 
+/// Indexing costs more than other rows do, and a writer of the same database must not wait long for it.
+const DOCUMENTS_A_BATCH: u32 = 256;
 /// Characters of a trigram.
 const TRIGRAM: usize = 3;
 
@@ -113,6 +115,10 @@ fn phrase(text: &SearchText) -> String {
 
 #[async_trait]
 impl SearchIndex for SqliteProjections {
+    fn batch_size(&self) -> u32 {
+        DOCUMENTS_A_BATCH
+    }
+
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         checkpoint(&self.readers, Projection::Search, partition)
             .await
