@@ -50,7 +50,9 @@ pub(super) struct Place {
     queue: PartitionQueue<Quiet>,
     /// Told whenever something lies in the queue that was empty.
     arrived: Arc<Notify>,
-    /// The next record of the queue; `None` if nothing is being fetched.
+    /// Whether records are being fetched.
+    is_assigned: bool,
+    /// The next record of the queue; `None` if that is not known.
     next: Option<Offset>,
     used: Instant,
 }
@@ -62,7 +64,7 @@ impl Place {
         let arrived = Arc::new(Notify::new());
         let arrival = Arc::clone(&arrived);
         queue.set_nonempty_callback(move || arrival.notify_one());
-        Some(Self { client, topic, partition, queue, arrived, next: None, used: Instant::now() })
+        Some(Self { client, topic, partition, queue, arrived, is_assigned: false, next: None, used: Instant::now() })
     }
 
     /// Whether a read from there goes on where the last one ended.
@@ -72,7 +74,7 @@ impl Place {
 
     /// Whether nothing is being fetched.
     pub(super) const fn is_left(&self) -> bool {
-        self.next.is_none()
+        !self.is_assigned
     }
 
     /// When it was last read from.
@@ -191,17 +193,20 @@ impl Place {
         let mut assigned = TopicPartitionList::with_capacity(1);
         assigned.add_partition_offset(&self.topic, self.partition.0.into(), rdkafka::Offset::Offset(offset))?;
         self.client.incremental_assign(&assigned)?;
-        self.next = Some(from);
+        (self.is_assigned, self.next) = (true, Some(from));
         Ok(())
     }
 
     /// Stops fetching and forgets what was fetched.
     pub(super) fn leave(&mut self) {
+        if !self.is_assigned {
+            return;
+        }
         let mut assigned = TopicPartitionList::with_capacity(1);
         assigned.add_partition(&self.topic, self.partition.0.into());
         // An error says that it was not assigned.
         drop(self.client.incremental_unassign(&assigned));
-        self.next = None;
+        (self.is_assigned, self.next) = (false, None);
     }
 }
 
