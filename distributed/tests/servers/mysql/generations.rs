@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use distributed::mysql::MySqlCounts;
 use distributed::numbers::TakenNumbers;
-use events::Offset;
+use std::time::Duration;
+
+use events::{Offset, Position};
 use read_model::{Checkpoint, NameChange, NameOrigin, Page, Projection, ProjectionStore, Views, ViewsChanges};
 
-use crate::ground::{PARTITION, a_chat_more, chat, messages, place, step, token};
-use crate::server::Database;
+use super::ground::{PARTITION, a_chat_more, chat, messages, place, step, token};
+use super::server::Database;
 
 /// Every body of a page is of the same generation, while the pointer goes to and fro.
-async fn each_call_reads_one_generation(database: Database) -> Database {
+async fn each_call_reads_one_generation() {
+    let database = Database::new().await;
     for generation in ["one", "two"] {
         let bodies = vec![generation.to_owned(); 200];
         let name =
@@ -47,11 +50,11 @@ async fn each_call_reads_one_generation(database: Database) -> Database {
     stop.store(true, Ordering::SeqCst);
     swapping.await.unwrap();
     assert!(seen.iter().all(|times| *times > 0), "the pointer did not move: {seen:?}");
-    database
 }
 
 /// A writer that was open before the pointer moved goes on with its own generation, in `counts` too.
-async fn a_writer_of_counts_stays_with_its_generation(database: Database) -> Database {
+async fn a_writer_of_counts_stays_with_its_generation() {
+    let database = Database::new().await;
     let (old, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
     old.apply_counts(step(0, 1), a_chat_more(&[token(1)])).await.unwrap();
     database.run("UPDATE projections SET generation = 2 WHERE name = 'counts'").await;
@@ -65,7 +68,31 @@ async fn a_writer_of_counts_stays_with_its_generation(database: Database) -> Dat
     // The projections have a generation each.
     assert_eq!(new.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap(), read_model::Applied::Done);
     assert_eq!(old.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(1));
-    database
 }
 
-tests!(each_call_reads_one_generation, a_writer_of_counts_stays_with_its_generation);
+async fn a_writer_stays_with_its_generation_and_readers_follow_the_pointer() {
+    let database = Database::new().await;
+    let (old, readers) = (database.projections(), database.projections());
+    let named = |name: &str, offset| {
+        let change =
+            NameChange { token: token(1), name: name.into(), origin: NameOrigin::Renamed, place: place(offset) };
+        ViewsChanges { names: vec![change], ..ViewsChanges::default() }
+    };
+    old.apply_views(step(0, 1), named("old", 0)).await.unwrap();
+    database.run("UPDATE projections SET generation = 2 WHERE name = 'views'").await;
+    assert_eq!(readers.applications(Page::FIRST).await.unwrap().items, []);
+    assert!(!readers.reached(Projection::Views, &Position::of(PARTITION, Offset(1)), Duration::ZERO).await.unwrap());
+    let new = database.projections();
+    assert_eq!(new.checkpoint(Projection::Views, PARTITION).await.unwrap(), Checkpoint::START);
+    new.apply_views(step(0, 1), named("new", 0)).await.unwrap();
+    old.apply_views(step(1, 2), named("zombie", 1)).await.unwrap();
+    let shown = readers.application(token(1)).await.unwrap().unwrap();
+    assert_eq!(shown.name, "new");
+    assert_eq!(new.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(1));
+}
+
+tests!(
+    each_call_reads_one_generation,
+    a_writer_of_counts_stays_with_its_generation,
+    a_writer_stays_with_its_generation_and_readers_follow_the_pointer,
+);

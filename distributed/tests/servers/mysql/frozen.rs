@@ -7,9 +7,9 @@ use distributed::mysql::MySqlProjections;
 use events::Offset;
 use read_model::{Applied, Projection, ProjectionStore, Views, ViewsChanges};
 
-use crate::ground::{PARTITION, chat, messages, number, step};
-use crate::proxy::{Mode, proxy};
-use crate::server::Database;
+use super::ground::{PARTITION, chat, messages, number, step};
+use super::proxy::{Mode, proxy};
+use super::server::Database;
 
 /// wait_timeout, and what the taking over itself takes on a busy machine.
 const LETS_GO: Duration = Duration::from_secs(13);
@@ -33,27 +33,27 @@ async fn freeze(database: &Database, mode: Mode, frozen: ViewsChanges) {
     freezing.abort();
 }
 
-async fn an_owner_that_freezes_between_two_statements_lets_go(database: Database) -> Database {
+async fn an_owner_that_freezes_between_two_statements_lets_go() {
+    let database = Database::new().await;
     let bodies = ["by the frozen".to_owned()];
     freeze(&database, Mode::MuteAt("INSERT INTO messages"), messages(chat(1), &bodies)).await;
-    database
 }
 
-async fn an_owner_that_freezes_in_the_middle_of_a_statement_lets_go(database: Database) -> Database {
+async fn an_owner_that_freezes_in_the_middle_of_a_statement_lets_go() {
+    let database = Database::new().await;
     let bodies = vec!["x".repeat(64 * 1024); 64];
     freeze(&database, Mode::MuteAfter("INSERT INTO messages", 1024 * 1024), messages(chat(1), &bodies)).await;
-    database
 }
 
 /// A frozen process that goes on finds that it was superseded.
-async fn an_owner_that_wakes_finds_the_checkpoint_moved(database: Database) -> Database {
+async fn an_owner_that_wakes_finds_the_checkpoint_moved() {
+    let database = Database::new().await;
     let (owner, other) = (database.projections(), database.projections());
     assert_eq!(owner.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
     assert_eq!(other.apply_views(step(1, 2), ViewsChanges::default()).await.unwrap(), Applied::Done);
     let late = messages(chat(1), &["late".to_owned()]);
     assert_eq!(owner.apply_views(step(1, 3), late).await.unwrap(), Applied::Superseded);
     assert!(owner.chat(chat(1)).await.unwrap().is_none());
-    database
 }
 
 tests!(

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use distributed::mysql::{ClientError, MySqlCounts, MySqlProjections};
+use crate::containers;
+use distributed::mysql::{ClientError, MySqlCounts, MySqlProjections, migrate};
 use distributed::numbers::TakenNumbers;
 use events::{Offset, Position};
 use read_model::{Applied, Page, Projection, ProjectionStore, Views, ViewsChanges};
 
-use crate::ground::{PARTITION, chat, messages, number, step, token};
-use crate::proxy::{Mode, proxy};
-use crate::server::{Database, until};
+use super::ground::{PARTITION, chat, messages, number, step, token};
+use super::proxy::{Mode, proxy};
+use super::server::{Database, until};
 
 /// Longest wait for an error where no connection can be had.
 const NO_CONNECTION: Duration = Duration::from_secs(4);
@@ -19,7 +20,8 @@ const NO_ANSWER: Duration = Duration::from_secs(11);
 /// More than the connections for reads.
 const MANY: u32 = 24;
 
-async fn a_server_that_cannot_be_reached_is_an_error_soon_and_comes_back(database: Database) -> Database {
+async fn a_server_that_cannot_be_reached_is_an_error_soon_and_comes_back() {
+    let database = Database::new().await;
     let way = proxy(database.address()).await;
     let url = database.url_by(&way.address);
     let (store, counts) = (Arc::new(MySqlProjections::new(&url).unwrap()), MySqlCounts::new(&url).unwrap());
@@ -42,11 +44,11 @@ async fn a_server_that_cannot_be_reached_is_an_error_soon_and_comes_back(databas
     // A connection that was used a moment ago may be one of those that were closed.
     let applied = async || store.apply_views(step(1, 2), ViewsChanges::default()).await;
     until("a batch", async || applied().await.is_ok_and(|applied| applied == Applied::Done)).await;
-    database
 }
 
 /// Reads that are not answered end, and their connections do not stand in the way of those that come after.
-async fn reads_that_are_not_answered_end_and_others_go_on(database: Database) -> Database {
+async fn reads_that_are_not_answered_end_and_others_go_on() {
+    let database = Database::new().await;
     let way = proxy(database.address()).await;
     let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
     store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
@@ -64,11 +66,11 @@ async fn reads_that_are_not_answered_end_and_others_go_on(database: Database) ->
     }
     way.set(Mode::Forward);
     until("an answer", async || store.message(chat(1), number(1)).await.is_ok_and(|message| message.is_some())).await;
-    database
 }
 
 /// A connection on its way back is asked whether it is alive; the answer may never come.
-async fn connections_that_die_on_their_way_back_are_replaced(database: Database) -> Database {
+async fn connections_that_die_on_their_way_back_are_replaced() {
+    let database = Database::new().await;
     let way = proxy(database.address()).await;
     let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
     store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
@@ -77,11 +79,11 @@ async fn connections_that_die_on_their_way_back_are_replaced(database: Database)
     let failed = futures_util::future::join_all(reads).await.into_iter().filter(Result::is_err).count();
     assert_eq!(failed, 0, "reads waited in vain for connections");
     way.muted(1).await;
-    database
 }
 
 /// As after a failover: every connection that was there is dead without having been closed, and new ones work.
-async fn connections_that_died_in_silence_are_replaced(database: Database) -> Database {
+async fn connections_that_died_in_silence_are_replaced() {
+    let database = Database::new().await;
     let way = proxy(database.address()).await;
     let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
     store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
@@ -98,12 +100,12 @@ async fn connections_that_died_in_silence_are_replaced(database: Database) -> Da
     }
     let reads = (0..MANY).map(|_| store.message(chat(1), number(1)));
     assert!(futures_util::future::join_all(reads).await.into_iter().all(|read| read.is_ok()));
-    database
 }
 
 /// A read that nobody waits for any more leaves nothing for the one that comes after it, wherever it was given up.
-async fn reads_that_are_given_up_do_not_mix_their_answers_with_others(database: Database) -> Database {
-    let store = Arc::new(database.projections());
+async fn reads_that_are_given_up_do_not_mix_their_answers_with_others() {
+    let database = Database::new().await;
+    let store = database.projections();
     let bodies: Vec<_> = (1..=50).map(|number| format!("message {number}")).collect();
     store.apply_views(step(0, 1), messages(chat(1), &bodies)).await.unwrap();
     for round in 0..400_u64 {
@@ -117,17 +119,34 @@ async fn reads_that_are_given_up_do_not_mix_their_answers_with_others(database: 
         let found = store.message(chat(1), number(wanted)).await.unwrap();
         assert_eq!(found.unwrap().body, bodies[wanted as usize - 1]);
     }
-    database
 }
 
-async fn a_url_without_a_database_is_refused(database: Database) -> Database {
+async fn a_url_without_a_database_is_refused() {
+    let database = Database::new().await;
     let url = format!("mysql://tally:secret@{}", database.address());
     for url in [url.clone(), url + "/"] {
         assert!(matches!(MySqlProjections::new(&url).err(), Some(ClientError::NoDatabase)), "{url}");
     }
     let refused = MySqlCounts::new("mysql//secret").err().unwrap();
     assert!(matches!(refused, ClientError::Url(_)) && !format!("{refused:?}").contains("secret"), "{refused:?}");
-    database
+}
+
+async fn a_server_that_is_away_fails_soon_and_works_again() {
+    let server = containers::own_mysql().await;
+    let url = containers::mysql_url(&server) + "/tally";
+    migrate(&url).await.unwrap();
+    let store = Arc::new(MySqlProjections::new(&url).unwrap());
+    store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
+    server.container.stop_with_timeout(Some(20)).await.unwrap();
+    let began = Instant::now();
+    assert!(store.chat(chat(1)).await.is_err());
+    assert!(Arc::clone(&store).check().await.is_err());
+    assert!(store.apply_views(step(1, 2), ViewsChanges::default()).await.is_err());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    server.container.start().await.unwrap();
+    containers::ready("MySQL", async || Arc::clone(&store).check().await.ok()).await;
+    assert!(store.chat(chat(1)).await.unwrap().is_some());
+    assert_eq!(store.apply_views(step(1, 2), ViewsChanges::default()).await.unwrap(), Applied::Done);
 }
 
 tests!(
@@ -137,4 +156,5 @@ tests!(
     connections_that_died_in_silence_are_replaced,
     reads_that_are_given_up_do_not_mix_their_answers_with_others,
     a_url_without_a_database_is_refused,
+    a_server_that_is_away_fails_soon_and_works_again,
 );

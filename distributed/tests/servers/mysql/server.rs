@@ -1,6 +1,6 @@
-//! The MySQL that the tests use, with a database for each of them.
+//! A database for each test, on the MySQL that all share.
 
-use std::io::{Write, stderr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use distributed::mysql::{MySqlProjections, migrate};
@@ -8,42 +8,36 @@ use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 use uuid::Uuid;
 
+use crate::containers;
+
 /// Longest wait for what must come.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The server, as `mysql://USER:PASSWORD@HOST:PORT`, if there is one.
-fn server() -> Option<String> {
-    std::env::var("TALLY_TEST_MYSQL_URL").ok()
-}
-
-/// A database of its own, with the tables in it.
+/// A database of its own.
 pub(crate) struct Database {
-    server: String,
-    pub(crate) name: String,
-}
-
-/// Runs a test on a database of its own, which is dropped if the test has passed.
-pub(crate) async fn on_a_database<F: Future<Output = Database>>(name: &str, test: impl FnOnce(Database) -> F) {
-    let Some(server) = server() else {
-        // Past the harness, which keeps back what a passing test prints. Where nothing can be written nobody is told.
-        drop(writeln!(stderr(), "SKIPPED: {name}: TALLY_TEST_MYSQL_URL names no MySQL"));
-        return;
-    };
-    let database = Database { server, name: format!("tally_test_{}", Uuid::new_v4().simple()) };
-    database.on_server("CREATE DATABASE").await;
-    migrate(&database.url()).await.unwrap();
-    test(database).await.on_server("DROP DATABASE").await;
+    server: &'static str,
+    name: String,
 }
 
 impl Database {
-    async fn on_server(&self, statement: &str) {
-        let mut connection = self.server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
+    /// With the tables in it.
+    pub(crate) async fn new() -> Self {
+        let database = Self::empty().await;
+        migrate(&database.url()).await.unwrap();
+        database
+    }
+
+    /// Without tables.
+    pub(crate) async fn empty() -> Self {
+        let database = Self { server: containers::mysql().await, name: format!("test_{}", Uuid::new_v4().simple()) };
+        let mut connection = database.server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
         // The name is made up here; statements that define things take no parameters.
-        let statement = AssertSqlSafe(format!("{statement} {}", self.name));
+        let statement = AssertSqlSafe(format!("CREATE DATABASE {}", database.name));
         sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
+        database
     }
 
     pub(crate) fn url(&self) -> String {
@@ -60,8 +54,8 @@ impl Database {
         self.url().replace(self.address(), address)
     }
 
-    pub(crate) fn projections(&self) -> MySqlProjections {
-        MySqlProjections::new(&self.url()).unwrap()
+    pub(crate) fn projections(&self) -> Arc<MySqlProjections> {
+        Arc::new(MySqlProjections::new(&self.url()).unwrap())
     }
 
     pub(crate) async fn connect(&self) -> MySqlConnection {

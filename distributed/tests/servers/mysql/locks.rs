@@ -7,13 +7,14 @@ use distributed::numbers::TakenNumbers;
 use events::PartitionId;
 use read_model::{ApplicationCountsDelta, Applied, CountsChanges, ProjectionStore, Step, ViewsChanges};
 
-use crate::ground::{a_chat_more, chat, messages, place, step, token};
-use crate::server::Database;
+use super::ground::{a_chat_more, chat, messages, place, step, token};
+use super::server::Database;
 
 /// Somebody else takes the rows of two applications in the other order, and has done more than the batch has, so that it
 /// is the batch that MySQL takes back: it is applied anew.
-async fn a_batch_that_a_deadlock_took_back_is_applied_anew(database: Database) -> Database {
-    let store = Arc::new(database.projections());
+async fn a_batch_that_a_deadlock_took_back_is_applied_anew() {
+    let database = Database::new().await;
+    let store = database.projections();
     let tokens = [token(1), token(2)];
     store.apply_counts(step(0, 1), a_chat_more(&tokens)).await.unwrap();
     let mut other = database.connect().await;
@@ -45,13 +46,13 @@ async fn a_batch_that_a_deadlock_took_back_is_applied_anew(database: Database) -
         .await
         .unwrap();
     assert_eq!(counts, [102, 102]);
-    database
 }
 
 /// Many owners begin many partitions at once: each first batch is applied once, by one of them.
-async fn of_many_first_owners_one_begins_each_partition(database: Database) -> Database {
+async fn of_many_first_owners_one_begins_each_partition() {
+    let database = Database::new().await;
     const PARTITIONS: u16 = 12;
-    let stores: Vec<_> = (0..4).map(|_| Arc::new(database.projections())).collect();
+    let stores: Vec<_> = (0..4).map(|_| database.projections()).collect();
     let mut owners = Vec::new();
     for partition in 0..PARTITIONS {
         for store in &stores {
@@ -68,11 +69,11 @@ async fn of_many_first_owners_one_begins_each_partition(database: Database) -> D
     for partition in 0..PARTITIONS {
         assert_eq!(stores[0].dead_letters(PartitionId(partition), 10).await.unwrap(), []);
     }
-    database
 }
 
 /// A connection whose batch failed is not used again, and nothing of the batch is there.
-async fn a_batch_that_fails_leaves_nothing(database: Database) -> Database {
+async fn a_batch_that_fails_leaves_nothing() {
+    let database = Database::new().await;
     let store = database.projections();
     // Two dead letters at one place cannot be: the last statement of the batch fails.
     let letter = read_model::DeadLetter { place: place(0), reason: "twice".to_owned() };
@@ -82,11 +83,11 @@ async fn a_batch_that_fails_leaves_nothing(database: Database) -> Database {
     let mut connection = database.connect().await;
     let chats: Vec<Vec<u8>> = sqlx::query_scalar("SELECT token FROM chats").fetch_all(&mut connection).await.unwrap();
     assert_eq!(chats, [token(2).as_bytes().to_vec()]);
-    database
 }
 
 /// An application of which only something is counted that is nothing does not exist.
-async fn an_application_without_creation_and_chats_is_none(database: Database) -> Database {
+async fn an_application_without_creation_and_chats_is_none() {
+    let database = Database::new().await;
     let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
     let nothing = CountsChanges {
         applications: [(token(1), ApplicationCountsDelta::default())].into(),
@@ -98,7 +99,37 @@ async fn an_application_without_creation_and_chats_is_none(database: Database) -
     let changes = CountsChanges { applications: [(token(1), early)].into(), ..CountsChanges::default() };
     store.apply_counts(step(1, 2), changes).await.unwrap();
     assert_eq!(counts.last_chat(token(1)).await.unwrap(), Some(3), "its chats came before it");
-    database
+}
+
+/// Two partitions add to the same applications at once, in batches of many.
+async fn partitions_that_share_applications_get_past_each_other() {
+    const ROUNDS: u64 = 30;
+    let database = Database::new().await;
+    let applications = |created| {
+        let delta = ApplicationCountsDelta { created, chats: 1, last_chat: 1 };
+        (0..200).map(|byte| (token(byte), delta)).collect()
+    };
+    let partitions = (0..4).map(|partition| {
+        let store = database.projections();
+        tokio::spawn(async move {
+            for round in 0..ROUNDS {
+                let changes = CountsChanges { applications: applications(round == 0), ..CountsChanges::default() };
+                let step = Step { partition: PartitionId(partition), ..step(round, round + 1) };
+                assert_eq!(store.apply_counts(step, changes).await.unwrap(), Applied::Done);
+            }
+        })
+    });
+    for partition in partitions.collect::<Vec<_>>() {
+        partition.await.unwrap();
+    }
+    let counts = MySqlCounts::new(&database.url()).unwrap();
+    assert_eq!(counts.last_chat(token(7)).await.unwrap(), Some(1));
+    let mut connection = database.connect().await;
+    let total: u64 = sqlx::query_scalar("SELECT CAST(sum(chats_count) AS UNSIGNED) FROM application_counts")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(total, 200 * 4 * ROUNDS);
 }
 
 tests!(
@@ -106,4 +137,5 @@ tests!(
     of_many_first_owners_one_begins_each_partition,
     a_batch_that_fails_leaves_nothing,
     an_application_without_creation_and_chats_is_none,
+    partitions_that_share_applications_get_past_each_other,
 );
