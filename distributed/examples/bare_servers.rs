@@ -1,16 +1,19 @@
-//! The yardstick of `scripts/bench-servers`: an axum server whose POST makes one call to Redis and one append to Kafka with
-//! the settings of Tally's own producer, and nothing else.
+//! The yardstick of `scripts/bench-servers`: an axum server whose POST makes one call to Redis and one append to Kafka, to
+//! as many partitions and with the settings of Tally's own producer, and nothing else.
 //!
 //! `bare_servers ADDRESS REDIS_URL KAFKA_BROKERS SECONDS` ends by itself.
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
+use distributed::kafka::PARTITIONS;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::ConnectionManager;
 use serde::{Deserialize, Serialize};
@@ -45,6 +48,7 @@ struct Servers {
 
 async fn posted(
     State(mut servers): State<Servers>,
+    Path((_, chat)): Path<(String, u32)>,
     Json(request): Json<Request>,
 ) -> Result<(StatusCode, Json<Posted>), StatusCode> {
     let unavailable = |_| StatusCode::SERVICE_UNAVAILABLE;
@@ -55,7 +59,8 @@ async fn posted(
         .query_async(&mut servers.redis)
         .await
         .map_err(unavailable)?;
-    let record = FutureRecord::to(TOPIC).partition(0).key("key").payload(&request.message.body);
+    let partition = i32::try_from(chat % u32::from(PARTITIONS.get())).unwrap_or_default();
+    let record = FutureRecord::to(TOPIC).partition(partition).key("key").payload(&request.message.body);
     let sent = servers.kafka.send_result(record).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     match sent.await {
         Ok(Ok(_)) => Ok((StatusCode::CREATED, Json(Posted { number }))),
@@ -68,6 +73,7 @@ async fn servers(redis_url: &str, brokers: &str) -> Servers {
     let mut redis = ConnectionManager::new(client).await.unwrap_or_else(|error| panic!("{redis_url}: {error}"));
     let load = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut redis).await;
     let script = load.unwrap_or_else(|error| panic!("SCRIPT LOAD: {error}"));
+    make_topic(brokers).await;
     let kafka = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
@@ -78,6 +84,16 @@ async fn servers(redis_url: &str, brokers: &str) -> Servers {
         .create()
         .unwrap_or_else(|error| panic!("{brokers}: {error}"));
     Servers { redis, script, kafka }
+}
+
+async fn make_topic(brokers: &str) {
+    let client: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .unwrap_or_else(|error| panic!("{brokers}: {error}"));
+    let topic = NewTopic::new(TOPIC, PARTITIONS.get().into(), TopicReplication::Fixed(1));
+    // It may be there from a run before.
+    client.create_topics([&topic], &AdminOptions::new()).await.unwrap_or_else(|error| panic!("{TOPIC}: {error}"));
 }
 
 #[tokio::main]
