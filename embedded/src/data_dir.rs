@@ -23,7 +23,16 @@ const REFERENCE_FILE: &str = "reference.sqlite";
 pub struct DataDir {
     path: PathBuf,
     /// Locked; the system unlocks it when the process ends, however it ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    /// Closing the file would do, but for a process that is being started at this moment: until it runs its program it has
+    /// a copy of every open file, and the lock with it.
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked by closing it.
+        drop(self.lock.unlock());
+    }
 }
 
 impl DataDir {
@@ -50,7 +59,7 @@ impl DataDir {
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         write_owner(&mut lock).map_err(unusable)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// Where it is.
