@@ -211,11 +211,21 @@ impl Api {
 
     /// Sends any method without a body to either port.
     pub async fn plain(&self, port: Port, method: Method, path: &str) -> Answer {
+        answer(self.send_plain(port, method, path).await).await
+    }
+
+    /// Whether a port says that its process is ready; it is not if it does not answer.
+    pub async fn is_ready(&self, port: Port) -> bool {
+        let response = self.send_plain(port, Method::GET, "/health/ready").await;
+        response.is_ok_and(|response| response.status() == 200)
+    }
+
+    async fn send_plain(&self, port: Port, method: Method, path: &str) -> Result<Response, reqwest::Error> {
         let url = match port {
             Port::Write => self.write_url(),
             Port::Read => &self.read_url,
         };
-        answer(self.client.request(method, format!("{url}{path}")).send().await).await
+        self.client.request(method, format!("{url}{path}")).send().await
     }
 
     /// Asks the read port until the answer is as expected.

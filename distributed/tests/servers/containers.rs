@@ -65,29 +65,9 @@ pub(crate) async fn kafka() -> &'static str {
             if let Ok(brokers) = std::env::var("TALLY_TEST_KAFKA_BROKERS") {
                 return brokers;
             }
-            let port = free_port();
-            let settings = [
-                ("NODE_ID", "1".to_owned()),
-                ("PROCESS_ROLES", "broker,controller".to_owned()),
-                ("LISTENERS", format!("PLAINTEXT://0.0.0.0:{port},CONTROLLER://127.0.0.1:9093")),
-                ("ADVERTISED_LISTENERS", format!("PLAINTEXT://127.0.0.1:{port}")),
-                ("CONTROLLER_LISTENER_NAMES", "CONTROLLER".to_owned()),
-                ("CONTROLLER_QUORUM_VOTERS", "1@127.0.0.1:9093".to_owned()),
-                ("LISTENER_SECURITY_PROTOCOL_MAP", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned()),
-                ("OFFSETS_TOPIC_REPLICATION_FACTOR", "1".to_owned()),
-                ("GROUP_INITIAL_REBALANCE_DELAY_MS", "0".to_owned()),
-                ("AUTO_CREATE_TOPICS_ENABLE", "false".to_owned()),
-            ];
-            let mut request: ContainerRequest<GenericImage> = image("TALLY_KAFKA_IMAGE", "apache/kafka:4.1.1").into();
-            for (name, value) in settings {
-                request = request.with_env_var(format!("KAFKA_{name}"), value);
-            }
-            let server = started_at(request, port, port).await;
-            let brokers = format!("127.0.0.1:{}", server.port);
+            let server = own_kafka(None).await;
+            let brokers = brokers(&server);
             share(server);
-            let cluster = Cluster { brokers: brokers.clone(), topic: "ready".to_owned() };
-            let log = KafkaLog::connect(cluster).unwrap();
-            ready("Kafka", async || log.prepare().await.ok()).await;
             brokers
         })
         .await
@@ -131,6 +111,45 @@ pub(crate) async fn mysql() -> &'static str {
     .await
 }
 
+/// Another port of a Kafka, which tells those who come to it to come by a third.
+pub(crate) struct SideDoor {
+    pub(crate) port: u16,
+    pub(crate) advertised: u16,
+}
+
+/// A Kafka that one test has for itself.
+pub(crate) async fn own_kafka(side: Option<SideDoor>) -> Server {
+    let port = free_port();
+    let side = side.unwrap_or_else(|| SideDoor { port: free_port(), advertised: port });
+    let SideDoor { port: side_port, advertised } = side;
+    let settings = [
+        ("NODE_ID", "1".to_owned()),
+        ("PROCESS_ROLES", "broker,controller".to_owned()),
+        ("LISTENERS", format!("PLAINTEXT://0.0.0.0:{port},SIDE://0.0.0.0:{side_port},CONTROLLER://127.0.0.1:9093")),
+        ("ADVERTISED_LISTENERS", format!("PLAINTEXT://127.0.0.1:{port},SIDE://127.0.0.1:{advertised}")),
+        ("CONTROLLER_LISTENER_NAMES", "CONTROLLER".to_owned()),
+        ("CONTROLLER_QUORUM_VOTERS", "1@127.0.0.1:9093".to_owned()),
+        ("LISTENER_SECURITY_PROTOCOL_MAP", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SIDE:PLAINTEXT".to_owned()),
+        ("INTER_BROKER_LISTENER_NAME", "PLAINTEXT".to_owned()),
+        ("OFFSETS_TOPIC_REPLICATION_FACTOR", "1".to_owned()),
+        ("GROUP_INITIAL_REBALANCE_DELAY_MS", "0".to_owned()),
+        ("AUTO_CREATE_TOPICS_ENABLE", "false".to_owned()),
+    ];
+    let mut request: ContainerRequest<GenericImage> = image("TALLY_KAFKA_IMAGE", "apache/kafka:4.1.1").into();
+    for (name, value) in settings {
+        request = request.with_env_var(format!("KAFKA_{name}"), value);
+    }
+    let server = started_at(request.with_mapped_port(side_port, side_port.tcp()), port, port).await;
+    let cluster = Cluster { brokers: brokers(&server), topic: "ready".to_owned() };
+    let log = KafkaLog::connect(cluster).unwrap();
+    ready("Kafka", async || log.prepare().await.ok()).await;
+    server
+}
+
+pub(crate) fn brokers(server: &Server) -> String {
+    format!("127.0.0.1:{}", server.port)
+}
+
 /// A MySQL that one test has for itself, with a database `tally`.
 pub(crate) async fn own_mysql() -> Server {
     let request: ContainerRequest<GenericImage> = image("TALLY_MYSQL_IMAGE", "mysql:8.4").into();
@@ -145,19 +164,50 @@ pub(crate) fn mysql_url(server: &Server) -> String {
     format!("mysql://root:root@127.0.0.1:{}", server.port)
 }
 
+/// How compose starts Redis.
+const REDIS: [&str; 9] = [
+    "redis-server",
+    "--appendonly",
+    "yes",
+    "--maxmemory-policy",
+    "noeviction",
+    "--bind",
+    "0.0.0.0",
+    "--protected-mode",
+    "no",
+];
+
+/// What comes before that where data is changed while Redis is away: what was saved comes back, or nothing does.
+const REDIS_CHANGED: &str = "cd /data
+if [ -e empty ]; then rm -rf empty appendonlydir; fi
+if [ -e saved ]; then rm -rf appendonlydir; mv saved appendonlydir; fi
+exec \"$@\"";
+
 /// A Redis that one test has for itself, as compose starts it.
 pub(crate) async fn own_redis() -> Server {
-    let command = ["redis-server", "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--bind", "0.0.0.0"];
-    let command = command.into_iter().chain(["--protected-mode", "no"]);
-    let server = started(image("TALLY_REDIS_IMAGE", "redis:7.4").with_cmd(command), 6379).await;
-    let url = redis_url(&server);
+    redis_by(&REDIS).await
+}
+
+/// One that begins with what is in `/data/saved`, if that is there, and with nothing if `/data/empty` is.
+pub(crate) async fn changeable_redis() -> Server {
+    redis_by(&[&["sh", "-c", REDIS_CHANGED, "redis"], REDIS.as_slice()].concat()).await
+}
+
+async fn redis_by(command: &[&str]) -> Server {
+    let server = started(image("TALLY_REDIS_IMAGE", "redis:7.4").with_cmd(command.iter().copied()), 6379).await;
+    answers(&server).await;
+    server
+}
+
+/// Waits until a Redis answers.
+pub(crate) async fn answers(server: &Server) {
+    let url = redis_url(server);
     ready("Redis", async || {
         let client = redis::Client::open(url.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.ok()?;
         redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
     })
     .await;
-    server
 }
 
 pub(crate) fn redis_url(server: &Server) -> String {
@@ -190,7 +240,7 @@ async fn started(request: impl Into<ContainerRequest<GenericImage>>, port: u16) 
     started_at(request.into(), free_port(), port).await
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 

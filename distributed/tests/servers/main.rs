@@ -17,6 +17,7 @@ macro_rules! tests {
 
 mod containers;
 mod elastic;
+mod faults;
 mod kafka;
 mod memory;
 mod mysql;
@@ -36,6 +37,9 @@ use tokio::runtime::{Handle, Runtime};
 const TESTS_AT_ONCE: usize = 3;
 
 fn main() -> ExitCode {
+    if let Some(program) = faults::program::asked_for() {
+        return faults::program::run(program);
+    }
     let mut arguments = Arguments::from_args();
     // Tests wait for servers most of the time.
     arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
@@ -67,6 +71,8 @@ fn main() -> ExitCode {
         scenarios::tests,
         projecting::tests,
         reading::tests,
+        // One after the other, and with nothing beside them.
+        faults::tests,
     ];
     let mut trials: Vec<_> = modules.iter().flat_map(|tests| tests(&handle)).collect();
     if let Err(reason) = runtime.block_on(containers::engine()) {
@@ -79,6 +85,7 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     runtime.block_on(async {
         topology::stop().await;
+        faults::stop().await;
         containers::remove().await;
     });
     conclusion.exit_code()
