@@ -25,6 +25,7 @@ mod numbers;
 mod projecting;
 mod reading;
 mod scenarios;
+mod steps;
 mod topology;
 
 use std::io::{Write, stderr};
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         mysql::silence::tests,
         mysql::sizes::tests,
         numbers::tests,
+        steps::tests,
         scenarios::tests,
         projecting::tests,
         reading::tests,

@@ -13,6 +13,7 @@ use events::{
 use read_model::Checkpoint;
 use tokio::sync::watch;
 
+/// How many partitions there are, unless somebody says otherwise.
 const PARTITIONS: u16 = 3;
 
 /// What lies in a partition.
@@ -24,6 +25,7 @@ enum Entry {
 
 /// Partitions in memory. `counts` sees what is appended at once, unless it is held back.
 pub(crate) struct MemoryLog {
+    partitions: PartitionCount,
     entries: Mutex<BTreeMap<PartitionId, Vec<Entry>>>,
     /// How many entries of each partition `counts` has seen, where it is held back.
     counted: Mutex<Option<Position>>,
@@ -32,9 +34,12 @@ pub(crate) struct MemoryLog {
 
 impl MemoryLog {
     pub(crate) fn new() -> Self {
-        let partitions = PartitionCount::new(PARTITIONS).unwrap().partitions();
-        let entries = Mutex::new(partitions.map(|partition| (partition, Vec::new())).collect());
-        Self { entries, counted: Mutex::new(None), end: watch::Sender::new(()) }
+        Self::with_partitions(PartitionCount::new(PARTITIONS).unwrap())
+    }
+
+    pub(crate) fn with_partitions(partitions: PartitionCount) -> Self {
+        let entries = Mutex::new(partitions.partitions().map(|partition| (partition, Vec::new())).collect());
+        Self { partitions, entries, counted: Mutex::new(None), end: watch::Sender::new(()) }
     }
 
     /// From now on `counts` sees nothing more, until it is let go on.
@@ -108,7 +113,7 @@ fn end_of(entries: &BTreeMap<PartitionId, Vec<Entry>>) -> Position {
 #[async_trait]
 impl EventLog for MemoryLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
-        let partition = self.partitions().partition_of(&record.stream);
+        let partition = self.partitions.partition_of(&record.stream);
         Ok(Position::of(partition, self.put(partition, Entry::Event(Box::new(record))).next()))
     }
 
@@ -124,7 +129,7 @@ impl EventLog for MemoryLog {
 #[async_trait]
 impl MarkerLog for MemoryLog {
     fn partitions(&self) -> PartitionCount {
-        PartitionCount::new(PARTITIONS).unwrap()
+        self.partitions
     }
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {

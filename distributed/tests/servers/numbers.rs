@@ -82,12 +82,13 @@ impl Numbers {
     }
 }
 
-fn now() -> UnixMillis {
+pub(crate) fn now() -> UnixMillis {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     UnixMillis(now.as_millis().try_into().unwrap())
 }
 
-async fn open(sequencer: &RedisSequencer) {
+/// Waits until numbers can be given.
+pub(crate) async fn open(sequencer: &RedisSequencer) {
     let mut trouble = sequencer.trouble();
     let waited = tokio::time::timeout(Duration::from_secs(30), trouble.wait_for(Option::is_none)).await;
     waited.unwrap_or_else(|_| panic!("numbers were not given: {:?}", *sequencer.trouble().borrow())).unwrap();

@@ -1,0 +1,36 @@
+//! What a Redis was asked, in the order in which it did it: the lines of its MONITOR.
+
+/// One command.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// Microseconds since 1970 by the clock of Redis.
+    pub(crate) at: u64,
+    pub(crate) words: Vec<String>,
+}
+
+impl Command {
+    /// Reads a line; `None` for what a script has called.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let (at, rest) = line.split_once(' ').unwrap();
+        let (seconds, micros) = at.split_once('.').unwrap();
+        let at = seconds.parse::<u64>().unwrap() * 1_000_000 + micros.parse::<u64>().unwrap();
+        let (source, words) = rest.split_once("] ").unwrap();
+        (!source.ends_with("lua")).then(|| Self { at, words: words_of(words) })
+    }
+}
+
+/// Words in quotation marks, in which a backslash stands before what is special.
+fn words_of(line: &str) -> Vec<String> {
+    let (mut words, mut word) = (Vec::new(), None::<String>);
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match (character, &mut word) {
+            ('"', None) => word = Some(String::new()),
+            ('"', Some(_)) => words.extend(word.take()),
+            ('\\', Some(word)) => word.push(characters.next().unwrap()),
+            (character, Some(word)) => word.push(character),
+            (_, None) => {}
+        }
+    }
+    words
+}

@@ -1,0 +1,104 @@
+//! A log in memory that says to Redis what it does before it does it, and when it has: so MONITOR shows in one order what
+//! became of both.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use async_trait::async_trait;
+use distributed::numbers::{Answered, MarkerLog, TakenNumbers};
+use event_log::{AppendError, BackendError, EventLog, ReadError, ReadLimit, Stretch};
+use events::{
+    ApplicationToken, ChatKey, Epoch, Marker, Offset, PartitionCount, PartitionId, Position, Record, RequestKey,
+    UnixMillis,
+};
+use read_model::Checkpoint;
+use redis::aio::MultiplexedConnection;
+use redis::cmd;
+
+use crate::memory::MemoryLog;
+
+pub(crate) struct WatchedLog {
+    pub(crate) log: MemoryLog,
+    pub(crate) redis: MultiplexedConnection,
+}
+
+impl WatchedLog {
+    /// Says something, and waits until it stands in the order of everything.
+    pub(crate) async fn say(&self, what: impl AsRef<str>) {
+        let _: String = cmd("ECHO").arg(what.as_ref()).query_async(&mut self.redis.clone()).await.unwrap();
+    }
+}
+
+fn number(number: Option<impl Display>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+#[async_trait]
+impl EventLog for WatchedLog {
+    async fn append(&self, record: Record) -> Result<Position, AppendError> {
+        let epoch = record.epoch.unwrap_or(Epoch(u64::MAX));
+        self.say(format!("append {} {epoch}", number(record.number))).await;
+        let appended = self.log.append(record).await;
+        self.say("appended").await;
+        appended
+    }
+
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
+        self.log.read(partition, from, limit).await
+    }
+
+    async fn end(&self) -> Result<Position, ReadError> {
+        self.say("end").await;
+        let end = self.log.end().await;
+        self.say("ended").await;
+        end
+    }
+}
+
+#[async_trait]
+impl MarkerLog for WatchedLog {
+    fn partitions(&self) -> PartitionCount {
+        self.log.partitions()
+    }
+
+    async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
+        let PartitionId(place) = partition;
+        match marker {
+            Marker::EpochClaimed => self.say(format!("claim {place}")).await,
+            Marker::EpochStarted(epoch) => self.say(format!("start {place} {epoch}")).await,
+        }
+        let offset = self.log.append_marker(partition, marker).await?;
+        match marker {
+            Marker::EpochClaimed => self.say(format!("claimed {}", offset.0)).await,
+            Marker::EpochStarted(epoch) => self.say(format!("started {place} {epoch}")).await,
+        }
+        Ok(offset)
+    }
+}
+
+#[async_trait]
+impl TakenNumbers for WatchedLog {
+    async fn checkpoints(&self) -> Result<BTreeMap<PartitionId, Checkpoint>, BackendError> {
+        self.log.checkpoints().await
+    }
+
+    async fn last_chat(&self, token: ApplicationToken) -> Result<Option<u32>, BackendError> {
+        self.log.last_chat(token).await
+    }
+
+    async fn last_message(&self, chat: ChatKey) -> Result<Option<u32>, BackendError> {
+        let last = self.log.last_message(chat).await?;
+        self.say(format!("last {}", number(last))).await;
+        Ok(last)
+    }
+
+    async fn answered(
+        &self,
+        key: &[u8; RequestKey::HASH_BYTES],
+        since: UnixMillis,
+    ) -> Result<Option<Answered>, BackendError> {
+        let answered = self.log.answered(key, since).await?;
+        self.say(format!("known {}", number(answered.as_ref().and_then(|answered| answered.number)))).await;
+        Ok(answered)
+    }
+}
