@@ -99,6 +99,7 @@ impl Fence<'_> {
         let reign = Reign::new(epoch, began);
         self.server.load(&reign.text()).await.map_err(FenceError::Redis)?;
         lock.step(&["set", &reign.value()]).await?;
+        metrics::counter!("tally_numbers_fences_total").increment(1);
         Ok(reign)
     }
 

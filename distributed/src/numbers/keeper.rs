@@ -111,6 +111,8 @@ impl Keeper {
         loop {
             let reign = self.establish(&log).await;
             tracing::info!(epoch = reign.epoch.0, "numbers are given in this epoch");
+            #[expect(clippy::cast_precision_loss, reason = "an offset below 2^53")]
+            metrics::gauge!("tally_numbers_epoch").set(reign.epoch.0 as f64);
             self.set(State::Open(Arc::new(reign.clone())));
             self.watch_over(&reign).await;
             metrics::counter!("tally_numbers_epochs_lost_total").increment(1);
@@ -149,9 +151,7 @@ impl Keeper {
         }
         self.set(State::Fencing);
         tracing::warn!("Redis is new, was restarted or has lost keys: a new epoch of numbers is being begun");
-        let reign = fence.begin().await.map_err(NoEpoch::Fence)?;
-        metrics::counter!("tally_numbers_fences_total").increment(1);
-        Ok(reign)
+        fence.begin().await.map_err(NoEpoch::Fence)
     }
 
     /// Returns when the reign is over. A Redis that is away for a while keeps it.

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use read_model::Projection;
 use redis::cmd;
+use reqwest::Method;
+use testkit::scenarios::{Port, eventually};
 use tokio::sync::Mutex;
 
 use self::clients::Clients;
@@ -130,7 +132,27 @@ async fn redis_loses_its_tail() {
 }
 
 async fn redis_is_flushed() {
-    under_load("FLUSHALL", A_FENCE, async |ground, _| ground.flush().await).await;
+    under_load("FLUSHALL", A_FENCE, async |ground, _| {
+        let fences = ground.metric("tally_numbers_fences_total").await;
+        ground.flush().await;
+        until_numbers_are_not_ready(ground).await;
+        ground.ready().await;
+        assert_eq!(ground.metric("tally_numbers_fences_total").await, fences + 1.0, "one fence, whoever noticed");
+        assert!(ground.metric("tally_numbers_epoch").await > 0.0);
+        for name in ["cold_fills_total", "epochs_lost_total", "barrier_wait_seconds_count", "fence_seconds_count"] {
+            assert!(ground.metric(&format!("tally_numbers_{name}")).await > 0.0, "{name}");
+        }
+    })
+    .await;
+}
+
+/// An operator sees which part it is.
+async fn until_numbers_are_not_ready(ground: &Ground) {
+    eventually("what readiness says of numbers", async || {
+        let answer = ground.apis[0].plain(Port::Write, Method::GET, "/health/ready").await;
+        if answer.status == 503 && answer.json.to_string().contains("numbers") { Ok(()) } else { Err(answer) }
+    })
+    .await;
 }
 
 async fn redis_is_replaced_by_an_empty_one() {

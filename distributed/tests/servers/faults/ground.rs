@@ -124,6 +124,18 @@ impl Ground {
         }
     }
 
+    /// The sum of a metric over both command-apis, whatever its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let mut sum = 0.0;
+        for program in &self.programs {
+            let metrics = reqwest::get(format!("{}/metrics", program.url())).await.unwrap().text().await.unwrap();
+            let values =
+                metrics.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
+            sum += values.map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>();
+        }
+        sum
+    }
+
     /// A new application, with chats that are posted to and such as nobody has posted to for long.
     pub(crate) async fn chats(&self) -> Chats {
         let api = &self.apis[0];
