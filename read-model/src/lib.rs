@@ -7,11 +7,13 @@
 //! | [`folding`] | the one notion of "the same text" that search has |
 //! | [`counts`] | how many messages a chat has, from numbers that come in any order |
 //! | [`changes`] | what a batch of events does to each projection, as data |
+//! | [`alarm`] | how operators are told of events that cannot be shown |
 //! | [`views_port`], [`store`], [`search_index`] | the ports: read views, write projections, index and search |
 //! | [`conformance`] | the contracts as assertions, which each adapter's tests run |
 //!
 //! **Architecture invariant:** views are disposable. Nothing here is true by itself; all of it follows from the log.
 
+pub mod alarm;
 pub mod changes;
 pub mod conformance;
 pub mod counts;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use events::{ApplicationToken, EventId, Offset, PartitionId};
 use read_model::changes::settle;
 use read_model::{
-    Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step, ViewsChanges,
+    Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step, ViewsChanges, alarm,
 };
 use sqlx::{MySqlConnection, Row};
 
@@ -30,6 +30,7 @@ pub(super) async fn apply(
     insert_messages(connection, generation, changes.messages.clone(), &mut dead_letters).await?;
     insert_dead_letters(connection, generation, step.partition, &dead_letters).await?;
     batch.commit().await?;
+    alarm::parked(step.partition, &dead_letters);
     Ok(Applied::Done)
 }
 

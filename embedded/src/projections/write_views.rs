@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use events::{Offset, PartitionId};
 use read_model::changes::settle;
 use read_model::{
-    Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step, ViewsChanges,
+    Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step, ViewsChanges, alarm,
 };
 use sqlx::{Row, SqliteConnection};
 
@@ -32,7 +32,9 @@ pub(super) async fn apply(
     insert_chats(connection, changes.chats, &mut dead_letters).await?;
     insert_messages(connection, changes.messages, &mut dead_letters).await?;
     insert_dead_letters(connection, step.partition, &dead_letters).await?;
-    projections.commit(transaction, Projection::Views, step).await
+    let applied = projections.commit(transaction, Projection::Views, step).await?;
+    alarm::parked(step.partition, &dead_letters);
+    Ok(applied)
 }
 
 async fn change_name(

@@ -1,0 +1,43 @@
+//! How operators are told of events that cannot be shown.
+
+use events::PartitionId;
+
+use crate::changes::DeadLetter;
+
+/// How many events were parked, since the process began.
+const DEAD_LETTERS: &str = "tally_dead_letters_total";
+
+/// Tells of dead letters that a store has just committed. Their reasons are in the store: they may have what clients sent.
+pub fn parked(partition: PartitionId, dead_letters: &[DeadLetter]) {
+    for DeadLetter { place, .. } in dead_letters {
+        metrics::counter!(DEAD_LETTERS).increment(1);
+        tracing::error!(
+            partition = partition.0,
+            offset = place.offset.0,
+            event_id = %place.event_id.0,
+            "an event cannot be shown and was parked; the table dead_letters says why"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{EventId, Offset};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::changes::LogPlace;
+
+    #[test]
+    fn every_dead_letter_counts() {
+        let (recorder, place) = (PrometheusBuilder::new().build_recorder(), |offset| LogPlace {
+            event_id: EventId(Uuid::nil()),
+            offset: Offset(offset),
+        });
+        let dead_letters = [1, 2].map(|offset| DeadLetter { place: place(offset), reason: "broken".into() });
+        metrics::with_local_recorder(&recorder, || parked(PartitionId(3), &dead_letters));
+        let told = recorder.handle().render();
+        assert!(told.contains("tally_dead_letters_total 2"), "{told}");
+    }
+}
