@@ -135,8 +135,10 @@ async fn redis_is_flushed() {
     under_load("FLUSHALL", A_FENCE, async |ground, _| {
         let fences = ground.metric("tally_numbers_fences_total").await;
         ground.flush().await;
+        let flushed = Instant::now();
         until_numbers_are_not_ready(ground).await;
         ground.ready().await;
+        assert!(flushed.elapsed() < RECOVERY, "{:?}", flushed.elapsed());
         assert_eq!(ground.metric("tally_numbers_fences_total").await, fences + 1.0, "one fence, whoever noticed");
         assert!(ground.metric("tally_numbers_epoch").await > 0.0);
         for name in ["cold_fills_total", "epochs_lost_total", "barrier_wait_seconds_count", "fence_seconds_count"] {
@@ -190,7 +192,7 @@ async fn a_command_api_sleeps_over_a_fence() {
         ground.programs[0].pause();
         ground.flush().await;
         let flushed = Instant::now();
-        until("numbers by the other", PATIENCE, ground, || record.acknowledged_since(flushed) > 0).await;
+        until("numbers by the other", RECOVERY, ground, || record.acknowledged_since(flushed) > 0).await;
         ground.wire.release();
         ground.programs[0].go_on();
     })
