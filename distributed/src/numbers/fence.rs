@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::AppendError;
+use event_log::{AppendError, EventLog};
 use events::{Epoch, Marker, Offset, PartitionCount, PartitionId};
 use futures_util::future::try_join_all;
 use redis::{Value, cmd};
@@ -24,9 +24,9 @@ const RENEW: Duration = Duration::from_millis(800);
 /// Where epochs are claimed: the offset there is the epoch.
 const CLAIMS: PartitionId = PartitionId(0);
 
-/// What a fence needs of the log.
+/// What a fence needs of the log beside what everybody does.
 #[async_trait]
-pub trait MarkerLog: Send + Sync {
+pub trait MarkerLog: EventLog {
     /// How many partitions there are.
     fn partitions(&self) -> PartitionCount;
 

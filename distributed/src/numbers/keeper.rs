@@ -49,6 +49,9 @@ enum NoEpoch {
     Unsuitable(Unsuitable),
     #[error("Redis cannot be asked for the epoch")]
     Redis(#[source] RedisFailure),
+    /// Whoever began an epoch now would only keep others from it.
+    #[error("there is no epoch of numbers, and none can be begun while the event log is away")]
+    LogAway,
     #[error(transparent)]
     Fence(FenceError),
 }
@@ -148,6 +151,9 @@ impl Keeper {
         let fence = Fence { server: &self.server, log, names: &self.names };
         if let Some(reign) = fence.current().await.map_err(NoEpoch::Redis)? {
             return Ok(reign);
+        }
+        if log.is_away() {
+            return Err(NoEpoch::LogAway);
         }
         self.set(State::Fencing);
         tracing::warn!("Redis is new, was restarted or has lost keys: a new epoch of numbers is being begun");

@@ -34,7 +34,8 @@ impl Names {
         format!("{}:epoch", self.prefix)
     }
 
-    pub(super) fn lock(&self) -> String {
+    /// Where it is said who is beginning an epoch.
+    pub fn lock(&self) -> String {
         format!("{}:lock", self.prefix)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use event_log::{EventLog, Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer};
+use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer};
 use events::{ApplicationToken, Epoch, Number, PartitionId, Position, RequestKey, StreamKey, UnixMillis};
 use redis::{RedisError, Value};
 use tokio::sync::watch;
@@ -97,7 +97,7 @@ impl RedisSequencer {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start<L: EventLog + MarkerLog + 'static>(
+    pub fn start<L: MarkerLog + 'static>(
         url: &str,
         names: Names,
         log: &Arc<L>,

@@ -1,6 +1,7 @@
 //! A log and its counts in memory, with faults on request: what the number server has beside it in its own tests.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -30,6 +31,8 @@ pub(crate) struct MemoryLog {
     /// How many entries of each partition `counts` has seen, where it is held back.
     counted: Mutex<Option<Position>>,
     end: watch::Sender<()>,
+    /// Whether it says that it is away.
+    away: AtomicBool,
 }
 
 impl MemoryLog {
@@ -39,13 +42,23 @@ impl MemoryLog {
 
     pub(crate) fn with_partitions(partitions: PartitionCount) -> Self {
         let entries = Mutex::new(partitions.partitions().map(|partition| (partition, Vec::new())).collect());
-        Self { partitions, entries, counted: Mutex::new(None), end: watch::Sender::new(()) }
+        Self {
+            partitions,
+            entries,
+            counted: Mutex::new(None),
+            end: watch::Sender::new(()),
+            away: AtomicBool::new(false),
+        }
     }
 
     /// From now on `counts` sees nothing more, until it is let go on.
     pub(crate) fn hold_counts_back(&self) {
         let end = end_of(&self.entries());
         *self.counted.lock().unwrap() = Some(end);
+    }
+
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.away.store(is_away, Ordering::SeqCst);
     }
 
     pub(crate) fn let_counts_go_on(&self) {
@@ -123,6 +136,10 @@ impl EventLog for MemoryLog {
 
     async fn end(&self) -> Result<Position, ReadError> {
         Ok(end_of(&self.entries()))
+    }
+
+    fn is_away(&self) -> bool {
+        self.away.load(Ordering::SeqCst)
     }
 }
 

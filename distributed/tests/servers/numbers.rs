@@ -163,6 +163,21 @@ async fn the_first_start_begins_an_epoch() {
     assert_eq!(numbers.post(&sequencer, chat, None).await, 1);
 }
 
+/// It would hold the lock until its append fails, again and again, and somebody who could begin an epoch would not.
+async fn who_cannot_write_to_the_log_does_not_fence() {
+    let numbers = Numbers::shared().await;
+    numbers.log.set_away(true);
+    let sequencer = numbers.starting();
+    let mut trouble = sequencer.trouble();
+    let says_so = |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("log is away"));
+    tokio::time::timeout(Duration::from_secs(10), trouble.wait_for(says_so)).await.unwrap().unwrap();
+    let lock: Option<String> =
+        redis::cmd("GET").arg(numbers.names.lock()).query_async(&mut numbers.redis().await).await.unwrap();
+    assert_eq!(lock, None);
+    numbers.log.set_away(false);
+    open(&sequencer).await;
+}
+
 async fn a_second_process_adopts_the_epoch() {
     let numbers = Numbers::shared().await;
     // Both begin at the same moment: one fences.
@@ -319,6 +334,7 @@ tests!(
     a_key_with_other_values_is_refused,
     one_key_at_once_is_one_number,
     the_first_start_begins_an_epoch,
+    who_cannot_write_to_the_log_does_not_fence,
     a_second_process_adopts_the_epoch,
     a_restarted_redis_is_fenced,
     a_flushed_redis_is_fenced,
