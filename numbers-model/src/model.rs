@@ -143,9 +143,9 @@ impl Numbers {
 
     /// What may become of a try.
     fn of_try(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
-        let is_there = self.scope.fill == Detail::AtOnce;
+        let is_filled_at_once = self.scope.fill == Detail::AtOnce;
         // Where processes only differ by their barriers, each try is one process's.
-        let processes = if is_there { 0..PROCESSES } else { index % PROCESSES..index % PROCESSES + 1 };
+        let processes = if is_filled_at_once { 0..PROCESSES } else { index % PROCESSES..index % PROCESSES + 1 };
         for process in processes {
             actions.extend([Action::Ask { index, process }, Action::AskInVain { index, process }]);
         }
