@@ -154,6 +154,8 @@ pub(crate) fn brokers(server: &Server) -> String {
 pub(crate) async fn own_mysql() -> Server {
     let request: ContainerRequest<GenericImage> = image("TALLY_MYSQL_IMAGE", "mysql:8.4").into();
     let request = request.with_env_var("MYSQL_ROOT_PASSWORD", "root").with_env_var("MYSQL_DATABASE", "tally");
+    // Tests that run at once have a Tally each, where a server has one.
+    let request = request.with_cmd(["mysqld", "--max-connections=1000"]);
     let server = started(request, 3306).await;
     let options: MySqlConnectOptions = mysql_url(&server).parse().unwrap();
     ready("MySQL", async || options.connect().await.ok()?.close().await.ok()).await;
