@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use event_log::{Reservation, ReserveError, Sequencer};
+use event_log::{Reservation, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, ChatKey, ChatNumber, Epoch, MessageNumber, Number, Position, RequestKey, StreamKey};
 
 /// The services of one command. It keeps the command's reservation until the command is over, see [`Reservation`].
@@ -15,12 +15,17 @@ pub struct Numbers {
 /// A reservation, of whatever kind.
 trait Reserved: Send {
     fn epoch(&self) -> Option<Epoch>;
+    fn ticket(&self) -> Option<Ticket>;
     fn has_lapsed(&self) -> bool;
 }
 
 impl<T: Copy + Send> Reserved for Reservation<T> {
     fn epoch(&self) -> Option<Epoch> {
         Self::epoch(self)
+    }
+
+    fn ticket(&self) -> Option<Ticket> {
+        Self::ticket(self)
     }
 
     fn has_lapsed(&self) -> bool {
@@ -97,7 +102,8 @@ impl Numbers {
     /// # Errors
     /// What the sequencer says.
     pub async fn open(&self, parent: StreamKey) -> Result<(), ReserveError> {
-        self.sequencer.open(parent, self.epoch()).await
+        let ticket = self.taken().reserved.as_ref().and_then(|reserved| reserved.ticket());
+        self.sequencer.open(parent, ticket).await
     }
 
     async fn reserve(&self, parent: StreamKey) -> Result<Number, ReserveError> {

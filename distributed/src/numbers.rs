@@ -30,4 +30,4 @@ pub use fence::MarkerLog;
 pub use names::Names;
 pub use sequencer::{RedisSequencer, StartError};
 pub use server::{RedisFailure, Unsuitable};
-pub use taken::{Answered, TakenNumbers};
+pub use taken::{Answered, Checkpoints, Seen, TakenNumbers};

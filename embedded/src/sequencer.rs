@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer};
-use events::{ApplicationToken, Epoch, Number, Offset, Position, RequestKey, StreamKey};
+use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer, Ticket};
+use events::{ApplicationToken, Number, Offset, Position, RequestKey, StreamKey};
 use sqlx::{Row, SqlitePool};
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
@@ -193,7 +193,7 @@ impl Sequencer for SqliteSequencer {
     }
 
     /// Nothing to do: the append that created the parent has written its counter.
-    async fn open(&self, _parent: StreamKey, _epoch: Option<Epoch>) -> Result<(), ReserveError> {
+    async fn open(&self, _parent: StreamKey, _ticket: Option<Ticket>) -> Result<(), ReserveError> {
         Ok(())
     }
 }

@@ -14,9 +14,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use databases::{index, log, open, sequencer, store, views};
 use event_log::conformance as log_suite;
-use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer, Stretch};
+use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer, Stretch, Ticket};
 use events::{
-    ApplicationToken, ChatKey, ChatNumber, Epoch, EventId, MessageNumber, Number, Offset, PartitionId, Position,
+    ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Number, Offset, PartitionId, Position,
     Record, RequestKey, StreamKey, UnixMillis,
 };
 use read_model::conformance as read_suite;
@@ -225,8 +225,8 @@ impl Sequencer for BrokenSequencer {
         Ok(self.fault == SequencerFault::KnowsEverybody || self.sequencer.exists(parent).await?)
     }
 
-    async fn open(&self, parent: StreamKey, epoch: Option<Epoch>) -> Result<(), ReserveError> {
-        self.sequencer.open(parent, epoch).await
+    async fn open(&self, parent: StreamKey, ticket: Option<Ticket>) -> Result<(), ReserveError> {
+        self.sequencer.open(parent, ticket).await
     }
 }
 

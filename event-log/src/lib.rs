@@ -13,7 +13,7 @@ pub mod log;
 pub mod sequencer;
 
 pub use log::{AppendError, EventLog, ReadError, ReadLimit, Stretch};
-pub use sequencer::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer};
+pub use sequencer::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer, Ticket};
 
 /// An adapter's own error, kept as the source of a port's.
 pub type BackendError = Box<dyn std::error::Error + Send + Sync>;

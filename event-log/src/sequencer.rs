@@ -36,9 +36,9 @@ pub trait Sequencer: Send + Sync {
     /// Whether `parent` exists.
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError>;
 
-    /// Makes a parent, whose creation has just been acknowledged by the log, ready to number its children. `epoch` is that
+    /// Makes a parent, whose creation has just been acknowledged by the log, ready to number its children. `ticket` is that
     /// of its reservation. An adapter that cannot do so now may leave it for the first child.
-    async fn open(&self, parent: StreamKey, epoch: Option<Epoch>) -> Result<(), ReserveError>;
+    async fn open(&self, parent: StreamKey, ticket: Option<Ticket>) -> Result<(), ReserveError>;
 }
 
 /// How long a request with a key is remembered after its event was written.
@@ -54,10 +54,25 @@ pub struct Reservation<T> {
     hold: Box<dyn Hold>,
 }
 
+/// Leave to open the counter of one parent. It belongs to whoever was given it: that another one for the same parent is
+/// still good does not make this one good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// What tells it from all others.
+    pub nonce: u128,
+}
+
 /// What the adapter must not forget while the outcome of an append is unknown.
 pub trait Hold: Send + Sync {
     /// The epoch that the event must carry, if the adapter numbers by epochs.
     fn epoch(&self) -> Option<Epoch> {
+        None
+    }
+
+    /// Leave to open what is created with the event, if the adapter asks for one.
+    fn ticket(&self) -> Option<Ticket> {
         None
     }
 
@@ -90,6 +105,11 @@ impl<T: Copy> Reservation<T> {
     /// See [`Hold::epoch`].
     pub fn epoch(&self) -> Option<Epoch> {
         self.hold.epoch()
+    }
+
+    /// See [`Hold::ticket`].
+    pub fn ticket(&self) -> Option<Ticket> {
+        self.hold.ticket()
     }
 
     /// See [`Hold::has_lapsed`].

@@ -58,8 +58,11 @@ pub fn last_numbers(scope: &Scope, state: &State, index: usize) -> Vec<u8> {
     let Phase::Counting(_, ends) = state.tries[index].phase else {
         return Vec::new();
     };
-    let is_awaited =
-        |partition| scope.may_lie_in(partition) && (partition == 0 || !scope.has(Mistake::LastChatOfOnePartition));
+    let is_left_out = |partition| {
+        let is_other = partition != 0 && scope.has(Mistake::LastChatOfOnePartition);
+        is_other || scope.has(Mistake::NumberOfAnotherState)
+    };
+    let is_awaited = |partition| scope.may_lie_in(partition) && !is_left_out(partition);
     let mut from = [0; PARTITIONS];
     for partition in (0..PARTITIONS).filter(|partition| is_awaited(*partition)) {
         from[partition] = ends[partition];

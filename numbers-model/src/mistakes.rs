@@ -23,6 +23,8 @@ pub enum Mistake {
     FillWithoutATicket,
     /// `counts` has to have come to the end of one partition only before an application's last chat is asked for.
     LastChatOfOnePartition,
+    /// How far `counts` has come is taken from another state of it than the last number: it was emptied in between, say.
+    NumberOfAnotherState,
     /// A key that Redis does not know is taken for a new one.
     KeyMemoryLost,
     /// One ticket serves all who would open a counter.
@@ -53,6 +55,7 @@ impl Mistake {
             Self::BarrierJoinedHalfWay => "a barrier joined half way",
             Self::FillWithoutATicket => "a fill without a ticket",
             Self::LastChatOfOnePartition => "the last chat number from one partition only",
+            Self::NumberOfAnotherState => "a last number from a counts that has not come as far as another state of it had",
             Self::KeyMemoryLost => "key memory lost",
             Self::SharedTicket => "one ticket for all who fill a counter",
             Self::StartsNotAwaited => "an epoch published before its starts are acknowledged",

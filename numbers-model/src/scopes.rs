@@ -126,6 +126,7 @@ pub fn mistakes() -> Vec<Made> {
         (Mistake::BarrierJoinedHalfWay, filling(), NUMBERS_DIFFER),
         (Mistake::FillWithoutATicket, filling(), NUMBERS_DIFFER),
         (Mistake::LastChatOfOnePartition, chats(), NUMBERS_DIFFER),
+        (Mistake::NumberOfAnotherState, filling(), NUMBERS_DIFFER),
         (Mistake::KeyMemoryLost, keys(), KEYS_HAPPEN_ONCE),
         (Mistake::SharedTicket, filling(), NUMBERS_DIFFER),
         (Mistake::StartsNotAwaited, fencing_elsewhere(), EVENTS_DIFFER),

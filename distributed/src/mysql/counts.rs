@@ -1,19 +1,16 @@
 //! What the number server asks of `counts`.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use event_log::BackendError;
 use events::{ApplicationToken, ChatKey, Number, Offset, PartitionId, Position, RequestKey, UnixMillis};
-use read_model::Checkpoint;
-use sqlx::Row;
 use sqlx::mysql::MySqlRow;
+use sqlx::{Row, ValueRef};
 
 use super::batch::checkpoint_of;
 use super::columns::undecodable;
 use super::connections::{Connections, READ_WAIT, Statement, within};
 use super::{ClientError, options};
-use crate::numbers::{Answered, TakenNumbers};
+use crate::numbers::{Answered, Checkpoints, Seen, TakenNumbers};
 
 /// [`TakenNumbers`] on MySQL. Each call reads the live generation.
 pub struct MySqlCounts {
@@ -31,69 +28,89 @@ impl MySqlCounts {
 }
 
 impl MySqlCounts {
-    /// The first row, of a statement that gives one at most.
-    async fn row(&self, statement: Statement) -> Result<Option<MySqlRow>, sqlx::Error> {
-        within(READ_WAIT, self.readers.fetch_optional(statement)).await
+    /// The rows of one statement, and so of one state: a row a checkpoint, `checkpoints` columns in front, and behind them
+    /// the same answer in each, NULL where there is none.
+    async fn seen<T>(
+        &self,
+        statement: Statement,
+        answer: impl FnOnce(&MySqlRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Seen<Option<T>>, BackendError> {
+        let rows = within(READ_WAIT, self.readers.fetch_all(statement)).await?;
+        let answered = rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
+        Ok(Seen { answer: answered.map(answer).transpose()?, checkpoints: checkpoints(&rows)? })
     }
+}
+
+/// How many columns a checkpoint is: its partition, `next_offset` and `epoch`.
+const CHECKPOINT_COLUMNS: usize = 3;
+
+fn checkpoints(rows: &[MySqlRow]) -> Result<Checkpoints, sqlx::Error> {
+    rows.iter().map(|row| Ok((PartitionId(row.try_get(0)?), checkpoint_of(row, 1)?))).collect()
 }
 
 #[async_trait]
 impl TakenNumbers for MySqlCounts {
-    async fn checkpoints(&self) -> Result<BTreeMap<PartitionId, Checkpoint>, BackendError> {
+    async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         let statement = sqlx::query(
             "SELECT partition_id, next_offset, epoch FROM checkpoints \
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
              WHERE projection = 'counts'",
         );
-        let rows = within(READ_WAIT, self.readers.fetch_all(statement)).await?;
-        rows.iter().map(|row| Ok((PartitionId(row.try_get(0)?), checkpoint_of(row, 1)?))).collect()
+        Ok(checkpoints(&within(READ_WAIT, self.readers.fetch_all(statement)).await?)?)
     }
 
     /// An application whose chats came before its own creation was seen is there.
-    async fn last_chat(&self, token: ApplicationToken) -> Result<Option<u32>, BackendError> {
+    async fn last_chat(&self, token: ApplicationToken) -> Result<Seen<Option<u32>>, BackendError> {
         let statement = sqlx::query(
-            "SELECT last_chat FROM application_counts \
-             WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') AND token = ? \
-             AND (created OR last_chat > 0)",
+            "SELECT partition_id, next_offset, epoch, last_chat FROM checkpoints \
+             JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
+             LEFT JOIN application_counts AS counted ON counted.generation = checkpoints.generation \
+             AND token = ? AND (created OR last_chat > 0) \
+             WHERE projection = 'counts'",
         );
-        let row = self.row(statement.bind(token.as_bytes().to_vec())).await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
+        self.seen(statement.bind(token.as_bytes().to_vec()), |row| row.try_get(CHECKPOINT_COLUMNS)).await
     }
 
-    async fn last_message(&self, chat: ChatKey) -> Result<Option<u32>, BackendError> {
+    async fn last_message(&self, chat: ChatKey) -> Result<Seen<Option<u32>>, BackendError> {
         let statement = sqlx::query(
-            "SELECT last_number FROM chat_counts \
-             WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') \
-             AND token = ? AND number = ? AND created",
+            "SELECT partition_id, next_offset, epoch, last_number FROM checkpoints \
+             JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
+             LEFT JOIN chat_counts AS counted ON counted.generation = checkpoints.generation \
+             AND token = ? AND number = ? AND created \
+             WHERE projection = 'counts'",
         );
-        let row = self.row(statement.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get())).await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
+        let statement = statement.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
+        self.seen(statement, |row| row.try_get(CHECKPOINT_COLUMNS)).await
     }
 
     async fn answered(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<Option<Answered>, BackendError> {
+    ) -> Result<Seen<Option<Answered>>, BackendError> {
         let statement = sqlx::query(
-            "SELECT request_values, stream, number, partition_id, log_offset FROM answered_requests \
+            "SELECT checkpoints.partition_id, next_offset, epoch, \
+             request_values, stream, number, last.partition_id, log_offset FROM checkpoints \
+             JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
+             LEFT JOIN (SELECT * FROM answered_requests \
              WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') \
              AND request_key = ? AND occurred_at_ms > ? \
-             ORDER BY occurred_at_ms DESC, partition_id DESC, log_offset DESC LIMIT 1",
+             ORDER BY occurred_at_ms DESC, partition_id DESC, log_offset DESC LIMIT 1) AS last ON TRUE \
+             WHERE projection = 'counts'",
         );
-        let row = self.row(statement.bind(key.to_vec()).bind(since.0)).await?;
-        Ok(row.map(|row| answered(*key, &row)).transpose()?)
+        self.seen(statement.bind(key.to_vec()).bind(since.0), |row| answered(*key, row)).await
     }
 }
 
 fn answered(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<Answered, sqlx::Error> {
-    let values: &[u8] = row.try_get(0)?;
-    let values = values.try_into().map_err(|error| undecodable(0, error))?;
-    let stream: &str = row.try_get(1)?;
+    let [values_at, stream_at, number_at, partition_at, offset_at] = std::array::from_fn(|at| CHECKPOINT_COLUMNS + at);
+    let values: &[u8] = row.try_get(values_at)?;
+    let values = values.try_into().map_err(|error| undecodable(values_at, error))?;
+    let stream: &str = row.try_get(stream_at)?;
     Ok(Answered {
         request: RequestKey { key, values },
-        stream: stream.parse().map_err(|error| undecodable(1, error))?,
-        number: row.try_get::<Option<u32>, _>(2)?.and_then(Number::new),
-        position: Position::of(PartitionId(row.try_get(3)?), Offset(row.try_get(4)?).next()),
+        stream: stream.parse().map_err(|error| undecodable(stream_at, error))?,
+        number: row.try_get::<Option<u32>, _>(number_at)?.and_then(Number::new),
+        position: Position::of(PartitionId(row.try_get(partition_at)?), Offset(row.try_get(offset_at)?).next()),
     })
 }

@@ -10,7 +10,10 @@ pub const RESERVATION_LIFE: Duration = Duration::from_secs(5);
 /// How long a fence waits until no reservation of the epoch before can be told of any more: 1.1 T.
 pub const FENCE_WAIT: Duration = Duration::from_millis(5_500);
 
-/// A moment by CLOCK_BOOTTIME, which goes on while the machine is suspended; [`std::time::Instant`] does not.
+const _: () = assert!(FENCE_WAIT.as_millis() * 10 >= RESERVATION_LIFE.as_millis() * 11, "a fence waits 1.1 T");
+
+/// A moment by CLOCK_BOOTTIME, which goes on while the machine is suspended; [`std::time::Instant`] does not. A virtual
+/// machine that its host stops has no clock that goes on: docs/numbers.md names that among what is assumed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment(Duration);
 

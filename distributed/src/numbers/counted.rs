@@ -1,6 +1,5 @@
-//! How far `counts` has come.
+//! What `counts` has, once it has come as far as it must.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,11 @@ use events::{Epoch, PartitionId, Position};
 use read_model::Checkpoint;
 use tokio_util::sync::DropGuard;
 
-use super::taken::TakenNumbers;
+use super::taken::{Checkpoints, Seen, TakenNumbers};
 use crate::asking::Asking;
 
-type Checkpoints = BTreeMap<PartitionId, Checkpoint>;
+/// Longest wait for `counts` to pass the log's end, or the start of an epoch.
+const COUNTS_WAIT: Duration = Duration::from_secs(4);
 
 /// The checkpoints of `counts`, for everybody who waits for them.
 pub(super) struct Counted {
@@ -20,15 +20,38 @@ pub(super) struct Counted {
     _asking: DropGuard,
 }
 
-/// Why `counts` did not come as far as was waited for.
+/// Why `counts` gave no answer that can be relied on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotCounted {
     /// It is behind.
-    #[error("counts did not come as far as the log within {} s", .0.as_secs())]
-    Behind(Duration),
+    #[error("counts did not come as far as the log within {} s", COUNTS_WAIT.as_secs())]
+    Behind,
+    /// It had come far enough, and is behind that again.
+    #[error("counts has lost what it had, and is being made anew from the log")]
+    MadeAnew,
     /// It could not be asked.
-    #[error("counts could not be asked how far it has come")]
+    #[error("counts could not be asked")]
     Failed(#[source] BackendError),
+}
+
+/// How far `counts` must have come.
+pub(super) enum Goal<'a> {
+    /// Everything that the position covers is counted.
+    UpTo(&'a Position),
+    /// The start of the epoch has been passed in these partitions.
+    PastTheStartOf(Epoch, &'a [PartitionId]),
+}
+
+impl Goal<'_> {
+    fn is_reached(&self, checkpoints: &Checkpoints) -> bool {
+        let checkpoint = |partition| checkpoints.get(&partition).copied().unwrap_or(Checkpoint::START);
+        match self {
+            Self::UpTo(position) => position.bounds().all(|(partition, bound)| checkpoint(partition).next >= bound),
+            Self::PastTheStartOf(epoch, partitions) => {
+                partitions.iter().all(|partition| checkpoint(*partition).epoch >= *epoch)
+            }
+        }
+    }
 }
 
 impl Counted {
@@ -41,34 +64,18 @@ impl Counted {
         Self { asking, _asking: guard }
     }
 
-    /// Waits until everything that `position` covers is counted.
-    pub(super) async fn up_to(&self, position: &Position, within: Duration) -> Result<(), NotCounted> {
-        self.until(within, |checkpoints| {
-            let next = |partition| checkpoints.get(&partition).copied().unwrap_or(Checkpoint::START).next;
-            position.bounds().all(|(partition, bound)| next(partition) >= bound)
-        })
-        .await
-    }
-
-    /// Waits until the start of `epoch` has been passed in these partitions.
-    pub(super) async fn past_the_start_of(
+    /// What is answered to `ask` once `counts` has come as far as it must, and in a state that has.
+    pub(super) async fn answer<T>(
         &self,
-        epoch: Epoch,
-        partitions: &[PartitionId],
-        within: Duration,
-    ) -> Result<(), NotCounted> {
-        self.until(within, |checkpoints| {
-            let has_passed = |checkpoint: &Checkpoint| checkpoint.epoch >= epoch;
-            partitions.iter().all(|partition| checkpoints.get(partition).is_some_and(has_passed))
-        })
-        .await
-    }
-
-    async fn until(&self, within: Duration, is_there: impl Fn(&Checkpoints) -> bool) -> Result<(), NotCounted> {
-        match self.asking.until(within, is_there).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(NotCounted::Behind(within)),
-            Err(error) => Err(NotCounted::Failed(error.into())),
+        goal: Goal<'_>,
+        ask: impl Future<Output = Result<Seen<T>, BackendError>>,
+    ) -> Result<T, NotCounted> {
+        match self.asking.until(COUNTS_WAIT, |checkpoints| goal.is_reached(checkpoints)).await {
+            Ok(true) => {}
+            Ok(false) => return Err(NotCounted::Behind),
+            Err(error) => return Err(NotCounted::Failed(error.into())),
         }
+        let seen = ask.await.map_err(NotCounted::Failed)?;
+        if goal.is_reached(&seen.checkpoints) { Ok(seen.answer) } else { Err(NotCounted::MadeAnew) }
     }
 }

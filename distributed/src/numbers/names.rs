@@ -1,5 +1,6 @@
 //! The names of what is kept in Redis.
 
+use event_log::Ticket;
 use events::{Epoch, RequestKey, StreamKey};
 
 use crate::hex::hex;
@@ -12,7 +13,7 @@ use crate::hex::hex;
 /// | `tally:lock` | who fences | 3 s, renewed |
 /// | `tally:7:n:token`, `tally:7:n:token:number` | the last number given in an application or a chat | 25 h idle |
 /// | `tally:7:r:hash` | what a request with a key was given | 24 h |
-/// | `tally:7:t:…` | a ticket: somebody may open this counter | 60 s |
+/// | `tally:7:t:nonce` | a ticket: whoever was given it may open a counter, once | 60 s |
 #[derive(Debug, Clone)]
 pub struct Names {
     prefix: String,
@@ -44,35 +45,12 @@ impl Names {
         format!("{}:{epoch}:n:{}", self.prefix, parent.to_text())
     }
 
-    /// What the names of all tickets begin with.
-    pub(super) fn tickets(&self, epoch: Epoch) -> String {
-        format!("{}:{epoch}:t:", self.prefix)
-    }
-
-    /// Where the ticket to open a counter is.
-    pub fn ticket(&self, epoch: Epoch, parent: &StreamKey) -> String {
-        self.tickets(epoch) + &parent.to_text()
-    }
-
-    /// What the names of the tickets for an application's chats are before the chat's number.
-    pub(super) fn ticket_of_a_child(&self, epoch: Epoch, application: &StreamKey) -> String {
-        format!("{}:", self.ticket(epoch, application))
+    /// Where a ticket is.
+    pub fn ticket(&self, ticket: Ticket) -> String {
+        format!("{}:{}:t:{:032x}", self.prefix, ticket.epoch, ticket.nonce)
     }
 
     pub(super) fn request(&self, epoch: Epoch, request: &RequestKey) -> String {
         format!("{}:{epoch}:r:{}", self.prefix, hex(&request.key))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ticket_of_a_child_is_that_of_the_chat() {
-        let names = Names::default();
-        let token = "0123456789abcdef0123456789abcdef";
-        let (application, chat) = (token.parse().unwrap(), format!("{token}:12").parse().unwrap());
-        assert_eq!(format!("{}12", names.ticket_of_a_child(Epoch(3), &application)), names.ticket(Epoch(3), &chat));
     }
 }

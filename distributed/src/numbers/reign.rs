@@ -36,15 +36,17 @@ local function must_ask(looked_up)
   return looked_up ~= '1' and tonumber(redis.call('TIME')[1]) < {young_until}
 end
 
+local function give(ticket)
+  if ticket ~= '' then redis.call('SET', ticket, '', 'EX', {ticket_life}) end
+end
+
 if op == 'next' then
-  local counter, request, above = KEYS[2], KEYS[3], KEYS[4]
-  local values, looked_up, child_ticket = ARGV[2], ARGV[3], ARGV[4]
+  local counter, request, above, ticket = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+  local values, looked_up = ARGV[2], ARGV[3]
   if request ~= '' then
     local answer = known(request, values)
     if answer then
-      if answer[1] == 'known' and child_ticket ~= '' then
-        redis.call('SET', child_ticket .. answer[2], '', 'EX', {ticket_life})
-      end
+      if answer[1] == 'known' then give(ticket) end
       return answer
     end
     if must_ask(looked_up) then return {'ask'} end
@@ -59,33 +61,33 @@ if op == 'next' then
   local number = string.format('%.0f', last + 1)
   redis.call('SET', counter, number, 'EX', {counter_idle})
   if request ~= '' then redis.call('SET', request, values .. ':' .. number, 'EX', {key_memory}) end
-  if child_ticket ~= '' then redis.call('SET', child_ticket .. number, '', 'EX', {ticket_life}) end
+  give(ticket)
   return last + 1
 end
 
 if op == 'token' then
-  local request, ticket_prefix = KEYS[2], KEYS[3]
+  local request, ticket = KEYS[2], KEYS[3]
   local values, looked_up, fresh = ARGV[2], ARGV[3], ARGV[4]
   if request ~= '' then
     local answer = known(request, values)
     if answer then
-      if answer[1] == 'known' then redis.call('SET', ticket_prefix .. answer[2], '', 'EX', {ticket_life}) end
+      if answer[1] == 'known' then give(ticket) end
       return answer
     end
     if must_ask(looked_up) then return {'ask'} end
     redis.call('SET', request, values .. ':' .. fresh, 'EX', {key_memory})
   end
-  redis.call('SET', ticket_prefix .. fresh, '', 'EX', {ticket_life})
+  give(ticket)
   return 1
 end
 
 if op == 'ticket' then
-  redis.call('SET', KEYS[2], '', 'EX', {ticket_life})
+  give(KEYS[2])
   return 1
 end
 
 if op == 'open' then
-  if redis.call('EXISTS', KEYS[3]) == 0 then return {'late'} end
+  if redis.call('DEL', KEYS[3]) == 0 then return {'late'} end
   redis.call('SET', KEYS[2], ARGV[2], 'NX', 'EX', {counter_idle})
   return 1
 end

@@ -1,10 +1,10 @@
 //! The sequencer: reserving in Redis, and filling counters that are cold from `counts`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer};
+use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Epoch, Number, PartitionId, Position, RequestKey, StreamKey, UnixMillis};
 use redis::{RedisError, Value};
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use tokio_util::sync::DropGuard;
 
 use super::barrier::Barrier;
 use super::clock::Moment;
-use super::counted::{Counted, NotCounted};
+use super::counted::{Counted, Goal, NotCounted};
 use super::fence::MarkerLog;
 use super::keeper::{Keeper, State};
 use super::names::Names;
@@ -21,8 +21,6 @@ use super::server::{RedisFailure, Server, Unsuitable};
 use super::taken::{Answered, TakenNumbers};
 use crate::hex::hex;
 
-/// Longest wait for `counts` to pass the log's end, or the start of an epoch.
-const COUNTS_WAIT: Duration = Duration::from_secs(4);
 /// How often one reservation asks Redis: once warm, once more after a counter was filled, once more after a key was looked
 /// up, and again where an epoch ended in between.
 const MAX_ATTEMPTS: u32 = 4;
@@ -51,11 +49,17 @@ pub enum StartError {
 struct Held {
     epoch: Option<Epoch>,
     asked: Moment,
+    /// To open the counter of what is created.
+    ticket: Option<Ticket>,
 }
 
 impl Hold for Held {
     fn epoch(&self) -> Option<Epoch> {
         self.epoch
+    }
+
+    fn ticket(&self) -> Option<Ticket> {
+        self.ticket
     }
 
     fn has_lapsed(&self) -> bool {
@@ -159,16 +163,17 @@ impl RedisSequencer {
         parent: &StreamKey,
         request: Option<&RequestKey>,
         looked_up: bool,
+        ticket: Option<Ticket>,
     ) -> Result<Answer, Refusal> {
         let epoch = reign.epoch;
         let counter = self.names.counter(epoch, parent);
         let (request_name, values) = self.request(epoch, request);
-        let (above, child_ticket) = match parent {
-            StreamKey::Application(_) => (String::new(), self.names.ticket_of_a_child(epoch, parent)),
-            StreamKey::Chat(chat) => (self.names.counter(epoch, &chat.token.into()), String::new()),
+        let above = match parent {
+            StreamKey::Application(_) => String::new(),
+            StreamKey::Chat(chat) => self.names.counter(epoch, &chat.token.into()),
         };
-        let keys = [counter.as_str(), &request_name, &above];
-        self.call(reign, &keys, &["next", &values, flag(looked_up), &child_ticket]).await
+        let ticket = ticket.map(|ticket| self.names.ticket(ticket)).unwrap_or_default();
+        self.call(reign, &[&counter, &request_name, &above, &ticket], &["next", &values, flag(looked_up)]).await
     }
 
     /// The key's name and the hash of the values; both empty if there is no request.
@@ -178,12 +183,13 @@ impl RedisSequencer {
 
     /// Fills a counter from `counts`, which has to have seen all that the log has.
     async fn fill(&self, reign: &Reign, parent: &StreamKey) -> Result<(), ReserveError> {
-        metrics::counter!("tally_numbers_cold_fills_total").increment(1);
-        let ticket = self.names.ticket(reign.epoch, parent);
+        let ticket = new_ticket(reign);
         // Before the end is read: a fill that was held up for longer than a ticket lasts opens nothing.
-        self.call(reign, &[&ticket], &["ticket"]).await.map_err(refused)?;
+        self.call(reign, &[&self.names.ticket(ticket)], &["ticket"]).await.map_err(refused)?;
         let last = self.last_in_log(parent).await?.ok_or(ReserveError::UnknownParent)?;
-        self.open_at(reign, parent, last).await.map_err(refused)?;
+        if matches!(self.open_at(reign, parent, ticket, last).await, Ok(Answer::Number(_))) {
+            metrics::counter!("tally_numbers_cold_fills_total").increment(1);
+        }
         Ok(())
     }
 
@@ -197,17 +203,22 @@ impl RedisSequencer {
                 Position::of(partition, end.bound(partition))
             }
         };
-        self.counted.up_to(&end, COUNTS_WAIT).await.map_err(not_counted)?;
-        match parent {
-            StreamKey::Application(token) => self.taken.last_chat(*token).await,
-            StreamKey::Chat(chat) => self.taken.last_message(*chat).await,
-        }
-        .map_err(ReserveError::Unavailable)
+        let last = match parent {
+            StreamKey::Application(token) => self.taken.last_chat(*token),
+            StreamKey::Chat(chat) => self.taken.last_message(*chat),
+        };
+        self.counted.answer(Goal::UpTo(&end), last).await.map_err(not_counted)
     }
 
-    async fn open_at(&self, reign: &Reign, parent: &StreamKey, last: u32) -> Result<Answer, Refusal> {
+    async fn open_at(
+        &self,
+        reign: &Reign,
+        parent: &StreamKey,
+        ticket: Ticket,
+        last: u32,
+    ) -> Result<Answer, Refusal> {
         let counter = self.names.counter(reign.epoch, parent);
-        let ticket = self.names.ticket(reign.epoch, parent);
+        let ticket = self.names.ticket(ticket);
         self.call(reign, &[&counter, &ticket], &["open", &last.to_string()]).await
     }
 
@@ -223,10 +234,9 @@ impl RedisSequencer {
             Some(chat @ StreamKey::Chat(_)) => vec![self.partitions.partition_of(chat)],
             _ => self.partitions.partitions().collect(),
         };
-        self.counted.past_the_start_of(reign.epoch, &partitions, COUNTS_WAIT).await.map_err(not_counted)?;
-        let answered =
-            self.taken.answered(&request.key, remembered_since()).await.map_err(ReserveError::Unavailable)?;
-        match answered {
+        let goal = Goal::PastTheStartOf(reign.epoch, &partitions);
+        let answered = self.taken.answered(&request.key, remembered_since());
+        match self.counted.answer(goal, answered).await.map_err(not_counted)? {
             Some(answered) if answered.request.values != request.values => Err(ReserveError::KeyReused),
             answered => Ok(answered),
         }
@@ -239,10 +249,11 @@ impl RedisSequencer {
         fresh: ApplicationToken,
         request: Option<&RequestKey>,
         looked_up: bool,
+        ticket: Ticket,
     ) -> Result<Answer, Refusal> {
         let (request_name, values) = self.request(reign.epoch, request);
-        let tickets = self.names.tickets(reign.epoch);
-        self.call(reign, &[&request_name, &tickets], &["token", &values, flag(looked_up), &fresh.to_hex()]).await
+        let ticket = self.names.ticket(ticket);
+        self.call(reign, &[&request_name, &ticket], &["token", &values, flag(looked_up), &fresh.to_hex()]).await
     }
 }
 
@@ -256,8 +267,9 @@ impl Sequencer for RedisSequencer {
         let mut looked_up_in = None;
         for _ in 0..MAX_ATTEMPTS {
             let reign = self.reign()?;
+            let ticket = matches!(parent, StreamKey::Application(_)).then(|| new_ticket(&reign));
             let asked = Moment::now();
-            let answer = self.next(&reign, &parent, request, looked_up_in == Some(reign.epoch)).await;
+            let answer = self.next(&reign, &parent, request, looked_up_in == Some(reign.epoch), ticket).await;
             let number = match answer {
                 Ok(Answer::Number(number)) => number_of(number)?,
                 Ok(Answer::Known(name)) => number_of(name.parse().map_err(|_| nonsense(&name))?)?,
@@ -283,7 +295,7 @@ impl Sequencer for RedisSequencer {
                 Ok(other @ (Answer::Late | Answer::Nonsense(_))) => return Err(nonsense(&format!("{other:?}"))),
                 Err(refusal) => return Err(refused(refusal)),
             };
-            return Ok(Reservation::new(number, Held { epoch: Some(reign.epoch), asked }));
+            return Ok(Reservation::new(number, Held { epoch: Some(reign.epoch), asked, ticket }));
         }
         Err(ReserveError::Unavailable("the counter was lost again and again while it was being filled".into()))
     }
@@ -296,13 +308,15 @@ impl Sequencer for RedisSequencer {
         let mut looked_up_in = None;
         for _ in 0..MAX_ATTEMPTS {
             let asked = Moment::now();
+            // A random token needs nobody's leave; its counter stays cold.
+            let free = Held { epoch: None, asked, ticket: None };
             let reign = match (self.reign(), request) {
                 (Ok(reign), _) => reign,
                 (Err(error), Some(_)) => return Err(error),
-                // A random token needs nobody's leave; its counter stays cold.
-                (Err(_), None) => return Ok(Reservation::new(fresh, Held { epoch: None, asked })),
+                (Err(_), None) => return Ok(Reservation::new(fresh, free)),
             };
-            let answer = self.token(&reign, fresh, request, looked_up_in == Some(reign.epoch)).await;
+            let ticket = new_ticket(&reign);
+            let answer = self.token(&reign, fresh, request, looked_up_in == Some(reign.epoch), ticket).await;
             let token = match (answer, request) {
                 (Ok(Answer::Number(_)), _) => fresh,
                 (Ok(Answer::Known(name)), _) => name.parse().map_err(|_| nonsense(&name))?,
@@ -313,12 +327,12 @@ impl Sequencer for RedisSequencer {
                     looked_up_in = Some(reign.epoch);
                     continue;
                 }
-                (Err(_), None) => return Ok(Reservation::new(fresh, Held { epoch: None, asked })),
+                (Err(_), None) => return Ok(Reservation::new(fresh, free)),
                 (Ok(Answer::Reused), _) => return Err(ReserveError::KeyReused),
                 (Err(refusal), Some(_)) => return Err(refused(refusal)),
                 (Ok(other), _) => return Err(nonsense(&format!("{other:?}"))),
             };
-            return Ok(Reservation::new(token, Held { epoch: Some(reign.epoch), asked }));
+            return Ok(Reservation::new(token, Held { epoch: Some(reign.epoch), asked, ticket: Some(ticket) }));
         }
         Err(ReserveError::Unavailable("an epoch ended again and again while a key was being looked up".into()))
     }
@@ -335,17 +349,22 @@ impl Sequencer for RedisSequencer {
 
     /// Only in the epoch of its reservation, and while the ticket of the reservation is good: later somebody else may have
     /// opened it, used it and forgotten it. What is not opened here is filled when it is first asked for.
-    async fn open(&self, parent: StreamKey, epoch: Option<Epoch>) -> Result<(), ReserveError> {
-        let Ok(reign) = self.reign() else {
+    async fn open(&self, parent: StreamKey, ticket: Option<Ticket>) -> Result<(), ReserveError> {
+        let (Ok(reign), Some(ticket)) = (self.reign(), ticket) else {
             return Ok(());
         };
-        if epoch == Some(reign.epoch)
-            && let Err(refusal) = self.open_at(&reign, &parent, 0).await
+        if ticket.epoch == reign.epoch
+            && let Err(refusal) = self.open_at(&reign, &parent, ticket, 0).await
         {
             tracing::debug!(?refusal, "a new counter stays cold");
         }
         Ok(())
     }
+}
+
+/// A ticket that nobody else has.
+fn new_ticket(reign: &Reign) -> Ticket {
+    Ticket { epoch: reign.epoch, nonce: rand::random() }
 }
 
 /// Whether a chat's number is above those that its application has given: then there is no such chat.

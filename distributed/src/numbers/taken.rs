@@ -7,24 +7,37 @@ use event_log::BackendError;
 use events::{ApplicationToken, ChatKey, Number, PartitionId, Position, RequestKey, StreamKey, UnixMillis};
 use read_model::Checkpoint;
 
+/// What has been counted of each partition; those of which nothing was are left out.
+pub type Checkpoints = BTreeMap<PartitionId, Checkpoint>;
+
+/// An answer, and how far `counts` had come in that very state of it. One without the other says nothing: between two looks
+/// at `counts` it may have been emptied, to be made anew from the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen<T> {
+    /// How far it had come.
+    pub checkpoints: Checkpoints,
+    /// What it had.
+    pub answer: T,
+}
+
 /// Reads `counts`. Each call sees one state of it.
 #[async_trait]
 pub trait TakenNumbers: Send + Sync {
-    /// What has been counted of each partition; those of which nothing was are left out.
-    async fn checkpoints(&self) -> Result<BTreeMap<PartitionId, Checkpoint>, BackendError>;
+    /// How far it has come.
+    async fn checkpoints(&self) -> Result<Checkpoints, BackendError>;
 
     /// The last chat number of an application, 0 before the first; `None` if there is no such application.
-    async fn last_chat(&self, token: ApplicationToken) -> Result<Option<u32>, BackendError>;
+    async fn last_chat(&self, token: ApplicationToken) -> Result<Seen<Option<u32>>, BackendError>;
 
     /// The last message number of a chat, 0 before the first; `None` if there is no such chat.
-    async fn last_message(&self, chat: ChatKey) -> Result<Option<u32>, BackendError>;
+    async fn last_message(&self, chat: ChatKey) -> Result<Seen<Option<u32>>, BackendError>;
 
     /// What the request with this key (the hash of route and key) was given last, if that was after `since`.
     async fn answered(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<Option<Answered>, BackendError>;
+    ) -> Result<Seen<Option<Answered>>, BackendError>;
 }
 
 /// What a request with a key was given.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use distributed::numbers::{Answered, MarkerLog, TakenNumbers};
+use distributed::numbers::{Answered, Checkpoints, MarkerLog, Seen, TakenNumbers};
 use event_log::{AppendError, BackendError, EventLog, ReadError, ReadLimit, Stretch};
 use events::{
     ApplicationToken, ChatKey, Epoch, EventType, Marker, Offset, PartitionCount, PartitionId, Position, Record,
@@ -57,6 +57,11 @@ impl MemoryLog {
         *self.counted.lock().unwrap() = Some(end);
     }
 
+    /// `counts` has lost everything, and is not being made anew until it is let go on.
+    pub(crate) fn empty_counts(&self) {
+        *self.counted.lock().unwrap() = Some(Position::default());
+    }
+
     pub(crate) fn set_away(&self, is_away: bool) {
         self.away.store(is_away, Ordering::SeqCst);
     }
@@ -93,7 +98,7 @@ impl MemoryLog {
     }
 
     /// What `counts` has seen: valid events with their places, and how far it is.
-    fn counted(&self) -> (Vec<Recorded>, BTreeMap<PartitionId, Checkpoint>) {
+    fn counted(&self) -> (Vec<Recorded>, Checkpoints) {
         let entries = self.entries();
         let bound = self.counted.lock().unwrap().clone().unwrap_or_else(|| end_of(&entries));
         let (mut events, mut checkpoints) = (Vec::new(), BTreeMap::new());
@@ -156,45 +161,46 @@ impl MarkerLog for MemoryLog {
 
 #[async_trait]
 impl TakenNumbers for MemoryLog {
-    async fn checkpoints(&self) -> Result<BTreeMap<PartitionId, Checkpoint>, BackendError> {
+    async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         Ok(self.counted().1)
     }
 
-    async fn last_chat(&self, token: ApplicationToken) -> Result<Option<u32>, BackendError> {
-        let (events, _) = self.counted();
+    async fn last_chat(&self, token: ApplicationToken) -> Result<Seen<Option<u32>>, BackendError> {
+        let (events, checkpoints) = self.counted();
         let own = events.iter().filter(|recorded| recorded.record.stream.token() == token);
         let last = own.filter_map(|recorded| match (recorded.record.known_type().ok()?, recorded.record.stream) {
             (EventType::ChatApplicationCreated, _) => Some(0),
             (EventType::ChatCreated, StreamKey::Chat(chat)) => Some(chat.number.get()),
             _ => None,
         });
-        Ok(last.max())
+        Ok(Seen { checkpoints, answer: last.max() })
     }
 
-    async fn last_message(&self, chat: ChatKey) -> Result<Option<u32>, BackendError> {
-        let (events, _) = self.counted();
+    async fn last_message(&self, chat: ChatKey) -> Result<Seen<Option<u32>>, BackendError> {
+        let (events, checkpoints) = self.counted();
         let own: Vec<_> =
             events.into_iter().filter(|recorded| recorded.record.stream == StreamKey::Chat(chat)).collect();
         let is = |recorded: &&Recorded, kind| recorded.record.known_type().is_ok_and(|own| own == kind);
         let is_created = own.iter().any(|recorded| is(&recorded, EventType::ChatCreated));
         let posted = own.iter().filter(|recorded| is(recorded, EventType::MessagePosted));
         let last = posted.filter_map(|recorded| recorded.record.number).map(events::Number::get).max();
-        Ok(is_created.then(|| last.unwrap_or(0)))
+        Ok(Seen { checkpoints, answer: is_created.then(|| last.unwrap_or(0)) })
     }
 
     async fn answered(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<Option<Answered>, BackendError> {
-        let (events, _) = self.counted();
+    ) -> Result<Seen<Option<Answered>>, BackendError> {
+        let (events, checkpoints) = self.counted();
         let own = events.iter().filter(|recorded| recorded.record.occurred_at > since);
         let mut own = own.filter(|recorded| recorded.record.request.is_some_and(|request| request.key == *key));
-        Ok(own.next_back().map(|recorded| Answered {
+        let answer = own.next_back().map(|recorded| Answered {
             request: recorded.record.request.unwrap(),
             stream: recorded.record.stream,
             number: recorded.record.number,
             position: Position::of(recorded.partition, recorded.offset.next()),
-        }))
+        });
+        Ok(Seen { checkpoints, answer })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use distributed::numbers::clock::FENCE_WAIT;
+use distributed::numbers::clock::RESERVATION_LIFE;
 use distributed::numbers::{Names, RedisSequencer, Unsuitable};
 use event_log::{EventLog, ReserveError, Sequencer, conformance as suite};
 use events::{
@@ -55,12 +55,12 @@ impl Numbers {
         let reservation = sequencer.reserve_token(token, None).await.unwrap();
         let created = Event::ChatApplicationCreated(ChatApplicationCreated { token, name: "x".into() });
         self.append(&created, None, reservation.epoch()).await;
-        sequencer.open(token.into(), reservation.epoch()).await.unwrap();
+        sequencer.open(token.into(), reservation.ticket()).await.unwrap();
         let reservation = sequencer.reserve(token.into(), None).await.unwrap();
         let number = ChatNumber(reservation.value());
         self.append(&Event::ChatCreated(ChatCreated { token, number }), None, reservation.epoch()).await;
         let chat = ChatKey { token, number };
-        sequencer.open(chat.into(), reservation.epoch()).await.unwrap();
+        sequencer.open(chat.into(), reservation.ticket()).await.unwrap();
         chat
     }
 
@@ -156,7 +156,7 @@ async fn the_first_start_begins_an_epoch() {
     // An application needs no number, and waits for nobody.
     assert_eq!(sequencer.reserve_token(token, None).await.unwrap().epoch(), None);
     open(&sequencer).await;
-    assert!(began.elapsed() >= FENCE_WAIT, "numbers of an epoch before could still be told of");
+    assert!(began.elapsed() * 10 >= RESERVATION_LIFE * 11, "numbers of an epoch before could still be told of");
     let (claimed, started) = numbers.log.epochs();
     assert_eq!(started, [(claimed[0], 3)], "the epoch starts in every partition");
     let chat = numbers.chat(&sequencer).await;
@@ -282,6 +282,32 @@ async fn what_counts_has_not_seen_is_waited_for_and_then_refused() {
     assert_eq!(waiting.await.unwrap().unwrap(), 2);
 }
 
+/// Its tables were dropped, say. What was known of it before says nothing of what it has now.
+async fn emptied_counts_give_no_number_twice() {
+    let numbers = Numbers::shared().await;
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    let request = RequestKey::new(&[&chat.token.to_hex()], "key", &["x"]);
+    assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
+    let forget = async |key: String| {
+        let _: () = redis::cmd("DEL").arg(key).query_async(&mut numbers.redis().await).await.unwrap();
+    };
+    forget(counter(&numbers, chat.into())).await;
+    numbers.log.hold_counts_back();
+    assert_eq!(numbers.post(&one, chat, None).await, 2, "counts has come as far as the log");
+    numbers.log.let_counts_go_on();
+    forget(counter(&numbers, chat.into())).await;
+    assert!(one.reserve(chat.into(), None).await.is_ok(), "and is known to have");
+    numbers.log.empty_counts();
+    for request in [None, Some(RequestKey::new(&[&chat.token.to_hex()], "another key", &["x"]))] {
+        forget(counter(&numbers, chat.into())).await;
+        let refused = one.reserve(chat.into(), request.as_ref()).await.unwrap_err();
+        assert!(matches!(refused, ReserveError::Unavailable(_)), "{refused}");
+    }
+    numbers.log.let_counts_go_on();
+    assert_eq!(posted(&numbers, &one, chat).await, 3);
+}
+
 fn counter(numbers: &Numbers, parent: StreamKey) -> String {
     let epoch = numbers.log.epochs().0.pop().unwrap();
     numbers.names.counter(epoch, &parent)
@@ -304,14 +330,20 @@ async fn a_fill_that_lost_its_ticket_opens_nothing() {
     let one = numbers.process().await;
     let chat = numbers.chat(&one).await;
     assert_eq!(numbers.post(&one, chat, None).await, 1);
-    let epoch = one.reserve(chat.into(), None).await.unwrap().epoch();
-    let (mut redis, parent) = (numbers.redis().await, StreamKey::Chat(chat));
-    for key in [counter(&numbers, parent), numbers.names.ticket(epoch.unwrap(), &parent)] {
-        let _: () = redis::cmd("DEL").arg(key).query_async(&mut redis).await.unwrap();
+    let late = one.reserve(chat.token.into(), None).await.unwrap().ticket().unwrap();
+    let others = one.reserve(chat.token.into(), None).await.unwrap().ticket().unwrap();
+    assert_ne!(late, others);
+    let mut redis = numbers.redis().await;
+    for key in [counter(&numbers, chat.into()), numbers.names.ticket(late)] {
+        let gone: u32 = redis::cmd("DEL").arg(key).query_async(&mut redis).await.unwrap();
+        assert_eq!(gone, 1);
     }
-    // As if the chat's creation had been acknowledged only now, when its counter was used and forgotten.
-    one.open(parent, epoch).await.unwrap();
+    // As if the chat's creation had been acknowledged only now, when its counter was used and forgotten. That another one's
+    // ticket is good helps nobody else.
+    one.open(chat.into(), Some(late)).await.unwrap();
     assert_eq!(numbers.post(&one, chat, None).await, 2, "the counter was filled from the log");
+    let is_there: bool = redis::cmd("EXISTS").arg(numbers.names.ticket(others)).query_async(&mut redis).await.unwrap();
+    assert!(is_there);
 }
 
 async fn an_evicting_redis_is_refused() {
@@ -340,6 +372,7 @@ tests!(
     a_flushed_redis_is_fenced,
     a_key_of_the_epoch_before_is_given_its_number_again,
     what_counts_has_not_seen_is_waited_for_and_then_refused,
+    emptied_counts_give_no_number_twice,
     a_chat_above_the_last_one_is_unknown_at_once,
     a_fill_that_lost_its_ticket_opens_nothing,
     an_evicting_redis_is_refused,

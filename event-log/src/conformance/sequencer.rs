@@ -173,9 +173,9 @@ async fn application_with_a_chat(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Se
 }
 
 async fn create(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>, created: Record) {
-    let (parent, epoch) = (created.stream, created.epoch);
+    let parent = created.stream;
     log.append(created).await.unwrap_or_else(|error| panic!("append: {error}"));
-    sequencer.open(parent, epoch).await.unwrap_or_else(|error| panic!("open: {error}"));
+    sequencer.open(parent, None).await.unwrap_or_else(|error| panic!("open: {error}"));
 }
 
 async fn reserve(sequencer: &Arc<dyn Sequencer>, parent: StreamKey) -> Number {

@@ -94,11 +94,11 @@ async fn an_application_without_creation_and_chats_is_none() {
         ..CountsChanges::default()
     };
     store.apply_counts(step(0, 1), nothing).await.unwrap();
-    assert_eq!(counts.last_chat(token(1)).await.unwrap(), None);
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, None);
     let early = ApplicationCountsDelta { created: false, chats: 1, last_chat: 3 };
     let changes = CountsChanges { applications: [(token(1), early)].into(), ..CountsChanges::default() };
     store.apply_counts(step(1, 2), changes).await.unwrap();
-    assert_eq!(counts.last_chat(token(1)).await.unwrap(), Some(3), "its chats came before it");
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, Some(3), "its chats came before it");
 }
 
 /// Two partitions add to the same applications at once, in batches of many.
@@ -123,7 +123,7 @@ async fn partitions_that_share_applications_get_past_each_other() {
         partition.await.unwrap();
     }
     let counts = MySqlCounts::new(&database.url()).unwrap();
-    assert_eq!(counts.last_chat(token(7)).await.unwrap(), Some(1));
+    assert_eq!(counts.last_chat(token(7)).await.unwrap().answer, Some(1));
     let mut connection = database.connect().await;
     let total: u64 = sqlx::query_scalar("SELECT CAST(sum(chats_count) AS UNSIGNED) FROM application_counts")
         .fetch_one(&mut connection)

@@ -1,6 +1,6 @@
 //! What was seen, taken as steps of the model.
 
-use distributed::numbers::clock::FENCE_WAIT;
+use distributed::numbers::clock::RESERVATION_LIFE;
 use numbers_model::invariants::INVARIANTS;
 use numbers_model::model::{Action, Numbers};
 use numbers_model::redis::Fault;
@@ -128,7 +128,7 @@ impl Replay {
             "try" => self.index = number(0).into(),
             "claim" => {
                 let waited = u128::from(at - self.deleted.unwrap());
-                assert!(waited >= FENCE_WAIT.as_micros(), "claimed {waited} us after the deletion");
+                assert!(waited * 10 >= RESERVATION_LIFE.as_micros() * 11, "claimed {waited} us after the deletion");
                 self.take(Action::Wait(PROCESS));
                 self.take(Action::Claim(PROCESS));
             }

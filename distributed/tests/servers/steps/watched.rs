@@ -1,17 +1,15 @@
 //! A log in memory that says to Redis what it does before it does it, and when it has: so MONITOR shows in one order what
 //! became of both.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use async_trait::async_trait;
-use distributed::numbers::{Answered, MarkerLog, TakenNumbers};
+use distributed::numbers::{Answered, Checkpoints, MarkerLog, Seen, TakenNumbers};
 use event_log::{AppendError, BackendError, EventLog, ReadError, ReadLimit, Stretch};
 use events::{
     ApplicationToken, ChatKey, Epoch, Marker, Offset, PartitionCount, PartitionId, Position, Record, RequestKey,
     UnixMillis,
 };
-use read_model::Checkpoint;
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
 
@@ -78,17 +76,17 @@ impl MarkerLog for WatchedLog {
 
 #[async_trait]
 impl TakenNumbers for WatchedLog {
-    async fn checkpoints(&self) -> Result<BTreeMap<PartitionId, Checkpoint>, BackendError> {
+    async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         self.log.checkpoints().await
     }
 
-    async fn last_chat(&self, token: ApplicationToken) -> Result<Option<u32>, BackendError> {
+    async fn last_chat(&self, token: ApplicationToken) -> Result<Seen<Option<u32>>, BackendError> {
         self.log.last_chat(token).await
     }
 
-    async fn last_message(&self, chat: ChatKey) -> Result<Option<u32>, BackendError> {
+    async fn last_message(&self, chat: ChatKey) -> Result<Seen<Option<u32>>, BackendError> {
         let last = self.log.last_message(chat).await?;
-        self.say(format!("last {}", number(last))).await;
+        self.say(format!("last {}", number(last.answer))).await;
         Ok(last)
     }
 
@@ -96,9 +94,9 @@ impl TakenNumbers for WatchedLog {
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<Option<Answered>, BackendError> {
+    ) -> Result<Seen<Option<Answered>>, BackendError> {
         let answered = self.log.answered(key, since).await?;
-        self.say(format!("known {}", number(answered.as_ref().and_then(|answered| answered.number)))).await;
+        self.say(format!("known {}", number(answered.answer.as_ref().and_then(|answered| answered.number)))).await;
         Ok(answered)
     }
 }
