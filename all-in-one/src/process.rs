@@ -7,13 +7,8 @@ use command_api::Commands;
 use embedded::SqliteSequencer;
 use projector::RunLoop;
 use query_api::Queries;
-use service::health::Readiness;
-use service::listen::{BindError, bind};
-use service::metrics::{Metrics, MetricsError};
-use service::router::{Surroundings, finish};
-use service::serve::serve;
+use service::host::{Host, HostError};
 use service::telemetry::chain;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,13 +23,10 @@ const PROJECTIONS_PART: &str = "views.sqlite";
 pub struct Process {
     write_addr: SocketAddr,
     read_addr: SocketAddr,
-    readiness: Readiness,
+    host: Host,
     commands: Commands,
     data: Data,
-    servers: TaskTracker,
     run_loops: TaskTracker,
-    /// Stops the servers.
-    stop: CancellationToken,
     /// Stops the run loops, once no command can write any more.
     stop_projecting: CancellationToken,
 }
@@ -45,12 +37,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(DataError),
-    /// An address cannot be listened on.
+    /// It cannot begin to answer.
     #[error(transparent)]
-    Bind(BindError),
-    /// Metrics cannot be recorded.
-    #[error(transparent)]
-    Metrics(MetricsError),
+    Host(HostError),
 }
 
 impl Process {
@@ -59,26 +48,27 @@ impl Process {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, StartError> {
+        let host = Host::new(stop).map_err(StartError::Host)?;
         let data = Data::open(&config.data.data).await.map_err(StartError::Data)?;
-        let write_listener = bind(config.write.write_addr, "--write-addr").await.map_err(StartError::Bind)?;
-        let read_listener = bind(config.read.read_addr, "--read-addr").await.map_err(StartError::Bind)?;
+        let writes = host.bind(config.write.write_addr, "--write-addr").await.map_err(StartError::Host)?;
+        let reads = host.bind(config.read.read_addr, "--read-addr").await.map_err(StartError::Host)?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
         let queries = Queries::new(Arc::clone(&data.projections) as _, Arc::clone(&data.projections) as _);
-        let metrics = Metrics::install().map_err(StartError::Metrics)?;
         let process = Self {
-            write_addr: local_addr(&write_listener, config.write.write_addr),
-            read_addr: local_addr(&read_listener, config.read.read_addr),
-            readiness: Readiness::new(),
+            write_addr: writes.addr,
+            read_addr: reads.addr,
+            host,
             commands,
             data,
-            servers: TaskTracker::new(),
             run_loops: TaskTracker::new(),
-            stop,
             stop_projecting: CancellationToken::new(),
         };
         process.project().await?;
         process.watch_for_damage();
-        process.listen(write_listener, read_listener, config, &metrics, queries);
+        let (public_read_url, cors_origins) = (&config.public.public_read_url, &config.cors.cors_origins);
+        let write_routes = command_api::routes(process.commands.clone(), public_read_url.clone());
+        process.host.serve(writes, command_api::routes::port(cors_origins.clone()), write_routes);
+        process.host.serve(reads, query_api::routes::port(cors_origins.clone()), query_api::routes(queries));
         Ok(process)
     }
 
@@ -87,7 +77,7 @@ impl Process {
         let feeds = self.data.feeds().await.map_err(StartError::Data)?;
         self.run_loops.spawn(progress::watch(feeds.clone(), self.stop_projecting.clone()));
         for feed in feeds {
-            let part = self.readiness.part(feed.target.projection().name());
+            let part = self.host.readiness().part(feed.target.projection().name());
             let run_loop = RunLoop::new(feed, part);
             let stop = self.stop_projecting.clone();
             self.run_loops.spawn(async move {
@@ -101,7 +91,7 @@ impl Process {
 
     /// Nothing that was read from a damaged file can be trusted: whoever sends requests here should stop.
     fn watch_for_damage(&self) {
-        let part = self.readiness.part(PROJECTIONS_PART);
+        let part = self.host.readiness().part(PROJECTIONS_PART);
         part.ready();
         let (projections, stop) = (Arc::clone(&self.data.projections), self.stop_projecting.clone());
         self.run_loops.spawn(async move {
@@ -111,28 +101,6 @@ impl Process {
                 );
             }
         });
-    }
-
-    /// Begins to answer.
-    fn listen(
-        &self,
-        write_listener: TcpListener,
-        read_listener: TcpListener,
-        config: &Config,
-        metrics: &Metrics,
-        queries: Queries,
-    ) {
-        let surroundings = |port, other_port| Surroundings {
-            readiness: self.readiness.clone(),
-            other_port,
-            cors_origins: config.cors.cors_origins.clone(),
-            metrics: metrics.clone().at_port(port),
-        };
-        let writes = command_api::routes(self.commands.clone(), config.public.public_read_url.clone());
-        let writes = finish(writes, surroundings("write", command_api::routes::OTHER_PORT));
-        let reads = finish(query_api::routes(queries), surroundings("read", query_api::routes::OTHER_PORT));
-        self.servers.spawn(serve(write_listener, writes, self.stop.clone()));
-        self.servers.spawn(serve(read_listener, reads, self.stop.clone()));
     }
 
     /// Where writes are answered.
@@ -147,19 +115,11 @@ impl Process {
 
     /// Waits for the stop, and then until what is under way is answered, committed and closed.
     pub async fn wait(self) {
-        self.stop.cancelled().await;
-        self.readiness.drain();
-        self.servers.close();
-        self.servers.wait().await;
+        self.host.wait().await;
         self.commands.drain().await;
         self.stop_projecting.cancel();
         self.run_loops.close();
         self.run_loops.wait().await;
         self.data.close().await;
     }
-}
-
-/// The address with the port that the system chose, where it was asked to.
-fn local_addr(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(asked)
 }

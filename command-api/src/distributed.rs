@@ -11,16 +11,13 @@ use distributed::numbers::{Names, RedisSequencer, StartError as NumbersError};
 use event_log::EventLog;
 use futures_util::FutureExt;
 use service::config::{self, Cors, KafkaArgs, LogArgs, MysqlArgs, PublicReadUrl, RedisArgs, WriteAddr};
-use service::health::{Part, Readiness};
+use service::health::Part;
 use service::healthcheck::healthcheck;
-use service::listen::{BindError, bind};
-use service::metrics::{Metrics, MetricsError};
+use service::host::{Host, HostError};
 use service::preparing::{look_after, prepared};
-use service::router::{Surroundings, finish};
-use service::serve::serve;
 use service::{shutdown, telemetry};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::commands::Commands;
 
@@ -96,13 +93,11 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 /// A running write API.
 pub struct Process {
     write_addr: SocketAddr,
-    readiness: Readiness,
+    host: Host,
     commands: Commands,
     log: Arc<KafkaLog>,
-    servers: TaskTracker,
-    /// What makes ready, and looks after what is.
-    watching: tokio::task::JoinHandle<Result<(), PrepareError>>,
-    stop: CancellationToken,
+    /// What makes the log ready, and looks after it.
+    watching: JoinHandle<Result<(), PrepareError>>,
 }
 
 /// Why the process does not start.
@@ -117,12 +112,9 @@ pub enum StartError {
     /// The sequencer cannot be made.
     #[error(transparent)]
     Numbers(NumbersError),
-    /// The address cannot be listened on.
+    /// It cannot begin to answer.
     #[error(transparent)]
-    Bind(BindError),
-    /// Metrics cannot be recorded.
-    #[error(transparent)]
-    Metrics(MetricsError),
+    Host(HostError),
 }
 
 impl Process {
@@ -131,30 +123,20 @@ impl Process {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, StartError> {
+        let host = Host::new(stop).map_err(StartError::Host)?;
         let log = Arc::new(KafkaLog::connect(Cluster::new(&config.kafka.kafka_brokers)).map_err(StartError::Kafka)?);
         let counts = MySqlCounts::new(&config.mysql.mysql_url).map_err(StartError::MySql)?;
         let sequencer = RedisSequencer::start(&config.redis.redis_url, Names::default(), &log, Arc::new(counts));
         let sequencer = Arc::new(sequencer.map_err(StartError::Numbers)?);
-        let listener = bind(config.write.write_addr, "--write-addr").await.map_err(StartError::Bind)?;
-        let metrics = Metrics::install().map_err(StartError::Metrics)?;
-        let readiness = Readiness::new();
         let commands = Commands::new(Arc::clone(&log) as _, Arc::clone(&sequencer) as _);
-        let write_addr = listener.local_addr().unwrap_or(config.write.write_addr);
+        let bound = host.bind(config.write.write_addr, "--write-addr").await.map_err(StartError::Host)?;
+        let write_addr = bound.addr;
         let routes = crate::routes(commands.clone(), config.public.public_read_url.clone());
-        let router = finish(
-            routes,
-            Surroundings {
-                readiness: readiness.clone(),
-                other_port: crate::routes::OTHER_PORT,
-                cors_origins: config.cors.cors_origins.clone(),
-                metrics: metrics.at_port("write"),
-            },
-        );
-        let servers = TaskTracker::new();
-        servers.spawn(serve(listener, router, stop.clone()));
-        servers.spawn(tell_of_numbers(sequencer, readiness.part("numbers"), stop.clone()));
+        host.serve(bound, crate::routes::port(config.cors.cors_origins.clone()), routes);
+        let (readiness, stop) = (host.readiness(), host.stop());
+        host.beside(tell_of_numbers(sequencer, readiness.part("numbers"), stop.clone()));
         let watching = tokio::spawn(watch_log(Arc::clone(&log), readiness.part("log"), stop.clone()));
-        Ok(Self { write_addr, readiness, commands, log, servers, watching, stop })
+        Ok(Self { write_addr, host, commands, log, watching })
     }
 
     /// Where writes are answered.
@@ -167,12 +149,7 @@ impl Process {
     /// # Errors
     /// What makes it of no use to go on.
     pub async fn wait(self) -> Result<(), Box<dyn Error>> {
-        let watched = self.watching.await;
-        // Also where nothing could be made ready: the others must end, too.
-        self.stop.cancel();
-        self.readiness.drain();
-        self.servers.close();
-        self.servers.wait().await;
+        let watched = self.host.wait_with(self.watching).await;
         self.commands.drain().await;
         self.log.close().await;
         Ok(watched??)

@@ -9,6 +9,8 @@ use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use serde::{Deserialize, Serialize};
+use service::config::CorsOrigins;
+use service::host::Port;
 use service::json::{Json, Object};
 use service::path::{Parsed, Path};
 use utoipa::{OpenApi, ToSchema};
@@ -25,8 +27,10 @@ use crate::text::{Body, Name, TextError};
 /// The header that tells a client how far the log must be projected until its write is seen.
 const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 
-/// Said where a method is not answered on this port.
-pub const OTHER_PORT: &str = "Reads are answered on the read port (3000 by default).";
+/// The port where they are answered.
+pub const fn port(cors_origins: CorsOrigins) -> Port {
+    Port { name: "write", other_port: "Reads are answered on the read port (3000 by default).", cors_origins }
+}
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -8,16 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use distributed::elastic::ElasticIndex;
 use distributed::mysql::MySqlProjections;
 use service::config::{self, Cors, ElasticsearchArgs, LogArgs, MysqlArgs, ReadAddr};
-use service::health::Readiness;
 use service::healthcheck::healthcheck;
-use service::listen::{BindError, bind};
-use service::metrics::{Metrics, MetricsError};
+use service::host::{Host, HostError};
 use service::preparing::look_after;
-use service::router::{Surroundings, finish};
-use service::serve::serve;
 use service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::queries::Queries;
 
@@ -87,9 +82,7 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 /// A running read API.
 pub struct Process {
     read_addr: SocketAddr,
-    readiness: Readiness,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    host: Host,
 }
 
 /// Why the process does not start.
@@ -101,12 +94,9 @@ pub enum StartError {
     /// The Elasticsearch client cannot be made.
     #[error(transparent)]
     Elastic(distributed::elastic::UrlError),
-    /// The address cannot be listened on.
+    /// It cannot begin to answer.
     #[error(transparent)]
-    Bind(BindError),
-    /// Metrics cannot be recorded.
-    #[error(transparent)]
-    Metrics(MetricsError),
+    Host(HostError),
 }
 
 impl Process {
@@ -115,28 +105,17 @@ impl Process {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, StartError> {
+        let host = Host::new(stop).map_err(StartError::Host)?;
         let views = Arc::new(MySqlProjections::new(&config.mysql.mysql_url).map_err(StartError::MySql)?);
         let search = ElasticIndex::new(&config.elasticsearch.elasticsearch_url).map_err(StartError::Elastic)?;
-        let listener = bind(config.read.read_addr, "--read-addr").await.map_err(StartError::Bind)?;
-        let metrics = Metrics::install().map_err(StartError::Metrics)?;
-        let readiness = Readiness::new();
-        let read_addr = listener.local_addr().unwrap_or(config.read.read_addr);
+        let bound = host.bind(config.read.read_addr, "--read-addr").await.map_err(StartError::Host)?;
+        let read_addr = bound.addr;
         let routes = crate::routes(Queries::new(Arc::clone(&views) as _, Arc::new(search)));
-        let router = finish(
-            routes,
-            Surroundings {
-                readiness: readiness.clone(),
-                other_port: crate::routes::OTHER_PORT,
-                cors_origins: config.cors.cors_origins.clone(),
-                metrics: metrics.at_port("read"),
-            },
-        );
-        let tasks = TaskTracker::new();
-        tasks.spawn(serve(listener, router, stop.clone()));
+        host.serve(bound, crate::routes::port(config.cors.cors_origins.clone()), routes);
         // Elasticsearch is no part of this: without it all but search is answered.
-        let part = readiness.part("views");
-        tasks.spawn(look_after(part, stop.clone(), move || Arc::clone(&views).check()));
-        Ok(Self { read_addr, readiness, tasks, stop })
+        let part = host.readiness().part("views");
+        host.beside(look_after(part, host.stop().clone(), move || Arc::clone(&views).check()));
+        Ok(Self { read_addr, host })
     }
 
     /// Where reads are answered.
@@ -146,9 +125,6 @@ impl Process {
 
     /// Waits for the stop, and then until what is under way is answered.
     pub async fn wait(self) {
-        self.stop.cancelled().await;
-        self.readiness.drain();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.host.wait().await;
     }
 }

@@ -1,11 +1,10 @@
 //! `query-api`: the read API on MySQL and Elasticsearch.
 
-use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
 use query_api::distributed::{Cli, run};
-use service::telemetry::chain;
+use service::telemetry::failed;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,10 +13,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Where not even this can be written, the exit code has to say it.
-            drop(writeln!(stderr(), "query-api: {}", chain(error.as_ref())));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed("query-api", error.as_ref()),
     }
 }

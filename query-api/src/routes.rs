@@ -5,6 +5,8 @@ use axum::http::Uri;
 use axum::response::Response;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{ApplicationView, ChatView, MessageView, SearchText};
+use service::config::CorsOrigins;
+use service::host::Port;
 use service::path::{Parsed, Path};
 use service::query::Query;
 use utoipa::OpenApi;
@@ -16,8 +18,10 @@ use crate::error::{ApiError, PathProblems, ReadProblems};
 use crate::paging::{ListParameters, ListRequest, NumberedListQuery};
 use crate::queries::Queries;
 
-/// Said where a method is not answered on this port.
-pub const OTHER_PORT: &str = "Writes are answered on the write port (8080 by default).";
+/// The port where they are answered.
+pub const fn port(cors_origins: CorsOrigins) -> Port {
+    Port { name: "read", other_port: "Writes are answered on the write port (8080 by default).", cors_origins }
+}
 
 /// Longest search text in characters (Unicode scalar values).
 const MAX_SEARCH_CHARACTERS: usize = 1_000;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | the parts of the command line that several binaries share, and the names of all variables |
 //! | [`telemetry`] | logs, and errors as one line |
+//! | [`host`] | what every process has around what it serves, and in what order that ends |
 //! | [`shutdown`], [`listen`], [`serve`] | from a signal and an address to connections that are drained |
 //! | [`router`] | what surrounds the routes of an API: limits, 404, 405, panics, and what is done to every answer |
 //! | `conditional`, [`cors`], `gzip`, `headers` | what is done to every answer |
@@ -24,6 +25,7 @@ mod gzip;
 mod headers;
 pub mod health;
 pub mod healthcheck;
+pub mod host;
 pub mod json;
 pub mod listen;
 pub mod metrics;
