@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`names`] | the names of what is kept in Redis |
 //! | `reign` | what an epoch is to Redis: its key, and the script that works in it alone |
+//! | `answer` | what that script answers |
 //! | `server` | one Redis: connection, version, calls |
 //! | [`fence`] | how an epoch begins |
 //! | `keeper` | who sees to it that an epoch is in force |
@@ -15,6 +16,7 @@
 //! **Architecture invariant:** whatever Redis answers is used only if the epoch's script has answered it, and is told of
 //! only if the log acknowledged it within [`clock::RESERVATION_LIFE`] of the asking.
 
+mod answer;
 mod barrier;
 pub mod clock;
 mod counted;

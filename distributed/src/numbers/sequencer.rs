@@ -6,10 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Epoch, Number, PartitionId, Position, RequestKey, StreamKey, UnixMillis};
-use redis::{RedisError, Value};
+use redis::RedisError;
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
+use super::answer::{Answer, Refusal, answer, nonsense, number_of, refused};
 use super::barrier::Barrier;
 use super::clock::Moment;
 use super::counted::{Counted, Goal, NotCounted};
@@ -65,35 +66,6 @@ impl Hold for Held {
     fn has_lapsed(&self) -> bool {
         self.epoch.is_some() && self.asked.is_too_long_ago()
     }
-}
-
-/// What the script answers.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    /// An integer: a number, or that it was done.
-    Number(i64),
-    /// The request was given this name before.
-    Known(String),
-    /// The request's key was used with other values.
-    Reused,
-    /// The key may have been used before this epoch.
-    Ask,
-    /// The counter is not there; the last number of the parent's own parent, if that is there.
-    Cold { above: Option<u32> },
-    /// There is no higher number.
-    Exhausted,
-    /// There is no ticket for the counter any more.
-    Late,
-    /// What no script of Tally answers.
-    Nonsense(String),
-}
-
-/// Why the script gave nothing.
-#[derive(Debug)]
-enum Refusal {
-    /// The epoch is over.
-    Over,
-    Failed(RedisFailure),
 }
 
 impl RedisSequencer {
@@ -366,45 +338,6 @@ fn is_above(parent: &StreamKey, last_of_application: Option<u32>) -> bool {
     match (parent, last_of_application) {
         (StreamKey::Chat(chat), Some(last)) => chat.number.get() > last,
         _ => false,
-    }
-}
-
-/// What the script has answered; `None` if it said that its epoch is over.
-fn answer(value: &Value) -> Option<Answer> {
-    if let Value::Int(number) = value {
-        return Some(Answer::Number(*number));
-    }
-    let Value::Array(parts) = value else {
-        return Some(Answer::Nonsense(format!("{value:?}")));
-    };
-    let text = |index: usize| match parts.get(index) {
-        Some(Value::BulkString(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => String::new(),
-    };
-    Some(match text(0).as_str() {
-        "fenced" => return None,
-        "known" => Answer::Known(text(1)),
-        "reused" => Answer::Reused,
-        "ask" => Answer::Ask,
-        "cold" => Answer::Cold { above: text(1).parse().ok() },
-        "exhausted" => Answer::Exhausted,
-        "late" => Answer::Late,
-        other => Answer::Nonsense(other.to_owned()),
-    })
-}
-
-fn number_of(number: i64) -> Result<Number, ReserveError> {
-    u32::try_from(number).ok().and_then(Number::new).ok_or_else(|| nonsense(&number.to_string()))
-}
-
-fn nonsense(answer: &str) -> ReserveError {
-    ReserveError::Unavailable(format!("Redis answered what no script of Tally answers: {answer}").into())
-}
-
-fn refused(refusal: Refusal) -> ReserveError {
-    match refusal {
-        Refusal::Over => ReserveError::Fencing,
-        Refusal::Failed(error) => ReserveError::Unavailable(error.into()),
     }
 }
 
