@@ -12,8 +12,6 @@ use super::client::{Body, QUICK, Request, Server};
 use super::error::ElasticError;
 use super::generation::Generation;
 
-/// Code points of the terms that a phrase is made of.
-const TRIGRAM: usize = 3;
 /// How many messages are asked for first, before it is known how long they are. At their longest they are 4 MiB.
 const FIRST_STEP: u32 = 64;
 
@@ -113,9 +111,9 @@ async fn ask(
 /// A question without scores, since the order is that of numbers.
 fn question(routing: &str, text: &SearchText, cursor: Cursor<MessageNumber>, size: u32) -> Value {
     let order = if cursor.descends() { "desc" } else { "asc" };
-    let text = match text.as_str() {
-        text if text.chars().nth(TRIGRAM - 1).is_some() => json!({"match_phrase": {"folded": text}}),
-        text => json!({"term": {"folded.short": text}}),
+    let text = match text.has_trigrams() {
+        true => json!({"match_phrase": {"folded": text.as_str()}}),
+        false => json!({"term": {"folded.short": text.as_str()}}),
     };
     let mut question = json!({
         "size": size,
