@@ -31,6 +31,7 @@ use read_model::{
     Applied, Checkpoint, MessageView, Page, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
 };
 
+use self::bulk::Created;
 use self::client::Server;
 pub use self::error::{ElasticError, PrepareError, UrlError};
 use self::generation::Generations;
@@ -85,7 +86,9 @@ impl ElasticIndex {
             return Ok(Applied::Superseded);
         }
         if !documents.is_empty() {
-            bulk::create(&self.server, &generation, documents).await?;
+            if bulk::create(&self.server, &generation, documents).await? == Created::SomeBefore {
+                bulk::flush(&self.server, &generation).await?;
+            }
             // Also for documents that were there already: whoever wrote them may have died before this.
             bulk::refresh(&self.server, &generation).await?;
         }

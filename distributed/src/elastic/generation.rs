@@ -22,7 +22,7 @@ pub(super) const FIRST: u32 = 1;
 /// a move. Within it a reader sees the former, which lacks nothing: its writers have stopped before the move.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How soon after a refresh the next one may begin: it costs more than what a few documents do, so that those which come
+/// How soon after a refresh the next one may begin, and after a flush: it costs more than what a few documents do, so that those which come
 /// in between share one. What is written after a pause is refreshed at once.
 const REFRESH_PACE: Duration = Duration::from_millis(100);
 
@@ -39,6 +39,8 @@ pub(super) struct Generation {
     pub(super) progress: Progress,
     /// Refreshes of the index, one for all batches that are written at the moment.
     pub(super) refreshes: Rounds<Result<(), Arc<ElasticError>>>,
+    /// Flushes of it, likewise.
+    pub(super) flushes: Rounds<Result<(), Arc<ElasticError>>>,
 }
 
 /// The document that names the live generation.
@@ -92,6 +94,7 @@ impl Generations {
             index,
             progress: Progress::default(),
             refreshes: Rounds::new(REFRESH_PACE),
+            flushes: Rounds::new(REFRESH_PACE),
         }
     }
 
