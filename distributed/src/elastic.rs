@@ -28,7 +28,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
-    Applied, Checkpoint, MessageView, Page, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
+    Applied, BackendError, Checkpoint, MessageView, Page, SearchDocument, SearchError, SearchIndex, SearchText, Slice,
+    Step,
 };
 
 use self::bulk::Created;
@@ -41,9 +42,13 @@ pub const PREFIX: &str = "tally-search";
 
 /// [`SearchIndex`] on Elasticsearch.
 ///
-/// Making one connects to nothing, and no call waits for long: while the server is away, calls fail within seconds, and
-/// succeed again once it is back. [`ElasticIndex::prepare`] must have succeeded once, from anywhere, before the others
-/// can.
+/// Making one connects to nothing, and no exchange with the server waits for ever: one that is asked for little gets 5 s,
+/// one that is sent documents half a minute. So while the server is away all calls fail, within seconds but for `index`,
+/// which has several exchanges of either kind; they succeed again once it is back.
+///
+/// [`ElasticIndex::prepare`] must have succeeded once, from anywhere, before the others can. An index that is lost later is
+/// prepared again by who asks where to go on, in `checkpoint`: the answer is the start, and the log fills it from there.
+/// Nothing else makes an index.
 ///
 /// One value serves a writer or readers, or both: what writes (`checkpoint`, `index`) stays with the generation that was
 /// live when it was first needed, what reads (`reached`, `search`) follows the live one.
@@ -77,6 +82,23 @@ impl ElasticIndex {
     /// generation's name that would find other messages than ours.
     pub async fn prepare(&self) -> Result<(), PrepareError> {
         prepare::prepare(&self.server, &self.generations).await
+    }
+
+    /// Where the next batch begins; at the start where index or pointer was lost and had to be made again.
+    async fn next(&self, partition: PartitionId) -> Result<Checkpoint, BackendError> {
+        match self.stored(partition).await {
+            Err(error) if error.is_absence() => {
+                tracing::warn!(%error, "what is missing of the search index is made again");
+                self.prepare().await?;
+                Ok(self.stored(partition).await?)
+            }
+            stored => Ok(stored?),
+        }
+    }
+
+    async fn stored(&self, partition: PartitionId) -> Result<Checkpoint, ElasticError> {
+        let generation = self.generations.for_writing(&self.server).await?;
+        Ok(checkpoints::read(&self.server, &generation, partition).await?.checkpoint)
     }
 
     async fn write(&self, step: Step, documents: &[SearchDocument]) -> Result<Applied, ElasticError> {
@@ -133,12 +155,7 @@ impl SearchIndex for ElasticIndex {
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
-        let read = async {
-            let generation = self.generations.for_writing(&self.server).await?;
-            checkpoints::read(&self.server, &generation, partition).await
-        };
-        let stored = read.await.map_err(|error| SearchError::Checkpoint { partition, source: error.into() })?;
-        Ok(stored.checkpoint)
+        self.next(partition).await.map_err(|source| SearchError::Checkpoint { partition, source })
     }
 
     async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {

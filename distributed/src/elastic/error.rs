@@ -78,6 +78,13 @@ pub enum ElasticError {
     },
 }
 
+impl ElasticError {
+    /// Whether there is nothing to use until it is prepared, for the first time or again.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::NotPrepared | Self::Missing { .. })
+    }
+}
+
 /// Why the index cannot be used as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {

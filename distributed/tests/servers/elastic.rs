@@ -4,6 +4,7 @@ pub(crate) mod away;
 mod fake;
 pub(crate) mod generations;
 mod ground;
+pub(crate) mod losing;
 pub(crate) mod preparing;
 mod proxy;
 mod server;
