@@ -28,9 +28,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
-    Applied, Checkpoint, MessageView, Page, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
+    Applied, BackendError, Checkpoint, MessageView, Page, SearchDocument, SearchError, SearchIndex, SearchText, Slice,
+    Step,
 };
 
+use self::bulk::Created;
 use self::client::Server;
 pub use self::error::{ElasticError, PrepareError, UrlError};
 use self::generation::Generations;
@@ -40,9 +42,13 @@ pub const PREFIX: &str = "tally-search";
 
 /// [`SearchIndex`] on Elasticsearch.
 ///
-/// Making one connects to nothing, and no call waits for long: while the server is away, calls fail within seconds, and
-/// succeed again once it is back. [`ElasticIndex::prepare`] must have succeeded once, from anywhere, before the others
-/// can.
+/// Making one connects to nothing, and no exchange with the server waits for ever: one that is asked for little gets 5 s,
+/// one that is sent documents half a minute. So while the server is away all calls fail, within seconds but for `index`,
+/// which has several exchanges of either kind; they succeed again once it is back.
+///
+/// [`ElasticIndex::prepare`] must have succeeded once, from anywhere, before the others can. An index that is lost later is
+/// prepared again by who asks where to go on, in `checkpoint`: the answer is the start, and the log fills it from there.
+/// Nothing else makes an index.
 ///
 /// One value serves a writer or readers, or both: what writes (`checkpoint`, `index`) stays with the generation that was
 /// live when it was first needed, what reads (`reached`, `search`) follows the live one.
@@ -78,6 +84,23 @@ impl ElasticIndex {
         prepare::prepare(&self.server, &self.generations).await
     }
 
+    /// Where the next batch begins; at the start where index or pointer was lost and had to be made again.
+    async fn next(&self, partition: PartitionId) -> Result<Checkpoint, BackendError> {
+        match self.stored(partition).await {
+            Err(error) if error.is_absence() => {
+                tracing::warn!(%error, "what is missing of the search index is made again");
+                self.prepare().await?;
+                Ok(self.stored(partition).await?)
+            }
+            stored => Ok(stored?),
+        }
+    }
+
+    async fn stored(&self, partition: PartitionId) -> Result<Checkpoint, ElasticError> {
+        let generation = self.generations.for_writing(&self.server).await?;
+        Ok(checkpoints::read(&self.server, &generation, partition).await?.checkpoint)
+    }
+
     async fn write(&self, step: Step, documents: &[SearchDocument]) -> Result<Applied, ElasticError> {
         let generation = self.generations.for_writing(&self.server).await?;
         let stored = checkpoints::read(&self.server, &generation, step.partition).await?;
@@ -85,7 +108,9 @@ impl ElasticIndex {
             return Ok(Applied::Superseded);
         }
         if !documents.is_empty() {
-            bulk::create(&self.server, &generation, documents).await?;
+            if bulk::create(&self.server, &generation, documents).await? == Created::SomeBefore {
+                bulk::flush(&self.server, &generation).await?;
+            }
             // Also for documents that were there already: whoever wrote them may have died before this.
             bulk::refresh(&self.server, &generation).await?;
         }
@@ -130,12 +155,7 @@ impl SearchIndex for ElasticIndex {
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
-        let read = async {
-            let generation = self.generations.for_writing(&self.server).await?;
-            checkpoints::read(&self.server, &generation, partition).await
-        };
-        let stored = read.await.map_err(|error| SearchError::Checkpoint { partition, source: error.into() })?;
-        Ok(stored.checkpoint)
+        self.next(partition).await.map_err(|source| SearchError::Checkpoint { partition, source })
     }
 
     async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {

@@ -87,6 +87,7 @@ finds! { databases:
     an_indexed_position_is_waited_for => read_suite::an_indexed_position_is_waited_for(broken_index(&databases, SearchFault::NeverWaits));
     documents_are_never_overwritten => read_suite::documents_are_never_overwritten(broken_index(&databases, SearchFault::KeepsEverything));
     every_substring_and_nothing_else_is_found => read_suite::every_substring_and_nothing_else_is_found(broken_index(&databases, SearchFault::PrefixesOnly));
+    noncharacters_mean_themselves => read_suite::noncharacters_mean_themselves(broken_index(&databases, SearchFault::ReplacesNoncharacters));
     results_are_paged => read_suite::results_are_paged(broken_index(&databases, SearchFault::IgnoresTheCursor));
     special_characters_mean_themselves => read_suite::special_characters_mean_themselves(broken_index(&databases, SearchFault::PercentMeansAnything));
     the_index_keeps_its_checkpoint => read_suite::the_index_keeps_its_checkpoint(broken_index(&databases, SearchFault::CheckpointStays));
@@ -418,6 +419,7 @@ enum SearchFault {
     PrefixesOnly,
     IgnoresTheCursor,
     PercentMeansAnything,
+    ReplacesNoncharacters,
     CheckpointStays,
 }
 
@@ -440,6 +442,10 @@ impl BrokenIndex {
     }
 }
 
+fn replaced(text: &str) -> String {
+    text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+}
+
 #[async_trait]
 impl SearchIndex for BrokenIndex {
     fn batch_size(&self) -> u32 {
@@ -458,6 +464,9 @@ impl SearchIndex for BrokenIndex {
             document.chat = self.chat(document.chat);
             if self.fault == SearchFault::KeepsEverything {
                 document.number = MessageNumber::new(self.numbers.fetch_add(1, Ordering::SeqCst)).unwrap();
+            }
+            if self.fault == SearchFault::ReplacesNoncharacters {
+                document.folded = replaced(&document.folded);
             }
         }
         self.index.index(step, documents).await
@@ -484,6 +493,7 @@ impl SearchIndex for BrokenIndex {
             SearchFault::PercentMeansAnything => {
                 SearchText::new(&text.as_str().replace('%', "")).unwrap_or_else(|| text.clone())
             }
+            SearchFault::ReplacesNoncharacters => SearchText::new(&replaced(text.as_str())).unwrap(),
             _ => text.clone(),
         };
         let mut slice = self.index.search(self.chat(chat), &text, page).await?;

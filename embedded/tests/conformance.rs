@@ -78,6 +78,7 @@ conforms!(read_model::conformance, (index):
     an_indexed_position_is_waited_for,
     documents_are_never_overwritten,
     every_substring_and_nothing_else_is_found,
+    noncharacters_mean_themselves,
     results_are_paged,
     special_characters_mean_themselves,
     the_index_keeps_its_checkpoint,

@@ -53,6 +53,10 @@ impl Position {
     /// Longest text that is looked at, in bytes: far above that of a position with every partition of a large log.
     pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
+    /// Most partitions that a text names: what is asked for all of them must stay one small question. No log of Tally has
+    /// nearly as many.
+    pub const MAX_PARTITIONS: usize = 1_024;
+
     /// Everything in `partition` before `bound`.
     pub fn of(partition: PartitionId, bound: Offset) -> Self {
         Self(BTreeMap::from([(partition, bound)]))
@@ -66,6 +70,11 @@ impl Position {
     /// The partitions it speaks of, in order.
     pub fn bounds(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
         self.0.iter().map(|(&partition, &bound)| (partition, bound))
+    }
+
+    /// How many partitions it speaks of.
+    pub fn partitions(&self) -> usize {
+        self.0.len()
     }
 
     /// Extends this position by another: partition by partition the farther bound.
@@ -104,7 +113,7 @@ impl FromStr for Position {
             let (partition, bound) = part.split_once(':').ok_or(MalformedPosition)?;
             let partition = PartitionId(decimal(partition)?);
             let known = bounds.insert(partition, Offset(decimal(bound)?));
-            if known.is_some() {
+            if known.is_some() || bounds.len() > Self::MAX_PARTITIONS {
                 return Err(MalformedPosition);
             }
         }
@@ -154,6 +163,15 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Position>(), Err(MalformedPosition), "{text:.40}");
         }
+    }
+
+    #[test]
+    fn a_text_names_a_bounded_number_of_partitions() {
+        let text = |partitions: usize| (0..partitions).map(|id| format!("{id}:1")).collect::<Vec<_>>().join(".");
+        let most = text(Position::MAX_PARTITIONS);
+        assert!(most.len() <= Position::MAX_TEXT_BYTES);
+        assert_eq!(position(&most).partitions(), Position::MAX_PARTITIONS);
+        assert_eq!(text(Position::MAX_PARTITIONS + 1).parse::<Position>(), Err(MalformedPosition));
     }
 
     #[test]

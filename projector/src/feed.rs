@@ -65,11 +65,14 @@ impl Feed {
 
     /// Applies what was read at `from`, the projection's checkpoint; the answer is the new checkpoint.
     ///
+    /// Where nothing was read, the projection is asked where it is: one that was lost, and has been made again, begins at
+    /// the start also in a partition that nothing comes to.
+    ///
     /// # Errors
     /// Ask for the checkpoint before trying again.
     pub async fn apply(&self, from: Checkpoint, stretch: Stretch) -> Result<Checkpoint, FeedError> {
         if stretch.next == from.next {
-            return Ok(from);
+            return self.checkpoint().await;
         }
         let next = stretch.next;
         let (batch, epoch) = without_void(stretch, from.epoch);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use event_log::ReadError;
 use events::{DecodeError, Offset, PartitionId};
+use read_model::Checkpoint;
 use service::health::Part;
 use service::telemetry::chain;
 use tokio::sync::watch;
@@ -99,11 +100,7 @@ impl RunLoop {
 
     /// Reads on from the checkpoint until `stop` or a failure.
     async fn follow(&self, stop: &CancellationToken, pause: &mut Duration) -> Result<(), Failure> {
-        let goal = self.feed.end().await.map_err(|error| self.failure(error))?;
-        let mut checkpoint = self.feed.checkpoint().await.map_err(|error| self.failure(error))?;
-        if checkpoint.next < goal {
-            self.part.failed(format!("catching up from {} to {goal}", checkpoint.next));
-        }
+        let (mut checkpoint, mut goal) = self.begin().await?;
         loop {
             self.applied.send_replace(checkpoint.next);
             if checkpoint.next >= goal {
@@ -115,7 +112,9 @@ impl RunLoop {
                 stretch = self.feed.read(checkpoint.next, READ_WAIT) => stretch.map_err(|error| self.failure(error))?,
             };
             let is_full = self.feed.is_full(&stretch);
-            checkpoint = self.feed.apply(checkpoint, stretch).await.map_err(|error| self.failure(error))?;
+            let next = self.feed.apply(checkpoint, stretch).await.map_err(|error| self.failure(error))?;
+            // A projection that was lost begins anew.
+            (checkpoint, goal) = if next.next < checkpoint.next { self.begin().await? } else { (next, goal) };
             *pause = FIRST_PAUSE;
             if !is_full {
                 tokio::select! {
@@ -124,6 +123,16 @@ impl RunLoop {
                 }
             }
         }
+    }
+
+    /// Where the projection is, and where it must come to be caught up.
+    async fn begin(&self) -> Result<(Checkpoint, Offset), Failure> {
+        let goal = self.feed.end().await.map_err(|error| self.failure(error))?;
+        let checkpoint = self.feed.checkpoint().await.map_err(|error| self.failure(error))?;
+        if checkpoint.next < goal {
+            self.part.failed(format!("catching up from {} to {goal}", checkpoint.next));
+        }
+        Ok((checkpoint, goal))
     }
 
     /// Whether a failure goes by on its own.

@@ -49,7 +49,12 @@ impl Awaiting {
         let mut position: Option<Position> = None;
         for value in headers.get_all(AWAIT_POSITION) {
             for text in value.to_str().ok()?.split(',') {
-                position.get_or_insert_default().merge(&text.trim().parse().ok()?);
+                let position = position.get_or_insert_default();
+                position.merge(&text.trim().parse().ok()?);
+                // Several texts together must not name what one may not.
+                if position.partitions() > Position::MAX_PARTITIONS {
+                    return None;
+                }
             }
         }
         Some(Self { position, within: preferred_wait(headers).unwrap_or(DEFAULT_WAIT) })
@@ -112,6 +117,18 @@ mod tests {
         for value in ["", "x", "0:1,", "0", "0:1;1:1", "-1:1"] {
             assert_eq!(awaiting(&[(AWAIT_POSITION, value)]), None, "{value:?}");
         }
+    }
+
+    #[test]
+    fn several_positions_name_no_more_partitions_than_one() {
+        let texts = |partitions: usize| (0..partitions).map(|id| format!("{id}:1")).collect::<Vec<_>>().join(",");
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AWAIT_POSITION, HeaderValue::from_str(text).unwrap());
+            Awaiting::of(&headers)
+        };
+        assert!(of(&texts(Position::MAX_PARTITIONS)).is_some());
+        assert_eq!(of(&texts(Position::MAX_PARTITIONS + 1)), None);
     }
 
     #[test]

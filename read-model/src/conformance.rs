@@ -18,8 +18,8 @@ use crate::store::{Applied, Checkpoint, ProjectionStore, Step};
 
 pub use self::search::{
     a_search_stays_within_its_chat, an_indexed_position_is_waited_for, documents_are_never_overwritten,
-    every_substring_and_nothing_else_is_found, results_are_paged, special_characters_mean_themselves,
-    the_index_keeps_its_checkpoint,
+    every_substring_and_nothing_else_is_found, noncharacters_mean_themselves, results_are_paged,
+    special_characters_mean_themselves, the_index_keeps_its_checkpoint,
 };
 pub use self::store::{
     a_chat_seen_late_is_shown_with_its_messages, a_stale_step_writes_nothing, application_counts_add_up,

@@ -34,6 +34,9 @@ fn fold_once(text: &str) -> String {
     ComposingNormalizer::new_nfc().normalize(&caseless).into_owned()
 }
 
+/// Characters of the pieces that indices of text are made of.
+const TRIGRAM: usize = 3;
+
 /// A folded text to look for; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchText(String);
@@ -48,6 +51,11 @@ impl SearchText {
     /// The folded text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether an index of trigrams can be asked for it. One or two characters make none, and are looked for otherwise.
+    pub fn has_trigrams(&self) -> bool {
+        self.0.chars().nth(TRIGRAM - 1).is_some()
     }
 }
 
@@ -100,6 +108,14 @@ mod tests {
     fn marks_alone_fold_to_nothing() {
         assert_eq!(SearchText::new("\u{301}\u{308}"), None);
         assert_eq!(SearchText::new(""), None);
+    }
+
+    #[test]
+    fn trigrams_are_counted_in_characters_after_folding() {
+        for (asked, has_trigrams) in [("ab", false), ("é🚀", false), ("a\u{301}b", false), ("abc", true), ("ﬁn", true)]
+        {
+            assert_eq!(SearchText::new(asked).unwrap().has_trigrams(), has_trigrams, "{asked}");
+        }
     }
 
     proptest! {

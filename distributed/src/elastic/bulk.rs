@@ -53,7 +53,7 @@ struct Outcome {
 }
 
 #[derive(Deserialize)]
-struct RefreshReply {
+struct ShardsReply {
     #[serde(rename = "_shards")]
     shards: Shards,
 }
@@ -63,37 +63,60 @@ struct Shards {
     failed: u32,
 }
 
+/// What became of documents that were to be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Created {
+    /// All of them are new, and on the disks of their shards.
+    New,
+    /// Some were there already, see [`flush`].
+    SomeBefore,
+}
+
 /// Creates the documents that are not there; of several with one id the first.
 pub(super) async fn create(
     server: &Server,
     generation: &Generation,
     documents: &[SearchDocument],
-) -> Result<(), ElasticError> {
+) -> Result<Created, ElasticError> {
     // The second under an id goes here, not at the server: there it could come first, if the first is to be sent again.
     let mut ids = HashSet::new();
-    let mut chunk = Chunk::default();
+    let (mut created, mut chunk) = (Created::New, Chunk::default());
     for document in documents.iter().filter(|document| ids.insert((document.chat, document.number))) {
         chunk.push(entry(document));
         if chunk.is_full() {
-            send(server, generation, std::mem::take(&mut chunk).entries).await?;
+            created = created.and(send(server, generation, std::mem::take(&mut chunk).entries).await?);
         }
     }
-    send(server, generation, chunk.entries).await
+    Ok(created.and(send(server, generation, chunk.entries).await?))
+}
+
+impl Created {
+    fn and(self, other: Self) -> Self {
+        if self == Self::New { other } else { self }
+    }
+}
+
+/// Brings everything that was written so far to the disk, on every copy of a shard. A document that is there already is
+/// refused without looking whether the request that wrote it came that far: it may still be under way, or have been cut off.
+/// As with [`refresh`], those which ask at the same time share one.
+pub(super) async fn flush(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
+    let now = async || on_every_shard(server, generation, "_flush").await.map_err(Arc::new);
+    generation.flushes.join(now).await.map_err(ElasticError::Flush)
 }
 
 /// Makes everything that was written so far visible to searches. It costs the server the same for one batch as for those
 /// of all partitions, so that those which are written at the same time share one.
 pub(super) async fn refresh(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
-    let refreshed = generation.refreshes.join(async || refresh_now(server, generation).await.map_err(Arc::new)).await;
-    refreshed.map_err(ElasticError::Refresh)
+    let now = async || on_every_shard(server, generation, "_refresh").await.map_err(Arc::new);
+    generation.refreshes.join(now).await.map_err(ElasticError::Refresh)
 }
 
-async fn refresh_now(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
-    let path = format!("{}/_refresh", generation.index);
+async fn on_every_shard(server: &Server, generation: &Generation, what: &str) -> Result<(), ElasticError> {
+    let path = format!("{}/{what}", generation.index);
     let request = Request { method: Method::Post, path: &path, query: &[], body: Body::Empty, time_out: BULK };
-    let RefreshReply { shards } = server.ask(request).await?;
+    let ShardsReply { shards } = server.ask(request).await?;
     if shards.failed > 0 {
-        let reason = format!("{} shards could not be refreshed", shards.failed);
+        let reason = format!("{} shards have failed", shards.failed);
         return Err(ElasticError::Refused { status: 200, reason });
     }
     Ok(())
@@ -130,11 +153,10 @@ pub(super) fn routing(chat: ChatKey) -> String {
 }
 
 /// Sends documents until all of them are there, those that the server had no room for again.
-async fn send(server: &Server, generation: &Generation, mut entries: Vec<Entry>) -> Result<(), ElasticError> {
-    let mut pause = FIRST_PAUSE;
-    let mut attempt = 1;
+async fn send(server: &Server, generation: &Generation, mut entries: Vec<Entry>) -> Result<Created, ElasticError> {
+    let (mut created, mut pause, mut attempt) = (Created::New, FIRST_PAUSE, 1);
     while !entries.is_empty() {
-        let Some(reason) = send_once(server, generation, &mut entries).await? else { break };
+        let Some(reason) = send_once(server, generation, &mut entries, &mut created).await? else { break };
         if attempt == ATTEMPTS {
             return Err(ElasticError::Busy { documents: entries.len(), attempts: ATTEMPTS, reason });
         }
@@ -143,7 +165,7 @@ async fn send(server: &Server, generation: &Generation, mut entries: Vec<Entry>)
         pause *= 2;
         attempt += 1;
     }
-    Ok(())
+    Ok(created)
 }
 
 /// Sends documents and leaves those that there was no room for; the answer is what the server says about the first.
@@ -151,6 +173,7 @@ async fn send_once(
     server: &Server,
     generation: &Generation,
     entries: &mut Vec<Entry>,
+    created: &mut Created,
 ) -> Result<Option<String>, ElasticError> {
     let path = format!("{}/_bulk", generation.writes);
     let query = [
@@ -158,7 +181,7 @@ async fn send_once(
         ("timeout", SERVER_WAITS_LONG),
         ("filter_path", "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error"),
     ];
-    let body = Body::Lines(entries.iter().flat_map(|entry| &entry.lines).copied().collect());
+    let body = Body::Lines(entries.iter().map(|entry| entry.lines.as_slice()).collect::<Vec<_>>().concat());
     let reply = server.send(Request { method: Method::Post, path: &path, query: &query, body, time_out: BULK }).await?;
     if reply.status == TOO_MANY_REQUESTS {
         return Ok(Some(reply.refused().to_string()));
@@ -173,10 +196,14 @@ async fn send_once(
     for (entry, Item { create: Outcome { status, error } }) in std::mem::take(entries).into_iter().zip(items) {
         let reason = || error.as_ref().map_or_else(|| "no reason given".to_owned(), Cause::shown);
         match status {
-            200..300 | CONFLICT => {}
+            200..300 => {}
+            CONFLICT => *created = Created::SomeBefore,
             TOO_MANY_REQUESTS => {
                 busy.get_or_insert_with(reason);
                 left.push(entry);
+            }
+            _ if error.as_ref().is_some_and(Cause::is_missing_index) => {
+                return Err(ElasticError::Missing { reason: reason() });
             }
             _ => {
                 let document = format!("message {} of chat {}", entry.number, entry.chat);

@@ -3,6 +3,7 @@
 //! written it since.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use elasticsearch::http::Method;
 use events::{Epoch, Offset, PartitionId, Position};
@@ -13,6 +14,9 @@ use serde_json::json;
 use super::client::{Body, Cause, QUICK, Request, SERVER_WAITS, Server};
 use super::error::ElasticError;
 use super::generation::Generation;
+
+/// What the ids of checkpoints begin with; the partition's number follows.
+const ID: &str = "checkpoint:";
 
 /// A checkpoint, and the state of its document.
 pub(super) struct Stored {
@@ -36,6 +40,11 @@ struct Source {
 struct Fields {
     next: u64,
     epoch: u64,
+}
+
+#[derive(Deserialize)]
+struct Lookup {
+    found: bool,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +76,8 @@ pub(super) async fn read(
     let path = format!("{}/_doc/{}", generation.index, id(partition));
     let request = Request { method: Method::Get, path: &path, query: &[], body: Body::Empty, time_out: QUICK };
     let reply = server.send(request).await?;
-    if reply.status == 404 && reply.cause().is_none() {
+    // Whatever else is not found, an index or a path that somebody in between does not know, is no start.
+    if reply.status == 404 && reply.json().is_ok_and(|Lookup { found }| !found) {
         return Ok(Stored { checkpoint: Checkpoint::START, version: None });
     }
     let document: Document = reply.expect_success()?.json()?;
@@ -83,25 +93,24 @@ pub(super) async fn read(
 /// How far the index has come in some partitions.
 pub(super) async fn read_all(
     server: &Server,
-    generation: &Generation,
+    index: &str,
     partitions: &BTreeSet<PartitionId>,
-    time_out: std::time::Duration,
+    time_out: Duration,
 ) -> Result<Position, ElasticError> {
     let mut position = Position::default();
     if partitions.is_empty() {
         return Ok(position);
     }
-    let path = format!("{}/_mget", generation.index);
+    let path = format!("{index}/_mget");
     let body = Body::Json(json!({"ids": partitions.iter().copied().map(id).collect::<Vec<_>>()}));
     let request = Request { method: Method::Post, path: &path, query: &[], body, time_out };
     let Documents { docs } = server.ask(request).await?;
     for document in docs {
         if let Some(cause) = document.error {
-            return Err(ElasticError::Refused { status: 200, reason: cause.shown() });
+            return Err(cause.refused(200));
         }
-        let partition = partitions.iter().find(|partition| id(**partition) == document.id);
-        if let (true, Some(source), Some(partition)) = (document.found, document.source, partition) {
-            position.merge(&Position::of(*partition, source.checkpoint().next));
+        if let (true, Some(source), Some(partition)) = (document.found, document.source, partition(&document.id)) {
+            position.merge(&Position::of(partition, source.checkpoint().next));
         }
     }
     Ok(position)
@@ -130,7 +139,12 @@ pub(super) async fn advance(
 }
 
 fn id(partition: PartitionId) -> String {
-    format!("checkpoint:{partition}")
+    format!("{ID}{partition}")
+}
+
+/// Whose checkpoint has this id.
+fn partition(id: &str) -> Option<PartitionId> {
+    id.strip_prefix(ID)?.parse().ok().map(PartitionId)
 }
 
 impl Source {
@@ -142,5 +156,20 @@ impl Source {
 impl From<Checkpoint> for Source {
     fn from(checkpoint: Checkpoint) -> Self {
         Self { checkpoint: Fields { next: checkpoint.next.0, epoch: checkpoint.epoch.0 } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_leads_back_to_its_partition() {
+        for partition in [PartitionId(0), PartitionId(11), PartitionId(u16::MAX)] {
+            assert_eq!(super::partition(&id(partition)), Some(partition));
+        }
+        for other in ["checkpoint:", "checkpoint:65536", "checkpoint:x", "3"] {
+            assert_eq!(super::partition(other), None, "{other}");
+        }
     }
 }

@@ -21,7 +21,8 @@ pub(super) const SERVER_WAITS: &str = "3s";
 /// The same for what has [`BULK`] time.
 pub(super) const SERVER_WAITS_LONG: &str = "20s";
 
-/// The server, and how to speak with it.
+/// The server, and how to speak with it. Clones share their connections.
+#[derive(Clone)]
 pub(super) struct Server {
     transport: Transport,
 }
@@ -129,8 +130,10 @@ impl Reply {
 
     /// What the server says is wrong.
     pub(super) fn refused(&self) -> ElasticError {
-        let reason = self.cause().map_or_else(|| shown(&self.text), |cause| cause.shown());
-        ElasticError::Refused { status: self.status, reason }
+        match self.cause() {
+            Some(cause) => cause.refused(self.status),
+            None => ElasticError::Refused { status: self.status, reason: shown(&self.text) },
+        }
     }
 
     /// The same, if it says so as Elasticsearch does.
@@ -147,6 +150,16 @@ impl Cause {
     /// Whether the index asked for is not there.
     pub(super) fn is_missing_index(&self) -> bool {
         self.kind == "index_not_found_exception"
+    }
+
+    /// The error that it stands for, told with this status of HTTP.
+    pub(super) fn refused(&self, status: u16) -> ElasticError {
+        let reason = self.shown();
+        if self.is_missing_index() {
+            ElasticError::Missing { reason }
+        } else {
+            ElasticError::Refused { status, reason }
+        }
     }
 
     /// What is wrong, as errors may repeat it: the outermost kind and the innermost reason.

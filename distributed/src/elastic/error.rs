@@ -12,6 +12,9 @@ const TOKEN_DIGITS: usize = 32;
 /// So many of a token's digits are shown.
 const SHOWN_DIGITS: usize = 6;
 
+/// An error that several who wait are told of.
+type SharedError = Arc<dyn std::error::Error + Send + Sync>;
+
 /// Why a request was in vain. All of it can pass by itself, except what a server *refuses*.
 #[derive(Debug, thiserror::Error)]
 pub enum ElasticError {
@@ -36,8 +39,14 @@ pub enum ElasticError {
         reason: String,
     },
     /// There is no live generation.
-    #[error("the search index is not there yet; the projector of search makes it when it starts")]
+    #[error("the search index is not there yet; the projector of search makes it")]
     NotPrepared,
+    /// The index is not there, although something says that it should be.
+    #[error("the search index is missing; the projector of search makes it again: {reason}")]
+    Missing {
+        /// What the server says about it.
+        reason: String,
+    },
     /// A document cannot be indexed.
     #[error("{document} cannot be indexed, status {status}: {reason}")]
     Document {
@@ -48,6 +57,12 @@ pub enum ElasticError {
         /// What the server says about it.
         reason: String,
     },
+    /// How far the index has come cannot be asked.
+    #[error("how far the search index has come cannot be asked")]
+    Progress(#[source] SharedError),
+    /// What was there already may not be on the disk.
+    #[error("the search index cannot be flushed")]
+    Flush(#[source] Arc<ElasticError>),
     /// What was written cannot be made visible.
     #[error("the search index cannot be refreshed")]
     Refresh(#[source] Arc<ElasticError>),
@@ -61,6 +76,13 @@ pub enum ElasticError {
         /// What the server says about the first of them.
         reason: String,
     },
+}
+
+impl ElasticError {
+    /// Whether there is nothing to use until it is prepared, for the first time or again.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::NotPrepared | Self::Missing { .. })
+    }
 }
 
 /// Why the index cannot be used as it is.
@@ -127,8 +149,9 @@ pub(super) fn shown(text: &str) -> String {
         rest = after;
     }
     shown.push_str(rest);
-    let mut line: String = shown.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect();
-    if line.len() < shown.len() {
+    let mut characters = shown.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = characters.by_ref().take(MAX_REASON).collect();
+    if characters.next().is_some() {
         line.push('…');
     }
     line
@@ -148,6 +171,8 @@ mod tests {
     #[test]
     fn long_texts_are_cut_and_lines_joined() {
         assert_eq!(shown("one\ntwo"), "one two");
+        assert_eq!(shown("one\u{85}two"), "one two", "a line's end of two bytes");
+        assert_eq!(shown(&"ü".repeat(MAX_REASON)), "ü".repeat(MAX_REASON));
         let cut = shown(&"ü".repeat(1_000));
         assert_eq!(cut.chars().count(), MAX_REASON + 1);
         assert!(cut.ends_with('…'));

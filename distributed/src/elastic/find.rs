@@ -1,21 +1,24 @@
 //! Messages coming out: those of one chat that contain a text, by number, up to what one answer takes.
 
+use std::time::Duration;
+
 use elasticsearch::http::Method;
 use events::{ChatKey, MessageNumber};
-use read_model::page::{MAX_BYTES, MAX_ITEMS};
 use read_model::{Cursor, MessageView, Page, SearchText, Slice};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::bulk::routing;
 use super::client::{Body, QUICK, Request, Server};
 use super::error::ElasticError;
 use super::generation::Generation;
 
-/// Code points of the terms that a phrase is made of.
-const TRIGRAM: usize = 3;
-/// How many messages are asked for first, before it is known how long they are. At their longest they are 4 MiB.
-const FIRST_STEP: u32 = 64;
+/// Most messages that are asked for at once. At their longest they are 6.5 MiB; at their shortest a page takes eleven
+/// exchanges.
+const STEP: u32 = 100;
+/// A page gets so long, from the first exchange to the last.
+const PAGE: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Found {
@@ -43,8 +46,6 @@ struct Message {
 }
 
 /// The messages of `chat` that contain `text`.
-///
-/// They are read in steps, since an answer is bounded by their size too, which the server cannot be told.
 pub(super) async fn find(
     server: &Server,
     generation: &Generation,
@@ -52,20 +53,31 @@ pub(super) async fn find(
     text: &SearchText,
     page: Page<MessageNumber>,
 ) -> Result<Slice<MessageView>, ElasticError> {
+    collect(page, |cursor, size| ask(server, generation, chat, text, cursor, size)).await
+}
+
+/// A page of what `ask` answers, which is as many messages from a place on as there are, up to a number.
+///
+/// They are asked for in steps, since a page is bounded by their size too, which the server cannot be told.
+async fn collect<F: Future<Output = Result<Vec<Hit>, ElasticError>>>(
+    page: Page<MessageNumber>,
+    ask: impl Fn(Cursor<MessageNumber>, u32) -> F,
+) -> Result<Slice<MessageView>, ElasticError> {
     let mut slice = Slice::builder(page.limit);
-    let (mut items, mut bytes) = (0_u32, 0_usize);
-    let mut cursor = page.cursor;
+    let (mut items, mut cursor) = (0, page.cursor);
+    let end = Instant::now() + PAGE;
     loop {
-        let wanted = step(page.limit - items, items, bytes);
-        let hits = ask(server, generation, chat, text, cursor, wanted).await?;
+        // One more than are shown, to know whether there is one.
+        let wanted = STEP.min(page.limit - items + 1);
+        let hits = tokio::time::timeout_at(end, ask(cursor, wanted)).await.map_err(|_elapsed| given_up())??;
         let is_last = hits.len() < wanted as usize;
         for Hit { message: Message { number, body } } in hits {
             if slice.is_full() {
                 return Ok(slice.finish(true));
             }
-            let text_bytes = body.len();
-            (items, bytes) = (items + 1, bytes + text_bytes);
+            items += 1;
             cursor = if cursor.descends() { Cursor::Before(number) } else { Cursor::After(number) };
+            let text_bytes = body.len();
             slice.push(MessageView { number, body }, text_bytes);
         }
         if is_last {
@@ -74,15 +86,8 @@ pub(super) async fn find(
     }
 }
 
-/// How many messages to ask for: what probably still fits, by the length of those that came, and one to know of more.
-fn step(items_left: u32, items: u32, bytes: usize) -> u32 {
-    let bytes_left = MAX_BYTES.saturating_sub(bytes);
-    let fitting = match items {
-        0 => FIRST_STEP,
-        _ => u32::try_from(bytes_left.div_ceil((bytes / items as usize).max(1))).unwrap_or(MAX_ITEMS),
-    };
-    let fitting = if bytes_left == 0 { 0 } else { fitting };
-    fitting.min(items_left) + 1
+fn given_up() -> ElasticError {
+    ElasticError::Unreachable { reason: format!("a page of messages did not come within {PAGE:?}") }
 }
 
 async fn ask(
@@ -113,9 +118,9 @@ async fn ask(
 /// A question without scores, since the order is that of numbers.
 fn question(routing: &str, text: &SearchText, cursor: Cursor<MessageNumber>, size: u32) -> Value {
     let order = if cursor.descends() { "desc" } else { "asc" };
-    let text = match text.as_str() {
-        text if text.chars().nth(TRIGRAM - 1).is_some() => json!({"match_phrase": {"folded": text}}),
-        text => json!({"term": {"folded.short": text}}),
+    let text = match text.has_trigrams() {
+        true => json!({"match_phrase": {"folded": text.as_str()}}),
+        false => json!({"term": {"folded.short": text.as_str()}}),
     };
     let mut question = json!({
         "size": size,
@@ -132,16 +137,68 @@ fn question(routing: &str, text: &SearchText, cursor: Cursor<MessageNumber>, siz
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use read_model::page::{MAX_BYTES, MAX_ITEMS};
+
     use super::*;
 
-    #[test]
-    fn steps_are_small_first_and_then_as_large_as_what_fits() {
-        assert_eq!(step(1_000, 0, 0), FIRST_STEP + 1);
-        assert_eq!(step(10, 0, 0), 11);
-        assert_eq!(step(936, 64, 64 * 100), 937, "short ones: all that are left");
-        assert_eq!(step(996, 4, MAX_BYTES / 2), 5, "long ones: as many again");
-        assert_eq!(step(996, 4, MAX_BYTES), 1, "full: only whether there are more");
-        assert_eq!(step(0, 1_000, 5), 1);
-        assert_eq!(step(10, 5, 0), 11, "empty texts");
+    /// A page of `texts`, the messages 1, 2, 3 …, and how many were asked for at once.
+    async fn asked(texts: &[&str], limit: u32) -> (Slice<MessageView>, Vec<u32>) {
+        let sizes = RefCell::new(Vec::new());
+        let ask = |cursor, size: u32| {
+            sizes.borrow_mut().push(size);
+            let before = if let Cursor::After(number) = cursor { MessageNumber::get(number) } else { 0 };
+            let from_there = (1..).zip(texts).skip(before as usize).take(size as usize);
+            let hit = |(number, body): (u32, &&str)| Hit {
+                message: Message { number: MessageNumber::new(number).unwrap(), body: (*body).to_owned() },
+            };
+            let hits = from_there.map(hit).collect();
+            async { Ok(hits) }
+        };
+        let slice = collect(Page { cursor: Cursor::First, limit }, ask).await.unwrap();
+        (slice, sizes.into_inner())
+    }
+
+    #[tokio::test]
+    async fn a_page_takes_few_exchanges_of_bounded_size() {
+        let (slice, sizes) = asked(&["short"; 2_000], MAX_ITEMS).await;
+        assert_eq!((slice.items.len(), slice.more), (1_000, true));
+        assert_eq!(sizes, [[STEP; 10].as_slice(), &[1]].concat());
+
+        let long = "x".repeat(64 * 1024);
+        let (slice, sizes) = asked(&vec![long.as_str(); 2_000], MAX_ITEMS).await;
+        assert_eq!((slice.items.len(), slice.more), (MAX_BYTES / long.len(), true));
+        assert_eq!(sizes, [STEP]);
+
+        // Long ones, and then so short ones that hundreds of them fit into what is left.
+        let almost = "x".repeat(MAX_BYTES - 400);
+        let mixed = [[almost.as_str()].as_slice(), &["x"; 2_000]].concat();
+        let (slice, sizes) = asked(&mixed, MAX_ITEMS).await;
+        assert_eq!((slice.items.len(), slice.more), (401, true));
+        assert_eq!(sizes, [STEP; 5]);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_asked_for_than_shown_and_one() {
+        let (slice, sizes) = asked(&["x"; 11], 10).await;
+        assert_eq!((slice.items.len(), slice.more, sizes), (10, true, vec![11]));
+        let (slice, sizes) = asked(&["x"; 10], 10).await;
+        assert_eq!((slice.items.len(), slice.more, sizes), (10, false, vec![11]));
+        let (slice, sizes) = asked(&["x"; 100], MAX_ITEMS).await;
+        assert_eq!((slice.items.len(), slice.more, sizes), (100, false, vec![STEP, STEP]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_takes_too_long_is_given_up() {
+        let began = Instant::now();
+        let slow = |_, size: u32| async move {
+            tokio::time::sleep(QUICK / 2).await;
+            let number = MessageNumber::new(1).unwrap();
+            Ok((0..size).map(|_| Hit { message: Message { number, body: String::new() } }).collect())
+        };
+        let outcome = collect(Page::FIRST, slow).await;
+        assert!(matches!(outcome, Err(ElasticError::Unreachable { .. })), "{outcome:?}");
+        assert_eq!(began.elapsed(), PAGE);
     }
 }

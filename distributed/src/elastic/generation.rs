@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::client::{Body, QUICK, Request, Server};
@@ -16,13 +15,14 @@ use crate::rounds::Rounds;
 /// The first generation there is.
 pub(super) const FIRST: u32 = 1;
 
-/// How long a reader keeps to a generation before it looks again which one is live.
+/// How long a reader keeps to a generation before it looks again which one is live, and a writer before it looks whether
+/// there still is one.
 ///
 /// Long enough to cost nothing beside a search, and short beside the time for which the former generation is kept after
 /// a move. Within it a reader sees the former, which lacks nothing: its writers have stopped before the move.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How soon after a refresh the next one may begin: it costs more than what a few documents do, so that those which come
+/// How soon after a refresh the next one may begin, and after a flush: it costs more than what a few documents do, so that those which come
 /// in between share one. What is written after a pause is refreshed at once.
 const REFRESH_PACE: Duration = Duration::from_millis(100);
 
@@ -39,6 +39,8 @@ pub(super) struct Generation {
     pub(super) progress: Progress,
     /// Refreshes of the index, one for all batches that are written at the moment.
     pub(super) refreshes: Rounds<Result<(), Arc<ElasticError>>>,
+    /// Flushes of it, likewise.
+    pub(super) flushes: Rounds<Result<(), Arc<ElasticError>>>,
 }
 
 /// The document that names the live generation.
@@ -59,19 +61,20 @@ struct Document {
 pub(super) struct Generations {
     prefix: String,
     /// For life: a process that writes never touches a generation that came after it.
-    writing: OnceCell<Arc<Generation>>,
-    reading: Mutex<Option<Reading>>,
+    writing: Mutex<Option<Known>>,
+    reading: Mutex<Option<Known>>,
 }
 
+/// A generation, and when to look again.
 #[derive(Debug)]
-struct Reading {
+struct Known {
     generation: Arc<Generation>,
     until: Instant,
 }
 
 impl Generations {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), writing: OnceCell::new(), reading: Mutex::new(None) }
+        Self { prefix: prefix.to_owned(), writing: Mutex::new(None), reading: Mutex::new(None) }
     }
 
     /// The index of the pointer.
@@ -92,35 +95,57 @@ impl Generations {
             index,
             progress: Progress::default(),
             refreshes: Rounds::new(REFRESH_PACE),
+            flushes: Rounds::new(REFRESH_PACE),
         }
     }
 
     /// The generation that was live when a writer first asked.
+    ///
+    /// Without a pointer there is none, also for who knows it: what is written would not be found.
     pub(super) async fn for_writing(&self, server: &Server) -> Result<Arc<Generation>, ElasticError> {
-        let live = async || self.live(server).await?.ok_or(ElasticError::NotPrepared);
-        let generation = self.writing.get_or_try_init(async || live().await.map(|n| Arc::new(self.generation(n))));
-        generation.await.cloned()
-    }
-
-    /// The generation that is live, as of [`LOOK_AGAIN`] ago at most.
-    pub(super) async fn for_reading(&self, server: &Server) -> Result<Arc<Generation>, ElasticError> {
-        let known = self.reading().as_ref().filter(|r| Instant::now() < r.until).map(|r| Arc::clone(&r.generation));
-        if let Some(generation) = known {
+        if let Some(generation) = fresh(&self.writing) {
             return Ok(generation);
         }
         let until = Instant::now() + LOOK_AGAIN;
         let number = self.live(server).await?.ok_or(ElasticError::NotPrepared)?;
-        let mut reading = self.reading();
-        // The same generation stays the same value: those who wait for it share its progress.
-        let same = reading.take().map(|r| r.generation).filter(|generation| generation.number == number);
-        let generation = same.unwrap_or_else(|| Arc::new(self.generation(number)));
-        *reading = Some(Reading { generation: Arc::clone(&generation), until });
+        let mut writing = locked(&self.writing);
+        let first = writing.take().map(|known| known.generation);
+        let generation = first.unwrap_or_else(|| Arc::new(self.generation(number)));
+        *writing = Some(Known { generation: Arc::clone(&generation), until });
         Ok(generation)
+    }
+
+    /// The generation that is live, as of [`LOOK_AGAIN`] ago at most.
+    pub(super) async fn for_reading(&self, server: &Server) -> Result<Arc<Generation>, ElasticError> {
+        if let Some(generation) = fresh(&self.reading) {
+            return Ok(generation);
+        }
+        let until = Instant::now() + LOOK_AGAIN;
+        let number = self.live(server).await?.ok_or(ElasticError::NotPrepared)?;
+        Ok(self.seen_live(number, until))
+    }
+
+    /// What to read, given what was seen; `until` tells when it was looked.
+    fn seen_live(&self, number: u32, until: Instant) -> Arc<Generation> {
+        let mut reading = locked(&self.reading);
+        let generation = match reading.take() {
+            // Somebody has looked later and was answered sooner.
+            Some(later) if later.until > until => {
+                let generation = Arc::clone(&later.generation);
+                *reading = Some(later);
+                return generation;
+            }
+            // The same generation stays the same value: those who wait for it share its progress.
+            Some(known) if known.generation.number == number => known.generation,
+            _ => Arc::new(self.generation(number)),
+        };
+        *reading = Some(Known { generation: Arc::clone(&generation), until });
+        generation
     }
 
     /// Looks again at the next occasion.
     pub(super) fn forget(&self, generation: &Arc<Generation>) {
-        if let Some(reading) = self.reading().as_mut().filter(|r| Arc::ptr_eq(&r.generation, generation)) {
+        if let Some(reading) = locked(&self.reading).as_mut().filter(|r| Arc::ptr_eq(&r.generation, generation)) {
             reading.until = Instant::now();
         }
     }
@@ -140,9 +165,29 @@ impl Generations {
             _ => Ok(None),
         }
     }
+}
 
-    fn reading(&self) -> MutexGuard<'_, Option<Reading>> {
-        // Nothing panics while holding it; were it so, what it holds is whole all the same.
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+fn fresh(known: &Mutex<Option<Known>>) -> Option<Arc<Generation>> {
+    let known = locked(known);
+    known.as_ref().filter(|known| Instant::now() < known.until).map(|known| Arc::clone(&known.generation))
+}
+
+fn locked(known: &Mutex<Option<Known>>) -> MutexGuard<'_, Option<Known>> {
+    // Nothing panics while holding it; were it so, what it holds is whole all the same.
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_look_does_not_undo_a_later_one() {
+        let (generations, began) = (Generations::new("x"), Instant::now());
+        let after = |looks| began + looks * LOOK_AGAIN;
+        assert_eq!(generations.seen_live(1, after(1)).number, 1);
+        let second = generations.seen_live(2, after(3));
+        assert_eq!(generations.seen_live(1, after(2)).number, 2);
+        assert!(Arc::ptr_eq(&generations.seen_live(2, after(4)), &second), "the same stays the same");
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod away;
 mod fake;
 pub(crate) mod generations;
 mod ground;
+pub(crate) mod losing;
 pub(crate) mod preparing;
 mod proxy;
 mod server;
@@ -26,6 +27,7 @@ conforms!(
     an_indexed_position_is_waited_for,
     documents_are_never_overwritten,
     every_substring_and_nothing_else_is_found,
+    noncharacters_mean_themselves,
     results_are_paged,
     special_characters_mean_themselves,
     the_index_keeps_its_checkpoint,
@@ -36,6 +38,7 @@ tests!(
     an_indexed_position_is_waited_for,
     documents_are_never_overwritten,
     every_substring_and_nothing_else_is_found,
+    noncharacters_mean_themselves,
     results_are_paged,
     special_characters_mean_themselves,
     the_index_keeps_its_checkpoint,

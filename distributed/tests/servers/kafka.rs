@@ -7,7 +7,7 @@ pub(crate) mod away;
 pub(crate) mod group;
 pub(crate) mod partitioning;
 pub(crate) mod reading;
-mod support;
+pub(crate) mod support;
 pub(crate) mod topic;
 
 use self::support::{open, server};

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         elastic::tests,
         elastic::away::tests,
         elastic::generations::tests,
+        elastic::losing::tests,
         elastic::preparing::tests,
         elastic::texts::tests,
         elastic::waiting::tests,

@@ -1,7 +1,9 @@
 //! The search index: a row of text a message, and an FTS5 index of its trigrams.
 //!
-//! Three characters or more are looked for as a phrase of trigrams, which is exact. One or two make no trigram: then the
-//! texts of the chat are scanned. Either way a chat is a range of row ids, and its size alone decides the cost.
+//! Three characters or more are looked for as a phrase of trigrams. That finds every text that has them, and a few that
+//! have not: FTS5 takes U+FFFE and U+FFFF for U+FFFD, hence a look at what was found. One or two characters make no
+//! trigram: then the texts of the chat are scanned. Either way a chat is a range of row ids, and its size alone decides
+//! the cost.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -26,8 +28,6 @@ const CHATS: OrdinalTable = OrdinalTable {
 
 /// Indexing costs more than other rows do, and a writer of the same database must not wait long for it.
 const DOCUMENTS_A_BATCH: u32 = 256;
-/// Characters of a trigram.
-const TRIGRAM: usize = 3;
 
 impl SqliteProjections {
     async fn index_documents(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, sqlx::Error> {
@@ -74,38 +74,31 @@ impl SqliteProjections {
         let Some(ordinal) = ordinal.map(Ordinal) else {
             return Ok(Slice { items: Vec::new(), more: false });
         };
-        let (sql, pattern) = match (has_trigrams(text), page.cursor.descends()) {
-            (true, false) => (
+        let sql = match (text.has_trigrams(), page.cursor.descends()) {
+            (true, false) => {
                 "SELECT id & 4294967295, body FROM search_trigrams JOIN search_messages ON id = search_trigrams.rowid \
-                 WHERE search_trigrams MATCH ? AND search_trigrams.rowid > ? AND search_trigrams.rowid < ? \
-                 ORDER BY search_trigrams.rowid LIMIT ?",
-                phrase(text),
-            ),
-            (true, true) => (
+                 WHERE search_trigrams MATCH ?5 AND search_trigrams.rowid > ?2 AND search_trigrams.rowid < ?3 \
+                 AND instr(search_messages.folded, ?1) > 0 ORDER BY search_trigrams.rowid LIMIT ?4"
+            }
+            (true, true) => {
                 "SELECT id & 4294967295, body FROM search_trigrams JOIN search_messages ON id = search_trigrams.rowid \
-                 WHERE search_trigrams MATCH ? AND search_trigrams.rowid > ? AND search_trigrams.rowid < ? \
-                 ORDER BY search_trigrams.rowid DESC LIMIT ?",
-                phrase(text),
-            ),
-            (false, false) => (
+                 WHERE search_trigrams MATCH ?5 AND search_trigrams.rowid > ?2 AND search_trigrams.rowid < ?3 \
+                 AND instr(search_messages.folded, ?1) > 0 ORDER BY search_trigrams.rowid DESC LIMIT ?4"
+            }
+            (false, false) => {
                 "SELECT id & 4294967295, body FROM search_messages \
-                 WHERE instr(folded, ?) > 0 AND id > ? AND id < ? ORDER BY id LIMIT ?",
-                text.as_str().to_owned(),
-            ),
-            (false, true) => (
+                 WHERE instr(folded, ?1) > 0 AND id > ?2 AND id < ?3 ORDER BY id LIMIT ?4"
+            }
+            (false, true) => {
                 "SELECT id & 4294967295, body FROM search_messages \
-                 WHERE instr(folded, ?) > 0 AND id > ? AND id < ? ORDER BY id DESC LIMIT ?",
-                text.as_str().to_owned(),
-            ),
+                 WHERE instr(folded, ?1) > 0 AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
+            }
         };
         let (above, below) = ordinal.row_ids_between(page.cursor);
-        let query = sqlx::query(sql).bind(pattern).bind(above).bind(below).bind(page.limit + 1);
+        let query = sqlx::query(sql).bind(text.as_str().to_owned()).bind(above).bind(below).bind(page.limit + 1);
+        let query = if text.has_trigrams() { query.bind(phrase(text)) } else { query };
         self.slice(page.limit, query, message).await
     }
-}
-
-fn has_trigrams(text: &SearchText) -> bool {
-    text.as_str().chars().nth(TRIGRAM - 1).is_some()
 }
 
 /// The text as one phrase of FTS5's query language, in which nothing but the quote is special within quotes.

@@ -119,6 +119,26 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
     }
 }
 
+/// Characters that are none to other programs are as different as any, from each other and from their replacement.
+pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
+    let ground = Ground::new();
+    let chat = ground.chat(1);
+    let alike = ['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{1ffff}', '\u{fdd0}'];
+    add(&index, &ground, chat, &alike.map(|character| format!("x a{character}b{character}{character} y"))).await;
+    for (number, character) in (1..).zip(alike) {
+        for pattern in [
+            format!("{character}"),
+            format!("{character}b"),
+            format!("a{character}b"),
+            format!("{character}{character} y"),
+            format!("x a{character}b{character}{character} y"),
+        ] {
+            assert_eq!(found(&index, chat, &pattern).await, [number], "{pattern:?}");
+        }
+    }
+    assert_eq!(found(&index, chat, "a\u{ffff}b\u{fffd}").await, [0_u32; 0]);
+}
+
 /// The same text in another chat or application is not found.
 pub async fn a_search_stays_within_its_chat(index: Arc<dyn SearchIndex>) {
     let (ground, other) = (Ground::new(), Ground::new());

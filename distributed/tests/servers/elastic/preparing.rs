@@ -1,14 +1,16 @@
 //! What is missing is made, what is there is checked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use distributed::elastic::{ElasticIndex, PrepareError};
 use elasticsearch::http::Method;
-use read_model::SearchIndex;
+use events::{Offset, Position};
+use read_model::{Page, SearchIndex, SearchText};
 use serde_json::{Value, json};
 
 use super::fake::fake;
-use super::ground::{PARTITION, add, chat, documents, found, told};
+use super::ground::{PARTITION, add, chat, documents, found, step, told};
 use super::server::on_a_server;
 
 async fn any_number_prepare_at_once_and_again() {
@@ -30,9 +32,18 @@ async fn any_number_prepare_at_once_and_again() {
 
 async fn before_it_the_index_is_not_there() {
     on_a_server(async |here| {
-        let error = here.adapter().checkpoint(PARTITION).await.unwrap_err();
-        assert!(told(&error).contains("is not there yet"), "{}", told(&error));
-        assert_eq!(here.raw(Method::Get, "-pointer", None).await.0, 404, "asking made it");
+        let (index, chat) = (here.adapter(), chat());
+        let (text, position) = (SearchText::new("needle").unwrap(), Position::of(PARTITION, Offset(1)));
+        for error in [
+            index.search(chat, &text, Page::FIRST).await.unwrap_err(),
+            index.reached(&position, Duration::ZERO).await.unwrap_err(),
+            index.index(step(0, 1), documents(chat, &["needle"])).await.unwrap_err(),
+        ] {
+            assert!(told(&error).contains("is not there yet"), "{}", told(&error));
+        }
+        for index in ["-pointer", "-1"] {
+            assert_eq!(here.raw(Method::Get, index, None).await.0, 404, "asking made {index}");
+        }
     })
     .await;
 }
@@ -42,24 +53,49 @@ async fn an_index_made_otherwise_is_refused() {
         here.adapter().prepare().await.unwrap();
         let (_, described) = here.raw(Method::Get, "-1", None).await;
         let described = described.as_object().unwrap().values().next().unwrap().clone();
-        here.raw(Method::Delete, "-1", None).await;
-        let mut other = json!({
+        let ours = json!({
             "settings": {"index": {"number_of_shards": 1, "analysis": described["settings"]["index"]["analysis"]}},
             "mappings": described["mappings"],
             "aliases": described["aliases"],
         });
-        // Another number of shards is its operator's choice …
-        assert_eq!(here.raw(Method::Put, "-1", Some(other.clone())).await.0, 200);
+        let prepared = async |index: Value| {
+            here.raw(Method::Delete, "-1", None).await;
+            assert_eq!(here.raw(Method::Put, "-1", Some(index)).await.0, 200);
+            here.adapter().prepare().await
+        };
+        // Another number of shards is its operator's choice, and what is not said is on the disk …
+        prepared(ours.clone()).await.unwrap();
+        // … how text is cut and when it is on the disk are not.
+        for (place, value, expected) in [
+            ("/analysis/tokenizer/threes/min_gram", json!(2), "threes/min_gram is \"2\", not 3"),
+            (
+                "/analysis/tokenizer/threes/token_chars",
+                json!(["letter"]),
+                "threes/token_chars is [\"letter\"], and should",
+            ),
+            ("/analysis/analyzer/threes/filter", json!(["lowercase"]), "threes/filter is [\"lowercase\"], and should"),
+            ("/translog", json!({"durability": "async"}), "translog/durability is \"async\", not \"request\""),
+        ] {
+            let mut other = ours.clone();
+            let (parent, name) = place.rsplit_once('/').unwrap();
+            other.pointer_mut(&format!("/settings/index{parent}")).unwrap()[name] = value;
+            let error = prepared(other).await.unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, PrepareError::OtherLayout { .. }), "{text}");
+            assert!(text.contains(expected), "{text}");
+        }
+    })
+    .await;
+}
+
+async fn what_is_made_keeps_what_it_acknowledged() {
+    on_a_server(async |here| {
         here.adapter().prepare().await.unwrap();
-        here.raw(Method::Delete, "-1", None).await;
-        // … how text is cut is not.
-        other["settings"]["index"]["analysis"]["tokenizer"]["threes"]["token_chars"] = json!(["letter"]);
-        other["settings"]["index"]["analysis"]["tokenizer"]["threes"]["min_gram"] = json!(2);
-        assert_eq!(here.raw(Method::Put, "-1", Some(other)).await.0, 200);
-        let error = here.adapter().prepare().await.unwrap_err();
-        let text = error.to_string();
-        assert!(matches!(error, PrepareError::OtherLayout { .. }), "{text}");
-        assert!(text.contains("threes/min_gram is \"2\", not 3"), "{text}");
+        for index in ["-1", "-pointer"] {
+            let (_, described) = here.raw(Method::Get, index, None).await;
+            let settings = &described[format!("{}{index}", here.prefix)]["settings"]["index"];
+            assert_eq!(settings["translog"]["durability"], "request", "{index}");
+        }
     })
     .await;
 }
@@ -85,5 +121,6 @@ tests!(
     any_number_prepare_at_once_and_again,
     before_it_the_index_is_not_there,
     an_index_made_otherwise_is_refused,
+    what_is_made_keeps_what_it_acknowledged,
     other_servers_are_refused,
 );

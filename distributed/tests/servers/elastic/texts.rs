@@ -1,11 +1,16 @@
 //! Exactly the messages that contain a text are found, however long and strange both are.
 
+use std::sync::{Arc, Mutex};
+
 use distributed::elastic::ElasticIndex;
+use elasticsearch::http::Method;
 use events::ChatKey;
 use read_model::folding::fold;
 use read_model::page::MAX_BYTES;
 use read_model::{Cursor, Page, SearchIndex, SearchText};
+use serde_json::json;
 
+use super::fake::fake;
 use super::ground::{add, chat, document, documents, found};
 use super::server::on_an_index;
 
@@ -124,6 +129,31 @@ async fn exactly(index: &ElasticIndex, chat: ChatKey, folded: &[String], pattern
     assert_eq!(found(index, chat, pattern).await, expected, "{pattern:?}");
 }
 
+/// What the adapter asks is asked again as it was, of the server itself, which then tells how many shards it has asked.
+async fn a_search_asks_one_shard() {
+    on_an_index(async |here| {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let server = fake({
+            let lines = Arc::clone(&lines);
+            move |asked| {
+                lines.lock().unwrap().extend(asked.line.contains("/_search").then(|| asked.line.clone()));
+                let answer = json!({"found": true, "_source": {"generation": 1}, "timed_out": false, "hits": {}});
+                (200, answer.to_string())
+            }
+        })
+        .await;
+        let index = here.adapter_at(&format!("http://{}", server.address));
+        assert_eq!(found(&index, chat(), "needle").await, [0_u32; 0]);
+        let line = lines.lock().unwrap().pop().unwrap();
+        // Without what would leave out the number of shards.
+        let asked = line.trim_start_matches(&format!("POST /{}", here.prefix)).split("&filter_path").next().unwrap();
+        let shards = async |path: &str| here.raw(Method::Post, path, None).await.1["_shards"]["total"].clone();
+        assert_eq!(shards(asked).await, 1, "{asked}");
+        assert_eq!(shards("-1/_search").await, 4, "there is more than one");
+    })
+    .await;
+}
+
 async fn numbers_of_32_bits_are_kept_and_walked() {
     on_an_index(async |here| {
         let (index, chat) = (here.adapter(), chat());
@@ -174,6 +204,7 @@ tests!(
     the_longest_texts_are_found_to_the_last_character,
     parts_of_long_texts_are_found_wherever_they_are,
     every_short_part_is_found,
+    a_search_asks_one_shard,
     numbers_of_32_bits_are_kept_and_walked,
     answers_are_cut_by_size_and_walked_both_ways,
 );

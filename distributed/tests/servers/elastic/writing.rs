@@ -9,7 +9,7 @@ use events::{Epoch, Offset};
 use read_model::{Applied, Checkpoint, SearchError, SearchIndex, Step};
 use serde_json::{Value, json};
 
-use super::fake::{Asked, fake};
+use super::fake::{Asked, Fake, fake};
 use super::ground::{PARTITION, add, chat, document, documents, found, step, told};
 use super::proxy::proxy;
 use super::server::on_an_index;
@@ -151,26 +151,28 @@ async fn a_deleted_index_is_not_made_by_a_write() {
         assert_eq!(here.raw(Method::Get, "-1", None).await.0, 404);
         assert_eq!(here.raw(Method::Get, "-1-writes", None).await.0, 404);
 
+        // Who asks where to go on makes it, and goes on at the start.
         let index = here.adapter();
-        index.checkpoint(PARTITION).await.unwrap_err();
-        index.prepare().await.unwrap();
+        assert_eq!(index.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
         add(&index, documents(chat, &["needle"])).await;
         assert_eq!(found(&index, chat, "needle").await, [1]);
     })
     .await;
 }
 
-/// A server that has a checkpoint at the start and a pointer, and answers bulk requests as `items` says, given how many
-/// there were before and the request.
-async fn with_bulk(
-    items: impl Fn(usize, &Asked) -> (u16, Value) + Send + Sync + 'static,
-) -> (super::fake::Fake, ElasticIndex) {
+/// A server that has a checkpoint at the start and a pointer, and answers the requests whose line contains `needle` as
+/// `answer` says, given how many there were before and the request.
+async fn with_answers(
+    needle: &'static str,
+    answer: impl Fn(usize, &Asked) -> (u16, Value) + Send + Sync + 'static,
+) -> (Fake, ElasticIndex) {
     let requests = AtomicUsize::new(0);
     let server = fake(move |asked| {
         let (status, body) = match asked.line.as_str() {
-            line if line.contains("/_bulk") => items(requests.fetch_add(1, Ordering::Relaxed), asked),
+            line if line.contains(needle) => answer(requests.fetch_add(1, Ordering::Relaxed), asked),
             line if line.contains("/_doc/live") => (200, json!({"found": true, "_source": {"generation": 1}})),
             line if line.contains("/_refresh") => (200, json!({"_shards": {"failed": 0}})),
+            line if line.contains("/_flush") => (200, json!({"_shards": {"failed": 0}})),
             line if line.contains("/_create/checkpoint") => (201, json!({"result": "created"})),
             _ => (404, json!({"found": false})),
         };
@@ -179,6 +181,65 @@ async fn with_bulk(
     .await;
     let index = ElasticIndex::new(&format!("http://{}", server.address)).unwrap();
     (server, index)
+}
+
+/// The same for bulk requests.
+async fn with_bulk(items: impl Fn(usize, &Asked) -> (u16, Value) + Send + Sync + 'static) -> (Fake, ElasticIndex) {
+    with_answers("/_bulk", items).await
+}
+
+/// A server that answers `status` for each document and fails on one shard where it is asked to do `failing`; and what
+/// it was asked to do.
+async fn with_a_document(status: u16, failing: &'static str) -> (Fake, ElasticIndex, Arc<Mutex<Vec<String>>>) {
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let (server, index) = with_answers("-1", {
+        let done = Arc::clone(&done);
+        move |_, asked| {
+            let what = ["_bulk", "_flush", "_refresh", "_create"].into_iter().find(|what| asked.line.contains(what));
+            done.lock().unwrap().extend(what.map(str::to_owned));
+            match what {
+                None => (404, json!({"found": false})),
+                Some("_bulk") => (200, json!({"items": [{"create": {"status": status}}]})),
+                what => (200, json!({"_shards": {"total": 4, "failed": u32::from(what == Some(failing))}})),
+            }
+        }
+    })
+    .await;
+    (server, index, done)
+}
+
+/// The request that wrote them may not have come to the disk.
+async fn documents_that_were_there_are_flushed_before_the_checkpoint_moves() {
+    for (status, expected) in
+        [(201, ["_bulk", "_refresh", "_create"].as_slice()), (409, &["_bulk", "_flush", "_refresh", "_create"])]
+    {
+        let (_server, index, done) = with_a_document(status, "").await;
+        assert_eq!(index.index(step(0, 1), documents(chat(), &["a"])).await.unwrap(), Applied::Done);
+        assert_eq!(*done.lock().unwrap(), expected, "{status}");
+    }
+}
+
+async fn what_one_shard_has_not_done_is_not_done() {
+    for (status, failing, expected) in [(201, "_refresh", "cannot be refreshed"), (409, "_flush", "cannot be flushed")]
+    {
+        let (_server, index, done) = with_a_document(status, failing).await;
+        let text = told(&index.index(step(0, 1), documents(chat(), &["a"])).await.unwrap_err());
+        assert!(text.contains(expected) && text.contains("1 shards have failed"), "{text}");
+        assert_eq!(done.lock().unwrap().last().unwrap(), failing, "the checkpoint was moved");
+    }
+}
+
+async fn what_is_not_found_otherwise_is_no_start() {
+    for (body, expected) in [
+        (json!({"error": {"type": "index_not_found_exception", "reason": "no such index [x]"}}), "no such index [x]"),
+        (json!({"message": "no route matched"}), "status 404"),
+        (json!("<html>"), "status 404"),
+    ] {
+        let (_server, index) = with_answers("/_doc/checkpoint", move |_, _| (404, body.clone())).await;
+        // It writes nothing; what it would be told of a start is that this step goes on somewhere else.
+        let text = told(&index.index(step(7, 8), documents(chat(), &["a"])).await.unwrap_err());
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 fn no_room() -> Value {
@@ -272,6 +333,9 @@ tests!(
     batches_of_several_requests_arrive_whole,
     a_document_that_is_refused_fails_its_batch_and_is_named,
     a_deleted_index_is_not_made_by_a_write,
+    documents_that_were_there_are_flushed_before_the_checkpoint_moves,
+    what_one_shard_has_not_done_is_not_done,
+    what_is_not_found_otherwise_is_no_start,
     items_without_room_are_sent_again_and_only_those,
     a_server_that_never_has_room_is_given_up,
     requests_are_bounded_in_documents_and_in_bytes,
