@@ -1,19 +1,7 @@
-# One image with the three programs of the distributed topology.
-#
-#   runtime   built from source here (the default)
-#   prebuilt  with what `cargo build --release --workspace --bins` has left in target/release
+# One image with the three programs of the distributed topology, built from source. scripts/prebuilt makes the stage `runtime`
+# with programs that cargo has built outside instead.
 ARG TALLY_RUST_IMAGE=rust:1.95-slim-bookworm
 ARG TALLY_RUNTIME_IMAGE=debian:bookworm-slim
-
-FROM ${TALLY_RUNTIME_IMAGE} AS base
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tally
-USER 10001
-ENV TALLY_WRITE_ADDR=0.0.0.0:8080 TALLY_READ_ADDR=0.0.0.0:3000
-EXPOSE 8080 3000
-
-# Before the stage that it does without: the builder of older Docker engines makes every stage on its way.
-FROM base AS prebuilt
-COPY target/release/command-api target/release/projector target/release/query-api /usr/local/bin/
 
 FROM ${TALLY_RUST_IMAGE} AS build
 # librdkafka is C.
@@ -23,5 +11,9 @@ COPY . .
 RUN cargo build --release --locked --bins -p command-api -p projector -p query-api \
     && mkdir /programs && cp target/release/command-api target/release/projector target/release/query-api /programs/
 
-FROM base AS runtime
+FROM ${TALLY_RUNTIME_IMAGE} AS runtime
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tally
+USER 10001
+ENV TALLY_WRITE_ADDR=0.0.0.0:8080 TALLY_READ_ADDR=0.0.0.0:3000
+EXPOSE 8080 3000
 COPY --from=build /programs/ /usr/local/bin/

@@ -1,7 +1,7 @@
 # What people and CI call by name. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint stack compose-check fuzz bench bench-servers real-text
+.PHONY: help run test lint stack prebuilt compose-check fuzz bench bench-servers real-text
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,12 +13,16 @@ test: ## build the workspace and run all tests; those on real servers where a Do
 	@set -a; [ ! -f target/stack.env ] || . ./target/stack.env; cargo test --workspace --locked
 
 lint: ## formatting, clippy and documentation without warnings
+	scripts/lint-dockerignore
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 
 stack: ## a Docker engine, Compose and the servers' images, whatever of them is missing (Debian, as root)
 	scripts/stack
+
+prebuilt: ## the image tally:local from programs that cargo builds here, where no registry has the image of Rust (after make stack)
+	scripts/prebuilt
 
 compose-check: ## bring the composition up, play the demo and the scenario suite against it, take it down
 	scripts/compose-check

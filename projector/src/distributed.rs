@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use distributed::elastic::{self, ElasticIndex};
 use distributed::kafka::{self, Cluster, KafkaLog, Membership};
 use distributed::mysql::{self, MySqlProjections};
@@ -52,7 +52,7 @@ pub enum Command {
     Search(SearchConfig),
     /// Bring the tables in MySQL up to date (views and counts do so at their start, too)
     Migrate(MigrateConfig),
-    /// Ask the projector of this machine whether it is ready; exit code 0 if it is
+    /// Ask the projector of this machine that feeds this, or has this address, whether it is ready; exit code 0 if it is
     Healthcheck(HealthcheckConfig),
 }
 
@@ -106,9 +106,23 @@ pub struct MigrateConfig {
 /// Who is asked.
 #[derive(Debug, Clone, Args)]
 pub struct HealthcheckConfig {
+    /// What it feeds, where it has the address that is the default for that
+    #[arg(required_unless_present = "projector_addr")]
+    pub fed: Option<Fed>,
     /// Address and port of its health and metrics
     #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT")]
-    pub projector_addr: SocketAddr,
+    pub projector_addr: Option<SocketAddr>,
+}
+
+/// A projection, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fed {
+    /// In MySQL
+    Views,
+    /// In MySQL
+    Counts,
+    /// In Elasticsearch
+    Search,
 }
 
 /// A projection, and where it is kept.
@@ -138,19 +152,46 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             tracing::info!("the tables are up to date");
             Ok(())
         }
-        Command::Healthcheck(config) => Ok(healthcheck(config.projector_addr).await?),
+        Command::Healthcheck(config) => Ok(healthcheck(config.address()).await?),
     }
 }
 
 async fn feed(config: &CommonConfig, kept: Kept) -> Result<(), Box<dyn Error>> {
     telemetry::init(&config.logs.log, config.logs.log_format)?;
     let stop = shutdown::stop_on_signal()?;
-    let address = config.projector_addr.unwrap_or_else(|| kept.default_addr());
+    let address = config.projector_addr.unwrap_or_else(|| default_addr(kept.projection()));
     let process = Process::start(address, &config.kafka.kafka_brokers, &kept, stop).await?;
     tracing::info!("projector {} is up; health on http://{}", kept.projection().name(), process.addr());
     process.wait().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+impl HealthcheckConfig {
+    fn address(&self) -> SocketAddr {
+        // One of the two is there: the command line is refused otherwise.
+        self.projector_addr.unwrap_or_else(|| default_addr(self.fed.map_or(Projection::Views, Fed::projection)))
+    }
+}
+
+impl Fed {
+    const fn projection(self) -> Projection {
+        match self {
+            Self::Views => Projection::Views,
+            Self::Counts => Projection::Counts,
+            Self::Search => Projection::Search,
+        }
+    }
+}
+
+/// Where health and metrics are, unless something else is said.
+fn default_addr(projection: Projection) -> SocketAddr {
+    let port = match projection {
+        Projection::Views => 9101,
+        Projection::Counts => 9102,
+        Projection::Search => 9103,
+    };
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 impl Kept {
@@ -160,15 +201,6 @@ impl Kept {
             Self::Counts(_) => Projection::Counts,
             Self::Search(_) => Projection::Search,
         }
-    }
-
-    fn default_addr(&self) -> SocketAddr {
-        let port = match self {
-            Self::Views(_) => 9101,
-            Self::Counts(_) => 9102,
-            Self::Search(_) => 9103,
-        };
-        (Ipv4Addr::LOCALHOST, port).into()
     }
 }
 
@@ -347,5 +379,30 @@ impl Feeder {
                 done.map_err(UnusableError::Elastic)?.map(|()| Target::Search(Arc::clone(index) as _))
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(arguments: &[&str]) -> Result<String, clap::error::ErrorKind> {
+        let cli = Cli::try_parse_from([&["projector", "healthcheck"], arguments].concat());
+        match cli.map_err(|error| error.kind())?.command {
+            Command::Healthcheck(config) => Ok(config.address().to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_healthcheck_asks_where_a_projector_is_by_default_or_where_it_is_told() {
+        for (fed, address) in [("views", "127.0.0.1:9101"), ("counts", "127.0.0.1:9102"), ("search", "127.0.0.1:9103")]
+        {
+            assert_eq!(asked(&[fed]).unwrap(), address);
+        }
+        for arguments in [&["--projector-addr", "127.0.0.1:1"][..], &["views", "--projector-addr", "127.0.0.1:1"]] {
+            assert_eq!(asked(arguments).unwrap(), "127.0.0.1:1");
+        }
+        assert_eq!(asked(&[]), Err(clap::error::ErrorKind::MissingRequiredArgument));
     }
 }

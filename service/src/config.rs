@@ -14,7 +14,6 @@ const PREFIX: &str = "TALLY_";
 /// Every variable that some part of the product has, without the prefix.
 const PRODUCT_VARIABLES: &[&str] = &[
     "BIND",
-    "BUILD_TARGET",
     "CORS_ORIGINS",
     "DATA",
     "ELASTICSEARCH_HEAP",

@@ -9,10 +9,14 @@ use std::time::{Duration, Instant};
 use distributed::kafka::{Cluster, KafkaLog};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection};
+use testcontainers::bollard::Docker;
 use testcontainers::core::IntoContainerPort;
+use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use tokio::sync::OnceCell;
+
+use crate::runs;
 
 /// Longest wait for a server to answer.
 const READY_WAIT: Duration = Duration::from_secs(120);
@@ -28,18 +32,21 @@ pub(crate) struct Server {
 /// Containers that all tests share, until the end of the run.
 static SHARED: Mutex<Vec<ContainerAsync<GenericImage>>> = Mutex::new(Vec::new());
 
-/// Whether a Docker engine answers.
-pub(crate) async fn engine() -> Result<(), String> {
-    let docker = testcontainers::bollard::Docker::connect_with_defaults().map_err(|error| error.to_string())?;
-    docker.ping().await.map(drop).map_err(|error| format!("no Docker engine answers ({error}); see make stack"))
+/// The Docker engine that containers are started in, if it answers.
+pub(crate) async fn engine() -> Result<Docker, String> {
+    let docker = docker_client_instance().await.map_err(|error| error.to_string())?;
+    docker.ping().await.map_err(|error| format!("no Docker engine answers ({error}); see make stack"))?;
+    Ok(docker)
 }
 
-/// Removes every container that was shared.
-pub(crate) async fn remove() {
+/// Removes every container of this run, all that can be, before it says what could not be.
+pub(crate) async fn remove(docker: &Docker) -> Result<(), String> {
     let shared = std::mem::take(&mut *SHARED.lock().unwrap_or_else(PoisonError::into_inner));
     for container in shared {
-        container.rm().await.unwrap();
+        // What this leaves is seen below.
+        drop(container.rm().await);
     }
+    runs::end(docker).await
 }
 
 /// The Redis that all tests share.
@@ -81,8 +88,7 @@ pub(crate) async fn elasticsearch() -> &'static str {
             return url;
         }
         let official = "docker.elastic.co/elasticsearch/elasticsearch:7.17.29";
-        let request: ContainerRequest<GenericImage> = image("TALLY_ELASTICSEARCH_IMAGE", official).into();
-        let request = request
+        let request = image("TALLY_ELASTICSEARCH_IMAGE", official)
             .with_env_var("discovery.type", "single-node")
             .with_env_var("xpack.security.enabled", "false")
             .with_env_var("ES_JAVA_OPTS", "-Xms512m -Xmx512m");
@@ -135,7 +141,7 @@ pub(crate) async fn own_kafka(side: Option<SideDoor>) -> Server {
         ("GROUP_INITIAL_REBALANCE_DELAY_MS", "0".to_owned()),
         ("AUTO_CREATE_TOPICS_ENABLE", "false".to_owned()),
     ];
-    let mut request: ContainerRequest<GenericImage> = image("TALLY_KAFKA_IMAGE", "apache/kafka:4.1.1").into();
+    let mut request = image("TALLY_KAFKA_IMAGE", "apache/kafka:4.1.1");
     for (name, value) in settings {
         request = request.with_env_var(format!("KAFKA_{name}"), value);
     }
@@ -152,7 +158,7 @@ pub(crate) fn brokers(server: &Server) -> String {
 
 /// A MySQL that one test has for itself, with a database `tally`.
 pub(crate) async fn own_mysql() -> Server {
-    let request: ContainerRequest<GenericImage> = image("TALLY_MYSQL_IMAGE", "mysql:8.4").into();
+    let request = image("TALLY_MYSQL_IMAGE", "mysql:8.4");
     let request = request.with_env_var("MYSQL_ROOT_PASSWORD", "root").with_env_var("MYSQL_DATABASE", "tally");
     // Tests that run at once have a Tally each, where a server has one.
     let request = request.with_cmd(["mysqld", "--max-connections=1000"]);
@@ -196,9 +202,18 @@ pub(crate) async fn changeable_redis() -> Server {
 }
 
 async fn redis_by(command: &[&str]) -> Server {
-    let server = started(image("TALLY_REDIS_IMAGE", "redis:7.4").with_cmd(command.iter().copied()), 6379).await;
+    let server = started(redis_image().with_cmd(command.iter().copied()), 6379).await;
     answers(&server).await;
     server
+}
+
+/// A Redis that another run seems to have started.
+pub(crate) async fn redis_of(run: &str) -> Server {
+    started(redis_image().with_label(runs::LABEL, run), 6379).await
+}
+
+fn redis_image() -> ContainerRequest<GenericImage> {
+    image("TALLY_REDIS_IMAGE", "redis:7.4")
 }
 
 /// Waits until a Redis answers.
@@ -228,18 +243,18 @@ pub(crate) async fn ready<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T
     }
 }
 
-fn image(variable: &str, official: &str) -> GenericImage {
+fn image(variable: &str, official: &str) -> ContainerRequest<GenericImage> {
     let name = std::env::var(variable).unwrap_or_else(|_| official.to_owned());
     // A port of a registry comes before a slash, a tag after the last colon.
     let (name, tag) = match name.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, tag),
         _ => (name.as_str(), "latest"),
     };
-    GenericImage::new(name, tag)
+    GenericImage::new(name, tag).with_label(runs::LABEL, runs::name())
 }
 
-async fn started(request: impl Into<ContainerRequest<GenericImage>>, port: u16) -> Server {
-    started_at(request.into(), free_port(), port).await
+async fn started(request: ContainerRequest<GenericImage>, port: u16) -> Server {
+    started_at(request, free_port(), port).await
 }
 
 pub(crate) fn free_port() -> u16 {

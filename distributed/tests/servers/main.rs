@@ -1,8 +1,9 @@
 //! The adapters, and Tally on top of them, on real servers in containers.
 //!
 //! This one binary owns the containers of a whole run: each server is started when a test first asks for it, and all are
-//! removed at the end. Without a Docker engine nothing here can run: then every test is counted as ignored and standard
-//! error says so, unless TALLY_TEST_REQUIRE=docker makes that a failure.
+//! removed at the end, also when the run is told to end; those of a run that was killed are removed by the next. Without a
+//! Docker engine nothing here can run: then every test is counted as ignored and standard error says so, unless
+//! TALLY_TEST_REQUIRE=docker makes that a failure.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -24,10 +25,12 @@ mod mysql;
 mod numbers;
 mod projecting;
 mod reading;
+mod runs;
 mod scenarios;
 mod steps;
 mod topology;
 
+use std::env::VarError;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
@@ -44,6 +47,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Tests wait for servers most of the time.
     arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
+    let is_required = match std::env::var("TALLY_TEST_REQUIRE").as_deref() {
+        Ok("docker") => true,
+        Err(VarError::NotPresent) => false,
+        _ => {
+            tell("TALLY_TEST_REQUIRE can only be docker; correct or unset it");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = Runtime::new().unwrap();
     let handle = runtime.handle().clone();
     let modules = [
@@ -69,6 +80,7 @@ fn main() -> ExitCode {
         mysql::migrating::tests,
         mysql::silence::tests,
         mysql::sizes::tests,
+        runs::tests,
         numbers::tests,
         steps::tests,
         scenarios::tests,
@@ -78,19 +90,35 @@ fn main() -> ExitCode {
         faults::tests,
     ];
     let mut trials: Vec<_> = modules.iter().flat_map(|tests| tests(&handle)).collect();
-    if let Err(reason) = runtime.block_on(containers::engine()) {
-        tell(&format!("SKIPPED: {} tests on real servers: {reason}", trials.len()));
-        if std::env::var("TALLY_TEST_REQUIRE").is_ok_and(|require| require == "docker") {
-            return ExitCode::FAILURE;
+    let engine = runtime.block_on(containers::engine());
+    match &engine {
+        Ok(docker) => {
+            if let Err(left) = runtime.block_on(runs::sweep(docker)) {
+                tell(&left);
+            }
+            runtime.spawn(runs::end_on_signal(docker.clone()));
         }
-        trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
+        Err(reason) => {
+            tell(&format!("SKIPPED: {} tests on real servers: {reason}", trials.len()));
+            if is_required {
+                return ExitCode::FAILURE;
+            }
+            trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
+        }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    runtime.block_on(async {
+    let removed = runtime.block_on(async {
         topology::stop().await;
         faults::stop().await;
-        containers::remove().await;
+        match &engine {
+            Ok(docker) => containers::remove(docker).await,
+            Err(_) => Ok(()),
+        }
     });
+    if let Err(left) = removed {
+        tell(&left);
+        return ExitCode::FAILURE;
+    }
     conclusion.exit_code()
 }
 

@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::Parser;
 use projector::distributed::Kept;
+use reqwest::Method;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
-use testkit::scenarios::{Api, eventually};
+use testkit::scenarios::{Api, Port, eventually};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -85,24 +86,15 @@ impl Topology {
             processes.spawn(async move { process.wait().await.unwrap() });
         }
         let process = query_api::distributed::Process::start(&query_api_config(servers), stop.clone()).await.unwrap();
-        let api = Api::new(&write_urls.join(","), &format!("http://{}", process.read_addr()));
+        let read_url = format!("http://{}", process.read_addr());
         processes.spawn(process.wait());
-        let topology = Self { api, stop, processes: tokio::sync::Mutex::new(processes) };
-        topology.ready(command_apis).await;
-        topology
-    }
-
-    async fn ready(&self, command_apis: usize) {
-        use testkit::scenarios::Port;
-        for port in [Port::Write, Port::Read] {
-            for _ in 0..command_apis {
-                eventually("readiness", async || {
-                    let answer = self.api.plain(port, reqwest::Method::GET, "/health/ready").await;
-                    if answer.status == 200 { Ok(()) } else { Err(answer) }
-                })
-                .await;
-            }
+        // Each by itself: of several that are asked in turn, one could answer for all.
+        for write_url in &write_urls {
+            ready(&Api::new(write_url, &read_url), Port::Write).await;
         }
+        let api = Api::new(&write_urls.join(","), &read_url);
+        ready(&api, Port::Read).await;
+        Self { api, stop, processes: tokio::sync::Mutex::new(processes) }
     }
 
     /// Ends the processes as a signal would.
@@ -112,6 +104,14 @@ impl Topology {
             ended.unwrap();
         }
     }
+}
+
+async fn ready(api: &Api, port: Port) {
+    eventually("readiness", async || {
+        let answer = api.plain(port, Method::GET, "/health/ready").await;
+        if answer.status == 200 { Ok(()) } else { Err(answer) }
+    })
+    .await;
 }
 
 /// Every projection, and where it is kept.
