@@ -147,7 +147,7 @@ impl Replay {
             "appended" => self.take(Action::Land(self.index)),
             "end" => self.take(Action::BeginReading(PROCESS)),
             "ended" => self.take(Action::EndReading(PROCESS)),
-            "last" => self.take(Action::Count { index: self.index, last: number(0) }),
+            "last" => self.take(Action::Count { index: self.index, last: Some(number(0)) }),
             "known" => {
                 let known = (numbers != ["-"]).then(|| number(0));
                 self.take(Action::LookUp { index: self.index, known });
