@@ -48,7 +48,13 @@
 //! - *Commands of a given-up attempt other than deleting and setting* the epoch's key. A lock that is taken, renewed or given
 //!   back late holds others up, or lets them in, as a lock does that lasts longer or shorter.
 //!
-//! The steps are tied to the code: a test of `distributed` replays here what a Redis and a log have seen of the real one.
+//! # How it is tied to the code
+//!
+//! A test of `distributed` replays here what a Redis and a log have seen of two real processes: each command, by the text of
+//! its script where it calls one, each append and marker, each reading of the log's end, and how far `counts` was whenever it
+//! was asked. A step that is not possible here at that moment fails. It can not see what the scripts do inside Redis (that
+//! they compare the epoch and the owner, and take a ticket once), nor what command-api makes of a reservation that has
+//! lapsed: other tests look at these from outside.
 
 pub mod client;
 pub mod fence;
