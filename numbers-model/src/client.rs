@@ -1,5 +1,6 @@
 //! What a client asks for, and how it is carried out: reserve, append, answer.
 
+use crate::fill::ticket;
 use crate::log::Entry;
 use crate::mistakes::Mistake;
 use crate::scope::{Detail, Scope, TrySpec};
@@ -25,6 +26,12 @@ pub fn ask(scope: &Scope, state: &mut State, index: usize, process: usize) -> Op
             return None;
         }
         state.tries[index].floor = floor(scope, state, index);
+    }
+    if spec.creates {
+        // Its ticket is written with its number, and is good or not by the time that its event has landed.
+        state.redis.keys.tickets |= ticket(scope, index);
+        state.tries[index].phase = Phase::OnTheWay { number: 0, epoch };
+        return Some(());
     }
     let knows = match looked_up {
         Some(own) => own == epoch || scope.has(Mistake::AbsenceOfAnEarlierEpoch),
@@ -64,7 +71,7 @@ fn floor(scope: &Scope, state: &State, index: usize) -> u8 {
 
 /// The parent's last number; filled from the log at once if the scope is about something else.
 fn counter(scope: &Scope, state: &State) -> Option<u8> {
-    let filled = || (scope.fill == Detail::AtOnce).then(|| state.log.last_number(scope, state.log.ends()));
+    let filled = || state.log.last_number(scope, state.log.ends()).filter(|_| scope.fill == Detail::AtOnce);
     state.redis.keys.counter.or_else(filled)
 }
 
@@ -99,7 +106,7 @@ pub fn land(scope: &Scope, state: &mut State, index: usize) -> Option<()> {
     };
     let post = scope.tries[index].post;
     state.log.partitions[scope.partition_of(number)].push(Entry::Posted { post, number, epoch });
-    sent.phase = Phase::Landed { number };
+    sent.phase = if scope.tries[index].creates { Phase::Created(epoch) } else { Phase::Landed { number } };
     if sent.has_lapsed {
         sent.end();
     }
@@ -107,13 +114,15 @@ pub fn land(scope: &Scope, state: &mut State, index: usize) -> Option<()> {
 }
 
 /// The acknowledgement is heard within T: 201. The client may hear of it later; whoever hears of it now can rely on more.
+/// Before a creation is told of, the counter of what was created is opened.
 pub fn tell(state: &mut State, index: usize) -> Option<()> {
     let sent = &mut state.tries[index];
-    let Phase::Landed { number } = sent.phase else {
-        return None;
+    sent.phase = match sent.phase {
+        Phase::Landed { number } => Phase::Told { number },
+        Phase::Created(epoch) => Phase::Opening(epoch, 0),
+        _ => return None,
     };
     sent.waited_out_by = Default::default();
-    sent.phase = Phase::Told { number };
     Some(())
 }
 

@@ -6,7 +6,7 @@
 use crate::mistakes::Mistake;
 use crate::redis::Owner;
 use crate::scope::{Detail, Scope};
-use crate::state::{Epoch, Keeper, Late, PARTITIONS, Phase, Process, State};
+use crate::state::{Epoch, Keeper, Late, PARTITIONS, Process, State};
 
 impl State {
     fn keeper(&mut self, process: usize) -> &mut Keeper {
@@ -97,8 +97,7 @@ pub fn delete(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     }
     delete_as(scope, state, Owner::Of(process))?;
     for sent in &mut state.tries {
-        let is_good = matches!(sent.phase, Phase::OnTheWay { .. } | Phase::Landed { .. }) && !sent.has_lapsed;
-        sent.waited_out_by[process] = is_good;
+        sent.waited_out_by[process] = sent.phase.is_reserved() && !sent.has_lapsed;
     }
     *state.keeper(process) = Keeper::Deleted;
     Some(())

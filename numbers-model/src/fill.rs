@@ -53,8 +53,8 @@ pub fn end_reading(state: &mut State, process: usize) -> Option<()> {
     Some(())
 }
 
-/// Every last number that `counts` may answer, once it has come as far as a try waits for.
-pub fn last_numbers(scope: &Scope, state: &State, index: usize) -> Vec<u8> {
+/// Every last number that `counts` may answer, once it has come as far as a try waits for; `None` if it knows no such parent.
+pub fn last_numbers(scope: &Scope, state: &State, index: usize) -> Vec<Option<u8>> {
     let Phase::Counting(_, ends) = state.tries[index].phase else {
         return Vec::new();
     };
@@ -73,23 +73,29 @@ pub fn last_numbers(scope: &Scope, state: &State, index: usize) -> Vec<u8> {
     numbers
 }
 
-/// `counts` has answered.
-pub fn count(scope: &Scope, state: &mut State, index: usize, last: u8) -> Option<()> {
+/// `counts` has answered. What there is not is 404.
+pub fn count(scope: &Scope, state: &mut State, index: usize, last: Option<u8>) -> Option<()> {
     let Phase::Counting(epoch, _) = state.tries[index].phase else {
         return None;
     };
     if !last_numbers(scope, state, index).contains(&last) {
         return None;
     }
-    state.tries[index].phase = Phase::Opening(epoch, last);
+    match last {
+        Some(last) => state.tries[index].phase = Phase::Opening(epoch, last),
+        None => state.tries[index].end(),
+    }
     Some(())
 }
 
 /// The counter is set if there is none, the epoch is in force and the ticket is good. Then, or if the ticket is gone, Redis
-/// is asked again.
+/// is asked again; whoever has created the parent does nothing more.
 pub fn open(scope: &Scope, state: &mut State, index: usize) -> Option<()> {
-    let Phase::Opening(epoch, last) = state.tries[index].phase else {
-        return None;
+    let creates = scope.tries.get(index)?.creates;
+    let (epoch, last) = match state.tries[index].phase {
+        Phase::Opening(epoch, last) => (epoch, last),
+        Phase::OnTheWay { number, epoch } if creates && scope.has(Mistake::OpenedBeforeTheAppend) => (epoch, number),
+        _ => return None,
     };
     if state.redis.in_force(scope) != Some(epoch) {
         return None;
@@ -98,10 +104,11 @@ pub fn open(scope: &Scope, state: &mut State, index: usize) -> Option<()> {
     if keys.tickets & ticket(scope, index) != 0 || scope.has(Mistake::FillWithoutATicket) {
         keys.counter = keys.counter.or(Some(last));
     }
-    if scope.tries[index].creates {
-        state.tries[index].end();
-    } else {
+    if state.tries[index].phase == Phase::Opening(epoch, last) {
         state.tries[index].phase = Phase::Asking(None);
+        if creates {
+            state.tries[index].end();
+        }
     }
     Some(())
 }
@@ -128,7 +135,7 @@ pub fn counter_idles(state: &mut State) -> Option<()> {
     keys.tickets = 0;
     keys.remembered = Default::default();
     for sent in &mut state.tries {
-        if matches!(sent.phase, Phase::OnTheWay { .. } | Phase::Landed { .. }) {
+        if sent.phase.is_reserved() {
             sent.end();
         }
     }

@@ -8,7 +8,7 @@ use crate::state::{PARTITIONS, Phase, State};
 
 /// Promise 2, as clients see it.
 pub const NUMBERS_DIFFER: &str = "a number is told of for one post only";
-/// Promise 1: an acknowledged write is never lost, nor void, nor parked because another has its number.
+/// Promise 1: an acknowledged write is never lost, nor void, nor parked because another has its number, nor is its parent.
 pub const TOLD_IS_IN_LOG: &str = "what was told of is in the log, valid and the first of its number";
 /// Promise 2, as projections see it.
 pub const EVENTS_DIFFER: &str = "no two valid events carry one number";
@@ -96,11 +96,14 @@ fn numbers_differ(model: &Numbers, state: &State) -> bool {
 }
 
 fn told_is_in_log(model: &Numbers, state: &State) -> bool {
-    told(model, state).all(|(post, number)| {
-        let partition = model.scope.partition_of(number);
-        let mut valid = state.log.valid(&model.scope, partition, u8::MAX);
-        valid.find(|valid| valid.number == number).is_some_and(|first| first.post == post)
-    })
+    let is_created = || state.log.all_valid(&model.scope).any(|valid| valid.number == 0);
+    let has_parent = model.scope.begins_with_the_parent() || told(model, state).next().is_none() || is_created();
+    has_parent
+        && told(model, state).all(|(post, number)| {
+            let partition = model.scope.partition_of(number);
+            let mut valid = state.log.valid(&model.scope, partition, u8::MAX);
+            valid.find(|valid| valid.number == number).is_some_and(|first| first.post == post)
+        })
 }
 
 fn events_differ(model: &Numbers, state: &State) -> bool {

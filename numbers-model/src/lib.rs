@@ -22,7 +22,39 @@
 //! than T after the deletion was answered ([`fence::wait`]), no append lands 24 h after its number was given
 //! ([`fill::counter_idles`]), and a ticket outlives neither ([`fill::ticket_expires`]).
 //!
-//! The steps are tied to the code: a test of `distributed` replays here what a Redis and a log have seen of the real one.
+//! # What is explored together
+//!
+//! A fence in all its steps is explored beside posts without keys, posts that are sent again with one, and children of every
+//! partition; a fill in all its steps beside a creation, and beside children of every partition. A fence and a fill in all
+//! their steps at once are too many states. They meet in three places only, and each has its step: a fence ends the epoch
+//! (every step of a fill is refused then, as the script compares the epoch), makes the counter cold, and its markers lie
+//! before every end that a fill of the new epoch reads. The same is so of keys of chats: what the fence does for a key is the
+//! start that the look-up waits for, in one partition or in all.
+//!
+//! # What is left out
+//!
+//! What the code does beside these steps can give no number that the model does not give:
+//!
+//! - *Old epochs.* Here a key that Redis does not know is always looked up. In an epoch of more than 25 h the script does not
+//!   ask: each key that is still to be known was then used in this very epoch, and is remembered.
+//! - *Creations with a key.* A retry is given the number that it had, as a post is, and a ticket of its own, as a creation
+//!   is. Its counter can not have been used and forgotten since: that takes 25 h, and the key is known for 24 h.
+//! - *Events without an epoch:* new names, and applications that are created without Redis. They have no number, nobody is
+//!   given theirs, and the counter of such an application is filled as any cold one is.
+//! - *404 above the application's counter.* That counter is of this epoch, and so never below the number of a chat that
+//!   somebody was told of: only who guesses is refused.
+//! - *The look at an epoch is two calls,* its key and then its script. Whatever happens between them happens as well after
+//!   both; and a process that holds an epoch for good gets no number in it unless the script finds its key.
+//! - *Commands of a given-up attempt other than deleting and setting* the epoch's key. A lock that is taken, renewed or given
+//!   back late holds others up, or lets them in, as a lock does that lasts longer or shorter.
+//!
+//! # How it is tied to the code
+//!
+//! A test of `distributed` replays here what a Redis and a log have seen of two real processes: each command, by the text of
+//! its script where it calls one, each append and marker, each reading of the log's end, and how far `counts` was whenever it
+//! was asked. A step that is not possible here at that moment fails. It can not see what the scripts do inside Redis (that
+//! they compare the epoch and the owner, and take a ticket once), nor what command-api makes of a reservation that has
+//! lapsed: other tests look at these from outside.
 
 pub mod client;
 pub mod fence;

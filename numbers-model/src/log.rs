@@ -128,10 +128,11 @@ impl Log {
         events.sum::<usize>() - self.all_valid(scope).count()
     }
 
-    /// The last number of the parent's children, as `counts` says it when it has come to these ends.
-    pub fn last_number(&self, scope: &Scope, ends: [u8; PARTITIONS]) -> u8 {
+    /// The last number of the parent's children, as `counts` says it when it has come to these ends; `None` if there is no
+    /// parent.
+    pub fn last_number(&self, scope: &Scope, ends: [u8; PARTITIONS]) -> Option<u8> {
         let of = |partition| self.valid(scope, partition, ends[partition]).map(|valid| valid.number).max();
-        (0..PARTITIONS).filter_map(of).max().unwrap_or(0)
+        (0..PARTITIONS).filter_map(of).max().or(scope.begins_with_the_parent().then_some(0))
     }
 
     /// The ends of all partitions.

@@ -29,6 +29,8 @@ pub enum Mistake {
     KeyMemoryLost,
     /// One ticket serves all who would open a counter.
     SharedTicket,
+    /// A new parent's counter is opened when its number is given, and not when its creation is acknowledged.
+    OpenedBeforeTheAppend,
     /// The epoch's key is set before all its starts are acknowledged.
     StartsNotAwaited,
     /// A script that Redis does not have is sent again.
@@ -60,6 +62,7 @@ impl Mistake {
             }
             Self::KeyMemoryLost => "key memory lost",
             Self::SharedTicket => "one ticket for all who fill a counter",
+            Self::OpenedBeforeTheAppend => "a counter opened before the creation is in the log",
             Self::StartsNotAwaited => "an epoch published before its starts are acknowledged",
             Self::ScriptSentAgain => "a script sent again where Redis has lost it",
             Self::LookUpBeforeTheStart => "a key looked up before counts has passed the epoch's start",

@@ -46,7 +46,7 @@ pub enum Action {
     TakeTicket(usize),
     BeginReading(usize),
     EndReading(usize),
-    Count { index: usize, last: u8 },
+    Count { index: usize, last: Option<u8> },
     Open(usize),
     TicketExpires(usize),
     CounterIdles,

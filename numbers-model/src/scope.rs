@@ -64,8 +64,8 @@ pub struct TrySpec {
     pub post: u8,
     /// Whether it has an Idempotency-Key.
     pub keyed: bool,
-    /// Whether this is not a post but the creation of the parent itself, which has been acknowledged and is about to open
-    /// the counter at 0.
+    /// Whether this is not a post but the creation of the parent itself. Its event has the number 0, below those of the
+    /// children. (The number that it has among its own kind is another matter: there it is a post like any other.)
     pub creates: bool,
 }
 
@@ -101,6 +101,11 @@ impl Scope {
             Children::In(own) => own == partition,
             Children::Spread => true,
         }
+    }
+
+    /// Whether the parent is there from the beginning. Otherwise it is there once its creation is in the log.
+    pub fn begins_with_the_parent(&self) -> bool {
+        !self.tries.iter().any(|spec| spec.creates)
     }
 
     /// Whether this is what is done wrong.

@@ -1,6 +1,8 @@
 //! The scopes that are explored, and in which of them each mistake must be found.
 
-use crate::invariants::{ENDS_BY_FAULTS_ONLY, EVENTS_DIFFER, KEYS_HAPPEN_ONCE, NUMBERS_DIFFER, TOLD_IS_IN_LOG};
+use crate::invariants::{
+    ASCENDS, ENDS_BY_FAULTS_ONLY, EPOCH_IS_HIGHEST, EVENTS_DIFFER, KEYS_HAPPEN_ONCE, NUMBERS_DIFFER, TOLD_IS_IN_LOG,
+};
 use crate::mistakes::Mistake;
 use crate::redis::Fault;
 use crate::scope::{Children, Detail, Scope, TrySpec};
@@ -45,6 +47,8 @@ pub fn all() -> Vec<Scope> {
         fencing_elsewhere(),
         fencing_twice(),
         fencing_overtaken(),
+        fencing_chats(),
+        fencing_keys(),
         filling(),
         new_parent(),
         chats(),
@@ -78,12 +82,22 @@ pub fn fencing_overtaken() -> Scope {
     Scope { name: "fencing, three claims", claims: 3, tries: &POSTS[..1], ..fencing() }
 }
 
+/// The children lie in every partition while an epoch begins.
+pub fn fencing_chats() -> Scope {
+    Scope { name: "fencing, chats", children: Children::Spread, ..fencing() }
+}
+
+/// A message is sent again with its key while an epoch begins.
+pub fn fencing_keys() -> Scope {
+    Scope { name: "fencing, keys", tries: &RETRIES[..2], ..FENCING }
+}
+
 /// A chat's counter is filled.
 pub fn filling() -> Scope {
     Scope { name: "filling", tries: &POSTS, fill: Detail::Stepwise, faults: 1, expiries: 1, ..NOTHING }
 }
 
-/// A chat's counter is filled while its creation is about to open it at 0.
+/// A chat is created, and others post to it from the moment that they can guess its number.
 pub fn new_parent() -> Scope {
     Scope { name: "new chat", tries: &NEW_PARENT, ..filling() }
 }
@@ -103,37 +117,40 @@ pub fn keys_of_chats() -> Scope {
     Scope { name: "keys of chats", children: Children::Spread, ..keys() }
 }
 
-/// A mistake, the scope in which it is made, and the invariant that it must be seen to break there.
+/// A mistake, the scope in which it is made, and the invariants that it must be seen to break there.
 pub struct Made {
     /// What is done wrong.
     pub mistake: Mistake,
     /// Where.
     pub scope: Scope,
     /// What breaks.
-    pub breaks: &'static str,
+    pub breaks: &'static [&'static str],
 }
 
 /// Every mistake.
 pub fn mistakes() -> Vec<Made> {
-    let made = [
-        (Mistake::PublishedBeforeTheWait, fencing(), TOLD_IS_IN_LOG),
-        (Mistake::NoEpochInTheLog, fencing(), EVENTS_DIFFER),
-        (Mistake::ShortWait, fencing(), TOLD_IS_IN_LOG),
-        (Mistake::OneMarker, fencing(), TOLD_IS_IN_LOG),
-        (Mistake::LateMarker, fencing(), TOLD_IS_IN_LOG),
-        (Mistake::RevivedLock, first_start(), TOLD_IS_IN_LOG),
-        (Mistake::UnconditionalDelete, fencing(), ENDS_BY_FAULTS_ONLY),
-        (Mistake::BarrierJoinedHalfWay, filling(), NUMBERS_DIFFER),
-        (Mistake::FillWithoutATicket, filling(), NUMBERS_DIFFER),
-        (Mistake::LastChatOfOnePartition, chats(), NUMBERS_DIFFER),
-        (Mistake::NumberOfAnotherState, filling(), NUMBERS_DIFFER),
-        (Mistake::KeyMemoryLost, keys(), KEYS_HAPPEN_ONCE),
-        (Mistake::SharedTicket, filling(), NUMBERS_DIFFER),
-        (Mistake::StartsNotAwaited, fencing_elsewhere(), EVENTS_DIFFER),
-        (Mistake::ScriptSentAgain, fencing(), NUMBERS_DIFFER),
-        (Mistake::LookUpBeforeTheStart, keys(), KEYS_HAPPEN_ONCE),
-        (Mistake::AbsenceOfAnEarlierEpoch, keys(), KEYS_HAPPEN_ONCE),
-        (Mistake::KeyOfOnePartition, keys_of_chats(), KEYS_HAPPEN_ONCE),
+    let made: [(_, _, &[_]); _] = [
+        (Mistake::PublishedBeforeTheWait, fencing(), &[TOLD_IS_IN_LOG]),
+        (Mistake::NoEpochInTheLog, fencing(), &[EVENTS_DIFFER]),
+        (Mistake::ShortWait, fencing(), &[TOLD_IS_IN_LOG]),
+        (Mistake::OneMarker, fencing(), &[TOLD_IS_IN_LOG, EPOCH_IS_HIGHEST]),
+        (Mistake::LateMarker, fencing(), &[TOLD_IS_IN_LOG, EPOCH_IS_HIGHEST]),
+        (Mistake::RevivedLock, first_start(), &[TOLD_IS_IN_LOG, EPOCH_IS_HIGHEST]),
+        (Mistake::UnconditionalDelete, fencing(), &[ENDS_BY_FAULTS_ONLY]),
+        (Mistake::BarrierJoinedHalfWay, filling(), &[NUMBERS_DIFFER, ASCENDS]),
+        (Mistake::FillWithoutATicket, filling(), &[NUMBERS_DIFFER, ASCENDS]),
+        (Mistake::FillWithoutATicket, new_parent(), &[NUMBERS_DIFFER]),
+        (Mistake::LastChatOfOnePartition, chats(), &[NUMBERS_DIFFER]),
+        (Mistake::NumberOfAnotherState, filling(), &[NUMBERS_DIFFER]),
+        (Mistake::KeyMemoryLost, keys(), &[KEYS_HAPPEN_ONCE]),
+        (Mistake::SharedTicket, filling(), &[NUMBERS_DIFFER]),
+        (Mistake::SharedTicket, new_parent(), &[NUMBERS_DIFFER]),
+        (Mistake::OpenedBeforeTheAppend, new_parent(), &[TOLD_IS_IN_LOG]),
+        (Mistake::StartsNotAwaited, fencing_elsewhere(), &[EVENTS_DIFFER, EPOCH_IS_HIGHEST]),
+        (Mistake::ScriptSentAgain, fencing(), &[NUMBERS_DIFFER]),
+        (Mistake::LookUpBeforeTheStart, keys(), &[KEYS_HAPPEN_ONCE]),
+        (Mistake::AbsenceOfAnEarlierEpoch, keys(), &[KEYS_HAPPEN_ONCE]),
+        (Mistake::KeyOfOnePartition, keys_of_chats(), &[KEYS_HAPPEN_ONCE]),
     ];
     made.into_iter().map(|(mistake, scope, breaks)| Made { mistake, scope: scope.with(mistake), breaks }).collect()
 }

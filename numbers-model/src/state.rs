@@ -149,6 +149,8 @@ pub enum Phase {
         /// The number.
         number: u8,
     },
+    /// It has created the parent: its event is in the log, and the counter is to be opened before the client is told.
+    Created(Epoch),
     /// 201.
     Told {
         /// The number.
@@ -164,6 +166,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether a number was given, of which the client may still be told.
+    pub fn is_reserved(&self) -> bool {
+        matches!(self, Self::OnTheWay { .. } | Self::Landed { .. } | Self::Created(_))
+    }
+
     /// The number that the client was told of.
     pub fn told(&self) -> Option<u8> {
         match self {
@@ -190,12 +197,6 @@ impl State {
         };
         if scope.begins_in_an_epoch {
             state.begin_epoch();
-            for (index, spec) in scope.tries.iter().enumerate().filter(|(_, spec)| spec.creates) {
-                // The reserve script has written the ticket of the new parent.
-                state.tries[index].phase = Phase::Opening(Epoch(0), 0);
-                state.redis.keys.tickets |= crate::fill::ticket(scope, index);
-                debug_assert!(!spec.keyed);
-            }
         }
         state
     }
@@ -266,7 +267,7 @@ impl Try {
     pub fn lapse(&mut self) {
         match self.phase {
             Phase::OnTheWay { .. } => self.has_lapsed = true,
-            Phase::Landed { .. } => self.end(),
+            Phase::Landed { .. } | Phase::Created(_) => self.end(),
             _ => {}
         }
         self.waited_out_by = [false; PROCESSES];

@@ -23,7 +23,16 @@ fn main() -> ExitCode {
     let mistakes = scopes::mistakes();
     let caught = mistakes.iter().filter(|made| is_caught(made)).count();
     tell(&format!("model: caught {caught} of {} mistakes", mistakes.len()));
-    if hold && caught == mistakes.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let demands = every_invariant_is_broken(&mistakes);
+    if hold && demands && caught == mistakes.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// An invariant that no mistake breaks may demand nothing.
+fn every_invariant_is_broken(mistakes: &[Made]) -> bool {
+    let is_broken = |name: &&str| mistakes.iter().any(|made| made.breaks.contains(name));
+    let unbroken: Vec<_> = INVARIANTS.iter().map(|(name, _)| *name).filter(|name| !is_broken(name)).collect();
+    unbroken.iter().for_each(|name| tell(&format!("model: no mistake breaks \"{name}\"")));
+    unbroken.is_empty()
 }
 
 /// Explores a scope to its end.
@@ -57,22 +66,27 @@ fn holds(scope: &Scope, threads: usize) -> bool {
     broken + missed == 0
 }
 
-/// Explores a scope with a mistake until its invariant is broken.
+/// Explores a scope with a mistake until each invariant is broken that it must break.
 fn is_caught(made: &Made) -> bool {
-    let words = made.mistake.words();
-    let finish = HasDiscoveries::AllOf([made.breaks].into());
+    let (words, place) = (made.mistake.words(), made.scope.name);
+    let finish = HasDiscoveries::AllOf(made.breaks.iter().copied().collect());
     // One thread goes breadth first, and finds a shortest way.
     let explored = Numbers::new(made.scope.clone()).checker().threads(1).finish_when(finish).spawn_bfs().join();
-    let Some(path) = explored.discovery(made.breaks) else {
-        tell(&format!("model: {words}: NOT caught in {}", made.scope.name));
-        return false;
+    let is_broken = |name: &&'static str| match explored.discovery(name) {
+        Some(path) => {
+            let actions = path.into_actions();
+            tell(&format!("model: {words}: breaks \"{name}\" in {place}, in {} steps", actions.len()));
+            if std::env::args().any(|argument| argument == "--nocapture") {
+                tell_path(words, name, &actions);
+            }
+            true
+        }
+        None => {
+            tell(&format!("model: {words}: does NOT break \"{name}\" in {place}"));
+            false
+        }
     };
-    let actions = path.into_actions();
-    tell(&format!("model: {words}: breaks \"{}\" in {} steps", made.breaks, actions.len()));
-    if std::env::args().any(|argument| argument == "--nocapture") {
-        tell_path(words, made.breaks, &actions);
-    }
-    true
+    made.breaks.iter().filter(|name| is_broken(name)).count() == made.breaks.len()
 }
 
 fn tell_path(what: &str, invariant: &str, actions: &[Action]) {

@@ -31,7 +31,8 @@ impl Names {
         Self { prefix: prefix.to_owned() }
     }
 
-    pub(super) fn epoch(&self) -> String {
+    /// Where the epoch in force is.
+    pub fn epoch(&self) -> String {
         format!("{}:epoch", self.prefix)
     }
 

@@ -186,7 +186,8 @@ const REDIS: [&str; 9] = [
 ];
 
 /// What comes before that where data is changed while Redis is away: what was saved comes back, or nothing does.
-const REDIS_CHANGED: &str = "cd /data
+const REDIS_CHANGED: &str = "set -e
+cd /data
 if [ -e empty ]; then rm -rf empty appendonlydir; fi
 if [ -e saved ]; then rm -rf appendonlydir; mv saved appendonlydir; fi
 exec \"$@\"";

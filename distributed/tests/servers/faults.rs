@@ -9,19 +9,23 @@ mod ground;
 mod past;
 pub(crate) mod program;
 mod record;
-mod wire;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use events::Marker;
 use read_model::Projection;
 use redis::cmd;
 use reqwest::Method;
+use serde_json::json;
 use testkit::scenarios::{Port, eventually};
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
-use self::clients::Clients;
-use self::ground::Ground;
+use self::clients::{Clients, retry};
+use self::ground::{Came, Ground};
 use self::record::Record;
+use crate::wire::Held;
 
 /// How long after the end of a fault everything must work again.
 const RECOVERY: Duration = Duration::from_secs(15);
@@ -37,6 +41,8 @@ const TAIL: Duration = Duration::from_secs(1);
 const REDIS_PAUSE: Duration = Duration::from_secs(10);
 /// How long Kafka is paused: longer than an append is waited for.
 const KAFKA_PAUSE: Duration = Duration::from_secs(8);
+/// After how long an append that is held up is given up at the earliest.
+const GIVEN_UP: Duration = Duration::from_secs(4);
 /// How long appends are held up before anything else happens, so that there are numbers without events.
 const RESERVING: Duration = Duration::from_millis(500);
 
@@ -61,8 +67,8 @@ struct Expected {
 const A_FENCE: Expected = Expected { epochs: 1, void: false, untold: false };
 const NO_FENCE: Expected = Expected { epochs: 0, void: false, untold: false };
 
-/// Lets clients post, does the damage, and looks what has become of everything.
-async fn under_load(name: &str, expected: Expected, fault: impl AsyncFnOnce(&mut Ground, &Record)) {
+/// Lets clients post, does the damage, and looks what has become of everything. The answer is what has come into the log.
+async fn under_load(name: &str, expected: Expected, fault: impl AsyncFnOnce(&mut Ground, &Record)) -> Came {
     let mut slot = GROUND.lock().await;
     let mut ground = match slot.take() {
         Some(ground) => ground,
@@ -70,6 +76,7 @@ async fn under_load(name: &str, expected: Expected, fault: impl AsyncFnOnce(&mut
     };
     let chats = ground.chats().await;
     ground.came().await;
+    let void_before = VoidEvents::told(&ground).await;
     let began = Instant::now();
     let clients = Clients::start(&ground.apis, chats);
     until("the load", PATIENCE, &ground, || served(&ground, &clients.record, began)).await;
@@ -78,6 +85,7 @@ async fn under_load(name: &str, expected: Expected, fault: impl AsyncFnOnce(&mut
     let ended = Instant::now();
     until("recovery", RECOVERY, &ground, || clients.record.all_served_since(ended, ground.apis.len())).await;
     let recovered = ended.elapsed();
+    let again = retry(&clients.record, &ground.apis, harmed).await;
     until("the load afterwards", PATIENCE, &ground, || served(&ground, &clients.record, ended)).await;
     let record = clients.stop().await;
     ground.caught_up(Projection::Views).await;
@@ -86,7 +94,7 @@ async fn under_load(name: &str, expected: Expected, fault: impl AsyncFnOnce(&mut
     let (came, parked, summary) = (ground.came().await, ground.parked().await, record.summary(harmed));
     crate::tell(&format!(
         "fault: {name} — no numbers for {:.1} s, all served {:.1} s after its end; {} acknowledged, {} refused, {} without \
-         an answer, {untold} written but not told of, {} void, {parked} parked",
+         an answer, {again} sent again, {untold} written but not told of, {} void, {parked} parked",
         summary.closed.as_secs_f64(),
         recovered.as_secs_f64(),
         summary.acknowledged,
@@ -94,10 +102,48 @@ async fn under_load(name: &str, expected: Expected, fault: impl AsyncFnOnce(&mut
         summary.unanswered,
         came.void,
     ));
-    assert_eq!((parked, came.epochs), (0, expected.epochs));
+    assert_eq!((parked, came.epochs.len()), (0, expected.epochs));
+    assert!(again > 0, "nothing had a key");
     assert!(came.void > 0 || !expected.void, "nothing came too late: the fault missed its mark");
     assert!(untold > 0 || !expected.untold, "nothing came unexpectedly: the fault missed its mark");
+    assert_all_in_one_epoch(&ground, &came).await;
+    void_before.assert_told_since(&ground, came.void).await;
     *slot = Some(ground);
+    came
+}
+
+/// One epoch is in force, the last that has started, and both give numbers in it.
+async fn assert_all_in_one_epoch(ground: &Ground, came: &Came) {
+    let epoch = ground.epoch().await;
+    assert!(came.epochs.last().is_none_or(|started| *started == epoch), "{epoch} is in force, and {came:?}");
+    for program in &ground.programs {
+        #[expect(clippy::cast_precision_loss, reason = "an offset below 2^53")]
+        let expected = epoch.0 as f64;
+        assert!((program.metric("tally_numbers_epoch").await - expected).abs() < 0.5, "not in epoch {epoch}");
+    }
+}
+
+/// What an operator is told of events that are void.
+struct VoidEvents {
+    counted: f64,
+    in_words: usize,
+}
+
+impl VoidEvents {
+    async fn told(ground: &Ground) -> Self {
+        let says = "an event of an epoch that has ended is void; it was never acknowledged";
+        let in_words = ground.views.log().matches(says).count();
+        Self { counted: ground.views.metric("tally_void_events_total").await, in_words }
+    }
+
+    /// A batch that is applied again tells of its void events again.
+    async fn assert_told_since(&self, ground: &Ground, void: usize) {
+        let told = Self::told(ground).await;
+        #[expect(clippy::cast_precision_loss, reason = "few are void")]
+        let is_counted = told.counted - self.counted >= void as f64;
+        let in_words = told.in_words - self.in_words;
+        assert!(is_counted && in_words >= void, "{void} are void, {in_words} are told of, {} counted", told.counted);
+    }
 }
 
 /// Whether there have been enough acknowledgements, of all kinds.
@@ -126,7 +172,12 @@ async fn redis_loses_its_tail() {
         let saved = Instant::now();
         let is_cut = || saved.elapsed() >= TAIL && record.acknowledged_since(saved) >= ENOUGH;
         until("acknowledgements to lose", PATIENCE, ground, is_cut).await;
+        let (epoch, told) = (ground.epoch().await, record.highest_in_warm_chats());
         ground.restart_redis().await;
+        for (chat, highest) in told {
+            let counter = ground.counter(epoch, &chat).await.unwrap();
+            assert!(counter < highest, "{counter} is the last number in Redis, {highest} was told of: nothing is lost");
+        }
     })
     .await;
 }
@@ -158,9 +209,13 @@ async fn until_numbers_are_not_ready(ground: &Ground) {
 }
 
 async fn redis_is_replaced_by_an_empty_one() {
-    under_load("Redis replaced by an empty one", A_FENCE, async |ground, _| {
+    under_load("Redis replaced by an empty one", A_FENCE, async |ground, record| {
+        let (epoch, told) = (ground.epoch().await, record.highest_in_warm_chats());
         ground.in_redis("touch /data/empty").await;
         ground.restart_redis().await;
+        for chat in told.keys() {
+            assert_eq!(ground.counter(epoch, chat).await, None, "it is not empty");
+        }
     })
     .await;
 }
@@ -183,18 +238,97 @@ async fn kafka_is_paused() {
     .await;
 }
 
+/// What is held up on its way to Kafka until its clients have been told that nobody knows; the answer are the bodies.
+async fn appends_are_given_up(ground: &Ground, record: &Record) -> HashSet<String> {
+    let held = Instant::now();
+    ground.kafka_wire.hold(Held::Requests);
+    let given_up = || record.given_up(0, held, GIVEN_UP);
+    until("appends that are given up", PATIENCE, ground, || !given_up().is_empty()).await;
+    let late = given_up();
+    assert_eq!(come(ground, &late).await, (0, 0), "nothing of it may be in the log yet");
+    late
+}
+
+/// How many of these messages have come into the log, valid and void.
+async fn come(ground: &Ground, bodies: &HashSet<String>) -> (usize, usize) {
+    let came = ground.came_of(bodies).await;
+    (came.valid, came.void)
+}
+
+async fn appends_land_after_their_time_out() {
+    let name = "appends of a command-api held up until they were given up";
+    under_load(name, Expected { untold: true, ..NO_FENCE }, async |ground, record| {
+        let late = appends_are_given_up(ground, record).await;
+        ground.kafka_wire.release();
+        eventually("what was given up", async || match come(ground, &late).await {
+            (1.., 0) => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    })
+    .await;
+}
+
+/// The same over a fence: they are void, and nobody is ever told of them.
+async fn appends_land_after_their_epoch() {
+    let expected = Expected { void: true, ..A_FENCE };
+    under_load("the same, and FLUSHALL before they came", expected, async |ground, record| {
+        let late = appends_are_given_up(ground, record).await;
+        ground.flush().await;
+        let flushed = Instant::now();
+        until("numbers by the other", RECOVERY, ground, || record.acknowledged_since(flushed) > 0).await;
+        assert_eq!(come(ground, &late).await, (0, 0), "nothing of it may be in the log yet");
+        ground.kafka_wire.release();
+        eventually("what was given up", async || match come(ground, &late).await {
+            (0, 1..) => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    })
+    .await;
+}
+
 /// A command-api has reserved numbers and is stopped; its appends come when the next epoch has begun without it.
 async fn a_command_api_sleeps_over_a_fence() {
     let expected = Expected { void: true, ..A_FENCE };
     under_load("a command-api stopped over a fence, its appends on their way", expected, async |ground, record| {
-        ground.wire.hold();
+        ground.kafka_wire.hold(Held::Both);
         tokio::time::sleep(RESERVING).await;
         ground.programs[0].pause();
         ground.flush().await;
         let flushed = Instant::now();
         until("numbers by the other", RECOVERY, ground, || record.acknowledged_since(flushed) > 0).await;
-        ground.wire.release();
+        ground.kafka_wire.release();
         ground.programs[0].go_on();
+    })
+    .await;
+}
+
+/// Redis has given it a number, of which it hears when the next epoch has begun without it.
+async fn a_command_api_sleeps_before_it_appends() {
+    under_load("a command-api stopped between reserving and appending", A_FENCE, async |ground, record| {
+        let api = ground.apis[0].clone();
+        let (chat, body) = (api.chat(&api.application("asleep").await).await, Uuid::new_v4().to_string());
+        let (epoch, path) = (ground.epoch().await, format!("{chat}/messages"));
+        assert_eq!(ground.counter(epoch, &chat).await, Some(0));
+        ground.redis_wire.hold(Held::Answers);
+        let json = json!({ "message": { "body": body } });
+        let posting = tokio::spawn(async move { api.try_write(&path, &[], &json).await });
+        eventually("a number that nobody has heard of", async || match ground.counter(epoch, &chat).await {
+            Some(1) => Ok(()),
+            other => Err(other),
+        })
+        .await;
+        ground.programs[0].pause();
+        ground.flush().await;
+        let flushed = Instant::now();
+        until("numbers by the other", RECOVERY, ground, || record.acknowledged_since(flushed) > 0).await;
+        ground.redis_wire.release();
+        ground.programs[0].go_on();
+        let answer = posting.await.unwrap().unwrap();
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.json["detail"].as_str().unwrap().contains("nothing was written"), "{answer:?}");
+        assert_eq!(come(ground, &HashSet::from([body])).await, (0, 0), "it was written all the same");
     })
     .await;
 }
@@ -211,12 +345,48 @@ async fn a_fencer_is_killed() {
     .await;
 }
 
-async fn both_fence() {
-    under_load("both fencing at once", A_FENCE, async |ground, _| {
+/// The log has its claim, and it does not hear of that: another process has to begin an epoch above it.
+async fn a_fencer_is_killed_after_its_claim() {
+    let mut claimed = None;
+    let came = under_load("a fencer killed between claim and start", A_FENCE, async |ground, _| {
+        ground.programs[1].pause();
+        ground.kafka_wire.hold(Held::AnswersFrom(Marker::CLAIMED));
         ground.flush().await;
-        ground.somebody_fences().await;
-        // As if it had expired: the other takes it, while the first goes on.
+        ground.kafka_wire.holds_answers().await;
+        let claim = eventually("the claim", async || {
+            let came = ground.came_of(&HashSet::new()).await;
+            assert!(came.epochs.is_empty(), "an epoch has started: {came:?}");
+            came.claims.first().copied().ok_or(came)
+        });
+        claimed = Some(claim.await);
+        ground.programs[0].kill().await;
+        ground.kafka_wire.release();
+        ground.programs[1].go_on();
+        ground.programs[0].start_again();
+    })
+    .await;
+    let (claimed, began) = (claimed.unwrap(), *came.epochs.first().unwrap());
+    assert!(began > claimed, "epoch {began} has begun after {claimed} was claimed");
+    assert_eq!(came.claims, [claimed, began].into(), "each claim is known");
+}
+
+/// One takes the lock while the other believes to have it.
+async fn both_fence() {
+    let name = "both fencing at once";
+    under_load(name, A_FENCE, async |ground, _| {
+        ground.programs[1].pause();
+        ground.flush().await;
+        let first = ground.somebody_fences().await;
+        ground.programs[0].pause();
+        // As if it had expired.
         let () = cmd("DEL").arg("tally:lock").query_async(&mut ground.connection().await).await.unwrap();
+        ground.programs[1].go_on();
+        assert_ne!(ground.somebody_fences().await, first);
+        let locks_lost =
+            || ground.programs[0].log().matches("the lock was lost while the epoch was being begun").count();
+        let before = locks_lost();
+        ground.programs[0].go_on();
+        until("word of the lock that was lost", RECOVERY, ground, || locks_lost() > before).await;
     })
     .await;
 }
@@ -243,8 +413,12 @@ tests!(
     redis_is_replaced_by_an_empty_one,
     redis_is_paused,
     kafka_is_paused,
+    appends_land_after_their_time_out,
+    appends_land_after_their_epoch,
     a_command_api_sleeps_over_a_fence,
+    a_command_api_sleeps_before_it_appends,
     a_fencer_is_killed,
+    a_fencer_is_killed_after_its_claim,
     both_fence,
     counts_lags_by_a_million_events,
 );

@@ -29,6 +29,7 @@ mod runs;
 mod scenarios;
 mod steps;
 mod topology;
+mod wire;
 
 use std::env::VarError;
 use std::io::{Write, stderr};
@@ -41,8 +42,8 @@ use tokio::runtime::{Handle, Runtime};
 const TESTS_AT_ONCE: usize = 3;
 
 fn main() -> ExitCode {
-    if let Some(program) = faults::program::asked_for() {
-        return faults::program::run(program);
+    if let Some(asked) = faults::program::asked_for() {
+        return faults::program::run(asked);
     }
     let mut arguments = Arguments::from_args();
     // Tests wait for servers most of the time.

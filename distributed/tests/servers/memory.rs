@@ -1,7 +1,7 @@
 //! A log and its counts in memory, with faults on request: what the number server has beside it in its own tests.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -33,6 +33,17 @@ pub(crate) struct MemoryLog {
     end: watch::Sender<()>,
     /// Whether it says that it is away.
     away: AtomicBool,
+    /// Markers that are not acknowledged for the time being.
+    held: watch::Sender<Option<Held>>,
+    /// How often it was asked how far `counts` is.
+    asked: AtomicU64,
+}
+
+/// Kinds of markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    Claims,
+    Starts,
 }
 
 impl MemoryLog {
@@ -48,6 +59,8 @@ impl MemoryLog {
             counted: Mutex::new(None),
             end: watch::Sender::new(()),
             away: AtomicBool::new(false),
+            held: watch::Sender::new(None),
+            asked: AtomicU64::new(0),
         }
     }
 
@@ -68,6 +81,20 @@ impl MemoryLog {
 
     pub(crate) fn let_counts_go_on(&self) {
         *self.counted.lock().unwrap() = None;
+    }
+
+    /// From now on markers of a kind come to lie in the log, and whoever sent them does not hear of it, until they are let go.
+    pub(crate) fn hold_markers(&self, held: Held) {
+        self.held.send_replace(Some(held));
+    }
+
+    pub(crate) fn let_markers_go(&self) {
+        self.held.send_replace(None);
+    }
+
+    /// How often it was asked how far `counts` is: while somebody waits for that, again and again.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// The epochs that were claimed, and in how many partitions each was started.
@@ -155,13 +182,17 @@ impl MarkerLog for MemoryLog {
     }
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
-        Ok(self.put(partition, Entry::Marker(marker)))
+        let (offset, mut held) = (self.put(partition, Entry::Marker(marker)), self.held.subscribe());
+        let own = if marker == Marker::EpochClaimed { Held::Claims } else { Held::Starts };
+        held.wait_for(|held| *held != Some(own)).await.unwrap();
+        Ok(offset)
     }
 }
 
 #[async_trait]
 impl TakenNumbers for MemoryLog {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         Ok(self.counted().1)
     }
 

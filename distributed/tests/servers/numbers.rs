@@ -13,7 +13,8 @@ use events::{
 use uuid::Uuid;
 
 use crate::containers::{self, own_redis, ready, redis_url};
-use crate::memory::MemoryLog;
+use crate::memory::{Held as Markers, MemoryLog};
+use crate::wire::{Held, Wire};
 
 /// One Tally's numbers: its log, and where its Redis is.
 struct Numbers {
@@ -262,6 +263,92 @@ async fn a_key_of_the_epoch_before_is_given_its_number_again() {
     assert_eq!(numbers.post(&one, chat, Some(&unknown)).await, 3);
 }
 
+/// Before it has seen where the new epoch starts, `counts` cannot say that it does not know a key.
+async fn a_key_is_looked_up_once_counts_has_seen_the_new_epoch() {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    let request = RequestKey::new(&[&chat.token.to_hex()], "key", &["x"]);
+    numbers.log.hold_counts_back();
+    assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
+    let epochs = numbers.log.epochs().0.len();
+    forget_everything(&numbers).await;
+    ready("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
+    open(&one).await;
+    let refused = one.reserve(chat.into(), Some(&request)).await.unwrap_err();
+    assert!(matches!(refused, ReserveError::Unavailable(_)), "{refused}");
+    let asked = numbers.log.asked();
+    let waiting = tokio::spawn({
+        let one = Arc::clone(&one);
+        async move { one.reserve(chat.into(), Some(&request)).await }
+    });
+    ready("a wait for counts", async || (numbers.log.asked() > asked + 1).then_some(())).await;
+    numbers.log.let_counts_go_on();
+    let again = waiting.await.unwrap().unwrap();
+    assert_eq!(again.value().get(), 1);
+    assert!(again.position().is_some(), "it is known to be in the log");
+}
+
+/// Where a process is when somebody else takes its lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loses {
+    BeforeItDeletes,
+    AfterItsClaim,
+    AfterItsStarts,
+}
+
+/// What it would write stands in the way of whoever has the lock now.
+async fn who_loses_the_lock_writes_nothing_more() {
+    let server = own_redis().await;
+    let wire = Wire::to(server.port).await;
+    for loses in [Loses::BeforeItDeletes, Loses::AfterItsClaim, Loses::AfterItsStarts] {
+        let numbers = Numbers { url: format!("redis://127.0.0.1:{}", wire.port), ..Numbers::at(String::new()) };
+        let direct = Numbers { url: redis_url(&server), log: Arc::clone(&numbers.log), names: numbers.names.clone() };
+        match loses {
+            // As Redis is told it in SET NX of the lock.
+            Loses::BeforeItDeletes => wire.hold(Held::AnswersFrom("$2\r\nNX\r\n")),
+            Loses::AfterItsClaim => numbers.log.hold_markers(Markers::Claims),
+            Loses::AfterItsStarts => numbers.log.hold_markers(Markers::Starts),
+        }
+        let _sequencer = numbers.starting();
+        ready("the moment", async || has_come_to(&direct, loses).await.then_some(())).await;
+        let (scripts, others) = (cached_scripts(&direct).await, "another's");
+        for key in [direct.names.lock(), direct.names.epoch()] {
+            let () = redis::cmd("SET").arg(key).arg(others).query_async(&mut direct.redis().await).await.unwrap();
+        }
+        wire.release();
+        numbers.log.let_markers_go();
+        // Each attempt has a script of its own: so the one that lost its lock is over.
+        ready("another attempt", async || (cached_scripts(&direct).await > scripts + 2).then_some(())).await;
+        for key in [direct.names.lock(), direct.names.epoch()] {
+            let value: String = redis::cmd("GET").arg(key).query_async(&mut direct.redis().await).await.unwrap();
+            assert_eq!(value, others, "{loses:?}");
+        }
+        let (claimed, started) = numbers.log.epochs();
+        assert_eq!(claimed.len(), usize::from(loses != Loses::BeforeItDeletes), "{loses:?}");
+        assert_eq!(started.len(), usize::from(loses == Loses::AfterItsStarts), "{loses:?}");
+    }
+}
+
+async fn has_come_to(numbers: &Numbers, loses: Loses) -> bool {
+    let (claimed, started) = numbers.log.epochs();
+    match loses {
+        Loses::BeforeItDeletes => {
+            let exists = redis::cmd("EXISTS").arg(numbers.names.lock()).query_async(&mut numbers.redis().await).await;
+            exists.unwrap()
+        }
+        Loses::AfterItsClaim => !claimed.is_empty(),
+        Loses::AfterItsStarts => started.iter().map(|(_, partitions)| partitions).eq([&3]),
+    }
+}
+
+async fn cached_scripts(numbers: &Numbers) -> usize {
+    let info: String = redis::cmd("INFO").arg("memory").query_async(&mut numbers.redis().await).await.unwrap();
+    let cached = info.lines().find_map(|line| line.strip_prefix("number_of_cached_scripts:"));
+    cached.unwrap().trim().parse().unwrap()
+}
+
 async fn what_counts_has_not_seen_is_waited_for_and_then_refused() {
     let numbers = Numbers::shared().await;
     let one = numbers.process().await;
@@ -371,6 +458,8 @@ tests!(
     a_restarted_redis_is_fenced,
     a_flushed_redis_is_fenced,
     a_key_of_the_epoch_before_is_given_its_number_again,
+    a_key_is_looked_up_once_counts_has_seen_the_new_epoch,
+    who_loses_the_lock_writes_nothing_more,
     what_counts_has_not_seen_is_waited_for_and_then_refused,
     emptied_counts_give_no_number_twice,
     a_chat_above_the_last_one_is_unknown_at_once,

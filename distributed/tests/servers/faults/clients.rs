@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use serde_json::json;
 use testkit::scenarios::Api;
 use tokio::task::JoinSet;
@@ -20,6 +21,11 @@ const PACE_REFUSED: Duration = Duration::from_millis(50);
 const KEYED: usize = 3;
 /// Each how many-th of those is sent again although it was answered.
 const SENT_TWICE: usize = 4;
+
+/// How long what was answered before a fault is sent again after it, until it is answered.
+const RETRIED: Duration = Duration::from_secs(30);
+/// How many of those are on their way at once.
+const RETRIES_AT_ONCE: usize = 8;
 
 /// What is posted to.
 pub(crate) struct Chats {
@@ -72,6 +78,40 @@ impl Clients {
     }
 }
 
+/// Sends what has a key and was given a number before a moment again, through each command-api. Each has to answer; the
+/// record says whether the answer is the first one. The answer here is how many were sent again.
+pub(crate) async fn retry(record: &Record, apis: &[Api], before: Instant) -> usize {
+    let posts = record.keyed_before(before);
+    let again = posts.iter().flat_map(|post| apis.iter().enumerate().map(move |(through, api)| (through, api, post)));
+    let answered = futures_util::stream::iter(again).map(async |(through, api, post)| {
+        let deadline = Instant::now() + RETRIED;
+        while !matches!(send(record, through, api, post).await, Answered::Number(_)) {
+            assert!(Instant::now() < deadline, "a retry was not answered within {RETRIED:?}: {post:?}");
+        }
+    });
+    answered.buffer_unordered(RETRIES_AT_ONCE).count().await
+}
+
+async fn send(record: &Record, through: usize, api: &Api, post: &Arc<Post>) -> Answered {
+    let (path, json) = match &post.body {
+        Some(body) => (format!("{}/messages", post.parent), json!({ "message": { "body": body } })),
+        None => (format!("{}/chats", post.parent), json!({})),
+    };
+    let headers: Vec<_> = post.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
+    let sent = Instant::now();
+    let answer = match tokio::time::timeout(PATIENCE, api.try_write(&path, &headers, &json)).await {
+        Err(_) | Ok(None) => Answered::Nothing,
+        Ok(Some(answer)) => match answer.status {
+            201 => Answered::Number(answer.number()),
+            503 => Answered::Refused,
+            _ => Answered::Otherwise(format!("{answer:?}")),
+        },
+    };
+    record.add(Attempt { post: Arc::clone(post), through, sent, answered: Instant::now(), answer: answer.clone() });
+    tokio::time::sleep(if matches!(answer, Answered::Number(_)) { PACE } else { PACE_REFUSED }).await;
+    answer
+}
+
 impl Client {
     async fn post(self, stop: CancellationToken) {
         for turn in self.index.. {
@@ -96,11 +136,11 @@ impl Client {
     /// Sends a post until it is answered, if it has a key; otherwise once.
     async fn carry_out(&self, post: &Arc<Post>, turn: usize, stop: &CancellationToken) -> Option<u64> {
         for (through, api) in self.apis.iter().cycle() {
-            let answer = self.send(*through, api, post).await;
+            let answer = send(&self.record, *through, api, post).await;
             if let Answered::Number(number) = answer {
                 if post.key.is_some() && turn.is_multiple_of(SENT_TWICE) {
                     let (through, api) = &self.apis[self.apis.len() - 1];
-                    self.send(*through, api, post).await;
+                    send(&self.record, *through, api, post).await;
                 }
                 return Some(number);
             }
@@ -109,26 +149,5 @@ impl Client {
             }
         }
         None
-    }
-
-    async fn send(&self, through: usize, api: &Api, post: &Arc<Post>) -> Answered {
-        let (path, json) = match &post.body {
-            Some(body) => (format!("{}/messages", post.parent), json!({ "message": { "body": body } })),
-            None => (format!("{}/chats", post.parent), json!({})),
-        };
-        let headers: Vec<_> = post.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
-        let sent = Instant::now();
-        let answer = match tokio::time::timeout(PATIENCE, api.try_write(&path, &headers, &json)).await {
-            Err(_) | Ok(None) => Answered::Nothing,
-            Ok(Some(answer)) => match answer.status {
-                201 => Answered::Number(answer.number()),
-                503 => Answered::Refused,
-                _ => Answered::Otherwise(format!("{answer:?}")),
-            },
-        };
-        let post = Arc::clone(post);
-        self.record.add(Attempt { post, through, sent, answered: Instant::now(), answer: answer.clone() });
-        tokio::time::sleep(if matches!(answer, Answered::Number(_)) { PACE } else { PACE_REFUSED }).await;
-        answer
     }
 }

@@ -1,14 +1,14 @@
 //! What the faults happen to: servers of their own, two command-apis that can be stopped, projectors and a query API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
 use distributed::numbers::Names;
-use event_log::{EventLog, ReadLimit};
-use events::{Epoch, PartitionId, Position, StreamKey};
+use event_log::{EventLog, ReadLimit, Stretch};
+use events::{Epoch, Event, Offset, PartitionId, Position, Record, StreamKey};
 use projector::distributed::{Kept, Process};
 use read_model::{Projection, ProjectionStore};
 use redis::cmd;
@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 use super::clients::Chats;
 use super::program::{Program, Servers};
-use super::wire::Wire;
 use crate::containers::{self, Server, SideDoor, answers, brokers, free_port, redis_url};
+use crate::wire::Wire;
 
 /// Chats that are posted to all the time.
 const WARM: usize = 4;
@@ -34,6 +34,8 @@ const COLD: usize = 60;
 const CAUGHT_UP: Duration = Duration::from_secs(300);
 /// Pause between two looks at how far they are.
 const LOOK: Duration = Duration::from_millis(50);
+/// Where epochs are claimed.
+const CLAIMS: PartitionId = PartitionId(0);
 /// How much of the log is read at once.
 const READ: ReadLimit = ReadLimit { records: 4_096, wait: Duration::from_secs(1) };
 
@@ -45,10 +47,13 @@ pub(crate) struct Ground {
     pub(crate) store: MySqlProjections,
     pub(crate) programs: [Program; 2],
     /// Between the first of them and Kafka.
-    pub(crate) wire: Wire,
+    pub(crate) kafka_wire: Wire,
+    /// Between the first of them and Redis.
+    pub(crate) redis_wire: Wire,
+    /// The projector of the views.
+    pub(crate) views: Program,
     servers: Servers,
     counts: Projector,
-    _views: Projector,
     /// One for each command-api.
     pub(crate) apis: Vec<Api>,
     seen: Seen,
@@ -62,7 +67,7 @@ struct Projector {
 }
 
 /// How far the log has been looked at, and which epoch was the last to start in each partition.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Seen {
     next: Position,
     epochs: BTreeMap<PartitionId, Epoch>,
@@ -72,21 +77,30 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Came {
     pub(crate) void: usize,
-    /// How many epochs have started.
-    pub(crate) epochs: usize,
+    /// The epochs that have been claimed: what is neither an event nor a start.
+    pub(crate) claims: BTreeSet<Epoch>,
+    /// Those that have started, be it in one partition.
+    pub(crate) epochs: BTreeSet<Epoch>,
+    pub(crate) valid: usize,
 }
 
 impl Ground {
     pub(crate) async fn start() -> Self {
         let side_port = free_port();
-        let wire = Wire::to(side_port).await;
-        let kafka = containers::own_kafka(Some(SideDoor { port: side_port, advertised: wire.port })).await;
+        let kafka_wire = Wire::to(side_port).await;
+        let kafka = containers::own_kafka(Some(SideDoor { port: side_port, advertised: kafka_wire.port })).await;
         let (redis, mysql_url) = (containers::changeable_redis().await, own_database().await);
+        let redis_wire = Wire::to(redis.port).await;
         let servers = Servers { brokers: brokers(&kafka), redis_url: redis_url(&redis), mysql_url };
-        let by_wire = Servers { brokers: format!("127.0.0.1:{}", wire.port), ..servers.clone() };
-        let programs = [Program::start("command-api-1", &by_wire), Program::start("command-api-2", &servers)];
+        let by_wire = Servers {
+            brokers: format!("127.0.0.1:{}", kafka_wire.port),
+            redis_url: format!("redis://127.0.0.1:{}", redis_wire.port),
+            ..servers.clone()
+        };
+        let programs =
+            [Program::command_api("command-api-1", &by_wire), Program::command_api("command-api-2", &servers)];
         let counts = Projector::start(&servers, Kept::Counts(servers.mysql_url.clone())).await;
-        let views = Projector::start(&servers, Kept::Views(servers.mysql_url.clone())).await;
+        let views = Program::views(&servers);
         let stop = CancellationToken::new();
         // Nobody searches: so there is no Elasticsearch.
         let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", &servers.mysql_url];
@@ -101,11 +115,12 @@ impl Ground {
             store: MySqlProjections::new(&servers.mysql_url).unwrap(),
             seen: Seen::default(),
             _reads: stop.drop_guard(),
-            _views: views,
             kafka,
             redis,
             programs,
-            wire,
+            kafka_wire,
+            redis_wire,
+            views,
             servers,
             counts,
         };
@@ -124,14 +139,11 @@ impl Ground {
         }
     }
 
-    /// The sum of a metric over both command-apis, whatever its labels.
+    /// The sum of a metric over both command-apis.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let mut sum = 0.0;
         for program in &self.programs {
-            let metrics = reqwest::get(format!("{}/metrics", program.url())).await.unwrap().text().await.unwrap();
-            let values =
-                metrics.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
-            sum += values.map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>();
+            sum += program.metric(name).await;
         }
         sum
     }
@@ -152,13 +164,22 @@ impl Ground {
 
     /// Makes Redis forget counters, as it does by itself when they have not been used for a day.
     async fn forget(&self, chats: &[String]) {
-        let mut redis = self.connection().await;
-        let value: String = cmd("GET").arg("tally:epoch").query_async(&mut redis).await.unwrap();
-        let epoch = Epoch(value.split('@').next().unwrap().parse().unwrap());
-        let counter = |chat: &String| Names::default().counter(epoch, &stream(chat));
-        let counters: Vec<_> = chats.iter().map(counter).collect();
-        let forgotten: usize = cmd("DEL").arg(counters).query_async(&mut redis).await.unwrap();
+        let epoch = self.epoch().await;
+        let counters: Vec<_> = chats.iter().map(|chat| Names::default().counter(epoch, &stream(chat))).collect();
+        let forgotten: usize = cmd("DEL").arg(counters).query_async(&mut self.connection().await).await.unwrap();
         assert_eq!(forgotten, chats.len());
+    }
+
+    /// The epoch that is in force, as Redis has it.
+    pub(crate) async fn epoch(&self) -> Epoch {
+        let value: String = cmd("GET").arg("tally:epoch").query_async(&mut self.connection().await).await.unwrap();
+        Epoch(value.split('@').next().unwrap().parse().unwrap())
+    }
+
+    /// The number that Redis has given last in a chat, in an epoch.
+    pub(crate) async fn counter(&self, epoch: Epoch, chat: &str) -> Option<u64> {
+        let counter = Names::default().counter(epoch, &stream(chat));
+        cmd("GET").arg(counter).query_async(&mut self.connection().await).await.unwrap()
     }
 
     pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
@@ -171,14 +192,14 @@ impl Ground {
         let () = cmd("FLUSHALL").query_async(&mut self.connection().await).await.unwrap();
     }
 
-    /// Waits until somebody holds the lock of those who begin an epoch.
-    pub(crate) async fn somebody_fences(&self) {
+    /// Waits until somebody holds the lock of those who begin an epoch; the answer is who.
+    pub(crate) async fn somebody_fences(&self) -> String {
         let redis = self.connection().await;
         eventually("a fence", async || {
             let held: Option<String> = cmd("GET").arg("tally:lock").query_async(&mut redis.clone()).await.unwrap();
             held.ok_or("nobody holds the lock")
         })
-        .await;
+        .await
     }
 
     /// Runs a command where Redis is.
@@ -232,34 +253,66 @@ impl Ground {
 
     /// Reads the log on, from where it was read to before.
     pub(crate) async fn came(&mut self) -> Came {
-        let (end, mut came) = (self.log.end().await.unwrap(), Came::default());
-        let before = self.seen.highest();
+        let (seen, came) = self.look(&HashSet::new()).await;
+        self.seen = seen;
+        came
+    }
+
+    /// What has come since of these messages. The next look begins where this one did.
+    pub(crate) async fn came_of(&self, bodies: &HashSet<String>) -> Came {
+        self.look(bodies).await.1
+    }
+
+    async fn look(&self, bodies: &HashSet<String>) -> (Seen, Came) {
+        let (end, mut seen, mut came) = (self.log.end().await.unwrap(), self.seen.clone(), Came::default());
         for (partition, bound) in end.bounds() {
-            let mut next = self.seen.next.bound(partition);
+            let mut next = seen.next.bound(partition);
             while next < bound {
                 let stretch = self.log.read(partition, next, READ).await.unwrap();
-                let highest = self.seen.epochs.entry(partition).or_default();
-                let mut starts = stretch.epochs.iter().peekable();
-                for event in &stretch.events {
-                    while let Some(start) = starts.next_if(|start| start.offset < event.offset) {
-                        *highest = start.epoch.max(*highest);
-                    }
-                    came.void += usize::from(event.record.epoch.is_some_and(|epoch| epoch < *highest));
-                }
-                starts.for_each(|start| *highest = start.epoch.max(*highest));
+                came.add(&stretch, partition, next, seen.epochs.entry(partition).or_default(), bodies);
                 next = stretch.next;
             }
-            self.seen.next.merge(&Position::of(partition, next));
+            seen.next.merge(&Position::of(partition, next));
         }
-        came.epochs = usize::from(self.seen.highest() > before);
-        came
+        (seen, came)
     }
 }
 
-impl Seen {
-    fn highest(&self) -> Epoch {
-        self.epochs.values().copied().max().unwrap_or_default()
+impl Came {
+    /// Adds what lies in a stretch of a partition; of the events only these messages, if any are named.
+    fn add(
+        &mut self,
+        stretch: &Stretch,
+        partition: PartitionId,
+        from: Offset,
+        highest: &mut Epoch,
+        bodies: &HashSet<String>,
+    ) {
+        let mut starts = stretch.epochs.iter().peekable();
+        for event in &stretch.events {
+            while let Some(start) = starts.next_if(|start| start.offset < event.offset) {
+                *highest = start.epoch.max(*highest);
+            }
+            if bodies.is_empty() || is_one_of(&event.record, bodies) {
+                let is_void = event.record.epoch.is_some_and(|epoch| epoch < *highest);
+                self.void += usize::from(is_void);
+                self.valid += usize::from(!is_void);
+            }
+        }
+        starts.for_each(|start| *highest = start.epoch.max(*highest));
+        self.epochs.extend(stretch.epochs.iter().map(|start| start.epoch));
+        if partition == CLAIMS {
+            let others = stretch.events.iter().map(|event| event.offset);
+            let others: HashSet<_> = others.chain(stretch.epochs.iter().map(|start| start.offset)).collect();
+            let claims = (from.0..stretch.next.0).filter(|offset| !others.contains(&Offset(*offset)));
+            self.claims.extend(claims.map(Epoch));
+        }
     }
+}
+
+/// Whether this is one of these messages.
+fn is_one_of(record: &Record, bodies: &HashSet<String>) -> bool {
+    matches!(record.decode(), Ok(Event::MessagePosted(posted)) if bodies.contains(&posted.body))
 }
 
 impl Projector {

@@ -111,6 +111,39 @@ impl Record {
         })
     }
 
+    /// The posts with a key that were given a number before a moment.
+    pub(crate) fn keyed_before(&self, moment: Instant) -> Vec<Arc<Post>> {
+        self.with(|attempts| {
+            let told = attempts.iter().filter(|attempt| attempt.answered < moment && attempt.number().is_some());
+            let keyed = told.map(|attempt| &attempt.post).filter(|post| post.key.is_some());
+            let keyed: HashMap<_, _> = keyed.map(|post| (Arc::as_ptr(post), Arc::clone(post))).collect();
+            keyed.into_values().collect()
+        })
+    }
+
+    /// The bodies of messages that were sent once, through one command-api and after a moment, and were refused after so
+    /// long that they were certainly on their way to the log. (Those to other chats may have waited for something else.)
+    pub(crate) fn given_up(&self, through: usize, since: Instant, after: Duration) -> HashSet<String> {
+        self.with(|attempts| {
+            let own = attempts.iter().filter(|attempt| attempt.through == through && attempt.sent >= since);
+            let late = own.filter(|attempt| attempt.answer == Answered::Refused && attempt.post.kind == Kind::Warm);
+            let late = late.filter(|attempt| attempt.answered - attempt.sent >= after && attempt.post.key.is_none());
+            late.filter_map(|attempt| attempt.post.body.clone()).collect()
+        })
+    }
+
+    /// The highest number that anybody was told of in each chat that is posted to all the time.
+    pub(crate) fn highest_in_warm_chats(&self) -> BTreeMap<String, u64> {
+        self.with(|attempts| {
+            let mut highest = BTreeMap::new();
+            for attempt in attempts.iter().filter(|attempt| attempt.post.kind == Kind::Warm) {
+                let told = highest.entry(attempt.post.parent.clone()).or_default();
+                *told = attempt.number().unwrap_or_default().max(*told);
+            }
+            highest
+        })
+    }
+
     /// What happened from a moment on.
     pub(crate) fn summary(&self, since: Instant) -> Summary {
         self.with(|attempts| {

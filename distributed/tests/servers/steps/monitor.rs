@@ -5,6 +5,8 @@
 pub(crate) struct Command {
     /// Microseconds since 1970 by the clock of Redis.
     pub(crate) at: u64,
+    /// The connection by which it came.
+    pub(crate) from: String,
     pub(crate) words: Vec<String>,
 }
 
@@ -15,11 +17,13 @@ impl Command {
         let (seconds, micros) = at.split_once('.').unwrap();
         let at = seconds.parse::<u64>().unwrap() * 1_000_000 + micros.parse::<u64>().unwrap();
         let (source, words) = rest.split_once("] ").unwrap();
-        (!source.ends_with("lua")).then(|| Self { at, words: words_of(words) })
+        let from = source.trim_start_matches("[0 ").to_owned();
+        (!source.ends_with("lua")).then(|| Self { at, from, words: words_of(words) })
     }
 }
 
-/// Words in quotation marks, in which a backslash stands before what is special.
+/// Words in quotation marks, in which a backslash stands before what is special. (Nothing that Tally sends needs more than
+/// these; bytes above ASCII would stand as numbers.)
 fn words_of(line: &str) -> Vec<String> {
     let (mut words, mut word) = (Vec::new(), None::<String>);
     let mut characters = line.chars();
@@ -27,7 +31,12 @@ fn words_of(line: &str) -> Vec<String> {
         match (character, &mut word) {
             ('"', None) => word = Some(String::new()),
             ('"', Some(_)) => words.extend(word.take()),
-            ('\\', Some(word)) => word.push(characters.next().unwrap()),
+            ('\\', Some(word)) => word.push(match characters.next().unwrap() {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                itself => itself,
+            }),
             (character, Some(word)) => word.push(character),
             (_, None) => {}
         }

@@ -1,19 +1,43 @@
 //! What was seen, taken as steps of the model.
 
+use std::collections::HashMap;
+
 use distributed::numbers::clock::RESERVATION_LIFE;
 use numbers_model::invariants::INVARIANTS;
 use numbers_model::model::{Action, Numbers};
-use numbers_model::redis::Fault;
+use numbers_model::redis::{Fault, Owner};
 use numbers_model::scope::{Children, Detail, Scope, TrySpec};
-use numbers_model::state::{Epoch, Keeper, Phase, State};
+use numbers_model::state::{Epoch, Keeper, PROCESSES, Phase, State};
+use redis::Script;
 
 use super::monitor::Command;
 
-/// The one process there is.
-const PROCESS: usize = 0;
-
 /// A post, one with a key, the same again after Redis was wiped, and another.
 static TRIES: [TrySpec; 4] = [TrySpec::plain(0), TrySpec::keyed(1), TrySpec::keyed(1), TrySpec::plain(2)];
+
+/// The partition of the chat.
+const OWN: usize = 1;
+/// What lies in it before the model begins.
+pub(crate) const PAST: u8 = 2;
+
+/// How far `counts` was in the chat's partition.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    next: u64,
+    epoch: u64,
+}
+
+/// What is known of a process beside its state in the model.
+#[derive(Default)]
+struct Known {
+    /// When it deleted the epoch's key.
+    deleted: Option<u64>,
+    /// The texts that it has loaded last.
+    hold: String,
+    reserve: String,
+    /// How far `counts` was when it asked last.
+    counted: Place,
+}
 
 /// The model, as far as it was led.
 pub(crate) struct Replay {
@@ -21,8 +45,13 @@ pub(crate) struct Replay {
     state: State,
     /// The try that the client has come to.
     index: usize,
-    /// When the epoch's key was deleted.
-    deleted: Option<u64>,
+    /// The ticket of each try.
+    tickets: [String; TRIES.len()],
+    known: [Known; PROCESSES],
+    /// The connection of each process.
+    connections: Vec<String>,
+    /// The scripts that were loaded, by their names.
+    scripts: HashMap<String, String>,
     pub(crate) taken: Vec<Action>,
 }
 
@@ -33,25 +62,33 @@ impl Replay {
             tries: &TRIES,
             fence: Detail::Stepwise,
             fill: Detail::Stepwise,
-            children: Children::In(1),
+            children: Children::In(OWN),
             begins_in_an_epoch: false,
-            faults: 1,
-            kinds: &[Fault::Wipe],
-            claims: 2,
+            faults: 2,
+            kinds: &[Fault::Wipe, Fault::Restart],
+            claims: 4,
             expiries: 0,
             renewals: true,
             mirrors: false,
             mistake: None,
         };
-        let state = State::first(&scope);
-        Self { model: Numbers::new(scope), state, index: 0, deleted: None, taken: Vec::new() }
+        Self {
+            state: State::first(&scope),
+            model: Numbers::new(scope),
+            index: 0,
+            tickets: Default::default(),
+            known: Default::default(),
+            connections: Vec::new(),
+            scripts: HashMap::new(),
+            taken: Vec::new(),
+        }
     }
 
     /// Takes the step, which the model must allow, and after which everything must hold.
     fn take(&mut self, action: Action) {
         let next = self.model.step(&self.state, action);
         self.state = next.unwrap_or_else(|| {
-            panic!("the model cannot {action:?} after {:?}, in {:#?}", self.taken, self.state.processes[PROCESS])
+            panic!("the model cannot {action:?} after {:?}, in {:#?}", self.taken, self.state.processes)
         });
         self.taken.push(action);
         for (invariant, holds) in INVARIANTS {
@@ -59,8 +96,8 @@ impl Replay {
         }
     }
 
-    fn keeper(&self) -> Keeper {
-        self.state.processes[PROCESS].keeper
+    fn keeper(&self, process: usize) -> Keeper {
+        self.state.processes[process].keeper
     }
 
     fn phase(&self) -> Phase {
@@ -70,88 +107,149 @@ impl Replay {
     pub(crate) fn see(&mut self, command: &Command) {
         let words: Vec<_> = command.words.iter().map(String::as_str).collect();
         match words.as_slice() {
+            ["INFO"] if !self.connections.contains(&command.from) => self.connections.push(command.from.clone()),
             ["INFO" | "TIME" | "HELLO" | "PING", ..] | ["CLIENT" | "SCRIPT", "SETINFO" | "EXISTS", ..] => {}
             ["ECHO", said] => self.hear(said, command.at),
-            ["GET", _epoch] => self.look(),
-            ["SET", _lock, _owner, "NX", "PX", _life] => self.take(Action::TakeLock(PROCESS)),
-            ["SCRIPT", "LOAD", text] if text.contains("'renew'") => self.take(Action::LoadHoldScript(PROCESS)),
-            ["SCRIPT", "LOAD", _reserve] => self.take(Action::LoadReserveScript(PROCESS)),
-            ["EVALSHA", _script, keys, rest @ ..] => self.call(rest[keys.parse::<usize>().unwrap()], command.at),
+            ["DEL", _lock] if self.state.redis.keys.lock.is_none() => {}
+            ["DEL", _lock] => self.take(Action::LockExpires),
             ["FLUSHALL"] => self.take(Action::Fail(Fault::Wipe)),
+            ["SCRIPT", "FLUSH"] => self.take(Action::Fail(Fault::Restart)),
+            _ => self.see_process(self.process(&command.from), &words, command.at),
+        }
+    }
+
+    fn process(&self, connection: &str) -> usize {
+        self.connections.iter().position(|own| own == connection).unwrap()
+    }
+
+    /// What a process has sent.
+    fn see_process(&mut self, process: usize, words: &[&str], at: u64) {
+        match words {
+            ["GET", _epoch] => self.look(process),
+            ["SET", _lock, owner, "NX", "PX", _life] => self.try_lock(process, owner),
+            ["SCRIPT", "LOAD", text] => self.load(process, text),
+            ["EVALSHA", script, keys, rest @ ..] => {
+                let (keys, arguments) = rest.split_at(keys.parse().unwrap());
+                let text = self.scripts.get(*script).unwrap_or_else(|| panic!("nobody has loaded {script}")).clone();
+                match arguments[0] {
+                    "renew" | "delete" | "set" | "release" => self.hold(process, &text, arguments, at),
+                    _ => self.call(process, &text, keys, arguments),
+                }
+            }
             _ => panic!("the model knows nothing of {words:?}"),
         }
     }
 
-    /// The epoch's key was read.
-    fn look(&mut self) {
-        match self.keeper() {
-            Keeper::Looking if self.state.redis.in_force(&self.model.scope).is_none() => {}
-            Keeper::Looking => self.take(Action::Adopt(PROCESS)),
-            _ => self.take(Action::LookAgain(PROCESS)),
-        }
-    }
-
-    /// A script was called.
-    fn call(&mut self, operation: &str, at: u64) {
-        let (index, process) = (self.index, PROCESS);
-        match operation {
-            "delete" => {
-                self.deleted = Some(at);
-                self.take(Action::Delete(PROCESS));
+    /// The epoch's key was read. Where that is the first look and finds no epoch, the hold script is loaded next, and it makes
+    /// no difference to do so now.
+    fn look(&mut self, process: usize) {
+        match self.keeper(process) {
+            Keeper::Looking if self.state.redis.in_force(&self.model.scope).is_some() => {
+                self.take(Action::Adopt(process));
             }
-            "renew" if matches!(self.keeper(), Keeper::Claimed(_)) => self.take(Action::Check(PROCESS)),
-            "renew" => self.take(Action::Renew(PROCESS)),
-            "set" => self.take(Action::Set(PROCESS)),
-            "release" => self.take(Action::Release(PROCESS)),
-            _ if self.is_over() => self.take(Action::Notice(PROCESS)),
-            "check" => {}
-            "next" => self.take(Action::Ask { index, process }),
-            "ticket" => self.take(Action::TakeTicket(index)),
-            "open" => self.take(Action::Open(index)),
-            _ => panic!("the model knows nothing of {operation}"),
+            Keeper::Looking => self.take(Action::LoadHoldScript(process)),
+            _ => self.take(Action::LookAgain(process)),
         }
     }
 
-    /// Whether the epoch in which the process gives numbers is not in force any more.
-    fn is_over(&self) -> bool {
-        let in_force = self.state.redis.in_force(&self.model.scope);
-        matches!(self.keeper(), Keeper::Open(epoch) if in_force != Some(epoch))
+    /// A script was loaded.
+    fn load(&mut self, process: usize, text: &str) {
+        self.scripts.insert(Script::new(text).get_hash().to_owned(), text.to_owned());
+        if text.contains("'renew'") {
+            assert_eq!(self.keeper(process), Keeper::Holding, "a look comes first");
+            text.clone_into(&mut self.known[process].hold);
+        } else {
+            text.clone_into(&mut self.known[process].reserve);
+            self.take(Action::LoadReserveScript(process));
+        }
     }
 
-    /// The log or the client has said something.
+    /// The lock was taken, unless somebody had it.
+    fn try_lock(&mut self, process: usize, owner: &str) {
+        let hold = &self.known[process].hold;
+        assert!(hold.contains(&format!("~= '{owner}'")), "{owner} is not the owner in {hold}");
+        let is_free = self.state.redis.keys.lock.is_none();
+        self.take(if is_free { Action::TakeLock(process) } else { Action::BeginAgain(process) });
+    }
+
+    /// The hold script was called. If the lock is another's it has done nothing, and the attempt is over.
+    fn hold(&mut self, process: usize, text: &str, arguments: &[&str], at: u64) {
+        assert_eq!(text, self.known[process].hold, "the script of another attempt");
+        if !self.state.redis.obeys(&self.model.scope, Owner::Of(process)) {
+            return self.take(Action::BeginAgain(process));
+        }
+        let keeper = self.keeper(process);
+        match arguments {
+            ["delete"] => {
+                self.known[process].deleted = Some(at);
+                self.take(Action::Delete(process));
+            }
+            ["renew"] if matches!(keeper, Keeper::Claimed(_)) => self.take(Action::Check(process)),
+            ["renew"] => self.take(Action::Renew(process)),
+            ["set", value] => {
+                let text = &self.known[process].reserve;
+                assert!(text.contains(&format!("~= '{value}'")), "{value} is not the epoch of {text}");
+                assert_eq!(keeper, Keeper::Loaded(epoch_of(value)));
+                self.take(Action::Set(process));
+            }
+            ["release"] => self.take(Action::Release(process)),
+            _ => panic!("the model knows nothing of {arguments:?}"),
+        }
+    }
+
+    /// A reserve script was called.
+    fn call(&mut self, process: usize, text: &str, keys: &[&str], arguments: &[&str]) {
+        let Keeper::Open(epoch) = self.keeper(process) else { panic!("{arguments:?} without an epoch") };
+        assert!(text.contains(&format!("~= '{}@", epoch.0)), "not the script of epoch {epoch:?}: {text}");
+        let index = self.index;
+        match (arguments, keys) {
+            _ if self.state.redis.in_force(&self.model.scope) != Some(epoch) => self.take(Action::Notice(process)),
+            (["check"], _) => {}
+            (["next", _values, looked_up], _) => {
+                assert_eq!(*looked_up == "1", self.phase() == Phase::Asking(Some(epoch)));
+                self.take(Action::Ask { index, process });
+            }
+            (["ticket"], [_epoch, ticket]) => {
+                (*ticket).clone_into(&mut self.tickets[index]);
+                self.take(Action::TakeTicket(index));
+            }
+            (["open", last], [_epoch, _counter, ticket]) => {
+                assert_eq!(*ticket, self.tickets[index], "the ticket of another");
+                assert_eq!(self.phase(), Phase::Opening(epoch, last.parse().unwrap()));
+                self.take(Action::Open(index));
+            }
+            _ => panic!("the model knows nothing of {arguments:?}"),
+        }
+    }
+
+    /// The log of a process or the client has said something.
     fn hear(&mut self, said: &str, at: u64) {
         let words: Vec<_> = said.split(' ').collect();
-        let [what, numbers @ ..] = words.as_slice() else { panic!("nothing was said") };
+        let [process, what, numbers @ ..] = words.as_slice() else { panic!("nothing was said") };
+        let process = process.parse::<usize>().unwrap();
         let number = |place: usize| numbers[place].parse::<u8>().unwrap();
         let epoch = |place| Epoch(number(place));
         match *what {
             "try" => self.index = number(0).into(),
-            "claim" => {
-                let waited = u128::from(at - self.deleted.unwrap());
-                assert!(waited * 10 >= RESERVATION_LIFE.as_micros() * 11, "claimed {waited} us after the deletion");
-                self.take(Action::Wait(PROCESS));
-                self.take(Action::Claim(PROCESS));
-            }
+            "claim" => self.claim(process, at),
             "claimed" => {
-                self.take(Action::LandClaim(PROCESS));
-                assert_eq!(self.keeper(), Keeper::Claimed(epoch(0)));
+                self.take(Action::LandClaim(process));
+                assert_eq!(self.keeper(process), Keeper::Claimed(epoch(0)));
             }
             "start" => {
-                if matches!(self.keeper(), Keeper::Checked(_)) {
-                    self.take(Action::Start(PROCESS));
+                if matches!(self.keeper(process), Keeper::Checked(_)) {
+                    self.take(Action::Start(process));
                 }
-                assert_eq!(self.keeper(), Keeper::Starting(epoch(1)));
+                assert_eq!(self.keeper(process), Keeper::Starting(epoch(1)));
             }
             "started" => self.take(Action::LandStart { partition: number(0).into(), epoch: epoch(1) }),
             "append" => assert_eq!(self.phase(), Phase::OnTheWay { number: number(0), epoch: epoch(1) }),
             "appended" => self.take(Action::Land(self.index)),
-            "end" => self.take(Action::BeginReading(PROCESS)),
-            "ended" => self.take(Action::EndReading(PROCESS)),
-            "last" => self.take(Action::Count { index: self.index, last: number(0) }),
-            "known" => {
-                let known = (numbers != ["-"]).then(|| number(0));
-                self.take(Action::LookUp { index: self.index, known });
-            }
+            "end" => self.take(Action::BeginReading(process)),
+            "ended" => self.take(Action::EndReading(process)),
+            "counted" => self.known[process].counted = place(numbers),
+            "last" => self.count(process, numbers),
+            "known" => self.look_up(process, numbers),
             "told" => {
                 if matches!(self.phase(), Phase::Landed { .. }) {
                     self.take(Action::Tell(self.index));
@@ -161,4 +259,45 @@ impl Replay {
             _ => panic!("nobody says {said}"),
         }
     }
+
+    fn claim(&mut self, process: usize, at: u64) {
+        let waited = u128::from(at - self.known[process].deleted.unwrap());
+        assert!(waited * 10 >= RESERVATION_LIFE.as_micros() * 11, "claimed {waited} us after the deletion");
+        self.take(Action::Wait(process));
+        self.take(Action::Claim(process));
+    }
+
+    /// `counts` has answered with a last number: it had to have come to the end before it was asked, and when it answered.
+    fn count(&mut self, process: usize, answer: &[&str]) {
+        let Phase::Counting(_, ends) = self.phase() else { panic!("a last number in {:?}", self.phase()) };
+        let end = u64::from(ends[OWN] + PAST);
+        let (before, now) = (self.known[process].counted, place(&answer[1..]));
+        assert!(
+            before.next >= end && now.next >= end,
+            "counted up to {before:?} and {now:?}, and the log ends at {end}"
+        );
+        self.take(Action::Count { index: self.index, last: answer[0].parse().ok() });
+    }
+
+    /// It has answered whether it knows a key: it had to have passed the start of the epoch.
+    fn look_up(&mut self, process: usize, answer: &[&str]) {
+        let Phase::KeyUnknown(Epoch(epoch)) = self.phase() else { panic!("a key in {:?}", self.phase()) };
+        let (before, now) = (self.known[process].counted, place(&answer[1..]));
+        assert!(
+            before.epoch.min(now.epoch) >= epoch.into(),
+            "in {before:?} and {now:?}, and epoch {epoch} has started"
+        );
+        self.take(Action::LookUp { index: self.index, known: answer[0].parse().ok() });
+    }
+}
+
+/// Of `next@epoch` for each partition that of the chat's.
+fn place(places: &[&str]) -> Place {
+    let (next, epoch) = places[OWN].split_once('@').unwrap();
+    Place { next: next.parse().unwrap(), epoch: epoch.parse().unwrap() }
+}
+
+/// The epoch in the value of its key.
+fn epoch_of(value: &str) -> Epoch {
+    Epoch(value.split('@').next().unwrap().parse().unwrap())
 }

@@ -1,7 +1,8 @@
 //! A log in memory that says to Redis what it does before it does it, and when it has: so MONITOR shows in one order what
-//! became of both.
+//! became of both. It says how far `counts` was, too, whenever that was asked, and with each of its answers.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use distributed::numbers::{Answered, Checkpoints, MarkerLog, Seen, TakenNumbers};
@@ -15,20 +16,30 @@ use redis::cmd;
 
 use crate::memory::MemoryLog;
 
+/// What one process has of it.
 pub(crate) struct WatchedLog {
-    pub(crate) log: MemoryLog,
+    /// Which process.
+    pub(crate) process: usize,
+    pub(crate) log: Arc<MemoryLog>,
     pub(crate) redis: MultiplexedConnection,
 }
 
 impl WatchedLog {
     /// Says something, and waits until it stands in the order of everything.
     pub(crate) async fn say(&self, what: impl AsRef<str>) {
-        let _: String = cmd("ECHO").arg(what.as_ref()).query_async(&mut self.redis.clone()).await.unwrap();
+        let said = format!("{} {}", self.process, what.as_ref());
+        let _: String = cmd("ECHO").arg(said).query_async(&mut self.redis.clone()).await.unwrap();
     }
 }
 
 fn number(number: Option<impl Display>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// For each partition how far it is counted, and in which epoch.
+fn place(checkpoints: &Checkpoints) -> String {
+    let places = checkpoints.values().map(|checkpoint| format!("{}@{}", checkpoint.next, checkpoint.epoch));
+    places.collect::<Vec<_>>().join(" ")
 }
 
 #[async_trait]
@@ -77,7 +88,9 @@ impl MarkerLog for WatchedLog {
 #[async_trait]
 impl TakenNumbers for WatchedLog {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
-        self.log.checkpoints().await
+        let checkpoints = self.log.checkpoints().await?;
+        self.say(format!("counted {}", place(&checkpoints))).await;
+        Ok(checkpoints)
     }
 
     async fn last_chat(&self, token: ApplicationToken) -> Result<Seen<Option<u32>>, BackendError> {
@@ -86,7 +99,7 @@ impl TakenNumbers for WatchedLog {
 
     async fn last_message(&self, chat: ChatKey) -> Result<Seen<Option<u32>>, BackendError> {
         let last = self.log.last_message(chat).await?;
-        self.say(format!("last {}", number(last.answer))).await;
+        self.say(format!("last {} {}", number(last.answer), place(&last.checkpoints))).await;
         Ok(last)
     }
 
@@ -96,7 +109,8 @@ impl TakenNumbers for WatchedLog {
         since: UnixMillis,
     ) -> Result<Seen<Option<Answered>>, BackendError> {
         let answered = self.log.answered(key, since).await?;
-        self.say(format!("known {}", number(answered.answer.as_ref().and_then(|answered| answered.number)))).await;
+        let known = number(answered.answer.as_ref().and_then(|answered| answered.number));
+        self.say(format!("known {known} {}", place(&answered.checkpoints))).await;
         Ok(answered)
     }
 }
