@@ -17,6 +17,9 @@ use tokio::sync::watch;
 /// How many partitions there are, unless somebody says otherwise.
 const PARTITIONS: u16 = 3;
 
+/// What -1001, which librdkafka says where it does not know an offset, would be without its sign.
+const NOWHERE: Offset = Offset(u64::MAX - 1000);
+
 /// What lies in a partition.
 #[derive(Clone)]
 enum Entry {
@@ -33,6 +36,8 @@ pub(crate) struct MemoryLog {
     end: watch::Sender<()>,
     /// Whether it says that it is away.
     away: AtomicBool,
+    /// Whether it tells of a place where the claim of an epoch is not.
+    misplaces_claims: AtomicBool,
 }
 
 impl MemoryLog {
@@ -48,6 +53,7 @@ impl MemoryLog {
             counted: Mutex::new(None),
             end: watch::Sender::new(()),
             away: AtomicBool::new(false),
+            misplaces_claims: AtomicBool::new(false),
         }
     }
 
@@ -64,6 +70,10 @@ impl MemoryLog {
 
     pub(crate) fn set_away(&self, is_away: bool) {
         self.away.store(is_away, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_misplaces_claims(&self, does: bool) {
+        self.misplaces_claims.store(does, Ordering::SeqCst);
     }
 
     pub(crate) fn let_counts_go_on(&self) {
@@ -155,7 +165,9 @@ impl MarkerLog for MemoryLog {
     }
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
-        Ok(self.put(partition, Entry::Marker(marker)))
+        let offset = self.put(partition, Entry::Marker(marker));
+        let is_misplaced = marker == Marker::EpochClaimed && self.misplaces_claims.load(Ordering::SeqCst);
+        Ok(if is_misplaced { NOWHERE } else { offset })
     }
 }
 
