@@ -16,8 +16,8 @@ use databases::{index, log, open, sequencer, store, views};
 use event_log::conformance as log_suite;
 use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer, Stretch, Ticket};
 use events::{
-    ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Number, Offset, PartitionId, Position,
-    Record, RequestKey, StreamKey, UnixMillis,
+    ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Number, Offset, PartitionId, Position, Record,
+    RequestKey, StreamKey, UnixMillis,
 };
 use read_model::conformance as read_suite;
 use read_model::folding::fold;

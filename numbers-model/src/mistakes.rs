@@ -55,7 +55,9 @@ impl Mistake {
             Self::BarrierJoinedHalfWay => "a barrier joined half way",
             Self::FillWithoutATicket => "a fill without a ticket",
             Self::LastChatOfOnePartition => "the last chat number from one partition only",
-            Self::NumberOfAnotherState => "a last number from a counts that has not come as far as another state of it had",
+            Self::NumberOfAnotherState => {
+                "a last number from a counts that has not come as far as another state of it had"
+            }
             Self::KeyMemoryLost => "key memory lost",
             Self::SharedTicket => "one ticket for all who fill a counter",
             Self::StartsNotAwaited => "an epoch published before its starts are acknowledged",

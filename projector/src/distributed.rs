@@ -19,11 +19,11 @@ use service::preparing::prepared;
 use service::router::{Surroundings, finish};
 use service::serve::serve;
 use service::{shutdown, telemetry};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::AbortOnDropHandle;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::run_loop::Fatal;
 use crate::shared_out::SharedOut;
 use crate::target::Target;
 
@@ -172,12 +172,12 @@ impl Kept {
     }
 }
 
-/// A running projector.
+/// A running projector. Dropping it, or its waiting, cuts off what it is doing.
 pub struct Process {
     addr: SocketAddr,
     readiness: Readiness,
-    servers: TaskTracker,
-    feeding: JoinHandle<Result<(), UnusableError>>,
+    serving: AbortOnDropHandle<()>,
+    feeding: AbortOnDropHandle<Result<(), FeedingError>>,
     stop: CancellationToken,
 }
 
@@ -201,9 +201,9 @@ pub enum StartError {
     Metrics(MetricsError),
 }
 
-/// Why a server will not do, however long it is waited for.
+/// Why the projection is not fed any more, however long is waited.
 #[derive(Debug, thiserror::Error)]
-pub enum UnusableError {
+pub enum FeedingError {
     /// The topic in Kafka.
     #[error(transparent)]
     Kafka(kafka::PrepareError),
@@ -215,7 +215,10 @@ pub enum UnusableError {
     Elastic(elastic::PrepareError),
     /// The group cannot be joined.
     #[error(transparent)]
-    Group(kafka::ConnectError),
+    Group(kafka::JoinError),
+    /// No run loop can be relied on.
+    #[error(transparent)]
+    Fatal(Fatal),
 }
 
 /// The store of a projection, not yet looked at.
@@ -251,8 +254,7 @@ impl Process {
                 metrics: metrics.at_port("projector"),
             },
         );
-        let servers = TaskTracker::new();
-        servers.spawn(serve(listener, router, stop.clone()));
+        let serving = AbortOnDropHandle::new(tokio::spawn(serve(listener, router, stop.clone())));
         let feeder = Feeder {
             brokers: brokers.to_owned(),
             projection: kept.projection(),
@@ -262,8 +264,8 @@ impl Process {
             readiness: readiness.clone(),
             stop: stop.clone(),
         };
-        let feeding = tokio::spawn(feeder.feed());
-        Ok(Self { addr, readiness, servers, feeding, stop })
+        let feeding = AbortOnDropHandle::new(tokio::spawn(feeder.feed()));
+        Ok(Self { addr, readiness, serving, feeding, stop })
     }
 
     /// Where health and metrics are.
@@ -280,8 +282,7 @@ impl Process {
         // Also where there was nothing to be fed: the others must end, too.
         self.stop.cancel();
         self.readiness.drain();
-        self.servers.close();
-        self.servers.wait().await;
+        self.serving.await?;
         Ok(fed??)
     }
 }
@@ -303,40 +304,39 @@ struct Feeder {
     projection: Projection,
     log: Arc<KafkaLog>,
     store: Store,
-    /// Ready once this process is a member of the projection's group.
+    /// Ready once the projection's group has said which partitions are this process's own.
     part: Part,
     readiness: Readiness,
     stop: CancellationToken,
 }
 
 impl Feeder {
-    async fn feed(self) -> Result<(), UnusableError> {
+    async fn feed(self) -> Result<(), FeedingError> {
         let Some(target) = self.prepared().await? else {
             return Ok(());
         };
         let membership =
-            Membership::join(&Cluster::new(&self.brokers), self.projection.name()).map_err(UnusableError::Group)?;
-        let membership = Arc::new(membership);
-        let shared_out = SharedOut { log: Arc::clone(&self.log) as _, target, readiness: self.readiness };
-        self.part.ready();
+            Membership::join(&Cluster::new(&self.brokers), self.projection.name()).map_err(FeedingError::Group)?;
+        let (log, part, readiness) = (Arc::clone(&self.log) as _, self.part, self.readiness);
+        let shared_out = SharedOut { log, target, part, readiness };
         let reported = |partition, next| membership.report(partition, next);
-        shared_out.run(membership.owned(), reported, self.stop).await;
+        let ended = shared_out.run(membership.owned(), reported, self.stop).await;
         membership.close().await;
         self.log.close().await;
-        Ok(())
+        ended.map_err(FeedingError::Fatal)
     }
 
     /// The target, once the log and the store are as they must be; `None` if the stop came first.
-    async fn prepared(&self) -> Result<Option<Target>, UnusableError> {
+    async fn prepared(&self) -> Result<Option<Target>, FeedingError> {
         let (part, stop, log) = (&self.part, &self.stop, &self.log);
         let made = prepared(part, stop, kafka::PrepareError::is_lasting, || log.prepare().boxed()).await;
-        if made.map_err(UnusableError::Kafka)?.is_none() {
+        if made.map_err(FeedingError::Kafka)?.is_none() {
             return Ok(None);
         }
         Ok(match &self.store {
             Store::MySql(store) => {
                 let done = prepared(part, stop, mysql::MigrateError::is_lasting, || store.migrate().boxed()).await;
-                done.map_err(UnusableError::MySql)?.map(|()| match self.projection {
+                done.map_err(FeedingError::MySql)?.map(|()| match self.projection {
                     Projection::Counts => Target::Counts(Arc::clone(store) as _),
                     _ => Target::Views(Arc::clone(store) as _),
                 })
@@ -344,7 +344,7 @@ impl Feeder {
             Store::Elastic(index) => {
                 let is_lasting: fn(&_) -> _ = |error| !matches!(error, elastic::PrepareError::Request(_));
                 let done = prepared(part, stop, is_lasting, || index.prepare().boxed()).await;
-                done.map_err(UnusableError::Elastic)?.map(|()| Target::Search(Arc::clone(index) as _))
+                done.map_err(FeedingError::Elastic)?.map(|()| Target::Search(Arc::clone(index) as _))
             }
         })
     }

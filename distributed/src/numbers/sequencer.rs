@@ -210,13 +210,7 @@ impl RedisSequencer {
         self.counted.answer(Goal::UpTo(&end), last).await.map_err(not_counted)
     }
 
-    async fn open_at(
-        &self,
-        reign: &Reign,
-        parent: &StreamKey,
-        ticket: Ticket,
-        last: u32,
-    ) -> Result<Answer, Refusal> {
+    async fn open_at(&self, reign: &Reign, parent: &StreamKey, ticket: Ticket, last: u32) -> Result<Answer, Refusal> {
         let counter = self.names.counter(reign.epoch, parent);
         let ticket = self.names.ticket(ticket);
         self.call(reign, &[&counter, &ticket], &["open", &last.to_string()]).await
