@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use event_log::ReadError;
-use events::{DecodeError, Offset, PartitionId};
+use event_log::{BackendError, ReadError};
+use events::{Offset, PartitionId};
 use service::health::Part;
 use service::telemetry::chain;
 use tokio::sync::watch;
@@ -46,16 +46,16 @@ pub enum Stopped {
         #[source]
         source: ReadError,
     },
-    /// The log has an event of a newer version.
+    /// The log has something of a newer version.
     #[error("the projection {projection} cannot go on in partition {partition}")]
     Newer {
         /// Which projection.
         projection: &'static str,
         /// In which partition.
         partition: PartitionId,
-        /// Which event.
+        /// What is newer.
         #[source]
-        source: DecodeError,
+        source: BackendError,
     },
 }
 
@@ -189,8 +189,11 @@ impl RunLoop {
             FeedError::Read(source @ (ReadError::BeyondEnd { .. } | ReadError::Truncated { .. })) => {
                 Failure::ForGood(Stopped::NotInLog { projection, source })
             }
+            FeedError::Read(source @ ReadError::Newer { .. }) => {
+                Failure::ForGood(Stopped::Newer { projection, partition, source: source.into() })
+            }
             FeedError::Apply(ApplyError::Newer(source)) => {
-                Failure::ForGood(Stopped::Newer { projection, partition, source })
+                Failure::ForGood(Stopped::Newer { projection, partition, source: source.into() })
             }
             other => Failure::ForNow(Box::new(other)),
         }
