@@ -67,12 +67,18 @@ async fn brokers_that_do_not_answer_are_away_too() {
 }
 
 /// Appends to it are given up; those to others go on, and so the log is not away.
-async fn one_partition_without_a_leader_does_not_make_the_log_away() {
-    let (brokers, cluster) = brokers();
-    let log = KafkaLog::connect(cluster.clone()).unwrap();
-    append(&log).await.unwrap();
+async fn one_partition_without_its_leader_does_not_make_the_log_away() {
+    const LEADS_ONE: i32 = 2;
+    let brokers = MockCluster::new(2).unwrap();
+    let cluster = fresh(brokers.bootstrap_servers());
+    brokers.create_topic(&cluster.topic, PARTITIONS.get().into(), 1).unwrap();
     let stuck = PARTITIONS.partition_of(&fresh_chat().into());
-    brokers.partition_leader(&cluster.topic, stuck.0.into(), None).unwrap();
+    for partition in PARTITIONS.partitions() {
+        let leader = if partition == stuck { LEADS_ONE } else { 1 };
+        brokers.partition_leader(&cluster.topic, partition.0.into(), Some(leader)).unwrap();
+    }
+    brokers.broker_down(LEADS_ONE).unwrap();
+    let log = KafkaLog::connect(cluster).unwrap();
     let in_partition = |is_stuck: bool| {
         let mut chats = std::iter::repeat_with(fresh_chat);
         chats.find(|chat| (PARTITIONS.partition_of(&(*chat).into()) == stuck) == is_stuck).unwrap()
@@ -138,7 +144,7 @@ async fn a_producer_that_broke_is_replaced() {
 tests!(
     brokers_that_go_away_are_noticed_and_so_is_their_return,
     brokers_that_do_not_answer_are_away_too,
-    one_partition_without_a_leader_does_not_make_the_log_away,
+    one_partition_without_its_leader_does_not_make_the_log_away,
     more_appends_than_the_queue_takes_are_refused_at_once,
     a_closed_log_takes_no_more,
     closing_waits_for_appends_under_way_but_not_for_ever,
