@@ -122,7 +122,7 @@ pub async fn what_is_no_record_is_told_and_passed(log: Arc<dyn EventLog>, spoil:
             events.extend(read.events);
             unreadable.extend(read.unreadable);
         }
-        assert_eq!(of(&events, token), [after.clone()]);
+        assert_eq!(of(&events, token), std::slice::from_ref(&after));
         let [one] = &unreadable[..] else { panic!("{unreadable:?}") };
         assert_eq!((one.partition, one.offset), (partition, spoiled));
         assert!(!one.reason.is_empty());
