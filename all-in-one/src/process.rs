@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use command_api::Commands;
 use embedded::SqliteSequencer;
-use projector::RunLoop;
+use projector::run_loop;
+use projector::{Fatal, RunLoop, RunLoops};
 use query_api::Queries;
 use service::host::{Host, HostError};
-use service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +26,9 @@ pub struct Process {
     host: Host,
     commands: Commands,
     data: Data,
-    run_loops: TaskTracker,
+    run_loops: RunLoops,
+    /// What looks after the projections beside the run loops.
+    watches: TaskTracker,
     /// Stops the run loops, once no command can write any more.
     stop_projecting: CancellationToken,
 }
@@ -54,13 +56,14 @@ impl Process {
         let reads = host.bind(config.read.read_addr, "--read-addr").await.map_err(StartError::Host)?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
         let queries = Queries::new(Arc::clone(&data.projections) as _, Arc::clone(&data.projections) as _);
-        let process = Self {
+        let mut process = Self {
             write_addr: writes.addr,
             read_addr: reads.addr,
             host,
             commands,
             data,
-            run_loops: TaskTracker::new(),
+            run_loops: RunLoops::new(),
+            watches: TaskTracker::new(),
             stop_projecting: CancellationToken::new(),
         };
         process.project().await?;
@@ -73,18 +76,12 @@ impl Process {
     }
 
     /// Begins to feed the projections.
-    async fn project(&self) -> Result<(), StartError> {
+    async fn project(&mut self) -> Result<(), StartError> {
         let feeds = self.data.feeds().await.map_err(StartError::Data)?;
-        self.run_loops.spawn(progress::watch(feeds.clone(), self.stop_projecting.clone()));
+        self.watches.spawn(progress::watch(feeds.clone(), self.stop_projecting.clone()));
         for feed in feeds {
             let part = self.host.readiness().part(feed.target.projection().name());
-            let run_loop = RunLoop::new(feed, part);
-            let stop = self.stop_projecting.clone();
-            self.run_loops.spawn(async move {
-                if let Err(stopped) = run_loop.run(stop).await {
-                    tracing::error!(error = %chain(&stopped), "a projection has stopped");
-                }
-            });
+            self.run_loops.spawn(RunLoop::new(feed, part).run(self.stop_projecting.clone()));
         }
         Ok(())
     }
@@ -94,7 +91,7 @@ impl Process {
         let part = self.host.readiness().part(PROJECTIONS_PART);
         part.ready();
         let (projections, stop) = (Arc::clone(&self.data.projections), self.stop_projecting.clone());
-        self.run_loops.spawn(async move {
+        self.watches.spawn(async move {
             if stop.run_until_cancelled(projections.damaged()).await.is_some() {
                 part.failed(
                     "the file is damaged; stop tally, delete the file, start tally: it is rebuilt from the log",
@@ -114,12 +111,22 @@ impl Process {
     }
 
     /// Waits for the stop, and then until what is under way is answered, committed and closed.
-    pub async fn wait(self) {
+    ///
+    /// # Errors
+    /// [`Fatal`] has stopped it: what is shown would not go on to follow what is written.
+    pub async fn wait(mut self) -> Result<(), Fatal> {
+        let first = tokio::select! {
+            () = self.host.stop().cancelled() => Ok(()),
+            fatal = run_loop::fatal(&mut self.run_loops) => Err(fatal),
+        };
+        self.host.stop().cancel();
         self.host.wait().await;
         self.commands.drain().await;
         self.stop_projecting.cancel();
-        self.run_loops.close();
-        self.run_loops.wait().await;
+        let ended = run_loop::ended(self.run_loops).await;
+        self.watches.close();
+        self.watches.wait().await;
         self.data.close().await;
+        first.and(ended)
     }
 }

@@ -56,7 +56,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         process.read_addr(),
         config.data.data.display()
     );
-    process.wait().await;
+    process.wait().await?;
     tracing::info!("stopped");
     Ok(())
 }

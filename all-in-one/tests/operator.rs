@@ -10,6 +10,7 @@ use all_in_one::cli::Cli;
 use all_in_one::data::Data;
 use clap::Parser;
 use events::{ChatKey, ChatNumber, MessageNumber};
+use projector::Fatal;
 use read_model::{ChatCounts, CountsChanges, Projection, ProjectionStore, Step};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,11 +34,11 @@ async fn stopped_data() -> (TempDir, String) {
     api.post_all(&chat, &["one", "two", "three"]).await;
     api.read_until(&application, |answer| answer.json["chats_count"] == 2).await;
     stop.cancel();
-    process.await.unwrap();
+    process.await.unwrap().unwrap();
     (directory, application)
 }
 
-async fn start(data: &Path) -> (Api, CancellationToken, tokio::task::JoinHandle<()>) {
+async fn start(data: &Path) -> (Api, CancellationToken, tokio::task::JoinHandle<Result<(), Fatal>>) {
     let data = data.to_str().unwrap();
     let arguments = ["tally", "serve", "--data", data, "--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"];
     let Some(all_in_one::cli::Command::Serve(config)) = Cli::parse_from(arguments).command else { panic!("not serve") };
@@ -109,7 +110,7 @@ async fn verify_finds_a_row_that_no_event_asks_for_and_rebuild_mends_it() {
     assert_eq!(api.read(&format!("{application}/chats/1/messages")).await.json.as_array().map(Vec::len), Some(3));
     assert_eq!(api.read(BASE).await.json.as_array().map(Vec::len), Some(1));
     stop.cancel();
-    process.await.unwrap();
+    process.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +123,7 @@ async fn a_running_tally_is_left_alone() {
         assert!(said.contains("is in use by another tally"), "{said}");
     }
     stop.cancel();
-    process.await.unwrap();
+    process.await.unwrap().unwrap();
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use all_in_one::Process;
 use all_in_one::cli::Cli;
 use clap::Parser;
+use projector::Fatal;
 use tempfile::TempDir;
 use testkit::scenarios::Api;
 use tokio::task::JoinHandle;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// What a scenario talks to.
 enum System {
     /// Started for one test, on a directory and ports of its own.
-    Started { api: Api, stop: CancellationToken, process: JoinHandle<()>, _directory: TempDir },
+    Started { api: Api, stop: CancellationToken, process: JoinHandle<Result<(), Fatal>>, _directory: TempDir },
     /// There before.
     Running(Api),
 }
@@ -41,7 +42,7 @@ impl System {
     async fn stop(self) {
         if let Self::Started { stop, process, .. } = self {
             stop.cancel();
-            process.await.unwrap();
+            process.await.unwrap().unwrap();
         }
     }
 }

@@ -123,7 +123,7 @@ impl Process {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, StartError> {
-        let host = Host::new(stop).map_err(StartError::Host)?;
+        let mut host = Host::new(stop).map_err(StartError::Host)?;
         let log = Arc::new(KafkaLog::connect(Cluster::new(&config.kafka.kafka_brokers)).map_err(StartError::Kafka)?);
         let counts = MySqlCounts::new(&config.mysql.mysql_url).map_err(StartError::MySql)?;
         let sequencer = RedisSequencer::start(&config.redis.redis_url, Names::default(), &log, Arc::new(counts));
@@ -133,9 +133,9 @@ impl Process {
         let write_addr = bound.addr;
         let routes = crate::routes(commands.clone(), config.public.public_read_url.clone());
         host.serve(bound, crate::routes::port(config.cors.cors_origins.clone()), routes);
-        let (readiness, stop) = (host.readiness(), host.stop());
+        let (readiness, stop) = (host.readiness().clone(), host.stop().clone());
         host.beside(tell_of_numbers(sequencer, readiness.part("numbers"), stop.clone()));
-        let watching = tokio::spawn(watch_log(Arc::clone(&log), readiness.part("log"), stop.clone()));
+        let watching = tokio::spawn(watch_log(Arc::clone(&log), readiness.part("log"), stop));
         Ok(Self { write_addr, host, commands, log, watching })
     }
 
@@ -148,7 +148,7 @@ impl Process {
     ///
     /// # Errors
     /// What makes it of no use to go on.
-    pub async fn wait(self) -> Result<(), Box<dyn Error>> {
+    pub async fn wait(mut self) -> Result<(), Box<dyn Error>> {
         let watched = self.host.wait_with(self.watching).await;
         self.commands.drain().await;
         self.log.close().await;

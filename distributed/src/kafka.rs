@@ -13,7 +13,8 @@
 //! | `client`, `off_thread` | what all clients of librdkafka have in common |
 //!
 //! **Invariant:** nothing that librdkafka may keep waiting is called on a thread of the async runtime, and every wait
-//! for a broker is bounded by a constant of its module.
+//! for a broker is bounded by a constant of its module. What a `place` asks of librdkafka on such a thread (assigning, letting
+//! go, and taking from its queue what lies there) is answered by librdkafka's own main thread, which waits for no broker.
 
 mod appender;
 mod client;
@@ -31,7 +32,7 @@ use events::PartitionCount;
 
 pub use self::client::ConnectError;
 pub use self::log::KafkaLog;
-pub use self::membership::Membership;
+pub use self::membership::{JoinError, Membership};
 pub use self::place::Missing;
 pub use self::topic::PrepareError;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, ReadError, ReadLimit, Stretch};
+use event_log::{AppendError, EventLog, ReadError, ReadLimit, Stretch, Unreadable};
 use events::{Epoch, EventId, Number, Offset, PartitionId, Position, Record, Recorded, RequestKey, UnixMillis};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -23,6 +23,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-log");
 
 /// The only partition.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
+/// What is wrong with a row that is no record.
+const DAMAGED: &str = "a column of its row holds what no release has written";
 /// One for each projection, one for the sequencer.
 const READERS: u32 = 4;
 
@@ -141,9 +143,11 @@ impl EventLog for SqliteLog {
         .fetch_all(&self.readers)
         .await
         .map_err(|error| ReadError::Unavailable(error.into()))?;
-        let events = rows.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
-        let next = events.last().map_or(from, |last| last.offset.next());
-        Ok(Stretch { events, epochs: Vec::new(), next })
+        let mut stretch = Stretch::empty(from);
+        for row in &rows {
+            read_row(row, &mut stretch).map_err(|error| ReadError::Unavailable(error.into()))?;
+        }
+        Ok(stretch)
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
@@ -164,14 +168,17 @@ impl SqliteLog {
     }
 }
 
-fn recorded(row: &SqliteRow) -> Result<Recorded, ReadError> {
-    let offset: i64 = row.try_get(0).map_err(|error| ReadError::Unavailable(error.into()))?;
-    let offset = Offset(offset.cast_unsigned());
+fn read_row(row: &SqliteRow, stretch: &mut Stretch) -> Result<(), sqlx::Error> {
+    let offset = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
     match record(row) {
-        Ok(Some(record)) => Ok(Recorded { partition: PARTITION, offset, record }),
-        Ok(None) => Err(ReadError::Damaged { partition: PARTITION, offset }),
-        Err(error) => Err(ReadError::Unavailable(error.into())),
+        Ok(Some(record)) => stretch.events.push(Recorded { partition: PARTITION, offset, record }),
+        Ok(None) | Err(sqlx::Error::ColumnDecode { .. }) => {
+            stretch.unreadable.push(Unreadable { partition: PARTITION, offset, reason: DAMAGED.to_owned() });
+        }
+        Err(error) => return Err(error),
     }
+    stretch.next = offset.next();
+    Ok(())
 }
 
 /// `None` where a column holds what no release has written.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use databases::{index, log, open, sequencer, store, views};
+use databases::{index, log, open, sequencer, spoil, store, views};
 use event_log::conformance as log_suite;
 use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer, Stretch, Ticket};
 use events::{
@@ -51,6 +51,8 @@ finds! { databases:
     appends_at_once_are_all_there_once => log_suite::appends_at_once_are_all_there_once(broken_log(&databases, LogFault::LosesAnAppend));
     writers_in_turn_lie_in_turn => log_suite::writers_in_turn_lie_in_turn(broken_log(&databases, LogFault::SwapsNeighbours));
     concurrent_readers_see_one_order => log_suite::concurrent_readers_see_one_order(broken_log(&databases, LogFault::MovesRecords));
+    what_is_no_record_is_told_and_passed => log_suite::what_is_no_record_is_told_and_passed(
+        broken_log(&databases, LogFault::HidesTheUnreadable), async |_| spoil(&databases).await);
 
     unknown_parents_have_no_numbers => log_suite::unknown_parents_have_no_numbers(log(&databases), broken_sequencer(&databases, SequencerFault::KnowsEverybody));
     numbers_are_dense_and_ascending => log_suite::numbers_are_dense_and_ascending(log(&databases), broken_sequencer(&databases, SequencerFault::Skips));
@@ -104,6 +106,7 @@ enum LogFault {
     LosesAnAppend,
     SwapsNeighbours,
     MovesRecords,
+    HidesTheUnreadable,
 }
 
 struct BrokenLog {
@@ -133,18 +136,17 @@ impl EventLog for BrokenLog {
             _ => limit,
         };
         if self.fault == LogFault::NeverWaits && from >= self.log.end().await?.bound(partition) {
-            return Ok(Stretch { events: Vec::new(), epochs: Vec::new(), next: from });
+            return Ok(Stretch::empty(from));
         }
         let mut read = match self.log.read(partition, from, limit).await {
-            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => {
-                Stretch { events: Vec::new(), epochs: Vec::new(), next: from }
-            }
+            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => Stretch::empty(from),
             read => read?,
         };
         match self.fault {
             LogFault::ForgetsTheTime => {
                 read.events.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(0));
             }
+            LogFault::HidesTheUnreadable => read.unreadable.clear(),
             LogFault::SwapsNeighbours => read.events.chunks_mut(2).for_each(|pair| {
                 if let [one, other] = pair {
                     std::mem::swap(&mut one.record, &mut other.record);

@@ -2,7 +2,7 @@
 
 mod databases;
 
-use databases::{index, log, open, sequencer, store, views};
+use databases::{index, log, open, sequencer, spoil, store, views};
 
 /// One test a check, each on databases of its own.
 macro_rules! conforms {
@@ -29,6 +29,13 @@ conforms!(event_log::conformance, (log):
     the_wait_at_the_end_is_bounded,
     writers_in_turn_lie_in_turn,
 );
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_record_is_told_and_passed() {
+    let databases = open().await;
+    let suite = event_log::conformance::what_is_no_record_is_told_and_passed;
+    suite(log(&databases), async |_| spoil(&databases).await).await;
+}
 
 conforms!(event_log::conformance, (log, sequencer):
     numbers_are_dense_and_ascending,

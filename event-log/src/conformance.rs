@@ -17,7 +17,7 @@ pub use self::log::{
     appends_at_once_are_all_there_once, concurrent_readers_see_one_order, end_covers_every_answered_append,
     reading_beyond_the_end_is_refused, reading_starts_where_it_is_asked_to, records_come_back_to_the_byte,
     the_end_is_waited_at_and_left_when_a_record_comes, the_number_of_records_is_bounded,
-    the_wait_at_the_end_is_bounded, writers_in_turn_lie_in_turn,
+    the_wait_at_the_end_is_bounded, what_is_no_record_is_told_and_passed, writers_in_turn_lie_in_turn,
 };
 pub use self::sequencer::{
     a_key_is_given_its_number_again, a_key_is_given_its_token_again, a_key_with_other_values_is_refused,

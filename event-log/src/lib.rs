@@ -12,7 +12,7 @@ pub mod conformance;
 pub mod log;
 pub mod sequencer;
 
-pub use log::{AppendError, EventLog, ReadError, ReadLimit, Stretch};
+pub use log::{AppendError, EventLog, ReadError, ReadLimit, Stretch, Unreadable};
 pub use sequencer::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer, Ticket};
 
 /// An adapter's own error, kept as the source of a port's.

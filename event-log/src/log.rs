@@ -26,7 +26,9 @@ pub trait EventLog: Send + Sync {
 
     /// The records of `partition` at `from` and after it, in log order, as far as `limit` allows.
     ///
-    /// At the end of the log it waits for something to come, at most `limit.wait`; then the answer is empty.
+    /// At the end of the log it waits for something to come, at most `limit.wait`; then the answer is empty. What lies
+    /// there and is no record is told and passed, so that nobody is stopped by it for ever; what a newer release has
+    /// written is an error once everything before it has been read.
     async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError>;
 
     /// The end of every partition: it covers each append that was answered before the call.
@@ -45,8 +47,28 @@ pub struct Stretch {
     pub events: Vec<Recorded>,
     /// The epochs that start in it, in log order.
     pub epochs: Vec<EpochStart>,
+    /// What lies in it and is neither, in log order.
+    pub unreadable: Vec<Unreadable>,
     /// Where the next stretch begins; where this one was asked for if there is nothing in it.
     pub next: Offset,
+}
+
+impl Stretch {
+    /// Nothing, from `next` on.
+    pub const fn empty(next: Offset) -> Self {
+        Self { events: Vec::new(), epochs: Vec::new(), unreadable: Vec::new(), next }
+    }
+}
+
+/// What is no record of any release, and never will be: damaged, or written by somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its place there.
+    pub offset: Offset,
+    /// What is wrong with it, in words.
+    pub reason: String,
 }
 
 /// Bounds of one [`EventLog::read`].
@@ -107,12 +129,17 @@ pub enum ReadError {
     /// The log cannot be reached or read.
     #[error("the event log cannot be read")]
     Unavailable(#[source] BackendError),
-    /// A row of the log is not a record.
-    #[error("offset {offset} of partition {partition} is not a record: the log is damaged; restore it from a copy")]
-    Damaged {
+    /// A newer release has written what is there.
+    #[error(
+        "offset {offset} of partition {partition} is {what}, which is newer than this program knows; upgrade this reader \
+         before the writers"
+    )]
+    Newer {
         /// Its partition.
         partition: PartitionId,
         /// Its place there.
         offset: Offset,
+        /// What it says to be.
+        what: String,
     },
 }

@@ -13,17 +13,14 @@ use read_model::Projection;
 use service::config::{self, CorsOrigins, ElasticsearchArgs, KafkaArgs, LogArgs, MysqlArgs};
 use service::health::{Part, Readiness};
 use service::healthcheck::healthcheck;
-use service::listen::{BindError, bind};
-use service::metrics::{Metrics, MetricsError};
+use service::host::{Host, HostError, Port};
 use service::preparing::prepared;
-use service::router::{Surroundings, finish};
-use service::serve::serve;
 use service::{shutdown, telemetry};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::AbortOnDropHandle;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::run_loop::Fatal;
 use crate::shared_out::SharedOut;
 use crate::target::Target;
 
@@ -204,13 +201,11 @@ impl Kept {
     }
 }
 
-/// A running projector.
+/// A running projector. Dropping it, or its waiting, cuts off what it is doing.
 pub struct Process {
     addr: SocketAddr,
-    readiness: Readiness,
-    servers: TaskTracker,
-    feeding: JoinHandle<Result<(), UnusableError>>,
-    stop: CancellationToken,
+    host: Host,
+    feeding: AbortOnDropHandle<Result<(), FeedingError>>,
 }
 
 /// Why the process does not start.
@@ -225,17 +220,14 @@ pub enum StartError {
     /// The Elasticsearch client cannot be made.
     #[error(transparent)]
     Elastic(elastic::UrlError),
-    /// The address cannot be listened on.
+    /// It cannot begin to answer.
     #[error(transparent)]
-    Bind(BindError),
-    /// Metrics cannot be recorded.
-    #[error(transparent)]
-    Metrics(MetricsError),
+    Host(HostError),
 }
 
-/// Why a server will not do, however long it is waited for.
+/// Why the projection is not fed any more, however long is waited.
 #[derive(Debug, thiserror::Error)]
-pub enum UnusableError {
+pub enum FeedingError {
     /// The topic in Kafka.
     #[error(transparent)]
     Kafka(kafka::PrepareError),
@@ -247,7 +239,10 @@ pub enum UnusableError {
     Elastic(elastic::PrepareError),
     /// The group cannot be joined.
     #[error(transparent)]
-    Group(kafka::ConnectError),
+    Group(kafka::JoinError),
+    /// No run loop can be relied on.
+    #[error(transparent)]
+    Fatal(Fatal),
 }
 
 /// The store of a projection, not yet looked at.
@@ -268,34 +263,24 @@ impl Process {
         kept: &Kept,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
+        let mut host = Host::new(stop).map_err(StartError::Host)?;
         let log = Arc::new(KafkaLog::connect(Cluster::new(brokers)).map_err(StartError::Kafka)?);
         let store = kept.store()?;
-        let listener = bind(address, "--projector-addr").await.map_err(StartError::Bind)?;
-        let metrics = Metrics::install().map_err(StartError::Metrics)?;
-        let readiness = Readiness::new();
-        let addr = listener.local_addr().unwrap_or(address);
-        let router = finish(
-            OpenApiRouter::new(),
-            Surroundings {
-                readiness: readiness.clone(),
-                other_port: OTHER_PORT,
-                cors_origins: CorsOrigins::default(),
-                metrics: metrics.at_port("projector"),
-            },
-        );
-        let servers = TaskTracker::new();
-        servers.spawn(serve(listener, router, stop.clone()));
+        let bound = host.bind(address, "--projector-addr").await.map_err(StartError::Host)?;
+        let addr = bound.addr;
+        let port = Port { name: "projector", other_port: OTHER_PORT, cors_origins: CorsOrigins::default() };
+        host.serve(bound, port, OpenApiRouter::new());
         let feeder = Feeder {
             brokers: brokers.to_owned(),
             projection: kept.projection(),
             log,
             store,
-            part: readiness.part("partitions"),
-            readiness: readiness.clone(),
-            stop: stop.clone(),
+            part: host.readiness().part("partitions"),
+            readiness: host.readiness().clone(),
+            stop: host.stop().clone(),
         };
-        let feeding = tokio::spawn(feeder.feed());
-        Ok(Self { addr, readiness, servers, feeding, stop })
+        let feeding = AbortOnDropHandle::new(tokio::spawn(feeder.feed()));
+        Ok(Self { addr, host, feeding })
     }
 
     /// Where health and metrics are.
@@ -307,14 +292,8 @@ impl Process {
     ///
     /// # Errors
     /// What makes it of no use to go on.
-    pub async fn wait(self) -> Result<(), Box<dyn Error>> {
-        let fed = self.feeding.await;
-        // Also where there was nothing to be fed: the others must end, too.
-        self.stop.cancel();
-        self.readiness.drain();
-        self.servers.close();
-        self.servers.wait().await;
-        Ok(fed??)
+    pub async fn wait(mut self) -> Result<(), Box<dyn Error>> {
+        Ok(self.host.wait_with(self.feeding).await??)
     }
 }
 
@@ -335,40 +314,39 @@ struct Feeder {
     projection: Projection,
     log: Arc<KafkaLog>,
     store: Store,
-    /// Ready once this process is a member of the projection's group.
+    /// Ready once the projection's group has said which partitions are this process's own.
     part: Part,
     readiness: Readiness,
     stop: CancellationToken,
 }
 
 impl Feeder {
-    async fn feed(self) -> Result<(), UnusableError> {
+    async fn feed(self) -> Result<(), FeedingError> {
         let Some(target) = self.prepared().await? else {
             return Ok(());
         };
         let membership =
-            Membership::join(&Cluster::new(&self.brokers), self.projection.name()).map_err(UnusableError::Group)?;
-        let membership = Arc::new(membership);
-        let shared_out = SharedOut { log: Arc::clone(&self.log) as _, target, readiness: self.readiness };
-        self.part.ready();
+            Membership::join(&Cluster::new(&self.brokers), self.projection.name()).map_err(FeedingError::Group)?;
+        let (log, part, readiness) = (Arc::clone(&self.log) as _, self.part, self.readiness);
+        let shared_out = SharedOut { log, target, part, readiness };
         let reported = |partition, next| membership.report(partition, next);
-        shared_out.run(membership.owned(), reported, self.stop).await;
+        let ended = shared_out.run(membership.owned(), reported, self.stop).await;
         membership.close().await;
         self.log.close().await;
-        Ok(())
+        ended.map_err(FeedingError::Fatal)
     }
 
     /// The target, once the log and the store are as they must be; `None` if the stop came first.
-    async fn prepared(&self) -> Result<Option<Target>, UnusableError> {
+    async fn prepared(&self) -> Result<Option<Target>, FeedingError> {
         let (part, stop, log) = (&self.part, &self.stop, &self.log);
         let made = prepared(part, stop, kafka::PrepareError::is_lasting, || log.prepare().boxed()).await;
-        if made.map_err(UnusableError::Kafka)?.is_none() {
+        if made.map_err(FeedingError::Kafka)?.is_none() {
             return Ok(None);
         }
         Ok(match &self.store {
             Store::MySql(store) => {
                 let done = prepared(part, stop, mysql::MigrateError::is_lasting, || store.migrate().boxed()).await;
-                done.map_err(UnusableError::MySql)?.map(|()| match self.projection {
+                done.map_err(FeedingError::MySql)?.map(|()| match self.projection {
                     Projection::Counts => Target::Counts(Arc::clone(store) as _),
                     _ => Target::Views(Arc::clone(store) as _),
                 })
@@ -376,7 +354,7 @@ impl Feeder {
             Store::Elastic(index) => {
                 let is_lasting: fn(&_) -> _ = |error| !matches!(error, elastic::PrepareError::Request(_));
                 let done = prepared(part, stop, is_lasting, || index.prepare().boxed()).await;
-                done.map_err(UnusableError::Elastic)?.map(|()| Target::Search(Arc::clone(index) as _))
+                done.map_err(FeedingError::Elastic)?.map(|()| Target::Search(Arc::clone(index) as _))
             }
         })
     }

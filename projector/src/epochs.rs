@@ -61,7 +61,7 @@ mod tests {
                     epoch: Epoch(*epoch),
                 })
                 .collect(),
-            next: Offset(100),
+            ..Stretch::empty(Offset(100))
         };
         let (events, epoch) = without_void(stretch, Epoch(before));
         (events.iter().map(|recorded| recorded.offset.0).collect(), epoch.0)

@@ -60,7 +60,8 @@ impl Feed {
 
     /// Whether a stretch was cut by the size of a batch, so that more is there already.
     pub(crate) fn is_full(&self, stretch: &Stretch) -> bool {
-        u32::try_from(stretch.events.len()).is_ok_and(|events| events >= self.target.batch_size())
+        let records = stretch.events.len() + stretch.unreadable.len();
+        u32::try_from(records).is_ok_and(|records| records >= self.target.batch_size())
     }
 
     /// Applies what was read at `from`, the projection's checkpoint; the answer is the new checkpoint.
@@ -70,14 +71,14 @@ impl Feed {
     ///
     /// # Errors
     /// Ask for the checkpoint before trying again.
-    pub async fn apply(&self, from: Checkpoint, stretch: Stretch) -> Result<Checkpoint, FeedError> {
+    pub async fn apply(&self, from: Checkpoint, mut stretch: Stretch) -> Result<Checkpoint, FeedError> {
         if stretch.next == from.next {
             return self.checkpoint().await;
         }
-        let next = stretch.next;
+        let (next, unreadable) = (stretch.next, std::mem::take(&mut stretch.unreadable));
         let (batch, epoch) = without_void(stretch, from.epoch);
         let step = Step { partition: self.partition, from: from.next, to: Checkpoint { next, epoch } };
-        match self.target.apply(step, &batch).await.map_err(FeedError::Apply)? {
+        match self.target.apply(step, &batch, &unreadable).await.map_err(FeedError::Apply)? {
             Applied::Done => Ok(step.to),
             Applied::Superseded => self.checkpoint().await,
         }
@@ -106,6 +107,7 @@ impl Feed {
 fn before(goal: Offset, mut stretch: Stretch) -> Stretch {
     stretch.events.retain(|recorded| recorded.offset < goal);
     stretch.epochs.retain(|start| start.offset < goal);
+    stretch.unreadable.retain(|one| one.offset < goal);
     stretch.next = stretch.next.min(goal);
     stretch
 }

@@ -25,6 +25,6 @@ pub mod target;
 pub mod views;
 
 pub use feed::Feed;
-pub use run_loop::{RunLoop, Stopped};
+pub use run_loop::{Fatal, RunLoop, RunLoops, Stopped};
 pub use shared_out::SharedOut;
 pub use target::Target;

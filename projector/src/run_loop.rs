@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use event_log::ReadError;
-use events::{DecodeError, Offset, PartitionId};
+use event_log::{BackendError, ReadError};
+use events::{Offset, PartitionId};
 use read_model::Checkpoint;
 use service::health::Part;
 use service::telemetry::chain;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::{Feed, FeedError};
@@ -27,8 +28,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct RunLoop {
     feed: Feed,
     part: Part,
-    applied: watch::Sender<Offset>,
+    applied: watch::Sender<Option<Offset>>,
 }
+
+/// Run loops under way. Dropping them cuts them off wherever they are, which harms nothing: a batch is applied with its
+/// checkpoint or not at all.
+pub type RunLoops = JoinSet<Result<(), Stopped>>;
 
 /// Why a run loop ended for good: somebody must do something.
 #[derive(Debug, thiserror::Error)]
@@ -42,17 +47,65 @@ pub enum Stopped {
         #[source]
         source: ReadError,
     },
-    /// The log has an event of a newer version.
+    /// The log has something of a newer version.
     #[error("the projection {projection} cannot go on in partition {partition}")]
     Newer {
         /// Which projection.
         projection: &'static str,
         /// In which partition.
         partition: PartitionId,
-        /// Which event.
+        /// What is newer.
         #[source]
-        source: DecodeError,
+        source: BackendError,
     },
+}
+
+/// Why no run loop of this process can be relied on: it has to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The log is not the one that the projection was made from.
+    #[error(transparent)]
+    NotInLog(Stopped),
+    /// A run loop ended in the middle of its work, which is a mistake in this program. Its partition would stand still,
+    /// and nobody would be told.
+    #[error("a run loop has panicked, as the log tells above; please report it")]
+    Panicked(#[source] JoinError),
+}
+
+/// Waits for an end of one of these run loops after which the process must end, too; for ever, if there is none.
+pub async fn fatal(run_loops: &mut RunLoops) -> Fatal {
+    while let Some(ended) = run_loops.join_next().await {
+        if let Err(fatal) = outcome(ended) {
+            return fatal;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Waits until these run loops, which have been told to stop, are at their ends.
+///
+/// # Errors
+/// [`Fatal`] is the first end that was no good one.
+pub async fn ended(mut run_loops: RunLoops) -> Result<(), Fatal> {
+    let mut first = Ok(());
+    while let Some(ended) = run_loops.join_next().await {
+        first = first.and(outcome(ended));
+    }
+    first
+}
+
+/// What the end of a run loop means for the process.
+fn outcome(ended: Result<Result<(), Stopped>, JoinError>) -> Result<(), Fatal> {
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        // Others than this one partition go on, and readiness says which does not.
+        Ok(Err(stopped @ Stopped::Newer { .. })) => {
+            tracing::error!(error = %chain(&stopped), "a projection has stopped in one partition");
+            Ok(())
+        }
+        Ok(Err(stopped @ Stopped::NotInLog { .. })) => Err(Fatal::NotInLog(stopped)),
+        Err(error) => Err(Fatal::Panicked(error)),
+    }
 }
 
 enum Failure {
@@ -64,11 +117,11 @@ impl RunLoop {
     /// For a projection and a partition. `part` is told when the projection has caught up with where the log ended at the
     /// start, and when it fails.
     pub fn new(feed: Feed, part: Part) -> Self {
-        Self { feed, part, applied: watch::Sender::new(Offset::START) }
+        Self { feed, part, applied: watch::Sender::new(None) }
     }
 
-    /// How far it has come; [`Offset::START`] before it knows.
-    pub fn applied(&self) -> watch::Receiver<Offset> {
+    /// How far it has come; `None` before it knows.
+    pub fn applied(&self) -> watch::Receiver<Option<Offset>> {
         self.applied.subscribe()
     }
 
@@ -101,9 +154,10 @@ impl RunLoop {
     /// Reads on from the checkpoint until `stop` or a failure.
     async fn follow(&self, stop: &CancellationToken, pause: &mut Duration) -> Result<(), Failure> {
         let (mut checkpoint, mut goal) = self.begin().await?;
+        let mut is_in_log = checkpoint.next <= goal;
         loop {
-            self.applied.send_replace(checkpoint.next);
-            if checkpoint.next >= goal {
+            self.applied.send_replace(Some(checkpoint.next));
+            if is_in_log && checkpoint.next >= goal {
                 self.part.ready();
             }
             let stretch = tokio::select! {
@@ -111,6 +165,7 @@ impl RunLoop {
                 () = stop.cancelled() => return Ok(()),
                 stretch = self.feed.read(checkpoint.next, READ_WAIT) => stretch.map_err(|error| self.failure(error))?,
             };
+            is_in_log = true;
             let is_full = self.feed.is_full(&stretch);
             let next = self.feed.apply(checkpoint, stretch).await.map_err(|error| self.failure(error))?;
             // A projection that was lost begins anew.
@@ -127,8 +182,9 @@ impl RunLoop {
 
     /// Where the projection is, and where it must come to be caught up.
     async fn begin(&self) -> Result<(Checkpoint, Offset), Failure> {
-        let goal = self.feed.end().await.map_err(|error| self.failure(error))?;
         let checkpoint = self.feed.checkpoint().await.map_err(|error| self.failure(error))?;
+        // Asked for afterwards: a checkpoint beyond this end is not in the log.
+        let goal = self.feed.end().await.map_err(|error| self.failure(error))?;
         if checkpoint.next < goal {
             self.part.failed(format!("catching up from {} to {goal}", checkpoint.next));
         }
@@ -142,8 +198,11 @@ impl RunLoop {
             FeedError::Read(source @ (ReadError::BeyondEnd { .. } | ReadError::Truncated { .. })) => {
                 Failure::ForGood(Stopped::NotInLog { projection, source })
             }
+            FeedError::Read(source @ ReadError::Newer { .. }) => {
+                Failure::ForGood(Stopped::Newer { projection, partition, source: source.into() })
+            }
             FeedError::Apply(ApplyError::Newer(source)) => {
-                Failure::ForGood(Stopped::Newer { projection, partition, source })
+                Failure::ForGood(Stopped::Newer { projection, partition, source: source.into() })
             }
             other => Failure::ForNow(Box::new(other)),
         }

@@ -1,19 +1,21 @@
 //! Partitions that are shared out among several processes: a run loop for each that this one has been given.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use event_log::EventLog;
-use events::{Offset, PartitionId};
+use events::{Offset, PartitionId, Position};
+use metrics::Gauge;
 use service::health::{Part, Readiness};
 use service::telemetry::chain;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::feed::Feed;
-use crate::run_loop::RunLoop;
+use crate::run_loop::{self, Fatal, RunLoop, RunLoops};
 use crate::target::Target;
 
 /// How often it is told how far the projection has come.
@@ -28,6 +30,8 @@ pub struct SharedOut {
     pub log: Arc<dyn EventLog>,
     /// What they are applied to.
     pub target: Target,
+    /// Ready once it is known which partitions are this process's own.
+    pub part: Part,
     /// Told how each run loop is doing.
     pub readiness: Readiness,
 }
@@ -35,33 +39,42 @@ pub struct SharedOut {
 /// A run loop under way.
 struct Running {
     stop: CancellationToken,
-    applied: watch::Receiver<Offset>,
+    applied: watch::Receiver<Option<Offset>>,
     part: Part,
 }
 
 impl SharedOut {
-    /// Runs until `stop`, which lets the batches under way end. `reported` is told now and then how far each partition is.
+    /// Runs until `stop`, which lets the batches under way end. `owned` is `None` until it is known which partitions are
+    /// this process's own; `reported` is told now and then how far each is. Dropping it cuts off everything.
+    ///
+    /// # Errors
+    /// [`Fatal`], after which this process is of no use.
     pub async fn run(
         self,
-        mut owned: watch::Receiver<BTreeSet<PartitionId>>,
+        mut owned: watch::Receiver<Option<BTreeSet<PartitionId>>>,
         reported: impl Fn(PartitionId, Offset) + Send + Sync,
         stop: CancellationToken,
-    ) {
-        let (tasks, mut running) = (TaskTracker::new(), BTreeMap::new());
-        let mut report = tokio::time::interval(REPORT);
-        loop {
-            let partitions = owned.borrow_and_update().clone();
-            self.change_over(&partitions, &mut running, &tasks);
+    ) -> Result<(), Fatal> {
+        let (mut run_loops, mut running) = (RunLoops::new(), BTreeMap::new());
+        let (end, mut ends) = watch::channel(Position::default());
+        let asking = self.ask_for_ends(&end);
+        tokio::pin!(asking);
+        let first = loop {
+            if let Some(partitions) = &*owned.borrow_and_update() {
+                self.change_over(partitions, &mut running, &mut run_loops);
+                self.part.ready();
+            }
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => break Ok(()),
+                fatal = run_loop::fatal(&mut run_loops) => break Err(fatal),
                 // Where nobody shares out any more, what is owned is kept.
                 Ok(()) = owned.changed() => {}
-                _ = report.tick() => self.report(&running, &reported).await,
+                Ok(()) = ends.changed() => self.report(&ends.borrow_and_update(), &running, &reported),
+                never = &mut asking => match never {},
             }
-        }
+        };
         running.into_values().for_each(|one: Running| one.stop.cancel());
-        tasks.close();
-        tasks.wait().await;
+        first.and(run_loop::ended(run_loops).await)
     }
 
     /// Ends the loops of partitions that were taken away, and begins those of new ones.
@@ -69,7 +82,7 @@ impl SharedOut {
         &self,
         owned: &BTreeSet<PartitionId>,
         running: &mut BTreeMap<PartitionId, Running>,
-        tasks: &TaskTracker,
+        run_loops: &mut RunLoops,
     ) {
         running.retain(|partition, one| {
             let is_kept = owned.contains(partition);
@@ -77,55 +90,67 @@ impl SharedOut {
                 tracing::info!(projection = self.target.projection().name(), partition = partition.0, "let go");
                 one.stop.cancel();
                 one.part.ready();
+                // Whoever has it now tells how far it is behind.
+                self.lag(*partition).set(0.0);
             }
             is_kept
         });
         for partition in owned {
-            running.entry(*partition).or_insert_with(|| self.begin(*partition, tasks));
+            running.entry(*partition).or_insert_with(|| self.begin(*partition, run_loops));
         }
     }
 
-    fn begin(&self, partition: PartitionId, tasks: &TaskTracker) -> Running {
+    fn begin(&self, partition: PartitionId, run_loops: &mut RunLoops) -> Running {
         let projection = self.target.projection().name();
         tracing::info!(projection, partition = partition.0, "taken over");
         let feed = Feed { log: Arc::clone(&self.log), target: self.target.clone(), partition };
         let part = self.readiness.part(projection);
         let run_loop = RunLoop::new(feed, part.clone());
-        let (stop, applied) = (CancellationToken::new(), run_loop.applied());
-        tasks.spawn({
-            let stop = stop.clone();
-            let part = part.clone();
-            async move {
-                match run_loop.run(stop).await {
-                    // What kept it from being ready is no longer this process's.
-                    Ok(()) => part.ready(),
-                    Err(stopped) => {
-                        tracing::error!(error = %chain(&stopped), "a projection has stopped in one partition");
-                    }
-                }
+        let running = Running { stop: CancellationToken::new(), applied: run_loop.applied(), part: part.clone() };
+        let stop = running.stop.clone();
+        run_loops.spawn(async move {
+            let ended = run_loop.run(stop.clone()).await;
+            if stop.is_cancelled() {
+                // What kept it from being ready, or from going on, is no longer this process's.
+                part.ready();
+                return Ok(());
             }
+            ended
         });
-        Running { stop, applied, part }
+        running
     }
 
-    /// Tells how far each partition is, and how far it is behind the log.
-    async fn report(&self, running: &BTreeMap<PartitionId, Running>, reported: impl Fn(PartitionId, Offset)) {
-        let projection = self.target.projection().name();
-        let end = match self.log.end().await {
-            Ok(end) => end,
-            Err(error) => {
-                tracing::debug!(error = %chain(&error), "how far a projection is behind cannot be told now");
-                return;
+    /// Asks the log now and then for its end. Beside everything else: the log may take its time.
+    async fn ask_for_ends(&self, told: &watch::Sender<Position>) -> Infallible {
+        let mut report = tokio::time::interval(REPORT);
+        report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            report.tick().await;
+            match self.log.end().await {
+                Ok(end) => drop(told.send_replace(end)),
+                Err(error) => {
+                    tracing::debug!(error = %chain(&error), "how far a projection is behind cannot be told now");
+                }
             }
-        };
+        }
+    }
+
+    /// Tells how far each partition is, and how far it is behind the log. Nothing is told of one that does not know yet.
+    fn report(&self, end: &Position, running: &BTreeMap<PartitionId, Running>, reported: impl Fn(PartitionId, Offset)) {
         for (partition, one) in running {
-            let applied = *one.applied.borrow();
+            let Some(applied) = *one.applied.borrow() else {
+                continue;
+            };
             reported(*partition, applied);
-            let labels = [("projection", projection.to_owned()), ("partition", partition.to_string())];
             let lag = end.bound(*partition).0.saturating_sub(applied.0);
             // Counts of events stay far below what a 64-bit float tells apart.
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            metrics::gauge!("tally_projection_lag_events", &labels).set(lag as f64);
+            self.lag(*partition).set(lag as f64);
         }
+    }
+
+    fn lag(&self, partition: PartitionId) -> Gauge {
+        let projection = self.target.projection().name();
+        metrics::gauge!("tally_projection_lag_events", "projection" => projection, "partition" => partition.to_string())
     }
 }

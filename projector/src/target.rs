@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use event_log::Unreadable;
 use events::{DecodeError, PartitionId, Recorded};
 use read_model::{Applied, Checkpoint, Projection, ProjectionStore, SearchError, SearchIndex, Step, StoreError};
 
@@ -66,14 +67,20 @@ impl Target {
         }
     }
 
-    /// Applies a batch, which is all that counts in the log from `step.from` to `step.to`.
+    /// Applies a batch, which is all that counts in the log from `step.from` to `step.to`. What is unreadable there is
+    /// parked by `views` and passed by the others.
     ///
     /// # Errors
     /// [`ApplyError::Newer`] will not go by trying again; the others may. Ask for the checkpoint before.
-    pub async fn apply(&self, step: Step, batch: &[Recorded]) -> Result<Applied, ApplyError> {
+    pub async fn apply(
+        &self,
+        step: Step,
+        batch: &[Recorded],
+        unreadable: &[Unreadable],
+    ) -> Result<Applied, ApplyError> {
         match self {
             Self::Views(store) => {
-                let changes = views::changes(batch).map_err(ApplyError::Newer)?;
+                let changes = views::changes(batch, unreadable).map_err(ApplyError::Newer)?;
                 store.apply_views(step, changes).await.map_err(ApplyError::Store)
             }
             Self::Counts(store) => {

@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 
+use event_log::Unreadable;
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, DecodeError,
-    Event, MessageNumber, MessagePosted, PartitionId, Record, Recorded, RequestKey,
+    Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Record, Recorded, RequestKey,
 };
 use projector::{counts, search, views};
-use read_model::{ApplicationCountsDelta, ChatCounts, NameOrigin};
+use read_model::{ApplicationCountsDelta, ChatCounts, LogPlace, NameOrigin};
 use testkit::histories::{placed, record, token};
 
 fn chat(number: u32) -> ChatKey {
@@ -60,7 +61,7 @@ fn seen(created: bool, numbers: &[u32]) -> ChatCounts {
 fn views_get_a_row_for_every_event_with_its_place() {
     let batch =
         given(&[application(token(1), "one"), created(chat(1)), posted(chat(1), 1, "hi"), renamed(token(1), "two")]);
-    let changes = views::changes(&batch).unwrap();
+    let changes = views::changes(&batch, &[]).unwrap();
     let names: Vec<_> = changes.names.iter().map(|change| (change.name.as_str(), change.origin)).collect();
     assert_eq!(names, [("one", NameOrigin::Created), ("two", NameOrigin::Renamed)]);
     assert_eq!(changes.names[1].place.offset, batch[3].offset);
@@ -74,16 +75,27 @@ fn views_get_a_row_for_every_event_with_its_place() {
 #[test]
 fn views_park_a_broken_event_and_go_on() {
     let batch = given_records(vec![broken(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
-    let changes = views::changes(&batch).unwrap();
+    let changes = views::changes(&batch, &[]).unwrap();
     assert_eq!(changes.dead_letters.iter().map(|letter| letter.place.offset).collect::<Vec<_>>(), [batch[0].offset]);
     assert!(changes.dead_letters[0].reason.contains("MessagePosted version 1"), "{:?}", changes.dead_letters);
     assert_eq!(changes.messages.len(), 1);
 }
 
 #[test]
+fn views_park_what_is_no_event_and_go_on() {
+    let batch = given_records(vec![record(&posted(chat(1), 1, "x"))]);
+    let stray = Unreadable { partition: PartitionId(0), offset: Offset(7), reason: "it has no headers".into() };
+    let changes = views::changes(&batch, &[stray]).unwrap();
+    let [letter] = &changes.dead_letters[..] else { panic!("{:?}", changes.dead_letters) };
+    assert_eq!(letter.place, LogPlace { event_id: EventId::NONE, offset: Offset(7) });
+    assert!(letter.reason.contains("it has no headers"), "{letter:?}");
+    assert_eq!(changes.messages.len(), 1);
+}
+
+#[test]
 fn no_projection_goes_past_an_event_of_a_newer_version() {
     let batch = given_records(vec![record(&created(chat(1))), of_a_newer_version(&posted(chat(1), 1, "x"))]);
-    assert!(matches!(views::changes(&batch), Err(DecodeError::Newer { .. })));
+    assert!(matches!(views::changes(&batch, &[]), Err(DecodeError::Newer { .. })));
     assert!(matches!(counts::touched(&batch), Err(DecodeError::Newer { .. })));
     assert!(matches!(counts::fold(HashMap::new(), &batch), Err(DecodeError::Newer { .. })));
     assert!(matches!(search::documents(&batch), Err(DecodeError::Newer { .. })));

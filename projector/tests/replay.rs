@@ -60,8 +60,8 @@ impl Projections {
                 let (from, to) = (batch[0].offset, batch[batch.len() - 1].offset.next());
                 let to = Checkpoint { next: to, ..Checkpoint::START };
                 let step = Step { partition: PARTITION, from, to };
-                assert_eq!(target.apply(step, batch).await.unwrap(), Applied::Done);
-                assert_eq!(target.apply(step, batch).await.unwrap(), Applied::Superseded);
+                assert_eq!(target.apply(step, batch, &[]).await.unwrap(), Applied::Done);
+                assert_eq!(target.apply(step, batch, &[]).await.unwrap(), Applied::Superseded);
             }
         }
     }

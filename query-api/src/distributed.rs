@@ -105,7 +105,7 @@ impl Process {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, StartError> {
-        let host = Host::new(stop).map_err(StartError::Host)?;
+        let mut host = Host::new(stop).map_err(StartError::Host)?;
         let views = Arc::new(MySqlProjections::new(&config.mysql.mysql_url).map_err(StartError::MySql)?);
         let search = ElasticIndex::new(&config.elasticsearch.elasticsearch_url).map_err(StartError::Elastic)?;
         let bound = host.bind(config.read.read_addr, "--read-addr").await.map_err(StartError::Host)?;
@@ -113,8 +113,8 @@ impl Process {
         let routes = crate::routes(Queries::new(Arc::clone(&views) as _, Arc::new(search)));
         host.serve(bound, crate::routes::port(config.cors.cors_origins.clone()), routes);
         // Elasticsearch is no part of this: without it all but search is answered.
-        let part = host.readiness().part("views");
-        host.beside(look_after(part, host.stop().clone(), move || Arc::clone(&views).check()));
+        let (part, stop) = (host.readiness().part("views"), host.stop().clone());
+        host.beside(look_after(part, stop, move || Arc::clone(&views).check()));
         Ok(Self { read_addr, host })
     }
 
@@ -124,7 +124,7 @@ impl Process {
     }
 
     /// Waits for the stop, and then until what is under way is answered.
-    pub async fn wait(self) {
+    pub async fn wait(mut self) {
         self.host.wait().await;
     }
 }

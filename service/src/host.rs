@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::CorsOrigins;
@@ -15,12 +14,12 @@ use crate::metrics::{Metrics, MetricsError};
 use crate::router::{Surroundings, finish};
 use crate::serve::serve;
 
-/// A process that answers at ports of its own until it is told to stop.
+/// A process that answers at ports of its own until it is told to stop. Dropping it cuts off what it is doing.
 pub struct Host {
     readiness: Readiness,
     metrics: Metrics,
     stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: JoinSet<()>,
 }
 
 /// Why a process cannot begin to answer.
@@ -58,7 +57,7 @@ impl Host {
     /// [`HostError::Metrics`].
     pub fn new(stop: CancellationToken) -> Result<Self, HostError> {
         let metrics = Metrics::install().map_err(HostError::Metrics)?;
-        Ok(Self { readiness: Readiness::new(), metrics, stop, tasks: TaskTracker::new() })
+        Ok(Self { readiness: Readiness::new(), metrics, stop, tasks: JoinSet::new() })
     }
 
     /// Whether it should be sent requests.
@@ -82,7 +81,7 @@ impl Host {
     }
 
     /// Begins to answer.
-    pub fn serve(&self, bound: Bound, port: Port, routes: impl Into<OpenApiRouter>) {
+    pub fn serve(&mut self, bound: Bound, port: Port, routes: impl Into<OpenApiRouter>) {
         let Port { name, other_port, cors_origins } = port;
         let (readiness, metrics) = (self.readiness.clone(), self.metrics.clone().at_port(name));
         let router = finish(routes, Surroundings { readiness, other_port, cors_origins, metrics });
@@ -90,16 +89,19 @@ impl Host {
     }
 
     /// Runs something beside the ports. It must end by itself at the stop.
-    pub fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn beside(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
     /// Waits for the stop, and then until what is under way is answered.
-    pub async fn wait(&self) {
+    pub async fn wait(&mut self) {
         self.stop.cancelled().await;
         self.readiness.drain();
-        self.tasks.close();
-        self.tasks.wait().await;
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "what ran beside the ports has ended by itself");
+            }
+        }
     }
 
     /// [`Host::wait`], for a process that is of no use without a task that ends at the stop: where that ends sooner, its end
@@ -107,7 +109,7 @@ impl Host {
     ///
     /// # Errors
     /// If the task panics.
-    pub async fn wait_with<T>(&self, task: JoinHandle<T>) -> Result<T, JoinError> {
+    pub async fn wait_with<T>(&mut self, task: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
         let ended = task.await;
         self.stop.cancel();
         self.wait().await;
@@ -122,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_answers_until_the_task_that_it_cannot_do_without_ends() {
-        let host = Host::new(CancellationToken::new()).unwrap();
+        let mut host = Host::new(CancellationToken::new()).unwrap();
         let bound = host.bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
         let addr = bound.addr;
         let port = Port { name: "test", other_port: "", cors_origins: CorsOrigins::default() };

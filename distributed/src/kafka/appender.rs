@@ -31,12 +31,38 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the appends under way are waited for at the end: as long as they may take, and librdkafka's tick.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(6);
 
-type Answer = Result<Offset, KafkaError>;
+/// Records that travel together at most. Where a record lies that the broker had already is told as [`Offset::Invalid`],
+/// and counted up from there for those that travelled with it: fewer than that is below zero, and none becomes a place.
+///
+/// [`Offset::Invalid`]: rdkafka::Offset::Invalid
+const MAX_TOGETHER: &str = "1000";
+
+type Answer = Result<Offset, Undelivered>;
+
+/// Why the place of a record is not known.
+#[derive(Debug, thiserror::Error)]
+enum Undelivered {
+    /// It may lie there or not.
+    #[error(transparent)]
+    Kafka(KafkaError),
+    /// It lies there: it was sent again because an answer was lost, and the broker says only that it has it.
+    #[error("Kafka has the record, but does not say where")]
+    PlaceUnknown,
+}
+
+/// Where a delivered record lies.
+fn placed(offset: i64) -> Answer {
+    u64::try_from(offset).map(Offset).map_err(|_| Undelivered::PlaceUnknown)
+}
 
 /// What is known of the way to the brokers.
 #[derive(Debug, Default)]
 struct Link {
     away: AtomicBool,
+    /// An append was given up. That may be for its partition alone, so it is looked at before the log is away.
+    doubted: AtomicBool,
+    /// Something was delivered since the last look.
+    delivered: AtomicBool,
     /// The producer has met an error after which it takes nothing more. Nobody is woken for it: should every new producer
     /// break at once, they come at the pace of [`Appender::tend`].
     broken: AtomicBool,
@@ -51,8 +77,19 @@ impl Link {
         }
     }
 
-    fn found(&self) {
+    fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    fn delivered(&self) {
         // Looked at first, so that appends do not fight for the cache line.
+        if !self.delivered.load(Ordering::Relaxed) {
+            self.delivered.store(true, Ordering::Relaxed);
+        }
+        self.found();
+    }
+
+    fn found(&self) {
         if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
             tracing::info!("Kafka is back");
         }
@@ -89,15 +126,14 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, asked: Self::DeliveryOpaque) {
         let answer = match result {
             Ok(message) => {
-                self.link.found();
-                // Offsets of delivered records are not negative.
-                Ok(Offset(message.offset().cast_unsigned()))
+                self.link.delivered();
+                placed(message.offset())
             }
             Err((error, _)) => {
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {
-                    self.link.lost();
+                    self.link.doubt();
                 }
-                Err(error.clone())
+                Err(Undelivered::Kafka(error.clone()))
             }
         };
         // Whoever asked may have stopped waiting; the record lies where it lies.
@@ -121,6 +157,7 @@ impl Appender {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("linger.ms", LINGER_MS)
+            .set("batch.num.messages", MAX_TOGETHER)
             // Costs no throughput that could be measured, and the topic is kept for ever.
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", MAX_WAITING)
@@ -189,14 +226,25 @@ impl Appender {
         self.link.went.notified().await;
     }
 
-    /// Looks whether brokers that were away are back, and puts a new producer in the place of a broken one. May wait for
-    /// a broker, [`PROBE_TIMEOUT`] at most.
+    /// Looks whether brokers that were away are back, and whether those that let an append wait are there, and puts a new
+    /// producer in the place of a broken one. May wait for a broker, [`PROBE_TIMEOUT`] at most.
     pub(super) fn tend(&self) {
         if self.link.broken.swap(false, Ordering::Relaxed) {
             self.replace();
         }
-        if self.is_away() && self.every_partition_is_led() {
+        let is_doubted = self.link.doubted.swap(false, Ordering::Relaxed);
+        if is_doubted || self.is_away() {
+            self.look();
+        }
+    }
+
+    /// The log is away where nothing at all is appended. One partition without a leader refuses its own appends alone.
+    fn look(&self) {
+        self.link.delivered.store(false, Ordering::Relaxed);
+        if self.some_partition_is_led() || self.link.delivered.load(Ordering::Relaxed) {
             self.link.found();
+        } else {
+            self.link.lost();
         }
     }
 
@@ -213,14 +261,13 @@ impl Appender {
         }
     }
 
-    fn every_partition_is_led(&self) -> bool {
+    fn some_partition_is_led(&self) -> bool {
         let producer = self.producer.read().unwrap_or_else(PoisonError::into_inner);
         let Ok(metadata) = producer.client().fetch_metadata(Some(&self.topic), PROBE_TIMEOUT) else {
             return false;
         };
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        let (led, all) = partitions.fold((0, 0), |(led, all), one| (led + usize::from(one.leader() >= 0), all + 1));
-        led == all && all > 0
+        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        partitions.any(|partition| partition.leader() >= 0)
     }
 
     /// Takes no more appends and waits, a bounded while, until the outcome of those under way is known. Blocks.
@@ -249,4 +296,21 @@ impl Sent {
 fn produce(config: &ClientConfig, link: &Arc<Link>) -> Result<OffThread<ThreadedProducer<Deliveries>>, ConnectError> {
     let context = Deliveries { link: Arc::clone(link) };
     config.create_with_context(context).map(OffThread::new).map_err(ConnectError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_offset_of_the_log_is_a_place() {
+        for offset in [0, 1, i64::MAX] {
+            assert_eq!(placed(offset).unwrap(), Offset(offset.unsigned_abs()));
+        }
+        let together = MAX_TOGETHER.parse::<i64>().unwrap();
+        let first = rdkafka::Offset::Invalid.to_raw().unwrap();
+        for none in (first..first + together).chain([-1, i64::MIN]) {
+            assert!(matches!(placed(none), Err(Undelivered::PlaceUnknown)), "{none}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! What the log's records are on Kafka: CloudEvents 1.0 in binary mode.
 //!
 //! The value is the event's JSON, the key its stream. CloudEvents' own attributes are headers `ce_…` and `content-type`;
-//! ours are `tally_…`. Other headers, such as `traceparent`, are passed over. A marker has neither key nor value.
+//! ours are `tally_…`. A marker has neither key nor value. Other headers are passed over, so that `traceparent` may be among
+//! them; this release does not write it.
 
-use events::{Epoch, EventId, Marker, Number, Record, RequestKey};
+use events::{Epoch, EventId, EventType, Marker, Number, Record, RequestKey};
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use uuid::Uuid;
@@ -36,6 +37,15 @@ pub(super) struct BeyondYears;
 pub(super) enum Entry {
     Event(Record),
     Marker(Marker),
+}
+
+/// Why a record on Kafka is no entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoEntry {
+    /// A newer release has written it; what it says to be, in words.
+    Newer(String),
+    /// No release has written it. What is wrong with it, in words.
+    Broken(&'static str),
 }
 
 /// The headers of a record.
@@ -81,22 +91,26 @@ fn with(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
     headers.insert(Header { key, value: Some(value) })
 }
 
-/// What a record on Kafka is; `None` if no release has written it.
-pub(super) fn decode(message: &impl Message) -> Option<Entry> {
-    let headers = KnownHeaders::of(message.headers()?)?;
-    if headers.spec_version? != SPEC_VERSION.1 {
-        return None;
-    }
-    match (message.key(), message.payload()) {
-        (Some(key), Some(data)) => headers.record(key, data).map(Entry::Event),
-        (None, None) => headers.marker().map(Entry::Marker),
+/// What a record on Kafka is.
+pub(super) fn decode(message: &impl Message) -> Result<Entry, NoEntry> {
+    let headers = message.headers().ok_or(NoEntry::Broken("it has no headers"))?;
+    let headers = KnownHeaders::of(headers).ok_or(NoEntry::Broken("a header is there twice or is no text"))?;
+    let is_known = headers.spec_version == Some(SPEC_VERSION.1);
+    let entry = match (message.key(), message.payload()) {
+        (Some(key), Some(data)) if is_known => headers.record(key, data).map(Entry::Event),
+        (None, None) if is_known => headers.marker().map(Entry::Marker),
         _ => None,
-    }
+    };
+    entry.ok_or_else(|| match headers.newer() {
+        Some(what) => NoEntry::Newer(what),
+        None => NoEntry::Broken("its headers, key and value are not those of an event or a marker"),
+    })
 }
 
 #[derive(Default)]
 struct KnownHeaders<'a> {
     spec_version: Option<&'a str>,
+    source: Option<&'a str>,
     id: Option<&'a str>,
     event_type: Option<&'a str>,
     time: Option<&'a str>,
@@ -114,6 +128,7 @@ impl<'a> KnownHeaders<'a> {
         for header in headers.iter() {
             let place = match header.key {
                 "ce_specversion" => &mut known.spec_version,
+                "ce_source" => &mut known.source,
                 ID => &mut known.id,
                 TYPE => &mut known.event_type,
                 TIME => &mut known.time,
@@ -156,6 +171,28 @@ impl<'a> KnownHeaders<'a> {
             _ => None,
         }
     }
+
+    /// What says to be of a newer release than this one; `None` if it does not.
+    fn newer(&self) -> Option<String> {
+        if self.source? != SOURCE.1 {
+            return None;
+        }
+        let (spec_version, kind) = (self.spec_version?, self.event_type?);
+        if spec_version != SPEC_VERSION.1 {
+            return is_later(spec_version).then(|| format!("a CloudEvent of version {spec_version}"));
+        }
+        let is_newer = match (EventType::from_wire_name(kind), self.version.and_then(decimal)) {
+            (Some(known), version) => version.is_some_and(|version| version > known.current_version().into()),
+            (None, _) => ![Marker::CLAIMED, Marker::STARTED, ""].contains(&kind),
+        };
+        is_newer.then(|| format!("of the kind {kind}"))
+    }
+}
+
+/// Whether a version of CloudEvents comes after the one that is written.
+fn is_later(spec_version: &str) -> bool {
+    let parse = |text: &str| text.split_once('.').and_then(|(major, minor)| Some((decimal(major)?, decimal(minor)?)));
+    parse(spec_version) > parse(SPEC_VERSION.1)
 }
 
 /// What is not there is fine, what cannot be read is not.
@@ -237,13 +274,17 @@ mod tests {
         ("tally_request_values", "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"),
     ];
 
+    fn is_broken(message: &OwnedMessage) -> bool {
+        matches!(decode(message), Err(NoEntry::Broken(_)))
+    }
+
     #[test]
     fn records_have_these_headers_for_ever() {
         assert_eq!(pairs(&record_headers(&record()).unwrap()), GOLDEN);
         assert_eq!(pairs(&record_headers(&plain()).unwrap()), GOLDEN[..7]);
         let read = |headers| decode(&message(Some(STREAM), Some(DATA), headers));
-        assert_eq!(read(headers(GOLDEN)), Some(Entry::Event(record())));
-        assert_eq!(read(headers(GOLDEN[..7].iter().copied())), Some(Entry::Event(plain())));
+        assert_eq!(read(headers(GOLDEN)), Ok(Entry::Event(record())));
+        assert_eq!(read(headers(GOLDEN[..7].iter().copied())), Ok(Entry::Event(plain())));
     }
 
     #[test]
@@ -262,7 +303,7 @@ mod tests {
             [(Marker::EpochStarted(Epoch(u64::MAX)), started.to_vec()), (Marker::EpochClaimed, claimed)]
         {
             assert_eq!(pairs(&marker_headers(marker, id)), golden);
-            assert_eq!(decode(&message(None, None, headers(golden))), Some(Entry::Marker(marker)));
+            assert_eq!(decode(&message(None, None, headers(golden))), Ok(Entry::Marker(marker)));
         }
     }
 
@@ -270,16 +311,16 @@ mod tests {
     fn other_headers_are_passed_over() {
         let traced =
             GOLDEN.into_iter().chain([("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]);
-        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(traced))), Some(Entry::Event(record())));
+        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(traced))), Ok(Entry::Event(record())));
     }
 
     #[test]
     fn what_no_release_has_written_is_told() {
         for (name, bad) in [
-            ("ce_specversion", &["0.3", ""] as &[_]),
+            ("ce_specversion", &["0.3", "", "1", "one"] as &[_]),
             ("ce_id", &["", "x", "01987654-3210-7abc-8def-0123456789a"]),
             ("ce_time", &["", "2026-07-01", "2026-07-01T09:30:00Z"]),
-            ("tally_version", &["", "-1", "+1", "65536", "one"]),
+            ("tally_version", &["", "-1", "+1", "18446744073709551616", "one"]),
             ("tally_number", &["", "0", "+7", "07", "4294967296"]),
             ("tally_epoch", &["", "-1", "+1", "18446744073709551616"]),
             ("tally_request_key", &["", "0f", "zz"]),
@@ -287,18 +328,39 @@ mod tests {
         ] {
             for value in bad {
                 let replaced = GOLDEN.map(|(key, golden)| (key, if key == name { value } else { golden }));
-                assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(replaced))), None, "{name}: {value:?}");
+                assert!(is_broken(&message(Some(STREAM), Some(DATA), headers(replaced))), "{name}: {value:?}");
             }
         }
         for missing in ["ce_specversion", "ce_id", "ce_type", "ce_time", "tally_version", "tally_request_key"] {
             let others = GOLDEN.into_iter().filter(|(key, _)| *key != missing);
-            assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(others))), None, "without {missing}");
+            assert!(is_broken(&message(Some(STREAM), Some(DATA), headers(others))), "without {missing}");
         }
         let twice = GOLDEN.into_iter().chain([("tally_number", "8")]);
-        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(twice))), None, "two numbers");
+        assert!(is_broken(&message(Some(STREAM), Some(DATA), headers(twice))), "two numbers");
         for (key, value) in [(None, None), (None, Some(DATA)), (Some(STREAM), None), (Some("chat"), Some(DATA))] {
-            assert_eq!(decode(&message(key, value, headers(GOLDEN))), None, "{key:?}: {value:?}");
+            assert!(is_broken(&message(key, value, headers(GOLDEN))), "{key:?}: {value:?}");
         }
+        let bare = OwnedMessage::new(Some(DATA.into()), None, "topic".into(), Timestamp::NotAvailable, 0, 0, None);
+        assert!(is_broken(&bare));
+    }
+
+    #[test]
+    fn what_a_newer_release_has_written_is_not_broken() {
+        let replaced =
+            |name, value| headers(GOLDEN.map(|(key, golden)| (key, if key == name { value } else { golden })));
+        for (name, value) in [("ce_specversion", "1.1"), ("ce_specversion", "2.0"), ("tally_version", "65536")] {
+            let told = decode(&message(Some(STREAM), Some(DATA), replaced(name, value)));
+            assert!(matches!(told, Err(NoEntry::Newer(_))), "{name}: {value}: {told:?}");
+        }
+        let kind = "ChatPinned";
+        for (key, value) in [(None, None), (None, Some(DATA)), (Some("a stream of another kind"), Some(DATA))] {
+            let told = decode(&message(key, value, replaced("ce_type", kind)));
+            assert_eq!(told, Err(NoEntry::Newer(format!("of the kind {kind}"))), "{key:?}: {value:?}");
+        }
+        let others = replaced("ce_type", kind).insert(Header { key: "ce_source", value: Some("/others") });
+        assert!(is_broken(&message(None, None, others)), "two sources");
+        let others = [("ce_specversion", "1.0"), ("ce_id", "x"), ("ce_source", "/others"), ("ce_type", kind)];
+        assert!(is_broken(&message(None, None, headers(others))), "another's");
     }
 
     #[test]

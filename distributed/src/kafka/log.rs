@@ -18,8 +18,8 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 
 /// [`EventLog`] on a topic of Kafka.
 ///
-/// An append is answered after all in-sync replicas have it (acks=all, idempotent producer). It takes 5 s at most; then
-/// its outcome is unknown, and it may still land later.
+/// An append is answered after all in-sync replicas have it (acks=all, idempotent producer), or given up after 5 s (and up
+/// to a second more, for librdkafka looks once a second); then its outcome is unknown, and it may still land later.
 pub struct KafkaLog {
     cluster: Cluster,
     appender: Arc<Appender>,

@@ -36,10 +36,21 @@ const POLL: Duration = Duration::from_millis(100);
 /// At any moment each partition is some member's, or about to be; for a moment two members may both have one.
 #[derive(Debug)]
 pub struct Membership {
-    owned: watch::Receiver<BTreeSet<PartitionId>>,
+    owned: watch::Receiver<Option<BTreeSet<PartitionId>>>,
     shared: Arc<Shared>,
     /// Closed when the member has left.
     left: watch::Receiver<()>,
+}
+
+/// Why the group is not joined.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The client cannot be made.
+    #[error(transparent)]
+    Client(ConnectError),
+    /// The member has no thread.
+    #[error("the thread that serves the group cannot be started; is the limit of threads reached?")]
+    Thread(#[source] std::io::Error),
 }
 
 #[derive(Debug, Default)]
@@ -50,35 +61,37 @@ struct Shared {
 }
 
 impl Membership {
-    /// Joins the group `tally-<projection>`. At first the member has no partition; whether brokers are there or not makes
-    /// no difference to this call.
+    /// Joins the group `tally-<projection>`. At first it is not known what the member has; whether brokers are there or not
+    /// makes no difference to this call.
     ///
     /// # Errors
-    /// If librdkafka refuses a setting.
-    pub fn join(cluster: &Cluster, projection: &str) -> Result<Self, ConnectError> {
-        let (owned, seen) = watch::channel(BTreeSet::new());
+    /// If librdkafka refuses a setting, or there is no thread for the member.
+    pub fn join(cluster: &Cluster, projection: &str) -> Result<Self, JoinError> {
+        let (owned, seen) = watch::channel(None);
         let group = Group { topic: cluster.topic.clone(), owned, lost: AtomicBool::new(false) };
-        let consumer: BaseConsumer<Group> =
-            config(cluster, projection).create_with_context(group).map_err(ConnectError)?;
-        consumer.subscribe(&[&cluster.topic]).map_err(ConnectError)?;
+        let consumer: BaseConsumer<Group> = config(cluster, projection)
+            .create_with_context(group)
+            .map_err(|error| JoinError::Client(ConnectError(error)))?;
+        consumer.subscribe(&[&cluster.topic]).map_err(|error| JoinError::Client(ConnectError(error)))?;
         let shared = Arc::new(Shared::default());
         let (alive, left) = watch::channel(());
         let member = Member { consumer, topic: cluster.topic.clone(), shared: Arc::clone(&shared) };
-        std::thread::spawn(move || {
+        let serving = move || {
             member.run();
             drop(alive);
-        });
+        };
+        std::thread::Builder::new().name("kafka-member".to_owned()).spawn(serving).map_err(JoinError::Thread)?;
         Ok(Self { owned: seen, shared, left })
     }
 
-    /// The partitions that this process is to read. While the group cannot be asked they stay what they were; after the
-    /// member has left there are none.
-    pub fn owned(&self) -> watch::Receiver<BTreeSet<PartitionId>> {
+    /// The partitions that this process is to read; `None` until the group has said so for the first time, which may be
+    /// that it has none. While the group cannot be asked they stay what they were; after the member has left there are none.
+    pub fn owned(&self) -> watch::Receiver<Option<BTreeSet<PartitionId>>> {
         self.owned.clone()
     }
 
     /// Tells the group how far the projection has come, for the eyes of those who look at it with Kafka's own tools. It is
-    /// told within a second or two, and nothing depends on it.
+    /// sent off within about a second, once, and nothing depends on its arriving.
     pub fn report(&self, partition: PartitionId, checkpoint: Offset) {
         self.shared.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, checkpoint);
     }
@@ -120,13 +133,13 @@ impl Member {
             }
         }
         self.commit();
-        self.consumer.context().owned.send_replace(BTreeSet::new());
+        self.consumer.context().owned.send_replace(Some(BTreeSet::new()));
     }
 
     /// Sends off what was reported of own partitions. The answer comes to [`Group::commit_callback`].
     fn commit(&self) {
         let reported = std::mem::take(&mut *self.shared.reported.lock().unwrap_or_else(PoisonError::into_inner));
-        let owned = self.consumer.context().owned.borrow().clone();
+        let owned = self.consumer.context().owned.borrow().clone().unwrap_or_default();
         let mut offsets = TopicPartitionList::with_capacity(PARTITIONS.get().into());
         for (partition, checkpoint) in reported.into_iter().filter(|(partition, _)| owned.contains(partition)) {
             let checkpoint = rdkafka::Offset::Offset(i64::try_from(checkpoint.0).unwrap_or(i64::MAX));
@@ -145,7 +158,7 @@ impl Member {
 /// Hears from the group.
 struct Group {
     topic: String,
-    owned: watch::Sender<BTreeSet<PartitionId>>,
+    owned: watch::Sender<Option<BTreeSet<PartitionId>>>,
     /// The group has given our partitions away because it did not hear of us. They are kept until it says what is ours
     /// now.
     lost: AtomicBool,
@@ -196,15 +209,13 @@ impl Group {
 
     fn assigned(&self, added: BTreeSet<PartitionId>) {
         let rejoined = self.lost.swap(false, Ordering::Relaxed);
-        self.owned.send_if_modified(|owned| {
-            let before = owned.clone();
+        self.change(|owned| {
             if rejoined {
                 owned.clear();
             }
             owned.extend(added);
-            *owned != before
         });
-        tracing::info!(partitions = self.owned.borrow().len(), "the group has given partitions");
+        tracing::info!(partitions = self.count(), "the group has given partitions");
     }
 
     fn revoked(&self, taken: &BTreeSet<PartitionId>, lost: bool) {
@@ -213,12 +224,21 @@ impl Group {
             tracing::warn!("the group has not heard of this member; it goes on until it is told otherwise");
             return;
         }
+        self.change(|owned| owned.retain(|partition| !taken.contains(partition)));
+        tracing::info!(partitions = self.count(), "the group has taken partitions");
+    }
+
+    /// From now on it is known what this member has. Nobody is told where nothing has changed.
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<PartitionId>)) {
         self.owned.send_if_modified(|owned| {
-            let before = owned.len();
-            owned.retain(|partition| !taken.contains(partition));
-            owned.len() != before
+            let before = owned.clone();
+            change(owned.get_or_insert_default());
+            *owned != before
         });
-        tracing::info!(partitions = self.owned.borrow().len(), "the group has taken partitions");
+    }
+
+    fn count(&self) -> usize {
+        self.owned.borrow().as_ref().map_or(0, BTreeSet::len)
     }
 }
 

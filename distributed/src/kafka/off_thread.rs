@@ -23,6 +23,10 @@ impl<T: Send + 'static> Deref for OffThread<T> {
 impl<T: Send + 'static> Drop for OffThread<T> {
     fn drop(&mut self) {
         let value = self.0.take();
-        std::thread::spawn(move || drop(value));
+        let letting_go = std::thread::Builder::new().name("kafka-goodbye".to_owned()).spawn(move || drop(value));
+        if let Err(error) = letting_go {
+            // The value went with the closure, on this thread.
+            tracing::warn!(%error, "no thread for letting go of a client of Kafka; is the limit of threads reached?");
+        }
     }
 }

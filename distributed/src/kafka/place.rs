@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{ReadError, ReadLimit, Stretch};
+use event_log::{ReadError, ReadLimit, Stretch, Unreadable};
 use events::{EpochStart, Marker, Offset, PartitionId, Recorded};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -12,7 +12,7 @@ use rdkafka::{Message, TopicPartitionList};
 use tokio::sync::Notify;
 
 use super::client::Quiet;
-use super::codec::{self, Entry};
+use super::codec::{self, Entry, NoEntry};
 use super::ends;
 
 /// The client of all places that are numbered alike.
@@ -85,9 +85,13 @@ impl Place {
     /// See [`event_log::EventLog::read`].
     pub(super) async fn read(&mut self, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
         let answer = match self.records(from, limit, limit.wait).await {
-            Ok(Some(stretch)) => Ok(stretch),
             Ok(None) => self.at_the_end(from, limit).await,
-            Err(Failure::Damaged(offset)) => Err(ReadError::Damaged { partition: self.partition, offset }),
+            Ok(Some(stretch)) => Ok(stretch),
+            Err(failure) => Err(failure),
+        };
+        let answer = match answer {
+            Ok(stretch) => Ok(stretch),
+            Err(Failure::Read(error)) => Err(error),
             Err(Failure::Kafka(error)) => Err(self.explained(from, error).await),
         };
         self.used = Instant::now();
@@ -95,20 +99,18 @@ impl Place {
     }
 
     /// The answer where no record has come: an empty one, if there is none.
-    async fn at_the_end(&mut self, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
-        let (_, end) = self.bounds_around(from).await?;
+    async fn at_the_end(&mut self, from: Offset, limit: ReadLimit) -> Result<Stretch, Failure> {
+        let (_, end) = self.bounds_around(from).await.map_err(Failure::Read)?;
         if from == end {
-            return Ok(Stretch { events: Vec::new(), epochs: Vec::new(), next: from });
+            return Ok(Stretch::empty(from));
         }
-        match self.records(from, limit, FETCH_TIMEOUT).await {
-            Ok(Some(stretch)) => Ok(stretch),
-            Ok(None) => {
+        match self.records(from, limit, FETCH_TIMEOUT).await? {
+            Some(stretch) => Ok(stretch),
+            None => {
                 let stalled = Missing::Stalled { partition: self.partition, from, end };
                 self.leave();
-                Err(ReadError::Unavailable(stalled.into()))
+                Err(Failure::Read(ReadError::Unavailable(stalled.into())))
             }
-            Err(Failure::Damaged(offset)) => Err(ReadError::Damaged { partition: self.partition, offset }),
-            Err(Failure::Kafka(error)) => Err(self.explained(from, error).await),
         }
     }
 
@@ -160,9 +162,9 @@ impl Place {
     /// What lies in the queue.
     ///
     /// `self.next` follows each record that is taken from the queue, so that a read whose answer nobody got, and one that
-    /// left a broken record for the next, begin anew.
+    /// left a newer record for the next, begin anew.
     fn fetched(&mut self, from: Offset, records: u32) -> Result<Stretch, Failure> {
-        let mut stretch = Stretch { events: Vec::new(), epochs: Vec::new(), next: from };
+        let mut stretch = Stretch::empty(from);
         for _ in 0..records.max(1) {
             let message = match self.queue.poll(Duration::ZERO) {
                 None => break,
@@ -177,9 +179,12 @@ impl Place {
             let offset = Offset(message.offset().cast_unsigned());
             self.next = Some(offset.next());
             match codec::decode(&message) {
-                Some(entry) => stretch.push(self.partition, offset, entry),
-                None if stretch.next == from => return Err(Failure::Damaged(offset)),
-                None => break,
+                Err(NoEntry::Newer(what)) if stretch.next == from => {
+                    return Err(Failure::Read(ReadError::Newer { partition: self.partition, offset, what }));
+                }
+                Err(NoEntry::Newer(_)) => break,
+                Err(NoEntry::Broken(reason)) => stretch.push(self.partition, offset, Err(reason)),
+                Ok(entry) => stretch.push(self.partition, offset, Ok(entry)),
             }
         }
         Ok(stretch)
@@ -211,8 +216,10 @@ impl Place {
 }
 
 enum Failure {
+    /// Said of the place by librdkafka.
     Kafka(KafkaError),
-    Damaged(Offset),
+    /// What the caller is told.
+    Read(ReadError),
 }
 
 impl From<KafkaError> for Failure {
@@ -222,15 +229,17 @@ impl From<KafkaError> for Failure {
 }
 
 trait Push {
-    fn push(&mut self, partition: PartitionId, offset: Offset, entry: Entry);
+    /// Adds what lies at `offset`, and passes it.
+    fn push(&mut self, partition: PartitionId, offset: Offset, entry: Result<Entry, &str>);
 }
 
 impl Push for Stretch {
-    fn push(&mut self, partition: PartitionId, offset: Offset, entry: Entry) {
+    fn push(&mut self, partition: PartitionId, offset: Offset, entry: Result<Entry, &str>) {
         match entry {
-            Entry::Event(record) => self.events.push(Recorded { partition, offset, record }),
-            Entry::Marker(Marker::EpochStarted(epoch)) => self.epochs.push(EpochStart { partition, offset, epoch }),
-            Entry::Marker(Marker::EpochClaimed) => {}
+            Ok(Entry::Event(record)) => self.events.push(Recorded { partition, offset, record }),
+            Ok(Entry::Marker(Marker::EpochStarted(epoch))) => self.epochs.push(EpochStart { partition, offset, epoch }),
+            Ok(Entry::Marker(Marker::EpochClaimed)) => {}
+            Err(reason) => self.unreadable.push(Unreadable { partition, offset, reason: reason.to_owned() }),
         }
         self.next = offset.next();
     }

@@ -101,11 +101,15 @@ impl Readers {
             let unused = |place: &&mut Place| !place.is_left() && now.saturating_duration_since(place.used()) > KEPT_UP;
             places.idle().places.iter_mut().filter(unused).for_each(Place::leave);
         }
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let clients: Vec<_> = clients.iter().map(|client| Arc::clone(client)).collect();
-        for client in clients {
+        for client in self.clients() {
             while client.poll(LISTEN).is_some() {}
         }
+    }
+
+    /// The clients there are now. Nobody who needs one waits until they have been listened to.
+    fn clients(&self) -> Vec<Arc<Client>> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.iter().map(|client| Arc::clone(client)).collect()
     }
 }
 
@@ -158,6 +162,8 @@ fn config(cluster: &Cluster) -> ClientConfig {
         .set("auto.offset.reset", "error")
         // Transactions are not used, so that everything acknowledged counts.
         .set("isolation.level", "read_uncommitted")
+        // What was damaged on its way or on a disk is an error, and never an event.
+        .set("check.crcs", "true")
         .set("fetch.min.bytes", "1")
         // A broker answers as soon as there is a record. A new place waits for the request under way to end, hence short.
         .set("fetch.wait.max.ms", "100")

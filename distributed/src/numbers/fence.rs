@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog};
+use event_log::{AppendError, EventLog, ReadError};
 use events::{Epoch, Marker, Offset, PartitionCount, PartitionId};
 use futures_util::future::try_join_all;
 use redis::{Value, cmd};
@@ -49,6 +49,17 @@ pub(super) enum FenceError {
     /// The log failed.
     #[error("the event log did not acknowledge the marker of an epoch")]
     Log(#[source] AppendError),
+    /// It cannot be known whether the claim lies in the log.
+    #[error("the event log cannot be asked for its end, below which the claim of an epoch must lie")]
+    End(#[source] ReadError),
+    /// What was told of the claim's place is not so. As an epoch it would make void all that come after it, for ever.
+    #[error("an epoch is said to be claimed at offset {claimed}, but the log ends at {end}")]
+    NotInLog {
+        /// Where the claim is said to lie.
+        claimed: Offset,
+        /// Where its partition ends.
+        end: Offset,
+    },
 }
 
 /// One attempt to begin an epoch.
@@ -89,7 +100,7 @@ impl Fence<'_> {
             Ok(())
         })
         .await?;
-        let claimed = lock.renewed_during(self.append(CLAIMS, Marker::EpochClaimed)).await?;
+        let claimed = lock.renewed_during(self.claim()).await?;
         lock.step(&["renew"]).await?;
         let epoch = Epoch(claimed.0);
         let started = self.log.partitions().partitions();
@@ -101,6 +112,13 @@ impl Fence<'_> {
         lock.step(&["set", &reign.value()]).await?;
         metrics::counter!("tally_numbers_fences_total").increment(1);
         Ok(reign)
+    }
+
+    /// Claims an epoch; the answer is its number.
+    async fn claim(&self) -> Result<Offset, FenceError> {
+        let claimed = self.append(CLAIMS, Marker::EpochClaimed).await?;
+        let end = self.log.end().await.map_err(FenceError::End)?.bound(CLAIMS);
+        if claimed < end { Ok(claimed) } else { Err(FenceError::NotInLog { claimed, end }) }
     }
 
     async fn append(&self, partition: PartitionId, marker: Marker) -> Result<Offset, FenceError> {

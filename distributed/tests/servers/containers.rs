@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use distributed::kafka::{Cluster, KafkaLog};
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use testcontainers::bollard::Docker;
 use testcontainers::core::IntoContainerPort;
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use crate::runs;
 
@@ -72,6 +73,19 @@ pub(crate) async fn kafka() -> &'static str {
             if let Ok(brokers) = std::env::var("TALLY_TEST_KAFKA_BROKERS") {
                 return brokers;
             }
+            let server = own_kafka(None).await;
+            let brokers = brokers(&server);
+            share(server);
+            brokers
+        })
+        .await
+}
+
+/// The brokers of a Kafka whose topic holds what stops projectors, for the tests that have them stopped.
+pub(crate) async fn spoilt_kafka() -> &'static str {
+    static BROKERS: OnceCell<String> = OnceCell::const_new();
+    BROKERS
+        .get_or_init(async || {
             let server = own_kafka(None).await;
             let brokers = brokers(&server);
             share(server);
@@ -166,6 +180,14 @@ pub(crate) async fn own_mysql() -> Server {
     let options: MySqlConnectOptions = mysql_url(&server).parse().unwrap();
     ready("MySQL", async || options.connect().await.ok()?.close().await.ok()).await;
     server
+}
+
+/// A database of its own on the MySQL that all tests share.
+pub(crate) async fn database(name: &str) -> String {
+    let (server, name) = (mysql().await, format!("{name}_{}", Uuid::new_v4().simple()));
+    let mut connection = server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    format!("{server}/{name}")
 }
 
 pub(crate) fn mysql_url(server: &Server) -> String {

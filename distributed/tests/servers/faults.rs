@@ -6,6 +6,7 @@
 
 mod clients;
 mod ground;
+pub(crate) mod killed;
 mod past;
 pub(crate) mod program;
 mod record;

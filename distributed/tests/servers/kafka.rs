@@ -10,6 +10,7 @@ pub(crate) mod reading;
 pub(crate) mod support;
 pub(crate) mod topic;
 
+pub(crate) use self::support::{DEADLINE, fresh_chat, message, until};
 use self::support::{open, server};
 
 macro_rules! conforms {

@@ -86,9 +86,12 @@ fn main() -> ExitCode {
         steps::tests,
         scenarios::tests,
         projecting::tests,
+        projecting::hand_over::tests,
+        projecting::process::tests,
         reading::tests,
         // One after the other, and with nothing beside them.
         faults::tests,
+        faults::killed::tests,
     ];
     let mut trials: Vec<_> = modules.iter().flat_map(|tests| tests(&handle)).collect();
     let engine = runtime.block_on(containers::engine());

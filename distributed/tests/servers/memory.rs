@@ -17,6 +17,9 @@ use tokio::sync::watch;
 /// How many partitions there are, unless somebody says otherwise.
 const PARTITIONS: u16 = 3;
 
+/// What -1001, which librdkafka says where it does not know an offset, would be without its sign.
+const NOWHERE: Offset = Offset(u64::MAX - 1000);
+
 /// What lies in a partition.
 #[derive(Clone)]
 enum Entry {
@@ -37,6 +40,8 @@ pub(crate) struct MemoryLog {
     held: watch::Sender<Option<Held>>,
     /// How often it was asked how far `counts` is.
     asked: AtomicU64,
+    /// Whether it tells of a place where the claim of an epoch is not.
+    misplaces_claims: AtomicBool,
 }
 
 /// Kinds of markers.
@@ -61,6 +66,7 @@ impl MemoryLog {
             away: AtomicBool::new(false),
             held: watch::Sender::new(None),
             asked: AtomicU64::new(0),
+            misplaces_claims: AtomicBool::new(false),
         }
     }
 
@@ -77,6 +83,10 @@ impl MemoryLog {
 
     pub(crate) fn set_away(&self, is_away: bool) {
         self.away.store(is_away, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_misplaces_claims(&self, does: bool) {
+        self.misplaces_claims.store(does, Ordering::SeqCst);
     }
 
     pub(crate) fn let_counts_go_on(&self) {
@@ -183,9 +193,10 @@ impl MarkerLog for MemoryLog {
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
         let (offset, mut held) = (self.put(partition, Entry::Marker(marker)), self.held.subscribe());
-        let own = if marker == Marker::EpochClaimed { Held::Claims } else { Held::Starts };
+        let is_claim = marker == Marker::EpochClaimed;
+        let own = if is_claim { Held::Claims } else { Held::Starts };
         held.wait_for(|held| *held != Some(own)).await.unwrap();
-        Ok(offset)
+        Ok(if is_claim && self.misplaces_claims.load(Ordering::SeqCst) { NOWHERE } else { offset })
     }
 }
 

@@ -179,6 +179,22 @@ async fn who_cannot_write_to_the_log_does_not_fence() {
     open(&sequencer).await;
 }
 
+/// Its epoch would be higher than any to come, so that every later one would be void.
+async fn a_claim_that_lies_nowhere_begins_no_epoch() {
+    let numbers = Numbers::shared().await;
+    numbers.log.set_misplaces_claims(true);
+    let sequencer = numbers.starting();
+    let mut trouble = sequencer.trouble();
+    let says_so =
+        |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("said to be claimed"));
+    tokio::time::timeout(Duration::from_secs(20), trouble.wait_for(says_so)).await.unwrap().unwrap();
+    assert_eq!(numbers.log.epochs().1, []);
+    numbers.log.set_misplaces_claims(false);
+    open(&sequencer).await;
+    let (claimed, started) = numbers.log.epochs();
+    assert_eq!(started, [(*claimed.last().unwrap(), 3)]);
+}
+
 async fn a_second_process_adopts_the_epoch() {
     let numbers = Numbers::shared().await;
     // Both begin at the same moment: one fences.
@@ -454,6 +470,7 @@ tests!(
     one_key_at_once_is_one_number,
     the_first_start_begins_an_epoch,
     who_cannot_write_to_the_log_does_not_fence,
+    a_claim_that_lies_nowhere_begins_no_epoch,
     a_second_process_adopts_the_epoch,
     a_restarted_redis_is_fenced,
     a_flushed_redis_is_fenced,

@@ -5,13 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use clap::Parser;
 use projector::distributed::Kept;
 use reqwest::Method;
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions};
 use testkit::scenarios::{Api, Port, eventually};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::containers;
 
@@ -35,16 +32,11 @@ pub(crate) struct Topology {
 pub(crate) async fn servers() -> &'static Servers {
     static SERVERS: OnceCell<Servers> = OnceCell::const_new();
     SERVERS
-        .get_or_init(async || {
-            let (server, name) = (containers::mysql().await, format!("tally_{}", Uuid::new_v4().simple()));
-            let mut connection = server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
-            sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-            Servers {
-                brokers: containers::kafka().await,
-                redis_url: containers::redis().await,
-                mysql_url: format!("{server}/{name}"),
-                elasticsearch_url: containers::elasticsearch().await,
-            }
+        .get_or_init(async || Servers {
+            brokers: containers::kafka().await,
+            redis_url: containers::redis().await,
+            mysql_url: containers::database("tally").await,
+            elasticsearch_url: containers::elasticsearch().await,
         })
         .await
 }
@@ -123,7 +115,7 @@ pub(crate) fn kinds(servers: &Servers) -> [Kept; 3] {
     ]
 }
 
-fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 

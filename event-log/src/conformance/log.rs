@@ -104,6 +104,31 @@ pub async fn reading_beyond_the_end_is_refused(log: Arc<dyn EventLog>) {
     assert!(matches!(answer, Err(ReadError::BeyondEnd { .. })), "{answer:?}");
 }
 
+/// What lies in the log and is no record is told with its place, and what comes after it is read. `spoil` puts such a thing
+/// at the end of the partition.
+pub async fn what_is_no_record_is_told_and_passed(log: Arc<dyn EventLog>, spoil: impl AsyncFnOnce(PartitionId)) {
+    let token = fresh_token();
+    let (partition, spoiled) = only_bound(&append(&log, message_posted(token, 1, "before")).await);
+    spoil(partition).await;
+    let after = message_posted(token, 2, "after");
+    let (_, end) = only_bound(&append(&log, after.clone()).await);
+    for records in [1, 100] {
+        let (mut events, mut unreadable, mut from) = (Vec::new(), Vec::new(), spoiled);
+        while from < end {
+            let read = log.read(partition, from, ReadLimit { records, wait: DEADLINE }).await;
+            let read = read.unwrap_or_else(|error| panic!("read: {error}"));
+            assert!(read.next > from, "{from} is not passed");
+            from = read.next;
+            events.extend(read.events);
+            unreadable.extend(read.unreadable);
+        }
+        assert_eq!(of(&events, token), std::slice::from_ref(&after));
+        let [one] = &unreadable[..] else { panic!("{unreadable:?}") };
+        assert_eq!((one.partition, one.offset), (partition, spoiled));
+        assert!(!one.reason.is_empty());
+    }
+}
+
 /// Records appended by many writers at once are all there, each once.
 pub async fn appends_at_once_are_all_there_once(log: Arc<dyn EventLog>) {
     let token = fresh_token();

@@ -46,14 +46,14 @@ async fn log_of(messages: u32) -> (Arc<KafkaLog>, Vec<ChatKey>) {
 
 /// Feeds an index from every partition until the guard is dropped.
 fn feed(log: &Arc<KafkaLog>, index: impl SearchIndex + 'static) -> DropGuard {
-    let (sharing, owned) = watch::channel(PARTITIONS.partitions().collect::<BTreeSet<_>>());
-    let target = Target::Search(Arc::new(index));
-    let shared_out = SharedOut { log: Arc::clone(log) as _, target, readiness: Readiness::new() };
+    let (sharing, owned) = watch::channel(Some(PARTITIONS.partitions().collect::<BTreeSet<_>>()));
+    let (target, readiness) = (Target::Search(Arc::new(index)), Readiness::new());
+    let shared_out = SharedOut { log: Arc::clone(log) as _, target, part: readiness.part("partitions"), readiness };
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
         async move {
-            shared_out.run(owned, |_, _| {}, stop).await;
+            shared_out.run(owned, |_, _| {}, stop).await.unwrap();
             drop(sharing);
         }
     });

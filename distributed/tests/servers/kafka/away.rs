@@ -14,6 +14,8 @@ use super::support::{DEADLINE, fresh, fresh_chat, message, until};
 /// All that an append may take: its own bound, and librdkafka's tick.
 const APPEND_BOUND: Duration = Duration::from_secs(8);
 const ALL_BROKERS: i32 = -1;
+/// Within this time the log has looked at its brokers.
+const LOOKS: Duration = Duration::from_secs(3);
 
 type Brokers = MockCluster<'static, DefaultProducerContext>;
 
@@ -64,6 +66,37 @@ async fn brokers_that_do_not_answer_are_away_too() {
     append(&log).await.unwrap();
 }
 
+/// Appends to it are given up; those to others go on, and so the log is not away.
+async fn one_partition_without_its_leader_does_not_make_the_log_away() {
+    const LEADS_ONE: i32 = 2;
+    let brokers = MockCluster::new(2).unwrap();
+    let cluster = fresh(brokers.bootstrap_servers());
+    brokers.create_topic(&cluster.topic, PARTITIONS.get().into(), 1).unwrap();
+    let stuck = PARTITIONS.partition_of(&fresh_chat().into());
+    for partition in PARTITIONS.partitions() {
+        let leader = if partition == stuck { LEADS_ONE } else { 1 };
+        brokers.partition_leader(&cluster.topic, partition.0.into(), Some(leader)).unwrap();
+    }
+    brokers.broker_down(LEADS_ONE).unwrap();
+    let log = KafkaLog::connect(cluster).unwrap();
+    let in_partition = |is_stuck: bool| {
+        let mut chats = std::iter::repeat_with(fresh_chat);
+        chats.find(|chat| (PARTITIONS.partition_of(&(*chat).into()) == stuck) == is_stuck).unwrap()
+    };
+    for _ in 0..2 {
+        let answer = log.append(message(in_partition(true), 1)).await;
+        assert!(matches!(answer, Err(AppendError::Unacknowledged(_))), "{answer:?}");
+        // Longer than the next look at the brokers takes.
+        let looking = async {
+            loop {
+                assert!(!log.is_away(), "the log is away");
+                log.append(message(in_partition(false), 1)).await.unwrap();
+            }
+        };
+        tokio::time::timeout(LOOKS, looking).await.unwrap_err();
+    }
+}
+
 async fn more_appends_than_the_queue_takes_are_refused_at_once() {
     const QUEUE: usize = 16_384;
     let (brokers, log) = open();
@@ -111,6 +144,7 @@ async fn a_producer_that_broke_is_replaced() {
 tests!(
     brokers_that_go_away_are_noticed_and_so_is_their_return,
     brokers_that_do_not_answer_are_away_too,
+    one_partition_without_its_leader_does_not_make_the_log_away,
     more_appends_than_the_queue_takes_are_refused_at_once,
     a_closed_log_takes_no_more,
     closing_waits_for_appends_under_way_but_not_for_ever,

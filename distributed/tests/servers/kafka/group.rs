@@ -16,8 +16,9 @@ fn all() -> BTreeSet<PartitionId> {
     PARTITIONS.partitions().collect()
 }
 
+/// What a member has, as far as it knows.
 fn owned(member: &Membership) -> BTreeSet<PartitionId> {
-    member.owned().borrow().clone()
+    member.owned().borrow().clone().unwrap_or_default()
 }
 
 /// Whether these members share all partitions, each having some.
@@ -55,6 +56,23 @@ async fn members_share_the_partitions_and_inherit_them() {
     second.close().await;
 }
 
+/// Nobody can tell who has not heard of the group from who has nothing to do, but by this.
+async fn a_member_knows_what_it_has_once_the_group_has_said_so() {
+    let cluster = open().await;
+    let nobody = Membership::join(&fresh("127.0.0.1:1"), &projection()).unwrap();
+    let projection = projection();
+    let more_than_partitions = 0..=PARTITIONS.get();
+    let members: Vec<_> = more_than_partitions.map(|_| Membership::join(&cluster, &projection).unwrap()).collect();
+    until("each has heard of the group, and one has nothing", || {
+        let known: Vec<_> = members.iter().filter_map(|member| member.owned().borrow().clone()).collect();
+        let with_something = known.iter().filter(|owned| !owned.is_empty()).count();
+        let union: BTreeSet<_> = known.iter().flatten().copied().collect();
+        known.len() == members.len() && with_something == members.len() - 1 && union == all()
+    })
+    .await;
+    assert_eq!(*nobody.owned().borrow(), None);
+}
+
 /// While one comes or goes, the others keep what stays theirs.
 async fn who_stays_keeps_what_it_has() {
     let cluster = open().await;
@@ -67,7 +85,7 @@ async fn who_stays_keeps_what_it_has() {
     let mut changes = first.owned();
     let watching = tokio::spawn(async move {
         loop {
-            let now = changes.borrow_and_update().clone();
+            let now = changes.borrow_and_update().clone().unwrap();
             assert!(now.is_superset(&kept), "{now:?} is less than {kept:?}");
             if now == all() {
                 return;
@@ -124,6 +142,7 @@ async fn a_member_keeps_its_partitions_while_brokers_are_away() {
 
 tests!(
     members_share_the_partitions_and_inherit_them,
+    a_member_knows_what_it_has_once_the_group_has_said_so,
     who_stays_keeps_what_it_has,
     checkpoints_are_told_to_the_group,
     a_member_keeps_its_partitions_while_brokers_are_away,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use distributed::kafka::{KafkaLog, PARTITIONS};
+use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::numbers::MarkerLog;
 use event_log::{EventLog, ReadError, ReadLimit};
 use events::{Epoch, EpochStart, Marker, Offset, PartitionId};
 use futures_util::future::join_all;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::AdminOptions;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
 
 use super::support::{
@@ -92,14 +93,58 @@ async fn holes_between_offsets_are_passed() {
     assert_eq!((numbers(&stretch), stretch.events[0].offset, stretch.next), (vec![2], Offset(3), Offset(4)));
 }
 
-async fn a_record_of_others_is_told_with_its_place_after_those_before_it() {
-    let brokers = server().await;
-    let cluster = fresh(brokers);
+/// Puts a record at the end of a partition as others would: with this key and value, if any.
+async fn stray(
+    cluster: &Cluster,
+    partition: PartitionId,
+    key: Option<&str>,
+    value: Option<&str>,
+    headers: OwnedHeaders,
+) {
+    let others: FutureProducer = config(cluster).create().unwrap();
+    let record = FutureRecord::<str, str>::to(&cluster.topic).partition(partition.0.into()).headers(headers);
+    let record = FutureRecord { key, payload: value, ..record };
+    others.send_result(record).unwrap().await.unwrap().unwrap();
+}
+
+async fn what_is_no_record_is_told_and_passed() {
+    let cluster = fresh(server().await);
+    let log = open_at(&cluster).await;
+    event_log::conformance::what_is_no_record_is_told_and_passed(log, async |partition| {
+        stray(&cluster, partition, None, Some("of a console"), OwnedHeaders::new()).await;
+    })
+    .await;
+}
+
+/// A topic that somebody else writes to, or deletes from as if it were compacted, stops nobody.
+async fn records_of_others_lie_among_events_and_are_told_apart() {
+    let cluster = fresh(server().await);
+    let (log, chat) = (open_at(&cluster).await, fresh_chat());
+    let partition = append_messages(&log, chat, 1).await;
+    for (key, value) in [(Some("key"), None), (Some("key"), Some("value")), (None, None)] {
+        stray(&cluster, partition, key, value, OwnedHeaders::new()).await;
+    }
+    log.append(message(chat, 2)).await.unwrap();
+    let (mut seen, mut unreadable, mut next) = (Vec::new(), Vec::new(), 0);
+    while next < 5 {
+        let stretch = read(&log, partition, next, 100).await;
+        seen.extend(numbers(&stretch));
+        unreadable.extend(stretch.unreadable.iter().map(|one| one.offset.0));
+        next = stretch.next.0;
+    }
+    assert_eq!((seen, unreadable), (vec![1, 2], vec![1, 2, 3]));
+}
+
+/// Whoever passed it would never see it: it may be an epoch, or an event that counts.
+async fn what_a_newer_release_has_written_is_told_after_what_lies_before_it() {
+    let cluster = fresh(server().await);
     let (log, chat) = (open_at(&cluster).await, fresh_chat());
     let partition = append_messages(&log, chat, 2).await;
-    let others: FutureProducer = config(&cluster).create().unwrap();
-    let foreign = FutureRecord::to(&cluster.topic).partition(partition.0.into()).key("key").payload("value");
-    others.send_result(foreign).unwrap().await.unwrap().unwrap();
+    let attributes = [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "/tally"), ("ce_type", "EpochPaused")];
+    let headers = attributes
+        .into_iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+    stray(&cluster, partition, None, None, headers).await;
     log.append(message(chat, 3)).await.unwrap();
     let (mut seen, mut next) = (Vec::new(), 0);
     while next < 2 {
@@ -110,7 +155,7 @@ async fn a_record_of_others_is_told_with_its_place_after_those_before_it() {
     assert_eq!((seen, next), (vec![1, 2], 2));
     for _ in 0..2 {
         let answer = log.read(partition, Offset(2), ReadLimit { records: 100, wait: DEADLINE }).await;
-        assert!(matches!(answer, Err(ReadError::Damaged { offset: Offset(2), .. })), "{answer:?}");
+        assert!(matches!(answer, Err(ReadError::Newer { offset: Offset(2), .. })), "{answer:?}");
     }
     assert_eq!(numbers(&read(&log, partition, 3, 100).await), [3], "what comes after it can be read");
 }
@@ -196,7 +241,9 @@ tests!(
     a_tail_of_markers_alone_is_passed,
     what_is_there_is_given_without_a_wait,
     holes_between_offsets_are_passed,
-    a_record_of_others_is_told_with_its_place_after_those_before_it,
+    what_is_no_record_is_told_and_passed,
+    records_of_others_lie_among_events_and_are_told_apart,
+    what_a_newer_release_has_written_is_told_after_what_lies_before_it,
     a_place_outside_of_the_log_is_told_whether_waited_for_or_not,
     a_lost_beginning_is_told,
     readers_of_one_partition_do_not_disturb_each_other,

@@ -1,0 +1,83 @@
+//! Projectors of one kind join, are stopped and die while messages are posted; those that are there have everything.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use projector::distributed::{Kept, Process};
+use service::healthcheck::healthcheck;
+use testkit::scenarios::Api;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{CHATS, all_is_there};
+use crate::containers::ready;
+use crate::topology::{Servers, any_port, kinds, one_of_each, servers};
+
+/// How often two projectors of each kind join and go.
+const ROUNDS: usize = 2;
+const CLIENTS: usize = 2;
+
+/// A projector that has joined: it has its partitions, and has caught up with them.
+struct Joined {
+    stop: CancellationToken,
+    waiting: JoinHandle<()>,
+}
+
+impl Joined {
+    async fn join(servers: &Servers, kept: &Kept) -> Self {
+        let stop = CancellationToken::new();
+        let process = Process::start(any_port(), servers.brokers, kept, stop.clone()).await.unwrap();
+        let address = process.addr();
+        let waiting = tokio::spawn(async move { process.wait().await.unwrap() });
+        ready("a projector that joins", async || healthcheck(address).await.ok()).await;
+        Self { stop, waiting }
+    }
+}
+
+/// Two beside the one that is there, of which one is stopped and the other dies, again and again.
+async fn hand_over(servers: &Servers, kept: &Kept) {
+    for _ in 0..ROUNDS {
+        let (stopped, dying) = tokio::join!(Joined::join(servers, kept), Joined::join(servers, kept));
+        stopped.stop.cancel();
+        stopped.waiting.await.unwrap();
+        dying.waiting.abort();
+        assert!(dying.waiting.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// Posts to all chats in turn until `stop`; the answer is how many each has been posted to.
+async fn post_until(api: &Api, chats: &[String], stop: &CancellationToken) -> usize {
+    let rounds = AtomicUsize::new(0);
+    let clients = (0..CLIENTS).map(|client| {
+        let rounds = &rounds;
+        async move {
+            while !stop.is_cancelled() {
+                let round = rounds.fetch_add(1, Ordering::SeqCst);
+                for chat in chats {
+                    api.post(chat, &format!("needle {client} {round}")).await;
+                }
+            }
+        }
+    });
+    futures_util::future::join_all(clients).await;
+    rounds.into_inner()
+}
+
+async fn whoever_joins_stops_or_dies_under_load_loses_nothing() {
+    let (servers, api) = (servers().await, &one_of_each().await.api);
+    let application = api.application("hand over").await;
+    let mut chats = Vec::new();
+    for _ in 0..CHATS {
+        chats.push(api.chat(&application).await);
+    }
+    let stop = CancellationToken::new();
+    let handing_over = async {
+        for kept in kinds(servers) {
+            hand_over(servers, &kept).await;
+        }
+        stop.cancel();
+    };
+    let (count, ()) = tokio::join!(post_until(api, &chats, &stop), handing_over);
+    all_is_there(servers, api, &application, &chats, count).await;
+}
+
+tests!(whoever_joins_stops_or_dies_under_load_loses_nothing);

@@ -1,0 +1,83 @@
+//! A store that counts what becomes of its batches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use distributed::mysql::MySqlProjections;
+use events::{ChatKey, PartitionId};
+use read_model::{
+    Applied, ChatCounts, Checkpoint, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError,
+    ViewsChanges,
+};
+
+/// What became of batches.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    /// Whoever wrote them was dropped meanwhile: nobody knows whether they are there.
+    pub(crate) cut: AtomicU32,
+    /// Somebody else had been there.
+    pub(crate) superseded: AtomicU32,
+}
+
+pub(crate) struct WatchedStore {
+    pub(crate) store: MySqlProjections,
+    pub(crate) batches: Arc<Batches>,
+}
+
+/// Counts itself when it is dropped before it is known what became of the batch.
+struct Batch<'a> {
+    batches: &'a Batches,
+    is_over: bool,
+}
+
+impl Batch<'_> {
+    fn ends(mut self, applied: &Result<Applied, StoreError>) {
+        self.is_over = true;
+        if matches!(applied, Ok(Applied::Superseded)) {
+            self.batches.superseded.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.batches.cut.fetch_add(u32::from(!self.is_over), Ordering::SeqCst);
+    }
+}
+
+impl WatchedStore {
+    fn batch(&self) -> Batch<'_> {
+        Batch { batches: &self.batches, is_over: false }
+    }
+}
+
+#[async_trait]
+impl ProjectionStore for WatchedStore {
+    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
+        self.store.checkpoint(projection, partition).await
+    }
+
+    async fn apply_views(&self, step: Step, changes: ViewsChanges) -> Result<Applied, StoreError> {
+        let batch = self.batch();
+        let applied = self.store.apply_views(step, changes).await;
+        batch.ends(&applied);
+        applied
+    }
+
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+        self.store.chat_counts(chats).await
+    }
+
+    async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError> {
+        let batch = self.batch();
+        let applied = self.store.apply_counts(step, changes).await;
+        batch.ends(&applied);
+        applied
+    }
+
+    async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        self.store.dead_letters(partition, limit).await
+    }
+}
