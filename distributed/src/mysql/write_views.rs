@@ -29,8 +29,8 @@ pub(super) async fn apply(
     insert_chats(connection, generation, changes.chats.clone(), &mut dead_letters).await?;
     insert_messages(connection, generation, changes.messages.clone(), &mut dead_letters).await?;
     insert_dead_letters(connection, generation, step.partition, &dead_letters).await?;
+    alarm::parking(step.partition, &dead_letters);
     batch.commit().await?;
-    alarm::parked(step.partition, &dead_letters);
     Ok(Applied::Done)
 }
 

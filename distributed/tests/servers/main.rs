@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         kafka::reading::tests,
         kafka::topic::tests,
         mysql::tests,
+        mysql::alarms::tests,
         mysql::counts::tests,
         mysql::frozen::tests,
         mysql::generations::tests,

@@ -1,5 +1,6 @@
 //! The projections on a real MySQL.
 
+pub(crate) mod alarms;
 pub(crate) mod counts;
 pub(crate) mod frozen;
 pub(crate) mod generations;

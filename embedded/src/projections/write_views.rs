@@ -32,9 +32,8 @@ pub(super) async fn apply(
     insert_chats(connection, changes.chats, &mut dead_letters).await?;
     insert_messages(connection, changes.messages, &mut dead_letters).await?;
     insert_dead_letters(connection, step.partition, &dead_letters).await?;
-    let applied = projections.commit(transaction, Projection::Views, step).await?;
-    alarm::parked(step.partition, &dead_letters);
-    Ok(applied)
+    alarm::parking(step.partition, &dead_letters);
+    projections.commit(transaction, Projection::Views, step).await
 }
 
 async fn change_name(
