@@ -15,11 +15,19 @@ pub fn changes(batch: &[Recorded]) -> Result<ViewsChanges, DecodeError> {
             Ok(event) => add(&mut changes, event, place),
             Err(newer @ DecodeError::Newer { .. }) => return Err(newer),
             Err(broken @ DecodeError::Broken { .. }) => {
-                changes.dead_letters.push(DeadLetter { place, reason: service::telemetry::chain(&broken) });
+                changes.dead_letters.push(DeadLetter { place, reason: cut(service::telemetry::chain(&broken)) });
             }
         }
     }
     Ok(changes)
+}
+
+/// Leaves as much of a reason as a store keeps.
+fn cut(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(DeadLetter::MAX_REASON_CHARACTERS) {
+        reason.truncate(end);
+    }
+    reason
 }
 
 fn add(changes: &mut ViewsChanges, event: Event, place: LogPlace) {

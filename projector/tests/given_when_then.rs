@@ -9,7 +9,7 @@ use events::{
     Event, MessageNumber, MessagePosted, PartitionId, Record, Recorded, RequestKey,
 };
 use projector::{counts, search, views};
-use read_model::{ApplicationCountsDelta, ChatCounts, NameOrigin};
+use read_model::{ApplicationCountsDelta, ChatCounts, DeadLetter, NameOrigin};
 use testkit::histories::{placed, record, token};
 
 fn chat(number: u32) -> ChatKey {
@@ -78,6 +78,17 @@ fn views_park_a_broken_event_and_go_on() {
     assert_eq!(changes.dead_letters.iter().map(|letter| letter.place.offset).collect::<Vec<_>>(), [batch[0].offset]);
     assert!(changes.dead_letters[0].reason.contains("MessagePosted version 1"), "{:?}", changes.dead_letters);
     assert_eq!(changes.messages.len(), 1);
+}
+
+#[test]
+fn views_say_in_a_bounded_number_of_words_what_is_wrong() {
+    for text in ["x", "é🚀"] {
+        let data = format!("\"{}\"", text.repeat(100 * 1024)).into_bytes();
+        let batch = given_records(vec![Record { data, ..record(&posted(chat(1), 1, "x")) }]);
+        let reason = &views::changes(&batch).unwrap().dead_letters[0].reason;
+        assert_eq!(reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
+        assert!(reason.contains(text), "{reason}");
+    }
 }
 
 #[test]

@@ -101,8 +101,13 @@ pub struct MessageRow {
 pub struct DeadLetter {
     /// The event.
     pub place: LogPlace,
-    /// Why, in words.
+    /// Why, in words: [`DeadLetter::MAX_REASON_CHARACTERS`] at most.
     pub reason: String,
+}
+
+impl DeadLetter {
+    /// Longest reason that a store need keep. What is wrong with an event may quote all of it.
+    pub const MAX_REASON_CHARACTERS: usize = 1_000;
 }
 
 /// What the batch does to `counts`.
