@@ -49,6 +49,7 @@ impl<T: Default + Send + Sync + 'static> Asking<T> {
     {
         loop {
             if self.asked.receiver_count() == 0 {
+                self.forget();
                 self.wanted.notified().await;
             }
             let answer = ask().await.map_err(|error| SharedError::from(error.into()));
@@ -57,8 +58,14 @@ impl<T: Default + Send + Sync + 'static> Asking<T> {
         }
     }
 
+    /// Nobody may be told tomorrow what the server said today: what was there may be gone by then.
+    fn forget(&self) {
+        self.asked.send_modify(|asked| asked.answer = Ok(T::default()));
+    }
+
     /// Waits until the answer is as it must be: true once it is, false if it is not after `within`. A failure during the
-    /// wait ends it. The last answer may be an old one: what was once as it must be has to stay so.
+    /// wait ends it. The first answer that is looked at is the last that others who waited were given: a pause ago and what
+    /// an asking takes, or else nothing, `T::default()`.
     pub(crate) async fn until(&self, within: Duration, is_there: impl Fn(&T) -> bool) -> Result<bool, SharedError> {
         let mut asked = self.asked.subscribe();
         let before = asked.borrow().serial;
@@ -97,6 +104,21 @@ mod tests {
         tokio::time::sleep(LONG).await;
         assert!(asked.load(Ordering::SeqCst) <= 6, "it was asked although nobody waited");
         assert!(!asking.until(Duration::ZERO, |answer| *answer > 1_000).await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_forgotten_when_nobody_waits() {
+        let server = Arc::new(AtomicU64::new(5));
+        let asked = Arc::clone(&server);
+        let (asking, _guard) = Asking::start(move || {
+            let answer = asked.load(Ordering::SeqCst);
+            async move { Ok::<_, std::io::Error>(answer) }
+        });
+        assert!(asking.until(LONG, |answer| *answer >= 5).await.unwrap());
+        tokio::time::sleep(LONG).await;
+        server.store(1, Ordering::SeqCst);
+        assert!(!asking.until(LONG, |answer| *answer >= 5).await.unwrap(), "what was is taken for what is");
+        assert!(asking.until(LONG, |answer| *answer == 1).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
