@@ -13,6 +13,7 @@ use crate::view::{ApplicationView, MessageView};
 use crate::views_port::Views;
 
 const OWNERS: u32 = 8;
+const STEPS: u64 = 3;
 const MANY: u32 = 1_000;
 /// More than 16 bits count.
 const LONG_NAME_BYTES: usize = 100 * 1024;
@@ -57,27 +58,33 @@ pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views:
     assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, at(2));
 }
 
-/// Of several that apply the same step at once, one does.
-pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, _views: Arc<dyn Views>) {
-    let ground = Ground::new();
-    let step = Step { partition: ground.partition, from: Offset::START, to: at(1) };
-    let owners: Vec<_> = (0..OWNERS)
-        .map(|_| {
-            let store = Arc::clone(&store);
-            let applications = [(
-                ground.token,
-                ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() },
-            )]
-            .into();
-            let changes = CountsChanges { applications, ..CountsChanges::default() };
-            tokio::spawn(async move { apply_counts(&store, step, changes).await })
-        })
-        .collect();
-    let mut done = 0;
-    for owner in owners {
-        done += u32::from(owner.await.unwrap_or_else(|error| panic!("{error}")) == Applied::Done);
+/// Of several that apply the same step at once, one does: the first of a partition, which makes the checkpoint, as those after
+/// it, which move it.
+pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut ground = Ground::new();
+    let names = vec![ground.name("app", NameOrigin::Created)];
+    ground.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
+    for from in 0..STEPS {
+        let step = Step { partition: ground.partition, from: Offset(from), to: at(from + 1) };
+        let owners: Vec<_> = (0..OWNERS)
+            .map(|_| {
+                let (store, changes) = (Arc::clone(&store), a_chat_more(&ground));
+                tokio::spawn(async move { apply_counts(&store, step, changes).await })
+            })
+            .collect();
+        let mut done = 0;
+        for owner in owners {
+            done += u32::from(owner.await.unwrap_or_else(|error| panic!("{error}")) == Applied::Done);
+        }
+        assert_eq!(done, 1, "from {from}");
     }
-    assert_eq!(done, 1);
+    let application = views.application(ground.token).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(application.map(|application| application.chats_count), Some(STEPS), "a step counts twice");
+}
+
+fn a_chat_more(ground: &Ground) -> CountsChanges {
+    let delta = ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() };
+    CountsChanges { applications: [(ground.token, delta)].into(), ..CountsChanges::default() }
 }
 
 /// The same event again, in a later batch or twice in one, leaves everything as it is and is no dead letter.
