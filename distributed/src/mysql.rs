@@ -100,12 +100,13 @@ impl MySqlProjections {
         })
     }
 
-    /// Brings the tables up to date.
+    /// Brings the tables up to date, unless others are at it for long: one attempt of many. Let it come to its end: given up,
+    /// it may leave a migration cut off.
     ///
     /// # Errors
     /// [`MigrateError`]; see [`MigrateError::is_lasting`].
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        migrate::migrate(&self.options, migrate::MIGRATE_WAIT).await
+        migrate::migrate(&self.options, migrate::ATTEMPT_WAIT).await
     }
 
     /// Whether the tables can be read.
@@ -143,15 +144,16 @@ impl MySqlProjections {
     }
 }
 
-/// Brings the tables of the database at `url` up to date, in [`migrate::MIGRATE_WAIT`] at most.
+/// Brings the tables of the database at `url` up to date, and waits for others that are at it for
+/// [`migrate::OTHERS_WAIT`] at most. Let it come to its end: given up, it may leave a migration cut off.
 ///
 /// # Errors
 /// [`MigrateError`].
 pub async fn migrate(url: &str) -> Result<(), MigrateError> {
-    migrate_within(url, migrate::MIGRATE_WAIT).await
+    migrate_within(url, migrate::OTHERS_WAIT).await
 }
 
-/// Brings the tables of the database at `url` up to date, and gives up after `wait`: on others that are at it too.
+/// The same with another `wait` for the others.
 ///
 /// # Errors
 /// [`MigrateError`].

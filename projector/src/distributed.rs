@@ -15,7 +15,7 @@ use service::health::{Part, Readiness};
 use service::healthcheck::healthcheck;
 use service::listen::{BindError, bind};
 use service::metrics::{Metrics, MetricsError};
-use service::preparing::prepared;
+use service::preparing::{prepared, prepared_to_the_end};
 use service::router::{Surroundings, finish};
 use service::serve::serve;
 use service::{shutdown, telemetry};
@@ -335,7 +335,8 @@ impl Feeder {
         }
         Ok(match &self.store {
             Store::MySql(store) => {
-                let done = prepared(part, stop, mysql::MigrateError::is_lasting, || store.migrate().boxed()).await;
+                let is_lasting = mysql::MigrateError::is_lasting;
+                let done = prepared_to_the_end(part, stop, is_lasting, || store.migrate().boxed()).await;
                 done.map_err(UnusableError::MySql)?.map(|()| match self.projection {
                     Projection::Counts => Target::Counts(Arc::clone(store) as _),
                     _ => Target::Views(Arc::clone(store) as _),

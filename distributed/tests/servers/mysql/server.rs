@@ -44,6 +44,10 @@ impl Database {
         format!("{}/{}", self.server, self.name)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// HOST:PORT.
     pub(crate) fn address(&self) -> &str {
         self.server.rsplit_once('@').unwrap().1
