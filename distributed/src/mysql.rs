@@ -109,20 +109,24 @@ impl MySqlProjections {
         migrate::migrate(&self.options, migrate::ATTEMPT_WAIT).await
     }
 
-    /// Whether the tables can be read.
+    /// Whether every table that is read is there, and both projections have a live generation. What is in them, and
+    /// whether it is up to date, is not looked at.
     ///
     /// # Errors
     /// What MySQL says.
     pub async fn check(self: Arc<Self>) -> Result<(), ViewsError> {
-        let live = within(READ_WAIT, batch::live(&self.readers, Projection::Views)).await;
-        live.map(drop).map_err(|error| ViewsError { what: "the tables", source: error.into() })
+        let checked = within(READ_WAIT, read_views::touch_tables(&self.readers)).await;
+        checked.map_err(|error| ViewsError { what: "the tables", source: error.into() })
     }
 
     /// The generation that this value writes.
     async fn generation(&self, projection: Projection) -> Result<Generation, sqlx::Error> {
         let cell = match projection {
             Projection::Counts => &self.counts,
-            Projection::Views | Projection::Search => &self.views,
+            Projection::Views => &self.views,
+            Projection::Search => {
+                return Err(sqlx::Error::InvalidArgument("the projection search is not kept in MySQL".to_owned()));
+            }
         };
         cell.get_or_try_init(|| batch::live(&self.writers, projection)).await.copied()
     }

@@ -33,6 +33,16 @@ pub(super) async fn progress(readers: Connections) -> Result<BTreeMap<Projection
     Ok(progress)
 }
 
+/// Finds a row at most in each table that is read here.
+pub(super) async fn touch_tables(readers: &Connections) -> Result<(), sqlx::Error> {
+    let statement = sqlx::query(
+        "SELECT EXISTS (SELECT * FROM checkpoints), EXISTS (SELECT * FROM applications), EXISTS (SELECT * FROM chats), \
+         EXISTS (SELECT * FROM messages), EXISTS (SELECT * FROM application_counts), EXISTS (SELECT * FROM chat_counts) \
+         FROM projections AS views JOIN projections AS counts ON counts.name = 'counts' WHERE views.name = 'views'",
+    );
+    readers.fetch_optional(statement).await?.map(drop).ok_or(sqlx::Error::RowNotFound)
+}
+
 /// The live generations of `views` and `counts`.
 #[derive(Debug, Clone, Copy)]
 struct Live {

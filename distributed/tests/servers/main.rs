@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         mysql::migrating::tests,
         mysql::silence::tests,
         mysql::sizes::tests,
+        mysql::tables::tests,
         numbers::tests,
         steps::tests,
         scenarios::tests,

@@ -11,6 +11,7 @@ mod proxy;
 mod server;
 pub(crate) mod silence;
 pub(crate) mod sizes;
+pub(crate) mod tables;
 
 use read_model::conformance as suite;
 
