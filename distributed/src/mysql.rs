@@ -62,7 +62,8 @@ fn options(url: &str) -> Result<MySqlConnectOptions, ClientError> {
     if options.get_database().is_none_or(str::is_empty) {
         return Err(ClientError::NoDatabase);
     }
-    Ok(options)
+    // Whatever the URL says of it: in any other character set most of what people write could not be told apart.
+    Ok(options.charset("utf8mb4").collation("utf8mb4_bin"))
 }
 
 /// [`ProjectionStore`] and [`read_model::Views`] on MySQL.

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         mysql::generations::tests,
         mysql::locks::tests,
         mysql::migrating::tests,
+        mysql::settings::tests,
         mysql::silence::tests,
         mysql::sizes::tests,
         mysql::tables::tests,
