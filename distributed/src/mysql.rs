@@ -139,13 +139,13 @@ impl MySqlProjections {
         position: &Position,
         within: Duration,
     ) -> Result<bool, read_model::BackendError> {
-        let covers = |progress: &Position| progress.covers(position);
+        // Before its first batch a projection has no checkpoint: it is at the start.
+        let (start, covers) = (Position::default(), |progress: &Position| progress.covers(position));
+        let is_there = |progress: &BTreeMap<_, _>| covers(progress.get(&projection).unwrap_or(&start));
         if within.is_zero() {
-            let progress = read_views::progress(self.readers.clone()).await?;
-            return Ok(progress.get(&projection).is_some_and(covers));
+            return Ok(is_there(&read_views::progress(self.readers.clone()).await?));
         }
-        let reached = self.progress.until(within, |progress| progress.get(&projection).is_some_and(covers)).await;
-        reached.map_err(Into::into)
+        self.progress.until(within, is_there).await.map_err(Into::into)
     }
 }
 
