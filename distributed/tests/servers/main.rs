@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         mysql::counts::tests,
         mysql::frozen::tests,
         mysql::generations::tests,
+        mysql::histories::tests,
         mysql::locks::tests,
         mysql::migrating::tests,
         mysql::settings::tests,

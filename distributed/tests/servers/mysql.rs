@@ -5,6 +5,7 @@ pub(crate) mod counts;
 pub(crate) mod frozen;
 pub(crate) mod generations;
 mod ground;
+pub(crate) mod histories;
 pub(crate) mod locks;
 pub(crate) mod migrating;
 mod proxy;
