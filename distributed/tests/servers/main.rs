@@ -24,6 +24,7 @@ mod mysql;
 mod numbers;
 mod projecting;
 mod reading;
+mod rebuilding;
 mod scenarios;
 mod steps;
 mod topology;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         scenarios::tests,
         projecting::tests,
         reading::tests,
+        rebuilding::tests,
         // One after the other, and with nothing beside them.
         faults::tests,
     ];
