@@ -36,7 +36,8 @@ impl MySqlCounts {
         answer: impl FnOnce(&MySqlRow) -> Result<T, sqlx::Error>,
     ) -> Result<Seen<Option<T>>, BackendError> {
         let rows = within(READ_WAIT, self.readers.fetch_all(statement)).await?;
-        let answered = rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
+        let answered =
+            rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
         Ok(Seen { answer: answered.map(answer).transpose()?, checkpoints: checkpoints(&rows)? })
     }
 }
