@@ -4,14 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Pause between two askings, while somebody waits.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// How long an answer is believed without asking again: what was once as it must be stays so, unless somebody deletes it.
-const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// An adapter's own error, which several who wait are told of.
 type SharedError = Arc<dyn std::error::Error + Send + Sync>;
@@ -28,8 +24,6 @@ pub(crate) struct Asking<T> {
 struct Asked<T> {
     /// How many there were before.
     serial: u64,
-    /// When it began.
-    at: Instant,
     answer: Result<T, SharedError>,
 }
 
@@ -41,7 +35,7 @@ impl<T: Default + Send + Sync + 'static> Asking<T> {
         F: Future<Output = Result<T, E>> + Send,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        let nothing = Asked { serial: 0, at: Instant::now(), answer: Ok(T::default()) };
+        let nothing = Asked { serial: 0, answer: Ok(T::default()) };
         let asking = Arc::new(Self { asked: watch::Sender::new(nothing), wanted: Notify::new() });
         let stop = CancellationToken::new();
         let (this, stopped) = (Arc::clone(&asking), stop.clone());
@@ -57,23 +51,29 @@ impl<T: Default + Send + Sync + 'static> Asking<T> {
     {
         loop {
             if self.asked.receiver_count() == 0 {
+                self.forget();
                 self.wanted.notified().await;
             }
-            let at = Instant::now();
             let answer = ask().await.map_err(|error| SharedError::from(error.into()));
-            self.asked.send_modify(|asked| *asked = Asked { serial: asked.serial + 1, at, answer });
+            self.asked.send_modify(|asked| *asked = Asked { serial: asked.serial + 1, answer });
             tokio::time::sleep(PAUSE).await;
         }
     }
 
+    /// Nobody may be told tomorrow what the server said today: what was there may be gone by then.
+    fn forget(&self) {
+        self.asked.send_modify(|asked| asked.answer = Ok(T::default()));
+    }
+
     /// Waits until the answer is as it must be: true once it is, false if it is not after `within`. A failure during the
-    /// wait ends it. The last answer will do if it is younger than [`GOOD_FOR`].
+    /// wait ends it. The first answer that is looked at is the last that others who waited were given: a pause ago and what
+    /// an asking takes, or else nothing, `T::default()`.
     pub(crate) async fn until(&self, within: Duration, is_there: impl Fn(&T) -> bool) -> Result<bool, SharedError> {
         let mut asked = self.asked.subscribe();
         let before = asked.borrow().serial;
         self.wanted.notify_one();
         let ends = |asked: &Asked<T>| match &asked.answer {
-            Ok(answer) => (asked.serial > before || asked.at.elapsed() < GOOD_FOR) && is_there(answer),
+            Ok(answer) => is_there(answer),
             Err(_) => asked.serial > before,
         };
         match tokio::time::timeout(within, asked.wait_for(ends)).await {
@@ -109,27 +109,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_old_answer_is_not_believed_for_long() {
-        let answer = Arc::new(AtomicU64::new(1));
-        let answers = Arc::clone(&answer);
-        let (asking, _guard) = Asking::start(move || {
-            let answer = answers.load(Ordering::SeqCst);
-            async move { Ok::<_, std::io::Error>(answer) }
-        });
-        assert!(asking.until(LONG, |answer| *answer == 1).await.unwrap());
-        // Nobody waits, so nobody asks.
-        tokio::time::sleep(2 * PAUSE).await;
-        answer.store(0, Ordering::SeqCst);
-        assert!(asking.until(Duration::ZERO, |answer| *answer == 1).await.unwrap(), "a fresh one is");
-        tokio::time::sleep(GOOD_FOR).await;
-        assert!(!asking.until(LONG, |answer| *answer == 1).await.unwrap());
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_failure_is_told_to_all_who_wait() {
         let (asking, _guard) = Asking::start(|| async { Err::<u64, _>(std::io::Error::other("away")) });
         let waits = (0..100).map(|_| asking.until(LONG, |_| false));
         assert!(futures_util::future::join_all(waits).await.into_iter().all(|waited| waited.is_err()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_forgotten_when_nobody_waits() {
+        let server = Arc::new(AtomicU64::new(5));
+        let asked = Arc::clone(&server);
+        let (asking, _guard) = Asking::start(move || {
+            let answer = asked.load(Ordering::SeqCst);
+            async move { Ok::<_, std::io::Error>(answer) }
+        });
+        assert!(asking.until(LONG, |answer| *answer >= 5).await.unwrap());
+        tokio::time::sleep(LONG).await;
+        server.store(1, Ordering::SeqCst);
+        assert!(!asking.until(LONG, |answer| *answer >= 5).await.unwrap(), "what was is taken for what is");
+        assert!(asking.until(LONG, |answer| *answer == 1).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

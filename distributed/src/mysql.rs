@@ -62,7 +62,8 @@ fn options(url: &str) -> Result<MySqlConnectOptions, ClientError> {
     if options.get_database().is_none_or(str::is_empty) {
         return Err(ClientError::NoDatabase);
     }
-    Ok(options)
+    // Whatever the URL says of it: in any other character set most of what people write could not be told apart.
+    Ok(options.charset("utf8mb4").collation("utf8mb4_bin"))
 }
 
 /// [`ProjectionStore`] and [`read_model::Views`] on MySQL.
@@ -100,28 +101,33 @@ impl MySqlProjections {
         })
     }
 
-    /// Brings the tables up to date.
+    /// Brings the tables up to date, unless others are at it for long: one attempt of many. Let it come to its end: given up,
+    /// it may leave a migration cut off.
     ///
     /// # Errors
     /// [`MigrateError`]; see [`MigrateError::is_lasting`].
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        migrate::migrate(&self.options, migrate::MIGRATE_WAIT).await
+        migrate::migrate(&self.options, migrate::ATTEMPT_WAIT).await
     }
 
-    /// Whether the tables can be read.
+    /// Whether every table that is read is there, and both projections have a live generation. What is in them, and
+    /// whether it is up to date, is not looked at.
     ///
     /// # Errors
     /// What MySQL says.
     pub async fn check(self: Arc<Self>) -> Result<(), ViewsError> {
-        let live = within(READ_WAIT, batch::live(&self.readers, Projection::Views)).await;
-        live.map(drop).map_err(|error| ViewsError { what: "the tables", source: error.into() })
+        let checked = within(READ_WAIT, read_views::touch_tables(&self.readers)).await;
+        checked.map_err(|error| ViewsError { what: "the tables", source: error.into() })
     }
 
     /// The generation that this value writes.
     async fn generation(&self, projection: Projection) -> Result<Generation, sqlx::Error> {
         let cell = match projection {
             Projection::Counts => &self.counts,
-            Projection::Views | Projection::Search => &self.views,
+            Projection::Views => &self.views,
+            Projection::Search => {
+                return Err(sqlx::Error::InvalidArgument("the projection search is not kept in MySQL".to_owned()));
+            }
         };
         cell.get_or_try_init(|| batch::live(&self.writers, projection)).await.copied()
     }
@@ -133,25 +139,26 @@ impl MySqlProjections {
         position: &Position,
         within: Duration,
     ) -> Result<bool, read_model::BackendError> {
-        let covers = |progress: &Position| progress.covers(position);
+        // Before its first batch a projection has no checkpoint: it is at the start.
+        let (start, covers) = (Position::default(), |progress: &Position| progress.covers(position));
+        let is_there = |progress: &BTreeMap<_, _>| covers(progress.get(&projection).unwrap_or(&start));
         if within.is_zero() {
-            let progress = read_views::progress(self.readers.clone()).await?;
-            return Ok(progress.get(&projection).is_some_and(covers));
+            return Ok(is_there(&read_views::progress(self.readers.clone()).await?));
         }
-        let reached = self.progress.until(within, |progress| progress.get(&projection).is_some_and(covers)).await;
-        reached.map_err(Into::into)
+        self.progress.until(within, is_there).await.map_err(Into::into)
     }
 }
 
-/// Brings the tables of the database at `url` up to date, in [`migrate::MIGRATE_WAIT`] at most.
+/// Brings the tables of the database at `url` up to date, and waits for others that are at it for
+/// [`migrate::OTHERS_WAIT`] at most. Let it come to its end: given up, it may leave a migration cut off.
 ///
 /// # Errors
 /// [`MigrateError`].
 pub async fn migrate(url: &str) -> Result<(), MigrateError> {
-    migrate_within(url, migrate::MIGRATE_WAIT).await
+    migrate_within(url, migrate::OTHERS_WAIT).await
 }
 
-/// Brings the tables of the database at `url` up to date, and gives up after `wait`: on others that are at it too.
+/// The same with another `wait` for the others.
 ///
 /// # Errors
 /// [`MigrateError`].

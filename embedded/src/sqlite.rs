@@ -137,24 +137,35 @@ pub(crate) async fn insert_rows<R>(
     Ok(returned)
 }
 
-/// Rows of a table with columns `token` and `number`, by `head WHERE` they are one of `chats`. In no order.
-pub(crate) async fn rows_of_chats(
+/// Rows by `head (VALUES (…), (…))`, where head ends with columns and IN: those that one of `keys` names. In no order.
+pub(crate) async fn rows_in<K>(
     connection: &mut SqliteConnection,
     head: &'static str,
-    mut chats: &[ChatKey],
+    mut keys: &[K],
+    bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &K),
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let mut rows = Vec::new();
     for size in ROWS_A_STATEMENT {
-        while let Some((chunk, rest)) = chats.split_at_checked(size) {
+        while let Some((chunk, rest)) = keys.split_at_checked(size) {
             let mut statement = QueryBuilder::<Sqlite>::new(head);
-            statement.push(" WHERE (token, number) IN (").push_values(chunk, |mut row, chat| {
-                row.push_bind(chat.token.as_bytes().as_slice()).push_bind(i64::from(chat.number.get()));
-            });
+            statement.push(" (").push_values(chunk, |mut row, key| bind(&mut row, key));
             rows.extend(statement.push(")").build().fetch_all(&mut *connection).await?);
-            chats = rest;
+            keys = rest;
         }
     }
     Ok(rows)
+}
+
+/// The same where the columns are `token` and `number`.
+pub(crate) async fn rows_of_chats(
+    connection: &mut SqliteConnection,
+    head: &'static str,
+    chats: &[ChatKey],
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    rows_in(connection, head, chats, |row, chat| {
+        row.push_bind(chat.token.as_bytes().as_slice()).push_bind(i64::from(chat.number.get()));
+    })
+    .await
 }
 
 /// The chat that columns `token` and `number`, at these places of a row, name.

@@ -73,6 +73,8 @@ finds! { databases:
     chat_counts_come_back => on_store(&databases, StoreFault::ForgetsChatCounts, read_suite::chat_counts_come_back);
     checkpoints_move_with_their_batches => on_store(&databases, StoreFault::CheckpointStays, read_suite::checkpoints_move_with_their_batches);
     duplicates_change_nothing => on_store(&databases, StoreFault::ForgetsIdentities, read_suite::duplicates_change_nothing);
+    long_names_and_reasons_are_kept => on_store(&databases, StoreFault::CutsTexts, read_suite::long_names_and_reasons_are_kept);
+    names_in_one_batch_are_as_in_several => on_store(&databases, StoreFault::LastNameHolds, read_suite::names_in_one_batch_are_as_in_several);
     of_two_owners_one_applies_a_step => on_store(&databases, StoreFault::AppliesStaleSteps, read_suite::of_two_owners_one_applies_a_step);
     the_highest_name_holds => on_store(&databases, StoreFault::LastNameHolds, read_suite::the_highest_name_holds);
     the_second_of_two_events_under_one_key_is_parked => on_store(&databases, StoreFault::HidesDeadLetters, read_suite::the_second_of_two_events_under_one_key_is_parked);
@@ -240,6 +242,7 @@ enum StoreFault {
     ForgetsApplications,
     ForgetsChatCounts,
     CheckpointStays,
+    CutsTexts,
     ForgetsIdentities,
     LastNameHolds,
     HidesDeadLetters,
@@ -272,6 +275,7 @@ impl BrokenStore {
     fn damage(&self, changes: &mut ViewsChanges) {
         match self.fault {
             StoreFault::DropsEarlyMessages if changes.chats.is_empty() => changes.messages.clear(),
+            StoreFault::CutsTexts => changes.names.iter_mut().for_each(|change| change.name.truncate(1 << 16)),
             StoreFault::ForgetsIdentities => {
                 changes.messages.iter_mut().for_each(|row| row.place.event_id = EventId(Uuid::new_v4()));
             }

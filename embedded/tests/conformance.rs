@@ -71,6 +71,8 @@ conforms!(read_model::conformance, (store, views):
     chats_without_counts_have_no_messages,
     checkpoints_move_with_their_batches,
     duplicates_change_nothing,
+    long_names_and_reasons_are_kept,
+    names_in_one_batch_are_as_in_several,
     lists_are_cut_by_size,
     lists_are_walked_both_ways,
     of_two_owners_one_applies_a_step,

@@ -14,7 +14,7 @@ use service::config::{self, CorsOrigins, ElasticsearchArgs, KafkaArgs, LogArgs, 
 use service::health::{Part, Readiness};
 use service::healthcheck::healthcheck;
 use service::host::{Host, HostError, Port};
-use service::preparing::prepared;
+use service::preparing::{prepared, prepared_to_the_end};
 use service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -345,7 +345,8 @@ impl Feeder {
         }
         Ok(match &self.store {
             Store::MySql(store) => {
-                let done = prepared(part, stop, mysql::MigrateError::is_lasting, || store.migrate().boxed()).await;
+                let is_lasting = mysql::MigrateError::is_lasting;
+                let done = prepared_to_the_end(part, stop, is_lasting, || store.migrate().boxed()).await;
                 done.map_err(FeedingError::MySql)?.map(|()| match self.projection {
                     Projection::Counts => Target::Counts(Arc::clone(store) as _),
                     _ => Target::Views(Arc::clone(store) as _),

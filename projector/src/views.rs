@@ -11,7 +11,7 @@ use read_model::{ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrig
 pub fn changes(batch: &[Recorded], unreadable: &[Unreadable]) -> Result<ViewsChanges, DecodeError> {
     let dead_letters = unreadable.iter().map(|one| DeadLetter {
         place: LogPlace { event_id: EventId::NONE, offset: one.offset },
-        reason: format!("this is no event: {}", one.reason),
+        reason: cut(format!("this is no event: {}", one.reason)),
     });
     let mut changes = ViewsChanges { dead_letters: dead_letters.collect(), ..ViewsChanges::default() };
     for recorded in batch {
@@ -20,11 +20,19 @@ pub fn changes(batch: &[Recorded], unreadable: &[Unreadable]) -> Result<ViewsCha
             Ok(event) => add(&mut changes, event, place),
             Err(newer @ DecodeError::Newer { .. }) => return Err(newer),
             Err(broken @ DecodeError::Broken { .. }) => {
-                changes.dead_letters.push(DeadLetter { place, reason: service::telemetry::chain(&broken) });
+                changes.dead_letters.push(DeadLetter { place, reason: cut(service::telemetry::chain(&broken)) });
             }
         }
     }
     Ok(changes)
+}
+
+/// Leaves as much of a reason as a store keeps.
+fn cut(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(DeadLetter::MAX_REASON_CHARACTERS) {
+        reason.truncate(end);
+    }
+    reason
 }
 
 fn add(changes: &mut ViewsChanges, event: Event, place: LogPlace) {

@@ -10,7 +10,7 @@ use events::{
     Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Record, Recorded, RequestKey,
 };
 use projector::{counts, search, views};
-use read_model::{ApplicationCountsDelta, ChatCounts, LogPlace, NameOrigin};
+use read_model::{ApplicationCountsDelta, ChatCounts, DeadLetter, LogPlace, NameOrigin};
 use testkit::histories::{placed, record, token};
 
 fn chat(number: u32) -> ChatKey {
@@ -90,6 +90,17 @@ fn views_park_what_is_no_event_and_go_on() {
     assert_eq!(letter.place, LogPlace { event_id: EventId::NONE, offset: Offset(7) });
     assert!(letter.reason.contains("it has no headers"), "{letter:?}");
     assert_eq!(changes.messages.len(), 1);
+}
+
+#[test]
+fn views_say_in_a_bounded_number_of_words_what_is_wrong() {
+    for text in ["x", "é🚀"] {
+        let data = format!("\"{}\"", text.repeat(100 * 1024)).into_bytes();
+        let batch = given_records(vec![Record { data, ..record(&posted(chat(1), 1, "x")) }]);
+        let reason = &views::changes(&batch, &[]).unwrap().dead_letters[0].reason;
+        assert_eq!(reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
+        assert!(reason.contains(text), "{reason}");
+    }
 }
 
 #[test]

@@ -142,11 +142,11 @@ fn limit(sent: Option<&str>) -> Result<u32, ApiError> {
     limit.ok_or_else(|| ApiError::Malformed(format!("limit must be a number from 1 to {MAX_ITEMS}")))
 }
 
-/// 0 and every number in canonical decimals; one that is above all numbers is as good as the highest.
-fn number_or_zero(text: &str) -> Option<u32> {
+/// 0 and every number in canonical decimals; of those that are above all numbers one is as good as the other.
+fn number_or_zero(text: &str) -> Option<u64> {
     let canonical =
         text == "0" || matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
-    canonical.then(|| text.parse().unwrap_or(u32::MAX))
+    canonical.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 macro_rules! numbered {
@@ -155,13 +155,17 @@ macro_rules! numbered {
             const IS: &'static str = "a number: 0, 1, 2, 3 … without sign or leading zero";
 
             fn after(text: &str) -> Option<Cursor<Self>> {
-                let number = number_or_zero(text)?;
+                // Nothing lies after the last number, nor after what is above it.
+                let number = u32::try_from(number_or_zero(text)?).unwrap_or(u32::MAX);
                 Some(Self::new(number).map_or(Cursor::First, Cursor::After))
             }
 
             fn before(text: &str) -> Option<Cursor<Self>> {
+                let Ok(number) = u32::try_from(number_or_zero(text)?) else {
+                    // Every number lies before it, the last one too.
+                    return Some(Cursor::Last);
+                };
                 // Nothing lies before 0, nor before the first number.
-                let number = number_or_zero(text)?;
                 Some(Cursor::Before(Self::new(number).unwrap_or(Self(Number::FIRST))))
             }
 
@@ -247,6 +251,10 @@ mod tests {
             (Some("99999999999999999999"), None, None, Cursor::After(number(u32::MAX))),
             (None, Some("7"), None, Cursor::Before(number(7))),
             (None, Some("0"), None, Cursor::Before(number(1))),
+            (Some("4294967296"), None, None, Cursor::After(number(u32::MAX))),
+            (None, Some("4294967295"), None, Cursor::Before(number(u32::MAX))),
+            (None, Some("4294967296"), None, Cursor::Last),
+            (None, Some("99999999999999999999"), Some("desc"), Cursor::Last),
         ] {
             assert_eq!(request(after, before, order).page.cursor, cursor, "{after:?} {before:?} {order:?}");
         }

@@ -1,13 +1,13 @@
 //! What can be asked of the read side, one method each.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{
     ApplicationView, ChatView, MessageView, Page, Projection, SearchError, SearchIndex, SearchText, Slice, Views,
     ViewsError,
 };
+use tokio::time::Instant;
 
 use crate::awaiting::Awaiting;
 
@@ -164,5 +164,133 @@ impl Queries {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::time::Duration;
+
+    use events::{Offset, PartitionId, Position};
+    use read_model::{Applied, Checkpoint, SearchDocument, Step};
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(2);
+
+    type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+    /// Projections that come as far as they are asked for, each so long after it was asked.
+    struct Slow {
+        each_takes: Duration,
+    }
+
+    impl Slow {
+        async fn reached(&self, within: Duration) -> bool {
+            tokio::time::sleep(within.min(self.each_takes)).await;
+            within >= self.each_takes
+        }
+    }
+
+    /// What of a port nobody asks for here: methods as `async_trait` makes them.
+    macro_rules! unasked {
+        ($($name:ident($($type:ty),*) -> $answer:ty;)+) => {
+            $(fn $name<'s, 'f>(&'s self, $(_: $type),*) -> Answer<'f, $answer>
+            where
+                's: 'f,
+            {
+                panic!(concat!(stringify!($name), " was asked"))
+            })+
+        };
+    }
+
+    impl Views for Slow {
+        fn reached<'s, 'p, 'f>(
+            &'s self,
+            _: Projection,
+            _: &'p Position,
+            within: Duration,
+        ) -> Answer<'f, Result<bool, ViewsError>>
+        where
+            's: 'f,
+            'p: 'f,
+        {
+            Box::pin(async move { Ok(Self::reached(self, within).await) })
+        }
+
+        fn chat<'s, 'f>(&'s self, chat: ChatKey) -> Answer<'f, Result<Option<ChatView>, ViewsError>>
+        where
+            's: 'f,
+        {
+            Box::pin(async move { Ok(Some(ChatView { number: chat.number, messages_count: 0 })) })
+        }
+
+        unasked! {
+            application(ApplicationToken) -> Result<Option<ApplicationView>, ViewsError>;
+            applications(Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError>;
+            chats(ApplicationToken, Page<ChatNumber>) -> Result<Option<Slice<ChatView>>, ViewsError>;
+            message(ChatKey, MessageNumber) -> Result<Option<MessageView>, ViewsError>;
+            messages(ChatKey, Page<MessageNumber>) -> Result<Option<Slice<MessageView>>, ViewsError>;
+        }
+    }
+
+    impl SearchIndex for Slow {
+        fn batch_size(&self) -> u32 {
+            1
+        }
+
+        fn reached<'s, 'p, 'f>(&'s self, _: &'p Position, within: Duration) -> Answer<'f, Result<bool, SearchError>>
+        where
+            's: 'f,
+            'p: 'f,
+        {
+            Box::pin(async move { Ok(Self::reached(self, within).await) })
+        }
+
+        fn search<'s, 't, 'f>(
+            &'s self,
+            _: ChatKey,
+            _: &'t SearchText,
+            _: Page<MessageNumber>,
+        ) -> Answer<'f, Result<Slice<MessageView>, SearchError>>
+        where
+            's: 'f,
+            't: 'f,
+        {
+            Box::pin(async { Ok(Slice { items: Vec::new(), more: false }) })
+        }
+
+        unasked! {
+            checkpoint(PartitionId) -> Result<Checkpoint, SearchError>;
+            index(Step, Vec<SearchDocument>) -> Result<Applied, SearchError>;
+        }
+    }
+
+    /// A chat and a search in it, with projections each of which takes so long; and how long either took.
+    async fn asked(each_takes: Duration) -> [(Result<(), QueryError>, Duration); 2] {
+        let slow = Arc::new(Slow { each_takes });
+        let queries = Queries::new(Arc::clone(&slow) as _, slow);
+        let position = Some(Position::of(PartitionId(0), Offset(1)));
+        let awaiting = Awaiting { position, within: WAIT };
+        let token = ApplicationToken::from_bytes([1; ApplicationToken::BYTES]);
+        let chat = ChatKey { token, number: ChatNumber::new(1).unwrap() };
+        let began = Instant::now();
+        let shown = (queries.chat(&awaiting, chat).await.map(drop), began.elapsed());
+        let began = Instant::now();
+        let found = queries.search(&awaiting, chat, &SearchText::new("x").unwrap(), Page::FIRST).await;
+        [shown, (found.map(drop), began.elapsed())]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_projections_of_a_question_share_one_wait() {
+        for (outcome, took) in asked(WAIT / 4).await {
+            assert!(outcome.is_ok(), "{outcome:?}");
+            assert_eq!(took, WAIT / 2);
+        }
+        let [(shown, took), (found, search_took)] = asked(WAIT * 3 / 4).await;
+        assert!(matches!(shown, Err(QueryError::Behind(Projection::Counts))), "{shown:?}");
+        assert!(matches!(found, Err(QueryError::Behind(Projection::Search))), "{found:?}");
+        assert_eq!([took, search_took], [WAIT, WAIT]);
     }
 }

@@ -4,18 +4,21 @@ use events::PartitionId;
 
 use crate::changes::DeadLetter;
 
-/// How many events were parked, since the process began.
+/// How many events were parked, since the process began; one may be counted twice.
 const DEAD_LETTERS: &str = "tally_dead_letters_total";
 
-/// Tells of dead letters that a store has just committed. Their reasons are in the store: they may have what clients sent.
-pub fn parked(partition: PartitionId, dead_letters: &[DeadLetter]) {
+/// Tells of dead letters that a store is about to commit. Their reasons are in the store: they may have what clients sent.
+///
+/// Each is told of at least once: before the commit, because its answer may be lost, and the process with it. One whose
+/// batch is applied anew is told of again.
+pub fn parking(partition: PartitionId, dead_letters: &[DeadLetter]) {
     for DeadLetter { place, .. } in dead_letters {
         metrics::counter!(DEAD_LETTERS).increment(1);
         tracing::error!(
             partition = partition.0,
             offset = place.offset.0,
             event_id = %place.event_id.0,
-            "an event cannot be shown and was parked; the table dead_letters says why"
+            "an event cannot be shown and is parked; the table dead_letters says why"
         );
     }
 }
@@ -36,7 +39,7 @@ mod tests {
             offset: Offset(offset),
         });
         let dead_letters = [1, 2].map(|offset| DeadLetter { place: place(offset), reason: "broken".into() });
-        metrics::with_local_recorder(&recorder, || parked(PartitionId(3), &dead_letters));
+        metrics::with_local_recorder(&recorder, || parking(PartitionId(3), &dead_letters));
         let told = recorder.handle().render();
         assert!(told.contains("tally_dead_letters_total 2"), "{told}");
     }

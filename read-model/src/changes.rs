@@ -1,6 +1,6 @@
 //! What a batch of events does to each projection, as data. The projector makes it, the stores carry it out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
 use events::{ApplicationToken, ChatKey, EventId, MessageNumber, Number, Offset, RequestKey, StreamKey, UnixMillis};
@@ -51,6 +51,29 @@ pub enum NameOrigin {
     Renamed,
 }
 
+/// An application as a store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationRow {
+    /// The event that created it; none while only renames were seen.
+    pub created_event: Option<EventId>,
+    /// Its name.
+    pub name: String,
+    /// 0 for the name it was created with, for that of a rename the bound behind its offset. The highest holds.
+    pub name_rank: u64,
+}
+
+/// A rename, known by its application and event.
+pub type Rename = (ApplicationToken, EventId);
+
+/// What changes of names make of the rows that are there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SettledNames {
+    /// The new state of each application that changed.
+    pub applications: BTreeMap<ApplicationToken, ApplicationRow>,
+    /// Renames that were not known before.
+    pub renames: BTreeSet<Rename>,
+}
+
 /// A chat that came to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatRow {
@@ -78,8 +101,13 @@ pub struct MessageRow {
 pub struct DeadLetter {
     /// The event.
     pub place: LogPlace,
-    /// Why, in words.
+    /// Why, in words: [`DeadLetter::MAX_REASON_CHARACTERS`] at most.
     pub reason: String,
+}
+
+impl DeadLetter {
+    /// Longest reason that a store need keep. What is wrong with an event may quote all of it.
+    pub const MAX_REASON_CHARACTERS: usize = 1_000;
 }
 
 /// What the batch does to `counts`.
@@ -176,6 +204,22 @@ impl Keyed for MessageRow {
     }
 }
 
+impl<R: Keyed> Keyed for &R {
+    type Key = R::Key;
+
+    fn key(&self) -> R::Key {
+        (*self).key()
+    }
+
+    fn place(&self) -> LogPlace {
+        (*self).place()
+    }
+
+    fn describe(&self) -> String {
+        (*self).describe()
+    }
+}
+
 /// Keeps the rows whose key nobody has. `taken` tells the events of the rows that are there already.
 ///
 /// A row of the same event as the one that is there is a duplicate and goes without a word. A row of another event is
@@ -198,4 +242,138 @@ pub fn settle<R: Keyed>(rows: Vec<R>, taken: &HashMap<R::Key, EventId>, dead_let
         }
     }
     kept
+}
+
+/// What `changes`, in log order, make of names. `applications` has the rows that are there, and `known` the renames that were
+/// applied before, of those that the changes name.
+///
+/// A creation gives a name only where there is none yet; a second one becomes a dead letter. The rename that lies highest
+/// holds; one that is known changes nothing, wherever it lies now.
+pub fn settle_names(
+    changes: &[NameChange],
+    mut applications: HashMap<ApplicationToken, ApplicationRow>,
+    known: &HashSet<Rename>,
+    dead_letters: &mut Vec<DeadLetter>,
+) -> SettledNames {
+    let (mut renames, mut changed) = (BTreeSet::new(), BTreeSet::new());
+    for change in changes {
+        let rename = (change.token, change.place.event_id);
+        let is_changed = match change.origin {
+            NameOrigin::Created => create(&mut applications, change, dead_letters),
+            NameOrigin::Renamed if known.contains(&rename) || !renames.insert(rename) => false,
+            NameOrigin::Renamed => rename_to(&mut applications, change),
+        };
+        if is_changed {
+            changed.insert(change.token);
+        }
+    }
+    applications.retain(|token, _| changed.contains(token));
+    SettledNames { applications: applications.into_iter().collect(), renames }
+}
+
+/// Takes note of a creation; whether that changes anything.
+fn create(
+    applications: &mut HashMap<ApplicationToken, ApplicationRow>,
+    change: &NameChange,
+    dead_letters: &mut Vec<DeadLetter>,
+) -> bool {
+    let event_id = change.place.event_id;
+    let application = applications.entry(change.token).or_insert_with(|| ApplicationRow {
+        created_event: None,
+        name: change.name.clone(),
+        name_rank: 0,
+    });
+    match application.created_event {
+        None => {
+            application.created_event = Some(event_id);
+            true
+        }
+        Some(first) if first == event_id => false,
+        Some(_) => {
+            let reason = format!("another event has created application {:?} already", change.token);
+            dead_letters.push(DeadLetter { place: change.place, reason });
+            false
+        }
+    }
+}
+
+/// Gives another name, unless there is one from higher up; whether that changes anything.
+fn rename_to(applications: &mut HashMap<ApplicationToken, ApplicationRow>, change: &NameChange) -> bool {
+    let name_rank = change.place.offset.next().0;
+    match applications.get_mut(&change.token) {
+        Some(application) if application.name_rank >= name_rank => false,
+        Some(application) => {
+            (application.name, application.name_rank) = (change.name.clone(), name_rank);
+            true
+        }
+        None => {
+            let application = ApplicationRow { created_event: None, name: change.name.clone(), name_rank };
+            applications.insert(change.token, application);
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use NameOrigin::{Created, Renamed};
+
+    const TOKEN: ApplicationToken = ApplicationToken::from_bytes([1; ApplicationToken::BYTES]);
+
+    fn event(id: u128) -> EventId {
+        EventId(Uuid::from_u128(id))
+    }
+
+    fn change(name: &str, origin: NameOrigin, id: u128, offset: u64) -> NameChange {
+        let place = LogPlace { event_id: event(id), offset: Offset(offset) };
+        NameChange { token: TOKEN, name: name.to_owned(), origin, place }
+    }
+
+    fn row(created_event: Option<EventId>, name: &str, name_rank: u64) -> ApplicationRow {
+        ApplicationRow { created_event, name: name.to_owned(), name_rank }
+    }
+
+    /// What becomes of one row, and how many events are parked.
+    fn settled(
+        before: Option<ApplicationRow>,
+        known: &[u128],
+        changes: &[NameChange],
+    ) -> (Option<ApplicationRow>, usize, usize) {
+        let known = known.iter().map(|id| (TOKEN, event(*id))).collect();
+        let (applications, mut dead_letters) = (before.map(|row| (TOKEN, row)).into_iter().collect(), Vec::new());
+        let mut settled = settle_names(changes, applications, &known, &mut dead_letters);
+        (settled.applications.remove(&TOKEN), settled.renames.len(), dead_letters.len())
+    }
+
+    #[test]
+    fn a_creation_names_only_what_has_no_name() {
+        let created = || change("created", Created, 1, 0);
+        assert_eq!(settled(None, &[], &[created()]), (Some(row(Some(event(1)), "created", 0)), 0, 0));
+        let renamed = row(None, "renamed", 6);
+        assert_eq!(settled(Some(renamed), &[], &[created()]), (Some(row(Some(event(1)), "renamed", 6)), 0, 0));
+        let in_one_batch = [change("renamed", Renamed, 2, 0), change("created", Created, 1, 1)];
+        assert_eq!(settled(None, &[], &in_one_batch), (Some(row(Some(event(1)), "renamed", 1)), 1, 0));
+    }
+
+    #[test]
+    fn a_second_creation_is_parked_and_the_same_one_is_not() {
+        let there = || Some(row(Some(event(1)), "first", 0));
+        assert_eq!(settled(there(), &[], &[change("first", Created, 1, 9)]), (None, 0, 0));
+        assert_eq!(settled(there(), &[], &[change("second", Created, 2, 9)]), (None, 0, 1));
+        let in_one_batch = [change("first", Created, 1, 0), change("second", Created, 2, 1)];
+        assert_eq!(settled(None, &[], &in_one_batch), (there(), 0, 1));
+    }
+
+    #[test]
+    fn the_highest_rename_holds_and_a_known_one_changes_nothing() {
+        let there = || Some(row(None, "there", 5));
+        assert_eq!(settled(there(), &[], &[change("lower", Renamed, 2, 3)]), (None, 1, 0));
+        assert_eq!(settled(there(), &[], &[change("higher", Renamed, 2, 5)]), (Some(row(None, "higher", 6)), 1, 0));
+        assert_eq!(settled(there(), &[2], &[change("known", Renamed, 2, 9)]), (None, 0, 0));
+        let twice = [change("one", Renamed, 2, 6), change("two", Renamed, 3, 7), change("one", Renamed, 2, 8)];
+        assert_eq!(settled(there(), &[], &twice), (Some(row(None, "two", 8)), 2, 0));
+    }
 }

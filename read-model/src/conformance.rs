@@ -24,7 +24,8 @@ pub use self::search::{
 pub use self::store::{
     a_chat_seen_late_is_shown_with_its_messages, a_stale_step_writes_nothing, application_counts_add_up,
     chat_counts_come_back, checkpoints_move_with_their_batches, duplicates_change_nothing,
-    of_two_owners_one_applies_a_step, the_highest_name_holds, the_second_of_two_events_under_one_key_is_parked,
+    long_names_and_reasons_are_kept, names_in_one_batch_are_as_in_several, of_two_owners_one_applies_a_step,
+    the_highest_name_holds, the_second_of_two_events_under_one_key_is_parked,
 };
 pub use self::views::{
     a_position_is_waited_for, chats_are_known_by_the_nearest_row, chats_without_counts_have_no_messages,

@@ -25,8 +25,8 @@ pub mod view;
 pub mod views_port;
 
 pub use changes::{
-    AnsweredRequest, ApplicationCountsDelta, ChatRow, CountsChanges, DeadLetter, LogPlace, MessageRow, NameChange,
-    NameOrigin, SearchDocument, ViewsChanges,
+    AnsweredRequest, ApplicationCountsDelta, ApplicationRow, ChatRow, CountsChanges, DeadLetter, LogPlace, MessageRow,
+    NameChange, NameOrigin, SearchDocument, ViewsChanges,
 };
 pub use counts::ChatCounts;
 pub use folding::SearchText;

@@ -13,10 +13,14 @@ use crate::telemetry::chain;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause. There are attempts for as long as the server is away, at this pace.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest wait for an attempt that is under way at the stop and must not be left half done. Containers get half as long
+/// again before they are killed.
+const LAST_ATTEMPT: Duration = Duration::from_secs(20);
 /// How often a part that is ready is looked at again.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Tries until it succeeds, and tells `part` of every failure; `None` if `stop` came first.
+/// Tries until it succeeds, and tells `part` of every failure; `None` if `stop` came first, which ends an attempt where it
+/// is.
 ///
 /// # Errors
 /// A failure that `is_lasting`: it stays until somebody changes something.
@@ -26,13 +30,35 @@ pub async fn prepared<'a, T, E: Error>(
     is_lasting: fn(&E) -> bool,
     attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
 ) -> Result<Option<T>, E> {
+    tried(part, stop, Duration::ZERO, is_lasting, attempt).await
+}
+
+/// The same with attempts that must not be left half done: one that is under way when `stop` comes is waited for, for
+/// 20 s at most.
+///
+/// # Errors
+/// A failure that `is_lasting`: it stays until somebody changes something.
+pub async fn prepared_to_the_end<'a, T, E: Error>(
+    part: &Part,
+    stop: &CancellationToken,
+    is_lasting: fn(&E) -> bool,
+    attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
+) -> Result<Option<T>, E> {
+    tried(part, stop, LAST_ATTEMPT, is_lasting, attempt).await
+}
+
+async fn tried<'a, T, E: Error>(
+    part: &Part,
+    stop: &CancellationToken,
+    last_attempt: Duration,
+    is_lasting: fn(&E) -> bool,
+    attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
+) -> Result<Option<T>, E> {
     let mut pause = FIRST_PAUSE;
-    loop {
-        let Some(outcome) = stop.run_until_cancelled(attempt()).await else {
-            return Ok(None);
-        };
+    while let Some(outcome) = before(stop, last_attempt, attempt()).await {
         match outcome {
-            Ok(done) => return Ok(Some(done)),
+            // Nothing more is begun after the stop.
+            Ok(done) => return Ok(Some(done).filter(|_| !stop.is_cancelled())),
             Err(error) if is_lasting(&error) => return Err(error),
             Err(error) => {
                 let reason = chain(&error);
@@ -44,6 +70,20 @@ pub async fn prepared<'a, T, E: Error>(
             return Ok(None);
         }
         pause = LONGEST_PAUSE.min(2 * pause);
+    }
+    Ok(None)
+}
+
+/// What comes of `work`, unless it takes longer than `grace` from the stop on.
+async fn before<T>(stop: &CancellationToken, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let given_up = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        biased;
+        () = given_up => None,
+        outcome = work => Some(outcome),
     }
 }
 
@@ -67,8 +107,10 @@ pub async fn look_after<E: Error, F: Future<Output = Result<(), E>>>(
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use futures_util::FutureExt;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::health::Readiness;
@@ -98,6 +140,34 @@ mod tests {
         stop.cancel();
         let never = || async { Err::<(), _>(Failure { is_lasting: false }) }.boxed();
         assert!(prepared(&part, &stop, is_lasting, never).await.unwrap().is_none());
+    }
+
+    /// Whether an attempt that takes `takes` came to its end although it was under way at the stop, and how long that was
+    /// waited for.
+    async fn stopped_on_the_way(takes: Duration) -> (bool, Duration) {
+        let (readiness, stop, is_done) = (Readiness::new(), CancellationToken::new(), AtomicBool::new(false));
+        let (part, began, is_done) = (readiness.part("server"), Instant::now(), &is_done);
+        let attempt = || {
+            async move {
+                tokio::time::sleep(takes).await;
+                is_done.store(true, Ordering::SeqCst);
+                Ok::<_, Failure>(())
+            }
+            .boxed()
+        };
+        let stopping = async {
+            tokio::task::yield_now().await;
+            stop.cancel();
+        };
+        let (prepared, ()) = tokio::join!(tried(&part, &stop, LAST_ATTEMPT, is_lasting, attempt), stopping);
+        assert_eq!(prepared.unwrap(), None, "it went on after the stop");
+        (is_done.load(Ordering::SeqCst), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_is_not_left_half_done_at_the_stop_unless_it_takes_too_long() {
+        assert_eq!(stopped_on_the_way(LAST_ATTEMPT / 2).await, (true, LAST_ATTEMPT / 2));
+        assert_eq!(stopped_on_the_way(2 * LAST_ATTEMPT).await, (false, LAST_ATTEMPT));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,10 +8,12 @@ use events::{
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
 /// The events of one stream, in order.
-type Stream = Vec<Record>;
+pub type Stream = Vec<Record>;
 
 const APPLICATIONS: u8 = 3;
 const CHATS_AN_APPLICATION: u32 = 3;
@@ -43,6 +45,23 @@ pub fn log_of(streams: Vec<Stream>) -> impl Strategy<Value = Vec<Record>> {
             log
         },
     )
+}
+
+/// Streams, one log of them, and where it may be cut into batches.
+pub type History = (Vec<Stream>, Vec<Record>, Vec<u16>);
+
+/// A few histories, the same in every run: for servers, where a run costs too much for many.
+pub fn samples(count: usize) -> Vec<History> {
+    let histories = streams().prop_flat_map(|streams| {
+        let log = log_of(streams.clone());
+        (Just(streams), log, vec(any::<u16>(), 0..6))
+    });
+    let mut runner = TestRunner::deterministic();
+    let sample = |_| match histories.new_tree(&mut runner) {
+        Ok(tree) => tree.current(),
+        Err(reason) => panic!("no history: {reason}"),
+    };
+    (0..count).map(sample).collect()
 }
 
 /// The log with its places.

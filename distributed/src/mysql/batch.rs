@@ -131,11 +131,20 @@ pub(super) async fn retried<T, F>(apply: impl Fn() -> F) -> Result<T, sqlx::Erro
 where
     F: Future<Output = Result<T, sqlx::Error>>,
 {
+    retried_where(is_contention, apply).await
+}
+
+async fn retried_where<T, E, F>(passes: impl Fn(&E) -> bool, apply: impl Fn() -> F) -> Result<T, E>
+where
+    E: std::error::Error,
+    F: Future<Output = Result<T, E>>,
+{
     let mut retries = 0;
     loop {
         match apply().await {
-            Err(error) if is_contention(&error) && retries < MAX_RETRIES => {
+            Err(error) if passes(&error) && retries < MAX_RETRIES => {
                 retries += 1;
+                tracing::debug!(%error, attempt = retries, "a batch met others and is applied anew");
                 metrics::counter!("tally_mysql_retries_total").increment(1);
                 tokio::time::sleep(RETRY_PAUSE * retries).await;
             }
@@ -160,4 +169,40 @@ fn is_contention(error: &sqlx::Error) -> bool {
 fn number(error: &sqlx::Error) -> Option<u16> {
     let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
     Some(error.number())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+    enum Failure {
+        #[error("others were met")]
+        Passing,
+        #[error("it cannot be")]
+        Lasting,
+    }
+
+    /// What comes of attempts of which the first `failures` fail, and how many there were.
+    async fn attempts(failures: u32, failure: Failure) -> (Result<(), Failure>, u32) {
+        let attempts = Cell::new(0);
+        let applied = retried_where(
+            |failure| *failure == Failure::Passing,
+            || {
+                attempts.set(attempts.get() + 1);
+                let attempt = attempts.get();
+                async move { if attempt <= failures { Err(failure) } else { Ok(()) } }
+            },
+        );
+        (applied.await, attempts.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_applied_anew_for_a_bounded_number_of_times() {
+        assert_eq!(attempts(3, Failure::Passing).await, (Ok(()), 4));
+        assert_eq!(attempts(3, Failure::Lasting).await, (Err(Failure::Lasting), 1));
+        assert_eq!(attempts(u32::MAX, Failure::Passing).await, (Err(Failure::Passing), MAX_RETRIES + 1));
+    }
 }

@@ -37,7 +37,9 @@ const TRUSTED: Duration = Duration::from_secs(1);
 const PING_WAIT: Duration = Duration::from_millis(500);
 /// What every writing connection is set to. A process that is frozen in the middle of a transaction is cut off, and lets go
 /// of its locks, when nothing was heard of it for wait_timeout seconds, be it between two statements or within one.
+/// What does not fit its column is an error, however the server is set up: it would be cut or changed without a word.
 const WRITER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
+                               SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
                                SESSION innodb_lock_wait_timeout = 5, SESSION wait_timeout = 8";
 /// What every reading connection is set to: no statement takes longer than max_execution_time, in milliseconds.
 const READER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \

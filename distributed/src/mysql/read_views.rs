@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId, Position};
 use futures_util::TryStreamExt;
+use read_model::page::MAX_BYTES;
 use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Slice, Views, ViewsError};
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
@@ -14,6 +15,10 @@ use super::MySqlProjections;
 use super::batch::Generation;
 use super::columns::{number_of, token_of};
 use super::connections::{Connections, READ_WAIT, Statement, within};
+
+/// Text that is read and thrown away at most, so that a connection can be used again. To read more would cost more than a new
+/// connection does.
+const MAX_LEFTOVER_BYTES: usize = 2 * MAX_BYTES;
 
 /// How far each projection is, in its live generation.
 pub(super) async fn progress(readers: Connections) -> Result<BTreeMap<Projection, Position>, sqlx::Error> {
@@ -31,6 +36,16 @@ pub(super) async fn progress(readers: Connections) -> Result<BTreeMap<Projection
         }
     }
     Ok(progress)
+}
+
+/// Finds a row at most in each table that is read here.
+pub(super) async fn touch_tables(readers: &Connections) -> Result<(), sqlx::Error> {
+    let statement = sqlx::query(
+        "SELECT EXISTS (SELECT * FROM checkpoints), EXISTS (SELECT * FROM applications), EXISTS (SELECT * FROM chats), \
+         EXISTS (SELECT * FROM messages), EXISTS (SELECT * FROM application_counts), EXISTS (SELECT * FROM chat_counts) \
+         FROM projections AS views JOIN projections AS counts ON counts.name = 'counts' WHERE views.name = 'views'",
+    );
+    readers.fetch_optional(statement).await?.map(drop).ok_or(sqlx::Error::RowNotFound)
 }
 
 /// The live generations of `views` and `counts`.
@@ -57,29 +72,27 @@ impl MySqlProjections {
         statement: Statement,
         item: impl Fn(&MySqlRow) -> Result<(T, usize), sqlx::Error>,
     ) -> Result<Slice<T>, sqlx::Error> {
-        let mut slice = Slice::builder(limit);
+        let (mut slice, mut more, mut leftover_bytes) = (Slice::builder(limit), false, 0);
         let mut lease = self.readers.lease().await?;
         let mut rows = statement.fetch(&mut *lease);
-        let mut left = limit;
         while let Some(row) = rows.try_next().await? {
+            let (item, text_bytes) = item(&row)?;
             if !slice.is_full() {
-                let (item, text_bytes) = item(&row)?;
                 slice.push(item, text_bytes);
-                left -= 1;
                 continue;
             }
+            more = true;
+            leftover_bytes += text_bytes;
             // Full by its number of items, the page has seen the last row. Full by its size it has not: up to a thousand
             // may be on their way, and the connection would read them all before its next statement. Not given back, it
             // is closed, which tells the server that nobody wants them.
-            if left == 0 && rows.try_next().await?.is_none() {
-                drop(rows);
-                lease.give_back();
+            if leftover_bytes > MAX_LEFTOVER_BYTES {
+                return Ok(slice.finish(more));
             }
-            return Ok(slice.finish(true));
         }
         drop(rows);
         lease.give_back();
-        Ok(slice.finish(false))
+        Ok(slice.finish(more))
     }
 
     async fn read_application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, sqlx::Error> {

@@ -7,8 +7,10 @@ use sqlx::{MySqlConnection, QueryBuilder};
 /// Statements have one of these many rows, so that there are few of them to prepare; far below the 65,535 values that a
 /// statement may have.
 const ROWS_A_STATEMENT: [usize; 4] = [128, 16, 4, 1];
-/// Most text of one statement: below the smallest max_allowed_packet that is in use, 16 MiB, and above as many of the
-/// longest messages as a statement has rows.
+/// The smallest max_allowed_packet that a server may have; MySQL's default is four times that.
+pub(super) const SMALLEST_PACKET_BYTES: u64 = 16 * 1024 * 1024;
+/// Most text of one statement: below [`SMALLEST_PACKET_BYTES`], with space for all else that is in it, and above as many of
+/// the longest messages as a statement has rows.
 const MAX_TEXT_BYTES: usize = 12 * 1024 * 1024;
 
 /// Writes rows by `head VALUES (…), (…) tail`. No rows, no statement.

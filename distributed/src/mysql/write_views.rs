@@ -1,11 +1,12 @@
 //! How a batch is applied to the projection `views`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use events::{ApplicationToken, EventId, Offset, PartitionId};
-use read_model::changes::settle;
+use events::{ApplicationToken, Offset, PartitionId};
+use read_model::changes::{Rename, settle, settle_names};
 use read_model::{
-    Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step, ViewsChanges, alarm,
+    ApplicationRow, Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step,
+    ViewsChanges, alarm,
 };
 use sqlx::{MySqlConnection, Row};
 
@@ -26,19 +27,12 @@ pub(super) async fn apply(
     let connection = batch.connection();
     let mut dead_letters = changes.dead_letters.clone();
     change_names(connection, generation, &changes.names, &mut dead_letters).await?;
-    insert_chats(connection, generation, changes.chats.clone(), &mut dead_letters).await?;
-    insert_messages(connection, generation, changes.messages.clone(), &mut dead_letters).await?;
+    insert_chats(connection, generation, &changes.chats, &mut dead_letters).await?;
+    insert_messages(connection, generation, &changes.messages, &mut dead_letters).await?;
     insert_dead_letters(connection, generation, step.partition, &dead_letters).await?;
+    alarm::parking(step.partition, &dead_letters);
     batch.commit().await?;
-    alarm::parked(step.partition, &dead_letters);
     Ok(Applied::Done)
-}
-
-/// An application as it is in its table.
-struct Application {
-    created_event: Option<EventId>,
-    name: String,
-    name_rank: u64,
 }
 
 async fn change_names(
@@ -50,97 +44,53 @@ async fn change_names(
     if changes.is_empty() {
         return Ok(());
     }
-    let mut applications = load_applications(connection, generation, changes).await?;
+    let applications = load_applications(connection, generation, changes).await?;
     let known = load_renames(connection, generation, changes).await?;
-    let (mut renames, mut touched) = (HashSet::new(), BTreeMap::new());
-    for change in changes {
-        let rename = (change.token, change.place.event_id);
-        let is_new = match change.origin {
-            NameOrigin::Created => create(&mut applications, change, dead_letters),
-            NameOrigin::Renamed if known.contains(&rename) || !renames.insert(rename) => false,
-            NameOrigin::Renamed => rename_to(&mut applications, change),
-        };
-        if is_new {
-            touched.insert(change.token, ());
-        }
-    }
-    let rows: Vec<_> =
-        touched.keys().filter_map(|token| applications.get(token).map(|application| (token, application))).collect();
-    insert_rows(
-        connection,
-        "INSERT INTO applications (generation, token, created_event, name, name_rank) ",
-        " AS new ON DUPLICATE KEY UPDATE created_event = new.created_event, name = new.name, name_rank = new.name_rank",
-        &rows,
-        |row, (token, application)| {
-            row.push_bind(generation.0)
-                .push_bind(token.as_bytes().as_slice())
-                .push_bind(application.created_event.map(|event| event.0.as_bytes().to_vec()))
-                .push_bind(application.name.as_str())
-                .push_bind(application.name_rank);
-        },
-    )
-    .await?;
-    let renames: Vec<_> = renames.into_iter().collect();
+    let settled = settle_names(changes, applications, &known, dead_letters);
+    write_applications(connection, generation, &settled.applications.into_iter().collect::<Vec<_>>()).await?;
+    let renames: Vec<_> = settled.renames.into_iter().collect();
     insert_rows(
         connection,
         "INSERT INTO renames (generation, token, event_id) ",
         "",
         &renames,
         |row, (token, event)| {
-            row.push_bind(generation.0).push_bind(token.as_bytes().to_vec()).push_bind(event.0.as_bytes().to_vec());
+            row.push_bind(generation.0).push_bind(token.as_bytes().as_slice()).push_bind(event.0.as_bytes().as_slice());
         },
     )
     .await
 }
 
-/// Takes note of a creation; whether that changes anything.
-fn create(
-    applications: &mut HashMap<ApplicationToken, Application>,
-    change: &NameChange,
-    dead_letters: &mut Vec<DeadLetter>,
-) -> bool {
-    let event_id = change.place.event_id;
-    let application = applications.entry(change.token).or_insert_with(|| Application {
-        created_event: None,
-        name: change.name.clone(),
-        name_rank: 0,
-    });
-    match application.created_event {
-        None => {
-            application.created_event = Some(event_id);
-            true
-        }
-        Some(first) if first == event_id => false,
-        Some(_) => {
-            let reason = format!("another event has created application {:?} already", change.token);
-            dead_letters.push(DeadLetter { place: change.place, reason });
-            false
-        }
+async fn write_applications(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    applications: &[(ApplicationToken, ApplicationRow)],
+) -> Result<(), sqlx::Error> {
+    for run in runs(applications, |(_, application)| application.name.len()) {
+        insert_rows(
+            connection,
+            "INSERT INTO applications (generation, token, created_event, name, name_rank) ",
+            " AS new ON DUPLICATE KEY UPDATE created_event = new.created_event, name = new.name, \
+             name_rank = new.name_rank",
+            run,
+            |row, (token, application)| {
+                row.push_bind(generation.0)
+                    .push_bind(token.as_bytes().as_slice())
+                    .push_bind(application.created_event.as_ref().map(|event| event.0.as_bytes().as_slice()))
+                    .push_bind(application.name.as_str())
+                    .push_bind(application.name_rank);
+            },
+        )
+        .await?;
     }
-}
-
-/// Gives another name, unless there is one from higher up; whether that changes anything.
-fn rename_to(applications: &mut HashMap<ApplicationToken, Application>, change: &NameChange) -> bool {
-    let name_rank = change.place.offset.next().0;
-    match applications.get_mut(&change.token) {
-        Some(application) if application.name_rank >= name_rank => false,
-        Some(application) => {
-            (application.name, application.name_rank) = (change.name.clone(), name_rank);
-            true
-        }
-        None => {
-            let application = Application { created_event: None, name: change.name.clone(), name_rank };
-            applications.insert(change.token, application);
-            true
-        }
-    }
+    Ok(())
 }
 
 async fn load_applications(
     connection: &mut MySqlConnection,
     generation: Generation,
     changes: &[NameChange],
-) -> Result<HashMap<ApplicationToken, Application>, sqlx::Error> {
+) -> Result<HashMap<ApplicationToken, ApplicationRow>, sqlx::Error> {
     let head = "SELECT token, created_event, name, name_rank FROM applications WHERE (generation, token) IN";
     let rows = rows_in(connection, head, changes, |tuple, change| {
         tuple.push_bind(generation.0).push_bind(change.token.as_bytes().as_slice());
@@ -151,7 +101,7 @@ async fn load_applications(
             Some(_) => Some(event_id_of(&row, 1)?),
             None => None,
         };
-        let application = Application { created_event, name: row.try_get(2)?, name_rank: row.try_get(3)? };
+        let application = ApplicationRow { created_event, name: row.try_get(2)?, name_rank: row.try_get(3)? };
         applications.insert(token_of(&row, 0)?, application);
     }
     Ok(applications)
@@ -161,7 +111,7 @@ async fn load_renames(
     connection: &mut MySqlConnection,
     generation: Generation,
     changes: &[NameChange],
-) -> Result<HashSet<(ApplicationToken, EventId)>, sqlx::Error> {
+) -> Result<HashSet<Rename>, sqlx::Error> {
     let head = "SELECT token, event_id FROM renames WHERE (generation, token, event_id) IN";
     let renames: Vec<_> = changes.iter().filter(|change| change.origin == NameOrigin::Renamed).collect();
     let rows = rows_in(connection, head, &renames, |tuple, change| {
@@ -176,11 +126,11 @@ async fn load_renames(
 async fn insert_chats(
     connection: &mut MySqlConnection,
     generation: Generation,
-    chats: Vec<ChatRow>,
+    chats: &[ChatRow],
     dead_letters: &mut Vec<DeadLetter>,
 ) -> Result<(), sqlx::Error> {
     let head = "SELECT token, number, created_event FROM chats WHERE (generation, token, number) IN";
-    let found = rows_in(connection, head, &chats, |tuple, row| {
+    let found = rows_in(connection, head, chats, |tuple, row| {
         tuple.push_bind(generation.0).push_bind(row.chat.token.as_bytes().as_slice()).push_bind(row.chat.number.get());
     });
     let mut taken = HashMap::new();
@@ -191,12 +141,12 @@ async fn insert_chats(
         connection,
         "INSERT INTO chats (generation, token, number, created_event) ",
         "",
-        &settle(chats, &taken, dead_letters),
+        &settle(chats.iter().collect(), &taken, dead_letters),
         |row, ChatRow { chat, place }| {
             row.push_bind(generation.0)
-                .push_bind(chat.token.as_bytes().to_vec())
+                .push_bind(chat.token.as_bytes().as_slice())
                 .push_bind(chat.number.get())
-                .push_bind(place.event_id.0.as_bytes().to_vec());
+                .push_bind(place.event_id.0.as_bytes().as_slice());
         },
     )
     .await
@@ -205,12 +155,12 @@ async fn insert_chats(
 async fn insert_messages(
     connection: &mut MySqlConnection,
     generation: Generation,
-    messages: Vec<MessageRow>,
+    messages: &[MessageRow],
     dead_letters: &mut Vec<DeadLetter>,
 ) -> Result<(), sqlx::Error> {
     let head = "SELECT token, chat_number, number, event_id FROM messages \
                 WHERE (generation, token, chat_number, number) IN";
-    let found = rows_in(connection, head, &messages, |tuple, row| {
+    let found = rows_in(connection, head, messages, |tuple, row| {
         tuple
             .push_bind(generation.0)
             .push_bind(row.chat.token.as_bytes().as_slice())
@@ -221,7 +171,7 @@ async fn insert_messages(
     for row in found.await? {
         taken.insert((chat_of(&row, 0, 1)?, events::MessageNumber(number_of(&row, 2)?)), event_id_of(&row, 3)?);
     }
-    let new = settle(messages, &taken, dead_letters);
+    let new = settle(messages.iter().collect(), &taken, dead_letters);
     for run in runs(&new, |message| message.body.len()) {
         insert_rows(
             connection,
@@ -230,11 +180,11 @@ async fn insert_messages(
             run,
             |row, MessageRow { chat, number, body, place }| {
                 row.push_bind(generation.0)
-                    .push_bind(chat.token.as_bytes().to_vec())
+                    .push_bind(chat.token.as_bytes().as_slice())
                     .push_bind(chat.number.get())
                     .push_bind(number.get())
-                    .push_bind(place.event_id.0.as_bytes().to_vec())
-                    .push_bind(body.clone());
+                    .push_bind(place.event_id.0.as_bytes().as_slice())
+                    .push_bind(body.as_str());
             },
         )
         .await?;

@@ -25,6 +25,7 @@ mod mysql;
 mod numbers;
 mod projecting;
 mod reading;
+mod rebuilding;
 mod runs;
 mod scenarios;
 mod steps;
@@ -74,14 +75,18 @@ fn main() -> ExitCode {
         kafka::reading::tests,
         kafka::topic::tests,
         mysql::tests,
+        mysql::alarms::tests,
         mysql::counts::tests,
         mysql::frozen::tests,
         mysql::generations::tests,
+        mysql::histories::tests,
         mysql::locks::tests,
         mysql::migrating::tests,
+        mysql::settings::tests,
         mysql::silence::tests,
         mysql::sizes::tests,
         runs::tests,
+        mysql::tables::tests,
         numbers::tests,
         steps::tests,
         scenarios::tests,
@@ -89,6 +94,7 @@ fn main() -> ExitCode {
         projecting::hand_over::tests,
         projecting::process::tests,
         reading::tests,
+        rebuilding::tests,
         // One after the other, and with nothing beside them.
         faults::tests,
         faults::killed::tests,

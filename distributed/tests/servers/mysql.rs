@@ -1,15 +1,19 @@
 //! The projections on a real MySQL.
 
+pub(crate) mod alarms;
 pub(crate) mod counts;
 pub(crate) mod frozen;
 pub(crate) mod generations;
 mod ground;
+pub(crate) mod histories;
 pub(crate) mod locks;
 pub(crate) mod migrating;
 mod proxy;
-mod server;
+pub(crate) mod server;
+pub(crate) mod settings;
 pub(crate) mod silence;
 pub(crate) mod sizes;
+pub(crate) mod tables;
 
 use read_model::conformance as suite;
 
@@ -30,6 +34,8 @@ conforms!(
     chat_counts_come_back,
     checkpoints_move_with_their_batches,
     duplicates_change_nothing,
+    long_names_and_reasons_are_kept,
+    names_in_one_batch_are_as_in_several,
     of_two_owners_one_applies_a_step,
     the_highest_name_holds,
     the_second_of_two_events_under_one_key_is_parked,
@@ -49,6 +55,8 @@ tests!(
     chat_counts_come_back,
     checkpoints_move_with_their_batches,
     duplicates_change_nothing,
+    long_names_and_reasons_are_kept,
+    names_in_one_batch_are_as_in_several,
     of_two_owners_one_applies_a_step,
     the_highest_name_holds,
     the_second_of_two_events_under_one_key_is_parked,

@@ -15,7 +15,7 @@ pub(super) async fn load(
     chats: &[ChatKey],
 ) -> Result<HashMap<ChatKey, ChatCounts>, sqlx::Error> {
     let mut connection = projections.readers.acquire().await?;
-    let head = "SELECT token, number, created, last_number, gaps FROM chat_counts";
+    let head = "SELECT token, number, created, last_number, gaps FROM chat_counts WHERE (token, number) IN";
     let rows = rows_of_chats(&mut connection, head, chats).await?;
     rows.iter().map(|row| Ok((chat_of(row, 0, 1)?, chat_counts(row)?))).collect()
 }

@@ -22,7 +22,7 @@ use super::{SqliteProjections, checkpoint};
 use crate::sqlite::insert_rows;
 
 const CHATS: OrdinalTable = OrdinalTable {
-    select: "SELECT ordinal, token, number FROM search_chats",
+    select: "SELECT ordinal, token, number FROM search_chats WHERE (token, number) IN",
     insert: "INSERT INTO search_chats (token, number) ",
 };
 

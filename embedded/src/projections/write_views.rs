@@ -1,20 +1,23 @@
 //! How a batch is applied to the projection `views`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use events::{Offset, PartitionId};
-use read_model::changes::settle;
+use events::{ApplicationToken, Offset, PartitionId};
+use read_model::changes::{Rename, settle, settle_names};
 use read_model::{
-    Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step, ViewsChanges, alarm,
+    ApplicationRow, Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step,
+    ViewsChanges, alarm,
 };
 use sqlx::{Row, SqliteConnection};
 
 use super::SqliteProjections;
 use super::ordinals::{self, OrdinalTable};
-use crate::sqlite::{chat_of, event_id_of, insert_rows, rows_of_chats};
+use crate::sqlite::{chat_of, event_id_of, insert_rows, rows_in, rows_of_chats, token_of};
 
-const CHATS: OrdinalTable =
-    OrdinalTable { select: "SELECT ordinal, token, number FROM chats", insert: "INSERT INTO chats (token, number) " };
+const CHATS: OrdinalTable = OrdinalTable {
+    select: "SELECT ordinal, token, number FROM chats WHERE (token, number) IN",
+    insert: "INSERT INTO chats (token, number) ",
+};
 
 pub(super) async fn apply(
     projections: &SqliteProjections,
@@ -26,72 +29,75 @@ pub(super) async fn apply(
     };
     let connection = transaction.connection();
     let mut dead_letters = changes.dead_letters;
-    for change in &changes.names {
-        change_name(connection, change, &mut dead_letters).await?;
-    }
+    change_names(connection, &changes.names, &mut dead_letters).await?;
     insert_chats(connection, changes.chats, &mut dead_letters).await?;
     insert_messages(connection, changes.messages, &mut dead_letters).await?;
     insert_dead_letters(connection, step.partition, &dead_letters).await?;
-    let applied = projections.commit(transaction, Projection::Views, step).await?;
-    alarm::parked(step.partition, &dead_letters);
-    Ok(applied)
+    alarm::parking(step.partition, &dead_letters);
+    projections.commit(transaction, Projection::Views, step).await
 }
 
-async fn change_name(
+async fn change_names(
     connection: &mut SqliteConnection,
-    change: &NameChange,
+    changes: &[NameChange],
     dead_letters: &mut Vec<DeadLetter>,
 ) -> Result<(), sqlx::Error> {
-    match change.origin {
-        NameOrigin::Created => create_application(connection, change, dead_letters).await,
-        NameOrigin::Renamed => rename_application(connection, change).await,
-    }
+    let applications = load_applications(connection, changes).await?;
+    let known = load_renames(connection, changes).await?;
+    let settled = settle_names(changes, applications, &known, dead_letters);
+    let (applications, renames): (Vec<_>, Vec<_>) =
+        (settled.applications.into_iter().collect(), settled.renames.into_iter().collect());
+    insert_rows(
+        connection,
+        "INSERT INTO applications (token, created_event, name, name_rank) ",
+        " ON CONFLICT (token) DO UPDATE SET created_event = excluded.created_event, name = excluded.name, \
+         name_rank = excluded.name_rank",
+        &applications,
+        |row, (token, application)| {
+            row.push_bind(token.as_bytes().as_slice())
+                .push_bind(application.created_event.as_ref().map(|event| event.0.as_bytes().as_slice()))
+                .push_bind(application.name.as_str())
+                .push_bind(application.name_rank.cast_signed());
+        },
+    )
+    .await?;
+    insert_rows(connection, "INSERT INTO renames (token, event_id) ", "", &renames, |row, (token, event)| {
+        row.push_bind(token.as_bytes().as_slice()).push_bind(event.0.as_bytes().as_slice());
+    })
+    .await?;
+    Ok(())
 }
 
-async fn create_application(
+async fn load_applications(
     connection: &mut SqliteConnection,
-    change: &NameChange,
-    dead_letters: &mut Vec<DeadLetter>,
-) -> Result<(), sqlx::Error> {
-    let event_id = change.place.event_id.0.as_bytes().as_slice();
-    let creators: Vec<Vec<u8>> = sqlx::query_scalar(
-        "INSERT INTO applications (token, created_event, name, name_rank) VALUES (?, ?, ?, 0) \
-         ON CONFLICT (token) DO UPDATE SET created_event = coalesce(created_event, excluded.created_event) \
-         RETURNING created_event",
-    )
-    .bind(change.token.as_bytes().as_slice())
-    .bind(event_id)
-    .bind(&change.name)
-    .fetch_all(connection)
-    .await?;
-    if creators.iter().any(|creator| creator != event_id) {
-        let reason = format!("another event has created application {:?} already", change.token);
-        dead_letters.push(DeadLetter { place: change.place, reason });
+    changes: &[NameChange],
+) -> Result<HashMap<ApplicationToken, ApplicationRow>, sqlx::Error> {
+    let head = "SELECT token, created_event, name, name_rank FROM applications WHERE token IN";
+    let rows = rows_in(connection, head, changes, |row, change| {
+        row.push_bind(change.token.as_bytes().as_slice());
+    });
+    let mut applications = HashMap::new();
+    for row in rows.await? {
+        let created_event = match row.try_get::<Option<&[u8]>, _>(1)? {
+            Some(_) => Some(event_id_of(&row, 1)?),
+            None => None,
+        };
+        let name_rank = row.try_get::<i64, _>(3)?.cast_unsigned();
+        applications.insert(token_of(&row, 0)?, ApplicationRow { created_event, name: row.try_get(2)?, name_rank });
     }
-    Ok(())
+    Ok(applications)
 }
 
-async fn rename_application(connection: &mut SqliteConnection, change: &NameChange) -> Result<(), sqlx::Error> {
-    let token = change.token.as_bytes().as_slice();
-    let new = sqlx::query("INSERT INTO renames (token, event_id) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING 1")
-        .bind(token)
-        .bind(change.place.event_id.0.as_bytes().as_slice())
-        .fetch_optional(&mut *connection)
-        .await?;
-    if new.is_none() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO applications (token, name, name_rank) VALUES (?, ?, ?) \
-         ON CONFLICT (token) DO UPDATE SET name = excluded.name, name_rank = excluded.name_rank \
-         WHERE excluded.name_rank > name_rank",
-    )
-    .bind(token)
-    .bind(&change.name)
-    .bind(change.place.offset.next().0.cast_signed())
-    .execute(connection)
-    .await?;
-    Ok(())
+async fn load_renames(
+    connection: &mut SqliteConnection,
+    changes: &[NameChange],
+) -> Result<HashSet<Rename>, sqlx::Error> {
+    let head = "SELECT token, event_id FROM renames WHERE (token, event_id) IN";
+    let renames: Vec<_> = changes.iter().filter(|change| change.origin == NameOrigin::Renamed).collect();
+    let rows = rows_in(connection, head, &renames, |row, change| {
+        row.push_bind(change.token.as_bytes().as_slice()).push_bind(change.place.event_id.0.as_bytes().as_slice());
+    });
+    rows.await?.iter().map(|row| Ok((token_of(row, 0)?, event_id_of(row, 1)?))).collect()
 }
 
 async fn insert_chats(
@@ -100,7 +106,7 @@ async fn insert_chats(
     dead_letters: &mut Vec<DeadLetter>,
 ) -> Result<(), sqlx::Error> {
     let keys: Vec<_> = chats.iter().map(|row| row.chat).collect();
-    let head = "SELECT token, number, created_event FROM chats";
+    let head = "SELECT token, number, created_event FROM chats WHERE (token, number) IN";
     let mut taken = HashMap::new();
     for row in rows_of_chats(connection, head, &keys).await? {
         if row.try_get::<Option<&[u8]>, _>(2)?.is_some() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use events::{Epoch, Offset, PartitionId};
 
 use super::{Ground, at, message_number};
-use crate::changes::{ApplicationCountsDelta, CountsChanges, NameOrigin, ViewsChanges};
+use crate::changes::{ApplicationCountsDelta, CountsChanges, DeadLetter, NameOrigin, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::page::Page;
 use crate::store::{Applied, Checkpoint, Projection, ProjectionStore, Step};
@@ -13,7 +13,10 @@ use crate::view::{ApplicationView, MessageView};
 use crate::views_port::Views;
 
 const OWNERS: u32 = 8;
+const STEPS: u64 = 3;
 const MANY: u32 = 1_000;
+/// More than 16 bits count.
+const LONG_NAME_BYTES: usize = 100 * 1024;
 
 /// A checkpoint is at the start, and then where the last batch of its projection and partition ends.
 pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>, _views: Arc<dyn Views>) {
@@ -55,27 +58,33 @@ pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views:
     assert_eq!(checkpoint(&store, Projection::Views, ground.partition).await, at(2));
 }
 
-/// Of several that apply the same step at once, one does.
-pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, _views: Arc<dyn Views>) {
-    let ground = Ground::new();
-    let step = Step { partition: ground.partition, from: Offset::START, to: at(1) };
-    let owners: Vec<_> = (0..OWNERS)
-        .map(|_| {
-            let store = Arc::clone(&store);
-            let applications = [(
-                ground.token,
-                ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() },
-            )]
-            .into();
-            let changes = CountsChanges { applications, ..CountsChanges::default() };
-            tokio::spawn(async move { apply_counts(&store, step, changes).await })
-        })
-        .collect();
-    let mut done = 0;
-    for owner in owners {
-        done += u32::from(owner.await.unwrap_or_else(|error| panic!("{error}")) == Applied::Done);
+/// Of several that apply the same step at once, one does: the first of a partition, which makes the checkpoint, as those after
+/// it, which move it.
+pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut ground = Ground::new();
+    let names = vec![ground.name("app", NameOrigin::Created)];
+    ground.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
+    for from in 0..STEPS {
+        let step = Step { partition: ground.partition, from: Offset(from), to: at(from + 1) };
+        let owners: Vec<_> = (0..OWNERS)
+            .map(|_| {
+                let (store, changes) = (Arc::clone(&store), a_chat_more(&ground));
+                tokio::spawn(async move { apply_counts(&store, step, changes).await })
+            })
+            .collect();
+        let mut done = 0;
+        for owner in owners {
+            done += u32::from(owner.await.unwrap_or_else(|error| panic!("{error}")) == Applied::Done);
+        }
+        assert_eq!(done, 1, "from {from}");
     }
-    assert_eq!(done, 1);
+    let application = views.application(ground.token).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(application.map(|application| application.chats_count), Some(STEPS), "a step counts twice");
+}
+
+fn a_chat_more(ground: &Ground) -> CountsChanges {
+    let delta = ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() };
+    CountsChanges { applications: [(ground.token, delta)].into(), ..CountsChanges::default() }
 }
 
 /// The same event again, in a later batch or twice in one, leaves everything as it is and is no dead letter.
@@ -147,6 +156,40 @@ pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<
         vec![crate::NameChange { place: crate::LogPlace { event_id: earlier.place.event_id, ..again.place }, ..again }];
     ground.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     assert_eq!(name(&views, &ground).await.as_deref(), Some("later"));
+}
+
+/// In one batch as in several, an application keeps its first creation and shows its highest name.
+pub async fn names_in_one_batch_are_as_in_several(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut ground = Ground::new();
+    let names = vec![ground.name("first", NameOrigin::Created), ground.name("second", NameOrigin::Created)];
+    let mut parked = vec![names[1].place];
+    ground.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
+    assert_eq!(name(&views, &ground).await.as_deref(), Some("first"));
+    assert_eq!(dead_letters(&store, ground.partition).await, parked);
+    let mut other = Ground { token: Ground::new().token, ..ground };
+    let names = vec![other.name("renamed", NameOrigin::Renamed), other.name("created", NameOrigin::Created)];
+    other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
+    assert_eq!(name(&views, &other).await.as_deref(), Some("renamed"));
+    assert_eq!(dead_letters(&store, other.partition).await, parked);
+    // The creation was taken note of, although its name was not needed.
+    let names = vec![other.name("created again", NameOrigin::Created)];
+    parked.push(names[0].place);
+    other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
+    assert_eq!(name(&views, &other).await.as_deref(), Some("renamed"));
+    assert_eq!(dead_letters(&store, other.partition).await, parked);
+}
+
+/// What a broken event may say of itself, and a name as long as an event can have it, do not stop the projection.
+pub async fn long_names_and_reasons_are_kept(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut ground = Ground::new();
+    let (first, long) = (ground.name("first", NameOrigin::Created), "🚀".repeat(LONG_NAME_BYTES / "🚀".len()));
+    let names = vec![first, ground.name(&long, NameOrigin::Renamed)];
+    let reason = "🚀".repeat(DeadLetter::MAX_REASON_CHARACTERS);
+    let broken = vec![DeadLetter { place: ground.place(), reason }];
+    ground.apply(&store, ViewsChanges { names, dead_letters: broken.clone(), ..ViewsChanges::default() }).await;
+    assert!(name(&views, &ground).await.is_some_and(|name| name == long), "the name came back as another");
+    let found = store.dead_letters(ground.partition, MANY).await.unwrap_or_else(|error| panic!("{error}"));
+    assert!(found == broken, "the reason came back as another");
 }
 
 /// Messages may come before their chat; they are shown once the chat is.

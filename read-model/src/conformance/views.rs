@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use events::{ApplicationToken, Position};
+use events::{ApplicationToken, Offset, Position};
 
 use super::{Ground, message_number};
 use crate::changes::{NameOrigin, ViewsChanges};
@@ -56,11 +56,16 @@ pub async fn a_position_is_waited_for(store: Arc<dyn ProjectionStore>, views: Ar
     let mut ground = Ground::new();
     let chats = vec![ground.chat_row(1)];
     let position = Position::of(ground.partition, ground.next);
+    let start = Position::of(ground.partition, Offset::START);
     let reached = async |projection, within| {
         let reached = views.reached(projection, &position, within).await;
         reached.unwrap_or_else(|error| panic!("reached: {error}"))
     };
     assert!(!reached(Projection::Views, SHORT_WAIT).await, "nothing was applied yet");
+    for within in [Duration::ZERO, SHORT_WAIT] {
+        let is_there = views.reached(Projection::Views, &start, within).await;
+        assert!(is_there.is_ok_and(|is_there| is_there), "who has applied nothing is not at the start");
+    }
     let mut waiter = views.reached(Projection::Views, &position, LONG_WAIT);
     let waits = poll_fn(|context| Poll::Ready(waiter.as_mut().poll(context).is_pending())).await;
     assert!(waits, "it did not wait");

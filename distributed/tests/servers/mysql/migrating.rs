@@ -3,10 +3,17 @@
 use std::time::{Duration, Instant};
 
 use distributed::mysql::{MigrateError, migrate, migrate_within};
-
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use service::health::Readiness;
+use service::preparing::prepared_to_the_end;
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
+use tokio_util::sync::CancellationToken;
 
 use super::server::{Database, until};
+
+/// Changes a table that is there, and so waits for whoever uses it.
+const LAST_MIGRATION: i64 = 12;
 
 /// Somebody who migrates and does not come to an end holds others up for as long as they like, and no longer.
 async fn who_waits_for_others_gives_up_in_time() {
@@ -36,6 +43,66 @@ async fn a_migration_that_was_cut_off_is_told_with_what_to_do() {
     assert!(refused.to_string().contains("drop the database"), "{refused}");
 }
 
+/// A database whose last migration is still to be run, and somebody who keeps it from being run.
+async fn held_up() -> (Database, MySqlConnection) {
+    let database = Database::new().await;
+    let mut holder = database.connect().await;
+    let undone = sqlx::query("DELETE FROM _sqlx_migrations WHERE version = ?").bind(LAST_MIGRATION);
+    assert_eq!(undone.execute(&mut holder).await.unwrap().rows_affected(), 1);
+    sqlx::raw_sql("START TRANSACTION").execute(&mut holder).await.unwrap();
+    sqlx::raw_sql("SELECT * FROM applications").execute(&mut holder).await.unwrap();
+    (database, holder)
+}
+
+/// The connection that waits for a table, if there is one.
+async fn who_waits(database: &Database, connection: &mut MySqlConnection) -> Option<u64> {
+    let statement = sqlx::query_scalar(
+        "SELECT processlist_id FROM performance_schema.threads \
+         WHERE processlist_db = ? AND processlist_state = 'Waiting for table metadata lock'",
+    );
+    statement.bind(database.name()).fetch_optional(connection).await.unwrap()
+}
+
+async fn a_stop_in_the_middle_of_a_migration_does_not_cut_it_off() {
+    let (database, mut holder) = held_up().await;
+    let (store, stop, readiness) = (database.projections(), CancellationToken::new(), Readiness::new());
+    let part = readiness.part("tables");
+    let migrating = prepared_to_the_end(&part, &stop, MigrateError::is_lasting, || store.migrate().boxed());
+    let stopping = async {
+        until("the migration", async || who_waits(&database, &mut holder).await.is_some()).await;
+        stop.cancel();
+        // Whatever the stop does, it has done by now.
+        tokio::task::yield_now().await;
+        sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(migrating, stopping);
+    assert!(migrated.unwrap().is_none(), "it went on after the stop");
+    let applied = sqlx::query_scalar::<_, bool>("SELECT success FROM _sqlx_migrations WHERE version = ?");
+    assert!(applied.bind(LAST_MIGRATION).fetch_one(&mut holder).await.unwrap(), "it was cut off");
+    migrate(&database.url()).await.unwrap();
+    holder.close().await.unwrap();
+}
+
+/// What the server refuses it has not begun: it is tried again.
+async fn a_migration_that_the_server_refuses_is_not_cut_off() {
+    let (database, mut holder) = held_up().await;
+    let url = database.url();
+    let migrating = tokio::spawn(async move { migrate(&url).await });
+    let mut waits = None;
+    until("the migration", async || {
+        waits = who_waits(&database, &mut holder).await;
+        waits.is_some()
+    })
+    .await;
+    let kill = AssertSqlSafe(format!("KILL QUERY {}", waits.unwrap()));
+    sqlx::raw_sql(kill).execute(&mut holder).await.unwrap();
+    let refused = migrating.await.unwrap().unwrap_err();
+    assert!(!refused.is_lasting(), "{refused}");
+    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    migrate(&database.url()).await.unwrap();
+    holder.close().await.unwrap();
+}
+
 async fn any_number_may_migrate_at_once_and_again() {
     let database = Database::empty().await;
     let url = database.url();
@@ -57,5 +124,7 @@ async fn any_number_may_migrate_at_once_and_again() {
 tests!(
     who_waits_for_others_gives_up_in_time,
     a_migration_that_was_cut_off_is_told_with_what_to_do,
+    a_stop_in_the_middle_of_a_migration_does_not_cut_it_off,
+    a_migration_that_the_server_refuses_is_not_cut_off,
     any_number_may_migrate_at_once_and_again,
 );

@@ -44,6 +44,20 @@ impl Database {
         format!("{}/{}", self.server, self.name)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As if it had just been made: without tables.
+    pub(crate) async fn make_anew(&self) {
+        let mut connection = self.server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
+        for statement in ["DROP", "CREATE"] {
+            let statement = AssertSqlSafe(format!("{statement} DATABASE {}", self.name));
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        }
+        connection.close().await.unwrap();
+    }
+
     /// HOST:PORT.
     pub(crate) fn address(&self) -> &str {
         self.server.rsplit_once('@').unwrap().1

@@ -1,0 +1,109 @@
+//! What SQLite shows of a history from one partition and in one batch, MySQL shows from several and in many.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use distributed::kafka::PARTITIONS;
+use embedded::{DataDir, SqliteProjections};
+use events::{ApplicationToken, ChatKey, PartitionId, Record, Recorded};
+use projector::Target;
+use read_model::{ApplicationView, Applied, ChatView, Checkpoint, MessageView, Page, ProjectionStore, Step, Views};
+use testkit::histories;
+use uuid::Uuid;
+
+use super::server::Database;
+
+const HISTORIES: usize = 6;
+
+/// Everything that readers can see without search.
+#[derive(Debug, PartialEq)]
+struct Shown {
+    applications: Vec<ApplicationView>,
+    chats: Vec<(ApplicationToken, Vec<ChatView>)>,
+    messages: Vec<(ChatKey, Vec<MessageView>)>,
+}
+
+async fn shown(views: &dyn Views) -> Shown {
+    let applications = views.applications(Page::FIRST).await.unwrap().items;
+    let (mut chats, mut messages) = (Vec::new(), Vec::new());
+    for token in applications.iter().map(|application| application.token) {
+        let of_application = views.chats(token, Page::FIRST).await.unwrap().unwrap().items;
+        for number in of_application.iter().map(|chat| chat.number) {
+            let chat = ChatKey { token, number };
+            messages.push((chat, views.messages(chat, Page::FIRST).await.unwrap().unwrap().items));
+        }
+        chats.push((token, of_application));
+    }
+    Shown { applications, chats, messages }
+}
+
+/// Applies a batch as run loops do, and a second time, as after a crash before the answer.
+async fn apply(store: &Arc<dyn ProjectionStore>, batch: &[Recorded]) {
+    let (first, last) = (&batch[0], &batch[batch.len() - 1]);
+    let to = Checkpoint { next: last.offset.next(), ..Checkpoint::START };
+    let step = Step { partition: first.partition, from: first.offset, to };
+    for target in [Target::Views(Arc::clone(store)), Target::Counts(Arc::clone(store))] {
+        assert_eq!(target.apply(step, batch, &[]).await.unwrap(), Applied::Done);
+        assert_eq!(target.apply(step, batch, &[]).await.unwrap(), Applied::Superseded);
+    }
+}
+
+/// A directory of its own, until it is dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(Uuid::new_v4().to_string());
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// The streams one after the other: the plainest log of these events.
+async fn shown_by_sqlite(streams: &[histories::Stream]) -> Shown {
+    let directory = Directory::new();
+    let data_dir = DataDir::open(&directory.0).unwrap();
+    let store: Arc<SqliteProjections> = Arc::new(data_dir.open_projections(Uuid::nil()).await.unwrap());
+    apply(&(Arc::clone(&store) as _), &histories::placed(streams.concat(), PartitionId(0))).await;
+    let shown = shown(&*store).await;
+    store.close().await.unwrap();
+    shown
+}
+
+/// The log as Kafka has it: each stream in its partition.
+fn shared_out(log: &[Record]) -> Vec<Vec<Recorded>> {
+    let of = |partition| {
+        let records = log.iter().filter(|record| PARTITIONS.partition_of(&record.stream) == partition);
+        histories::placed(records.cloned().collect(), partition)
+    };
+    PARTITIONS.partitions().map(of).filter(|log| !log.is_empty()).collect()
+}
+
+async fn several_partitions_are_shown_as_one_is_by_sqlite() {
+    for (streams, log, cuts) in histories::samples(HISTORIES) {
+        let (database, logs) = (Database::new().await, shared_out(&log));
+        assert!(logs.len() > 1, "all of it is in one partition");
+        // Each partition has an owner of its own, and all are at it at once.
+        let owners = logs.into_iter().map(|log| {
+            let (store, cuts) = (database.projections() as Arc<dyn ProjectionStore>, cuts.clone());
+            tokio::spawn(async move {
+                for batch in histories::batches(&log, &cuts) {
+                    apply(&store, batch).await;
+                }
+                store.dead_letters(log[0].partition, 10).await.unwrap()
+            })
+        });
+        for owner in owners.collect::<Vec<_>>() {
+            assert_eq!(owner.await.unwrap(), []);
+        }
+        assert_eq!(shown(&*database.projections()).await, shown_by_sqlite(&streams).await);
+    }
+}
+
+tests!(several_partitions_are_shown_as_one_is_by_sqlite);
