@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use events::Marker;
+use futures_util::future::join_all;
 use read_model::Projection;
 use redis::cmd;
 use reqwest::Method;
@@ -42,8 +43,8 @@ const TAIL: Duration = Duration::from_secs(1);
 const REDIS_PAUSE: Duration = Duration::from_secs(10);
 /// How long Kafka is paused: longer than an append is waited for.
 const KAFKA_PAUSE: Duration = Duration::from_secs(8);
-/// After how long an append that is held up is given up at the earliest.
-const GIVEN_UP: Duration = Duration::from_secs(4);
+/// How many messages are held up until they are given up.
+const GIVEN_UP: usize = 8;
 /// How long appends are held up before anything else happens, so that there are numbers without events.
 const RESERVING: Duration = Duration::from_millis(500);
 
@@ -239,15 +240,21 @@ async fn kafka_is_paused() {
     .await;
 }
 
-/// What is held up on its way to Kafka until its clients have been told that nobody knows; the answer are the bodies.
-async fn appends_are_given_up(ground: &Ground, record: &Record) -> HashSet<String> {
-    let held = Instant::now();
+/// Messages that are held up on their way to Kafka until their clients have been told that nobody knows; the answer are the
+/// bodies.
+async fn appends_are_given_up(ground: &Ground) -> HashSet<String> {
+    let api = &ground.apis[0];
+    let path = format!("{}/messages", api.chat(&api.application("given up").await).await);
+    let bodies: HashSet<_> = (0..GIVEN_UP).map(|_| Uuid::new_v4().to_string()).collect();
     ground.kafka_wire.hold(Held::Requests);
-    let given_up = || record.given_up(0, held, GIVEN_UP);
-    until("appends that are given up", PATIENCE, ground, || !given_up().is_empty()).await;
-    let late = given_up();
-    assert_eq!(come(ground, &late).await, (0, 0), "nothing of it may be in the log yet");
-    late
+    let posts = bodies.iter().map(async |body| {
+        let answer = api.try_write(&path, &[], &json!({ "message": { "body": body } })).await.unwrap();
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.json["detail"].as_str().unwrap().contains("may or may not"), "{answer:?}");
+    });
+    join_all(posts).await;
+    assert_eq!(come(ground, &bodies).await, (0, 0), "nothing of it may be in the log yet");
+    bodies
 }
 
 /// How many of these messages have come into the log, valid and void.
@@ -258,8 +265,8 @@ async fn come(ground: &Ground, bodies: &HashSet<String>) -> (usize, usize) {
 
 async fn appends_land_after_their_time_out() {
     let name = "appends of a command-api held up until they were given up";
-    under_load(name, Expected { untold: true, ..NO_FENCE }, async |ground, record| {
-        let late = appends_are_given_up(ground, record).await;
+    under_load(name, NO_FENCE, async |ground, _| {
+        let late = appends_are_given_up(ground).await;
         ground.kafka_wire.release();
         eventually("what was given up", async || match come(ground, &late).await {
             (1.., 0) => Ok(()),
@@ -274,7 +281,7 @@ async fn appends_land_after_their_time_out() {
 async fn appends_land_after_their_epoch() {
     let expected = Expected { void: true, ..A_FENCE };
     under_load("the same, and FLUSHALL before they came", expected, async |ground, record| {
-        let late = appends_are_given_up(ground, record).await;
+        let late = appends_are_given_up(ground).await;
         ground.flush().await;
         let flushed = Instant::now();
         until("numbers by the other", RECOVERY, ground, || record.acknowledged_since(flushed) > 0).await;

@@ -121,17 +121,6 @@ impl Record {
         })
     }
 
-    /// The bodies of messages that were sent once, through one command-api and after a moment, and were refused after so
-    /// long that they were certainly on their way to the log. (Those to other chats may have waited for something else.)
-    pub(crate) fn given_up(&self, through: usize, since: Instant, after: Duration) -> HashSet<String> {
-        self.with(|attempts| {
-            let own = attempts.iter().filter(|attempt| attempt.through == through && attempt.sent >= since);
-            let late = own.filter(|attempt| attempt.answer == Answered::Refused && attempt.post.kind == Kind::Warm);
-            let late = late.filter(|attempt| attempt.answered - attempt.sent >= after && attempt.post.key.is_none());
-            late.filter_map(|attempt| attempt.post.body.clone()).collect()
-        })
-    }
-
     /// The highest number that anybody was told of in each chat that is posted to all the time.
     pub(crate) fn highest_in_warm_chats(&self) -> BTreeMap<String, u64> {
         self.with(|attempts| {
