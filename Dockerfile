@@ -1,7 +1,15 @@
-# One image with the three programs of the distributed topology, built from source. scripts/prebuilt makes the stage `runtime`
-# with programs that cargo has built outside instead.
+# One image with the three programs of the distributed topology.
+#
+#   runtime   built from source here
+#   prebuilt  with the programs that scripts/prebuilt has put into target/prebuilt
 ARG TALLY_RUST_IMAGE=rust:1.95-slim-bookworm
 ARG TALLY_RUNTIME_IMAGE=debian:bookworm-slim
+
+FROM ${TALLY_RUNTIME_IMAGE} AS base
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tally
+USER 10001
+ENV TALLY_WRITE_ADDR=0.0.0.0:8080 TALLY_READ_ADDR=0.0.0.0:3000
+EXPOSE 8080 3000
 
 FROM ${TALLY_RUST_IMAGE} AS build
 # librdkafka is C.
@@ -11,9 +19,8 @@ COPY . .
 RUN cargo build --release --locked --bins -p command-api -p projector -p query-api \
     && mkdir /programs && cp target/release/command-api target/release/projector target/release/query-api /programs/
 
-FROM ${TALLY_RUNTIME_IMAGE} AS runtime
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tally
-USER 10001
-ENV TALLY_WRITE_ADDR=0.0.0.0:8080 TALLY_READ_ADDR=0.0.0.0:3000
-EXPOSE 8080 3000
+FROM base AS runtime
 COPY --from=build /programs/ /usr/local/bin/
+
+FROM base AS prebuilt
+COPY target/prebuilt/ /usr/local/bin/
