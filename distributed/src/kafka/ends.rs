@@ -20,10 +20,30 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The end of every partition, one request a broker.
 pub(super) async fn all(client: Arc<Client>, topic: String) -> Result<Position, BackendError> {
+    asked(move |timeout| ask(&client, &topic, timeout)).await
+}
+
+/// Begin and end of one partition.
+pub(super) async fn of(
+    client: Arc<Client>,
+    topic: String,
+    partition: PartitionId,
+) -> Result<(Offset, Offset), BackendError> {
+    asked(move |timeout| {
+        let (begin, end) = client.fetch_watermarks(&topic, partition.0.into(), timeout)?;
+        Ok((bound(begin), bound(end)))
+    })
+    .await
+}
+
+/// Asks again while what is wrong goes by, in [`ENDS_TIMEOUT`] in all.
+async fn asked<T: Send + 'static>(
+    ask: impl Fn(Duration) -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, BackendError> {
     client::blocking(move || {
         let deadline = Instant::now() + ENDS_TIMEOUT;
         loop {
-            match ask(&client, &topic, deadline.saturating_duration_since(Instant::now())) {
+            match ask(deadline.saturating_duration_since(Instant::now())) {
                 Err(error) if goes_by(&error) && Instant::now() + AGAIN_AFTER < deadline => {
                     std::thread::sleep(AGAIN_AFTER);
                 }
@@ -53,7 +73,8 @@ fn ask(client: &Client, topic: &str, timeout: Duration) -> Result<Position, Kafk
     Ok(end)
 }
 
-/// Whether a partition is getting another leader, or a new topic is not known everywhere yet.
+/// Whether a partition is getting another leader, or is not known everywhere yet: by a broker, where the topic is
+/// new, or by the client, where a broker is just back.
 fn goes_by(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -62,24 +83,12 @@ fn goes_by(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::LeaderNotAvailable
                 | RDKafkaErrorCode::OffsetNotAvailable
                 | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
                 | RDKafkaErrorCode::FencedLeaderEpoch
                 | RDKafkaErrorCode::UnknownLeaderEpoch
                 | RDKafkaErrorCode::NoOffset
         )
     )
-}
-
-/// Begin and end of one partition.
-pub(super) async fn of(
-    client: Arc<Client>,
-    topic: String,
-    partition: PartitionId,
-) -> Result<(Offset, Offset), BackendError> {
-    client::blocking(move || {
-        let (begin, end) = client.fetch_watermarks(&topic, partition.0.into(), ENDS_TIMEOUT)?;
-        Ok((bound(begin), bound(end)))
-    })
-    .await
 }
 
 /// Watermarks are not negative.
