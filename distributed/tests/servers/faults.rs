@@ -14,7 +14,7 @@ mod record;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use events::Marker;
+use events::{Epoch, Marker};
 use futures_util::future::join_all;
 use read_model::Projection;
 use redis::cmd;
@@ -45,8 +45,6 @@ const REDIS_PAUSE: Duration = Duration::from_secs(10);
 const KAFKA_PAUSE: Duration = Duration::from_secs(8);
 /// How many messages are held up until they are given up.
 const GIVEN_UP: usize = 8;
-/// How long appends are held up before anything else happens, so that there are numbers without events.
-const RESERVING: Duration = Duration::from_millis(500);
 
 /// One after the other; a test that fails leaves nothing here, and the next begins anew.
 static GROUND: Mutex<Option<Ground>> = Mutex::const_new(None);
@@ -300,14 +298,34 @@ async fn appends_land_after_their_epoch() {
 async fn a_command_api_sleeps_over_a_fence() {
     let expected = Expected { void: true, ..A_FENCE };
     under_load("a command-api stopped over a fence, its appends on their way", expected, async |ground, record| {
+        let api = ground.apis[0].clone();
+        let chat = api.chat(&api.application("asleep").await).await;
+        let (epoch, path) = (ground.epoch().await, format!("{chat}/messages"));
         ground.kafka_wire.hold(Held::Both);
-        tokio::time::sleep(RESERVING).await;
+        let posting = tokio::spawn(async move {
+            let json = json!({ "message": { "body": "x" } });
+            join_all((0..GIVEN_UP).map(|_| api.try_write(&path, &[], &json))).await
+        });
+        reserved(ground, epoch, &chat, GIVEN_UP).await;
         ground.programs[0].pause();
         ground.flush().await;
         let flushed = Instant::now();
         until("numbers by the other", RECOVERY, ground, || record.acknowledged_since(flushed) > 0).await;
         ground.kafka_wire.release();
         ground.programs[0].go_on();
+        for answer in posting.await.unwrap() {
+            assert_eq!(answer.unwrap().status, 503);
+        }
+    })
+    .await;
+}
+
+/// Waits until Redis has given this many numbers of a chat.
+async fn reserved(ground: &Ground, epoch: Epoch, chat: &str, numbers: usize) {
+    let numbers = u64::try_from(numbers).unwrap();
+    eventually("numbers that nobody has been told of", async || match ground.counter(epoch, chat).await {
+        Some(last) if last == numbers => Ok(()),
+        other => Err(other),
     })
     .await;
 }
@@ -322,11 +340,7 @@ async fn a_command_api_sleeps_before_it_appends() {
         ground.redis_wire.hold(Held::Answers);
         let json = json!({ "message": { "body": body } });
         let posting = tokio::spawn(async move { api.try_write(&path, &[], &json).await });
-        eventually("a number that nobody has heard of", async || match ground.counter(epoch, &chat).await {
-            Some(1) => Ok(()),
-            other => Err(other),
-        })
-        .await;
+        reserved(ground, epoch, &chat, 1).await;
         ground.programs[0].pause();
         ground.flush().await;
         let flushed = Instant::now();
