@@ -6,8 +6,11 @@ use tokio::task::JoinSet;
 
 use super::{Answer, Api, BASE, Port, found};
 
+/// A read waits for as long as it may: how fast projections are is not what is looked at here, and no machine is always quick.
+const PATIENTLY: (&str, &str) = ("prefer", "wait=10");
+
 async fn read_after(api: &Api, path: &str, written: &Answer) -> Value {
-    let answer = api.read_with(path, &[("await-position", written.header("log-position"))]).await;
+    let answer = api.read_with(path, &[("await-position", written.header("log-position")), PATIENTLY]).await;
     assert_eq!(answer.status, 200, "{path}: {answer:?}");
     answer.json
 }
@@ -59,8 +62,8 @@ pub async fn several_positions_are_awaited(api: &Api) {
     let written = tasks.join_all().await;
     let positions: Vec<_> = written.iter().map(|(_, position)| position.as_str()).collect();
     let joined = positions.join(", ");
-    let headers: Vec<_> = positions.iter().map(|position| ("await-position", *position)).collect();
-    for headers in [&[("await-position", joined.as_str())][..], &headers] {
+    let headers: Vec<_> = positions.iter().map(|position| ("await-position", *position)).chain([PATIENTLY]).collect();
+    for headers in [&[("await-position", joined.as_str()), PATIENTLY][..], &headers] {
         for (chat, _) in &written {
             assert_eq!(api.read_with(chat, headers).await.json["messages_count"], 1);
             let search = found(chat, "x");
