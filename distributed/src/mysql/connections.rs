@@ -28,9 +28,9 @@ pub(super) const READ_WAIT: Duration = Duration::from_secs(8);
 /// Longest application of a batch, for a server that says nothing any more: more than the largest batch takes, with waits
 /// for locks.
 pub(super) const APPLY_WAIT: Duration = Duration::from_secs(30);
-/// Connections that nobody uses are closed after this time. Shorter than wait_timeout, so that it is rarely the server who
-/// closes them.
-const IDLE: Duration = Duration::from_secs(6);
+/// Connections that nobody uses are closed after this time, or after twice as long: the pool looks for them that often. Shorter
+/// than wait_timeout even so, so that it is rarely the server who closes them.
+const IDLE: Duration = Duration::from_secs(3);
 /// A connection that was not used for so long is asked whether it is still there.
 const TRUSTED: Duration = Duration::from_secs(1);
 /// Longest wait for that answer, and for the one that a connection is asked for when it is given back.
