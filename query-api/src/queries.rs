@@ -169,17 +169,17 @@ impl Queries {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
     use std::time::Duration;
 
+    use async_trait::async_trait;
     use events::{Offset, PartitionId, Position};
     use read_model::{Applied, Checkpoint, SearchDocument, Step};
 
     use super::*;
 
     const WAIT: Duration = Duration::from_secs(2);
-
-    type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+    /// What of a port nobody asks for here.
+    const NOT_ASKED: &str = "this was not to be asked";
 
     /// Projections that come as far as they are asked for, each so long after it was asked.
     struct Slow {
@@ -193,77 +193,62 @@ mod tests {
         }
     }
 
-    /// What of a port nobody asks for here: methods as `async_trait` makes them.
-    macro_rules! unasked {
-        ($($name:ident($($type:ty),*) -> $answer:ty;)+) => {
-            $(fn $name<'s, 'f>(&'s self, $(_: $type),*) -> Answer<'f, $answer>
-            where
-                's: 'f,
-            {
-                panic!(concat!(stringify!($name), " was asked"))
-            })+
-        };
-    }
-
+    #[async_trait]
     impl Views for Slow {
-        fn reached<'s, 'p, 'f>(
-            &'s self,
-            _: Projection,
-            _: &'p Position,
-            within: Duration,
-        ) -> Answer<'f, Result<bool, ViewsError>>
-        where
-            's: 'f,
-            'p: 'f,
-        {
-            Box::pin(async move { Ok(Self::reached(self, within).await) })
+        async fn reached(&self, _: Projection, _: &Position, within: Duration) -> Result<bool, ViewsError> {
+            Ok(Self::reached(self, within).await)
         }
 
-        fn chat<'s, 'f>(&'s self, chat: ChatKey) -> Answer<'f, Result<Option<ChatView>, ViewsError>>
-        where
-            's: 'f,
-        {
-            Box::pin(async move { Ok(Some(ChatView { number: chat.number, messages_count: 0 })) })
+        async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
+            Ok(Some(ChatView { number: chat.number, messages_count: 0 }))
         }
 
-        unasked! {
-            application(ApplicationToken) -> Result<Option<ApplicationView>, ViewsError>;
-            applications(Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError>;
-            chats(ApplicationToken, Page<ChatNumber>) -> Result<Option<Slice<ChatView>>, ViewsError>;
-            message(ChatKey, MessageNumber) -> Result<Option<MessageView>, ViewsError>;
-            messages(ChatKey, Page<MessageNumber>) -> Result<Option<Slice<MessageView>>, ViewsError>;
+        async fn application(&self, _: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
+            panic!("{NOT_ASKED}")
+        }
+
+        async fn applications(&self, _: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
+            panic!("{NOT_ASKED}")
+        }
+
+        async fn chats(&self, _: ApplicationToken, _: Page<ChatNumber>) -> Result<Option<Slice<ChatView>>, ViewsError> {
+            panic!("{NOT_ASKED}")
+        }
+
+        async fn message(&self, _: ChatKey, _: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
+            panic!("{NOT_ASKED}")
+        }
+
+        async fn messages(&self, _: ChatKey, _: Page<MessageNumber>) -> Result<Option<Slice<MessageView>>, ViewsError> {
+            panic!("{NOT_ASKED}")
         }
     }
 
+    #[async_trait]
     impl SearchIndex for Slow {
         fn batch_size(&self) -> u32 {
             1
         }
 
-        fn reached<'s, 'p, 'f>(&'s self, _: &'p Position, within: Duration) -> Answer<'f, Result<bool, SearchError>>
-        where
-            's: 'f,
-            'p: 'f,
-        {
-            Box::pin(async move { Ok(Self::reached(self, within).await) })
+        async fn reached(&self, _: &Position, within: Duration) -> Result<bool, SearchError> {
+            Ok(Self::reached(self, within).await)
         }
 
-        fn search<'s, 't, 'f>(
-            &'s self,
+        async fn search(
+            &self,
             _: ChatKey,
-            _: &'t SearchText,
+            _: &SearchText,
             _: Page<MessageNumber>,
-        ) -> Answer<'f, Result<Slice<MessageView>, SearchError>>
-        where
-            's: 'f,
-            't: 'f,
-        {
-            Box::pin(async { Ok(Slice { items: Vec::new(), more: false }) })
+        ) -> Result<Slice<MessageView>, SearchError> {
+            Ok(Slice { items: Vec::new(), more: false })
         }
 
-        unasked! {
-            checkpoint(PartitionId) -> Result<Checkpoint, SearchError>;
-            index(Step, Vec<SearchDocument>) -> Result<Applied, SearchError>;
+        async fn checkpoint(&self, _: PartitionId) -> Result<Checkpoint, SearchError> {
+            panic!("{NOT_ASKED}")
+        }
+
+        async fn index(&self, _: Step, _: Vec<SearchDocument>) -> Result<Applied, SearchError> {
+            panic!("{NOT_ASKED}")
         }
     }
 

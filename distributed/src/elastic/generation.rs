@@ -22,8 +22,8 @@ pub(super) const FIRST: u32 = 1;
 /// a move. Within it a reader sees the former, which lacks nothing: its writers have stopped before the move.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How soon after a refresh the next one may begin, and after a flush: it costs more than what a few documents do, so that those which come
-/// in between share one. What is written after a pause is refreshed at once.
+/// How soon after a refresh or a flush the next one may begin: it costs more than what a few documents do, so that those
+/// which come in between share one. What is written after a pause is refreshed at once.
 const REFRESH_PACE: Duration = Duration::from_millis(100);
 
 /// A generation's index.

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub const RESERVATION_LIFE: Duration = Duration::from_secs(5);
 
 /// How long a fence waits until no reservation of the epoch before can be told of any more: 1.1 T.
-pub const FENCE_WAIT: Duration = Duration::from_millis(5_500);
+pub(super) const FENCE_WAIT: Duration = Duration::from_millis(5_500);
 
 const _: () = assert!(FENCE_WAIT.as_millis() * 10 >= RESERVATION_LIFE.as_millis() * 11, "a fence waits 1.1 T");
 
