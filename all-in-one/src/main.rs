@@ -5,15 +5,11 @@ use std::process::ExitCode;
 use all_in_one::cli::Cli;
 use all_in_one::run::run;
 use clap::Parser;
-use service::telemetry::failed;
+use service::program;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(code) => code,
-        Err(error) => failed("tally", error.as_ref()),
-    }
+fn main() -> ExitCode {
+    program::run("tally", run(Cli::parse()))
 }

@@ -4,15 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use command_api::distributed::{Cli, run};
-use service::telemetry::failed;
+use service::program;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed("command-api", error.as_ref()),
-    }
+fn main() -> ExitCode {
+    program::run("command-api", run(Cli::parse()))
 }

@@ -4,15 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use query_api::distributed::{Cli, run};
-use service::telemetry::failed;
+use service::program;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed("query-api", error.as_ref()),
-    }
+fn main() -> ExitCode {
+    program::run("query-api", run(Cli::parse()))
 }

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | the parts of the command line that several binaries share, and the names of all variables |
+//! | [`program`] | from a command line to an exit code |
 //! | [`telemetry`] | logs, and errors as one line |
 //! | [`host`] | what every process has around what it serves, and in what order that ends |
 //! | [`shutdown`], [`listen`], [`serve`] | from a signal and an address to connections that are drained |
@@ -32,6 +33,7 @@ pub mod metrics;
 pub mod path;
 pub mod preparing;
 pub mod problem;
+pub mod program;
 pub mod query;
 pub mod router;
 pub mod serve;

@@ -1,8 +1,7 @@
 //! Logs, and errors as one line.
 
 use std::error::Error;
-use std::io::{IsTerminal, Write, stderr};
-use std::process::ExitCode;
+use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -56,13 +55,6 @@ fn refuse_misspelt_level(filter: &str) -> Result<(), TelemetryError> {
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let misspelt = filter.split(',').find(|directive| !directive.contains('=') && !is_level(directive));
     misspelt.map_or(Ok(()), |directive| Err(TelemetryError::Level { directive: directive.to_owned() }))
-}
-
-/// Tells people why a program has ended; the answer is its exit code.
-pub fn failed(program: &str, error: &dyn Error) -> ExitCode {
-    // Where not even this can be written, the exit code has to say it.
-    drop(writeln!(stderr(), "{program}: {}", chain(error)));
-    ExitCode::FAILURE
 }
 
 /// An error and its sources in one line. Errors here never print their source themselves.
