@@ -93,6 +93,7 @@ impl Fence<'_> {
             lock.step(&["release"]).await?;
             return Ok(reign);
         }
+        tracing::warn!("Redis is new, was restarted or has lost keys: a new epoch of numbers is being begun");
         lock.step(&["delete"]).await?;
         // From here on no number is given. Those that were can be told of for T at most.
         lock.renewed_during(async {

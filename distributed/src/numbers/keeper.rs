@@ -124,7 +124,7 @@ impl Keeper {
 
     /// Until there is an epoch in force.
     async fn establish(&self, log: &Arc<dyn MarkerLog>) -> Reign {
-        let (began, mut pause) = (Moment::now(), FIRST_PAUSE);
+        let (began, mut pause, mut waits) = (Moment::now(), FIRST_PAUSE, false);
         loop {
             match self.attempt(log).await {
                 Ok(reign) => {
@@ -132,8 +132,10 @@ impl Keeper {
                     return reign;
                 }
                 Err(NoEpoch::Fence(FenceError::Busy)) => {
-                    self.set(State::Fencing);
-                    pause = FIRST_PAUSE;
+                    if !waits {
+                        tracing::info!("another process is beginning an epoch of numbers; waiting for it");
+                    }
+                    (pause, waits) = (FIRST_PAUSE, true);
                 }
                 Err(error) => {
                     let reason = chain(&error);
@@ -156,7 +158,6 @@ impl Keeper {
             return Err(NoEpoch::LogAway);
         }
         self.set(State::Fencing);
-        tracing::warn!("Redis is new, was restarted or has lost keys: a new epoch of numbers is being begun");
         fence.begin().await.map_err(NoEpoch::Fence)
     }
 
