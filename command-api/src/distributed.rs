@@ -136,6 +136,7 @@ impl Process {
         let (readiness, stop) = (host.readiness().clone(), host.stop().clone());
         host.beside(tell_of_numbers(sequencer, readiness.part("numbers"), stop.clone()));
         let watching = tokio::spawn(watch_log(Arc::clone(&log), readiness.part("log"), stop));
+        host.started();
         Ok(Self { write_addr, host, commands, log, watching })
     }
 

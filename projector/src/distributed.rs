@@ -280,6 +280,7 @@ impl Process {
             stop: host.stop().clone(),
         };
         let feeding = AbortOnDropHandle::new(tokio::spawn(feeder.feed()));
+        host.started();
         Ok(Self { addr, host, feeding })
     }
 

@@ -115,6 +115,7 @@ impl Process {
         // Elasticsearch is no part of this: without it all but search is answered.
         let (part, stop) = (host.readiness().part("views"), host.stop().clone());
         host.beside(look_after(part, stop, move || Arc::clone(&views).check()));
+        host.started();
         Ok(Self { read_addr, host })
     }
 

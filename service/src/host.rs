@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::CorsOrigins;
-use crate::health::Readiness;
+use crate::health::{Part, Readiness};
 use crate::listen::{self, BindError};
 use crate::metrics::{Metrics, MetricsError};
 use crate::router::{Surroundings, finish};
@@ -17,6 +17,8 @@ use crate::serve::serve;
 /// A process that answers at ports of its own until it is told to stop. Dropping it cuts off what it is doing.
 pub struct Host {
     readiness: Readiness,
+    /// That it has [started](Host::started).
+    start: Part,
     metrics: Metrics,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -57,7 +59,9 @@ impl Host {
     /// [`HostError::Metrics`].
     pub fn new(stop: CancellationToken) -> Result<Self, HostError> {
         let metrics = Metrics::install().map_err(HostError::Metrics)?;
-        Ok(Self { readiness: Readiness::new(), metrics, stop, tasks: JoinSet::new() })
+        let readiness = Readiness::new();
+        let start = readiness.part("process");
+        Ok(Self { readiness, start, metrics, stop, tasks: JoinSet::new() })
     }
 
     /// Whether it should be sent requests.
@@ -80,7 +84,7 @@ impl Host {
         Ok(Bound { listener, addr })
     }
 
-    /// Begins to answer.
+    /// Begins to answer, but not to be ready.
     pub fn serve(&mut self, bound: Bound, port: Port, routes: impl Into<OpenApiRouter>) {
         let Port { name, other_port, cors_origins } = port;
         let (readiness, metrics) = (self.readiness.clone(), self.metrics.clone().at_port(name));
@@ -91,6 +95,12 @@ impl Host {
     /// Runs something beside the ports. It must end by itself at the stop.
     pub fn beside(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Every part is there: from now on they alone say whether the process is ready. Before this it is not, so that nobody
+    /// is sent to a part that nobody has heard of yet.
+    pub fn started(&self) {
+        self.start.ready();
     }
 
     /// Waits for the stop, and then until what is under way is answered.
@@ -122,13 +132,30 @@ mod tests {
     use super::*;
     use crate::healthcheck::{NotReady, healthcheck};
 
-    #[tokio::test]
-    async fn it_answers_until_the_task_that_it_cannot_do_without_ends() {
+    async fn answering() -> (Host, SocketAddr) {
         let mut host = Host::new(CancellationToken::new()).unwrap();
         let bound = host.bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
         let addr = bound.addr;
         let port = Port { name: "test", other_port: "", cors_origins: CorsOrigins::default() };
         host.serve(bound, port, OpenApiRouter::new());
+        (host, addr)
+    }
+
+    #[tokio::test]
+    async fn it_is_not_ready_before_all_of_it_has_started() {
+        let (host, addr) = answering().await;
+        assert!(matches!(healthcheck(addr).await, Err(NotReady::Says { .. })));
+        let part = host.readiness().part("numbers");
+        host.started();
+        assert!(matches!(healthcheck(addr).await, Err(NotReady::Says { .. })));
+        part.ready();
+        healthcheck(addr).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_answers_until_the_task_that_it_cannot_do_without_ends() {
+        let (mut host, addr) = answering().await;
+        host.started();
         healthcheck(addr).await.unwrap();
         let (fail, failed) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move { failed.await.map_or(Ok(()), Err::<(), &str>) });
