@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use distributed::elastic::ElasticIndex;
 use distributed::kafka::{Cluster, KafkaLog};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -28,6 +29,17 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Server {
     pub(crate) container: ContainerAsync<GenericImage>,
     pub(crate) port: u16,
+}
+
+impl Server {
+    /// Kills it, which is told nothing, and starts it again with what is on its disk. It takes a while until it answers.
+    pub(crate) async fn restart(&self) {
+        let docker = Docker::connect_with_defaults().unwrap();
+        docker.kill_container(self.container.id(), None).await.unwrap();
+        let has_ended = async || (!self.container.is_running().await.unwrap()).then_some(());
+        ready("the end of a server", has_ended).await;
+        self.container.start().await.unwrap();
+    }
 }
 
 /// Containers that all tests share, until the end of the run.
@@ -101,19 +113,29 @@ pub(crate) async fn elasticsearch() -> &'static str {
         if let Ok(url) = std::env::var("TALLY_TEST_ELASTICSEARCH_URL") {
             return url;
         }
-        let official = "docker.elastic.co/elasticsearch/elasticsearch:7.17.29";
-        let request = image("TALLY_ELASTICSEARCH_IMAGE", official)
-            .with_env_var("discovery.type", "single-node")
-            .with_env_var("xpack.security.enabled", "false")
-            .with_env_var("ES_JAVA_OPTS", "-Xms512m -Xmx512m");
-        let server = started(request, 9200).await;
-        let url = format!("http://127.0.0.1:{}", server.port);
+        let server = own_elasticsearch().await;
+        let url = elasticsearch_url(&server);
         share(server);
-        let index = distributed::elastic::ElasticIndex::with_prefix(&url, "ready").unwrap();
-        ready("Elasticsearch", async || index.prepare().await.ok()).await;
         url
     })
     .await
+}
+
+/// An Elasticsearch that one test has for itself.
+pub(crate) async fn own_elasticsearch() -> Server {
+    let official = "docker.elastic.co/elasticsearch/elasticsearch:7.17.29";
+    let request = image("TALLY_ELASTICSEARCH_IMAGE", official)
+        .with_env_var("discovery.type", "single-node")
+        .with_env_var("xpack.security.enabled", "false")
+        .with_env_var("ES_JAVA_OPTS", "-Xms512m -Xmx512m");
+    let server = started(request, 9200).await;
+    let index = ElasticIndex::with_prefix(&elasticsearch_url(&server), "ready").unwrap();
+    ready("Elasticsearch", async || index.prepare().await.ok()).await;
+    server
+}
+
+pub(crate) fn elasticsearch_url(server: &Server) -> String {
+    format!("http://127.0.0.1:{}", server.port)
 }
 
 /// The MySQL that all tests share, without a database.

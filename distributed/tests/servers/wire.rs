@@ -7,13 +7,15 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// Longest wait for what must be sent.
 const LONG_WAIT: Duration = Duration::from_secs(30);
 /// Most bytes that are passed on at once.
 const PIECE: usize = 64 * 1024;
+/// Most pieces that are held at once, of one connection and in one direction; the sender has to keep the others.
+const PIECES: usize = 1_024;
 
 /// What is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,25 @@ pub(crate) enum Held {
     Both,
     /// What the server sends once a client has sent this text, which is passed on. It has to come in one piece.
     AnswersFrom(&'static str),
+    /// Both; what a client sends has this text in one piece.
+    BothWith(&'static str),
+}
+
+impl Held {
+    /// Whether it holds what goes in a direction, either [`Held::Requests`] or [`Held::Answers`].
+    fn holds(self, direction: Self) -> bool {
+        self == direction || matches!(self, Self::Both | Self::BothWith(_))
+    }
+
+    /// What is held once a client has sent this, if that makes a difference.
+    fn once_sent(self, piece: &[u8]) -> Option<Self> {
+        let has = |text: &str| piece.windows(text.len()).any(|part| part == text.as_bytes());
+        match self {
+            Self::AnswersFrom(text) if has(text) => Some(Self::Answers),
+            Self::BothWith(text) if has(text) => Some(Self::Both),
+            _ => None,
+        }
+    }
 }
 
 /// A port that leads to another.
@@ -63,11 +84,11 @@ impl Wire {
         self.hold(Held::Nothing);
     }
 
-    /// Waits until the text of [`Held::AnswersFrom`] was sent.
-    pub(crate) async fn holds_answers(&self) {
+    /// Waits until the text of [`Held::AnswersFrom`] or [`Held::BothWith`] was sent.
+    pub(crate) async fn was_sent(&self) {
         let mut held = self.held.subscribe();
-        let held = tokio::time::timeout(LONG_WAIT, held.wait_for(|held| *held == Held::Answers)).await;
-        held.expect("what should be held was not sent").unwrap();
+        let was_sent = held.wait_for(|held| !matches!(held, Held::AnswersFrom(_) | Held::BothWith(_)));
+        tokio::time::timeout(LONG_WAIT, was_sent).await.expect("what should be held was not sent").unwrap();
     }
 }
 
@@ -77,22 +98,33 @@ impl Drop for Wire {
     }
 }
 
-async fn pass_on(own: Held, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, holds: Arc<watch::Sender<Held>>) {
-    let (mut bytes, mut held) = (vec![0; PIECE], holds.subscribe());
-    while let Ok(read @ 1..) = from.read(&mut bytes).await {
-        let piece = &bytes[..read];
-        if own == Held::Requests {
-            holds.send_if_modified(|held| match held {
-                Held::AnswersFrom(text) if piece.windows(text.len()).any(|part| part == text.as_bytes()) => {
-                    *held = Held::Answers;
-                    true
-                }
-                _ => false,
-            });
+/// Goes on taking what is sent while it is held.
+async fn pass_on(direction: Held, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, holds: Arc<watch::Sender<Held>>) {
+    let (pieces, mut taken) = mpsc::channel(PIECES);
+    let mut held = holds.subscribe();
+    let taking = async move {
+        let mut bytes = vec![0; PIECE];
+        while let Ok(read @ 1..) = from.read(&mut bytes).await {
+            let piece = &bytes[..read];
+            if direction == Held::Requests {
+                holds.send_if_modified(|held| {
+                    let from_now = held.once_sent(piece);
+                    *held = from_now.unwrap_or(*held);
+                    from_now.is_some()
+                });
+            }
+            if pieces.send(piece.to_vec()).await.is_err() {
+                return;
+            }
         }
-        let is_released = held.wait_for(|held| *held != own && *held != Held::Both).await.is_ok();
-        if !is_released || to.write_all(piece).await.is_err() {
-            return;
+    };
+    let giving = async move {
+        while let Some(piece) = taken.recv().await {
+            let is_released = held.wait_for(|held| !held.holds(direction)).await.is_ok();
+            if !is_released || to.write_all(&piece).await.is_err() {
+                return;
+            }
         }
-    }
+    };
+    tokio::join!(taking, giving);
 }

@@ -1,4 +1,4 @@
-//! An index that is lost while a projector runs comes back by itself.
+//! A projector whose index is deleted, or whose server dies, in the middle of its work has everything in the index in the end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ground::told;
+use super::proxy::proxy;
 use super::server::{Here, on_a_server};
+use crate::containers;
 use crate::kafka::support::{fresh_chat, message, open, server};
 
 /// Longest wait for what must come.
@@ -26,6 +28,8 @@ const LONG_WAIT: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(50);
 /// Chats of a log: enough for most partitions, of which each must begin anew by itself.
 const CHATS: usize = 12;
+/// Batches of a replay that the server takes before it dies.
+const INDEXED: usize = 3;
 
 /// A log of its own with so many messages in each chat.
 async fn log_of(messages: u32) -> (Arc<KafkaLog>, Vec<ChatKey>) {
@@ -108,4 +112,25 @@ async fn is_there(here: &Here) -> bool {
     here.raw(Method::Get, "-1", None).await.0 == 200 && here.raw(Method::Get, "-pointer/_doc/live", None).await.0 == 200
 }
 
-tests!(what_is_deleted_while_a_projector_runs_comes_back,);
+/// Some documents are there, with and without a checkpoint that covers them, and some were on their way.
+async fn a_server_that_dies_in_the_middle_of_a_replay_has_everything_in_the_end() {
+    let (log, chats) = log_of(3).await;
+    let server = containers::own_elasticsearch().await;
+    let here = Here::new(containers::elasticsearch_url(&server));
+    here.adapter().prepare().await.unwrap();
+    let proxy = proxy(&here.address(), "/_bulk").await;
+    let _feeding = feed(&log, here.adapter_at(&proxy.url));
+    for _ in 0..INDEXED {
+        proxy.holds_one().await;
+        proxy.release();
+    }
+    proxy.holds_one().await;
+    server.restart().await;
+    proxy.release_all();
+    until_all_are_found(&here.adapter(), &chats, 3).await;
+}
+
+tests!(
+    a_server_that_dies_in_the_middle_of_a_replay_has_everything_in_the_end,
+    what_is_deleted_while_a_projector_runs_comes_back,
+);

@@ -67,6 +67,11 @@ impl Proxy {
     pub(crate) fn release(&self) {
         self.released.add_permits(1);
     }
+
+    /// Holds nothing back any more.
+    pub(crate) fn release_all(&self) {
+        self.released.close();
+    }
 }
 
 impl Drop for Proxy {
@@ -98,7 +103,10 @@ async fn forward(client: TcpStream, server: TcpStream, mut modes: watch::Receive
             }
             if !hold.needle.is_empty() && String::from_utf8_lossy(&bytes[..read]).contains(hold.needle) {
                 hold.held.add_permits(1);
-                hold.released.acquire().await.unwrap().forget();
+                // Closed: nothing is held back any more.
+                if let Ok(permit) = hold.released.acquire().await {
+                    permit.forget();
+                }
             }
             if to_server.write_all(&bytes[..read]).await.is_err() {
                 return;

@@ -45,7 +45,7 @@ pub(crate) async fn on_a_server<F: Future<Output = ()> + Send + 'static>(test: i
 }
 
 impl Here {
-    fn new(url: String) -> Self {
+    pub(crate) fn new(url: String) -> Self {
         let pool = SingleNodeConnectionPool::new(Url::parse(&url).unwrap());
         let transport = TransportBuilder::new(pool).disable_proxy().build().unwrap();
         Self { url, prefix: format!("tally-test-{}", Uuid::new_v4().simple()), transport }

@@ -14,7 +14,6 @@ use read_model::{Projection, ProjectionStore};
 use redis::cmd;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
-use testcontainers::bollard::Docker;
 use testcontainers::core::{CmdWaitFor, ExecCommand};
 use testkit::scenarios::{Api, Port, eventually};
 use tokio::task::JoinHandle;
@@ -56,6 +55,7 @@ pub(crate) struct Ground {
     counts: Projector,
     /// One for each command-api.
     pub(crate) apis: Vec<Api>,
+    read_url: String,
     seen: Seen,
     _reads: DropGuard,
 }
@@ -113,6 +113,7 @@ impl Ground {
             apis: programs.iter().map(|program| Api::new(&program.url(), &read_url)).collect(),
             log: KafkaLog::connect(Cluster::new(servers.brokers.as_str())).unwrap(),
             store: MySqlProjections::new(&servers.mysql_url).unwrap(),
+            read_url,
             seen: Seen::default(),
             _reads: stop.drop_guard(),
             kafka,
@@ -131,12 +132,16 @@ impl Ground {
     /// Waits until both command-apis say that they are.
     pub(crate) async fn ready(&self) {
         for api in &self.apis {
-            eventually("readiness", async || {
-                // What is not started yet refuses connections.
-                if api.is_ready(Port::Write).await { Ok(()) } else { Err("not ready") }
-            })
-            .await;
+            is_ready(api).await;
         }
+    }
+
+    /// A third command-api, which nobody else posts through.
+    pub(crate) async fn quiet_command_api(&self) -> (Program, Api) {
+        let program = Program::command_api("command-api-3", &self.servers);
+        let api = Api::new(&program.url(), &self.read_url);
+        is_ready(&api).await;
+        (program, api)
     }
 
     /// The sum of a metric over both command-apis.
@@ -210,13 +215,7 @@ impl Ground {
 
     /// Kills Redis and starts it again.
     pub(crate) async fn restart_redis(&self) {
-        let docker = Docker::connect_with_defaults().unwrap();
-        docker.kill_container(self.redis.container.id(), None).await.unwrap();
-        eventually("the end of Redis", async || {
-            if self.redis.container.is_running().await.unwrap() { Err("it runs") } else { Ok(()) }
-        })
-        .await;
-        self.redis.container.start().await.unwrap();
+        self.redis.restart().await;
         answers(&self.redis).await;
     }
 
@@ -323,6 +322,12 @@ impl Projector {
         let running = tokio::spawn(async move { process.wait().await.unwrap() });
         Self { stop: stop.drop_guard(), running }
     }
+}
+
+/// Waits until a command-api says that it is.
+async fn is_ready(api: &Api) {
+    // What is not started yet refuses connections.
+    eventually("readiness", async || if api.is_ready(Port::Write).await { Ok(()) } else { Err("not ready") }).await;
 }
 
 async fn own_database() -> String {
