@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use event_log::{EventLog, Sequencer};
-use events::{ApplicationToken, ChatKey, ChatNumber, Event, MessageNumber, RequestKey, StreamKey};
+use events::{ApplicationToken, ChatKey, ChatNumber, Event, MessageNumber, RequestKey, StreamKey, TraceParent};
 use tokio_util::task::TaskTracker;
 
 use crate::application::{ApplicationCommand, ApplicationRefusal, ChatApplication};
@@ -69,10 +69,11 @@ impl Commands {
         &self,
         name: Name,
         key: Option<&IdempotencyKey>,
+        trace: Option<TraceParent>,
     ) -> Result<Written<ApplicationToken>, CommandError> {
         let request = key.map(|key| key.request(&["chat_applications"], &[name.as_str()]));
         let token = ApplicationToken::from_bytes(rand::random());
-        let committed = self.on_application(ApplicationCommand::Create { token, name }, token, request).await?;
+        let committed = self.on_application(ApplicationCommand::Create { token, name }, token, request, trace).await?;
         Ok(Written { value: committed.event.stream().token(), position: committed.position })
     }
 
@@ -80,8 +81,13 @@ impl Commands {
     ///
     /// # Errors
     /// [`CommandError`].
-    pub async fn rename_application(&self, token: ApplicationToken, name: Name) -> Result<Written<()>, CommandError> {
-        let committed = self.on_application(ApplicationCommand::Rename { token, name }, token, None).await?;
+    pub async fn rename_application(
+        &self,
+        token: ApplicationToken,
+        name: Name,
+        trace: Option<TraceParent>,
+    ) -> Result<Written<()>, CommandError> {
+        let committed = self.on_application(ApplicationCommand::Rename { token, name }, token, None, trace).await?;
         Ok(Written { value: (), position: committed.position })
     }
 
@@ -93,9 +99,10 @@ impl Commands {
         &self,
         token: ApplicationToken,
         key: Option<&IdempotencyKey>,
+        trace: Option<TraceParent>,
     ) -> Result<Written<ChatNumber>, CommandError> {
         let request = key.map(|key| key.request(&["chats", &token.to_hex()], &[]));
-        let committed = self.on_chat(ChatCommand::Create { token }, token.into(), request).await?;
+        let committed = self.on_chat(ChatCommand::Create { token }, token.into(), request, trace).await?;
         match committed.event {
             Event::ChatCreated(created) => Ok(Written { value: created.number, position: committed.position }),
             other => Err(unexpected(&other)),
@@ -111,10 +118,11 @@ impl Commands {
         chat: ChatKey,
         body: Body,
         key: Option<&IdempotencyKey>,
+        trace: Option<TraceParent>,
     ) -> Result<Written<MessageNumber>, CommandError> {
         let stream = StreamKey::Chat(chat);
         let request = key.map(|key| key.request(&["messages", &stream.to_text()], &[body.as_str()]));
-        let committed = self.on_chat(ChatCommand::Post { chat, body }, stream, request).await?;
+        let committed = self.on_chat(ChatCommand::Post { chat, body }, stream, request, trace).await?;
         match committed.event {
             Event::MessagePosted(posted) => Ok(Written { value: posted.number, position: committed.position }),
             other => Err(unexpected(&other)),
@@ -126,8 +134,9 @@ impl Commands {
         command: ApplicationCommand,
         token: ApplicationToken,
         request: Option<RequestKey>,
+        trace: Option<TraceParent>,
     ) -> Result<Committed, CommandError> {
-        let (store, numbers) = self.for_command(request);
+        let (store, numbers) = self.for_command(request, trace);
         let task = self.running.spawn(async move {
             let executed = execute::<ChatApplication>(&store, &token.to_hex(), command, &numbers).await;
             opened(executed.map_err(CommandError::Application)?, &numbers).await
@@ -140,8 +149,9 @@ impl Commands {
         command: ChatCommand,
         stream: StreamKey,
         request: Option<RequestKey>,
+        trace: Option<TraceParent>,
     ) -> Result<Committed, CommandError> {
-        let (store, numbers) = self.for_command(request);
+        let (store, numbers) = self.for_command(request, trace);
         let task = self.running.spawn(async move {
             let executed = execute::<Chat>(&store, &stream.to_text(), command, &numbers).await;
             opened(executed.map_err(CommandError::Chat)?, &numbers).await
@@ -149,9 +159,9 @@ impl Commands {
         task.await.map_err(CommandError::Interrupted)?
     }
 
-    fn for_command(&self, request: Option<RequestKey>) -> (LogEventStore, Arc<Numbers>) {
+    fn for_command(&self, request: Option<RequestKey>, trace: Option<TraceParent>) -> (LogEventStore, Arc<Numbers>) {
         let numbers = Arc::new(Numbers::new(Arc::clone(&self.sequencer), request));
-        (LogEventStore::new(Arc::clone(&self.log), Arc::clone(&numbers)), numbers)
+        (LogEventStore::new(Arc::clone(&self.log), Arc::clone(&numbers), trace), numbers)
     }
 }
 

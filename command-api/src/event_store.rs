@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
 use event_log::{AppendError, EventLog};
-use events::{EncodeError, Event, EventId, Number, Position, Record, UnixMillis};
+use events::{EncodeError, Event, EventId, Number, Position, Record, TraceParent, UnixMillis};
 use uuid::Uuid;
 
 use crate::numbers::Numbers;
@@ -15,6 +15,7 @@ use crate::numbers::Numbers;
 pub struct LogEventStore {
     log: Arc<dyn EventLog>,
     numbers: Arc<Numbers>,
+    trace: Option<TraceParent>,
 }
 
 /// An aggregate before its first event.
@@ -47,9 +48,9 @@ pub enum CommitError {
 }
 
 impl LogEventStore {
-    /// Over `log`, for the command that has these numbers.
-    pub fn new(log: Arc<dyn EventLog>, numbers: Arc<Numbers>) -> Self {
-        Self { log, numbers }
+    /// Over `log`, for the command that has these numbers and belongs to this trace.
+    pub fn new(log: Arc<dyn EventLog>, numbers: Arc<Numbers>, trace: Option<TraceParent>) -> Self {
+        Self { log, numbers, trace }
     }
 
     /// Refuses while the log is known to be away, so that no number is lost to an append that cannot be.
@@ -62,7 +63,8 @@ impl LogEventStore {
 
     async fn append(&self, event: &Event) -> Result<Position, CommitError> {
         let record = Record::encode(event, self.event_id(event), now()).map_err(CommitError::Encode)?;
-        let record = Record { request: self.numbers.request().copied(), epoch: self.numbers.epoch(), ..record };
+        let (request, epoch) = (self.numbers.request().copied(), self.numbers.epoch());
+        let record = Record { request, epoch, trace: self.trace, ..record };
         if self.numbers.has_lapsed() {
             return Err(CommitError::LapsedBefore);
         }

@@ -7,6 +7,7 @@
 //! | [`application`], [`chat`] | the aggregates, which decide |
 //! | [`text`] | what a name and a body may be |
 //! | [`idempotency_key`] | the header by which a POST may be sent again |
+//! | `trace` | the header by which a request belongs to a trace |
 //! | [`numbers`] | the services of the aggregates: existence of parents, next numbers |
 //! | [`executor`], [`event_store`] | load, handle, commit: from a command to records in the log |
 //! | [`error`] | the one place where refusals become statuses |
@@ -26,6 +27,7 @@ pub mod idempotency_key;
 pub mod numbers;
 pub mod routes;
 pub mod text;
+mod trace;
 
 pub use commands::Commands;
 pub use idempotency_key::IdempotencyKey;

@@ -23,6 +23,7 @@ use crate::commands::Commands;
 use crate::error::{ApiError, BodyProblems, NumberProblems, PathProblems};
 use crate::idempotency_key::{Key, KeyHeader};
 use crate::text::{Body, Name, TextError};
+use crate::trace::{Trace, TraceHeader};
 
 /// The header that tells a client how far the log must be projected until its write is seen.
 const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
@@ -126,7 +127,8 @@ struct PostedMessage {
     tag = "applications",
     request_body = ApplicationRequest,
     params(
-        KeyHeader
+        KeyHeader,
+        TraceHeader
     ),
     responses(
         (status = 201, description = "Created", body = CreatedApplication,
@@ -140,11 +142,12 @@ struct PostedMessage {
 async fn create_application(
     State(api): State<WriteApi>,
     Key(key): Key,
+    Trace(trace): Trace,
     Json(request): Json<ApplicationRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let name = name(request)?;
     let text = name.clone().into_string();
-    let written = api.commands.create_application(name, key.as_ref()).await?;
+    let written = api.commands.create_application(name, key.as_ref(), trace).await?;
     let location = format!("{}/api/v1/chat_applications/{}", api.read_url.as_str(), written.value.to_hex());
     let created = CreatedApplication { name: text, token: written.value, chats_count: 0 };
     Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position)], axum::Json(created)))
@@ -157,7 +160,8 @@ async fn create_application(
     tag = "applications",
     request_body = ApplicationRequest,
     params(
-        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$")
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        TraceHeader
     ),
     responses(
         (status = 200, description = "Renamed", body = RenamedApplication,
@@ -171,9 +175,10 @@ async fn create_application(
 async fn put_application(
     api: State<WriteApi>,
     token: Path<Parsed<ApplicationToken>>,
+    trace: Trace,
     request: Json<ApplicationRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    rename_application(api, token, request).await
+    rename_application(api, token, trace, request).await
 }
 
 /// Gives an application another name.
@@ -183,7 +188,8 @@ async fn put_application(
     tag = "applications",
     request_body = ApplicationRequest,
     params(
-        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$")
+        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
+        TraceHeader
     ),
     responses(
         (status = 200, description = "Renamed", body = RenamedApplication,
@@ -197,19 +203,21 @@ async fn put_application(
 async fn patch_application(
     api: State<WriteApi>,
     token: Path<Parsed<ApplicationToken>>,
+    trace: Trace,
     request: Json<ApplicationRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    rename_application(api, token, request).await
+    rename_application(api, token, trace, request).await
 }
 
 async fn rename_application(
     State(api): State<WriteApi>,
     Path(Parsed(token)): Path<Parsed<ApplicationToken>>,
+    Trace(trace): Trace,
     Json(request): Json<ApplicationRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let name = name(request)?;
     let text = name.clone().into_string();
-    let written = api.commands.rename_application(token, name).await?;
+    let written = api.commands.rename_application(token, name, trace).await?;
     Ok(([(LOG_POSITION, written.position)], axum::Json(RenamedApplication { name: text, token })))
 }
 
@@ -220,7 +228,8 @@ async fn rename_application(
     tag = "chats",
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        KeyHeader
+        KeyHeader,
+        TraceHeader
     ),
     responses(
         (status = 201, description = "Created", body = CreatedChat,
@@ -236,8 +245,9 @@ async fn create_chat(
     State(api): State<WriteApi>,
     Path(Parsed(token)): Path<Parsed<ApplicationToken>>,
     Key(key): Key,
+    Trace(trace): Trace,
 ) -> Result<impl IntoResponse, ApiError> {
-    let written = api.commands.create_chat(token, key.as_ref()).await?;
+    let written = api.commands.create_chat(token, key.as_ref(), trace).await?;
     let (read_url, number) = (api.read_url.as_str(), written.value);
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{number}", token.to_hex());
     let created = CreatedChat { number, messages_count: 0 };
@@ -253,7 +263,8 @@ async fn create_chat(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        KeyHeader
+        KeyHeader,
+        TraceHeader
     ),
     responses(
         (status = 201, description = "Posted", body = PostedMessage,
@@ -270,10 +281,11 @@ async fn post_message(
     State(api): State<WriteApi>,
     Path((Parsed(token), Parsed(chat))): Path<(Parsed<ApplicationToken>, Parsed<ChatNumber>)>,
     Key(key): Key,
+    Trace(trace): Trace,
     Json(request): Json<MessageRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
     let body = field("body", request.message.0.body, Body::new)?;
-    let written = api.commands.post_message(ChatKey { token, number: chat }, body, key.as_ref()).await?;
+    let written = api.commands.post_message(ChatKey { token, number: chat }, body, key.as_ref(), trace).await?;
     let (read_url, number) = (api.read_url.as_str(), written.value);
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{chat}/messages/{number}", token.to_hex());
     let posted = PostedMessage { number };

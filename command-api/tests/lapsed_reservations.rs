@@ -120,11 +120,11 @@ const ALL: [Asked; 3] = [Asked::Application, Asked::Chat, Asked::Message];
 async fn carry_out(world: &Arc<World>, asked: Asked) -> Result<(), CommandError> {
     let commands = Commands::new(Arc::clone(world) as _, Arc::clone(world) as _);
     match asked {
-        Asked::Application => commands.create_application(Name::new("x".into()).unwrap(), None).await.map(drop),
-        Asked::Chat => commands.create_chat(TOKEN, None).await.map(drop),
+        Asked::Application => commands.create_application(Name::new("x".into()).unwrap(), None, None).await.map(drop),
+        Asked::Chat => commands.create_chat(TOKEN, None, None).await.map(drop),
         Asked::Message => {
             let chat = ChatKey { token: TOKEN, number: ChatNumber::new(1).unwrap() };
-            commands.post_message(chat, Body::new("x".into()).unwrap(), None).await.map(drop)
+            commands.post_message(chat, Body::new("x".into()).unwrap(), None, None).await.map(drop)
         }
     }
 }

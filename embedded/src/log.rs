@@ -134,7 +134,7 @@ impl EventLog for SqliteLog {
         }
         let rows = sqlx::query(
             "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, \
-             request_values, epoch, data FROM events \
+             request_values, epoch, traceparent, data FROM events \
              WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?",
         )
         .bind(from.0.cast_signed())
@@ -208,7 +208,8 @@ fn record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
         number,
         request,
         epoch: row.try_get::<Option<i64>, _>(9)?.map(|epoch| Epoch(epoch.cast_unsigned())),
-        data: row.try_get(10)?,
+        trace: row.try_get::<Option<&str>, _>(10)?.and_then(|trace| trace.parse().ok()),
+        data: row.try_get(11)?,
     }))
 }
 

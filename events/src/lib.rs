@@ -11,6 +11,7 @@
 //! | [`token`], [`number`] | names of applications, chats and messages |
 //! | [`position`], [`partitioning`] | places in the log, and which partition a stream lies in |
 //! | [`epoch`] | what tells events whose number was given anew |
+//! | [`trace`] | which request an event is of, for whoever follows requests through many systems |
 //!
 //! **Architecture invariant:** no I/O, no clock, no randomness, and no knowledge of any backend. Wire names are
 //! written out and never derived from Rust names, so that a refactoring cannot change what is on disk.
@@ -25,6 +26,7 @@ pub mod record;
 pub mod request_key;
 pub mod stream;
 pub mod token;
+pub mod trace;
 pub mod upcast;
 
 pub use epoch::{Epoch, EpochStart, Marker};
@@ -37,3 +39,4 @@ pub use record::{BrokenEvent, DecodeError, EncodeError, Record, Recorded, UnixMi
 pub use request_key::RequestKey;
 pub use stream::{ChatKey, StreamKey};
 pub use token::ApplicationToken;
+pub use trace::TraceParent;

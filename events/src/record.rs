@@ -7,6 +7,7 @@ use crate::number::Number;
 use crate::position::{Offset, PartitionId};
 use crate::request_key::RequestKey;
 use crate::stream::StreamKey;
+use crate::trace::TraceParent;
 use crate::upcast::{self, UpcastError};
 
 /// A moment in milliseconds since 1970-01-01T00:00:00Z. It is told by the writer and never decides anything.
@@ -35,6 +36,8 @@ pub struct Record {
     pub request: Option<RequestKey>,
     /// The epoch that the event's number or key was reserved in, if they were reserved outside of the log.
     pub epoch: Option<Epoch>,
+    /// The trace of the request that gave the event, if its client told of one.
+    pub trace: Option<TraceParent>,
     /// JSON of the event's members.
     pub data: Vec<u8>,
 }
@@ -116,6 +119,7 @@ impl Record {
             number: event.number(),
             request: None,
             epoch: None,
+            trace: None,
             data,
         })
     }

@@ -23,6 +23,7 @@ pub fn without_void(stretch: Stretch, mut epoch: Epoch) -> (Vec<Recorded>, Epoch
             tracing::warn!(
                 partition = recorded.partition.0,
                 offset = recorded.offset.0,
+                trace = recorded.record.trace.map(tracing::field::display),
                 "an event of an epoch that has ended is void; it was never acknowledged"
             );
         }

@@ -69,7 +69,7 @@ fn within(bounds: Bounds, routes: OpenApiRouter, surroundings: Surroundings) -> 
             let detail = format!("{method} is not answered here. {other_port}");
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         })
-        .fallback(async || Problem::not_found("there is no such route"))
+        .fallback(async || Problem::not_found("there is no such route; /docs shows those that there are"))
         .layer(around_all)
 }
 

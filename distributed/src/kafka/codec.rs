@@ -1,10 +1,10 @@
 //! What the log's records are on Kafka: CloudEvents 1.0 in binary mode.
 //!
 //! The value is the event's JSON, the key its stream. CloudEvents' own attributes are headers `ce_…` and `content-type`;
-//! ours are `tally_…`. A marker has neither key nor value. Other headers are passed over, so that `traceparent` may be among
-//! them; this release does not write it.
+//! ours are `tally_…`; `traceparent` is that of W3C Trace Context. A marker has neither key nor value. Other headers are passed
+//! over.
 
-use events::{Epoch, EventId, EventType, Marker, Number, Record, RequestKey};
+use events::{Epoch, EventId, EventType, Marker, Number, Record, RequestKey, TraceParent};
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use uuid::Uuid;
@@ -24,8 +24,9 @@ const NUMBER: &str = "tally_number";
 const EPOCH: &str = "tally_epoch";
 const REQUEST_KEY: &str = "tally_request_key";
 const REQUEST_VALUES: &str = "tally_request_values";
+const TRACE_PARENT: &str = "traceparent";
 /// As many as a record has at most.
-const MOST_HEADERS: usize = 11;
+const MOST_HEADERS: usize = 12;
 
 /// The record's time has no four-digit year.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,7 @@ pub(super) struct BeyondYears;
 
 /// What one record on Kafka is.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made; nearly all are events")]
 pub(super) enum Entry {
     Event(Record),
     Marker(Marker),
@@ -64,6 +66,9 @@ pub(super) fn record_headers(record: &Record) -> Result<OwnedHeaders, BeyondYear
     if let Some(request) = record.request {
         headers = with(headers, REQUEST_KEY, &hex(&request.key));
         headers = with(headers, REQUEST_VALUES, &hex(&request.values));
+    }
+    if let Some(trace) = record.trace {
+        headers = with(headers, TRACE_PARENT, &trace.to_string());
     }
     Ok(headers)
 }
@@ -119,10 +124,11 @@ struct KnownHeaders<'a> {
     epoch: Option<&'a str>,
     request_key: Option<&'a str>,
     request_values: Option<&'a str>,
+    trace: Option<TraceParent>,
 }
 
 impl<'a> KnownHeaders<'a> {
-    /// `None` if one of them is there twice or is no text.
+    /// `None` if one of them is there twice or is no text. Nothing depends on the trace: the last that can be read will do.
     fn of(headers: &'a impl Headers) -> Option<Self> {
         let mut known = Self::default();
         for header in headers.iter() {
@@ -137,6 +143,11 @@ impl<'a> KnownHeaders<'a> {
                 EPOCH => &mut known.epoch,
                 REQUEST_KEY => &mut known.request_key,
                 REQUEST_VALUES => &mut known.request_values,
+                TRACE_PARENT => {
+                    let text = header.value.and_then(|value| std::str::from_utf8(value).ok());
+                    known.trace = text.and_then(|text| text.parse().ok()).or(known.trace);
+                    continue;
+                }
                 _ => continue,
             };
             let text = std::str::from_utf8(header.value?).ok()?;
@@ -160,6 +171,7 @@ impl<'a> KnownHeaders<'a> {
                 (key, values) => Some(RequestKey { key: bytes(key?)?, values: bytes(values?)? }),
             },
             epoch: optional(self.epoch, |text| decimal(text).map(Epoch))?,
+            trace: self.trace,
             data: data.to_vec(),
         })
     }
@@ -229,6 +241,7 @@ mod tests {
             number: Number::new(7),
             request: Some(RequestKey { key: [0x0f; 32], values: [0xa5; 32] }),
             epoch: Some(Epoch(12)),
+            trace: None,
             data: DATA.into(),
         }
     }
@@ -309,9 +322,23 @@ mod tests {
 
     #[test]
     fn other_headers_are_passed_over() {
-        let traced =
-            GOLDEN.into_iter().chain([("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]);
-        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(traced))), Ok(Entry::Event(record())));
+        let others = GOLDEN.into_iter().chain([("tracestate", "a=b"), ("tracestate", "c=d")]);
+        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(others))), Ok(Entry::Event(record())));
+    }
+
+    #[test]
+    fn a_trace_is_kept_if_it_is_one() {
+        const TRACE: (&str, &str) = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let traced = Record { trace: TRACE.1.parse().ok(), ..record() };
+        assert_eq!(pairs(&record_headers(&traced).unwrap()), [GOLDEN.as_slice(), &[TRACE]].concat());
+        let read = |traces: &[_]| {
+            let headers = headers(GOLDEN.into_iter().chain(traces.iter().copied()));
+            decode(&message(Some(STREAM), Some(DATA), headers))
+        };
+        for traces in [[TRACE].as_slice(), &[TRACE, ("traceparent", "")], &[("traceparent", "x"), TRACE]] {
+            assert_eq!(read(traces), Ok(Entry::Event(traced.clone())), "{traces:?}");
+        }
+        assert_eq!(read(&[("traceparent", "x")]), Ok(Entry::Event(record())));
     }
 
     #[test]

@@ -119,7 +119,7 @@ async fn insert_events(connection: &mut SqliteConnection, first: i64, records: &
     insert_rows(
         connection,
         "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
-         request_key, request_values, epoch, data) ",
+         request_key, request_values, epoch, traceparent, data) ",
         "",
         &rows,
         |row, (offset, record)| {
@@ -133,6 +133,7 @@ async fn insert_events(connection: &mut SqliteConnection, first: i64, records: &
                 .push_bind(record.request.map(|request| request.key.to_vec()))
                 .push_bind(record.request.map(|request| request.values.to_vec()))
                 .push_bind(record.epoch.map(|epoch| epoch.0.cast_signed()))
+                .push_bind(record.trace.map(|trace| trace.to_string()))
                 .push_bind(record.data.as_slice());
         },
     )

@@ -26,6 +26,8 @@ pub async fn records_come_back_to_the_byte(log: Arc<dyn EventLog>) {
     appended.extend((1..).zip(bodies).map(|(number, body)| message_posted(token, number, body)));
     appended[1].request = Some(RequestKey::new(&["route"], "key", &["plain"]));
     appended[1].epoch = Some(Epoch(7));
+    appended[1].trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok();
+    assert!(appended[1].trace.is_some());
     for record in &appended {
         append(&log, record.clone()).await;
     }

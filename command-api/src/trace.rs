@@ -1,0 +1,36 @@
+//! The header traceparent, by which a client says which trace its request belongs to.
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use events::TraceParent;
+
+const HEADER: &str = "traceparent";
+
+/// The trace of a request. What is no trace is passed over, as W3C Trace Context asks: it is nothing that a command depends on.
+pub(crate) struct Trace(pub Option<TraceParent>);
+
+/// The header, for the API's description.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct TraceHeader {
+    /// W3C Trace Context; it is kept with the event
+    #[param(rename = "traceparent")]
+    trace: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Trace {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let mut values = parts.headers.get_all(HEADER).iter();
+        let trace = match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok().and_then(|text| text.parse().ok()),
+            // Of several nobody knows which it is.
+            _ => None,
+        };
+        Ok(Self(trace))
+    }
+}
