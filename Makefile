@@ -10,7 +10,7 @@ run: ## start Tally on ./data, writes on 8080, reads on 3000
 	cargo run --release --locked
 
 test: ## build the workspace and run all tests; those on real servers where a Docker engine answers
-	@set -a; [ ! -f target/stack.env ] || . ./target/stack.env; cargo test --workspace --locked
+	@set -a; [ ! -f target/stack.env ] || . ./target/stack.env; cargo test --workspace --locked --no-fail-fast
 
 lint: ## formatting, clippy and documentation without warnings
 	scripts/lint-dockerignore
