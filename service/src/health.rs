@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use crate::problem::{Problem, ProblemBody, RETRY_AFTER_FAILURE};
 
-/// Whether this process should be sent requests: as long as every part of it is ready and it does not drain.
+/// Whether this process should be sent requests: as long as every part of it is ready.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     parts: Arc<Mutex<Parts>>,
@@ -51,11 +51,6 @@ impl Readiness {
         parts.names.insert(name);
         parts.failing.insert(key, "starting".to_owned());
         Part { key, readiness: self.clone() }
-    }
-
-    /// From now on the process is not ready: it answers what it has been asked, and ends.
-    pub fn drain(&self) {
-        self.parts().failing.insert(("process", 0), "draining".to_owned());
     }
 
     /// Whether it is ready.

@@ -17,8 +17,8 @@ use crate::serve::serve;
 /// A process that answers at ports of its own until it is told to stop. Dropping it cuts off what it is doing.
 pub struct Host {
     readiness: Readiness,
-    /// That it has [started](Host::started).
-    start: Part,
+    /// Ready from when it has [started](Host::started) until it drains.
+    process: Part,
     metrics: Metrics,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -60,8 +60,8 @@ impl Host {
     pub fn new(stop: CancellationToken) -> Result<Self, HostError> {
         let metrics = Metrics::install().map_err(HostError::Metrics)?;
         let readiness = Readiness::new();
-        let start = readiness.part("process");
-        Ok(Self { readiness, start, metrics, stop, tasks: JoinSet::new() })
+        let process = readiness.part("process");
+        Ok(Self { readiness, process, metrics, stop, tasks: JoinSet::new() })
     }
 
     /// Whether it should be sent requests.
@@ -100,13 +100,13 @@ impl Host {
     /// Every part is there: from now on they alone say whether the process is ready. Before this it is not, so that nobody
     /// is sent to a part that nobody has heard of yet.
     pub fn started(&self) {
-        self.start.ready();
+        self.process.ready();
     }
 
     /// Waits for the stop, and then until what is under way is answered.
     pub async fn wait(&mut self) {
         self.stop.cancelled().await;
-        self.readiness.drain();
+        self.process.failed("draining");
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "what ran beside the ports has ended by itself");
@@ -163,6 +163,7 @@ mod tests {
         host.beside(async move { stop.cancelled().await });
         fail.send("of no use").unwrap();
         assert_eq!(host.wait_with(task).await.unwrap(), Err("of no use"));
+        assert!(!host.readiness().is_ready(), "it drains");
         assert!(matches!(healthcheck(addr).await, Err(NotReady::Unreachable { .. })));
     }
 }

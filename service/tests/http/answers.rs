@@ -95,8 +95,8 @@ async fn parts_of_one_name_must_all_be_ready() {
 #[tokio::test]
 async fn a_process_that_drains_is_not_ready_whatever_its_parts_say() {
     let readiness = Readiness::new();
-    let oven = readiness.part("oven");
-    readiness.drain();
+    let (oven, process) = (readiness.part("oven"), readiness.part("process"));
+    process.failed("draining");
     oven.ready();
     let answer = ask_health(&readiness, "/health/ready").await;
     assert_eq!(answer.problem(), (503, "not-ready"));

@@ -119,7 +119,7 @@ async fn readiness_is_told_part_by_part() {
     assert_eq!(told().await, [0.0, 0.0, 1.0]);
     parts[1].ready();
     assert_eq!(told().await, [1.0, 1.0, 1.0]);
-    readiness.drain();
+    readiness.part("process").failed("draining");
     assert_eq!(told().await, [0.0, 1.0, 1.0]);
 }
 
