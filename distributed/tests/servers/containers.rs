@@ -15,6 +15,7 @@ use testcontainers::core::IntoContainerPort;
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
+use testkit::scenarios::eventually;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -39,6 +40,12 @@ impl Server {
         let has_ended = async || (!self.container.is_running().await.unwrap()).then_some(());
         ready("the end of a server", has_ended).await;
         self.container.start().await.unwrap();
+    }
+
+    /// Freezes it until it is unpaused. The freezer of cgroup v1 does not always catch every thread, and leaves it to its
+    /// caller to try again: <https://github.com/opencontainers/runc/pull/4388>.
+    pub(crate) async fn pause(&self) {
+        eventually("a paused server", async || self.container.pause().await).await;
     }
 }
 

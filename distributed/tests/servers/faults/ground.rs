@@ -230,9 +230,15 @@ impl Ground {
         self.counts = Projector::start(&self.servers, Kept::Counts(self.servers.mysql_url.clone())).await;
     }
 
+    /// Where the log ends. A client that was idle while Kafka was away was seen to know no partition for 5 s afterwards, which is
+    /// as long as it asks by itself.
+    async fn end(&self) -> Position {
+        eventually("the end of the log", async || self.log.end().await).await
+    }
+
     /// Waits until a projection has come to what the log's end is now.
     pub(crate) async fn caught_up(&self, projection: Projection) {
-        let (end, deadline) = (self.log.end().await.unwrap(), Instant::now() + CAUGHT_UP);
+        let (end, deadline) = (self.end().await, Instant::now() + CAUGHT_UP);
         for (partition, bound) in end.bounds() {
             while self.store.checkpoint(projection, partition).await.unwrap().next < bound {
                 assert!(Instant::now() < deadline, "{projection:?} did not come to the end of {partition:?}");
@@ -263,7 +269,7 @@ impl Ground {
     }
 
     async fn look(&self, bodies: &HashSet<String>) -> (Seen, Came) {
-        let (end, mut seen, mut came) = (self.log.end().await.unwrap(), self.seen.clone(), Came::default());
+        let (end, mut seen, mut came) = (self.end().await, self.seen.clone(), Came::default());
         for (partition, bound) in end.bounds() {
             let mut next = seen.next.bound(partition);
             while next < bound {
