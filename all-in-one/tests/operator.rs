@@ -11,7 +11,7 @@ use all_in_one::data::Data;
 use clap::Parser;
 use events::{ChatKey, ChatNumber, MessageNumber};
 use projector::Fatal;
-use read_model::{ChatCounts, CountsChanges, Projection, ProjectionStore, Step};
+use read_model::{ChatCounts, CheckpointMove, CountsChanges, Projection, ProjectionStore};
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::scenarios::{Api, BASE};
@@ -58,9 +58,12 @@ async fn tamper(data: &Path, application: &str) {
     for feed in data.feeds().await.unwrap() {
         if feed.target.projection() == Projection::Counts {
             let checkpoint = feed.checkpoint().await.unwrap();
-            let step = Step { partition: feed.partition, from: checkpoint.next, to: checkpoint };
+            let checkpoint_move = CheckpointMove { partition: feed.partition, from: checkpoint.next, to: checkpoint };
             let chats = [(chat, counts.clone())].into();
-            data.projections.apply_counts(step, CountsChanges { chats, ..CountsChanges::default() }).await.unwrap();
+            data.projections
+                .apply_counts(checkpoint_move, CountsChanges { chats, ..CountsChanges::default() })
+                .await
+                .unwrap();
         }
     }
     data.close().await;

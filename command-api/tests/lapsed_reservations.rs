@@ -15,7 +15,8 @@ use command_api::commands::CommandError;
 use command_api::error::ApiError;
 use command_api::text::{Body, Name};
 use event_log::{
-    AppendError, EventLog, Hold, ReadError, ReadLimit, Reservation, ReserveError, Sequencer, Stretch, Ticket,
+    AppendError, EventLog, LogBatch, ReadError, ReadLimit, Reservation, ReservationGuard, ReserveError, Sequencer,
+    Ticket,
 };
 use events::{
     ApplicationToken, ChatKey, ChatNumber, Epoch, Number, Offset, PartitionId, Position, Record, RequestKey, StreamKey,
@@ -45,7 +46,7 @@ struct World {
 /// A reservation by that clock.
 struct Held(Arc<AtomicBool>);
 
-impl Hold for Held {
+impl ReservationGuard for Held {
     fn epoch(&self) -> Option<Epoch> {
         Some(EPOCH)
     }
@@ -74,7 +75,7 @@ impl EventLog for World {
         Ok(Position::default())
     }
 
-    async fn read(&self, partition: PartitionId, _: Offset, _: ReadLimit) -> Result<Stretch, ReadError> {
+    async fn read(&self, partition: PartitionId, _: Offset, _: ReadLimit) -> Result<LogBatch, ReadError> {
         Err(ReadError::UnknownPartition(partition))
     }
 

@@ -4,23 +4,23 @@
 //! |---|---|
 //! | [`error`] | why it could not be read, written or prepared |
 //! | `client` | one exchange with the server, bounded in time |
-//! | `layout` | how an index of messages is made, and whether one that is there is made so |
+//! | `index_mapping` | how an index of messages is made, and whether one that is there is made so |
 //! | `generation` | which index is live |
 //! | `prepare` | what must be there before the first batch |
 //! | `checkpoints` | how far an index has come, kept in the index itself |
 //! | `bulk` | documents going in |
-//! | `find` | messages coming out |
+//! | `search` | messages coming out |
 //! | `progress` | waiting for a checkpoint |
 
 mod bulk;
 mod checkpoints;
 mod client;
 pub mod error;
-mod find;
 mod generation;
-mod layout;
+mod index_mapping;
 mod prepare;
 mod progress;
+mod search;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +28,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
-    Applied, BackendError, Checkpoint, MessageView, Page, SearchDocument, SearchError, SearchIndex, SearchText, Slice,
-    Step,
+    Applied, BackendError, Checkpoint, CheckpointMove, MessageView, Page, SearchDocument, SearchError, SearchIndex,
+    SearchText, Slice,
 };
 
 use self::bulk::Created;
@@ -101,10 +101,14 @@ impl ElasticIndex {
         Ok(checkpoints::read(&self.server, &generation, partition).await?.checkpoint)
     }
 
-    async fn write(&self, step: Step, documents: &[SearchDocument]) -> Result<Applied, ElasticError> {
+    async fn write(
+        &self,
+        checkpoint_move: CheckpointMove,
+        documents: &[SearchDocument],
+    ) -> Result<Applied, ElasticError> {
         let generation = self.generations.for_writing(&self.server).await?;
-        let stored = checkpoints::read(&self.server, &generation, step.partition).await?;
-        if stored.checkpoint.next != step.from {
+        let stored = checkpoints::read(&self.server, &generation, checkpoint_move.partition).await?;
+        if stored.checkpoint.next != checkpoint_move.from {
             return Ok(Applied::Superseded);
         }
         if !documents.is_empty() {
@@ -114,7 +118,7 @@ impl ElasticIndex {
             // Also for documents that were there already: whoever wrote them may have died before this.
             bulk::refresh(&self.server, &generation).await?;
         }
-        checkpoints::advance(&self.server, &generation, step, stored.version).await
+        checkpoints::advance(&self.server, &generation, checkpoint_move, stored.version).await
     }
 
     async fn wait(&self, position: &Position, within: Duration) -> Result<bool, ElasticError> {
@@ -130,7 +134,7 @@ impl ElasticIndex {
         page: Page<MessageNumber>,
     ) -> Result<Slice<MessageView>, ElasticError> {
         let generation = self.generations.for_reading(&self.server).await?;
-        let found = find::find(&self.server, &generation, chat, text, page).await;
+        let found = search::search(&self.server, &generation, chat, text, page).await;
         self.looked(&generation, found)
     }
 
@@ -158,8 +162,14 @@ impl SearchIndex for ElasticIndex {
         self.next(partition).await.map_err(|source| SearchError::Checkpoint { partition, source })
     }
 
-    async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {
-        self.write(step, &documents).await.map_err(|error| SearchError::Index { step, source: error.into() })
+    async fn index(
+        &self,
+        checkpoint_move: CheckpointMove,
+        documents: Vec<SearchDocument>,
+    ) -> Result<Applied, SearchError> {
+        self.write(checkpoint_move, &documents)
+            .await
+            .map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {

@@ -3,37 +3,37 @@
 //! | module | holds |
 //! |---|---|
 //! | `log` | [`KafkaLog`], the port, put together from the parts below |
-//! | `appender` | the producer: appends, and whether the brokers are away |
-//! | `readers` | which of the process's places in a partition serves a read |
-//! | `place` | one place in one partition, and the records from there on |
-//! | `ends` | where partitions begin and end |
+//! | `producer` | the producer: appends, and whether the brokers are away |
+//! | `consumer_pool` | which of the process's places in a partition serves a read |
+//! | `partition_cursor` | one place in one partition, and the records from there on |
+//! | `watermarks` | where partitions begin and end |
 //! | `topic` | making the topic, and refusing one that would lose or move events |
 //! | `codec`, `rfc3339` | what a record looks like on the wire |
-//! | `membership` | [`Membership`]: which partitions are this process's own |
+//! | `consumer_group` | [`Membership`]: which partitions are this process's own |
 //! | `client`, `off_thread` | what all clients of librdkafka have in common |
 //!
 //! **Invariant:** nothing that librdkafka may keep waiting is called on a thread of the async runtime, and every wait
-//! for a broker is bounded by a constant of its module. What a `place` asks of librdkafka on such a thread (assigning, letting
+//! for a broker is bounded by a constant of its module. What a `partition_cursor` asks of librdkafka on such a thread (assigning, letting
 //! go, and taking from its queue what lies there) is answered by librdkafka's own main thread, which waits for no broker.
 
-mod appender;
 mod client;
 mod codec;
-mod ends;
+mod consumer_group;
+mod consumer_pool;
 mod log;
-mod membership;
 mod off_thread;
-mod place;
-mod readers;
+mod partition_cursor;
+mod producer;
 mod rfc3339;
 mod topic;
+mod watermarks;
 
 use events::PartitionCount;
 
 pub use self::client::ConnectError;
+pub use self::consumer_group::{JoinError, Membership};
 pub use self::log::KafkaLog;
-pub use self::membership::{JoinError, Membership};
-pub use self::place::Missing;
+pub use self::partition_cursor::Missing;
 pub use self::topic::PrepareError;
 
 /// The topic of a production system.

@@ -5,14 +5,14 @@
 //! | [`elastic`] | [`read_model::SearchIndex`] on Elasticsearch |
 //! | [`kafka`] | [`event_log::EventLog`] on Kafka, and who of several processes reads which partition |
 //! | [`mysql`] | [`read_model::ProjectionStore`] and [`read_model::Views`] on MySQL |
-//! | [`numbers`] | [`event_log::Sequencer`] on Redis: epochs, counters, keys of requests |
+//! | [`sequencer`] | [`event_log::Sequencer`] on Redis: epochs, counters, keys of requests |
 //!
 //! **Architecture invariant:** a port's adapter knows its own server only.
 
-mod asking;
+mod coalesce;
 pub mod elastic;
 mod hex;
 pub mod kafka;
 pub mod mysql;
-pub mod numbers;
-mod rounds;
+pub mod sequencer;
+mod shared_poll;

@@ -3,8 +3,8 @@
 //! | module | holds |
 //! |---|---|
 //! | `connections` | connections and their bounds |
-//! | `batch` | generations and checkpoints, the transaction of a batch |
-//! | `rows` | statements of many rows |
+//! | `checkpoint_tx` | generations and checkpoints, the transaction of a batch |
+//! | `multi_row` | statements of many rows |
 //! | `columns` | values of the log in columns and back |
 //! | [`mod@migrate`] | bringing the tables up to date |
 //! | `write_views`, `write_counts` | how a batch is applied |
@@ -14,13 +14,13 @@
 //! Every table has the generation of its projection in front. What writes takes the live generation when it is first
 //! needed, and stays with it; what reads takes the live one in each call, and uses one throughout.
 
-mod batch;
+mod checkpoint_tx;
 mod columns;
 mod connections;
 pub mod counts;
 pub mod migrate;
+mod multi_row;
 mod read_views;
-mod rows;
 mod write_counts;
 mod write_views;
 
@@ -31,16 +31,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{ChatKey, PartitionId, Position};
 use read_model::{
-    Applied, ChatCounts, Checkpoint, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError,
-    ViewsChanges, ViewsError,
+    Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
+    StoreError, ViewsChanges, ViewsError,
 };
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::sync::OnceCell;
 use tokio_util::sync::DropGuard;
 
-use self::batch::{Generation, retried};
+use self::checkpoint_tx::{Generation, retried};
 use self::connections::{APPLY_WAIT, Connections, READ_WAIT, within};
-use crate::asking::Asking;
+use crate::shared_poll::SharedPoll;
 
 pub use counts::MySqlCounts;
 pub use migrate::MigrateError;
@@ -76,7 +76,7 @@ pub struct MySqlProjections {
     writers: Connections,
     views: OnceCell<Generation>,
     counts: OnceCell<Generation>,
-    progress: Arc<Asking<BTreeMap<Projection, Position>>>,
+    progress: Arc<SharedPoll<BTreeMap<Projection, Position>>>,
     _asking: DropGuard,
 }
 
@@ -89,7 +89,7 @@ impl MySqlProjections {
         let options = options(url)?;
         let readers = Connections::readers(&options);
         let asked = readers.clone();
-        let (progress, asking) = Asking::start(move || read_views::progress(asked.clone()));
+        let (progress, asking) = SharedPoll::start(move || read_views::progress(asked.clone()));
         Ok(Self {
             writers: Connections::writers(&options),
             options,
@@ -129,7 +129,7 @@ impl MySqlProjections {
                 return Err(sqlx::Error::InvalidArgument("the projection search is not kept in MySQL".to_owned()));
             }
         };
-        cell.get_or_try_init(|| batch::live(&self.writers, projection)).await.copied()
+        cell.get_or_try_init(|| checkpoint_tx::live(&self.writers, projection)).await.copied()
     }
 
     /// Whether the projection has passed `position`, at the latest after `within`.
@@ -171,7 +171,7 @@ impl ProjectionStore for MySqlProjections {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
         let asked = async {
             let generation = self.generation(projection).await?;
-            batch::checkpoint(&self.writers, projection, generation, partition).await
+            checkpoint_tx::checkpoint(&self.writers, projection, generation, partition).await
         };
         within(READ_WAIT, asked).await.map_err(|error| StoreError::Checkpoint {
             projection,
@@ -180,9 +180,13 @@ impl ProjectionStore for MySqlProjections {
         })
     }
 
-    async fn apply_views(&self, step: Step, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        let applied = retried(|| within(APPLY_WAIT, write_views::apply(self, step, &changes))).await;
-        applied.map_err(|error| StoreError::Apply { projection: Projection::Views, step, source: error.into() })
+    async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
+        let applied = retried(|| within(APPLY_WAIT, write_views::apply(self, checkpoint_move, &changes))).await;
+        applied.map_err(|error| StoreError::Apply {
+            projection: Projection::Views,
+            checkpoint_move,
+            source: error.into(),
+        })
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
@@ -190,9 +194,17 @@ impl ProjectionStore for MySqlProjections {
         loaded.map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
     }
 
-    async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError> {
-        let applied = retried(|| within(APPLY_WAIT, write_counts::apply(self, step, &changes))).await;
-        applied.map_err(|error| StoreError::Apply { projection: Projection::Counts, step, source: error.into() })
+    async fn apply_counts(
+        &self,
+        checkpoint_move: CheckpointMove,
+        changes: CountsChanges,
+    ) -> Result<Applied, StoreError> {
+        let applied = retried(|| within(APPLY_WAIT, write_counts::apply(self, checkpoint_move, &changes))).await;
+        applied.map_err(|error| StoreError::Apply {
+            projection: Projection::Counts,
+            checkpoint_move,
+            source: error.into(),
+        })
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

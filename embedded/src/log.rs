@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, ReadError, ReadLimit, Stretch, Unreadable};
-use events::{Epoch, EventId, Number, Offset, PartitionId, Position, Record, Recorded, RequestKey, UnixMillis};
+use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
+use events::{Epoch, EventId, Number, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, UnixMillis};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Connection, Row, SqliteConnection};
@@ -121,10 +121,10 @@ impl EventLog for SqliteLog {
             Ok(Outcome::Failed(error)) => return Err(AppendError::Unacknowledged(error.into())),
             Err(_) => return Err(AppendError::Unacknowledged("the writer of the log has stopped".into())),
         };
-        Ok(Position::of(PARTITION, offset.next()))
+        Ok(Position::up_to(PARTITION, offset.next()))
     }
 
-    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError> {
         if partition != PARTITION {
             return Err(ReadError::UnknownPartition(partition));
         }
@@ -143,15 +143,15 @@ impl EventLog for SqliteLog {
         .fetch_all(&self.readers)
         .await
         .map_err(|error| ReadError::Unavailable(error.into()))?;
-        let mut stretch = Stretch::empty(from);
+        let mut log_batch = LogBatch::empty(from);
         for row in &rows {
-            read_row(row, &mut stretch).map_err(|error| ReadError::Unavailable(error.into()))?;
+            read_row(row, &mut log_batch).map_err(|error| ReadError::Unavailable(error.into()))?;
         }
-        Ok(stretch)
+        Ok(log_batch)
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
-        Ok(Position::of(PARTITION, *self.end.borrow()))
+        Ok(Position::up_to(PARTITION, *self.end.borrow()))
     }
 }
 
@@ -168,16 +168,16 @@ impl SqliteLog {
     }
 }
 
-fn read_row(row: &SqliteRow, stretch: &mut Stretch) -> Result<(), sqlx::Error> {
+fn read_row(row: &SqliteRow, log_batch: &mut LogBatch) -> Result<(), sqlx::Error> {
     let offset = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
     match record(row) {
-        Ok(Some(record)) => stretch.events.push(Recorded { partition: PARTITION, offset, record }),
+        Ok(Some(record)) => log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record }),
         Ok(None) | Err(sqlx::Error::ColumnDecode { .. }) => {
-            stretch.unreadable.push(Unreadable { partition: PARTITION, offset, reason: DAMAGED.to_owned() });
+            log_batch.unreadable.push(Unreadable { partition: PARTITION, offset, reason: DAMAGED.to_owned() });
         }
         Err(error) => return Err(error),
     }
-    stretch.next = offset.next();
+    log_batch.next = offset.next();
     Ok(())
 }
 

@@ -16,8 +16,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use read_model::{
-    Applied, ChatCounts, Checkpoint, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError,
-    ViewsChanges,
+    Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
+    StoreError, ViewsChanges,
 };
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
@@ -139,18 +139,22 @@ impl SqliteProjections {
         &self,
         transaction: WriteTransaction<'_>,
         projection: Projection,
-        step: Step,
+        checkpoint_move: CheckpointMove,
     ) -> Result<Applied, sqlx::Error> {
         transaction.commit().await?;
-        self.progress.committed(projection, step);
+        self.progress.committed(projection, checkpoint_move);
         Ok(Applied::Done)
     }
 
     /// Begins the transaction of a batch. `None`: the checkpoint is not where the batch begins.
-    async fn begin(&self, projection: Projection, step: Step) -> Result<Option<WriteTransaction<'_>>, sqlx::Error> {
+    async fn begin(
+        &self,
+        projection: Projection,
+        checkpoint_move: CheckpointMove,
+    ) -> Result<Option<WriteTransaction<'_>>, sqlx::Error> {
         let mut transaction = self.writer.begin().await?;
-        let checkpoint = checkpoint(transaction.connection(), projection, step.partition).await?;
-        if checkpoint.next != step.from {
+        let checkpoint = checkpoint(transaction.connection(), projection, checkpoint_move.partition).await?;
+        if checkpoint.next != checkpoint_move.from {
             return Ok(None);
         }
         sqlx::query(
@@ -159,9 +163,9 @@ impl SqliteProjections {
              epoch = excluded.epoch",
         )
         .bind(projection.name())
-        .bind(i64::from(step.partition.0))
-        .bind(step.to.next.0.cast_signed())
-        .bind(step.to.epoch.0.cast_signed())
+        .bind(i64::from(checkpoint_move.partition.0))
+        .bind(checkpoint_move.to.next.0.cast_signed())
+        .bind(checkpoint_move.to.epoch.0.cast_signed())
         .execute(transaction.connection())
         .await?;
         Ok(Some(transaction))
@@ -268,10 +272,10 @@ impl ProjectionStore for SqliteProjections {
         })
     }
 
-    async fn apply_views(&self, step: Step, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        write_views::apply(self, step, changes).await.map_err(|error| StoreError::Apply {
+    async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
+        write_views::apply(self, checkpoint_move, changes).await.map_err(|error| StoreError::Apply {
             projection: Projection::Views,
-            step,
+            checkpoint_move,
             source: self.seen(error),
         })
     }
@@ -282,10 +286,14 @@ impl ProjectionStore for SqliteProjections {
             .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: self.seen(error) })
     }
 
-    async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError> {
-        counts::apply(self, step, changes).await.map_err(|error| StoreError::Apply {
+    async fn apply_counts(
+        &self,
+        checkpoint_move: CheckpointMove,
+        changes: CountsChanges,
+    ) -> Result<Applied, StoreError> {
+        counts::apply(self, checkpoint_move, changes).await.map_err(|error| StoreError::Apply {
             projection: Projection::Counts,
-            step,
+            checkpoint_move,
             source: self.seen(error),
         })
     }

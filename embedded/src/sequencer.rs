@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer, Ticket};
+use event_log::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Number, Offset, Position, RequestKey, StreamKey};
 use sqlx::{Row, SqlitePool};
 use tokio::sync::{OnceCell, OwnedMutexGuard};
@@ -47,9 +47,9 @@ struct Answering(
     #[expect(dead_code, reason = "kept, not used")] OwnedMutexGuard<()>,
 );
 
-impl Hold for Counting {}
+impl ReservationGuard for Counting {}
 
-impl Hold for Answering {}
+impl ReservationGuard for Answering {}
 
 /// One value a key, the same one as long as somebody holds it. The others may be forgotten.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl SqliteSequencer {
         Ok(Some(Answered {
             stream: stream.parse().map_err(|error| unavailable(undecodable(2, error)))?,
             number: number.and_then(Number::new),
-            position: Position::of(PARTITION, offset.next()),
+            position: Position::up_to(PARTITION, offset.next()),
         }))
     }
 }

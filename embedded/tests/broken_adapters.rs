@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use databases::{index, log, open, sequencer, spoil, store, views};
 use event_log::conformance as log_suite;
-use event_log::{AppendError, EventLog, ReadError, ReadLimit, Reservation, ReserveError, Sequencer, Stretch, Ticket};
+use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Reservation, ReserveError, Sequencer, Ticket};
 use events::{
     ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Number, Offset, PartitionId, Position, Record,
     RequestKey, StreamKey, UnixMillis,
@@ -22,9 +22,9 @@ use events::{
 use read_model::conformance as read_suite;
 use read_model::folding::fold;
 use read_model::{
-    ApplicationView, Applied, ChatCounts, ChatView, Checkpoint, CountsChanges, Cursor, DeadLetter, MessageView,
-    NameOrigin, Page, Projection, ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchText, Slice, Step,
-    StoreError, Views, ViewsChanges, ViewsError,
+    ApplicationView, Applied, ChatCounts, ChatView, Checkpoint, CheckpointMove, CountsChanges, Cursor, DeadLetter,
+    MessageView, NameOrigin, Page, Projection, ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchText,
+    Slice, StoreError, Views, ViewsChanges, ViewsError,
 };
 use uuid::Uuid;
 
@@ -131,17 +131,17 @@ impl EventLog for BrokenLog {
         self.log.append(record).await
     }
 
-    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError> {
         let from = if self.fault == LogFault::ReadsFromTheStart { Offset::START } else { from };
         let limit = match self.fault {
             LogFault::IgnoresTheLimit => ReadLimit { records: u32::MAX, ..limit },
             _ => limit,
         };
         if self.fault == LogFault::NeverWaits && from >= self.log.end().await?.bound(partition) {
-            return Ok(Stretch::empty(from));
+            return Ok(LogBatch::empty(from));
         }
         let mut read = match self.log.read(partition, from, limit).await {
-            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => Stretch::empty(from),
+            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => LogBatch::empty(from),
             read => read?,
         };
         match self.fault {
@@ -167,7 +167,7 @@ impl EventLog for BrokenLog {
         let end = self.log.end().await?;
         match self.fault {
             LogFault::EndLagsBehind => {
-                Ok(Position::of(PartitionId(0), Offset(end.bound(PartitionId(0)).0.saturating_sub(1))))
+                Ok(Position::up_to(PartitionId(0), Offset(end.bound(PartitionId(0)).0.saturating_sub(1))))
             }
             _ => Ok(end),
         }
@@ -264,12 +264,16 @@ async fn on_store<F: Future<Output = ()>>(
 }
 
 impl BrokenStore {
-    async fn step(&self, projection: Projection, step: Step) -> Step {
+    async fn checkpoint_move(&self, projection: Projection, checkpoint_move: CheckpointMove) -> CheckpointMove {
         if self.fault != StoreFault::AppliesStaleSteps {
-            return step;
+            return checkpoint_move;
         }
-        let from = self.store.checkpoint(projection, step.partition).await.unwrap().next;
-        Step { from, to: Checkpoint { next: step.to.next.max(from), ..step.to }, ..step }
+        let from = self.store.checkpoint(projection, checkpoint_move.partition).await.unwrap().next;
+        CheckpointMove {
+            from,
+            to: Checkpoint { next: checkpoint_move.to.next.max(from), ..checkpoint_move.to },
+            ..checkpoint_move
+        }
     }
 
     fn damage(&self, changes: &mut ViewsChanges) {
@@ -298,9 +302,13 @@ impl ProjectionStore for BrokenStore {
         }
     }
 
-    async fn apply_views(&self, step: Step, mut changes: ViewsChanges) -> Result<Applied, StoreError> {
+    async fn apply_views(
+        &self,
+        checkpoint_move: CheckpointMove,
+        mut changes: ViewsChanges,
+    ) -> Result<Applied, StoreError> {
         self.damage(&mut changes);
-        self.store.apply_views(self.step(Projection::Views, step).await, changes).await
+        self.store.apply_views(self.checkpoint_move(Projection::Views, checkpoint_move).await, changes).await
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
@@ -311,12 +319,16 @@ impl ProjectionStore for BrokenStore {
         Ok(counts)
     }
 
-    async fn apply_counts(&self, step: Step, mut changes: CountsChanges) -> Result<Applied, StoreError> {
+    async fn apply_counts(
+        &self,
+        checkpoint_move: CheckpointMove,
+        mut changes: CountsChanges,
+    ) -> Result<Applied, StoreError> {
         if self.fault == StoreFault::ForgetsApplications {
             changes.applications.clear();
         }
-        let step = self.step(Projection::Counts, step).await;
-        let applied = self.store.apply_counts(step, changes).await?;
+        let checkpoint_move = self.checkpoint_move(Projection::Counts, checkpoint_move).await;
+        let applied = self.store.apply_counts(checkpoint_move, changes).await?;
         Ok(if self.fault == StoreFault::AppliesStaleSteps { Applied::Done } else { applied })
     }
 
@@ -465,7 +477,11 @@ impl SearchIndex for BrokenIndex {
         }
     }
 
-    async fn index(&self, step: Step, mut documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {
+    async fn index(
+        &self,
+        checkpoint_move: CheckpointMove,
+        mut documents: Vec<SearchDocument>,
+    ) -> Result<Applied, SearchError> {
         for document in &mut documents {
             document.chat = self.chat(document.chat);
             if self.fault == SearchFault::KeepsEverything {
@@ -475,7 +491,7 @@ impl SearchIndex for BrokenIndex {
                 document.folded = replaced(&document.folded);
             }
         }
-        self.index.index(step, documents).await
+        self.index.index(checkpoint_move, documents).await
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {

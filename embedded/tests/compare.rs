@@ -6,8 +6,8 @@ use embedded::DataDir;
 use embedded::compare::{Difference, differences};
 use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
 use read_model::{
-    ChatRow, Checkpoint, LogPlace, MessageRow, Projection, ProjectionStore, SearchDocument, SearchIndex, Step,
-    ViewsChanges,
+    ChatRow, Checkpoint, CheckpointMove, LogPlace, MessageRow, Projection, ProjectionStore, SearchDocument,
+    SearchIndex, ViewsChanges,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ async fn projections(chats: &[u32], body: &str) -> TempDir {
     let data_dir = DataDir::open(directory.path()).unwrap();
     let projections = data_dir.open_projections(Uuid::nil()).await.unwrap();
     for (index, number) in (0..).zip(chats) {
-        let step = Step {
+        let checkpoint_move = CheckpointMove {
             partition: PartitionId(0),
             from: Offset(index),
             to: Checkpoint { next: Offset(index + 1), ..Checkpoint::START },
@@ -41,9 +41,9 @@ async fn projections(chats: &[u32], body: &str) -> TempDir {
             messages: vec![message],
             ..ViewsChanges::default()
         };
-        projections.apply_views(step, changes).await.unwrap();
+        projections.apply_views(checkpoint_move, changes).await.unwrap();
         let document = SearchDocument { chat, number, body: body.into(), folded: body.into() };
-        projections.index(step, vec![document]).await.unwrap();
+        projections.index(checkpoint_move, vec![document]).await.unwrap();
     }
     projections.close().await.unwrap();
     directory

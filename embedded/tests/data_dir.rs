@@ -8,7 +8,7 @@ use embedded::{DataDir, OpenError};
 use event_log::EventLog;
 use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, Offset, PartitionId, Record, UnixMillis};
 use read_model::{
-    Checkpoint, LogPlace, NameChange, NameOrigin, Projection, ProjectionStore, Step, Views, ViewsChanges,
+    Checkpoint, CheckpointMove, LogPlace, NameChange, NameOrigin, Projection, ProjectionStore, Views, ViewsChanges,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -22,9 +22,15 @@ async fn projections_of(log_id: Uuid, path: &Path) {
     let projections = data_dir.open_projections(log_id).await.unwrap();
     let place = LogPlace { event_id: EventId(Uuid::nil()), offset: Offset::START };
     let created = NameChange { token: TOKEN, name: "app".into(), origin: NameOrigin::Created, place };
-    let step =
-        Step { partition: PARTITION, from: Offset::START, to: Checkpoint { next: Offset(1), ..Checkpoint::START } };
-    projections.apply_views(step, ViewsChanges { names: vec![created], ..ViewsChanges::default() }).await.unwrap();
+    let checkpoint_move = CheckpointMove {
+        partition: PARTITION,
+        from: Offset::START,
+        to: Checkpoint { next: Offset(1), ..Checkpoint::START },
+    };
+    projections
+        .apply_views(checkpoint_move, ViewsChanges { names: vec![created], ..ViewsChanges::default() })
+        .await
+        .unwrap();
     projections.close().await.unwrap();
 }
 

@@ -12,8 +12,8 @@ pub mod conformance;
 pub mod log;
 pub mod sequencer;
 
-pub use log::{AppendError, EventLog, ReadError, ReadLimit, Stretch, Unreadable};
-pub use sequencer::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer, Ticket};
+pub use log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
+pub use sequencer::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 
 /// An adapter's own error, kept as the source of a port's.
 pub type BackendError = Box<dyn std::error::Error + Send + Sync>;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{EpochStart, Offset, PartitionId, Position, Record, Recorded};
+use events::{EpochStart, Offset, PartitionId, Position, Record, RecordedEvent};
 
 use crate::BackendError;
 
@@ -29,7 +29,7 @@ pub trait EventLog: Send + Sync {
     /// At the end of the log it waits for something to come, at most `limit.wait`; then the answer is empty. What lies
     /// there and is no record is told and passed, so that nobody is stopped by it for ever; what a newer release has
     /// written is an error once everything before it has been read.
-    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError>;
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError>;
 
     /// The end of every partition: it covers each append that was answered before the call.
     async fn end(&self) -> Result<Position, ReadError>;
@@ -42,18 +42,18 @@ pub trait EventLog: Send + Sync {
 
 /// A piece of a partition, all of it from where it was asked for up to `next`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch {
+pub struct LogBatch {
     /// Its events, in log order.
-    pub events: Vec<Recorded>,
+    pub events: Vec<RecordedEvent>,
     /// The epochs that start in it, in log order.
     pub epochs: Vec<EpochStart>,
     /// What lies in it and is neither, in log order.
     pub unreadable: Vec<Unreadable>,
-    /// Where the next stretch begins; where this one was asked for if there is nothing in it.
+    /// Where the next batch begins; where this one was asked for if there is nothing in it.
     pub next: Offset,
 }
 
-impl Stretch {
+impl LogBatch {
     /// Nothing, from `next` on.
     pub const fn empty(next: Offset) -> Self {
         Self { events: Vec::new(), epochs: Vec::new(), unreadable: Vec::new(), next }

@@ -51,7 +51,7 @@ pub const KEY_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Reservation<T> {
     value: T,
     in_log: Option<Position>,
-    hold: Box<dyn Hold>,
+    hold: Box<dyn ReservationGuard>,
 }
 
 /// Leave to open the counter of one parent. It belongs to whoever was given it: that another one for the same parent is
@@ -65,7 +65,7 @@ pub struct Ticket {
 }
 
 /// What the adapter must not forget while the outcome of an append is unknown.
-pub trait Hold: Send + Sync {
+pub trait ReservationGuard: Send + Sync {
     /// The epoch that the event must carry, if the adapter numbers by epochs.
     fn epoch(&self) -> Option<Epoch> {
         None
@@ -84,11 +84,11 @@ pub trait Hold: Send + Sync {
 }
 
 /// Nothing to be remembered.
-impl Hold for () {}
+impl ReservationGuard for () {}
 
 impl<T: Copy> Reservation<T> {
     /// A reservation for an append that is to come; `hold` is dropped with it.
-    pub fn new(value: T, hold: impl Hold + 'static) -> Self {
+    pub fn new(value: T, hold: impl ReservationGuard + 'static) -> Self {
         Self { value, in_log: None, hold: Box::new(hold) }
     }
 
@@ -102,17 +102,17 @@ impl<T: Copy> Reservation<T> {
         self.value
     }
 
-    /// See [`Hold::epoch`].
+    /// See [`ReservationGuard::epoch`].
     pub fn epoch(&self) -> Option<Epoch> {
         self.hold.epoch()
     }
 
-    /// See [`Hold::ticket`].
+    /// See [`ReservationGuard::ticket`].
     pub fn ticket(&self) -> Option<Ticket> {
         self.hold.ticket()
     }
 
-    /// See [`Hold::has_lapsed`].
+    /// See [`ReservationGuard::has_lapsed`].
     pub fn has_lapsed(&self) -> bool {
         self.hold.has_lapsed()
     }

@@ -35,7 +35,7 @@ pub use event_id::EventId;
 pub use number::{ChatNumber, MessageNumber, Number};
 pub use partitioning::PartitionCount;
 pub use position::{Offset, PartitionId, Position};
-pub use record::{BrokenEvent, DecodeError, EncodeError, Record, Recorded, UnixMillis};
+pub use record::{BrokenEvent, DecodeError, EncodeError, Record, RecordedEvent, UnixMillis};
 pub use request_key::RequestKey;
 pub use stream::{ChatKey, StreamKey};
 pub use token::ApplicationToken;

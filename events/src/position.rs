@@ -58,7 +58,7 @@ impl Position {
     pub const MAX_PARTITIONS: usize = 1_024;
 
     /// Everything in `partition` before `bound`.
-    pub fn of(partition: PartitionId, bound: Offset) -> Self {
+    pub fn up_to(partition: PartitionId, bound: Offset) -> Self {
         Self(BTreeMap::from([(partition, bound)]))
     }
 

@@ -44,7 +44,7 @@ pub struct Record {
 
 /// A record and its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
+pub struct RecordedEvent {
     /// Its partition.
     pub partition: PartitionId,
     /// Its place there.

@@ -1,6 +1,6 @@
 //! The protocol by which numbers survive Redis, as a specification that a model checker explores to its end.
 //!
-//! What runs is `distributed::numbers`; what it must do is in `docs/numbers.md`. Here is the same in steps so small that
+//! What runs is `distributed::sequencer`; what it must do is in `docs/numbers.md`. Here is the same in steps so small that
 //! everything may happen between two of them: two processes, one Redis that may lose its tail, be wiped, restarted or
 //! replaced, a log in which appends land late or never, and clients that send things again. [`stateright`] takes every step
 //! that is possible in every state that is reachable, and looks at each state for what must never be

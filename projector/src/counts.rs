@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use events::{ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, Recorded, StreamKey};
+use events::{ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, RecordedEvent, StreamKey};
 use read_model::{AnsweredRequest, ChatCounts, CountsChanges, LogPlace};
 
 /// What one event says to the counts.
@@ -18,7 +18,7 @@ enum Fact {
 ///
 /// # Errors
 /// [`DecodeError::Newer`] if an event was written by a newer version.
-pub fn touched(batch: &[Recorded]) -> Result<Vec<ChatKey>, DecodeError> {
+pub fn touched(batch: &[RecordedEvent]) -> Result<Vec<ChatKey>, DecodeError> {
     let mut chats = BTreeSet::new();
     for recorded in batch {
         if let Some(Fact::ChatCreated(chat) | Fact::MessagePosted(chat, _)) = fact(recorded)? {
@@ -32,7 +32,7 @@ pub fn touched(batch: &[Recorded]) -> Result<Vec<ChatKey>, DecodeError> {
 ///
 /// # Errors
 /// [`DecodeError::Newer`] if an event was written by a newer version: then nothing of the batch may be applied.
-pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[Recorded]) -> Result<CountsChanges, DecodeError> {
+pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[RecordedEvent]) -> Result<CountsChanges, DecodeError> {
     let mut changes = CountsChanges::default();
     for recorded in batch {
         changes.requests.extend(answered(recorded));
@@ -53,7 +53,7 @@ pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[Recorded]) -> Res
     Ok(changes)
 }
 
-fn fact(recorded: &Recorded) -> Result<Option<Fact>, DecodeError> {
+fn fact(recorded: &RecordedEvent) -> Result<Option<Fact>, DecodeError> {
     let record = &recorded.record;
     Ok(match (record.known_type()?, record.stream, record.number) {
         (EventType::ChatApplicationCreated, StreamKey::Application(token), _) => Some(Fact::ApplicationCreated(token)),
@@ -67,7 +67,7 @@ fn fact(recorded: &Recorded) -> Result<Option<Fact>, DecodeError> {
 }
 
 /// What the event's request was given, if it may be sent again.
-fn answered(recorded: &Recorded) -> Option<AnsweredRequest> {
+fn answered(recorded: &RecordedEvent) -> Option<AnsweredRequest> {
     let record = &recorded.record;
     Some(AnsweredRequest {
         request: record.request?,

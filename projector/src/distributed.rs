@@ -14,14 +14,14 @@ use service::config::{self, CorsOrigins, ElasticsearchArgs, KafkaArgs, LogArgs, 
 use service::health::{Part, Readiness};
 use service::healthcheck::healthcheck;
 use service::host::{Host, HostError, Port};
-use service::preparing::{prepared, prepared_to_the_end};
+use service::startup::{prepared, prepared_to_the_end};
 use service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::assignment::AssignedPartitions;
 use crate::run_loop::Fatal;
-use crate::shared_out::SharedOut;
 use crate::target::Target;
 
 /// What a client is told who asks the address of health and metrics for something else.
@@ -329,9 +329,9 @@ impl Feeder {
         let membership =
             Membership::join(&Cluster::new(&self.brokers), self.projection.name()).map_err(FeedingError::Group)?;
         let (log, part, readiness) = (Arc::clone(&self.log) as _, self.part, self.readiness);
-        let shared_out = SharedOut { log, target, part, readiness };
+        let assignment = AssignedPartitions { log, target, part, readiness };
         let reported = |partition, next| membership.report(partition, next);
-        let ended = shared_out.run(membership.owned(), reported, self.stop).await;
+        let ended = assignment.run(membership.owned(), reported, self.stop).await;
         membership.close().await;
         self.log.close().await;
         ended.map_err(FeedingError::Fatal)

@@ -1,18 +1,18 @@
 //! Which events count: those that were not reserved in an epoch that has ended.
 
-use event_log::Stretch;
-use events::{Epoch, Recorded};
+use event_log::LogBatch;
+use events::{Epoch, RecordedEvent};
 
 /// How many events were void, since the process began.
 const VOID_EVENTS: &str = "tally_void_events_total";
 
-/// The events of a stretch without the void ones, and the highest epoch that has started by its end.
+/// The events of a batch without the void ones, and the highest epoch that has started by its end.
 ///
 /// An event is void if it carries an epoch lower than the highest that started before it in its partition: its number
 /// may have been given again since, and whoever wrote it was never told that it was written.
-pub fn without_void(stretch: Stretch, mut epoch: Epoch) -> (Vec<Recorded>, Epoch) {
-    let mut starts = stretch.epochs.into_iter().peekable();
-    let mut events = stretch.events;
+pub fn without_void(log_batch: LogBatch, mut epoch: Epoch) -> (Vec<RecordedEvent>, Epoch) {
+    let mut starts = log_batch.epochs.into_iter().peekable();
+    let mut events = log_batch.events;
     events.retain(|recorded| {
         while let Some(start) = starts.next_if(|start| start.offset < recorded.offset) {
             epoch = epoch.max(start.epoch);
@@ -44,15 +44,15 @@ mod tests {
 
     const PARTITION: PartitionId = PartitionId(3);
 
-    fn event(offset: u64, epoch: Option<u64>) -> Recorded {
+    fn event(offset: u64, epoch: Option<u64>) -> RecordedEvent {
         let created = ChatCreated { token: ApplicationToken::from_bytes([1; 16]), number: ChatNumber::new(1).unwrap() };
         let record = Record::encode(&Event::ChatCreated(created), EventId(Uuid::nil()), UnixMillis(0)).unwrap();
         let record = Record { epoch: epoch.map(Epoch), ..record };
-        Recorded { partition: PARTITION, offset: Offset(offset), record }
+        RecordedEvent { partition: PARTITION, offset: Offset(offset), record }
     }
 
     fn left(events: &[(u64, Option<u64>)], starts: &[(u64, u64)], before: u64) -> (Vec<u64>, u64) {
-        let stretch = Stretch {
+        let log_batch = LogBatch {
             events: events.iter().map(|(offset, epoch)| event(*offset, *epoch)).collect(),
             epochs: starts
                 .iter()
@@ -62,9 +62,9 @@ mod tests {
                     epoch: Epoch(*epoch),
                 })
                 .collect(),
-            ..Stretch::empty(Offset(100))
+            ..LogBatch::empty(Offset(100))
         };
-        let (events, epoch) = without_void(stretch, Epoch(before));
+        let (events, epoch) = without_void(log_batch, Epoch(before));
         (events.iter().map(|recorded| recorded.offset.0).collect(), epoch.0)
     }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{EventLog, ReadError, ReadLimit, Stretch};
+use event_log::{EventLog, LogBatch, ReadError, ReadLimit};
 use events::{Offset, PartitionId};
-use read_model::{Applied, Checkpoint, Step};
+use read_model::{Applied, Checkpoint, CheckpointMove};
 
 use crate::epochs::without_void;
 use crate::target::{ApplyError, Target};
@@ -53,14 +53,14 @@ impl Feed {
     ///
     /// # Errors
     /// If the log cannot be read there.
-    pub async fn read(&self, next: Offset, wait: Duration) -> Result<Stretch, FeedError> {
+    pub async fn read(&self, next: Offset, wait: Duration) -> Result<LogBatch, FeedError> {
         let limit = ReadLimit { records: self.target.batch_size(), wait };
         self.log.read(self.partition, next, limit).await.map_err(FeedError::Read)
     }
 
-    /// Whether a stretch was cut by the size of a batch, so that more is there already.
-    pub(crate) fn is_full(&self, stretch: &Stretch) -> bool {
-        let records = stretch.events.len() + stretch.unreadable.len();
+    /// Whether a batch was cut by the size of a batch, so that more is there already.
+    pub(crate) fn is_full(&self, log_batch: &LogBatch) -> bool {
+        let records = log_batch.events.len() + log_batch.unreadable.len();
         u32::try_from(records).is_ok_and(|records| records >= self.target.batch_size())
     }
 
@@ -71,15 +71,16 @@ impl Feed {
     ///
     /// # Errors
     /// Ask for the checkpoint before trying again.
-    pub async fn apply(&self, from: Checkpoint, mut stretch: Stretch) -> Result<Checkpoint, FeedError> {
-        if stretch.next == from.next {
+    pub async fn apply(&self, from: Checkpoint, mut log_batch: LogBatch) -> Result<Checkpoint, FeedError> {
+        if log_batch.next == from.next {
             return self.checkpoint().await;
         }
-        let (next, unreadable) = (stretch.next, std::mem::take(&mut stretch.unreadable));
-        let (batch, epoch) = without_void(stretch, from.epoch);
-        let step = Step { partition: self.partition, from: from.next, to: Checkpoint { next, epoch } };
-        match self.target.apply(step, &batch, &unreadable).await.map_err(FeedError::Apply)? {
-            Applied::Done => Ok(step.to),
+        let (next, unreadable) = (log_batch.next, std::mem::take(&mut log_batch.unreadable));
+        let (batch, epoch) = without_void(log_batch, from.epoch);
+        let checkpoint_move =
+            CheckpointMove { partition: self.partition, from: from.next, to: Checkpoint { next, epoch } };
+        match self.target.apply(checkpoint_move, &batch, &unreadable).await.map_err(FeedError::Apply)? {
+            Applied::Done => Ok(checkpoint_move.to),
             Applied::Superseded => self.checkpoint().await,
         }
     }
@@ -91,23 +92,23 @@ impl Feed {
     pub async fn catch_up(&self, goal: Offset, told: impl Fn(Offset)) -> Result<(), FeedError> {
         let mut checkpoint = self.checkpoint().await?;
         while checkpoint.next < goal {
-            let stretch = before(goal, self.read(checkpoint.next, Duration::ZERO).await?);
-            if stretch.next == checkpoint.next {
+            let log_batch = before(goal, self.read(checkpoint.next, Duration::ZERO).await?);
+            if log_batch.next == checkpoint.next {
                 // Offsets need not be dense: nothing lies between the checkpoint and the goal.
                 break;
             }
-            checkpoint = self.apply(checkpoint, stretch).await?;
+            checkpoint = self.apply(checkpoint, log_batch).await?;
             told(checkpoint.next);
         }
         Ok(())
     }
 }
 
-/// What of a stretch lies before `goal`.
-fn before(goal: Offset, mut stretch: Stretch) -> Stretch {
-    stretch.events.retain(|recorded| recorded.offset < goal);
-    stretch.epochs.retain(|start| start.offset < goal);
-    stretch.unreadable.retain(|one| one.offset < goal);
-    stretch.next = stretch.next.min(goal);
-    stretch
+/// What of a batch lies before `goal`.
+fn before(goal: Offset, mut log_batch: LogBatch) -> LogBatch {
+    log_batch.events.retain(|recorded| recorded.offset < goal);
+    log_batch.epochs.retain(|start| start.offset < goal);
+    log_batch.unreadable.retain(|one| one.offset < goal);
+    log_batch.next = log_batch.next.min(goal);
+    log_batch
 }

@@ -160,14 +160,14 @@ impl RunLoop {
             if is_in_log && checkpoint.next >= goal {
                 self.part.ready();
             }
-            let stretch = tokio::select! {
+            let log_batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                stretch = self.feed.read(checkpoint.next, READ_WAIT) => stretch.map_err(|error| self.failure(error))?,
+                log_batch = self.feed.read(checkpoint.next, READ_WAIT) => log_batch.map_err(|error| self.failure(error))?,
             };
             is_in_log = true;
-            let is_full = self.feed.is_full(&stretch);
-            let next = self.feed.apply(checkpoint, stretch).await.map_err(|error| self.failure(error))?;
+            let is_full = self.feed.is_full(&log_batch);
+            let next = self.feed.apply(checkpoint, log_batch).await.map_err(|error| self.failure(error))?;
             // A projection that was lost begins anew.
             (checkpoint, goal) = if next.next < checkpoint.next { self.begin().await? } else { (next, goal) };
             *pause = FIRST_PAUSE;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use event_log::Unreadable;
-use events::{DecodeError, PartitionId, Recorded};
-use read_model::{Applied, Checkpoint, Projection, ProjectionStore, SearchError, SearchIndex, Step, StoreError};
+use events::{DecodeError, PartitionId, RecordedEvent};
+use read_model::{
+    Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, SearchError, SearchIndex, StoreError,
+};
 
 use crate::{counts, search, views};
 
@@ -67,31 +69,31 @@ impl Target {
         }
     }
 
-    /// Applies a batch, which is all that counts in the log from `step.from` to `step.to`. What is unreadable there is
+    /// Applies a batch, which is all that counts in the log from `checkpoint_move.from` to `checkpoint_move.to`. What is unreadable there is
     /// parked by `views` and passed by the others.
     ///
     /// # Errors
     /// [`ApplyError::Newer`] will not go by trying again; the others may. Ask for the checkpoint before.
     pub async fn apply(
         &self,
-        step: Step,
-        batch: &[Recorded],
+        checkpoint_move: CheckpointMove,
+        batch: &[RecordedEvent],
         unreadable: &[Unreadable],
     ) -> Result<Applied, ApplyError> {
         match self {
             Self::Views(store) => {
                 let changes = views::changes(batch, unreadable).map_err(ApplyError::Newer)?;
-                store.apply_views(step, changes).await.map_err(ApplyError::Store)
+                store.apply_views(checkpoint_move, changes).await.map_err(ApplyError::Store)
             }
             Self::Counts(store) => {
                 let touched = counts::touched(batch).map_err(ApplyError::Newer)?;
                 let loaded = store.chat_counts(&touched).await.map_err(ApplyError::Store)?;
                 let changes = counts::fold(loaded, batch).map_err(ApplyError::Newer)?;
-                store.apply_counts(step, changes).await.map_err(ApplyError::Store)
+                store.apply_counts(checkpoint_move, changes).await.map_err(ApplyError::Store)
             }
             Self::Search(index) => {
                 let documents = search::documents(batch).map_err(ApplyError::Newer)?;
-                index.index(step, documents).await.map_err(ApplyError::Search)
+                index.index(checkpoint_move, documents).await.map_err(ApplyError::Search)
             }
         }
     }

@@ -1,14 +1,14 @@
 //! The projection `views`: applications, chats and messages as they are shown.
 
 use event_log::Unreadable;
-use events::{DecodeError, Event, EventId, Recorded};
+use events::{DecodeError, Event, EventId, RecordedEvent};
 use read_model::{ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, ViewsChanges};
 
 /// What a batch does to the views. An event that is broken becomes a dead letter, and so does what is no event at all.
 ///
 /// # Errors
 /// [`DecodeError::Newer`] if an event was written by a newer version: then nothing of the batch may be applied.
-pub fn changes(batch: &[Recorded], unreadable: &[Unreadable]) -> Result<ViewsChanges, DecodeError> {
+pub fn changes(batch: &[RecordedEvent], unreadable: &[Unreadable]) -> Result<ViewsChanges, DecodeError> {
     let dead_letters = unreadable.iter().map(|one| DeadLetter {
         place: LogPlace { event_id: EventId::NONE, offset: one.offset },
         reason: cut(format!("this is no event: {}", one.reason)),

@@ -10,7 +10,7 @@ use event_log::EventLog;
 use events::{ChatApplicationCreated, Event, Offset, PartitionId, Record};
 use projector::run_loop::{ended, fatal};
 use projector::{Fatal, Feed, RunLoop, RunLoops, Stopped, Target};
-use read_model::{Checkpoint, ProjectionStore, Step, ViewsChanges};
+use read_model::{Checkpoint, CheckpointMove, ProjectionStore, ViewsChanges};
 use service::health::Readiness;
 use tempfile::TempDir;
 use testkit::histories::{record, token};
@@ -20,7 +20,7 @@ const PARTITION: PartitionId = PartitionId(0);
 /// Longest that a test waits for something that must come.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-struct Ground {
+struct Fixture {
     log: Arc<dyn EventLog>,
     store: Arc<dyn ProjectionStore>,
     readiness: Readiness,
@@ -30,7 +30,7 @@ struct Ground {
     _directory: TempDir,
 }
 
-impl Ground {
+impl Fixture {
     async fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let data_dir = DataDir::open(directory.path()).unwrap();
@@ -60,34 +60,34 @@ impl Ground {
 
 #[tokio::test]
 async fn a_checkpoint_beyond_the_log_is_fatal_and_never_ready() {
-    let mut ground = Ground::new().await;
+    let mut fixture = Fixture::new().await;
     let to = Checkpoint { next: Offset(7), ..Checkpoint::START };
-    let step = Step { partition: PARTITION, from: Offset::START, to };
-    ground.store.apply_views(step, ViewsChanges::default()).await.unwrap();
-    ground.project();
-    let told = ground.fatal().await;
+    let checkpoint_move = CheckpointMove { partition: PARTITION, from: Offset::START, to };
+    fixture.store.apply_views(checkpoint_move, ViewsChanges::default()).await.unwrap();
+    fixture.project();
+    let told = fixture.fatal().await;
     assert!(matches!(&told, Fatal::NotInLog(Stopped::NotInLog { .. })), "{told:?}");
-    assert!(!ground.readiness.is_ready());
+    assert!(!fixture.readiness.is_ready());
 }
 
 #[tokio::test]
 async fn a_panic_is_fatal() {
-    let mut ground = Ground::new().await;
-    ground.project();
-    ground.run_loops.spawn(async { panic!("in a run loop") });
-    let told = ground.fatal().await;
+    let mut fixture = Fixture::new().await;
+    fixture.project();
+    fixture.run_loops.spawn(async { panic!("in a run loop") });
+    let told = fixture.fatal().await;
     assert!(matches!(told, Fatal::Panicked(_)), "{told:?}");
-    ground.stop.cancel();
-    ended(ground.run_loops).await.unwrap();
+    fixture.stop.cancel();
+    ended(fixture.run_loops).await.unwrap();
 }
 
 #[tokio::test]
 async fn something_newer_is_not_fatal_and_not_ready() {
-    let mut ground = Ground::new().await;
+    let mut fixture = Fixture::new().await;
     let created = ChatApplicationCreated { token: token(1), name: "newer".into() };
     let record = record(&Event::ChatApplicationCreated(created));
-    ground.log.append(Record { version: 99, ..record }).await.unwrap();
-    ground.project();
-    tokio::time::timeout(DEADLINE, ended(ground.run_loops)).await.unwrap().unwrap();
-    assert!(!ground.readiness.is_ready());
+    fixture.log.append(Record { version: 99, ..record }).await.unwrap();
+    fixture.project();
+    tokio::time::timeout(DEADLINE, ended(fixture.run_loops)).await.unwrap().unwrap();
+    assert!(!fixture.readiness.is_ready());
 }

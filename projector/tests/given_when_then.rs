@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use event_log::Unreadable;
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, DecodeError,
-    Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Record, Recorded, RequestKey,
+    Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Record, RecordedEvent, RequestKey,
 };
 use projector::{counts, search, views};
 use read_model::{ApplicationCountsDelta, ChatCounts, DeadLetter, LogPlace, NameOrigin};
@@ -34,11 +34,11 @@ fn renamed(token: ApplicationToken, name: &str) -> Event {
     Event::ChatApplicationRenamed(ChatApplicationRenamed { token, name: name.into() })
 }
 
-fn given(events: &[Event]) -> Vec<Recorded> {
+fn given(events: &[Event]) -> Vec<RecordedEvent> {
     placed(events.iter().map(record).collect(), PartitionId(0))
 }
 
-fn given_records(records: Vec<Record>) -> Vec<Recorded> {
+fn given_records(records: Vec<Record>) -> Vec<RecordedEvent> {
     placed(records, PartitionId(0))
 }
 

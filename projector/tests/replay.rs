@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use embedded::{DataDir, SqliteProjections};
-use events::{ApplicationToken, ChatKey, PartitionId, Recorded};
+use events::{ApplicationToken, ChatKey, PartitionId, RecordedEvent};
 use projector::Target;
 use proptest::prelude::*;
 use read_model::{
-    ApplicationView, Applied, ChatView, Checkpoint, MessageView, Page, ProjectionStore, SearchIndex, SearchText, Step,
-    Views,
+    ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, MessageView, Page, ProjectionStore, SearchIndex,
+    SearchText, Views,
 };
 use tempfile::TempDir;
 use testkit::histories;
@@ -54,14 +54,14 @@ impl Projections {
     }
 
     /// Applies batches as a run loop does; each also a second time, as after a crash before the answer.
-    async fn apply(&self, batches: &[&[Recorded]]) {
+    async fn apply(&self, batches: &[&[RecordedEvent]]) {
         for target in self.targets() {
             for batch in batches {
                 let (from, to) = (batch[0].offset, batch[batch.len() - 1].offset.next());
                 let to = Checkpoint { next: to, ..Checkpoint::START };
-                let step = Step { partition: PARTITION, from, to };
-                assert_eq!(target.apply(step, batch, &[]).await.unwrap(), Applied::Done);
-                assert_eq!(target.apply(step, batch, &[]).await.unwrap(), Applied::Superseded);
+                let checkpoint_move = CheckpointMove { partition: PARTITION, from, to };
+                assert_eq!(target.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Done);
+                assert_eq!(target.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Superseded);
             }
         }
     }
@@ -87,7 +87,7 @@ impl Projections {
 }
 
 /// The streams one after the other, in one batch: the plainest log of these events.
-fn plain(streams: &[Vec<events::Record>]) -> Vec<Recorded> {
+fn plain(streams: &[Vec<events::Record>]) -> Vec<RecordedEvent> {
     histories::placed(streams.concat(), PARTITION)
 }
 

@@ -10,7 +10,7 @@ use distributed::mysql::MySqlProjections;
 use service::config::{self, Cors, ElasticsearchArgs, LogArgs, MysqlArgs, ReadAddr};
 use service::healthcheck::healthcheck;
 use service::host::{Host, HostError};
-use service::preparing::look_after;
+use service::startup::look_after;
 use service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 

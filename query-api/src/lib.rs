@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`mod@routes`] | the HTTP face: convert, call one method, convert back |
-//! | [`awaiting`] | reading one's own writes |
+//! | [`await_position`] | reading one's own writes |
 //! | [`paging`] | `limit`, `after`, `before`, `order` and the Link to the next page |
 //! | [`queries`] | what can be asked, one method each |
 //! | [`error`] | the one place where failures become statuses |
@@ -11,7 +11,7 @@
 //!
 //! **Architecture invariant:** nothing here writes, and nothing here knows the log.
 
-pub mod awaiting;
+pub mod await_position;
 #[cfg(feature = "distributed")]
 pub mod distributed;
 pub mod error;

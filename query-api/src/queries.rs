@@ -9,7 +9,7 @@ use read_model::{
 };
 use tokio::time::Instant;
 
-use crate::awaiting::Awaiting;
+use crate::await_position::AwaitPosition;
 
 /// Answers questions from the projections.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ impl Queries {
     /// [`QueryError`].
     pub async fn application(
         &self,
-        awaiting: &Awaiting,
+        awaiting: &AwaitPosition,
         token: ApplicationToken,
     ) -> Result<ApplicationView, QueryError> {
         self.caught_up(&VIEWS_AND_COUNTS, awaiting).await?;
@@ -69,7 +69,7 @@ impl Queries {
     /// [`QueryError`].
     pub async fn applications(
         &self,
-        awaiting: &Awaiting,
+        awaiting: &AwaitPosition,
         page: Page<ApplicationToken>,
     ) -> Result<Slice<ApplicationView>, QueryError> {
         self.caught_up(&VIEWS_AND_COUNTS, awaiting).await?;
@@ -80,7 +80,7 @@ impl Queries {
     ///
     /// # Errors
     /// [`QueryError`].
-    pub async fn chat(&self, awaiting: &Awaiting, chat: ChatKey) -> Result<ChatView, QueryError> {
+    pub async fn chat(&self, awaiting: &AwaitPosition, chat: ChatKey) -> Result<ChatView, QueryError> {
         self.caught_up(&VIEWS_AND_COUNTS, awaiting).await?;
         self.views.chat(chat).await.map_err(QueryError::Views)?.ok_or(CHAT)
     }
@@ -91,7 +91,7 @@ impl Queries {
     /// [`QueryError`].
     pub async fn chats(
         &self,
-        awaiting: &Awaiting,
+        awaiting: &AwaitPosition,
         token: ApplicationToken,
         page: Page<ChatNumber>,
     ) -> Result<Slice<ChatView>, QueryError> {
@@ -105,7 +105,7 @@ impl Queries {
     /// [`QueryError`].
     pub async fn message(
         &self,
-        awaiting: &Awaiting,
+        awaiting: &AwaitPosition,
         chat: ChatKey,
         number: MessageNumber,
     ) -> Result<MessageView, QueryError> {
@@ -119,7 +119,7 @@ impl Queries {
     /// [`QueryError`].
     pub async fn messages(
         &self,
-        awaiting: &Awaiting,
+        awaiting: &AwaitPosition,
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Slice<MessageView>, QueryError> {
@@ -133,7 +133,7 @@ impl Queries {
     /// [`QueryError`].
     pub async fn search(
         &self,
-        awaiting: &Awaiting,
+        awaiting: &AwaitPosition,
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
@@ -152,7 +152,7 @@ impl Queries {
     }
 
     /// Waits for the projections of `views` and `counts` that are about to be read, all within one wait.
-    async fn caught_up(&self, projections: &[Projection], awaiting: &Awaiting) -> Result<(), QueryError> {
+    async fn caught_up(&self, projections: &[Projection], awaiting: &AwaitPosition) -> Result<(), QueryError> {
         let Some(position) = &awaiting.position else {
             return Ok(());
         };
@@ -173,7 +173,7 @@ mod tests {
 
     use async_trait::async_trait;
     use events::{Offset, PartitionId, Position};
-    use read_model::{Applied, Checkpoint, SearchDocument, Step};
+    use read_model::{Applied, Checkpoint, CheckpointMove, SearchDocument};
 
     use super::*;
 
@@ -247,7 +247,7 @@ mod tests {
             panic!("{NOT_ASKED}")
         }
 
-        async fn index(&self, _: Step, _: Vec<SearchDocument>) -> Result<Applied, SearchError> {
+        async fn index(&self, _: CheckpointMove, _: Vec<SearchDocument>) -> Result<Applied, SearchError> {
             panic!("{NOT_ASKED}")
         }
     }
@@ -256,8 +256,8 @@ mod tests {
     async fn asked(each_takes: Duration) -> [(Result<(), QueryError>, Duration); 2] {
         let slow = Arc::new(Slow { each_takes });
         let queries = Queries::new(Arc::clone(&slow) as _, slow);
-        let position = Some(Position::of(PartitionId(0), Offset(1)));
-        let awaiting = Awaiting { position, within: WAIT };
+        let position = Some(Position::up_to(PartitionId(0), Offset(1)));
+        let awaiting = AwaitPosition { position, within: WAIT };
         let token = ApplicationToken::from_bytes([1; ApplicationToken::BYTES]);
         let chat = ChatKey { token, number: ChatNumber::new(1).unwrap() };
         let began = Instant::now();

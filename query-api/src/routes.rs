@@ -13,7 +13,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::awaiting::{Awaiting, AwaitingHeaders};
+use crate::await_position::{AwaitPosition, AwaitPositionHeaders};
 use crate::error::{ApiError, PathProblems, ReadProblems};
 use crate::paging::{ListParameters, ListRequest, NumberedListQuery};
 use crate::queries::Queries;
@@ -60,7 +60,7 @@ pub fn routes(queries: Queries) -> OpenApiRouter {
         ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
         ("after" = Option<String>, Query, pattern = "^[0-9a-f]{32}$", description = "Only what comes after this"),
         ("before" = Option<String>, Query, pattern = "^[0-9a-f]{32}$", description = "Only what comes just before this"),
-        AwaitingHeaders
+        AwaitPositionHeaders
     ),
     responses(
         (status = 200, description = "Applications by token", body = [ApplicationView],
@@ -70,7 +70,7 @@ pub fn routes(queries: Queries) -> OpenApiRouter {
 )]
 async fn applications(
     State(queries): State<Queries>,
-    awaiting: Awaiting,
+    awaiting: AwaitPosition,
     uri: Uri,
     Query(parameters): Query<ListParameters>,
 ) -> Result<Response, ApiError> {
@@ -85,7 +85,7 @@ async fn applications(
     tag = "applications",
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        AwaitingHeaders
+        AwaitPositionHeaders
     ),
     responses(
         (status = 200, description = "One application", body = ApplicationView),
@@ -95,7 +95,7 @@ async fn applications(
 )]
 async fn application(
     State(queries): State<Queries>,
-    awaiting: Awaiting,
+    awaiting: AwaitPosition,
     Path(Parsed(token)): Path<Token>,
 ) -> Result<axum::Json<ApplicationView>, ApiError> {
     Ok(axum::Json(queries.application(&awaiting, token).await?))
@@ -109,7 +109,7 @@ async fn application(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         NumberedListQuery,
-        AwaitingHeaders
+        AwaitPositionHeaders
     ),
     responses(
         (status = 200, description = "Chats of an application by number", body = [ChatView],
@@ -120,7 +120,7 @@ async fn application(
 )]
 async fn chats(
     State(queries): State<Queries>,
-    awaiting: Awaiting,
+    awaiting: AwaitPosition,
     uri: Uri,
     Path(Parsed(token)): Path<Token>,
     Query(parameters): Query<ListParameters>,
@@ -137,7 +137,7 @@ async fn chats(
     params(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        AwaitingHeaders
+        AwaitPositionHeaders
     ),
     responses(
         (status = 200, description = "One chat", body = ChatView),
@@ -147,7 +147,7 @@ async fn chats(
 )]
 async fn chat(
     State(queries): State<Queries>,
-    awaiting: Awaiting,
+    awaiting: AwaitPosition,
     Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
 ) -> Result<axum::Json<ChatView>, ApiError> {
     Ok(axum::Json(queries.chat(&awaiting, ChatKey { token, number }).await?))
@@ -163,7 +163,7 @@ async fn chat(
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
         NumberedListQuery,
         ("order" = Option<String>, Query, description = "asc (unless said otherwise) or desc", pattern = "^(asc|desc)$"),
-        AwaitingHeaders
+        AwaitPositionHeaders
     ),
     responses(
         (status = 200, description = "Messages of a chat by number", body = [MessageView],
@@ -174,7 +174,7 @@ async fn chat(
 )]
 async fn messages(
     State(queries): State<Queries>,
-    awaiting: Awaiting,
+    awaiting: AwaitPosition,
     uri: Uri,
     Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
     Query(parameters): Query<ListParameters>,
@@ -192,7 +192,7 @@ async fn messages(
         ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
         ("chat" = u32, Path, description = "The chat's number", minimum = 1),
         ("message" = u32, Path, description = "The message's number", minimum = 1),
-        AwaitingHeaders
+        AwaitPositionHeaders
     ),
     responses(
         (status = 200, description = "One message", body = MessageView),
@@ -202,7 +202,7 @@ async fn messages(
 )]
 async fn message(
     State(queries): State<Queries>,
-    awaiting: Awaiting,
+    awaiting: AwaitPosition,
     Path((Parsed(token), Parsed(chat), Parsed(number))): Path<(Token, Chat, Parsed<MessageNumber>)>,
 ) -> Result<axum::Json<MessageView>, ApiError> {
     Ok(axum::Json(queries.message(&awaiting, ChatKey { token, number: chat }, number).await?))
@@ -219,7 +219,7 @@ async fn message(
         ("q" = String, Query, description = "What to look for, whatever the case, accents and compatibility forms",
             min_length = 1, max_length = 1000),
         NumberedListQuery,
-        AwaitingHeaders
+        AwaitPositionHeaders
     ),
     responses(
         (status = 200, description = "Messages of a chat that contain a text, by number", body = [MessageView],
@@ -230,7 +230,7 @@ async fn message(
 )]
 async fn search(
     State(queries): State<Queries>,
-    awaiting: Awaiting,
+    awaiting: AwaitPosition,
     uri: Uri,
     Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
     Query(parameters): Query<ListParameters>,

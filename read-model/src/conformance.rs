@@ -14,7 +14,7 @@ use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offs
 use uuid::Uuid;
 
 use crate::changes::{ChatRow, LogPlace, MessageRow, NameChange, NameOrigin, ViewsChanges};
-use crate::store::{Applied, Checkpoint, ProjectionStore, Step};
+use crate::store::{Applied, Checkpoint, CheckpointMove, ProjectionStore};
 
 pub use self::search::{
     a_search_stays_within_its_chat, an_indexed_position_is_waited_for, documents_are_never_overwritten,
@@ -33,13 +33,13 @@ pub use self::views::{
 };
 
 /// A partition and an application that no other check uses, and the events that are made in it.
-struct Ground {
+struct Fixture {
     partition: PartitionId,
     next: Offset,
     token: ApplicationToken,
 }
 
-impl Ground {
+impl Fixture {
     fn new() -> Self {
         static PARTITIONS: AtomicU16 = AtomicU16::new(0);
         Self {
@@ -76,8 +76,9 @@ impl Ground {
     async fn apply(&self, store: &Arc<dyn ProjectionStore>, changes: ViewsChanges) {
         let checkpoint = store.checkpoint(crate::Projection::Views, self.partition).await;
         let from = checkpoint.unwrap_or_else(|error| panic!("checkpoint: {error}")).next;
-        let step = Step { partition: self.partition, from, to: at(self.next.0) };
-        let applied = store.apply_views(step, changes).await.unwrap_or_else(|error| panic!("apply: {error}"));
+        let checkpoint_move = CheckpointMove { partition: self.partition, from, to: at(self.next.0) };
+        let applied =
+            store.apply_views(checkpoint_move, changes).await.unwrap_or_else(|error| panic!("apply: {error}"));
         assert_eq!(applied, Applied::Done);
     }
 }

@@ -9,7 +9,7 @@ use crate::BackendError;
 use crate::changes::SearchDocument;
 use crate::folding::SearchText;
 use crate::page::{Page, Slice};
-use crate::store::{Applied, Checkpoint, Step};
+use crate::store::{Applied, Checkpoint, CheckpointMove};
 use crate::view::MessageView;
 
 /// Finds the messages of one chat whose folded text contains a folded text, to the letter.
@@ -26,7 +26,11 @@ pub trait SearchIndex: Send + Sync {
     fn batch_size(&self) -> u32;
 
     /// Indexes a batch. With [`Applied::Superseded`] some of the documents may have been indexed all the same.
-    async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError>;
+    async fn index(
+        &self,
+        checkpoint_move: CheckpointMove,
+        documents: Vec<SearchDocument>,
+    ) -> Result<Applied, SearchError>;
 
     /// Waits until everything that `position` covers is found: true once it is, false if it is not after `within`.
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError>;
@@ -53,10 +57,10 @@ pub enum SearchError {
         source: BackendError,
     },
     /// See [`SearchIndex::index`].
-    #[error("offsets {} to {} of partition {} cannot be indexed", .step.from, .step.to.next, .step.partition)]
+    #[error("offsets {} to {} of partition {} cannot be indexed", .checkpoint_move.from, .checkpoint_move.to.next, .checkpoint_move.partition)]
     Index {
         /// Which batch.
-        step: Step,
+        checkpoint_move: CheckpointMove,
         /// What went wrong.
         #[source]
         source: BackendError,

@@ -50,7 +50,7 @@ impl Checkpoint {
 
 /// A batch's place in its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct CheckpointMove {
     /// The partition.
     pub partition: PartitionId,
     /// Where the checkpoint must be for the batch to be applied.
@@ -71,7 +71,7 @@ pub enum Applied {
 /// Keeps `views` and `counts`, each with its checkpoints.
 ///
 /// - **Atomic:** a batch and the move of its checkpoint are written together or not at all.
-/// - **Fenced:** the checkpoint is compared first; of two owners of a partition one applies a step, the other is told
+/// - **Fenced:** the checkpoint is compared first; of two owners of a partition one applies a move, the other is told
 ///   [`Applied::Superseded`].
 /// - **First come, first kept:** a row is never overwritten; see [`crate::changes::settle`].
 #[async_trait]
@@ -80,7 +80,7 @@ pub trait ProjectionStore: Send + Sync {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError>;
 
     /// Applies a batch to `views`.
-    async fn apply_views(&self, step: Step, changes: ViewsChanges) -> Result<Applied, StoreError>;
+    async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError>;
 
     /// The counts of these chats; a chat never seen is left out.
     ///
@@ -90,7 +90,11 @@ pub trait ProjectionStore: Send + Sync {
 
     /// Applies a batch to `counts`. What is there for a sequencer outside of the log alone (requests with keys, and which
     /// applications exist) may be left out by an adapter whose log numbers by itself.
-    async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError>;
+    async fn apply_counts(
+        &self,
+        checkpoint_move: CheckpointMove,
+        changes: CountsChanges,
+    ) -> Result<Applied, StoreError>;
 
     /// Dead letters of `partition` in log order, `limit` at most.
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
@@ -111,12 +115,12 @@ pub enum StoreError {
         source: BackendError,
     },
     /// See [`ProjectionStore::apply_views`] and [`ProjectionStore::apply_counts`].
-    #[error("offsets {} to {} of partition {} cannot be applied to {}", .step.from, .step.to.next, .step.partition, .projection.name())]
+    #[error("offsets {} to {} of partition {} cannot be applied to {}", .checkpoint_move.from, .checkpoint_move.to.next, .checkpoint_move.partition, .projection.name())]
     Apply {
         /// To which projection.
         projection: Projection,
         /// Which batch.
-        step: Step,
+        checkpoint_move: CheckpointMove,
         /// What went wrong.
         #[source]
         source: BackendError,

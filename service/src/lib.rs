@@ -12,7 +12,7 @@
 //! | [`metrics`] | how the process is doing, in numbers |
 //! | `docs` | OpenAPI and its page |
 //! | [`health`], [`healthcheck`] | what is alive, and what is ready; asking another process for it |
-//! | [`preparing`] | waiting for the servers that a process needs |
+//! | [`startup`] | waiting for the servers that a process needs |
 //! | [`json`], [`query`], [`path`] | extractors whose refusals are problems |
 //! | [`problem`] | RFC 9457 answers |
 //!
@@ -31,11 +31,11 @@ pub mod json;
 pub mod listen;
 pub mod metrics;
 pub mod path;
-pub mod preparing;
 pub mod problem;
 pub mod program;
 pub mod query;
 pub mod router;
 pub mod serve;
 pub mod shutdown;
+pub mod startup;
 pub mod telemetry;

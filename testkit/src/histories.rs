@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatNumber, Event, EventId,
-    MessageNumber, MessagePosted, Offset, PartitionId, Record, Recorded, UnixMillis,
+    MessageNumber, MessagePosted, Offset, PartitionId, Record, RecordedEvent, UnixMillis,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any};
@@ -65,12 +65,12 @@ pub fn samples(count: usize) -> Vec<History> {
 }
 
 /// The log with its places.
-pub fn placed(log: Vec<Record>, partition: PartitionId) -> Vec<Recorded> {
-    (0..).map(Offset).zip(log).map(|(offset, record)| Recorded { partition, offset, record }).collect()
+pub fn placed(log: Vec<Record>, partition: PartitionId) -> Vec<RecordedEvent> {
+    (0..).map(Offset).zip(log).map(|(offset, record)| RecordedEvent { partition, offset, record }).collect()
 }
 
 /// Cuts a log into batches at these places, which are taken modulo its length.
-pub fn batches<'a>(log: &'a [Recorded], cuts: &[u16]) -> Vec<&'a [Recorded]> {
+pub fn batches<'a>(log: &'a [RecordedEvent], cuts: &[u16]) -> Vec<&'a [RecordedEvent]> {
     let mut places: Vec<_> = cuts.iter().map(|cut| usize::from(*cut) % (log.len() + 1)).collect();
     places.extend([0, log.len()]);
     places.sort_unstable();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use elasticsearch::http::Method;
 use events::{Epoch, Offset, PartitionId, Position};
-use read_model::{Applied, Checkpoint, Step};
+use read_model::{Applied, Checkpoint, CheckpointMove};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -110,7 +110,7 @@ pub(super) async fn read_all(
             return Err(cause.refused(200));
         }
         if let (true, Some(source), Some(partition)) = (document.found, document.source, partition(&document.id)) {
-            position.merge(&Position::of(partition, source.checkpoint().next));
+            position.merge(&Position::up_to(partition, source.checkpoint().next));
         }
     }
     Ok(position)
@@ -120,10 +120,10 @@ pub(super) async fn read_all(
 pub(super) async fn advance(
     server: &Server,
     generation: &Generation,
-    step: Step,
+    checkpoint_move: CheckpointMove,
     version: Option<DocumentVersion>,
 ) -> Result<Applied, ElasticError> {
-    let (id, writes) = (id(step.partition), &generation.writes);
+    let (id, writes) = (id(checkpoint_move.partition), &generation.writes);
     let mut query = vec![("require_alias", "true"), ("timeout", SERVER_WAITS)];
     let condition = version.map(|version| (version.seq_no.to_string(), version.primary_term.to_string()));
     let path = match &condition {
@@ -133,7 +133,7 @@ pub(super) async fn advance(
             format!("{writes}/_doc/{id}")
         }
     };
-    let body = Body::Json(json!(Source::from(step.to)));
+    let body = Body::Json(json!(Source::from(checkpoint_move.to)));
     let reply = server.send(Request { method: Method::Put, path: &path, query: &query, body, time_out: QUICK }).await?;
     if reply.status == 409 { Ok(Applied::Superseded) } else { reply.expect_success().map(|_| Applied::Done) }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::client::{Body, QUICK, Request, Server};
 use super::error::ElasticError;
 use super::progress::Progress;
-use crate::rounds::Rounds;
+use crate::coalesce::Coalescer;
 
 /// The first generation there is.
 pub(super) const FIRST: u32 = 1;
@@ -38,9 +38,9 @@ pub(super) struct Generation {
     /// Who waits for its checkpoints.
     pub(super) progress: Progress,
     /// Refreshes of the index, one for all batches that are written at the moment.
-    pub(super) refreshes: Rounds<Result<(), Arc<ElasticError>>>,
+    pub(super) refreshes: Coalescer<Result<(), Arc<ElasticError>>>,
     /// Flushes of it, likewise.
-    pub(super) flushes: Rounds<Result<(), Arc<ElasticError>>>,
+    pub(super) flushes: Coalescer<Result<(), Arc<ElasticError>>>,
 }
 
 /// The document that names the live generation.
@@ -94,8 +94,8 @@ impl Generations {
             writes: format!("{index}-writes"),
             index,
             progress: Progress::default(),
-            refreshes: Rounds::new(REFRESH_PACE),
-            flushes: Rounds::new(REFRESH_PACE),
+            refreshes: Coalescer::new(REFRESH_PACE),
+            flushes: Coalescer::new(REFRESH_PACE),
         }
     }
 

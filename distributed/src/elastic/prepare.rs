@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{BULK, Body, QUICK, Request, SERVER_WAITS, SERVER_WAITS_LONG, Server};
 use super::error::{ElasticError, PrepareError, shown};
 use super::generation::{FIRST, Generation, Generations, Pointer};
-use super::layout;
+use super::index_mapping;
 
 /// Oldest version that is used.
 const OLDEST: (u32, u32) = (7, 17);
@@ -33,10 +33,10 @@ pub(super) async fn prepare(server: &Server, generations: &Generations) -> Resul
     let live = generations.live(server).await?;
     // The index before its pointer: what the pointer names is there.
     let generation = generations.generation(live.unwrap_or(FIRST));
-    create_index(server, &generation.index, layout::messages(&generation.writes)).await?;
+    create_index(server, &generation.index, index_mapping::messages(&generation.writes)).await?;
     check_index(server, &generation).await?;
     if live.is_none() {
-        create_index(server, &generations.pointer_index(), layout::pointer()).await?;
+        create_index(server, &generations.pointer_index(), index_mapping::pointer()).await?;
         create_pointer(server, generations, Pointer { generation: FIRST }).await?;
     }
     Ok(())
@@ -79,7 +79,8 @@ async fn check_index(server: &Server, generation: &Generation) -> Result<(), Pre
     let differs = |difference| PrepareError::OtherLayout { index: index.clone(), difference };
     // An alias of that name would be told under another one.
     let described = described.get(index).ok_or_else(|| differs("it is an alias".to_owned()))?;
-    layout::difference(described, &generation.writes).map_or(Ok(()), |difference| Err(differs(shown(&difference))))
+    index_mapping::difference(described, &generation.writes)
+        .map_or(Ok(()), |difference| Err(differs(shown(&difference))))
 }
 
 /// Writes the pointer unless somebody has.

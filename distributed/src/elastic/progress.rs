@@ -12,7 +12,7 @@ use super::checkpoints;
 use super::client::Server;
 use super::error::ElasticError;
 use super::generation::Generation;
-use crate::asking::Asking;
+use crate::shared_poll::SharedPoll;
 
 /// A question gets so long for its answer: less than most waits, so that who waits hears of a server that does not answer.
 const QUESTION: Duration = Duration::from_millis(1_500);
@@ -22,7 +22,7 @@ const QUESTION: Duration = Duration::from_millis(1_500);
 pub(super) struct Progress {
     wanted: Arc<Wanted>,
     /// From the first wait on.
-    asking: OnceLock<(Arc<Asking<Position>>, DropGuard)>,
+    asking: OnceLock<(Arc<SharedPoll<Position>>, DropGuard)>,
 }
 
 /// How many wait for each partition.
@@ -61,10 +61,10 @@ pub(super) async fn reached(
 }
 
 impl Progress {
-    fn asking(&self, server: &Server, index: &str) -> &Asking<Position> {
+    fn asking(&self, server: &Server, index: &str) -> &SharedPoll<Position> {
         let (asking, _) = self.asking.get_or_init(|| {
             let (server, index, wanted) = (server.clone(), Arc::<str>::from(index), Arc::clone(&self.wanted));
-            Asking::start(move || {
+            SharedPoll::start(move || {
                 let (server, index, partitions) = (server.clone(), Arc::clone(&index), wanted.partitions());
                 async move { checkpoints::read_all(&server, &index, &partitions, QUESTION).await }
             })

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, ReadError, ReadLimit, Stretch};
+use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{Marker, Offset, PartitionCount, PartitionId, Position, Record};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::appender::Appender;
-use super::readers::Readers;
-use super::{Cluster, ConnectError, PARTITIONS, PrepareError, ends, topic};
-use crate::numbers::MarkerLog;
+use super::consumer_pool::ConsumerPool;
+use super::producer::LogProducer;
+use super::{Cluster, ConnectError, PARTITIONS, PrepareError, topic, watermarks};
+use crate::sequencer::MarkerLog;
 
 /// How often brokers that are away are looked for, and unused places left.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -22,8 +22,8 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// to a second more, for librdkafka looks once a second); then its outcome is unknown, and it may still land later.
 pub struct KafkaLog {
     cluster: Cluster,
-    appender: Arc<Appender>,
-    readers: Arc<Readers>,
+    appender: Arc<LogProducer>,
+    readers: Arc<ConsumerPool>,
     /// Ends the task that looks after the clients.
     _stop: DropGuard,
 }
@@ -35,8 +35,8 @@ impl KafkaLog {
     /// # Errors
     /// If librdkafka refuses a setting.
     pub fn connect(cluster: Cluster) -> Result<Self, ConnectError> {
-        let appender = Arc::new(Appender::new(&cluster)?);
-        let readers = Arc::new(Readers::new(&cluster)?);
+        let appender = Arc::new(LogProducer::new(&cluster)?);
+        let readers = Arc::new(ConsumerPool::new(&cluster)?);
         let stop = CancellationToken::new();
         tokio::spawn(look_after(Arc::clone(&appender), Arc::clone(&readers), stop.clone()));
         Ok(Self { cluster, appender, readers, _stop: stop.drop_guard() })
@@ -71,16 +71,16 @@ impl EventLog for KafkaLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
         let partition = PARTITIONS.partition_of(&record.stream);
         let offset = self.appender.append(partition, &record).await?;
-        Ok(Position::of(partition, offset.next()))
+        Ok(Position::up_to(partition, offset.next()))
     }
 
-    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError> {
         self.readers.place(partition, from).await?.place().read(from, limit).await
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
         let client = self.readers.client(0).map_err(|error| ReadError::Unavailable(error.into()))?;
-        ends::all(client, self.readers.topic()).await.map_err(ReadError::Unavailable)
+        watermarks::log_end(client, self.readers.topic()).await.map_err(ReadError::Unavailable)
     }
 
     fn is_away(&self) -> bool {
@@ -100,7 +100,7 @@ impl MarkerLog for KafkaLog {
 }
 
 /// Tends the clients every second, and at once when the brokers go away, until `stop`.
-async fn look_after(appender: Arc<Appender>, readers: Arc<Readers>, stop: CancellationToken) {
+async fn look_after(appender: Arc<LogProducer>, readers: Arc<ConsumerPool>, stop: CancellationToken) {
     loop {
         tokio::select! {
             biased;

@@ -6,13 +6,13 @@ use events::{ApplicationToken, ChatKey, Number, Offset, PartitionId, Position, R
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, ValueRef};
 
-use super::batch::checkpoint_of;
+use super::checkpoint_tx::checkpoint_of;
 use super::columns::undecodable;
 use super::connections::{Connections, READ_WAIT, Statement, within};
 use super::{ClientError, options};
-use crate::numbers::{Answered, Checkpoints, Seen, TakenNumbers};
+use crate::sequencer::{Answered, Checkpoints, CountsReader, CountsSnapshot};
 
-/// [`TakenNumbers`] on MySQL. Each call reads the live generation.
+/// [`CountsReader`] on MySQL. Each call reads the live generation.
 pub struct MySqlCounts {
     readers: Connections,
 }
@@ -34,11 +34,11 @@ impl MySqlCounts {
         &self,
         statement: Statement,
         answer: impl FnOnce(&MySqlRow) -> Result<T, sqlx::Error>,
-    ) -> Result<Seen<Option<T>>, BackendError> {
+    ) -> Result<CountsSnapshot<Option<T>>, BackendError> {
         let rows = within(READ_WAIT, self.readers.fetch_all(statement)).await?;
         let answered =
             rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
-        Ok(Seen { answer: answered.map(answer).transpose()?, checkpoints: checkpoints(&rows)? })
+        Ok(CountsSnapshot { answer: answered.map(answer).transpose()?, checkpoints: checkpoints(&rows)? })
     }
 }
 
@@ -50,7 +50,7 @@ fn checkpoints(rows: &[MySqlRow]) -> Result<Checkpoints, sqlx::Error> {
 }
 
 #[async_trait]
-impl TakenNumbers for MySqlCounts {
+impl CountsReader for MySqlCounts {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         let statement = sqlx::query(
             "SELECT partition_id, next_offset, epoch FROM checkpoints \
@@ -61,7 +61,7 @@ impl TakenNumbers for MySqlCounts {
     }
 
     /// An application whose chats came before its own creation was seen is there.
-    async fn last_chat(&self, token: ApplicationToken) -> Result<Seen<Option<u32>>, BackendError> {
+    async fn last_chat(&self, token: ApplicationToken) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let statement = sqlx::query(
             "SELECT partition_id, next_offset, epoch, last_chat FROM checkpoints \
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
@@ -72,7 +72,7 @@ impl TakenNumbers for MySqlCounts {
         self.seen(statement.bind(token.as_bytes().to_vec()), |row| row.try_get(CHECKPOINT_COLUMNS)).await
     }
 
-    async fn last_message(&self, chat: ChatKey) -> Result<Seen<Option<u32>>, BackendError> {
+    async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let statement = sqlx::query(
             "SELECT partition_id, next_offset, epoch, last_number FROM checkpoints \
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
@@ -88,7 +88,7 @@ impl TakenNumbers for MySqlCounts {
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<Seen<Option<Answered>>, BackendError> {
+    ) -> Result<CountsSnapshot<Option<Answered>>, BackendError> {
         let statement = sqlx::query(
             "SELECT checkpoints.partition_id, next_offset, epoch, \
              request_values, stream, number, last.partition_id, log_offset FROM checkpoints \
@@ -112,6 +112,6 @@ fn answered(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<Answere
         request: RequestKey { key, values },
         stream: stream.parse().map_err(|error| undecodable(stream_at, error))?,
         number: row.try_get::<Option<u32>, _>(number_at)?.and_then(Number::new),
-        position: Position::of(PartitionId(row.try_get(partition_at)?), Offset(row.try_get(offset_at)?).next()),
+        position: Position::up_to(PartitionId(row.try_get(partition_at)?), Offset(row.try_get(offset_at)?).next()),
     })
 }

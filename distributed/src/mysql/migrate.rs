@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection};
 
 use super::ClientError;
 use super::connections::within;
-use super::rows::SMALLEST_PACKET_BYTES;
+use super::multi_row::SMALLEST_PACKET_BYTES;
 
 /// The lock that one at a time migrates under is sqlx's own.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/mysql");

@@ -12,7 +12,7 @@ use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
 use super::MySqlProjections;
-use super::batch::Generation;
+use super::checkpoint_tx::Generation;
 use super::columns::{number_of, token_of};
 use super::connections::{Connections, READ_WAIT, Statement, within};
 
@@ -31,7 +31,7 @@ pub(super) async fn progress(readers: Connections) -> Result<BTreeMap<Projection
     for row in rows {
         let name: &str = row.try_get(0)?;
         if let Some(projection) = Projection::ALL.into_iter().find(|projection| projection.name() == name) {
-            let position = Position::of(PartitionId(row.try_get(1)?), Offset(row.try_get(2)?));
+            let position = Position::up_to(PartitionId(row.try_get(1)?), Offset(row.try_get(2)?));
             progress.entry(projection).or_default().merge(&position);
         }
     }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use events::{ChatKey, PartitionId};
-use read_model::{AnsweredRequest, Applied, ChatCounts, CountsChanges, Projection, Step};
+use read_model::{AnsweredRequest, Applied, ChatCounts, CheckpointMove, CountsChanges, Projection};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row};
 
 use super::MySqlProjections;
-use super::batch::{Batch, Generation};
+use super::checkpoint_tx::{Batch, Generation};
 use super::columns::{chat_of, undecodable};
-use super::rows::{insert_rows, rows_in};
+use super::multi_row::{insert_rows, rows_in};
 
 /// How long answered requests are kept, by the times of the events: longer than anybody looks for them, so that writers'
 /// clocks may differ and a batch may come late.
@@ -41,16 +41,17 @@ fn chat_counts(row: &MySqlRow) -> Result<ChatCounts, sqlx::Error> {
 
 pub(super) async fn apply(
     projections: &MySqlProjections,
-    step: Step,
+    checkpoint_move: CheckpointMove,
     changes: &CountsChanges,
 ) -> Result<Applied, sqlx::Error> {
     let generation = projections.generation(Projection::Counts).await?;
-    let Some(mut batch) = Batch::begin(&projections.writers, Projection::Counts, generation, step).await? else {
+    let Some(mut batch) = Batch::begin(&projections.writers, Projection::Counts, generation, checkpoint_move).await?
+    else {
         return Ok(Applied::Superseded);
     };
     let connection = batch.connection();
     write_chats(connection, generation, changes).await?;
-    write_requests(connection, generation, step.partition, &changes.requests).await?;
+    write_requests(connection, generation, checkpoint_move.partition, &changes.requests).await?;
     // Last, because these rows are shared with other partitions: their locks are held for a moment only.
     add_to_applications(connection, generation, changes).await?;
     batch.commit().await?;

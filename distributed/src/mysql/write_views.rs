@@ -5,23 +5,24 @@ use std::collections::{HashMap, HashSet};
 use events::{ApplicationToken, Offset, PartitionId};
 use read_model::changes::{Rename, settle, settle_names};
 use read_model::{
-    ApplicationRow, Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step,
-    ViewsChanges, alarm,
+    ApplicationRow, Applied, ChatRow, CheckpointMove, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin,
+    Projection, ViewsChanges, dead_letter,
 };
 use sqlx::{MySqlConnection, Row};
 
 use super::MySqlProjections;
-use super::batch::{Batch, Generation};
+use super::checkpoint_tx::{Batch, Generation};
 use super::columns::{chat_of, event_id_of, number_of, token_of};
-use super::rows::{insert_rows, rows_in, runs};
+use super::multi_row::{insert_rows, rows_in, runs};
 
 pub(super) async fn apply(
     projections: &MySqlProjections,
-    step: Step,
+    checkpoint_move: CheckpointMove,
     changes: &ViewsChanges,
 ) -> Result<Applied, sqlx::Error> {
     let generation = projections.generation(Projection::Views).await?;
-    let Some(mut batch) = Batch::begin(&projections.writers, Projection::Views, generation, step).await? else {
+    let Some(mut batch) = Batch::begin(&projections.writers, Projection::Views, generation, checkpoint_move).await?
+    else {
         return Ok(Applied::Superseded);
     };
     let connection = batch.connection();
@@ -29,8 +30,8 @@ pub(super) async fn apply(
     change_names(connection, generation, &changes.names, &mut dead_letters).await?;
     insert_chats(connection, generation, &changes.chats, &mut dead_letters).await?;
     insert_messages(connection, generation, &changes.messages, &mut dead_letters).await?;
-    insert_dead_letters(connection, generation, step.partition, &dead_letters).await?;
-    alarm::parking(step.partition, &dead_letters);
+    insert_dead_letters(connection, generation, checkpoint_move.partition, &dead_letters).await?;
+    dead_letter::parking(checkpoint_move.partition, &dead_letters);
     batch.commit().await?;
     Ok(Applied::Done)
 }

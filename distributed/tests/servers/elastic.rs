@@ -2,8 +2,8 @@
 
 pub(crate) mod away;
 mod fake;
+mod fixture;
 pub(crate) mod generations;
-mod ground;
 pub(crate) mod losing;
 pub(crate) mod preparing;
 mod proxy;

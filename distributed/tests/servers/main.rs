@@ -22,12 +22,12 @@ mod faults;
 mod kafka;
 mod memory;
 mod mysql;
-mod numbers;
 mod projecting;
 mod reading;
 mod rebuilding;
 mod runs;
 mod scenarios;
+mod sequencer;
 mod steps;
 mod topology;
 mod wire;
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         mysql::sizes::tests,
         runs::tests,
         mysql::tables::tests,
-        numbers::tests,
+        sequencer::tests,
         steps::tests,
         scenarios::tests,
         projecting::tests,

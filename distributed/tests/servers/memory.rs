@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use distributed::numbers::{Answered, Checkpoints, MarkerLog, Seen, TakenNumbers};
-use event_log::{AppendError, BackendError, EventLog, ReadError, ReadLimit, Stretch};
+use distributed::sequencer::{Answered, Checkpoints, CountsReader, CountsSnapshot, MarkerLog};
+use event_log::{AppendError, BackendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{
     ApplicationToken, ChatKey, Epoch, EventType, Marker, Offset, PartitionCount, PartitionId, Position, Record,
-    Recorded, RequestKey, StreamKey, UnixMillis,
+    RecordedEvent, RequestKey, StreamKey, UnixMillis,
 };
 use read_model::Checkpoint;
 use tokio::sync::watch;
@@ -135,7 +135,7 @@ impl MemoryLog {
     }
 
     /// What `counts` has seen: valid events with their places, and how far it is.
-    fn counted(&self) -> (Vec<Recorded>, Checkpoints) {
+    fn counted(&self) -> (Vec<RecordedEvent>, Checkpoints) {
         let entries = self.entries();
         let bound = self.counted.lock().unwrap().clone().unwrap_or_else(|| end_of(&entries));
         let (mut events, mut checkpoints) = (Vec::new(), BTreeMap::new());
@@ -147,7 +147,7 @@ impl MemoryLog {
                     Entry::Marker(Marker::EpochClaimed) => {}
                     Entry::Event(record) if record.epoch.is_some_and(|own| own < epoch) => {}
                     Entry::Event(record) => {
-                        events.push(Recorded { partition: *partition, offset, record: (**record).clone() });
+                        events.push(RecordedEvent { partition: *partition, offset, record: (**record).clone() });
                     }
                 }
             }
@@ -160,7 +160,7 @@ impl MemoryLog {
 fn end_of(entries: &BTreeMap<PartitionId, Vec<Entry>>) -> Position {
     let mut end = Position::default();
     for (partition, entries) in entries {
-        end.merge(&Position::of(*partition, Offset(entries.len() as u64)));
+        end.merge(&Position::up_to(*partition, Offset(entries.len() as u64)));
     }
     end
 }
@@ -169,10 +169,10 @@ fn end_of(entries: &BTreeMap<PartitionId, Vec<Entry>>) -> Position {
 impl EventLog for MemoryLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
         let partition = self.partitions.partition_of(&record.stream);
-        Ok(Position::of(partition, self.put(partition, Entry::Event(Box::new(record))).next()))
+        Ok(Position::up_to(partition, self.put(partition, Entry::Event(Box::new(record))).next()))
     }
 
-    async fn read(&self, partition: PartitionId, _: Offset, _: ReadLimit) -> Result<Stretch, ReadError> {
+    async fn read(&self, partition: PartitionId, _: Offset, _: ReadLimit) -> Result<LogBatch, ReadError> {
         Err(ReadError::UnknownPartition(partition))
     }
 
@@ -201,13 +201,13 @@ impl MarkerLog for MemoryLog {
 }
 
 #[async_trait]
-impl TakenNumbers for MemoryLog {
+impl CountsReader for MemoryLog {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         Ok(self.counted().1)
     }
 
-    async fn last_chat(&self, token: ApplicationToken) -> Result<Seen<Option<u32>>, BackendError> {
+    async fn last_chat(&self, token: ApplicationToken) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let (events, checkpoints) = self.counted();
         let own = events.iter().filter(|recorded| recorded.record.stream.token() == token);
         let last = own.filter_map(|recorded| match (recorded.record.known_type().ok()?, recorded.record.stream) {
@@ -215,25 +215,25 @@ impl TakenNumbers for MemoryLog {
             (EventType::ChatCreated, StreamKey::Chat(chat)) => Some(chat.number.get()),
             _ => None,
         });
-        Ok(Seen { checkpoints, answer: last.max() })
+        Ok(CountsSnapshot { checkpoints, answer: last.max() })
     }
 
-    async fn last_message(&self, chat: ChatKey) -> Result<Seen<Option<u32>>, BackendError> {
+    async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let (events, checkpoints) = self.counted();
         let own: Vec<_> =
             events.into_iter().filter(|recorded| recorded.record.stream == StreamKey::Chat(chat)).collect();
-        let is = |recorded: &&Recorded, kind| recorded.record.known_type().is_ok_and(|own| own == kind);
+        let is = |recorded: &&RecordedEvent, kind| recorded.record.known_type().is_ok_and(|own| own == kind);
         let is_created = own.iter().any(|recorded| is(&recorded, EventType::ChatCreated));
         let posted = own.iter().filter(|recorded| is(recorded, EventType::MessagePosted));
         let last = posted.filter_map(|recorded| recorded.record.number).map(events::Number::get).max();
-        Ok(Seen { checkpoints, answer: is_created.then(|| last.unwrap_or(0)) })
+        Ok(CountsSnapshot { checkpoints, answer: is_created.then(|| last.unwrap_or(0)) })
     }
 
     async fn answered(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<Seen<Option<Answered>>, BackendError> {
+    ) -> Result<CountsSnapshot<Option<Answered>>, BackendError> {
         let (events, checkpoints) = self.counted();
         let own = events.iter().filter(|recorded| recorded.record.occurred_at > since);
         let mut own = own.filter(|recorded| recorded.record.request.is_some_and(|request| request.key == *key));
@@ -241,8 +241,8 @@ impl TakenNumbers for MemoryLog {
             request: recorded.record.request.unwrap(),
             stream: recorded.record.stream,
             number: recorded.record.number,
-            position: Position::of(recorded.partition, recorded.offset.next()),
+            position: Position::up_to(recorded.partition, recorded.offset.next()),
         });
-        Ok(Seen { checkpoints, answer })
+        Ok(CountsSnapshot { checkpoints, answer })
     }
 }

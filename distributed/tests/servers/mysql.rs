@@ -2,9 +2,9 @@
 
 pub(crate) mod alarms;
 pub(crate) mod counts;
+mod fixture;
 pub(crate) mod frozen;
 pub(crate) mod generations;
-mod ground;
 pub(crate) mod histories;
 pub(crate) mod locks;
 pub(crate) mod migrating;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use distributed::elastic::ElasticIndex;
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
-use projector::{SharedOut, Target};
+use projector::{AssignedPartitions, Target};
 use rand::RngExt;
 use read_model::ProjectionStore;
 use reqwest::Method;
@@ -34,8 +34,8 @@ const MESSAGES_A_CLIENT: usize = 100;
 async fn feed_all(target: Target, log: Arc<KafkaLog>) {
     let (_sharing, owned) = watch::channel(Some(PARTITIONS.partitions().collect::<BTreeSet<_>>()));
     let readiness = Readiness::new();
-    let shared_out = SharedOut { log, target, part: readiness.part("partitions"), readiness };
-    shared_out.run(owned, |_, _| {}, CancellationToken::new()).await.unwrap();
+    let assignment = AssignedPartitions { log, target, part: readiness.part("partitions"), readiness };
+    assignment.run(owned, |_, _| {}, CancellationToken::new()).await.unwrap();
 }
 
 fn targets(servers: &Servers, batches: &Arc<Batches>) -> [Target; 3] {

@@ -13,7 +13,7 @@ mod watched;
 
 use std::sync::Arc;
 
-use distributed::numbers::{MarkerLog, Names, RedisSequencer};
+use distributed::sequencer::{MarkerLog, RedisKeys, RedisSequencer};
 use event_log::{EventLog, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
@@ -31,7 +31,7 @@ use self::replay::{PAST, Replay};
 use self::watched::WatchedLog;
 use crate::containers::{own_redis, ready, redis_url};
 use crate::memory::MemoryLog;
-use crate::numbers::{now, open};
+use crate::sequencer::{now, open};
 
 /// As many as the model has.
 const PARTITIONS: u16 = 2;
@@ -48,7 +48,7 @@ struct Process {
 impl Process {
     fn start(process: usize, url: &str, memory: &Arc<MemoryLog>, redis: &MultiplexedConnection) -> Self {
         let log = Arc::new(WatchedLog { process, log: Arc::clone(memory), redis: redis.clone() });
-        let sequencer = RedisSequencer::start(url, Names::default(), &log, Arc::clone(&log) as _).unwrap();
+        let sequencer = RedisSequencer::start(url, RedisKeys::default(), &log, Arc::clone(&log) as _).unwrap();
         Self { sequencer: Arc::new(sequencer), log }
     }
 
@@ -144,7 +144,7 @@ async fn replayed(commands: impl Stream<Item = String>) -> Vec<Action> {
 
 /// Takes the lock away from who fences, as if it had expired.
 async fn a_lock_is_lost(redis: &MultiplexedConnection) {
-    let lock = Names::default().lock();
+    let lock = RedisKeys::default().lock();
     ready("a fence", async || {
         let deleted: usize = cmd("DEL").arg(&lock).query_async(&mut redis.clone()).await.unwrap();
         (deleted > 0).then_some(())

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use events::ChatKey;
-use read_model::{Applied, ChatCounts, CountsChanges, Projection, Step};
+use read_model::{Applied, ChatCounts, CheckpointMove, CountsChanges, Projection};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -27,10 +27,10 @@ fn chat_counts(row: &SqliteRow) -> Result<ChatCounts, sqlx::Error> {
 
 pub(super) async fn apply(
     projections: &SqliteProjections,
-    step: Step,
+    checkpoint_move: CheckpointMove,
     changes: CountsChanges,
 ) -> Result<Applied, sqlx::Error> {
-    let Some(mut transaction) = projections.begin(Projection::Counts, step).await? else {
+    let Some(mut transaction) = projections.begin(Projection::Counts, checkpoint_move).await? else {
         return Ok(Applied::Superseded);
     };
     let chats: Vec<_> = changes.chats.into_iter().collect();
@@ -65,5 +65,5 @@ pub(super) async fn apply(
         },
     )
     .await?;
-    projections.commit(transaction, Projection::Counts, step).await
+    projections.commit(transaction, Projection::Counts, checkpoint_move).await
 }

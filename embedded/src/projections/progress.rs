@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use events::{Offset, PartitionId, Position};
-use read_model::{Projection, Step};
+use read_model::{CheckpointMove, Projection};
 use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
 
@@ -30,15 +30,15 @@ impl Progress {
                 .await?;
             for row in rows {
                 let (partition, next): (u16, i64) = (row.try_get(0)?, row.try_get(1)?);
-                progress.merge(projection, &Position::of(PartitionId(partition), Offset(next.cast_unsigned())));
+                progress.merge(projection, &Position::up_to(PartitionId(partition), Offset(next.cast_unsigned())));
             }
         }
         Ok(progress)
     }
 
     /// A batch was committed.
-    pub(super) fn committed(&self, projection: Projection, step: Step) {
-        self.merge(projection, &Position::of(step.partition, step.to.next));
+    pub(super) fn committed(&self, projection: Projection, checkpoint_move: CheckpointMove) {
+        self.merge(projection, &Position::up_to(checkpoint_move.partition, checkpoint_move.to.next));
     }
 
     /// Whether the projection has passed `position`, at the latest after `within`.

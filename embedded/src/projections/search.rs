@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
-    Applied, Checkpoint, MessageView, Page, Projection, SearchDocument, SearchError, SearchIndex, SearchText, Slice,
-    Step,
+    Applied, Checkpoint, CheckpointMove, MessageView, Page, Projection, SearchDocument, SearchError, SearchIndex,
+    SearchText, Slice,
 };
 use sqlx::Row;
 
@@ -30,8 +30,12 @@ const CHATS: OrdinalTable = OrdinalTable {
 const DOCUMENTS_A_BATCH: u32 = 256;
 
 impl SqliteProjections {
-    async fn index_documents(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, sqlx::Error> {
-        let Some(mut transaction) = self.begin(Projection::Search, step).await? else {
+    async fn index_documents(
+        &self,
+        checkpoint_move: CheckpointMove,
+        documents: Vec<SearchDocument>,
+    ) -> Result<Applied, sqlx::Error> {
+        let Some(mut transaction) = self.begin(Projection::Search, checkpoint_move).await? else {
             return Ok(Applied::Superseded);
         };
         let connection = transaction.connection();
@@ -57,7 +61,7 @@ impl SqliteProjections {
             row.push_bind(id).push_bind(document.folded.as_str());
         })
         .await?;
-        self.commit(transaction, Projection::Search, step).await
+        self.commit(transaction, Projection::Search, checkpoint_move).await
     }
 
     async fn find(
@@ -118,8 +122,14 @@ impl SearchIndex for SqliteProjections {
             .map_err(|error| SearchError::Checkpoint { partition, source: error.into() })
     }
 
-    async fn index(&self, step: Step, documents: Vec<SearchDocument>) -> Result<Applied, SearchError> {
-        self.index_documents(step, documents).await.map_err(|error| SearchError::Index { step, source: error.into() })
+    async fn index(
+        &self,
+        checkpoint_move: CheckpointMove,
+        documents: Vec<SearchDocument>,
+    ) -> Result<Applied, SearchError> {
+        self.index_documents(checkpoint_move, documents)
+            .await
+            .map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {

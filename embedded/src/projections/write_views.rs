@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use events::{ApplicationToken, Offset, PartitionId};
 use read_model::changes::{Rename, settle, settle_names};
 use read_model::{
-    ApplicationRow, Applied, ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, Projection, Step,
-    ViewsChanges, alarm,
+    ApplicationRow, Applied, ChatRow, CheckpointMove, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin,
+    Projection, ViewsChanges, dead_letter,
 };
 use sqlx::{Row, SqliteConnection};
 
@@ -21,10 +21,10 @@ const CHATS: OrdinalTable = OrdinalTable {
 
 pub(super) async fn apply(
     projections: &SqliteProjections,
-    step: Step,
+    checkpoint_move: CheckpointMove,
     changes: ViewsChanges,
 ) -> Result<Applied, sqlx::Error> {
-    let Some(mut transaction) = projections.begin(Projection::Views, step).await? else {
+    let Some(mut transaction) = projections.begin(Projection::Views, checkpoint_move).await? else {
         return Ok(Applied::Superseded);
     };
     let connection = transaction.connection();
@@ -32,9 +32,9 @@ pub(super) async fn apply(
     change_names(connection, &changes.names, &mut dead_letters).await?;
     insert_chats(connection, changes.chats, &mut dead_letters).await?;
     insert_messages(connection, changes.messages, &mut dead_letters).await?;
-    insert_dead_letters(connection, step.partition, &dead_letters).await?;
-    alarm::parking(step.partition, &dead_letters);
-    projections.commit(transaction, Projection::Views, step).await
+    insert_dead_letters(connection, checkpoint_move.partition, &dead_letters).await?;
+    dead_letter::parking(checkpoint_move.partition, &dead_letters);
+    projections.commit(transaction, Projection::Views, checkpoint_move).await
 }
 
 async fn change_names(

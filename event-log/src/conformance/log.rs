@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use events::{ApplicationToken, Epoch, Offset, PartitionId, Position, Record, Recorded, RequestKey, StreamKey};
+use events::{ApplicationToken, Epoch, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, StreamKey};
 
 use super::{application_created, fresh_token, message_posted};
 use crate::log::{EventLog, ReadError, ReadLimit};
@@ -173,7 +173,7 @@ pub async fn concurrent_readers_see_one_order(log: Arc<dyn EventLog>) {
     }
 }
 
-async fn read_from(log: &Arc<dyn EventLog>, begin: &Position) -> Vec<Recorded> {
+async fn read_from(log: &Arc<dyn EventLog>, begin: &Position) -> Vec<RecordedEvent> {
     let mut all = Vec::new();
     for (partition, from) in begin.bounds() {
         let read = read_to_end(log, partition, from).await;
@@ -217,7 +217,7 @@ async fn append_at_once(log: &Arc<dyn EventLog>, token: ApplicationToken) -> Vec
     appended
 }
 
-async fn read_to_end(log: &Arc<dyn EventLog>, partition: PartitionId, mut from: Offset) -> Vec<Recorded> {
+async fn read_to_end(log: &Arc<dyn EventLog>, partition: PartitionId, mut from: Offset) -> Vec<RecordedEvent> {
     let mut all = Vec::new();
     let end = log.end().await.unwrap_or_else(|error| panic!("end: {error}")).bound(partition);
     while from < end {
@@ -230,11 +230,11 @@ async fn read_to_end(log: &Arc<dyn EventLog>, partition: PartitionId, mut from: 
     all
 }
 
-async fn read_all(log: &Arc<dyn EventLog>) -> Vec<Recorded> {
+async fn read_all(log: &Arc<dyn EventLog>) -> Vec<RecordedEvent> {
     let end = log.end().await.unwrap_or_else(|error| panic!("end: {error}"));
     let mut begin = Position::default();
     for (partition, _) in end.bounds() {
-        begin.merge(&Position::of(partition, Offset::START));
+        begin.merge(&Position::up_to(partition, Offset::START));
     }
     read_from(log, &begin).await
 }
@@ -244,7 +244,7 @@ async fn records_of(log: &Arc<dyn EventLog>, token: ApplicationToken) -> Vec<Rec
     sorted(of(&read_all(log).await, token))
 }
 
-fn of(read: &[Recorded], token: ApplicationToken) -> Vec<Record> {
+fn of(read: &[RecordedEvent], token: ApplicationToken) -> Vec<Record> {
     let own = read.iter().filter(|recorded| StreamKey::token(&recorded.record.stream) == token);
     own.map(|recorded| recorded.record.clone()).collect()
 }

@@ -7,62 +7,63 @@ use std::time::Duration;
 
 use events::{ChatKey, Epoch, MessageNumber, Offset, Position};
 
-use super::{Ground, at, message_number};
+use super::{Fixture, at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::{SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
 use crate::search_index::SearchIndex;
-use crate::store::{Applied, Checkpoint, Step};
+use crate::store::{Applied, Checkpoint, CheckpointMove};
 
 /// Longest wait for what must come.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// How long something that must not come is waited for.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
-/// The checkpoint is at the start, and then where the last batch ends; a stale step does not move it.
+/// The checkpoint is at the start, and then where the last batch ends; a stale move does not move it.
 pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
-    let ground = Ground::new();
-    assert_eq!(checkpoint(&index, &ground).await, Checkpoint::START);
-    let step = |from, to| Step { partition: ground.partition, from: Offset(from), to: at(to) };
+    let fixture = Fixture::new();
+    assert_eq!(checkpoint(&index, &fixture).await, Checkpoint::START);
+    let checkpoint_move = |from, to| CheckpointMove { partition: fixture.partition, from: Offset(from), to: at(to) };
     for (from, to, applied) in
         [(0, 3, Applied::Done), (0, 3, Applied::Superseded), (2, 5, Applied::Superseded), (3, 4, Applied::Done)]
     {
-        let outcome = index.index(step(from, to), vec![]).await.unwrap_or_else(|error| panic!("index: {error}"));
+        let outcome =
+            index.index(checkpoint_move(from, to), vec![]).await.unwrap_or_else(|error| panic!("index: {error}"));
         assert_eq!(outcome, applied, "{from} to {to}");
     }
-    assert_eq!(checkpoint(&index, &ground).await, at(4));
+    assert_eq!(checkpoint(&index, &fixture).await, at(4));
     let to = Checkpoint { next: Offset(5), epoch: Epoch(3) };
-    let step = Step { partition: ground.partition, from: Offset(4), to };
-    assert_eq!(index.index(step, vec![]).await.ok(), Some(Applied::Done));
-    assert_eq!(checkpoint(&index, &ground).await, to);
+    let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset(4), to };
+    assert_eq!(index.index(checkpoint_move, vec![]).await.ok(), Some(Applied::Done));
+    assert_eq!(checkpoint(&index, &fixture).await, to);
 }
 
 /// A position is reached once the index's checkpoint has passed it, and then its messages are found.
 pub async fn an_indexed_position_is_waited_for(index: Arc<dyn SearchIndex>) {
-    let ground = Ground::new();
-    let position = Position::of(ground.partition, Offset(1));
+    let fixture = Fixture::new();
+    let position = Position::up_to(fixture.partition, Offset(1));
     let reached = async |within| index.reached(&position, within).await.unwrap_or_else(|error| panic!("{error}"));
     assert!(!reached(SHORT_WAIT).await, "nothing was indexed yet");
     let mut waiter = index.reached(&position, LONG_WAIT);
     let waits = poll_fn(|context| Poll::Ready(waiter.as_mut().poll(context).is_pending())).await;
     assert!(waits, "it did not wait");
-    add(&index, &ground, ground.chat(1), &["needle".to_owned()]).await;
+    add(&index, &fixture, fixture.chat(1), &["needle".to_owned()]).await;
     assert!(waiter.await.is_ok_and(|reached| reached), "it was not woken");
     assert!(reached(Duration::ZERO).await, "it is not seen that it was reached");
-    assert_eq!(found(&index, ground.chat(1), "needle").await, [1]);
+    assert_eq!(found(&index, fixture.chat(1), "needle").await, [1]);
 }
 
 /// For texts over small alphabets, where near misses abound, the hits are exactly the texts that contain the pattern.
 pub async fn every_substring_and_nothing_else_is_found(index: Arc<dyn SearchIndex>) {
-    let ground = Ground::new();
+    let fixture = Fixture::new();
     for (chat, alphabet) in [(1, ["a", "b", " "]), (2, ["🚀", "é", "ab"]), (3, ["ß", "ﬁ", "가"])] {
         let texts: Vec<String> = (0..250_u32).map(|seed| text_of(seed, &alphabet)).collect();
-        add(&index, &ground, ground.chat(chat), &texts).await;
+        add(&index, &fixture, fixture.chat(chat), &texts).await;
         for pattern in (0..120_u32).map(|seed| text_of(seed * 7 + 1, &alphabet)).filter(|text| !text.is_empty()) {
             let folded = fold(&pattern);
             let expected: Vec<u32> =
                 (1..).zip(&texts).filter(|(_, text)| fold(text).contains(&folded)).map(|(number, _)| number).collect();
-            assert_eq!(found(&index, ground.chat(chat), &pattern).await, expected, "{pattern:?}");
+            assert_eq!(found(&index, fixture.chat(chat), &pattern).await, expected, "{pattern:?}");
         }
     }
 }
@@ -80,7 +81,7 @@ fn text_of(seed: u32, alphabet: &[&str; 3]) -> String {
 
 /// No character has a meaning of its own in a pattern.
 pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
-    let ground = Ground::new();
+    let fixture = Fixture::new();
     let texts = [
         "100% sure",
         "snake_case",
@@ -92,7 +93,7 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
         "^start$ (group) {n} col:val",
         "\u{1}ctrl",
     ];
-    add(&index, &ground, ground.chat(1), &texts.map(str::to_owned)).await;
+    add(&index, &fixture, fixture.chat(1), &texts.map(str::to_owned)).await;
     for (pattern, expected) in [
         ("%", vec![1]),
         ("0% s", vec![1]),
@@ -115,16 +116,16 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
         ("%%%", vec![]),
         ("sn*", vec![]),
     ] {
-        assert_eq!(found(&index, ground.chat(1), pattern).await, expected, "{pattern:?}");
+        assert_eq!(found(&index, fixture.chat(1), pattern).await, expected, "{pattern:?}");
     }
 }
 
 /// Characters that are none to other programs are as different as any, from each other and from their replacement.
 pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
-    let ground = Ground::new();
-    let chat = ground.chat(1);
+    let fixture = Fixture::new();
+    let chat = fixture.chat(1);
     let alike = ['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{1ffff}', '\u{fdd0}'];
-    add(&index, &ground, chat, &alike.map(|character| format!("x a{character}b{character}{character} y"))).await;
+    add(&index, &fixture, chat, &alike.map(|character| format!("x a{character}b{character}{character} y"))).await;
     for (number, character) in (1..).zip(alike) {
         for pattern in [
             format!("{character}"),
@@ -141,27 +142,27 @@ pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
 
 /// The same text in another chat or application is not found.
 pub async fn a_search_stays_within_its_chat(index: Arc<dyn SearchIndex>) {
-    let (ground, other) = (Ground::new(), Ground::new());
+    let (fixture, other) = (Fixture::new(), Fixture::new());
     let texts = ["needle".to_owned()];
-    add(&index, &ground, ground.chat(1), &texts).await;
-    add(&index, &ground, ground.chat(2), &texts).await;
+    add(&index, &fixture, fixture.chat(1), &texts).await;
+    add(&index, &fixture, fixture.chat(2), &texts).await;
     add(&index, &other, other.chat(1), &texts).await;
     for pattern in ["needle", "ed", "e"] {
-        assert_eq!(found(&index, ground.chat(1), pattern).await, [1]);
+        assert_eq!(found(&index, fixture.chat(1), pattern).await, [1]);
         assert_eq!(found(&index, other.chat(2), pattern).await, [0_u32; 0]);
     }
 }
 
 /// A document that is there stays, whether it comes again or another comes under its number.
 pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
-    let ground = Ground::new();
-    let chat = ground.chat(1);
-    add(&index, &ground, chat, &["first".to_owned()]).await;
-    add(&index, &ground, chat, &["first".to_owned()]).await;
-    add(&index, &ground, chat, &["second".to_owned()]).await;
+    let fixture = Fixture::new();
+    let chat = fixture.chat(1);
+    add(&index, &fixture, chat, &["first".to_owned()]).await;
+    add(&index, &fixture, chat, &["first".to_owned()]).await;
+    add(&index, &fixture, chat, &["second".to_owned()]).await;
     let twice = vec![document(chat, 2, "third"), document(chat, 2, "fourth")];
-    let step = next_step(&index, &ground).await;
-    assert_eq!(index.index(step, twice).await.ok(), Some(Applied::Done));
+    let checkpoint_move = next_step(&index, &fixture).await;
+    assert_eq!(index.index(checkpoint_move, twice).await.ok(), Some(Applied::Done));
     for (pattern, expected) in
         [("first", vec![1]), ("second", vec![]), ("third", vec![2]), ("fourth", vec![]), ("ir", vec![1, 2])]
     {
@@ -171,11 +172,11 @@ pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
 
 /// Results are paged up and down like any list, for long patterns and for short ones.
 pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
-    let ground = Ground::new();
-    let chat = ground.chat(1);
+    let fixture = Fixture::new();
+    let chat = fixture.chat(1);
     let texts: Vec<_> =
         (1..=10).map(|number| if number % 2 == 0 { "even".to_owned() } else { "odd".to_owned() }).collect();
-    add(&index, &ground, chat, &texts).await;
+    add(&index, &fixture, chat, &texts).await;
     for pattern in ["even", "ev"] {
         for (cursor, limit, expected, more) in [
             (Cursor::First, 3, vec![2, 4, 6], true),
@@ -195,21 +196,21 @@ fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
 }
 
 /// Indexes texts as the messages 1, 2, 3 … of a chat, as the next batch.
-async fn add(index: &Arc<dyn SearchIndex>, ground: &Ground, chat: ChatKey, texts: &[String]) {
+async fn add(index: &Arc<dyn SearchIndex>, fixture: &Fixture, chat: ChatKey, texts: &[String]) {
     let documents = (1..).zip(texts).map(|(number, text)| document(chat, number, text)).collect();
-    let step = next_step(index, ground).await;
-    let applied = index.index(step, documents).await.unwrap_or_else(|error| panic!("index: {error}"));
+    let checkpoint_move = next_step(index, fixture).await;
+    let applied = index.index(checkpoint_move, documents).await.unwrap_or_else(|error| panic!("index: {error}"));
     assert_eq!(applied, Applied::Done);
 }
 
 /// A batch of one event at the checkpoint.
-async fn next_step(index: &Arc<dyn SearchIndex>, ground: &Ground) -> Step {
-    let from = checkpoint(index, ground).await.next;
-    Step { partition: ground.partition, from, to: at(from.0 + 1) }
+async fn next_step(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> CheckpointMove {
+    let from = checkpoint(index, fixture).await.next;
+    CheckpointMove { partition: fixture.partition, from, to: at(from.0 + 1) }
 }
 
-async fn checkpoint(index: &Arc<dyn SearchIndex>, ground: &Ground) -> Checkpoint {
-    index.checkpoint(ground.partition).await.unwrap_or_else(|error| panic!("checkpoint: {error}"))
+async fn checkpoint(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> Checkpoint {
+    index.checkpoint(fixture.partition).await.unwrap_or_else(|error| panic!("checkpoint: {error}"))
 }
 
 async fn found(index: &Arc<dyn SearchIndex>, chat: ChatKey, pattern: &str) -> Vec<u32> {

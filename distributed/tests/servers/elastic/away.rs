@@ -9,7 +9,7 @@ use read_model::{Page, SearchIndex, SearchText};
 use serde_json::json;
 
 use super::fake::fake;
-use super::ground::{PARTITION, add, chat, documents, found, step, told};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, found, told};
 use super::proxy::{Mode, proxy};
 use super::server::on_an_index;
 
@@ -39,11 +39,11 @@ async fn every_call_fails_soon_and_works_again() {
 /// All at once, so that their time-outs run side by side.
 async fn assert_all_fail(index: &ElasticIndex, chat: events::ChatKey) {
     let begin = Instant::now();
-    let (text, position) = (SearchText::new("needle").unwrap(), Position::of(PARTITION, Offset(1)));
+    let (text, position) = (SearchText::new("needle").unwrap(), Position::up_to(PARTITION, Offset(1)));
     let (prepared, checkpoint, indexed, reached, found) = tokio::join!(
         index.prepare(),
         index.checkpoint(PARTITION),
-        index.index(step(0, 1), documents(chat, &["needle"])),
+        index.index(checkpoint_move(0, 1), documents(chat, &["needle"])),
         index.reached(&position, Duration::from_millis(100)),
         index.search(chat, &text, Page::FIRST),
     );

@@ -6,7 +6,7 @@ use elasticsearch::http::Method;
 use read_model::{Applied, Checkpoint, SearchIndex};
 use serde_json::json;
 
-use super::ground::{PARTITION, add, chat, documents, found, step};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, found};
 use super::server::on_an_index;
 
 /// Within which a reader must have seen that the pointer was moved.
@@ -35,7 +35,10 @@ async fn a_moved_pointer_moves_readers_and_no_writer() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // The zombie goes on in its own generation, and nobody sees it.
-        assert_eq!(old.index(step(1, 2), documents(chat, &["needle", "x", "needle"])).await.unwrap(), Applied::Done);
+        assert_eq!(
+            old.index(checkpoint_move(1, 2), documents(chat, &["needle", "x", "needle"])).await.unwrap(),
+            Applied::Done
+        );
         assert_eq!(found(&reader, chat, "needle").await, [2]);
         assert_eq!(new.checkpoint(PARTITION).await.unwrap().next.0, 1);
         assert_eq!(old.checkpoint(PARTITION).await.unwrap().next.0, 2);

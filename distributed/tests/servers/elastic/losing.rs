@@ -9,14 +9,14 @@ use distributed::kafka::{KafkaLog, PARTITIONS};
 use elasticsearch::http::Method;
 use event_log::EventLog;
 use events::ChatKey;
-use projector::{SharedOut, Target};
+use projector::{AssignedPartitions, Target};
 use read_model::{Page, SearchIndex, SearchText};
 use service::health::Readiness;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::ground::told;
+use super::fixture::told;
 use super::proxy::proxy;
 use super::server::{Here, on_a_server};
 use crate::containers;
@@ -52,12 +52,13 @@ async fn log_of(messages: u32) -> (Arc<KafkaLog>, Vec<ChatKey>) {
 fn feed(log: &Arc<KafkaLog>, index: impl SearchIndex + 'static) -> DropGuard {
     let (sharing, owned) = watch::channel(Some(PARTITIONS.partitions().collect::<BTreeSet<_>>()));
     let (target, readiness) = (Target::Search(Arc::new(index)), Readiness::new());
-    let shared_out = SharedOut { log: Arc::clone(log) as _, target, part: readiness.part("partitions"), readiness };
+    let assignment =
+        AssignedPartitions { log: Arc::clone(log) as _, target, part: readiness.part("partitions"), readiness };
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
         async move {
-            shared_out.run(owned, |_, _| {}, stop).await.unwrap();
+            assignment.run(owned, |_, _| {}, stop).await.unwrap();
             drop(sharing);
         }
     });

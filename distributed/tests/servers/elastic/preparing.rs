@@ -10,7 +10,7 @@ use read_model::{Page, SearchIndex, SearchText};
 use serde_json::{Value, json};
 
 use super::fake::fake;
-use super::ground::{PARTITION, add, chat, documents, found, step, told};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, found, told};
 use super::server::on_a_server;
 
 async fn any_number_prepare_at_once_and_again() {
@@ -33,11 +33,11 @@ async fn any_number_prepare_at_once_and_again() {
 async fn before_it_the_index_is_not_there() {
     on_a_server(async |here| {
         let (index, chat) = (here.adapter(), chat());
-        let (text, position) = (SearchText::new("needle").unwrap(), Position::of(PARTITION, Offset(1)));
+        let (text, position) = (SearchText::new("needle").unwrap(), Position::up_to(PARTITION, Offset(1)));
         for error in [
             index.search(chat, &text, Page::FIRST).await.unwrap_err(),
             index.reached(&position, Duration::ZERO).await.unwrap_err(),
-            index.index(step(0, 1), documents(chat, &["needle"])).await.unwrap_err(),
+            index.index(checkpoint_move(0, 1), documents(chat, &["needle"])).await.unwrap_err(),
         ] {
             assert!(told(&error).contains("is not there yet"), "{}", told(&error));
         }

@@ -34,7 +34,7 @@ pub(crate) async fn proxy(server: &str, needle: &'static str) -> Proxy {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mode = watch::Sender::new(Mode::Forward);
     let (held, released) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let hold = Hold { needle, held: Arc::clone(&held), released: Arc::clone(&released) };
+    let hold = ReservationGuard { needle, held: Arc::clone(&held), released: Arc::clone(&released) };
     let (server, modes) = (server.to_owned(), mode.subscribe());
     let accepting = tokio::spawn(async move {
         loop {
@@ -46,7 +46,7 @@ pub(crate) async fn proxy(server: &str, needle: &'static str) -> Proxy {
 }
 
 #[derive(Clone)]
-struct Hold {
+struct ReservationGuard {
     needle: &'static str,
     held: Arc<Semaphore>,
     released: Arc<Semaphore>,
@@ -80,7 +80,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn connection(client: TcpStream, server: String, mut modes: watch::Receiver<Mode>, hold: Hold) {
+async fn connection(client: TcpStream, server: String, mut modes: watch::Receiver<Mode>, hold: ReservationGuard) {
     let mode = *modes.borrow_and_update();
     if mode == Mode::Refuse {
         return;
@@ -92,7 +92,7 @@ async fn connection(client: TcpStream, server: String, mut modes: watch::Receive
     }
 }
 
-async fn forward(client: TcpStream, server: TcpStream, mut modes: watch::Receiver<Mode>, hold: Hold) {
+async fn forward(client: TcpStream, server: TcpStream, mut modes: watch::Receiver<Mode>, hold: ReservationGuard) {
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
     let up = async move {

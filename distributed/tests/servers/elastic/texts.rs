@@ -11,7 +11,7 @@ use read_model::{Cursor, Page, SearchIndex, SearchText};
 use serde_json::json;
 
 use super::fake::fake;
-use super::ground::{add, chat, document, documents, found};
+use super::fixture::{add, chat, document, documents, found};
 use super::server::on_an_index;
 
 /// Longest body and longest query of the HTTP interface, in characters.

@@ -10,7 +10,7 @@ use read_model::SearchIndex;
 use serde_json::{Value, json};
 
 use super::fake::{Fake, fake};
-use super::ground::{PARTITION, add, chat, documents, told};
+use super::fixture::{PARTITION, add, chat, documents, told};
 use super::server::on_an_index;
 
 const LONG_WAIT: Duration = Duration::from_secs(20);
@@ -21,7 +21,7 @@ async fn many_who_wait_are_all_told() {
         let waiters: Vec<_> = (0..200_u64)
             .map(|waiter| {
                 let reader = Arc::clone(&reader);
-                let position = Position::of(PARTITION, Offset(1 + waiter % 3));
+                let position = Position::up_to(PARTITION, Offset(1 + waiter % 3));
                 tokio::spawn(async move {
                     let reached = reader.reached(&position, LONG_WAIT).await.unwrap();
                     reached && reader.checkpoint(PARTITION).await.unwrap().next >= position.bound(PARTITION)
@@ -76,7 +76,7 @@ async fn one_asks_for_all_who_wait() {
         }
     })
     .await;
-    let position = Position::of(PARTITION, Offset(1));
+    let position = Position::up_to(PARTITION, Offset(1));
     let waiters = (0..WAITERS).map(|_| index.reached(&position, LONG_WAIT));
     for reached in futures_util::future::join_all(waiters).await {
         assert!(reached.unwrap());
@@ -92,7 +92,7 @@ async fn all_who_wait_are_told_of_a_failure() {
         _ => (503, json!({"error": {"type": "no_shard_available_action_exception", "reason": "gone"}, "status": 503})),
     })
     .await;
-    let (position, began) = (Position::of(PARTITION, Offset(1)), Instant::now());
+    let (position, began) = (Position::up_to(PARTITION, Offset(1)), Instant::now());
     let waiters = (0..WAITERS).map(|_| index.reached(&position, LONG_WAIT));
     for reached in futures_util::future::join_all(waiters).await {
         let text = told(&reached.unwrap_err());
@@ -105,9 +105,9 @@ async fn a_position_of_very_many_partitions_is_a_small_question() {
     on_an_index(async |here| {
         let (index, began) = (here.adapter(), Instant::now());
         add(&index, vec![]).await;
-        let mut position = Position::of(PARTITION, Offset(1));
+        let mut position = Position::up_to(PARTITION, Offset(1));
         for partition in (0..u16::MAX).filter(|id| *id != PARTITION.0).take(Position::MAX_PARTITIONS - 1) {
-            position.merge(&Position::of(PartitionId(partition), Offset(0)));
+            position.merge(&Position::up_to(PartitionId(partition), Offset(0)));
         }
         assert!(index.reached(&position, LONG_WAIT).await.unwrap());
         assert!(began.elapsed() < LONG_WAIT / 2, "{:?}", began.elapsed());
@@ -119,13 +119,13 @@ async fn positions_of_several_partitions_are_waited_for_in_each() {
     on_an_index(async |here| {
         let index = here.adapter();
         add(&index, vec![]).await;
-        let mut position = Position::of(PARTITION, Offset(1));
+        let mut position = Position::up_to(PARTITION, Offset(1));
         let reached = async |position: &Position| index.reached(position, Duration::ZERO).await.unwrap();
         assert!(reached(&position).await);
         assert!(reached(&Position::default()).await, "nothing is always reached");
-        position.merge(&Position::of(PartitionId(4), Offset(0)));
+        position.merge(&Position::up_to(PartitionId(4), Offset(0)));
         assert!(reached(&position).await, "so is the start of a partition");
-        position.merge(&Position::of(PartitionId(5), Offset(1)));
+        position.merge(&Position::up_to(PartitionId(5), Offset(1)));
         assert!(!reached(&position).await);
     })
     .await;
@@ -136,7 +136,7 @@ async fn a_wait_in_vain_ends_in_time() {
         let index = here.adapter();
         let within = Duration::from_millis(300);
         let begin = Instant::now();
-        assert!(!index.reached(&Position::of(PARTITION, Offset(1)), within).await.unwrap());
+        assert!(!index.reached(&Position::up_to(PARTITION, Offset(1)), within).await.unwrap());
         let took = begin.elapsed();
         assert!(took >= within && took < within + Duration::from_secs(2), "{took:?}");
     })

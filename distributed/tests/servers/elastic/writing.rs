@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use distributed::elastic::{ElasticError, ElasticIndex};
 use elasticsearch::http::Method;
 use events::{Epoch, Offset};
-use read_model::{Applied, Checkpoint, SearchError, SearchIndex, Step};
+use read_model::{Applied, Checkpoint, CheckpointMove, SearchError, SearchIndex};
 use serde_json::{Value, json};
 
 use super::fake::{Asked, Fake, fake};
-use super::ground::{PARTITION, add, chat, document, documents, found, step, told};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, document, documents, found, told};
 use super::proxy::proxy;
 use super::server::on_an_index;
 
@@ -19,8 +19,8 @@ async fn of_two_owners_one_applies_a_step() {
         let (one, other, chat) = (here.adapter(), here.adapter(), chat());
         for round in 0..20 {
             let batch = || vec![document(chat, u32::try_from(round).unwrap() + 1, "needle")];
-            let step = step(round, round + 1);
-            let (one, other) = tokio::join!(one.index(step, batch()), other.index(step, batch()));
+            let checkpoint_move = checkpoint_move(round, round + 1);
+            let (one, other) = tokio::join!(one.index(checkpoint_move, batch()), other.index(checkpoint_move, batch()));
             let mut outcomes = [one.unwrap(), other.unwrap()];
             outcomes.sort_by_key(|outcome| *outcome == Applied::Superseded);
             assert_eq!(outcomes, [Applied::Done, Applied::Superseded], "round {round}");
@@ -38,13 +38,13 @@ async fn a_checkpoint_moved_after_the_documents_is_not_moved_again() {
             let proxy = proxy(&here.address(), "/_refresh").await;
             let (slow, quick) = (here.adapter_at(&proxy.url), here.adapter());
             let batch = vec![document(chat, from + 1, "needle")];
-            let step = step(from.into(), u64::from(from) + 1);
+            let checkpoint_move = checkpoint_move(from.into(), u64::from(from) + 1);
             let slowly = tokio::spawn({
                 let batch = batch.clone();
-                async move { slow.index(step, batch).await }
+                async move { slow.index(checkpoint_move, batch).await }
             });
             proxy.holds_one().await;
-            assert_eq!(quick.index(step, batch).await.unwrap(), Applied::Done);
+            assert_eq!(quick.index(checkpoint_move, batch).await.unwrap(), Applied::Done);
             proxy.release();
             assert_eq!(slowly.await.unwrap().unwrap(), Applied::Superseded);
             assert_eq!(found(&quick, chat, "needle").await, (1..=from + 1).collect::<Vec<_>>());
@@ -60,7 +60,7 @@ async fn a_batch_cut_off_before_its_checkpoint_is_applied_again_without_duplicat
         let batch = documents(chat, &["first needle", "second needle"]);
         let dies = tokio::spawn({
             let batch = batch.clone();
-            async move { dying.index(step(0, 2), batch).await }
+            async move { dying.index(checkpoint_move(0, 2), batch).await }
         });
         proxy.holds_one().await;
         dies.abort();
@@ -69,7 +69,7 @@ async fn a_batch_cut_off_before_its_checkpoint_is_applied_again_without_duplicat
         assert_eq!(next.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
         let mut longer = batch;
         longer.push(document(chat, 3, "third needle"));
-        assert_eq!(next.index(step(0, 3), longer).await.unwrap(), Applied::Done);
+        assert_eq!(next.index(checkpoint_move(0, 3), longer).await.unwrap(), Applied::Done);
         assert_eq!(found(&next, chat, "needle").await, [1, 2, 3]);
         assert_eq!(found(&next, chat, "ee").await, [1, 2, 3]);
         let (_, counted) = here.raw(Method::Get, "-1/_count?q=chat:*", None).await;
@@ -81,7 +81,8 @@ async fn a_batch_cut_off_before_its_checkpoint_is_applied_again_without_duplicat
 async fn a_step_from_anywhere_but_the_checkpoint_writes_nothing() {
     on_an_index(async |here| {
         let (index, chat) = (here.adapter(), chat());
-        let from = async |from| index.index(step(from, from + 1), vec![document(chat, 9, "stray")]).await.unwrap();
+        let from =
+            async |from| index.index(checkpoint_move(from, from + 1), vec![document(chat, 9, "stray")]).await.unwrap();
         assert_eq!(from(5).await, Applied::Superseded);
         add(&index, documents(chat, &["needle"])).await;
         for stray in [0, 2, 5] {
@@ -97,8 +98,8 @@ async fn checkpoints_have_all_their_bits() {
     on_an_index(async |here| {
         let index = here.adapter();
         let to = Checkpoint { next: Offset(u64::MAX), epoch: Epoch(u64::MAX - 1) };
-        let step = Step { partition: PARTITION, from: Offset(0), to };
-        assert_eq!(index.index(step, vec![]).await.unwrap(), Applied::Done);
+        let checkpoint_move = CheckpointMove { partition: PARTITION, from: Offset(0), to };
+        assert_eq!(index.index(checkpoint_move, vec![]).await.unwrap(), Applied::Done);
         assert_eq!(index.checkpoint(PARTITION).await.unwrap(), to);
     })
     .await;
@@ -123,7 +124,7 @@ async fn a_document_that_is_refused_fails_its_batch_and_is_named() {
     on_an_index(async |here| {
         let (index, chat) = (here.adapter(), chat());
         here.raw(Method::Put, "-1/_settings", Some(json!({"index.blocks.write": true}))).await;
-        let error = index.index(step(0, 1), documents(chat, &["needle"])).await.unwrap_err();
+        let error = index.index(checkpoint_move(0, 1), documents(chat, &["needle"])).await.unwrap_err();
         let text = told(&error);
         assert!(
             text.contains(&format!("message 1 of chat {chat} cannot be indexed, status 403: cluster_block")),
@@ -143,7 +144,8 @@ async fn a_deleted_index_is_not_made_by_a_write() {
     on_an_index(async |here| {
         let proxy = proxy(&here.address(), "/_bulk").await;
         let (index, chat) = (here.adapter_at(&proxy.url), chat());
-        let writes = tokio::spawn(async move { index.index(step(0, 1), documents(chat, &["needle"])).await });
+        let writes =
+            tokio::spawn(async move { index.index(checkpoint_move(0, 1), documents(chat, &["needle"])).await });
         proxy.holds_one().await;
         here.raw(Method::Delete, "-1", None).await;
         proxy.release();
@@ -214,7 +216,7 @@ async fn documents_that_were_there_are_flushed_before_the_checkpoint_moves() {
         [(201, ["_bulk", "_refresh", "_create"].as_slice()), (409, &["_bulk", "_flush", "_refresh", "_create"])]
     {
         let (_server, index, done) = with_a_document(status, "").await;
-        assert_eq!(index.index(step(0, 1), documents(chat(), &["a"])).await.unwrap(), Applied::Done);
+        assert_eq!(index.index(checkpoint_move(0, 1), documents(chat(), &["a"])).await.unwrap(), Applied::Done);
         assert_eq!(*done.lock().unwrap(), expected, "{status}");
     }
 }
@@ -223,7 +225,7 @@ async fn what_one_shard_has_not_done_is_not_done() {
     for (status, failing, expected) in [(201, "_refresh", "cannot be refreshed"), (409, "_flush", "cannot be flushed")]
     {
         let (_server, index, done) = with_a_document(status, failing).await;
-        let text = told(&index.index(step(0, 1), documents(chat(), &["a"])).await.unwrap_err());
+        let text = told(&index.index(checkpoint_move(0, 1), documents(chat(), &["a"])).await.unwrap_err());
         assert!(text.contains(expected) && text.contains("1 shards have failed"), "{text}");
         assert_eq!(done.lock().unwrap().last().unwrap(), failing, "the checkpoint was moved");
     }
@@ -236,8 +238,8 @@ async fn what_is_not_found_otherwise_is_no_start() {
         (json!("<html>"), "status 404"),
     ] {
         let (_server, index) = with_answers("/_doc/checkpoint", move |_, _| (404, body.clone())).await;
-        // It writes nothing; what it would be told of a start is that this step goes on somewhere else.
-        let text = told(&index.index(step(7, 8), documents(chat(), &["a"])).await.unwrap_err());
+        // It writes nothing; what it would be told of a start is that this move goes on somewhere else.
+        let text = told(&index.index(checkpoint_move(7, 8), documents(chat(), &["a"])).await.unwrap_err());
         assert!(text.contains(expected), "{text}");
     }
 }
@@ -271,13 +273,13 @@ async fn items_without_room_are_sent_again_and_only_those() {
     let mut batch = documents(chat, &["a", "b", "c", "d"]);
     // A second under a number must not come in while the first waits for room: it is not sent at all.
     batch.push(document(chat, 2, "e"));
-    assert_eq!(index.index(step(0, 5), batch).await.unwrap(), Applied::Done);
+    assert_eq!(index.index(checkpoint_move(0, 5), batch).await.unwrap(), Applied::Done);
     assert_eq!(*sent.lock().unwrap(), [4, 2, 2, 1]);
 }
 
 async fn a_server_that_never_has_room_is_given_up() {
     let (_server, index) = with_bulk(|_, _| (200, json!({"items": [no_room()]}))).await;
-    let error = index.index(step(0, 1), documents(chat(), &["a"])).await.unwrap_err();
+    let error = index.index(checkpoint_move(0, 1), documents(chat(), &["a"])).await.unwrap_err();
     let SearchError::Index { source, .. } = &error else { panic!("{error}") };
     let is_busy = matches!(source.downcast_ref(), Some(ElasticError::Busy { documents: 1, attempts: 6, .. }));
     assert!(is_busy, "{}", told(&error));
@@ -297,7 +299,7 @@ async fn requests_are_bounded_in_documents_and_in_bytes() {
     let (chat, long) = (chat(), "x".repeat(64 * 1024));
     let short = (1..=1_500).map(|number| document(chat, number, "short"));
     let batch = short.chain((1_501..=1_600).map(|number| document(chat, number, &long))).collect();
-    assert_eq!(index.index(step(0, 1), batch).await.unwrap(), Applied::Done);
+    assert_eq!(index.index(checkpoint_move(0, 1), batch).await.unwrap(), Applied::Done);
     let sent = sent.lock().unwrap();
     assert_eq!(sent.iter().map(|(documents, _)| documents).sum::<usize>(), 1_600);
     assert_eq!(sent[0].0, 1_000);
@@ -313,7 +315,7 @@ async fn a_servers_reason_is_repeated_without_the_token() {
         (200, json!({"items": [{"create": {"status": 400, "error": {"type": "mapper_parsing_exception", "reason": reason}}}]}))
     })
     .await;
-    let text = told(&index.index(step(0, 1), documents(chat, &["a"])).await.unwrap_err());
+    let text = told(&index.index(checkpoint_move(0, 1), documents(chat, &["a"])).await.unwrap_err());
     assert!(
         text.contains(&format!(
             "status 400: mapper_parsing_exception: failed to parse field [folded] in document with id '{:?}",

@@ -5,9 +5,9 @@ use crate::containers::ready;
 
 /// What it had acknowledged is there again, and numbers go on in their epoch.
 async fn kafka_is_killed() {
-    under_load("Kafka killed and restarted", NO_FENCE, async |ground, _| {
-        ground.kafka.restart().await;
-        ready("Kafka", async || ground.log.prepare().await.ok()).await;
+    under_load("Kafka killed and restarted", NO_FENCE, async |fixture, _| {
+        fixture.kafka.restart().await;
+        ready("Kafka", async || fixture.log.prepare().await.ok()).await;
     })
     .await;
 }

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use testkit::scenarios::Api;
 use uuid::Uuid;
 
-use super::ground::stream;
+use super::fixture::stream;
 
 /// Chats that share it.
 const CHATS: usize = 100;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
-use distributed::numbers::MarkerLog;
+use distributed::sequencer::MarkerLog;
 use event_log::{EventLog, ReadError, ReadLimit};
 use events::{Epoch, EpochStart, Marker, Offset, PartitionId};
 use futures_util::future::join_all;
@@ -29,10 +29,10 @@ async fn markers_lie_among_events_and_are_told_apart() {
     // One after the other may be fetched apart.
     let (mut events, mut epochs, mut next) = (Vec::new(), Vec::new(), 0);
     while next < 4 {
-        let stretch = read(&log, partition, next, 100).await;
-        events.extend(numbers(&stretch));
-        epochs.extend(stretch.epochs);
-        next = stretch.next.0;
+        let log_batch = read(&log, partition, next, 100).await;
+        events.extend(numbers(&log_batch));
+        epochs.extend(log_batch.epochs);
+        next = log_batch.next.0;
     }
     assert_eq!(events, [1, 2]);
     assert_eq!(epochs, [EpochStart { partition, offset: Offset(2), epoch: Epoch(1) }]);
@@ -47,10 +47,10 @@ async fn a_tail_of_markers_alone_is_passed() {
     }
     let mut next = Offset::START;
     while next < Offset(3) {
-        let stretch = read(&log, partition, next.0, 2).await;
-        assert!(stretch.next > next && stretch.next.0 - next.0 <= 2, "a marker counts as a record");
-        assert!(stretch.events.is_empty() && stretch.epochs.is_empty());
-        next = stretch.next;
+        let log_batch = read(&log, partition, next.0, 2).await;
+        assert!(log_batch.next > next && log_batch.next.0 - next.0 <= 2, "a marker counts as a record");
+        assert!(log_batch.events.is_empty() && log_batch.epochs.is_empty());
+        next = log_batch.next;
     }
     let end = log.read(partition, next, AT_ONCE).await.unwrap();
     assert_eq!(end.next, next);
@@ -89,8 +89,8 @@ async fn holes_between_offsets_are_passed() {
     tokio::time::timeout(DEADLINE, ended).await.unwrap();
     log.append(message(chat, 2)).await.unwrap();
     // 0: an event, 1: the foreign record, 2: the end of its transaction, 3: an event.
-    let stretch = read(&log, partition, 2, 100).await;
-    assert_eq!((numbers(&stretch), stretch.events[0].offset, stretch.next), (vec![2], Offset(3), Offset(4)));
+    let log_batch = read(&log, partition, 2, 100).await;
+    assert_eq!((numbers(&log_batch), log_batch.events[0].offset, log_batch.next), (vec![2], Offset(3), Offset(4)));
 }
 
 /// Puts a record at the end of a partition as others would: with this key and value, if any.
@@ -127,10 +127,10 @@ async fn records_of_others_lie_among_events_and_are_told_apart() {
     log.append(message(chat, 2)).await.unwrap();
     let (mut seen, mut unreadable, mut next) = (Vec::new(), Vec::new(), 0);
     while next < 5 {
-        let stretch = read(&log, partition, next, 100).await;
-        seen.extend(numbers(&stretch));
-        unreadable.extend(stretch.unreadable.iter().map(|one| one.offset.0));
-        next = stretch.next.0;
+        let log_batch = read(&log, partition, next, 100).await;
+        seen.extend(numbers(&log_batch));
+        unreadable.extend(log_batch.unreadable.iter().map(|one| one.offset.0));
+        next = log_batch.next.0;
     }
     assert_eq!((seen, unreadable), (vec![1, 2], vec![1, 2, 3]));
 }
@@ -148,9 +148,9 @@ async fn what_a_newer_release_has_written_is_told_after_what_lies_before_it() {
     log.append(message(chat, 3)).await.unwrap();
     let (mut seen, mut next) = (Vec::new(), 0);
     while next < 2 {
-        let stretch = read(&log, partition, next, 100).await;
-        seen.extend(numbers(&stretch));
-        next = stretch.next.0;
+        let log_batch = read(&log, partition, next, 100).await;
+        seen.extend(numbers(&log_batch));
+        next = log_batch.next.0;
     }
     assert_eq!((seen, next), (vec![1, 2], 2));
     for _ in 0..2 {
@@ -207,9 +207,9 @@ async fn readers_of_one_partition_do_not_disturb_each_other() {
             let (mut seen, first) = (Vec::new(), walker * 30);
             let mut next = u64::from(first);
             while next < MESSAGES.into() {
-                let stretch = read(&log, partition, next, 7).await;
-                seen.extend(numbers(&stretch));
-                next = stretch.next.0;
+                let log_batch = read(&log, partition, next, 7).await;
+                seen.extend(numbers(&log_batch));
+                next = log_batch.next.0;
             }
             assert_eq!(seen, (first + 1..=MESSAGES).collect::<Vec<_>>());
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distributed::kafka::{Cluster, KafkaLog};
-use event_log::{EventLog, ReadLimit, Stretch};
+use event_log::{EventLog, LogBatch, ReadLimit};
 use events::{
     ApplicationToken, ChatKey, ChatNumber, Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Position,
     Record, UnixMillis,
@@ -88,13 +88,13 @@ pub(crate) fn only_bound(position: &Position) -> (PartitionId, Offset) {
 }
 
 /// Reads at least one record from `from` on, at most `records`.
-pub(crate) async fn read(log: &KafkaLog, partition: PartitionId, from: u64, records: u32) -> Stretch {
+pub(crate) async fn read(log: &KafkaLog, partition: PartitionId, from: u64, records: u32) -> LogBatch {
     log.read(partition, Offset(from), ReadLimit { records, wait: DEADLINE }).await.unwrap()
 }
 
-/// The numbers of the messages in a stretch.
-pub(crate) fn numbers(stretch: &Stretch) -> Vec<u32> {
-    stretch.events.iter().map(|recorded| recorded.record.number.unwrap().get()).collect()
+/// The numbers of the messages in a batch.
+pub(crate) fn numbers(log_batch: &LogBatch) -> Vec<u32> {
+    log_batch.events.iter().map(|recorded| recorded.record.number.unwrap().get()).collect()
 }
 
 /// Waits until something holds, looking at it again and again.

@@ -7,7 +7,7 @@ use distributed::mysql::MySqlProjections;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use read_model::{DeadLetter, ProjectionStore, ViewsChanges};
 
-use super::ground::{place, step};
+use super::fixture::{checkpoint_move, place};
 use super::proxy::{Mode, proxy};
 use super::server::Database;
 
@@ -48,7 +48,7 @@ async fn who_hears_nothing_of_the_commit_has_told_of_the_dead_letter() {
     let letter = DeadLetter { place: place(0), reason: "broken".to_owned() };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
     tokio::select! {
-        applied = store.apply_views(step(0, 1), changes) => panic!("{applied:?}"),
+        applied = store.apply_views(checkpoint_move(0, 1), changes) => panic!("{applied:?}"),
         () = way.muted(1) => {}
     }
     assert_eq!(told.0.load(Ordering::SeqCst), 1);

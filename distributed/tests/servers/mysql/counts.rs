@@ -1,13 +1,13 @@
 //! What the number server is told of.
 
 use distributed::mysql::MySqlCounts;
-use distributed::numbers::{Checkpoints, Seen, TakenNumbers};
+use distributed::sequencer::{Checkpoints, CountsReader, CountsSnapshot};
 use events::{Epoch, MessageNumber, Offset, Position, RequestKey, UnixMillis};
 use read_model::{
-    AnsweredRequest, ApplicationCountsDelta, ChatCounts, Checkpoint, CountsChanges, ProjectionStore, Step,
+    AnsweredRequest, ApplicationCountsDelta, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, ProjectionStore,
 };
 
-use super::ground::{PARTITION, chat, place, step, token};
+use super::fixture::{PARTITION, chat, checkpoint_move, place, token};
 use super::server::Database;
 
 async fn the_number_server_is_told_what_the_log_has() {
@@ -18,7 +18,7 @@ async fn the_number_server_is_told_what_the_log_has() {
     let mut seen = ChatCounts::default();
     seen.see(MessageNumber::new(5).unwrap());
     let early = CountsChanges { chats: [(chat(1), seen.clone())].into(), ..CountsChanges::default() };
-    store.apply_counts(step(0, 1), early).await.unwrap();
+    store.apply_counts(checkpoint_move(0, 1), early).await.unwrap();
     assert_eq!(counts.last_message(chat(1)).await.unwrap().answer, None, "messages do not make a chat");
     seen.created = true;
     let created = ApplicationCountsDelta { created: true, chats: 0, last_chat: 0 };
@@ -28,11 +28,11 @@ async fn the_number_server_is_told_what_the_log_has() {
         ..CountsChanges::default()
     };
     let to = Checkpoint { next: Offset(2), epoch: Epoch(7) };
-    store.apply_counts(Step { partition: PARTITION, from: Offset(1), to }, changes).await.unwrap();
+    store.apply_counts(CheckpointMove { partition: PARTITION, from: Offset(1), to }, changes).await.unwrap();
     let checkpoints: Checkpoints = [(PARTITION, to)].into();
     assert_eq!(counts.checkpoints().await.unwrap(), checkpoints);
     // Each answer says how far counts had come when it was given, one that there is nothing, too.
-    let seen = |answer| Seen { checkpoints: checkpoints.clone(), answer };
+    let seen = |answer| CountsSnapshot { checkpoints: checkpoints.clone(), answer };
     assert_eq!(counts.last_message(chat(1)).await.unwrap(), seen(Some(5)));
     assert_eq!(counts.last_chat(token(1)).await.unwrap(), seen(Some(0)));
     assert_eq!(counts.last_message(chat(2)).await.unwrap(), seen(None));
@@ -55,20 +55,20 @@ async fn answered_requests_are_found_and_forgotten_in_time() {
     };
     let first = answered(1, 10, 0);
     let changes = CountsChanges { requests: vec![first, first], ..CountsChanges::default() };
-    store.apply_counts(step(0, 1), changes).await.unwrap();
+    store.apply_counts(checkpoint_move(0, 1), changes).await.unwrap();
     let found = counts.answered(&request.key, UnixMillis(9 * DAY)).await.unwrap().answer.unwrap();
     assert_eq!((found.request, found.number, found.stream), (request, first.number, first.stream));
-    assert_eq!(found.position, Position::of(PARTITION, Offset(1)));
+    assert_eq!(found.position, Position::up_to(PARTITION, Offset(1)));
     assert_eq!(counts.answered(&request.key, UnixMillis(10 * DAY)).await.unwrap().answer, None, "it is too old");
     // Used again after it was forgotten: the newer answer counts.
     let changes = CountsChanges { requests: vec![answered(2, 12, 1)], ..CountsChanges::default() };
-    store.apply_counts(step(1, 2), changes).await.unwrap();
+    store.apply_counts(checkpoint_move(1, 2), changes).await.unwrap();
     let found = counts.answered(&request.key, UnixMillis(9 * DAY)).await.unwrap().answer.unwrap();
     assert_eq!(found.number, events::Number::new(2));
     let other = RequestKey::new(&["messages"], "another", &["x"]);
     let late = AnsweredRequest { request: other, ..answered(3, 16, 2) };
     let changes = CountsChanges { requests: vec![late], ..CountsChanges::default() };
-    store.apply_counts(step(2, 3), changes).await.unwrap();
+    store.apply_counts(checkpoint_move(2, 3), changes).await.unwrap();
     assert_eq!(counts.answered(&request.key, UnixMillis(0)).await.unwrap().answer, None, "both were removed");
     assert!(counts.answered(&other.key, UnixMillis(0)).await.unwrap().answer.is_some());
 }

@@ -7,7 +7,7 @@ use distributed::mysql::MySqlProjections;
 use events::Offset;
 use read_model::{Applied, Projection, ProjectionStore, Views, ViewsChanges};
 
-use super::ground::{PARTITION, chat, messages, number, step};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, number};
 use super::proxy::{Mode, proxy};
 use super::server::Database;
 
@@ -19,13 +19,13 @@ async fn freeze(database: &Database, mode: Mode, frozen: ViewsChanges) {
     let way = proxy(database.address()).await;
     let owner = MySqlProjections::new(&database.url_by(&way.address)).unwrap();
     let other = database.projections();
-    assert_eq!(owner.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
+    assert_eq!(owner.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
     way.set(mode);
-    let freezing = tokio::spawn(async move { owner.apply_views(step(1, 2), frozen).await });
+    let freezing = tokio::spawn(async move { owner.apply_views(checkpoint_move(1, 2), frozen).await });
     way.muted(1).await;
     let began = Instant::now();
     let bodies = ["by the other".to_owned()];
-    assert_eq!(other.apply_views(step(1, 2), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
+    assert_eq!(other.apply_views(checkpoint_move(1, 2), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
     assert!(began.elapsed() < LETS_GO, "{:?}", began.elapsed());
     assert!(began.elapsed() > Duration::from_secs(1), "nothing was held");
     assert_eq!(other.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(2));
@@ -49,10 +49,10 @@ async fn an_owner_that_freezes_in_the_middle_of_a_statement_lets_go() {
 async fn an_owner_that_wakes_finds_the_checkpoint_moved() {
     let database = Database::new().await;
     let (owner, other) = (database.projections(), database.projections());
-    assert_eq!(owner.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
-    assert_eq!(other.apply_views(step(1, 2), ViewsChanges::default()).await.unwrap(), Applied::Done);
+    assert_eq!(owner.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
+    assert_eq!(other.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await.unwrap(), Applied::Done);
     let late = messages(chat(1), &["late".to_owned()]);
-    assert_eq!(owner.apply_views(step(1, 3), late).await.unwrap(), Applied::Superseded);
+    assert_eq!(owner.apply_views(checkpoint_move(1, 3), late).await.unwrap(), Applied::Superseded);
     assert!(owner.chat(chat(1)).await.unwrap().is_none());
 }
 

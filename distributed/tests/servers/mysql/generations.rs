@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use distributed::mysql::MySqlCounts;
-use distributed::numbers::TakenNumbers;
+use distributed::sequencer::CountsReader;
 use std::time::Duration;
 
 use events::{Offset, Position};
 use read_model::{Checkpoint, NameChange, NameOrigin, Page, Projection, ProjectionStore, Views, ViewsChanges};
 
-use super::ground::{PARTITION, a_chat_more, chat, messages, place, step, token};
+use super::fixture::{PARTITION, a_chat_more, chat, checkpoint_move, messages, place, token};
 use super::server::Database;
 
 /// Every body of a page is of the same generation, while the pointer goes to and fro.
@@ -26,7 +26,7 @@ async fn each_call_reads_one_generation() {
         if generation == "two" {
             database.run("UPDATE projections SET generation = 2 WHERE name = 'views'").await;
         }
-        store.apply_views(step(0, 1), changes).await.unwrap();
+        store.apply_views(checkpoint_move(0, 1), changes).await.unwrap();
     }
     let (readers, stop) = (database.projections(), Arc::new(AtomicBool::new(false)));
     let swapping = tokio::spawn({
@@ -56,17 +56,20 @@ async fn each_call_reads_one_generation() {
 async fn a_writer_of_counts_stays_with_its_generation() {
     let database = Database::new().await;
     let (old, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
-    old.apply_counts(step(0, 1), a_chat_more(&[token(1)])).await.unwrap();
+    old.apply_counts(checkpoint_move(0, 1), a_chat_more(&[token(1)])).await.unwrap();
     database.run("UPDATE projections SET generation = 2 WHERE name = 'counts'").await;
     assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, None);
     assert!(counts.checkpoints().await.unwrap().is_empty());
-    old.apply_counts(step(1, 2), a_chat_more(&[token(1)])).await.unwrap();
+    old.apply_counts(checkpoint_move(1, 2), a_chat_more(&[token(1)])).await.unwrap();
     assert_eq!(old.checkpoint(Projection::Counts, PARTITION).await.unwrap().next, Offset(2));
     assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, None, "a zombie was seen");
     let new = database.projections();
     assert_eq!(new.checkpoint(Projection::Counts, PARTITION).await.unwrap(), Checkpoint::START);
     // The projections have a generation each.
-    assert_eq!(new.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap(), read_model::Applied::Done);
+    assert_eq!(
+        new.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap(),
+        read_model::Applied::Done
+    );
     assert_eq!(old.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(1));
 }
 
@@ -78,14 +81,14 @@ async fn a_writer_stays_with_its_generation_and_readers_follow_the_pointer() {
             NameChange { token: token(1), name: name.into(), origin: NameOrigin::Renamed, place: place(offset) };
         ViewsChanges { names: vec![change], ..ViewsChanges::default() }
     };
-    old.apply_views(step(0, 1), named("old", 0)).await.unwrap();
+    old.apply_views(checkpoint_move(0, 1), named("old", 0)).await.unwrap();
     database.run("UPDATE projections SET generation = 2 WHERE name = 'views'").await;
     assert_eq!(readers.applications(Page::FIRST).await.unwrap().items, []);
-    assert!(!readers.reached(Projection::Views, &Position::of(PARTITION, Offset(1)), Duration::ZERO).await.unwrap());
+    assert!(!readers.reached(Projection::Views, &Position::up_to(PARTITION, Offset(1)), Duration::ZERO).await.unwrap());
     let new = database.projections();
     assert_eq!(new.checkpoint(Projection::Views, PARTITION).await.unwrap(), Checkpoint::START);
-    new.apply_views(step(0, 1), named("new", 0)).await.unwrap();
-    old.apply_views(step(1, 2), named("zombie", 1)).await.unwrap();
+    new.apply_views(checkpoint_move(0, 1), named("new", 0)).await.unwrap();
+    old.apply_views(checkpoint_move(1, 2), named("zombie", 1)).await.unwrap();
     let shown = readers.application(token(1)).await.unwrap().unwrap();
     assert_eq!(shown.name, "new");
     assert_eq!(new.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(1));

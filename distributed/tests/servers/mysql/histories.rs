@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use distributed::kafka::PARTITIONS;
 use embedded::{DataDir, SqliteProjections};
-use events::{ApplicationToken, ChatKey, PartitionId, Record, Recorded};
+use events::{ApplicationToken, ChatKey, PartitionId, Record, RecordedEvent};
 use projector::Target;
-use read_model::{ApplicationView, Applied, ChatView, Checkpoint, MessageView, Page, ProjectionStore, Step, Views};
+use read_model::{
+    ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, MessageView, Page, ProjectionStore, Views,
+};
 use testkit::histories;
 use uuid::Uuid;
 
@@ -38,13 +40,13 @@ async fn shown(views: &dyn Views) -> Shown {
 }
 
 /// Applies a batch as run loops do, and a second time, as after a crash before the answer.
-async fn apply(store: &Arc<dyn ProjectionStore>, batch: &[Recorded]) {
+async fn apply(store: &Arc<dyn ProjectionStore>, batch: &[RecordedEvent]) {
     let (first, last) = (&batch[0], &batch[batch.len() - 1]);
     let to = Checkpoint { next: last.offset.next(), ..Checkpoint::START };
-    let step = Step { partition: first.partition, from: first.offset, to };
+    let checkpoint_move = CheckpointMove { partition: first.partition, from: first.offset, to };
     for target in [Target::Views(Arc::clone(store)), Target::Counts(Arc::clone(store))] {
-        assert_eq!(target.apply(step, batch, &[]).await.unwrap(), Applied::Done);
-        assert_eq!(target.apply(step, batch, &[]).await.unwrap(), Applied::Superseded);
+        assert_eq!(target.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Done);
+        assert_eq!(target.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Superseded);
     }
 }
 
@@ -77,7 +79,7 @@ async fn shown_by_sqlite(streams: &[histories::Stream]) -> Shown {
 }
 
 /// The log as Kafka has it: each stream in its partition.
-fn shared_out(log: &[Record]) -> Vec<Vec<Recorded>> {
+fn assignment(log: &[Record]) -> Vec<Vec<RecordedEvent>> {
     let of = |partition| {
         let records = log.iter().filter(|record| PARTITIONS.partition_of(&record.stream) == partition);
         histories::placed(records.cloned().collect(), partition)
@@ -87,7 +89,7 @@ fn shared_out(log: &[Record]) -> Vec<Vec<Recorded>> {
 
 async fn several_partitions_are_shown_as_one_is_by_sqlite() {
     for (streams, log, cuts) in histories::samples(HISTORIES) {
-        let (database, logs) = (Database::new().await, shared_out(&log));
+        let (database, logs) = (Database::new().await, assignment(&log));
         assert!(logs.len() > 1, "all of it is in one partition");
         // Each partition has an owner of its own, and all are at it at once.
         let owners = logs.into_iter().map(|log| {

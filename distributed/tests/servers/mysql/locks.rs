@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use distributed::mysql::MySqlCounts;
-use distributed::numbers::TakenNumbers;
+use distributed::sequencer::CountsReader;
 use events::PartitionId;
-use read_model::{ApplicationCountsDelta, Applied, CountsChanges, ProjectionStore, Step, ViewsChanges};
+use read_model::{ApplicationCountsDelta, Applied, CheckpointMove, CountsChanges, ProjectionStore, ViewsChanges};
 
-use super::ground::{a_chat_more, chat, messages, place, step, token};
+use super::fixture::{a_chat_more, chat, checkpoint_move, messages, place, token};
 use super::server::Database;
 
 /// Somebody else takes the rows of two applications in the other order, and has done more than the batch has, so that it
@@ -16,7 +16,7 @@ async fn a_batch_that_a_deadlock_took_back_is_applied_anew() {
     let database = Database::new().await;
     let store = database.projections();
     let tokens = [token(1), token(2)];
-    store.apply_counts(step(0, 1), a_chat_more(&tokens)).await.unwrap();
+    store.apply_counts(checkpoint_move(0, 1), a_chat_more(&tokens)).await.unwrap();
     let mut other = database.connect().await;
     for statement in [
         // So that it locks no more rows than it is told to.
@@ -32,7 +32,7 @@ async fn a_batch_that_a_deadlock_took_back_is_applied_anew() {
     }
     let batch = tokio::spawn({
         let store = Arc::clone(&store);
-        async move { store.apply_counts(step(1, 2), a_chat_more(&tokens)).await }
+        async move { store.apply_counts(checkpoint_move(1, 2), a_chat_more(&tokens)).await }
     });
     database.somebody_waits_for_a_lock().await;
     // Succeeds only because the batch is what was taken back.
@@ -56,9 +56,10 @@ async fn of_many_first_owners_one_begins_each_partition() {
     let mut owners = Vec::new();
     for partition in 0..PARTITIONS {
         for store in &stores {
-            let (store, step) = (Arc::clone(store), Step { partition: PartitionId(partition), ..step(0, 1) });
+            let (store, checkpoint_move) =
+                (Arc::clone(store), CheckpointMove { partition: PartitionId(partition), ..checkpoint_move(0, 1) });
             let changes = messages(chat(partition.try_into().unwrap()), &["once".to_owned()]);
-            owners.push(tokio::spawn(async move { store.apply_views(step, changes).await.unwrap() }));
+            owners.push(tokio::spawn(async move { store.apply_views(checkpoint_move, changes).await.unwrap() }));
         }
     }
     let mut done = 0;
@@ -78,8 +79,11 @@ async fn a_batch_that_fails_leaves_nothing() {
     // Two dead letters at one place cannot be: the last statement of the batch fails.
     let letter = read_model::DeadLetter { place: place(0), reason: "twice".to_owned() };
     let broken = ViewsChanges { dead_letters: vec![letter.clone(), letter], ..messages(chat(1), &["x".to_owned()]) };
-    assert!(store.apply_views(step(0, 1), broken).await.is_err());
-    assert_eq!(store.apply_views(step(0, 1), messages(chat(2), &["x".to_owned()])).await.unwrap(), Applied::Done);
+    assert!(store.apply_views(checkpoint_move(0, 1), broken).await.is_err());
+    assert_eq!(
+        store.apply_views(checkpoint_move(0, 1), messages(chat(2), &["x".to_owned()])).await.unwrap(),
+        Applied::Done
+    );
     let mut connection = database.connect().await;
     let chats: Vec<Vec<u8>> = sqlx::query_scalar("SELECT token FROM chats").fetch_all(&mut connection).await.unwrap();
     assert_eq!(chats, [token(2).as_bytes().to_vec()]);
@@ -93,11 +97,11 @@ async fn an_application_without_creation_and_chats_is_none() {
         applications: [(token(1), ApplicationCountsDelta::default())].into(),
         ..CountsChanges::default()
     };
-    store.apply_counts(step(0, 1), nothing).await.unwrap();
+    store.apply_counts(checkpoint_move(0, 1), nothing).await.unwrap();
     assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, None);
     let early = ApplicationCountsDelta { created: false, chats: 1, last_chat: 3 };
     let changes = CountsChanges { applications: [(token(1), early)].into(), ..CountsChanges::default() };
-    store.apply_counts(step(1, 2), changes).await.unwrap();
+    store.apply_counts(checkpoint_move(1, 2), changes).await.unwrap();
     assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, Some(3), "its chats came before it");
 }
 
@@ -114,8 +118,9 @@ async fn partitions_that_share_applications_get_past_each_other() {
         tokio::spawn(async move {
             for round in 0..ROUNDS {
                 let changes = CountsChanges { applications: applications(round == 0), ..CountsChanges::default() };
-                let step = Step { partition: PartitionId(partition), ..step(round, round + 1) };
-                assert_eq!(store.apply_counts(step, changes).await.unwrap(), Applied::Done);
+                let checkpoint_move =
+                    CheckpointMove { partition: PartitionId(partition), ..checkpoint_move(round, round + 1) };
+                assert_eq!(store.apply_counts(checkpoint_move, changes).await.unwrap(), Applied::Done);
             }
         })
     });

@@ -6,7 +6,7 @@ use distributed::mysql::{MigrateError, migrate, migrate_within};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use service::health::Readiness;
-use service::preparing::prepared_to_the_end;
+use service::startup::prepared_to_the_end;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 use tokio_util::sync::CancellationToken;
 

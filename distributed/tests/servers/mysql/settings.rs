@@ -7,7 +7,7 @@ use read_model::{Applied, DeadLetter, ProjectionStore, Views, ViewsChanges};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, MySqlConnection};
 
-use super::ground::{PARTITION, chat, messages, number, place, step};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, place};
 use crate::containers::{mysql_url, own_mysql};
 
 /// Longer than its column takes.
@@ -32,14 +32,14 @@ async fn whatever_is_set_up_no_text_is_changed() {
     migrate(&url).await.unwrap();
     let store = Arc::new(MySqlProjections::new(&url).unwrap());
     let bodies = ["é🚀".to_owned()];
-    assert_eq!(store.apply_views(step(0, 1), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
+    assert_eq!(store.apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
     assert_eq!(store.message(chat(1), number(1)).await.unwrap().unwrap().body, bodies[0]);
     // As many of the longest messages as are read at once, where a statement may have 16 MiB.
     let bodies = vec!["🚀".repeat(16_384); 256];
-    assert_eq!(store.apply_views(step(1, 2), messages(chat(2), &bodies)).await.unwrap(), Applied::Done);
+    assert_eq!(store.apply_views(checkpoint_move(1, 2), messages(chat(2), &bodies)).await.unwrap(), Applied::Done);
     let letter = DeadLetter { place: place(2), reason: "x".repeat(TOO_LONG) };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
-    assert!(store.apply_views(step(2, 3), changes).await.is_err(), "it was cut without a word");
+    assert!(store.apply_views(checkpoint_move(2, 3), changes).await.is_err(), "it was cut without a word");
     assert_eq!(store.dead_letters(PARTITION, 10).await.unwrap(), []);
     root.close().await.unwrap();
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::containers;
 use distributed::mysql::{ClientError, MySqlCounts, MySqlProjections, migrate};
-use distributed::numbers::TakenNumbers;
+use distributed::sequencer::CountsReader;
 use events::{Offset, Position};
 use read_model::{Applied, Page, Projection, ProjectionStore, Views, ViewsChanges};
 
-use super::ground::{PARTITION, chat, messages, number, step, token};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, token};
 use super::proxy::{Mode, proxy};
 use super::server::{Database, until};
 
@@ -25,9 +25,9 @@ async fn a_server_that_cannot_be_reached_is_an_error_soon_and_comes_back() {
     let way = proxy(database.address()).await;
     let url = database.url_by(&way.address);
     let (store, counts) = (Arc::new(MySqlProjections::new(&url).unwrap()), MySqlCounts::new(&url).unwrap());
-    store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
+    store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
     way.set(Mode::Refuse);
-    let position = Position::of(PARTITION, Offset(9));
+    let position = Position::up_to(PARTITION, Offset(9));
     let mut began = Instant::now();
     let mut failed = |what: &str, is_error: bool| {
         assert!(is_error, "{what} did not fail");
@@ -36,13 +36,13 @@ async fn a_server_that_cannot_be_reached_is_an_error_soon_and_comes_back() {
     };
     failed("a read", store.chat(chat(1)).await.is_err());
     failed("a list", store.applications(Page::FIRST).await.is_err());
-    failed("a batch", store.apply_views(step(1, 2), ViewsChanges::default()).await.is_err());
+    failed("a batch", store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await.is_err());
     failed("a count", counts.last_chat(token(1)).await.is_err());
     failed("a wait", store.reached(Projection::Views, &position, Duration::from_secs(30)).await.is_err());
     way.set(Mode::Forward);
     until("an answer", async || store.chat(chat(1)).await.is_ok_and(|chat| chat.is_some())).await;
     // A connection that was used a moment ago may be one of those that were closed.
-    let applied = async || store.apply_views(step(1, 2), ViewsChanges::default()).await;
+    let applied = async || store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await;
     until("a batch", async || applied().await.is_ok_and(|applied| applied == Applied::Done)).await;
 }
 
@@ -51,7 +51,7 @@ async fn reads_that_are_not_answered_end_and_others_go_on() {
     let database = Database::new().await;
     let way = proxy(database.address()).await;
     let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
-    store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
+    store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
     way.set(Mode::MuteAt("SELECT m.body"));
     let reads: Vec<_> = (0..MANY)
         .map(|_| {
@@ -73,7 +73,7 @@ async fn connections_that_die_on_their_way_back_are_replaced() {
     let database = Database::new().await;
     let way = proxy(database.address()).await;
     let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
-    store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
+    store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
     way.set(Mode::MuteAtPing);
     let reads = (0..MANY).map(|_| store.message(chat(1), number(1)));
     let failed = futures_util::future::join_all(reads).await.into_iter().filter(Result::is_err).count();
@@ -86,7 +86,7 @@ async fn connections_that_died_in_silence_are_replaced() {
     let database = Database::new().await;
     let way = proxy(database.address()).await;
     let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
-    store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
+    store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
     let reads = (0..MANY).map(|_| store.message(chat(1), number(1)));
     assert!(futures_util::future::join_all(reads).await.into_iter().all(|read| read.is_ok()));
     way.set(Mode::Mute);
@@ -107,7 +107,7 @@ async fn reads_that_are_given_up_do_not_mix_their_answers_with_others() {
     let database = Database::new().await;
     let store = database.projections();
     let bodies: Vec<_> = (1..=50).map(|number| format!("message {number}")).collect();
-    store.apply_views(step(0, 1), messages(chat(1), &bodies)).await.unwrap();
+    store.apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap();
     for round in 0..400_u64 {
         let given_up = async {
             let page = store.messages(chat(1), Page::FIRST);
@@ -136,17 +136,17 @@ async fn a_server_that_is_away_fails_soon_and_works_again() {
     let url = containers::mysql_url(&server) + "/tally";
     migrate(&url).await.unwrap();
     let store = Arc::new(MySqlProjections::new(&url).unwrap());
-    store.apply_views(step(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
+    store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
     server.container.stop_with_timeout(Some(20)).await.unwrap();
     let began = Instant::now();
     assert!(store.chat(chat(1)).await.is_err());
     assert!(Arc::clone(&store).check().await.is_err());
-    assert!(store.apply_views(step(1, 2), ViewsChanges::default()).await.is_err());
+    assert!(store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await.is_err());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     server.container.start().await.unwrap();
     containers::ready("MySQL", async || Arc::clone(&store).check().await.ok()).await;
     assert!(store.chat(chat(1)).await.unwrap().is_some());
-    assert_eq!(store.apply_views(step(1, 2), ViewsChanges::default()).await.unwrap(), Applied::Done);
+    assert_eq!(store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await.unwrap(), Applied::Done);
 }
 
 tests!(

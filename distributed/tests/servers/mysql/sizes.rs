@@ -9,7 +9,7 @@ use read_model::page::MAX_BYTES;
 use read_model::{Applied, Cursor, DeadLetter, NameChange, NameOrigin, Page, ProjectionStore, Views, ViewsChanges};
 use testkit::histories;
 
-use super::ground::{PARTITION, chat, messages, number, place, step, token};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, place, token};
 use super::proxy::proxy;
 use super::server::{Database, until};
 
@@ -18,12 +18,12 @@ async fn a_batch_of_a_thousand_of_the_longest_messages_is_applied() {
     let store = database.projections();
     let bodies: Vec<_> = (0..1_000).map(|_| "🚀".repeat(16_384)).collect();
     let changes = messages(chat(1), &bodies);
-    assert_eq!(store.apply_views(step(0, 1), changes.clone()).await.unwrap(), Applied::Done);
+    assert_eq!(store.apply_views(checkpoint_move(0, 1), changes.clone()).await.unwrap(), Applied::Done);
     let last = store.message(chat(1), number(1_000)).await.unwrap().unwrap();
     assert!(last.body == bodies[999]);
     // Once more, all of it is a duplicate.
-    assert_eq!(store.apply_views(step(1, 2), changes).await.unwrap(), Applied::Done);
-    assert_eq!(store.dead_letters(super::ground::PARTITION, 10).await.unwrap(), []);
+    assert_eq!(store.apply_views(checkpoint_move(1, 2), changes).await.unwrap(), Applied::Done);
+    assert_eq!(store.dead_letters(super::fixture::PARTITION, 10).await.unwrap(), []);
 }
 
 /// Texts that no client of ours may send, in one batch: they must not stop the projection, however large a statement the
@@ -33,7 +33,7 @@ async fn a_batch_of_texts_that_are_too_long_is_applied() {
     let store = database.projections();
     let text = "x".repeat(640 * 1024);
     let bodies = vec![text.clone(); 128];
-    assert_eq!(store.apply_views(step(0, 1), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
+    assert_eq!(store.apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
     let last = store.message(chat(1), number(128)).await.unwrap().unwrap();
     assert!(last.body == bodies[127]);
     let name = |byte: u8| NameChange {
@@ -43,7 +43,7 @@ async fn a_batch_of_texts_that_are_too_long_is_applied() {
         place: place(byte.into()),
     };
     let changes = ViewsChanges { names: (0..128).map(name).collect(), ..ViewsChanges::default() };
-    assert_eq!(store.apply_views(step(1, 128), changes).await.unwrap(), Applied::Done);
+    assert_eq!(store.apply_views(checkpoint_move(1, 128), changes).await.unwrap(), Applied::Done);
     assert!(store.application(token(127)).await.unwrap().unwrap().name == text);
 }
 
@@ -57,7 +57,7 @@ async fn a_broken_event_and_a_rename_of_many_words_do_not_stop_their_partition()
     records.push(Record { data: serde_json::to_vec(&text).unwrap(), ..records[0].clone() });
     let batch = histories::placed(records, PARTITION);
     let target = Target::Views(Arc::clone(&store) as _);
-    assert_eq!(target.apply(step(0, 2), &batch, &[]).await.unwrap(), Applied::Done);
+    assert_eq!(target.apply(checkpoint_move(0, 2), &batch, &[]).await.unwrap(), Applied::Done);
     assert!(store.application(token(1)).await.unwrap().unwrap().name == text);
     let [parked] = &store.dead_letters(PARTITION, 10).await.unwrap()[..] else { panic!("nothing was parked") };
     assert_eq!(parked.reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
@@ -68,7 +68,7 @@ async fn a_page_reads_little_more_than_it_shows() {
     let database = Database::new().await;
     let bodies = vec!["x".repeat(64 * 1024); 800];
     assert_eq!(
-        database.projections().apply_views(step(0, 1), messages(chat(1), &bodies)).await.unwrap(),
+        database.projections().apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap(),
         Applied::Done
     );
     let way = proxy(database.address()).await;
@@ -96,7 +96,7 @@ async fn walking_through_a_list_needs_no_new_connections() {
 /// Walks through a chat of these messages.
 async fn walk(bodies: &[String], limit: u32) {
     let database = Database::new().await;
-    database.projections().apply_views(step(0, 1), messages(chat(1), bodies)).await.unwrap();
+    database.projections().apply_views(checkpoint_move(0, 1), messages(chat(1), bodies)).await.unwrap();
     let way = proxy(database.address()).await;
     let store = MySqlProjections::new(&database.url_by(&way.address)).unwrap();
     let (mut read, mut pages) = (Vec::new(), 0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use read_model::{Projection, ProjectionStore, ViewsChanges};
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::ground::{PARTITION, step};
+use super::fixture::{PARTITION, checkpoint_move};
 use super::server::Database;
 
 /// Every table that readers need.
@@ -31,7 +31,7 @@ async fn readers_are_ready_only_with_every_table() {
 async fn the_projection_search_is_looked_for_in_vain() {
     let database = Database::new().await;
     let store = database.projections();
-    store.apply_views(step(0, 1), ViewsChanges::default()).await.unwrap();
+    store.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap();
     let refused = store.checkpoint(Projection::Search, PARTITION).await.unwrap_err();
     let reason = std::error::Error::source(&refused).unwrap().to_string();
     assert!(reason.contains("search is not kept in MySQL"), "{reason}");

@@ -5,7 +5,7 @@ use distributed::mysql::MySqlProjections;
 use event_log::EventLog;
 use events::{ChatKey, Offset, PartitionId, Record};
 use projector::distributed::{Kept, Process};
-use read_model::{Checkpoint, CountsChanges, Projection, ProjectionStore, Step};
+use read_model::{Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore};
 use service::healthcheck::{NotReady, healthcheck};
 use service::telemetry::chain;
 use testkit::scenarios::eventually;
@@ -36,12 +36,12 @@ async fn tables(url: &str) -> MySqlProjections {
 
 async fn a_checkpoint_that_is_not_in_the_log_ends_the_process() {
     let (brokers, url) = (containers::spoilt_kafka().await, containers::database("beyond").await);
-    let step = Step {
+    let checkpoint_move = CheckpointMove {
         partition: PartitionId(3),
         from: Offset::START,
         to: Checkpoint { next: Offset(1_000_000), ..Checkpoint::START },
     };
-    tables(&url).await.apply_counts(step, CountsChanges::default()).await.unwrap();
+    tables(&url).await.apply_counts(checkpoint_move, CountsChanges::default()).await.unwrap();
     let stop = CancellationToken::new();
     let process = Process::start(any_port(), brokers, &Kept::Counts(url), stop.clone()).await.unwrap();
     let ended = tokio::time::timeout(DEADLINE, process.wait()).await.unwrap().unwrap_err();

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use distributed::mysql::MySqlProjections;
 use events::{ChatKey, PartitionId};
 use read_model::{
-    Applied, ChatCounts, Checkpoint, CountsChanges, DeadLetter, Projection, ProjectionStore, Step, StoreError,
-    ViewsChanges,
+    Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
+    StoreError, ViewsChanges,
 };
 
 /// What became of batches.
@@ -59,9 +59,9 @@ impl ProjectionStore for WatchedStore {
         self.store.checkpoint(projection, partition).await
     }
 
-    async fn apply_views(&self, step: Step, changes: ViewsChanges) -> Result<Applied, StoreError> {
+    async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
         let batch = self.batch();
-        let applied = self.store.apply_views(step, changes).await;
+        let applied = self.store.apply_views(checkpoint_move, changes).await;
         batch.ends(&applied);
         applied
     }
@@ -70,9 +70,13 @@ impl ProjectionStore for WatchedStore {
         self.store.chat_counts(chats).await
     }
 
-    async fn apply_counts(&self, step: Step, changes: CountsChanges) -> Result<Applied, StoreError> {
+    async fn apply_counts(
+        &self,
+        checkpoint_move: CheckpointMove,
+        changes: CountsChanges,
+    ) -> Result<Applied, StoreError> {
         let batch = self.batch();
-        let applied = self.store.apply_counts(step, changes).await;
+        let applied = self.store.apply_counts(checkpoint_move, changes).await;
         batch.ends(&applied);
         applied
     }

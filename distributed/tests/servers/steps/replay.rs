@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use distributed::numbers::clock::RESERVATION_LIFE;
+use distributed::sequencer::clock::RESERVATION_LIFE;
 use numbers_model::invariants::INVARIANTS;
 use numbers_model::model::{Action, Numbers};
 use numbers_model::redis::{Fault, Owner};

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use distributed::numbers::{Answered, Checkpoints, MarkerLog, Seen, TakenNumbers};
-use event_log::{AppendError, BackendError, EventLog, ReadError, ReadLimit, Stretch};
+use distributed::sequencer::{Answered, Checkpoints, CountsReader, CountsSnapshot, MarkerLog};
+use event_log::{AppendError, BackendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{
     ApplicationToken, ChatKey, Epoch, Marker, Offset, PartitionCount, PartitionId, Position, Record, RequestKey,
     UnixMillis,
@@ -52,7 +52,7 @@ impl EventLog for WatchedLog {
         appended
     }
 
-    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
+    async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError> {
         self.log.read(partition, from, limit).await
     }
 
@@ -86,18 +86,18 @@ impl MarkerLog for WatchedLog {
 }
 
 #[async_trait]
-impl TakenNumbers for WatchedLog {
+impl CountsReader for WatchedLog {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         let checkpoints = self.log.checkpoints().await?;
         self.say(format!("counted {}", place(&checkpoints))).await;
         Ok(checkpoints)
     }
 
-    async fn last_chat(&self, token: ApplicationToken) -> Result<Seen<Option<u32>>, BackendError> {
+    async fn last_chat(&self, token: ApplicationToken) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         self.log.last_chat(token).await
     }
 
-    async fn last_message(&self, chat: ChatKey) -> Result<Seen<Option<u32>>, BackendError> {
+    async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let last = self.log.last_message(chat).await?;
         self.say(format!("last {} {}", number(last.answer), place(&last.checkpoints))).await;
         Ok(last)
@@ -107,7 +107,7 @@ impl TakenNumbers for WatchedLog {
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<Seen<Option<Answered>>, BackendError> {
+    ) -> Result<CountsSnapshot<Option<Answered>>, BackendError> {
         let answered = self.log.answered(key, since).await?;
         let known = number(answered.answer.as_ref().and_then(|answered| answered.number));
         self.say(format!("known {known} {}", place(&answered.checkpoints))).await;

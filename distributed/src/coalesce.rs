@@ -1,4 +1,4 @@
-//! Asking a server once for everybody who wants to know at the moment.
+//! SharedPoll a server once for everybody who wants to know at the moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 ///
 /// Joining a round half way would be wrong: what was done just before the joining could be missing from its outcome.
 #[derive(Debug)]
-pub(crate) struct Rounds<T> {
+pub(crate) struct Coalescer<T> {
     /// From the beginning of one round to that of the next at least so much time passes.
     pace: Duration,
     joined: AtomicU64,
@@ -27,7 +27,7 @@ struct Last<T> {
     outcome: T,
 }
 
-impl<T: Clone> Rounds<T> {
+impl<T: Clone> Coalescer<T> {
     pub(crate) fn new(pace: Duration) -> Self {
         Self { pace, joined: AtomicU64::new(0), last: Mutex::new(None) }
     }
@@ -60,7 +60,7 @@ mod tests {
 
     /// A server whose answers are counted, and wait until they are let through.
     struct Slow {
-        rounds: Rounds<u64>,
+        rounds: Coalescer<u64>,
         begun: watch::Sender<u64>,
         let_through: Semaphore,
     }
@@ -68,7 +68,7 @@ mod tests {
     impl Slow {
         fn new() -> Arc<Self> {
             Arc::new(Self {
-                rounds: Rounds::new(Duration::ZERO),
+                rounds: Coalescer::new(Duration::ZERO),
                 begun: watch::Sender::new(0),
                 let_through: Semaphore::new(0),
             })
@@ -113,7 +113,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn rounds_keep_their_pace() {
         const PACE: Duration = Duration::from_millis(100);
-        let rounds = Rounds::new(PACE);
+        let rounds = Coalescer::new(PACE);
         let began = Instant::now();
         rounds.join(async || ()).await;
         assert_eq!(began.elapsed(), Duration::ZERO, "nothing keeps the first");

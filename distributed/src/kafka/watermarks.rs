@@ -9,7 +9,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::place::Client;
+use super::partition_cursor::Client;
 use super::{PARTITIONS, client};
 
 /// How long a broker may take to say where its partitions begin and end.
@@ -19,12 +19,12 @@ const ENDS_TIMEOUT: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The end of every partition, one request a broker.
-pub(super) async fn all(client: Arc<Client>, topic: String) -> Result<Position, BackendError> {
+pub(super) async fn log_end(client: Arc<Client>, topic: String) -> Result<Position, BackendError> {
     asked(move |timeout| ask(&client, &topic, timeout)).await
 }
 
 /// Begin and end of one partition.
-pub(super) async fn of(
+pub(super) async fn partition_bounds(
     client: Arc<Client>,
     topic: String,
     partition: PartitionId,
@@ -68,7 +68,7 @@ fn ask(client: &Client, topic: &str, timeout: Duration) -> Result<Position, Kafk
         else {
             return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
         };
-        end.merge(&Position::of(PartitionId(partition), bound(offset)));
+        end.merge(&Position::up_to(PartitionId(partition), bound(offset)));
     }
     Ok(end)
 }

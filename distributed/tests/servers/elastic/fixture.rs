@@ -3,7 +3,7 @@
 use distributed::elastic::ElasticIndex;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId};
 use read_model::folding::fold;
-use read_model::{Applied, Checkpoint, Page, SearchDocument, SearchError, SearchIndex, SearchText, Step};
+use read_model::{Applied, Checkpoint, CheckpointMove, Page, SearchDocument, SearchError, SearchIndex, SearchText};
 use uuid::Uuid;
 
 pub(crate) const PARTITION: PartitionId = PartitionId(3);
@@ -22,8 +22,8 @@ pub(crate) fn documents<T: AsRef<str>>(chat: ChatKey, texts: &[T]) -> Vec<Search
     (1..).zip(texts).map(|(number, text)| document(chat, number, text.as_ref())).collect()
 }
 
-pub(crate) fn step(from: u64, to: u64) -> Step {
-    Step {
+pub(crate) fn checkpoint_move(from: u64, to: u64) -> CheckpointMove {
+    CheckpointMove {
         partition: PARTITION,
         from: Offset(from),
         to: Checkpoint { next: Offset(to), epoch: Checkpoint::START.epoch },
@@ -33,7 +33,7 @@ pub(crate) fn step(from: u64, to: u64) -> Step {
 /// Indexes as the next batch.
 pub(crate) async fn add(index: &ElasticIndex, documents: Vec<SearchDocument>) {
     let from = index.checkpoint(PARTITION).await.unwrap().next.0;
-    assert_eq!(index.index(step(from, from + 1), documents).await.unwrap(), Applied::Done);
+    assert_eq!(index.index(checkpoint_move(from, from + 1), documents).await.unwrap(), Applied::Done);
 }
 
 pub(crate) async fn found(index: &ElasticIndex, chat: ChatKey, pattern: &str) -> Vec<u32> {

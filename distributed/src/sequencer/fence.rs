@@ -15,9 +15,9 @@ use futures_util::future::try_join_all;
 use redis::{Value, cmd};
 
 use super::clock::FENCE_WAIT;
-use super::names::Names;
-use super::reign::{LOCK_LIFE, Reign, hold_script};
-use super::server::{RedisFailure, Server};
+use super::epoch_script::{EpochScript, LOCK_LIFE, hold_script};
+use super::redis_client::{RedisClient, RedisFailure};
+use super::redis_keys::RedisKeys;
 
 /// How often the lock is renewed.
 const RENEW: Duration = Duration::from_millis(800);
@@ -64,30 +64,30 @@ pub(super) enum FenceError {
 
 /// One attempt to begin an epoch.
 pub(super) struct Fence<'a> {
-    pub(super) server: &'a Server,
+    pub(super) server: &'a RedisClient,
     pub(super) log: &'a Arc<dyn MarkerLog>,
-    pub(super) names: &'a Names,
+    pub(super) names: &'a RedisKeys,
 }
 
 /// The lock, as long as its script says so.
 struct Lock<'a> {
-    server: &'a Server,
-    names: &'a Names,
+    server: &'a RedisClient,
+    names: &'a RedisKeys,
     script: String,
 }
 
 impl Fence<'_> {
     /// The reign in force, if there is one whose script is there.
-    pub(super) async fn current(&self) -> Result<Option<Reign>, RedisFailure> {
+    pub(super) async fn current(&self) -> Result<Option<EpochScript>, RedisFailure> {
         let value = self.server.get(&self.names.epoch()).await?;
-        match value.as_deref().and_then(Reign::parse) {
+        match value.as_deref().and_then(EpochScript::parse) {
             Some(reign) if self.server.has(&reign.script).await? => Ok(Some(reign)),
             _ => Ok(None),
         }
     }
 
     /// Begins an epoch, or adopts one that somebody else began meanwhile.
-    pub(super) async fn begin(&self) -> Result<Reign, FenceError> {
+    pub(super) async fn begin(&self) -> Result<EpochScript, FenceError> {
         let lock = self.take_lock().await?;
         if let Some(reign) = self.current().await.map_err(FenceError::Redis)? {
             lock.step(&["release"]).await?;
@@ -108,7 +108,7 @@ impl Fence<'_> {
         let started = started.map(|partition| self.append(partition, Marker::EpochStarted(epoch)));
         lock.renewed_during(try_join_all(started)).await?;
         let began = self.server.time().await.map_err(FenceError::Redis)?;
-        let reign = Reign::new(epoch, began);
+        let reign = EpochScript::new(epoch, began);
         self.server.load(&reign.text()).await.map_err(FenceError::Redis)?;
         lock.step(&["set", &reign.value()]).await?;
         metrics::counter!("tally_numbers_fences_total").increment(1);

@@ -4,7 +4,7 @@ use event_log::ReserveError;
 use events::Number;
 use redis::Value;
 
-use super::server::RedisFailure;
+use super::redis_client::RedisFailure;
 
 /// What the script answers.
 #[derive(Debug, PartialEq, Eq)]

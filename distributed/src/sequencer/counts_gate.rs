@@ -8,15 +8,15 @@ use events::{Epoch, PartitionId, Position};
 use read_model::Checkpoint;
 use tokio_util::sync::DropGuard;
 
-use super::taken::{Checkpoints, Seen, TakenNumbers};
-use crate::asking::Asking;
+use super::counts_reader::{Checkpoints, CountsReader, CountsSnapshot};
+use crate::shared_poll::SharedPoll;
 
 /// Longest wait for `counts` to pass the log's end, or the start of an epoch.
 const COUNTS_WAIT: Duration = Duration::from_secs(4);
 
 /// The checkpoints of `counts`, for everybody who waits for them.
-pub(super) struct Counted {
-    asking: Arc<Asking<Checkpoints>>,
+pub(super) struct CountsGate {
+    asking: Arc<SharedPoll<Checkpoints>>,
     _asking: DropGuard,
 }
 
@@ -54,10 +54,10 @@ impl Goal<'_> {
     }
 }
 
-impl Counted {
+impl CountsGate {
     /// Of what `taken` says.
-    pub(super) fn start(taken: Arc<dyn TakenNumbers>) -> Self {
-        let (asking, guard) = Asking::start(move || {
+    pub(super) fn start(taken: Arc<dyn CountsReader>) -> Self {
+        let (asking, guard) = SharedPoll::start(move || {
             let taken = Arc::clone(&taken);
             async move { taken.checkpoints().await }
         });
@@ -68,7 +68,7 @@ impl Counted {
     pub(super) async fn answer<T>(
         &self,
         goal: Goal<'_>,
-        ask: impl Future<Output = Result<Seen<T>, BackendError>>,
+        ask: impl Future<Output = Result<CountsSnapshot<T>, BackendError>>,
     ) -> Result<T, NotCounted> {
         match self.asking.until(COUNTS_WAIT, |checkpoints| goal.is_reached(checkpoints)).await {
             Ok(true) => {}

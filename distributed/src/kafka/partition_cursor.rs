@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{ReadError, ReadLimit, Stretch, Unreadable};
-use events::{EpochStart, Marker, Offset, PartitionId, Recorded};
+use event_log::{LogBatch, ReadError, ReadLimit, Unreadable};
+use events::{EpochStart, Marker, Offset, PartitionId, RecordedEvent};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::client::Quiet;
 use super::codec::{self, Entry, NoEntry};
-use super::ends;
+use super::watermarks;
 
 /// The client of all places that are numbered alike.
 pub(super) type Client = BaseConsumer<Quiet>;
@@ -43,7 +43,7 @@ pub enum Missing {
 }
 
 /// A place in a partition. Records from there on are fetched ahead, within the bounds of its client's settings.
-pub(super) struct Place {
+pub(super) struct PartitionCursor {
     client: Arc<Client>,
     topic: String,
     partition: PartitionId,
@@ -57,7 +57,7 @@ pub(super) struct Place {
     used: Instant,
 }
 
-impl Place {
+impl PartitionCursor {
     /// `None` if librdkafka has no queue for it.
     pub(super) fn new(client: Arc<Client>, topic: String, partition: PartitionId) -> Option<Self> {
         let mut queue = client.split_partition_queue(&topic, partition.0.into())?;
@@ -83,14 +83,14 @@ impl Place {
     }
 
     /// See [`event_log::EventLog::read`].
-    pub(super) async fn read(&mut self, from: Offset, limit: ReadLimit) -> Result<Stretch, ReadError> {
+    pub(super) async fn read(&mut self, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError> {
         let answer = match self.records(from, limit, limit.wait).await {
             Ok(None) => self.at_the_end(from, limit).await,
-            Ok(Some(stretch)) => Ok(stretch),
+            Ok(Some(log_batch)) => Ok(log_batch),
             Err(failure) => Err(failure),
         };
         let answer = match answer {
-            Ok(stretch) => Ok(stretch),
+            Ok(log_batch) => Ok(log_batch),
             Err(Failure::Read(error)) => Err(error),
             Err(Failure::Kafka(error)) => Err(self.explained(from, error).await),
         };
@@ -99,13 +99,13 @@ impl Place {
     }
 
     /// The answer where no record has come: an empty one, if there is none.
-    async fn at_the_end(&mut self, from: Offset, limit: ReadLimit) -> Result<Stretch, Failure> {
+    async fn at_the_end(&mut self, from: Offset, limit: ReadLimit) -> Result<LogBatch, Failure> {
         let (_, end) = self.bounds_around(from).await.map_err(Failure::Read)?;
         if from == end {
-            return Ok(Stretch::empty(from));
+            return Ok(LogBatch::empty(from));
         }
         match self.records(from, limit, FETCH_TIMEOUT).await? {
-            Some(stretch) => Ok(stretch),
+            Some(log_batch) => Ok(log_batch),
             None => {
                 let stalled = Missing::Stalled { partition: self.partition, from, end };
                 self.leave();
@@ -127,8 +127,9 @@ impl Place {
     /// Begin and end of the partition, between which `from` is.
     async fn bounds_around(&self, from: Offset) -> Result<(Offset, Offset), ReadError> {
         let partition = self.partition;
-        let (begin, end) =
-            ends::of(Arc::clone(&self.client), self.topic.clone(), partition).await.map_err(ReadError::Unavailable)?;
+        let (begin, end) = watermarks::partition_bounds(Arc::clone(&self.client), self.topic.clone(), partition)
+            .await
+            .map_err(ReadError::Unavailable)?;
         if from > end {
             return Err(ReadError::BeyondEnd { partition, from, end });
         }
@@ -139,7 +140,7 @@ impl Place {
     }
 
     /// The records from `from` on as soon as there are some, or `None` after `wait`.
-    async fn records(&mut self, from: Offset, limit: ReadLimit, wait: Duration) -> Result<Option<Stretch>, Failure> {
+    async fn records(&mut self, from: Offset, limit: ReadLimit, wait: Duration) -> Result<Option<LogBatch>, Failure> {
         if !self.is_at(from) {
             self.go_to(from)?;
         }
@@ -147,9 +148,9 @@ impl Place {
         tokio::pin!(timeout);
         let arrived = Arc::clone(&self.arrived);
         loop {
-            let stretch = self.fetched(from, limit.records)?;
-            if stretch.next > from {
-                return Ok(Some(stretch));
+            let log_batch = self.fetched(from, limit.records)?;
+            if log_batch.next > from {
+                return Ok(Some(log_batch));
             }
             tokio::select! {
                 biased;
@@ -163,13 +164,13 @@ impl Place {
     ///
     /// `self.next` follows each record that is taken from the queue, so that a read whose answer nobody got, and one that
     /// left a newer record for the next, begin anew.
-    fn fetched(&mut self, from: Offset, records: u32) -> Result<Stretch, Failure> {
-        let mut stretch = Stretch::empty(from);
+    fn fetched(&mut self, from: Offset, records: u32) -> Result<LogBatch, Failure> {
+        let mut log_batch = LogBatch::empty(from);
         for _ in 0..records.max(1) {
             let message = match self.queue.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => message,
-                Some(Err(error)) if stretch.next == from => return Err(Failure::Kafka(error)),
+                Some(Err(error)) if log_batch.next == from => return Err(Failure::Kafka(error)),
                 Some(Err(_)) => {
                     // It is met again by the next read.
                     self.next = None;
@@ -179,15 +180,15 @@ impl Place {
             let offset = Offset(message.offset().cast_unsigned());
             self.next = Some(offset.next());
             match codec::decode(&message) {
-                Err(NoEntry::Newer(what)) if stretch.next == from => {
+                Err(NoEntry::Newer(what)) if log_batch.next == from => {
                     return Err(Failure::Read(ReadError::Newer { partition: self.partition, offset, what }));
                 }
                 Err(NoEntry::Newer(_)) => break,
-                Err(NoEntry::Broken(reason)) => stretch.push(self.partition, offset, Err(reason)),
-                Ok(entry) => stretch.push(self.partition, offset, Ok(entry)),
+                Err(NoEntry::Broken(reason)) => log_batch.push(self.partition, offset, Err(reason)),
+                Ok(entry) => log_batch.push(self.partition, offset, Ok(entry)),
             }
         }
-        Ok(stretch)
+        Ok(log_batch)
     }
 
     /// Begins to fetch at `from`.
@@ -233,10 +234,10 @@ trait Push {
     fn push(&mut self, partition: PartitionId, offset: Offset, entry: Result<Entry, &str>);
 }
 
-impl Push for Stretch {
+impl Push for LogBatch {
     fn push(&mut self, partition: PartitionId, offset: Offset, entry: Result<Entry, &str>) {
         match entry {
-            Ok(Entry::Event(record)) => self.events.push(Recorded { partition, offset, record }),
+            Ok(Entry::Event(record)) => self.events.push(RecordedEvent { partition, offset, record }),
             Ok(Entry::Marker(Marker::EpochStarted(epoch))) => self.epochs.push(EpochStart { partition, offset, epoch }),
             Ok(Entry::Marker(Marker::EpochClaimed)) => {}
             Err(reason) => self.unreadable.push(Unreadable { partition, offset, reason: reason.to_owned() }),

@@ -98,7 +98,7 @@ return redis.error_reply('unknown operation')
 
 /// An epoch, when it began by the clock of Redis, and the script for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reign {
+pub(super) struct EpochScript {
     /// The epoch.
     pub(super) epoch: Epoch,
     /// Seconds since 1970 by the clock of Redis.
@@ -107,7 +107,7 @@ pub(super) struct Reign {
     pub(super) script: String,
 }
 
-impl Reign {
+impl EpochScript {
     pub(super) fn new(epoch: Epoch, began: u64) -> Self {
         let mut reign = Self { epoch, began, script: String::new() };
         reign.script = Script::new(&reign.text()).get_hash().to_owned();
@@ -166,18 +166,18 @@ mod tests {
 
     #[test]
     fn a_reign_is_known_by_the_value_of_its_key() {
-        let reign = Reign::new(Epoch(7), 1_700_000_000);
-        assert_eq!(Reign::parse(&reign.value()), Some(reign));
+        let reign = EpochScript::new(Epoch(7), 1_700_000_000);
+        assert_eq!(EpochScript::parse(&reign.value()), Some(reign));
         for value in ["", "7", "@1", "7@", "x@1"] {
-            assert_eq!(Reign::parse(value), None, "{value:?}");
+            assert_eq!(EpochScript::parse(value), None, "{value:?}");
         }
     }
 
     #[test]
     fn every_reign_and_every_owner_has_a_script_of_its_own() {
-        let one = Reign::new(Epoch(7), 1);
-        assert_ne!(one.script, Reign::new(Epoch(8), 1).script);
-        assert_ne!(one.script, Reign::new(Epoch(7), 2).script);
+        let one = EpochScript::new(Epoch(7), 1);
+        assert_ne!(one.script, EpochScript::new(Epoch(8), 1).script);
+        assert_ne!(one.script, EpochScript::new(Epoch(7), 2).script);
         let has_placeholder =
             |text: &str| text.as_bytes().windows(2).any(|pair| pair[0] == b'{' && pair[1].is_ascii_lowercase());
         assert!(!has_placeholder(&one.text()) && !has_placeholder(&hold_script("a")));

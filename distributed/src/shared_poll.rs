@@ -1,4 +1,4 @@
-//! Asking a server again and again, once for everybody who waits for its answer to become what it must.
+//! SharedPoll a server again and again, once for everybody who waits for its answer to become what it must.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ type SharedError = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Answers of a server, fresh as long as somebody waits for them.
 #[derive(Debug)]
-pub(crate) struct Asking<T> {
+pub(crate) struct SharedPoll<T> {
     asked: watch::Sender<Asked<T>>,
     wanted: Notify,
 }
@@ -27,7 +27,7 @@ struct Asked<T> {
     answer: Result<T, SharedError>,
 }
 
-impl<T: Default + Send + Sync + 'static> Asking<T> {
+impl<T: Default + Send + Sync + 'static> SharedPoll<T> {
     /// Asks by `ask` while somebody waits, until the guard is dropped. Must be called in a tokio runtime.
     pub(crate) fn start<A, F, E>(ask: A) -> (Arc<Self>, DropGuard)
     where
@@ -96,7 +96,7 @@ mod tests {
     async fn one_asks_for_all_who_wait_and_nobody_when_none_does() {
         let asked = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&asked);
-        let (asking, _guard) = Asking::start(move || {
+        let (asking, _guard) = SharedPoll::start(move || {
             let answer = count.fetch_add(1, Ordering::SeqCst) + 1;
             async move { Ok::<_, std::io::Error>(answer) }
         });
@@ -110,7 +110,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_told_to_all_who_wait() {
-        let (asking, _guard) = Asking::start(|| async { Err::<u64, _>(std::io::Error::other("away")) });
+        let (asking, _guard) = SharedPoll::start(|| async { Err::<u64, _>(std::io::Error::other("away")) });
         let waits = (0..100).map(|_| asking.until(LONG, |_| false));
         assert!(futures_util::future::join_all(waits).await.into_iter().all(|waited| waited.is_err()));
     }
@@ -119,7 +119,7 @@ mod tests {
     async fn an_answer_is_forgotten_when_nobody_waits() {
         let server = Arc::new(AtomicU64::new(5));
         let asked = Arc::clone(&server);
-        let (asking, _guard) = Asking::start(move || {
+        let (asking, _guard) = SharedPoll::start(move || {
             let answer = asked.load(Ordering::SeqCst);
             async move { Ok::<_, std::io::Error>(answer) }
         });
@@ -134,7 +134,7 @@ mod tests {
     async fn a_failure_ends_the_wait_and_an_old_one_does_not() {
         let fails = Arc::new(AtomicU64::new(1));
         let failing = Arc::clone(&fails);
-        let (asking, _guard) = Asking::start(move || {
+        let (asking, _guard) = SharedPoll::start(move || {
             let fails = failing.load(Ordering::SeqCst) == 1;
             async move { if fails { Err(std::io::Error::other("away")) } else { Ok(1_u64) } }
         });

@@ -64,7 +64,7 @@ struct Link {
     /// Something was delivered since the last look.
     delivered: AtomicBool,
     /// The producer has met an error after which it takes nothing more. Nobody is woken for it: should every new producer
-    /// break at once, they come at the pace of [`Appender::tend`].
+    /// break at once, they come at the pace of [`LogProducer::tend`].
     broken: AtomicBool,
     went: Notify,
 }
@@ -142,7 +142,7 @@ impl ProducerContext for Deliveries {
 }
 
 /// Appends to the topic.
-pub(super) struct Appender {
+pub(super) struct LogProducer {
     config: ClientConfig,
     topic: String,
     link: Arc<Link>,
@@ -150,7 +150,7 @@ pub(super) struct Appender {
     closed: AtomicBool,
 }
 
-impl Appender {
+impl LogProducer {
     pub(super) fn new(cluster: &Cluster) -> Result<Self, ConnectError> {
         let mut config = client::config(cluster);
         config

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
 use read_model::{
-    ApplicationCountsDelta, ChatRow, Checkpoint, CountsChanges, LogPlace, MessageRow, Step, ViewsChanges,
+    ApplicationCountsDelta, ChatRow, Checkpoint, CheckpointMove, CountsChanges, LogPlace, MessageRow, ViewsChanges,
 };
 use uuid::Uuid;
 
@@ -26,9 +26,9 @@ pub(crate) fn place(offset: u64) -> LogPlace {
     LogPlace { event_id: EventId(Uuid::now_v7()), offset: Offset(offset) }
 }
 
-pub(crate) fn step(from: u64, to: u64) -> Step {
+pub(crate) fn checkpoint_move(from: u64, to: u64) -> CheckpointMove {
     let to = Checkpoint { next: Offset(to), ..Checkpoint::START };
-    Step { partition: PARTITION, from: Offset(from), to }
+    CheckpointMove { partition: PARTITION, from: Offset(from), to }
 }
 
 /// A chat and its messages 1, 2, 3 …

@@ -15,17 +15,17 @@ use crate::hex::hex;
 /// | `tally:7:r:hash` | what a request with a key was given | 24 h |
 /// | `tally:7:t:nonce` | a ticket: whoever was given it may open a counter, once | 60 s |
 #[derive(Debug, Clone)]
-pub struct Names {
+pub struct RedisKeys {
     prefix: String,
 }
 
-impl Default for Names {
+impl Default for RedisKeys {
     fn default() -> Self {
         Self::with_prefix("tally")
     }
 }
 
-impl Names {
+impl RedisKeys {
     /// With another word than `tally` at the beginning, for several Tallies in one Redis.
     pub fn with_prefix(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }

@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::clock::Moment;
+use super::epoch_script::EpochScript;
 use super::fence::{Fence, FenceError, MarkerLog};
-use super::names::Names;
-use super::reign::Reign;
-use super::server::{RedisFailure, Server, Unsuitable};
+use super::redis_client::{RedisClient, RedisFailure, Unsuitable};
+use super::redis_keys::RedisKeys;
 
 /// How often the epoch in force is looked at while nobody asks for numbers.
 const LOOK: Duration = Duration::from_secs(1);
@@ -31,13 +31,13 @@ pub(super) enum State {
     /// An epoch is being begun.
     Fencing,
     /// In this reign.
-    Open(Arc<Reign>),
+    Open(Arc<EpochScript>),
 }
 
 /// Holds the state, and changes it.
-pub(super) struct Keeper {
-    server: Server,
-    names: Names,
+pub(super) struct EpochKeeper {
+    server: RedisClient,
+    names: RedisKeys,
     state: watch::Sender<State>,
     trouble: watch::Sender<Option<String>>,
 }
@@ -56,9 +56,9 @@ enum NoEpoch {
     Fence(FenceError),
 }
 
-impl Keeper {
+impl EpochKeeper {
     /// Keeps an epoch in force until the guard is dropped.
-    pub(super) fn start(server: Server, names: Names, log: Arc<dyn MarkerLog>) -> (Arc<Self>, DropGuard) {
+    pub(super) fn start(server: RedisClient, names: RedisKeys, log: Arc<dyn MarkerLog>) -> (Arc<Self>, DropGuard) {
         let state = watch::Sender::new(State::Away("starting".into()));
         let trouble = watch::Sender::new(Some("starting".to_owned()));
         let keeper = Arc::new(Self { server, names, state, trouble });
@@ -97,7 +97,7 @@ impl Keeper {
     }
 
     /// Somebody has found that the reign is over. Only the first to say so of a reign changes anything.
-    pub(super) fn is_over(&self, reign: &Reign) {
+    pub(super) fn is_over(&self, reign: &EpochScript) {
         let is_first = self.state.send_if_modified(|state| match state {
             State::Open(current) if **current == *reign => {
                 *state = State::Fencing;
@@ -123,7 +123,7 @@ impl Keeper {
     }
 
     /// Until there is an epoch in force.
-    async fn establish(&self, log: &Arc<dyn MarkerLog>) -> Reign {
+    async fn establish(&self, log: &Arc<dyn MarkerLog>) -> EpochScript {
         let (began, mut pause, mut waits) = (Moment::now(), FIRST_PAUSE, false);
         loop {
             match self.attempt(log).await {
@@ -148,7 +148,7 @@ impl Keeper {
         }
     }
 
-    async fn attempt(&self, log: &Arc<dyn MarkerLog>) -> Result<Reign, NoEpoch> {
+    async fn attempt(&self, log: &Arc<dyn MarkerLog>) -> Result<EpochScript, NoEpoch> {
         self.server.check().await.map_err(NoEpoch::Unsuitable)?;
         let fence = Fence { server: &self.server, log, names: &self.names };
         if let Some(reign) = fence.current().await.map_err(NoEpoch::Redis)? {
@@ -162,7 +162,7 @@ impl Keeper {
     }
 
     /// Returns when the reign is over. A Redis that is away for a while keeps it.
-    async fn watch_over(&self, reign: &Reign) {
+    async fn watch_over(&self, reign: &EpochScript) {
         let mut state = self.state.subscribe();
         let is_over = |state: &State| !matches!(state, State::Open(current) if **current == *reign);
         while tokio::time::timeout(LOOK, state.wait_for(is_over)).await.is_err() {

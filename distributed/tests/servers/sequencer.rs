@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use distributed::numbers::clock::RESERVATION_LIFE;
-use distributed::numbers::{Names, RedisSequencer, Unsuitable};
+use distributed::sequencer::clock::RESERVATION_LIFE;
+use distributed::sequencer::{RedisKeys, RedisSequencer, Unsuitable};
 use event_log::{EventLog, ReserveError, Sequencer, conformance as suite};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
@@ -20,7 +20,7 @@ use crate::wire::{Held, Wire};
 struct Numbers {
     log: Arc<MemoryLog>,
     url: String,
-    names: Names,
+    names: RedisKeys,
 }
 
 impl Numbers {
@@ -30,7 +30,7 @@ impl Numbers {
     }
 
     fn at(url: String) -> Self {
-        let names = Names::with_prefix(&Uuid::new_v4().simple().to_string());
+        let names = RedisKeys::with_prefix(&Uuid::new_v4().simple().to_string());
         Self { log: Arc::new(MemoryLog::new()), url, names }
     }
 

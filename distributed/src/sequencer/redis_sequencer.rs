@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use event_log::{Hold, KEY_MEMORY, Reservation, ReserveError, Sequencer, Ticket};
+use event_log::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Epoch, Number, PartitionId, Position, RequestKey, StreamKey, UnixMillis};
 use redis::RedisError;
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
-use super::answer::{Answer, Refusal, answer, nonsense, number_of, refused};
 use super::barrier::Barrier;
 use super::clock::Moment;
-use super::counted::{Counted, Goal, NotCounted};
+use super::counts_gate::{CountsGate, Goal, NotCounted};
+use super::counts_reader::{Answered, CountsReader};
+use super::epoch_keeper::{EpochKeeper, State};
+use super::epoch_script::EpochScript;
 use super::fence::MarkerLog;
-use super::keeper::{Keeper, State};
-use super::names::Names;
-use super::reign::Reign;
-use super::server::{RedisFailure, Server, Unsuitable};
-use super::taken::{Answered, TakenNumbers};
+use super::redis_client::{RedisClient, RedisFailure, Unsuitable};
+use super::redis_keys::RedisKeys;
+use super::script_reply::{Answer, Refusal, answer, nonsense, number_of, refused};
 use crate::hex::hex;
 
 /// How often one reservation asks Redis: once warm, once more after a counter was filled, once more after a key was looked
@@ -28,12 +28,12 @@ const MAX_ATTEMPTS: u32 = 4;
 
 /// [`Sequencer`] on Redis, beside a log and the projection `counts`. Several processes may have one each.
 pub struct RedisSequencer {
-    server: Server,
-    names: Names,
-    keeper: Arc<Keeper>,
+    server: RedisClient,
+    names: RedisKeys,
+    keeper: Arc<EpochKeeper>,
     barrier: Barrier,
-    counted: Counted,
-    taken: Arc<dyn TakenNumbers>,
+    counted: CountsGate,
+    taken: Arc<dyn CountsReader>,
     partitions: events::PartitionCount,
     _keeping: DropGuard,
 }
@@ -47,14 +47,14 @@ pub enum StartError {
 }
 
 /// A reservation in an epoch, from the moment that Redis was asked.
-struct Held {
+struct EpochGuard {
     epoch: Option<Epoch>,
     asked: Moment,
     /// To open the counter of what is created.
     ticket: Option<Ticket>,
 }
 
-impl Hold for Held {
+impl ReservationGuard for EpochGuard {
     fn epoch(&self) -> Option<Epoch> {
         self.epoch
     }
@@ -75,14 +75,14 @@ impl RedisSequencer {
     /// [`StartError`].
     pub fn start<L: MarkerLog + 'static>(
         url: &str,
-        names: Names,
+        names: RedisKeys,
         log: &Arc<L>,
-        taken: Arc<dyn TakenNumbers>,
+        taken: Arc<dyn CountsReader>,
     ) -> Result<Self, StartError> {
-        let server = Server::new(url).map_err(StartError::Url)?;
-        let (keeper, _keeping) = Keeper::start(server.clone(), names.clone(), Arc::clone(log) as _);
+        let server = RedisClient::new(url).map_err(StartError::Url)?;
+        let (keeper, _keeping) = EpochKeeper::start(server.clone(), names.clone(), Arc::clone(log) as _);
         let barrier = Barrier::new(Arc::clone(log) as _);
-        let counted = Counted::start(Arc::clone(&taken));
+        let counted = CountsGate::start(Arc::clone(&taken));
         let partitions = log.partitions();
         Ok(Self { server, names, keeper, barrier, counted, taken, partitions, _keeping })
     }
@@ -100,7 +100,7 @@ impl RedisSequencer {
         self.keeper.trouble()
     }
 
-    fn reign(&self) -> Result<Arc<Reign>, ReserveError> {
+    fn reign(&self) -> Result<Arc<EpochScript>, ReserveError> {
         match self.keeper.state() {
             State::Open(reign) => Ok(reign),
             State::Fencing => Err(ReserveError::Fencing),
@@ -109,7 +109,7 @@ impl RedisSequencer {
     }
 
     /// Calls the reign's script. What it finds to be over is over for everybody.
-    async fn call(&self, reign: &Reign, keys: &[&str], arguments: &[&str]) -> Result<Answer, Refusal> {
+    async fn call(&self, reign: &EpochScript, keys: &[&str], arguments: &[&str]) -> Result<Answer, Refusal> {
         let epoch = self.names.epoch();
         let keys: Vec<_> = [epoch.as_str()].into_iter().chain(keys.iter().copied()).collect();
         match self.server.call(&reign.script, &keys, arguments).await {
@@ -131,7 +131,7 @@ impl RedisSequencer {
     /// Asks for the next number of a parent.
     async fn next(
         &self,
-        reign: &Reign,
+        reign: &EpochScript,
         parent: &StreamKey,
         request: Option<&RequestKey>,
         looked_up: bool,
@@ -154,7 +154,7 @@ impl RedisSequencer {
     }
 
     /// Fills a counter from `counts`, which has to have seen all that the log has.
-    async fn fill(&self, reign: &Reign, parent: &StreamKey) -> Result<(), ReserveError> {
+    async fn fill(&self, reign: &EpochScript, parent: &StreamKey) -> Result<(), ReserveError> {
         let ticket = new_ticket(reign);
         // Before the end is read: a fill that was held up for longer than a ticket lasts opens nothing.
         self.call(reign, &[&self.names.ticket(ticket)], &["ticket"]).await.map_err(refused)?;
@@ -172,7 +172,7 @@ impl RedisSequencer {
             StreamKey::Application(_) => end,
             StreamKey::Chat(_) => {
                 let partition = self.partitions.partition_of(parent);
-                Position::of(partition, end.bound(partition))
+                Position::up_to(partition, end.bound(partition))
             }
         };
         let last = match parent {
@@ -182,7 +182,13 @@ impl RedisSequencer {
         self.counted.answer(Goal::UpTo(&end), last).await.map_err(not_counted)
     }
 
-    async fn open_at(&self, reign: &Reign, parent: &StreamKey, ticket: Ticket, last: u32) -> Result<Answer, Refusal> {
+    async fn open_at(
+        &self,
+        reign: &EpochScript,
+        parent: &StreamKey,
+        ticket: Ticket,
+        last: u32,
+    ) -> Result<Answer, Refusal> {
         let counter = self.names.counter(reign.epoch, parent);
         let ticket = self.names.ticket(ticket);
         self.call(reign, &[&counter, &ticket], &["open", &last.to_string()]).await
@@ -191,7 +197,7 @@ impl RedisSequencer {
     /// What a request was given before this epoch, once `counts` has seen where the epoch starts.
     async fn looked_up(
         &self,
-        reign: &Reign,
+        reign: &EpochScript,
         parent: Option<&StreamKey>,
         request: &RequestKey,
     ) -> Result<Option<Answered>, ReserveError> {
@@ -211,7 +217,7 @@ impl RedisSequencer {
     /// One attempt with a new token.
     async fn token(
         &self,
-        reign: &Reign,
+        reign: &EpochScript,
         fresh: ApplicationToken,
         request: Option<&RequestKey>,
         looked_up: bool,
@@ -261,7 +267,7 @@ impl Sequencer for RedisSequencer {
                 Ok(other @ (Answer::Late | Answer::Nonsense(_))) => return Err(nonsense(&format!("{other:?}"))),
                 Err(refusal) => return Err(refused(refusal)),
             };
-            return Ok(Reservation::new(number, Held { epoch: Some(reign.epoch), asked, ticket }));
+            return Ok(Reservation::new(number, EpochGuard { epoch: Some(reign.epoch), asked, ticket }));
         }
         Err(ReserveError::Unavailable("the counter was lost again and again while it was being filled".into()))
     }
@@ -275,7 +281,7 @@ impl Sequencer for RedisSequencer {
         for _ in 0..MAX_ATTEMPTS {
             let asked = Moment::now();
             // A random token needs nobody's leave; its counter stays cold.
-            let free = Held { epoch: None, asked, ticket: None };
+            let free = EpochGuard { epoch: None, asked, ticket: None };
             let reign = match (self.reign(), request) {
                 (Ok(reign), _) => reign,
                 (Err(error), Some(_)) => return Err(error),
@@ -298,7 +304,7 @@ impl Sequencer for RedisSequencer {
                 (Err(refusal), Some(_)) => return Err(refused(refusal)),
                 (Ok(other), _) => return Err(nonsense(&format!("{other:?}"))),
             };
-            return Ok(Reservation::new(token, Held { epoch: Some(reign.epoch), asked, ticket: Some(ticket) }));
+            return Ok(Reservation::new(token, EpochGuard { epoch: Some(reign.epoch), asked, ticket: Some(ticket) }));
         }
         Err(ReserveError::Unavailable("an epoch ended again and again while a key was being looked up".into()))
     }
@@ -329,7 +335,7 @@ impl Sequencer for RedisSequencer {
 }
 
 /// A ticket that nobody else has.
-fn new_ticket(reign: &Reign) -> Ticket {
+fn new_ticket(reign: &EpochScript) -> Ticket {
     Ticket { epoch: reign.epoch, nonce: rand::random() }
 }
 

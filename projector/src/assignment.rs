@@ -25,7 +25,7 @@ const REPORT: Duration = Duration::from_secs(5);
 ///
 /// A partition that is taken away is let go without waiting for its batch to end: whoever has it then may meet this
 /// process for a moment, and the checkpoint decides between the two.
-pub struct SharedOut {
+pub struct AssignedPartitions {
     /// Where the events come from.
     pub log: Arc<dyn EventLog>,
     /// What they are applied to.
@@ -43,7 +43,7 @@ struct Running {
     part: Part,
 }
 
-impl SharedOut {
+impl AssignedPartitions {
     /// Runs until `stop`, which lets the batches under way end. `owned` is `None` until it is known which partitions are
     /// this process's own; `reported` is told now and then how far each is. Dropping it cuts off everything.
     ///

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
-use distributed::numbers::Names;
-use event_log::{EventLog, ReadLimit, Stretch};
+use distributed::sequencer::RedisKeys;
+use event_log::{EventLog, LogBatch, ReadLimit};
 use events::{Epoch, Event, Offset, PartitionId, Position, Record, StreamKey};
 use projector::distributed::{Kept, Process};
 use read_model::{Projection, ProjectionStore};
@@ -39,7 +39,7 @@ const CLAIMS: PartitionId = PartitionId(0);
 const READ: ReadLimit = ReadLimit { records: 4_096, wait: Duration::from_secs(1) };
 
 /// All of it.
-pub(crate) struct Ground {
+pub(crate) struct Fixture {
     pub(crate) kafka: Server,
     pub(crate) redis: Server,
     pub(crate) log: KafkaLog,
@@ -56,7 +56,7 @@ pub(crate) struct Ground {
     /// One for each command-api.
     pub(crate) apis: Vec<Api>,
     read_url: String,
-    seen: Seen,
+    seen: CountsSnapshot,
     _reads: DropGuard,
 }
 
@@ -68,7 +68,7 @@ struct Projector {
 
 /// How far the log has been looked at, and which epoch was the last to start in each partition.
 #[derive(Clone, Default)]
-struct Seen {
+struct CountsSnapshot {
     next: Position,
     epochs: BTreeMap<PartitionId, Epoch>,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Came {
     pub(crate) valid: usize,
 }
 
-impl Ground {
+impl Fixture {
     pub(crate) async fn start() -> Self {
         let side_port = free_port();
         let kafka_wire = Wire::to(side_port).await;
@@ -109,12 +109,12 @@ impl Ground {
         let reads = query_api::distributed::Process::start(&config, stop.clone()).await.unwrap();
         let read_url = format!("http://{}", reads.read_addr());
         tokio::spawn(reads.wait());
-        let ground = Self {
+        let fixture = Self {
             apis: programs.iter().map(|program| Api::new(&program.url(), &read_url)).collect(),
             log: KafkaLog::connect(Cluster::new(servers.brokers.as_str())).unwrap(),
             store: MySqlProjections::new(&servers.mysql_url).unwrap(),
             read_url,
-            seen: Seen::default(),
+            seen: CountsSnapshot::default(),
             _reads: stop.drop_guard(),
             kafka,
             redis,
@@ -125,8 +125,8 @@ impl Ground {
             servers,
             counts,
         };
-        ground.ready().await;
-        ground
+        fixture.ready().await;
+        fixture
     }
 
     /// Waits until both command-apis say that they are.
@@ -170,7 +170,7 @@ impl Ground {
     /// Makes Redis forget counters, as it does by itself when they have not been used for a day.
     async fn forget(&self, chats: &[String]) {
         let epoch = self.epoch().await;
-        let counters: Vec<_> = chats.iter().map(|chat| Names::default().counter(epoch, &stream(chat))).collect();
+        let counters: Vec<_> = chats.iter().map(|chat| RedisKeys::default().counter(epoch, &stream(chat))).collect();
         let forgotten: usize = cmd("DEL").arg(counters).query_async(&mut self.connection().await).await.unwrap();
         assert_eq!(forgotten, chats.len());
     }
@@ -183,7 +183,7 @@ impl Ground {
 
     /// The number that Redis has given last in a chat, in an epoch.
     pub(crate) async fn counter(&self, epoch: Epoch, chat: &str) -> Option<u64> {
-        let counter = Names::default().counter(epoch, &stream(chat));
+        let counter = RedisKeys::default().counter(epoch, &stream(chat));
         cmd("GET").arg(counter).query_async(&mut self.connection().await).await.unwrap()
     }
 
@@ -268,33 +268,33 @@ impl Ground {
         self.look(bodies).await.1
     }
 
-    async fn look(&self, bodies: &HashSet<String>) -> (Seen, Came) {
+    async fn look(&self, bodies: &HashSet<String>) -> (CountsSnapshot, Came) {
         let (end, mut seen, mut came) = (self.end().await, self.seen.clone(), Came::default());
         for (partition, bound) in end.bounds() {
             let mut next = seen.next.bound(partition);
             while next < bound {
-                let stretch = self.log.read(partition, next, READ).await.unwrap();
-                came.add(&stretch, partition, next, seen.epochs.entry(partition).or_default(), bodies);
-                next = stretch.next;
+                let log_batch = self.log.read(partition, next, READ).await.unwrap();
+                came.add(&log_batch, partition, next, seen.epochs.entry(partition).or_default(), bodies);
+                next = log_batch.next;
             }
-            seen.next.merge(&Position::of(partition, next));
+            seen.next.merge(&Position::up_to(partition, next));
         }
         (seen, came)
     }
 }
 
 impl Came {
-    /// Adds what lies in a stretch of a partition; of the events only these messages, if any are named.
+    /// Adds what lies in a batch of a partition; of the events only these messages, if any are named.
     fn add(
         &mut self,
-        stretch: &Stretch,
+        log_batch: &LogBatch,
         partition: PartitionId,
         from: Offset,
         highest: &mut Epoch,
         bodies: &HashSet<String>,
     ) {
-        let mut starts = stretch.epochs.iter().peekable();
-        for event in &stretch.events {
+        let mut starts = log_batch.epochs.iter().peekable();
+        for event in &log_batch.events {
             while let Some(start) = starts.next_if(|start| start.offset < event.offset) {
                 *highest = start.epoch.max(*highest);
             }
@@ -305,11 +305,11 @@ impl Came {
             }
         }
         starts.for_each(|start| *highest = start.epoch.max(*highest));
-        self.epochs.extend(stretch.epochs.iter().map(|start| start.epoch));
+        self.epochs.extend(log_batch.epochs.iter().map(|start| start.epoch));
         if partition == CLAIMS {
-            let others = stretch.events.iter().map(|event| event.offset);
-            let others: HashSet<_> = others.chain(stretch.epochs.iter().map(|start| start.offset)).collect();
-            let claims = (from.0..stretch.next.0).filter(|offset| !others.contains(&Offset(*offset)));
+            let others = log_batch.events.iter().map(|event| event.offset);
+            let others: HashSet<_> = others.chain(log_batch.epochs.iter().map(|start| start.offset)).collect();
+            let claims = (from.0..log_batch.next.0).filter(|offset| !others.contains(&Offset(*offset)));
             self.claims.extend(claims.map(Epoch));
         }
     }

@@ -21,7 +21,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// What a read is to wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Awaiting {
+pub struct AwaitPosition {
     /// What must be shown; `None` for whatever there is.
     pub position: Option<Position>,
     /// Longest wait for it.
@@ -32,7 +32,7 @@ pub struct Awaiting {
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its description is used")]
-pub(crate) struct AwaitingHeaders {
+pub(crate) struct AwaitPositionHeaders {
     /// Log-Position of a write that must be shown, or several joined by commas
     #[param(
         rename = "Await-Position",
@@ -44,7 +44,7 @@ pub(crate) struct AwaitingHeaders {
     prefer: Option<String>,
 }
 
-impl Awaiting {
+impl AwaitPosition {
     fn of(headers: &HeaderMap) -> Option<Self> {
         let mut position: Option<Position> = None;
         for value in headers.get_all(AWAIT_POSITION) {
@@ -72,7 +72,7 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     waits.next().map(|seconds| Duration::from_secs(seconds.min(MAX_WAIT_SECONDS)))
 }
 
-impl<S: Sync> FromRequestParts<S> for Awaiting {
+impl<S: Sync> FromRequestParts<S> for AwaitPosition {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
@@ -92,13 +92,13 @@ mod tests {
 
     use super::*;
 
-    fn awaiting(headers: &[(HeaderName, &'static str)]) -> Option<Awaiting> {
+    fn awaiting(headers: &[(HeaderName, &'static str)]) -> Option<AwaitPosition> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, value);
         }
-        Awaiting::of(&map)
+        AwaitPosition::of(&map)
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         {
             assert_eq!(awaiting(headers).unwrap().position, Some(expected.clone()));
         }
-        assert_eq!(awaiting(&[]).unwrap(), Awaiting { position: None, within: DEFAULT_WAIT });
+        assert_eq!(awaiting(&[]).unwrap(), AwaitPosition { position: None, within: DEFAULT_WAIT });
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         let of = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(AWAIT_POSITION, HeaderValue::from_str(text).unwrap());
-            Awaiting::of(&headers)
+            AwaitPosition::of(&headers)
         };
         assert!(of(&texts(Position::MAX_PARTITIONS)).is_some());
         assert_eq!(of(&texts(Position::MAX_PARTITIONS + 1)), None);

@@ -7,18 +7,18 @@ use event_log::{EventLog, ReadError};
 use events::Position;
 use tokio::time::Instant;
 
-use crate::rounds::Rounds;
+use crate::coalesce::Coalescer;
 
 /// The ends of a log. One is read at a time, and each answer was read after it was asked for: an append that was answered
 /// before the asking lies before that end.
 pub(super) struct Barrier {
     log: Arc<dyn EventLog>,
-    readings: Rounds<Result<Position, Arc<ReadError>>>,
+    readings: Coalescer<Result<Position, Arc<ReadError>>>,
 }
 
 impl Barrier {
     pub(super) fn new(log: Arc<dyn EventLog>) -> Self {
-        Self { log, readings: Rounds::new(Duration::ZERO) }
+        Self { log, readings: Coalescer::new(Duration::ZERO) }
     }
 
     /// The end of every partition, at some moment after this call and before its answer.

@@ -46,7 +46,7 @@ struct Message {
 }
 
 /// The messages of `chat` that contain `text`.
-pub(super) async fn find(
+pub(super) async fn search(
     server: &Server,
     generation: &Generation,
     chat: ChatKey,

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::Quiet;
 use super::off_thread::OffThread;
-use super::place::{Client, Missing, Place};
+use super::partition_cursor::{Client, Missing, PartitionCursor};
 use super::{Cluster, ConnectError, PARTITIONS, client};
 
 /// Reads of one partition at the same moment, and so clients.
@@ -28,7 +28,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 const LISTEN: Duration = Duration::from_millis(1);
 
 /// All places of the process.
-pub(super) struct Readers {
+pub(super) struct ConsumerPool {
     // Before the clients: places are dropped first, and so the clients go on their own thread.
     partitions: Vec<Places>,
     clients: Mutex<Vec<OffThread<Arc<Client>>>>,
@@ -43,12 +43,12 @@ struct Places {
 
 #[derive(Default)]
 struct Idle {
-    places: Vec<Place>,
+    places: Vec<PartitionCursor>,
     /// Places of the partition that exist, idle or not: place number n belongs to client number n.
     made: usize,
 }
 
-impl Readers {
+impl ConsumerPool {
     pub(super) fn new(cluster: &Cluster) -> Result<Self, ConnectError> {
         let partitions = PARTITIONS
             .partitions()
@@ -85,8 +85,8 @@ impl Readers {
             Some(place) => place,
             None => {
                 let client = self.client(idle.made).map_err(|error| ReadError::Unavailable(error.into()))?;
-                let place =
-                    Place::new(client, self.topic(), partition).ok_or(ReadError::UnknownPartition(partition))?;
+                let place = PartitionCursor::new(client, self.topic(), partition)
+                    .ok_or(ReadError::UnknownPartition(partition))?;
                 idle.made += 1;
                 place
             }
@@ -98,8 +98,10 @@ impl Readers {
     /// Leaves places that nobody reads from, and listens to what the clients have to say.
     pub(super) fn tend(&self, now: Instant) {
         for places in &self.partitions {
-            let unused = |place: &&mut Place| !place.is_left() && now.saturating_duration_since(place.used()) > KEPT_UP;
-            places.idle().places.iter_mut().filter(unused).for_each(Place::leave);
+            let unused = |place: &&mut PartitionCursor| {
+                !place.is_left() && now.saturating_duration_since(place.used()) > KEPT_UP
+            };
+            places.idle().places.iter_mut().filter(unused).for_each(PartitionCursor::leave);
         }
         for client in self.clients() {
             while client.poll(LISTEN).is_some() {}
@@ -121,7 +123,7 @@ impl Places {
 
 impl Idle {
     /// Takes the place at `from`, else the one that was not used for longest.
-    fn best(&mut self, from: Offset) -> Option<Place> {
+    fn best(&mut self, from: Offset) -> Option<PartitionCursor> {
         let index = self.places.iter().position(|place| place.is_at(from)).or_else(|| {
             let oldest = self.places.iter().enumerate().min_by_key(|(_, place)| place.used());
             oldest.map(|(index, _)| index)
@@ -132,14 +134,14 @@ impl Idle {
 
 /// A place that nobody else has, until it is dropped.
 pub(super) struct Borrowed<'a> {
-    place: Option<Place>,
+    place: Option<PartitionCursor>,
     places: &'a Places,
     // Given back after the place is, so that whoever gets the turn finds a place or may make one.
     _turn: SemaphorePermit<'a>,
 }
 
 impl Borrowed<'_> {
-    pub(super) fn place(&mut self) -> &mut Place {
+    pub(super) fn place(&mut self) -> &mut PartitionCursor {
         self.place.as_mut().unwrap_or_else(|| unreachable!("taken by drop alone"))
     }
 }
@@ -183,19 +185,19 @@ mod tests {
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
 
-    use super::super::appender::Appender;
+    use super::super::producer::LogProducer;
     use super::*;
 
     const PARTITION: PartitionId = PartitionId(5);
     const AT_ONCE: ReadLimit = ReadLimit { records: 1, wait: Duration::ZERO };
 
-    async fn read_nothing(readers: &Readers) {
+    async fn read_nothing(readers: &ConsumerPool) {
         let mut borrowed = readers.place(PARTITION, Offset::START).await.unwrap();
         assert_eq!(borrowed.place().read(Offset::START, AT_ONCE).await.unwrap().next, Offset::START);
     }
 
     /// How many places the partition has, and how many of those are being fetched from.
-    fn places(readers: &Readers) -> (usize, usize) {
+    fn places(readers: &ConsumerPool) -> (usize, usize) {
         let idle = readers.partitions[usize::from(PARTITION.0)].idle();
         (idle.made, idle.places.iter().filter(|place| !place.is_left()).count())
     }
@@ -210,11 +212,11 @@ mod tests {
     async fn who_reads_on_goes_on_in_the_place_of_the_last_read() {
         let brokers = MockCluster::new(1).unwrap();
         let cluster = cluster(&brokers);
-        let appender = Appender::new(&cluster).unwrap();
+        let appender = LogProducer::new(&cluster).unwrap();
         for _ in 0..2 {
             appender.append_marker(PARTITION, Marker::EpochClaimed).await.unwrap();
         }
-        let readers = Readers::new(&cluster).unwrap();
+        let readers = ConsumerPool::new(&cluster).unwrap();
         let (mut one, mut other) =
             (readers.place(PARTITION, Offset(0)).await.unwrap(), readers.place(PARTITION, Offset(1)).await.unwrap());
         one.place().read(Offset(0), AT_ONCE).await.unwrap();
@@ -229,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn places_are_shared_kept_up_and_left() {
         let brokers = MockCluster::new(1).unwrap();
-        let readers = Readers::new(&cluster(&brokers)).unwrap();
+        let readers = ConsumerPool::new(&cluster(&brokers)).unwrap();
         read_nothing(&readers).await;
         read_nothing(&readers).await;
         assert_eq!(places(&readers), (1, 1), "who reads on finds the place of the last read");

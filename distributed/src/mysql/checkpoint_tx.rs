@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use events::{Epoch, Offset, PartitionId};
-use read_model::{Checkpoint, Projection, Step};
+use read_model::{Checkpoint, CheckpointMove, Projection};
 use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
 use sqlx::{Executor, MySqlConnection, Row};
 
@@ -59,11 +59,11 @@ impl Batch {
         writers: &Connections,
         projection: Projection,
         generation: Generation,
-        step: Step,
+        checkpoint_move: CheckpointMove,
     ) -> Result<Option<Self>, sqlx::Error> {
         let mut lease = writers.lease().await?;
         lease.execute("START TRANSACTION").await?;
-        if move_checkpoint(&mut lease, projection, generation, step).await? {
+        if move_checkpoint(&mut lease, projection, generation, checkpoint_move).await? {
             return Ok(Some(Self { lease }));
         }
         lease.execute("ROLLBACK").await?;
@@ -88,17 +88,17 @@ async fn move_checkpoint(
     connection: &mut MySqlConnection,
     projection: Projection,
     generation: Generation,
-    step: Step,
+    checkpoint_move: CheckpointMove,
 ) -> Result<bool, sqlx::Error> {
     let found: Option<u64> = sqlx::query_scalar(
         "SELECT next_offset FROM checkpoints WHERE projection = ? AND generation = ? AND partition_id = ? FOR UPDATE",
     )
     .bind(projection.name())
     .bind(generation.0)
-    .bind(step.partition.0)
+    .bind(checkpoint_move.partition.0)
     .fetch_optional(&mut *connection)
     .await?;
-    if found.unwrap_or(Offset::START.0) != step.from.0 {
+    if found.unwrap_or(Offset::START.0) != checkpoint_move.from.0 {
         return Ok(false);
     }
     let statement = match found {
@@ -111,11 +111,11 @@ async fn move_checkpoint(
         }
     };
     let moved = sqlx::query(statement)
-        .bind(step.to.next.0)
-        .bind(step.to.epoch.0)
+        .bind(checkpoint_move.to.next.0)
+        .bind(checkpoint_move.to.epoch.0)
         .bind(projection.name())
         .bind(generation.0)
-        .bind(step.partition.0)
+        .bind(checkpoint_move.partition.0)
         .execute(connection)
         .await;
     match moved {

@@ -51,11 +51,11 @@ pub enum Unsuitable {
 
 /// A connection to one Redis, made when it is needed and again when it was lost. Clones share it.
 #[derive(Clone)]
-pub(super) struct Server {
+pub(super) struct RedisClient {
     connection: ConnectionManager,
 }
 
-impl Server {
+impl RedisClient {
     /// For the Redis at `url`. Must be called in a tokio runtime.
     pub(super) fn new(url: &str) -> Result<Self, RedisError> {
         let info = url.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn info(version: &str, policy: &str, role: &str) -> String {
-        format!("# Server\r\nredis_version:{version}\r\n# Memory\r\nmaxmemory_policy:{policy}\r\nrole:{role}\r\n")
+        format!("# RedisClient\r\nredis_version:{version}\r\n# Memory\r\nmaxmemory_policy:{policy}\r\nrole:{role}\r\n")
     }
 
     #[test]
