@@ -281,12 +281,12 @@ impl BrokenStore {
             StoreFault::DropsEarlyMessages if changes.chats.is_empty() => changes.messages.clear(),
             StoreFault::CutsTexts => changes.names.iter_mut().for_each(|change| change.name.truncate(1 << 16)),
             StoreFault::ForgetsIdentities => {
-                changes.messages.iter_mut().for_each(|row| row.place.event_id = EventId(Uuid::new_v4()));
+                changes.messages.iter_mut().for_each(|row| row.source.event_id = EventId(Uuid::new_v4()));
             }
             StoreFault::LastNameHolds => changes.names.iter_mut().for_each(|change| {
                 change.origin = NameOrigin::Renamed;
-                change.place.event_id = EventId(Uuid::new_v4());
-                change.place.offset = Offset(self.names.fetch_add(1, Ordering::SeqCst));
+                change.source.event_id = EventId(Uuid::new_v4());
+                change.source.offset = Offset(self.names.fetch_add(1, Ordering::SeqCst));
             }),
             _ => {}
         }

@@ -6,8 +6,8 @@ use embedded::DataDir;
 use embedded::compare::{Difference, differences};
 use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
 use read_model::{
-    ChatRow, Checkpoint, CheckpointMove, LogPlace, MessageRow, Projection, ProjectionStore, SearchDocument,
-    SearchIndex, ViewsChanges,
+    ChatRow, Checkpoint, CheckpointMove, MessageRow, Projection, ProjectionStore, SearchDocument, SearchIndex,
+    SourceEvent, ViewsChanges,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -18,8 +18,8 @@ fn chat(number: u32) -> ChatKey {
     ChatKey { token: TOKEN, number: ChatNumber::new(number).unwrap() }
 }
 
-fn place(offset: u64) -> LogPlace {
-    LogPlace { event_id: EventId(Uuid::from_u128(offset.into())), offset: Offset(offset) }
+fn place(offset: u64) -> SourceEvent {
+    SourceEvent { event_id: EventId(Uuid::from_u128(offset.into())), offset: Offset(offset) }
 }
 
 /// Projections of one message in each of these chats, in this order; and where they are.
@@ -35,9 +35,9 @@ async fn projections(chats: &[u32], body: &str) -> TempDir {
         };
         let (chat, at) = (chat(*number), place((*number).into()));
         let number = MessageNumber::new(1).unwrap();
-        let message = MessageRow { chat, number, body: body.into(), place: at };
+        let message = MessageRow { chat, number, body: body.into(), source: at };
         let changes = ViewsChanges {
-            chats: vec![ChatRow { chat, place: at }],
+            chats: vec![ChatRow { chat, source: at }],
             messages: vec![message],
             ..ViewsChanges::default()
         };

@@ -8,7 +8,7 @@ use embedded::{DataDir, OpenError};
 use event_log::EventLog;
 use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, Offset, PartitionId, Record, UnixMillis};
 use read_model::{
-    Checkpoint, CheckpointMove, LogPlace, NameChange, NameOrigin, Projection, ProjectionStore, Views, ViewsChanges,
+    Checkpoint, CheckpointMove, NameChange, NameOrigin, Projection, ProjectionStore, SourceEvent, Views, ViewsChanges,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -20,8 +20,8 @@ const PARTITION: PartitionId = PartitionId(0);
 async fn projections_of(log_id: Uuid, path: &Path) {
     let data_dir = DataDir::open(path).unwrap();
     let projections = data_dir.open_projections(log_id).await.unwrap();
-    let place = LogPlace { event_id: EventId(Uuid::nil()), offset: Offset::START };
-    let created = NameChange { token: TOKEN, name: "app".into(), origin: NameOrigin::Created, place };
+    let source = SourceEvent { event_id: EventId(Uuid::nil()), offset: Offset::START };
+    let created = NameChange { token: TOKEN, name: "app".into(), origin: NameOrigin::Created, source };
     let checkpoint_move = CheckpointMove {
         partition: PARTITION,
         from: Offset::START,

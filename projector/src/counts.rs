@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use events::{ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, RecordedEvent, StreamKey};
-use read_model::{AnsweredRequest, ChatCounts, CountsChanges, LogPlace};
+use read_model::{AnsweredRequest, ChatCounts, CountsChanges, SourceEvent};
 
 /// What one event says to the counts.
 enum Fact {
@@ -74,6 +74,6 @@ fn answered(recorded: &RecordedEvent) -> Option<AnsweredRequest> {
         stream: record.stream,
         number: record.number,
         occurred_at: record.occurred_at,
-        place: LogPlace { event_id: record.event_id, offset: recorded.offset },
+        source: SourceEvent { event_id: record.event_id, offset: recorded.offset },
     })
 }

@@ -2,7 +2,7 @@
 
 use event_log::Unreadable;
 use events::{DecodeError, Event, EventId, RecordedEvent};
-use read_model::{ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin, ViewsChanges};
+use read_model::{ChatRow, DeadLetter, MessageRow, NameChange, NameOrigin, SourceEvent, ViewsChanges};
 
 /// What a batch does to the views. An event that is broken becomes a dead letter, and so does what is no event at all.
 ///
@@ -10,17 +10,17 @@ use read_model::{ChatRow, DeadLetter, LogPlace, MessageRow, NameChange, NameOrig
 /// [`DecodeError::Newer`] if an event was written by a newer version: then nothing of the batch may be applied.
 pub fn changes(batch: &[RecordedEvent], unreadable: &[Unreadable]) -> Result<ViewsChanges, DecodeError> {
     let dead_letters = unreadable.iter().map(|one| DeadLetter {
-        place: LogPlace { event_id: EventId::NONE, offset: one.offset },
+        source: SourceEvent { event_id: EventId::NONE, offset: one.offset },
         reason: cut(format!("this is no event: {}", one.reason)),
     });
     let mut changes = ViewsChanges { dead_letters: dead_letters.collect(), ..ViewsChanges::default() };
     for recorded in batch {
-        let place = LogPlace { event_id: recorded.record.event_id, offset: recorded.offset };
+        let source = SourceEvent { event_id: recorded.record.event_id, offset: recorded.offset };
         match recorded.record.decode() {
-            Ok(event) => add(&mut changes, event, place),
+            Ok(event) => add(&mut changes, event, source),
             Err(newer @ DecodeError::Newer { .. }) => return Err(newer),
             Err(broken @ DecodeError::Broken { .. }) => {
-                changes.dead_letters.push(DeadLetter { place, reason: cut(service::telemetry::chain(&broken)) });
+                changes.dead_letters.push(DeadLetter { source, reason: cut(service::telemetry::chain(&broken)) });
             }
         }
     }
@@ -35,23 +35,23 @@ fn cut(mut reason: String) -> String {
     reason
 }
 
-fn add(changes: &mut ViewsChanges, event: Event, place: LogPlace) {
+fn add(changes: &mut ViewsChanges, event: Event, source: SourceEvent) {
     match event {
         Event::ChatApplicationCreated(created) => changes.names.push(NameChange {
             token: created.token,
             name: created.name,
             origin: NameOrigin::Created,
-            place,
+            source,
         }),
         Event::ChatApplicationRenamed(renamed) => changes.names.push(NameChange {
             token: renamed.token,
             name: renamed.name,
             origin: NameOrigin::Renamed,
-            place,
+            source,
         }),
-        Event::ChatCreated(created) => changes.chats.push(ChatRow { chat: created.chat(), place }),
+        Event::ChatCreated(created) => changes.chats.push(ChatRow { chat: created.chat(), source }),
         Event::MessagePosted(posted) => {
-            changes.messages.push(MessageRow { chat: posted.chat(), number: posted.number, body: posted.body, place });
+            changes.messages.push(MessageRow { chat: posted.chat(), number: posted.number, body: posted.body, source });
         }
     }
 }

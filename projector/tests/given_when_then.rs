@@ -10,7 +10,7 @@ use events::{
     Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Record, RecordedEvent, RequestKey,
 };
 use projector::{counts, search, views};
-use read_model::{ApplicationCountsDelta, ChatCounts, DeadLetter, LogPlace, NameOrigin};
+use read_model::{ApplicationCountsDelta, ChatCounts, DeadLetter, NameOrigin, SourceEvent};
 use testkit::histories::{placed, record, token};
 
 fn chat(number: u32) -> ChatKey {
@@ -64,11 +64,11 @@ fn views_get_a_row_for_every_event_with_its_place() {
     let changes = views::changes(&batch, &[]).unwrap();
     let names: Vec<_> = changes.names.iter().map(|change| (change.name.as_str(), change.origin)).collect();
     assert_eq!(names, [("one", NameOrigin::Created), ("two", NameOrigin::Renamed)]);
-    assert_eq!(changes.names[1].place.offset, batch[3].offset);
+    assert_eq!(changes.names[1].source.offset, batch[3].offset);
     assert_eq!(changes.chats.iter().map(|row| row.chat).collect::<Vec<_>>(), [chat(1)]);
     let [message] = &changes.messages[..] else { panic!("{:?}", changes.messages) };
     assert_eq!((message.chat, message.number.get(), message.body.as_str()), (chat(1), 1, "hi"));
-    assert_eq!(message.place.event_id, batch[2].record.event_id);
+    assert_eq!(message.source.event_id, batch[2].record.event_id);
     assert_eq!(changes.dead_letters, []);
 }
 
@@ -76,7 +76,7 @@ fn views_get_a_row_for_every_event_with_its_place() {
 fn views_park_a_broken_event_and_go_on() {
     let batch = given_records(vec![broken(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
     let changes = views::changes(&batch, &[]).unwrap();
-    assert_eq!(changes.dead_letters.iter().map(|letter| letter.place.offset).collect::<Vec<_>>(), [batch[0].offset]);
+    assert_eq!(changes.dead_letters.iter().map(|letter| letter.source.offset).collect::<Vec<_>>(), [batch[0].offset]);
     assert!(changes.dead_letters[0].reason.contains("MessagePosted version 1"), "{:?}", changes.dead_letters);
     assert_eq!(changes.messages.len(), 1);
 }
@@ -87,7 +87,7 @@ fn views_park_what_is_no_event_and_go_on() {
     let stray = Unreadable { partition: PartitionId(0), offset: Offset(7), reason: "it has no headers".into() };
     let changes = views::changes(&batch, &[stray]).unwrap();
     let [letter] = &changes.dead_letters[..] else { panic!("{:?}", changes.dead_letters) };
-    assert_eq!(letter.place, LogPlace { event_id: EventId::NONE, offset: Offset(7) });
+    assert_eq!(letter.source, SourceEvent { event_id: EventId::NONE, offset: Offset(7) });
     assert!(letter.reason.contains("it has no headers"), "{letter:?}");
     assert_eq!(changes.messages.len(), 1);
 }
@@ -161,7 +161,7 @@ fn counts_keep_what_requests_with_keys_were_given() {
     let changes = counts::fold(HashMap::new(), &batch).unwrap();
     let [answered] = &changes.requests[..] else { panic!("{:?}", changes.requests) };
     assert_eq!((answered.request, answered.stream, answered.number), (request, keyed.stream, keyed.number));
-    assert_eq!((answered.place.event_id, answered.place.offset), (keyed.event_id, batch[1].offset));
+    assert_eq!((answered.source.event_id, answered.source.offset), (keyed.event_id, batch[1].offset));
     assert_eq!(answered.occurred_at, keyed.occurred_at);
 }
 

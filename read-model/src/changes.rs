@@ -9,7 +9,7 @@ use crate::counts::ChatCounts;
 
 /// Which event a row comes from. The partition is that of the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogPlace {
+pub struct SourceEvent {
     /// Its identity: the same event met again changes nothing.
     pub event_id: EventId,
     /// Its place in the partition.
@@ -39,7 +39,7 @@ pub struct NameChange {
     /// The kind of event.
     pub origin: NameOrigin,
     /// The event.
-    pub place: LogPlace,
+    pub source: SourceEvent,
 }
 
 /// Where a name comes from.
@@ -80,7 +80,7 @@ pub struct ChatRow {
     /// Its key.
     pub chat: ChatKey,
     /// The event.
-    pub place: LogPlace,
+    pub source: SourceEvent,
 }
 
 /// A message that came to be.
@@ -93,14 +93,14 @@ pub struct MessageRow {
     /// What was said.
     pub body: String,
     /// The event.
-    pub place: LogPlace,
+    pub source: SourceEvent,
 }
 
 /// An event that cannot be shown: it stays in the log, and operators are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The event.
-    pub place: LogPlace,
+    pub source: SourceEvent,
     /// Why, in words: [`DeadLetter::MAX_REASON_CHARACTERS`] at most.
     pub reason: String,
 }
@@ -133,7 +133,7 @@ pub struct AnsweredRequest {
     /// When it was answered, as the writer told.
     pub occurred_at: UnixMillis,
     /// The event.
-    pub place: LogPlace,
+    pub source: SourceEvent,
 }
 
 /// What is added to an application's counts.
@@ -167,7 +167,7 @@ pub trait Keyed {
     /// This row's key.
     fn key(&self) -> Self::Key;
     /// The event that the row comes from.
-    fn place(&self) -> LogPlace;
+    fn source(&self) -> SourceEvent;
     /// What the row is, for the reason of a dead letter.
     fn describe(&self) -> String;
 }
@@ -179,8 +179,8 @@ impl Keyed for ChatRow {
         self.chat
     }
 
-    fn place(&self) -> LogPlace {
-        self.place
+    fn source(&self) -> SourceEvent {
+        self.source
     }
 
     fn describe(&self) -> String {
@@ -195,8 +195,8 @@ impl Keyed for MessageRow {
         (self.chat, self.number)
     }
 
-    fn place(&self) -> LogPlace {
-        self.place
+    fn source(&self) -> SourceEvent {
+        self.source
     }
 
     fn describe(&self) -> String {
@@ -211,8 +211,8 @@ impl<R: Keyed> Keyed for &R {
         (*self).key()
     }
 
-    fn place(&self) -> LogPlace {
-        (*self).place()
+    fn source(&self) -> SourceEvent {
+        (*self).source()
     }
 
     fn describe(&self) -> String {
@@ -231,12 +231,12 @@ pub fn settle<R: Keyed>(rows: Vec<R>, taken: &HashMap<R::Key, EventId>, dead_let
         let key = row.key();
         match taken.get(&key).or_else(|| taken_here.get(&key)) {
             None => {
-                taken_here.insert(key, row.place().event_id);
+                taken_here.insert(key, row.source().event_id);
                 kept.push(row);
             }
-            Some(first) if *first == row.place().event_id => {}
+            Some(first) if *first == row.source().event_id => {}
             Some(_) => dead_letters.push(DeadLetter {
-                place: row.place(),
+                source: row.source(),
                 reason: format!("another event is {} already", row.describe()),
             }),
         }
@@ -257,7 +257,7 @@ pub fn settle_names(
 ) -> SettledNames {
     let (mut renames, mut changed) = (BTreeSet::new(), BTreeSet::new());
     for change in changes {
-        let rename = (change.token, change.place.event_id);
+        let rename = (change.token, change.source.event_id);
         let is_changed = match change.origin {
             NameOrigin::Created => create(&mut applications, change, dead_letters),
             NameOrigin::Renamed if known.contains(&rename) || !renames.insert(rename) => false,
@@ -277,7 +277,7 @@ fn create(
     change: &NameChange,
     dead_letters: &mut Vec<DeadLetter>,
 ) -> bool {
-    let event_id = change.place.event_id;
+    let event_id = change.source.event_id;
     let application = applications.entry(change.token).or_insert_with(|| ApplicationRow {
         created_event: None,
         name: change.name.clone(),
@@ -291,7 +291,7 @@ fn create(
         Some(first) if first == event_id => false,
         Some(_) => {
             let reason = format!("another event has created application {:?} already", change.token);
-            dead_letters.push(DeadLetter { place: change.place, reason });
+            dead_letters.push(DeadLetter { source: change.source, reason });
             false
         }
     }
@@ -299,7 +299,7 @@ fn create(
 
 /// Gives another name, unless there is one from higher up; whether that changes anything.
 fn rename_to(applications: &mut HashMap<ApplicationToken, ApplicationRow>, change: &NameChange) -> bool {
-    let name_rank = change.place.offset.next().0;
+    let name_rank = change.source.offset.next().0;
     match applications.get_mut(&change.token) {
         Some(application) if application.name_rank >= name_rank => false,
         Some(application) => {
@@ -328,8 +328,8 @@ mod tests {
     }
 
     fn change(name: &str, origin: NameOrigin, id: u128, offset: u64) -> NameChange {
-        let place = LogPlace { event_id: event(id), offset: Offset(offset) };
-        NameChange { token: TOKEN, name: name.to_owned(), origin, place }
+        let source = SourceEvent { event_id: event(id), offset: Offset(offset) };
+        NameChange { token: TOKEN, name: name.to_owned(), origin, source }
     }
 
     fn row(created_event: Option<EventId>, name: &str, name_rank: u64) -> ApplicationRow {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
 use uuid::Uuid;
 
-use crate::changes::{ChatRow, LogPlace, MessageRow, NameChange, NameOrigin, ViewsChanges};
+use crate::changes::{ChatRow, MessageRow, NameChange, NameOrigin, SourceEvent, ViewsChanges};
 use crate::store::{Applied, Checkpoint, CheckpointMove, ProjectionStore};
 
 pub use self::search::{
@@ -50,8 +50,8 @@ impl Fixture {
     }
 
     /// The place of a next event.
-    fn place(&mut self) -> LogPlace {
-        let place = LogPlace { event_id: EventId(Uuid::now_v7()), offset: self.next };
+    fn place(&mut self) -> SourceEvent {
+        let place = SourceEvent { event_id: EventId(Uuid::now_v7()), offset: self.next };
         self.next = self.next.next();
         place
     }
@@ -61,15 +61,15 @@ impl Fixture {
     }
 
     fn name(&mut self, name: &str, origin: NameOrigin) -> NameChange {
-        NameChange { token: self.token, name: name.into(), origin, place: self.place() }
+        NameChange { token: self.token, name: name.into(), origin, source: self.place() }
     }
 
     fn chat_row(&mut self, number: u32) -> ChatRow {
-        ChatRow { chat: self.chat(number), place: self.place() }
+        ChatRow { chat: self.chat(number), source: self.place() }
     }
 
     fn message_row(&mut self, chat: u32, number: u32, body: &str) -> MessageRow {
-        MessageRow { chat: self.chat(chat), number: message_number(number), body: body.into(), place: self.place() }
+        MessageRow { chat: self.chat(chat), number: message_number(number), body: body.into(), source: self.place() }
     }
 
     /// Applies changes as the batch that reaches from the checkpoint to the last place given out.

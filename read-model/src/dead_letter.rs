@@ -12,12 +12,12 @@ const DEAD_LETTERS: &str = "tally_dead_letters_total";
 /// Each is told of at least once: before the commit, because its answer may be lost, and the process with it. One whose
 /// batch is applied anew is told of again.
 pub fn parking(partition: PartitionId, dead_letters: &[DeadLetter]) {
-    for DeadLetter { place, .. } in dead_letters {
+    for DeadLetter { source, .. } in dead_letters {
         metrics::counter!(DEAD_LETTERS).increment(1);
         tracing::error!(
             partition = partition.0,
-            offset = place.offset.0,
-            event_id = %place.event_id.0,
+            offset = source.offset.0,
+            event_id = %source.event_id.0,
             "an event cannot be shown and is parked; the table dead_letters says why"
         );
     }
@@ -30,15 +30,15 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::changes::LogPlace;
+    use crate::changes::SourceEvent;
 
     #[test]
     fn every_dead_letter_counts() {
-        let (recorder, place) = (PrometheusBuilder::new().build_recorder(), |offset| LogPlace {
+        let (recorder, source) = (PrometheusBuilder::new().build_recorder(), |offset| SourceEvent {
             event_id: EventId(Uuid::nil()),
             offset: Offset(offset),
         });
-        let dead_letters = [1, 2].map(|offset| DeadLetter { place: place(offset), reason: "broken".into() });
+        let dead_letters = [1, 2].map(|offset| DeadLetter { source: source(offset), reason: "broken".into() });
         metrics::with_local_recorder(&recorder, || parking(PartitionId(3), &dead_letters));
         let told = recorder.handle().render();
         assert!(told.contains("tally_dead_letters_total 2"), "{told}");

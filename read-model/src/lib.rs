@@ -25,8 +25,8 @@ pub mod view;
 pub mod views;
 
 pub use changes::{
-    AnsweredRequest, ApplicationCountsDelta, ApplicationRow, ChatRow, CountsChanges, DeadLetter, LogPlace, MessageRow,
-    NameChange, NameOrigin, SearchDocument, ViewsChanges,
+    AnsweredRequest, ApplicationCountsDelta, ApplicationRow, ChatRow, CountsChanges, DeadLetter, MessageRow,
+    NameChange, NameOrigin, SearchDocument, SourceEvent, ViewsChanges,
 };
 pub use counts::ChatCounts;
 pub use folding::SearchText;

@@ -127,12 +127,12 @@ async fn write_requests(
         |row, answered| {
             row.push_bind(generation.0)
                 .push_bind(answered.request.key.to_vec())
-                .push_bind(answered.place.event_id.0.as_bytes().to_vec())
+                .push_bind(answered.source.event_id.0.as_bytes().to_vec())
                 .push_bind(answered.request.values.to_vec())
                 .push_bind(answered.stream.to_text())
                 .push_bind(answered.number.map(events::Number::get))
                 .push_bind(partition.0)
-                .push_bind(answered.place.offset.0)
+                .push_bind(answered.source.offset.0)
                 .push_bind(answered.occurred_at.0);
         },
     )

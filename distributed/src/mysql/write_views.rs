@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use events::{ApplicationToken, Offset, PartitionId};
 use read_model::changes::{Rename, settle, settle_names};
 use read_model::{
-    ApplicationRow, Applied, ChatRow, CheckpointMove, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin,
-    Projection, ViewsChanges, dead_letter,
+    ApplicationRow, Applied, ChatRow, CheckpointMove, DeadLetter, MessageRow, NameChange, NameOrigin, Projection,
+    SourceEvent, ViewsChanges, dead_letter,
 };
 use sqlx::{MySqlConnection, Row};
 
@@ -119,7 +119,7 @@ async fn load_renames(
         tuple
             .push_bind(generation.0)
             .push_bind(change.token.as_bytes().as_slice())
-            .push_bind(change.place.event_id.0.as_bytes().as_slice());
+            .push_bind(change.source.event_id.0.as_bytes().as_slice());
     });
     rows.await?.iter().map(|row| Ok((token_of(row, 0)?, event_id_of(row, 1)?))).collect()
 }
@@ -143,11 +143,11 @@ async fn insert_chats(
         "INSERT INTO chats (generation, token, number, created_event) ",
         "",
         &settle(chats.iter().collect(), &taken, dead_letters),
-        |row, ChatRow { chat, place }| {
+        |row, ChatRow { chat, source }| {
             row.push_bind(generation.0)
                 .push_bind(chat.token.as_bytes().as_slice())
                 .push_bind(chat.number.get())
-                .push_bind(place.event_id.0.as_bytes().as_slice());
+                .push_bind(source.event_id.0.as_bytes().as_slice());
         },
     )
     .await
@@ -179,12 +179,12 @@ async fn insert_messages(
             "INSERT INTO messages (generation, token, chat_number, number, event_id, body) ",
             "",
             run,
-            |row, MessageRow { chat, number, body, place }| {
+            |row, MessageRow { chat, number, body, source }| {
                 row.push_bind(generation.0)
                     .push_bind(chat.token.as_bytes().as_slice())
                     .push_bind(chat.number.get())
                     .push_bind(number.get())
-                    .push_bind(place.event_id.0.as_bytes().as_slice())
+                    .push_bind(source.event_id.0.as_bytes().as_slice())
                     .push_bind(body.as_str());
             },
         )
@@ -204,11 +204,11 @@ async fn insert_dead_letters(
         "INSERT INTO dead_letters (generation, partition_id, log_offset, event_id, reason) ",
         "",
         dead_letters,
-        |row, DeadLetter { place, reason }| {
+        |row, DeadLetter { source, reason }| {
             row.push_bind(generation.0)
                 .push_bind(partition.0)
-                .push_bind(place.offset.0)
-                .push_bind(place.event_id.0.as_bytes().as_slice())
+                .push_bind(source.offset.0)
+                .push_bind(source.event_id.0.as_bytes().as_slice())
                 .push_bind(reason.as_str());
         },
     )
@@ -230,8 +230,8 @@ pub(super) async fn dead_letters(
     let rows = projections.readers.fetch_all(statement).await?;
     rows.iter()
         .map(|row| {
-            let place = LogPlace { event_id: event_id_of(row, 1)?, offset: Offset(row.try_get(0)?) };
-            Ok(DeadLetter { place, reason: row.try_get(2)? })
+            let source = SourceEvent { event_id: event_id_of(row, 1)?, offset: Offset(row.try_get(0)?) };
+            Ok(DeadLetter { source, reason: row.try_get(2)? })
         })
         .collect()
 }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use events::{ApplicationToken, Offset, PartitionId};
 use read_model::changes::{Rename, settle, settle_names};
 use read_model::{
-    ApplicationRow, Applied, ChatRow, CheckpointMove, DeadLetter, LogPlace, MessageRow, NameChange, NameOrigin,
-    Projection, ViewsChanges, dead_letter,
+    ApplicationRow, Applied, ChatRow, CheckpointMove, DeadLetter, MessageRow, NameChange, NameOrigin, Projection,
+    SourceEvent, ViewsChanges, dead_letter,
 };
 use sqlx::{Row, SqliteConnection};
 
@@ -95,7 +95,7 @@ async fn load_renames(
     let head = "SELECT token, event_id FROM renames WHERE (token, event_id) IN";
     let renames: Vec<_> = changes.iter().filter(|change| change.origin == NameOrigin::Renamed).collect();
     let rows = rows_in(connection, head, &renames, |row, change| {
-        row.push_bind(change.token.as_bytes().as_slice()).push_bind(change.place.event_id.0.as_bytes().as_slice());
+        row.push_bind(change.token.as_bytes().as_slice()).push_bind(change.source.event_id.0.as_bytes().as_slice());
     });
     rows.await?.iter().map(|row| Ok((token_of(row, 0)?, event_id_of(row, 1)?))).collect()
 }
@@ -119,10 +119,10 @@ async fn insert_chats(
         "INSERT INTO chats (token, number, created_event) ",
         " ON CONFLICT (token, number) DO UPDATE SET created_event = excluded.created_event",
         &new,
-        |row, ChatRow { chat, place }| {
+        |row, ChatRow { chat, source }| {
             row.push_bind(chat.token.as_bytes().as_slice())
                 .push_bind(i64::from(chat.number.get()))
-                .push_bind(place.event_id.0.as_bytes().as_slice());
+                .push_bind(source.event_id.0.as_bytes().as_slice());
         },
     )
     .await?;
@@ -145,7 +145,7 @@ async fn insert_messages(
         &rows,
         |row, (id, message)| {
             row.push_bind(id)
-                .push_bind(message.place.event_id.0.as_bytes().as_slice())
+                .push_bind(message.source.event_id.0.as_bytes().as_slice())
                 .push_bind(message.body.as_str());
         },
     )
@@ -172,10 +172,10 @@ async fn insert_dead_letters(
         "INSERT INTO dead_letters (partition, log_offset, event_id, reason) ",
         "",
         dead_letters,
-        |row, DeadLetter { place, reason }| {
+        |row, DeadLetter { source, reason }| {
             row.push_bind(i64::from(partition.0))
-                .push_bind(place.offset.0.cast_signed())
-                .push_bind(place.event_id.0.as_bytes().as_slice())
+                .push_bind(source.offset.0.cast_signed())
+                .push_bind(source.event_id.0.as_bytes().as_slice())
                 .push_bind(reason.as_str());
         },
     )
@@ -198,7 +198,7 @@ pub(super) async fn dead_letters(
     rows.iter()
         .map(|row| {
             let offset = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
-            Ok(DeadLetter { place: LogPlace { event_id: event_id_of(row, 1)?, offset }, reason: row.try_get(2)? })
+            Ok(DeadLetter { source: SourceEvent { event_id: event_id_of(row, 1)?, offset }, reason: row.try_get(2)? })
         })
         .collect()
 }

@@ -120,7 +120,7 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
         messages: vec![fixture.message_row(1, 1, "first"), fixture.message_row(1, 1, "second")],
         dead_letters: vec![],
     };
-    let mut parked = vec![first.chats[1].place, first.messages[1].place];
+    let mut parked = vec![first.chats[1].source, first.messages[1].source];
     fixture.apply(&store, first).await;
     let second = ViewsChanges {
         names: vec![fixture.name("third", NameOrigin::Created)],
@@ -128,7 +128,7 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
         messages: vec![fixture.message_row(1, 1, "third"), fixture.message_row(1, 2, "another")],
         dead_letters: vec![],
     };
-    parked.extend([second.names[0].place, second.chats[0].place, second.messages[0].place]);
+    parked.extend([second.names[0].source, second.chats[0].source, second.messages[0].source]);
     fixture.apply(&store, second).await;
     assert_eq!(message(&views, &fixture, 1, 1).await.as_deref(), Some("first"));
     assert_eq!(message(&views, &fixture, 1, 2).await.as_deref(), Some("another"));
@@ -152,8 +152,10 @@ pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<
     }
     // A rename that is written twice does not bring its name back, although it lies behind the others now.
     let again = fixture.name("earlier", NameOrigin::Renamed);
-    let names =
-        vec![crate::NameChange { place: crate::LogPlace { event_id: earlier.place.event_id, ..again.place }, ..again }];
+    let names = vec![crate::NameChange {
+        source: crate::SourceEvent { event_id: earlier.source.event_id, ..again.source },
+        ..again
+    }];
     fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     assert_eq!(name(&views, &fixture).await.as_deref(), Some("later"));
 }
@@ -162,7 +164,7 @@ pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<
 pub async fn names_in_one_batch_are_as_in_several(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("first", NameOrigin::Created), fixture.name("second", NameOrigin::Created)];
-    let mut parked = vec![names[1].place];
+    let mut parked = vec![names[1].source];
     fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     assert_eq!(name(&views, &fixture).await.as_deref(), Some("first"));
     assert_eq!(dead_letters(&store, fixture.partition).await, parked);
@@ -173,7 +175,7 @@ pub async fn names_in_one_batch_are_as_in_several(store: Arc<dyn ProjectionStore
     assert_eq!(dead_letters(&store, other.partition).await, parked);
     // The creation was taken note of, although its name was not needed.
     let names = vec![other.name("created again", NameOrigin::Created)];
-    parked.push(names[0].place);
+    parked.push(names[0].source);
     other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     assert_eq!(name(&views, &other).await.as_deref(), Some("renamed"));
     assert_eq!(dead_letters(&store, other.partition).await, parked);
@@ -185,7 +187,7 @@ pub async fn long_names_and_reasons_are_kept(store: Arc<dyn ProjectionStore>, vi
     let (first, long) = (fixture.name("first", NameOrigin::Created), "🚀".repeat(LONG_NAME_BYTES / "🚀".len()));
     let names = vec![first, fixture.name(&long, NameOrigin::Renamed)];
     let reason = "🚀".repeat(DeadLetter::MAX_REASON_CHARACTERS);
-    let broken = vec![DeadLetter { place: fixture.place(), reason }];
+    let broken = vec![DeadLetter { source: fixture.place(), reason }];
     fixture.apply(&store, ViewsChanges { names, dead_letters: broken.clone(), ..ViewsChanges::default() }).await;
     assert!(name(&views, &fixture).await.is_some_and(|name| name == long), "the name came back as another");
     let found = store.dead_letters(fixture.partition, MANY).await.unwrap_or_else(|error| panic!("{error}"));
@@ -269,9 +271,9 @@ async fn apply_counts(
     store.apply_counts(checkpoint_move, changes).await.unwrap_or_else(|error| panic!("apply: {error}"))
 }
 
-async fn dead_letters(store: &Arc<dyn ProjectionStore>, partition: PartitionId) -> Vec<crate::LogPlace> {
+async fn dead_letters(store: &Arc<dyn ProjectionStore>, partition: PartitionId) -> Vec<crate::SourceEvent> {
     let letters = store.dead_letters(partition, MANY).await.unwrap_or_else(|error| panic!("dead letters: {error}"));
-    letters.into_iter().map(|letter| letter.place).collect()
+    letters.into_iter().map(|letter| letter.source).collect()
 }
 
 async fn name(views: &Arc<dyn Views>, fixture: &Fixture) -> Option<String> {

@@ -45,7 +45,7 @@ async fn who_hears_nothing_of_the_commit_has_told_of_the_dead_letter() {
     let told = DeadLetters::default();
     let _recording = metrics::set_default_local_recorder(&told);
     way.set(Mode::MuteAt(COMMIT));
-    let letter = DeadLetter { place: place(0), reason: "broken".to_owned() };
+    let letter = DeadLetter { source: place(0), reason: "broken".to_owned() };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
     tokio::select! {
         applied = store.apply_views(checkpoint_move(0, 1), changes) => panic!("{applied:?}"),

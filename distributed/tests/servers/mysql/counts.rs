@@ -51,7 +51,7 @@ async fn answered_requests_are_found_and_forgotten_in_time() {
         stream: chat(1).into(),
         number: events::Number::new(number),
         occurred_at: UnixMillis(day * DAY),
-        place: place(offset),
+        source: place(offset),
     };
     let first = answered(1, 10, 0);
     let changes = CountsChanges { requests: vec![first, first], ..CountsChanges::default() };

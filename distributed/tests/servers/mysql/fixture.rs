@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
 use read_model::{
-    ApplicationCountsDelta, ChatRow, Checkpoint, CheckpointMove, CountsChanges, LogPlace, MessageRow, ViewsChanges,
+    ApplicationCountsDelta, ChatRow, Checkpoint, CheckpointMove, CountsChanges, MessageRow, SourceEvent, ViewsChanges,
 };
 use uuid::Uuid;
 
@@ -22,8 +22,8 @@ pub(crate) fn number(number: u32) -> MessageNumber {
     MessageNumber::new(number).unwrap()
 }
 
-pub(crate) fn place(offset: u64) -> LogPlace {
-    LogPlace { event_id: EventId(Uuid::now_v7()), offset: Offset(offset) }
+pub(crate) fn place(offset: u64) -> SourceEvent {
+    SourceEvent { event_id: EventId(Uuid::now_v7()), offset: Offset(offset) }
 }
 
 pub(crate) fn checkpoint_move(from: u64, to: u64) -> CheckpointMove {
@@ -37,9 +37,9 @@ pub(crate) fn messages(chat: ChatKey, bodies: &[String]) -> ViewsChanges {
         chat,
         number: number(message),
         body: body.clone(),
-        place: place(message.into()),
+        source: place(message.into()),
     });
-    let chats = vec![ChatRow { chat, place: place(0) }];
+    let chats = vec![ChatRow { chat, source: place(0) }];
     ViewsChanges { chats, messages: messages.collect(), ..ViewsChanges::default() }
 }
 

@@ -19,7 +19,7 @@ async fn each_call_reads_one_generation() {
     for generation in ["one", "two"] {
         let bodies = vec![generation.to_owned(); 200];
         let name =
-            NameChange { token: token(1), name: generation.to_owned(), origin: NameOrigin::Created, place: place(0) };
+            NameChange { token: token(1), name: generation.to_owned(), origin: NameOrigin::Created, source: place(0) };
         let changes = ViewsChanges { names: vec![name], ..messages(chat(1), &bodies) };
         // Opened anew, since a writer stays with the generation that it found.
         let store = database.projections();
@@ -78,7 +78,7 @@ async fn a_writer_stays_with_its_generation_and_readers_follow_the_pointer() {
     let (old, readers) = (database.projections(), database.projections());
     let named = |name: &str, offset| {
         let change =
-            NameChange { token: token(1), name: name.into(), origin: NameOrigin::Renamed, place: place(offset) };
+            NameChange { token: token(1), name: name.into(), origin: NameOrigin::Renamed, source: place(offset) };
         ViewsChanges { names: vec![change], ..ViewsChanges::default() }
     };
     old.apply_views(checkpoint_move(0, 1), named("old", 0)).await.unwrap();

@@ -77,7 +77,7 @@ async fn a_batch_that_fails_leaves_nothing() {
     let database = Database::new().await;
     let store = database.projections();
     // Two dead letters at one place cannot be: the last statement of the batch fails.
-    let letter = read_model::DeadLetter { place: place(0), reason: "twice".to_owned() };
+    let letter = read_model::DeadLetter { source: place(0), reason: "twice".to_owned() };
     let broken = ViewsChanges { dead_letters: vec![letter.clone(), letter], ..messages(chat(1), &["x".to_owned()]) };
     assert!(store.apply_views(checkpoint_move(0, 1), broken).await.is_err());
     assert_eq!(

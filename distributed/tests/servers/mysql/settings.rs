@@ -37,7 +37,7 @@ async fn whatever_is_set_up_no_text_is_changed() {
     // As many of the longest messages as are read at once, where a statement may have 16 MiB.
     let bodies = vec!["🚀".repeat(16_384); 256];
     assert_eq!(store.apply_views(checkpoint_move(1, 2), messages(chat(2), &bodies)).await.unwrap(), Applied::Done);
-    let letter = DeadLetter { place: place(2), reason: "x".repeat(TOO_LONG) };
+    let letter = DeadLetter { source: place(2), reason: "x".repeat(TOO_LONG) };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
     assert!(store.apply_views(checkpoint_move(2, 3), changes).await.is_err(), "it was cut without a word");
     assert_eq!(store.dead_letters(PARTITION, 10).await.unwrap(), []);

@@ -40,7 +40,7 @@ async fn a_batch_of_texts_that_are_too_long_is_applied() {
         token: token(byte),
         name: text.clone(),
         origin: NameOrigin::Renamed,
-        place: place(byte.into()),
+        source: place(byte.into()),
     };
     let changes = ViewsChanges { names: (0..128).map(name).collect(), ..ViewsChanges::default() };
     assert_eq!(store.apply_views(checkpoint_move(1, 128), changes).await.unwrap(), Applied::Done);
