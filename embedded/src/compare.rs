@@ -1,4 +1,4 @@
-//! Comparing two files of projections row by row, by what their rows are and not by how they are stored.
+//! Compares two files of projections row by row, by natural keys and not by row ids.
 
 use std::path::{Path, PathBuf};
 
@@ -6,16 +6,16 @@ use read_model::Projection;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-/// How many rows of a projection are in one file only.
+/// The difference between the rows of one table in two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Difference {
-    /// Which projection.
+    /// The projection.
     pub projection: Projection,
-    /// Which of its tables.
+    /// The table.
     pub table: &'static str,
-    /// Rows that should be there and are not.
+    /// Rows that only the reference has.
     pub missing: u64,
-    /// Rows that are there and should not.
+    /// Rows that the reference does not have.
     pub unexpected: u64,
 }
 
@@ -28,7 +28,7 @@ pub struct CompareError {
     source: sqlx::Error,
 }
 
-/// A table's rows under natural keys, once in the file that is compared and once in the one it should be like.
+/// The queries that count the differences of one table.
 struct Comparison {
     projection: Projection,
     table: &'static str,
@@ -36,44 +36,45 @@ struct Comparison {
     unexpected: &'static str,
 }
 
-macro_rules! compared {
-    ($projection:ident $table:literal: $here:literal, $there:literal) => {
+/// A [`Comparison`] of the rows of two queries: one on the compared file, one on the reference.
+macro_rules! comparison {
+    ($projection:ident $table:literal: $compared:literal, $reference:literal) => {
         Comparison {
             projection: Projection::$projection,
             table: $table,
-            missing: concat!("SELECT count(*) FROM (", $there, " EXCEPT ", $here, ")"),
-            unexpected: concat!("SELECT count(*) FROM (", $here, " EXCEPT ", $there, ")"),
+            missing: concat!("SELECT count(*) FROM (", $reference, " EXCEPT ", $compared, ")"),
+            unexpected: concat!("SELECT count(*) FROM (", $compared, " EXCEPT ", $reference, ")"),
         }
     };
 }
 
 const COMPARISONS: [Comparison; 9] = [
-    compared!(Views "applications": "SELECT * FROM main.applications", "SELECT * FROM reference.applications"),
-    compared!(Views "renames": "SELECT * FROM main.renames", "SELECT * FROM reference.renames"),
-    compared!(Views "chats":
+    comparison!(Views "applications": "SELECT * FROM main.applications", "SELECT * FROM reference.applications"),
+    comparison!(Views "renames": "SELECT * FROM main.renames", "SELECT * FROM reference.renames"),
+    comparison!(Views "chats":
         "SELECT token, number, created_event FROM main.chats",
         "SELECT token, number, created_event FROM reference.chats"),
-    compared!(Views "messages":
+    comparison!(Views "messages":
         "SELECT token, number, id & 4294967295, event_id, body FROM main.messages JOIN main.chats ON ordinal = id >> 32",
         "SELECT token, number, id & 4294967295, event_id, body FROM reference.messages JOIN reference.chats ON ordinal = id >> 32"),
-    compared!(Views "dead_letters": "SELECT * FROM main.dead_letters", "SELECT * FROM reference.dead_letters"),
-    compared!(Counts "chat_counts": "SELECT * FROM main.chat_counts", "SELECT * FROM reference.chat_counts"),
-    compared!(Counts "application_counts":
+    comparison!(Views "dead_letters": "SELECT * FROM main.dead_letters", "SELECT * FROM reference.dead_letters"),
+    comparison!(Counts "chat_counts": "SELECT * FROM main.chat_counts", "SELECT * FROM reference.chat_counts"),
+    comparison!(Counts "application_counts":
         "SELECT * FROM main.application_counts", "SELECT * FROM reference.application_counts"),
-    compared!(Search "search_messages":
+    comparison!(Search "search_messages":
         "SELECT token, number, id & 4294967295, body, folded FROM main.search_messages JOIN main.search_chats ON ordinal = id >> 32",
         "SELECT token, number, id & 4294967295, body, folded FROM reference.search_messages JOIN reference.search_chats ON ordinal = id >> 32"),
-    // Row ids differ from one rebuild to the next, so it is compared in how many texts, and how often, each trigram is.
-    compared!(Search "search_trigrams": "SELECT * FROM temp.trigrams_here", "SELECT * FROM temp.trigrams_there"),
+    // A rebuild assigns other row ids. So this compares how often, and in how many texts, each trigram occurs.
+    comparison!(Search "search_trigrams": "SELECT * FROM temp.trigrams_compared", "SELECT * FROM temp.trigrams_reference"),
 ];
 
-/// Where `compared` differs from `reference`, table by table; tables that are alike are left out.
+/// Lists the tables of `compared` that differ from `reference`.
 ///
 /// # Errors
-/// What SQLite says, such as that one of the files is damaged.
+/// SQLite's error, for example if a file is damaged.
 pub async fn differences(compared: &Path, reference: &Path) -> Result<Vec<Difference>, CompareError> {
-    let found = compare(compared, reference).await;
-    found.map_err(|source| CompareError { path: compared.to_owned(), source })
+    let differences = compare(compared, reference).await;
+    differences.map_err(|source| CompareError { path: compared.to_owned(), source })
 }
 
 async fn compare(compared: &Path, reference: &Path) -> Result<Vec<Difference>, sqlx::Error> {
@@ -83,8 +84,8 @@ async fn compare(compared: &Path, reference: &Path) -> Result<Vec<Difference>, s
         .execute(&mut connection)
         .await?;
     for trigrams in [
-        "CREATE VIRTUAL TABLE temp.trigrams_here USING fts5vocab (main, search_trigrams, row)",
-        "CREATE VIRTUAL TABLE temp.trigrams_there USING fts5vocab (reference, search_trigrams, row)",
+        "CREATE VIRTUAL TABLE temp.trigrams_compared USING fts5vocab (main, search_trigrams, row)",
+        "CREATE VIRTUAL TABLE temp.trigrams_reference USING fts5vocab (reference, search_trigrams, row)",
     ] {
         sqlx::query(trigrams).execute(&mut connection).await?;
     }

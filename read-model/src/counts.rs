@@ -1,62 +1,62 @@
-//! How many messages a chat has, from numbers that come in any order and more than once.
+//! How many messages a chat has, from numbers that arrive in any order and more than once.
 
 use std::ops::RangeInclusive;
 
 use events::MessageNumber;
 
-/// What `counts` knows of one chat.
+/// The message numbers of one chat that `counts` has applied.
 ///
-/// The set of numbers seen is kept as the last one and the ranges below it that are missing. Numbers come nearly in
-/// order, so the gaps are few; a number that lies in no gap and is not above the last has been seen before. So the
-/// same set of numbers gives the same counts, whatever the order and however often each comes.
+/// The set of numbers is kept as its highest number and the gaps below. Numbers arrive nearly in order, so the gaps are few.
+/// A number that is not above the highest and lies in no gap is a duplicate. So the same set of numbers gives the same
+/// counts, in whatever order and however often each number arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChatCounts {
-    /// Whether the chat's creation has been seen (a message may be seen before it).
+    /// Whether the chat's creation was applied. A message may be applied before it.
     pub created: bool,
     last: u32,
     /// Ascending, disjoint, all below `last`.
     gaps: Vec<RangeInclusive<u32>>,
 }
 
-/// The stored gaps are not ones that [`ChatCounts`] could have written.
+/// The stored gaps cannot come from [`ChatCounts::gaps_text`].
 #[derive(Debug, thiserror::Error)]
 #[error("the stored gaps are not ascending ranges below the last number")]
 pub struct MalformedCounts;
 
 impl ChatCounts {
-    /// The counts that were stored as these parts, the gaps as [`ChatCounts::gaps_text`] writes them.
+    /// Restores counts from their stored parts; `gaps` is a text from [`ChatCounts::gaps_text`].
     ///
     /// # Errors
     /// If the gaps are not ascending, disjoint and below `last`.
     pub fn from_parts(created: bool, last: u32, gaps: &str) -> Result<Self, MalformedCounts> {
-        let gaps = gaps_of(gaps).ok_or(MalformedCounts)?;
+        let gaps = parse_gaps(gaps).ok_or(MalformedCounts)?;
         let ordered = gaps.windows(2).all(|pair| pair[0].end() < pair[1].start());
         let ranges = gaps.iter().all(|gap| 1 <= *gap.start() && gap.start() <= gap.end() && *gap.end() < last);
         if ordered && ranges { Ok(Self { created, last, gaps }) } else { Err(MalformedCounts) }
     }
 
-    /// The highest number seen; 0 before the first.
+    /// The highest number so far; 0 before the first.
     pub const fn last(&self) -> u32 {
         self.last
     }
 
-    /// Ranges of numbers below the last one that have not been seen.
+    /// The missing ranges below the highest number.
     pub fn gaps(&self) -> &[RangeInclusive<u32>] {
         &self.gaps
     }
 
-    /// The gaps as stores keep them: first-last, several joined by commas.
+    /// The gaps as stores keep them: `first-last`, joined by commas.
     pub fn gaps_text(&self) -> String {
         self.gaps.iter().map(|gap| format!("{}-{}", gap.start(), gap.end())).collect::<Vec<_>>().join(",")
     }
 
-    /// How many different numbers have been seen.
+    /// How many different numbers arrived so far.
     pub fn messages_count(&self) -> u32 {
         let missing: u32 = self.gaps.iter().map(|gap| gap.end() - gap.start() + 1).sum();
         self.last - missing
     }
 
-    /// Takes note of a number.
+    /// Adds a number to the set.
     pub fn see(&mut self, number: MessageNumber) {
         let number = number.get();
         if number > self.last {
@@ -72,8 +72,8 @@ impl ChatCounts {
     }
 }
 
-/// The ranges that a text names; `None` for what is none.
-fn gaps_of(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
+/// `None` if the text is not a list of ranges.
+fn parse_gaps(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
     if text.is_empty() {
         return Some(Vec::new());
     }
@@ -120,7 +120,7 @@ mod tests {
             let counts = ChatCounts::from_parts(true, u32::MAX, text).unwrap();
             assert_eq!((counts.gaps(), counts.gaps_text().as_str()), (&gaps[..], text));
         }
-        assert_eq!(gaps_of("9-4294967295"), Some(vec![9..=u32::MAX]));
+        assert_eq!(parse_gaps("9-4294967295"), Some(vec![9..=u32::MAX]));
         assert!(ChatCounts::from_parts(true, 9, "1-2,x").is_err());
     }
 

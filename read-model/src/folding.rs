@@ -1,19 +1,19 @@
-//! The one notion of "the same text" that search has.
+//! When two texts are the same for search.
 //!
-//! Text is folded before it is indexed and before it is asked for, so that every engine agrees to the letter and none
-//! needs an analyser of its own. The steps are those of Unicode's chapter 3: compatibility decomposition (NFKD), without
-//! the combining marks U+0300–U+036F, full case folding, composition (NFC), again until nothing changes.
+//! Texts and queries are folded before a search engine gets them. So all engines find exactly the same messages, and no engine
+//! needs an analyser of its own. Folding repeats these steps, from chapter 3 of the Unicode standard, until nothing changes:
+//! compatibility decomposition (NFKD), removal of the combining marks U+0300–U+036F, full case folding, composition (NFC).
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizer, DecomposingNormalizer};
 
-/// Rounds after which folding must have settled. No Unicode character needs more than three (a test tries them all).
+/// Bound on the rounds of folding. No Unicode character needs more than three (a test tries all characters).
 const MAX_ROUNDS: u32 = 8;
 
-/// The folded form of a text: case, accents and compatibility forms are gone. Folding it again changes nothing.
+/// Removes case, accents and compatibility forms from a text. Folding the result again changes nothing.
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
-        // What all the rounds come to for ASCII, at a hundredth of the price.
+        // The same result as below, a hundred times as fast.
         return text.to_ascii_lowercase();
     }
     let mut folded = fold_once(text);
@@ -34,17 +34,17 @@ fn fold_once(text: &str) -> String {
     ComposingNormalizer::new_nfc().normalize(&caseless).into_owned()
 }
 
-/// Characters of the pieces that indices of text are made of.
+/// Length of the pieces that full-text indices store, in characters.
 const TRIGRAM: usize = 3;
 
-/// A folded text to look for; never empty.
+/// A folded text to search for; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchText(String);
 
 impl SearchText {
-    /// `None` where folding leaves nothing (an empty text, or combining marks only).
-    pub fn new(asked: &str) -> Option<Self> {
-        let folded = fold(asked);
+    /// `None` if folding leaves nothing: the text is empty or has combining marks only.
+    pub fn new(text: &str) -> Option<Self> {
+        let folded = fold(text);
         (!folded.is_empty()).then_some(Self(folded))
     }
 
@@ -53,7 +53,7 @@ impl SearchText {
         &self.0
     }
 
-    /// Whether an index of trigrams can be asked for it. One or two characters make none, and are looked for otherwise.
+    /// Whether an index of trigrams can find the text. A text of one or two characters has no trigram and needs a scan.
     pub fn has_trigrams(&self) -> bool {
         self.0.chars().nth(TRIGRAM - 1).is_some()
     }

@@ -1,12 +1,12 @@
-//! Parts of lists.
+//! Pages of lists.
 
-/// Most items of one answer, and how many there are unless fewer are asked for.
+/// The most items of one page, and the default.
 pub const MAX_ITEMS: u32 = 1_000;
 
-/// An answer ends with the item that brings its texts to this many bytes.
+/// A page ends with the item that brings its texts to this many bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-/// Where a page begins and which way it goes from there.
+/// Where a page begins and in which direction it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor<K> {
     /// From the first item upwards.
@@ -19,21 +19,21 @@ pub enum Cursor<K> {
     Last,
 }
 
-/// A part of a list that is asked for.
+/// The part of a list that a reader asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page<K> {
     /// Where it begins.
     pub cursor: Cursor<K>,
-    /// Most items; 1 to [`MAX_ITEMS`].
+    /// The most items; 1 to [`MAX_ITEMS`].
     pub limit: u32,
 }
 
-/// A part of a list.
+/// The part of a list that a reader gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice<T> {
-    /// The items in the order in which the cursor met them: descending for [`Cursor::Before`] and [`Cursor::Last`].
+    /// The items in the cursor's direction: descending for [`Cursor::Before`] and [`Cursor::Last`].
     pub items: Vec<T>,
-    /// Whether there are more items that way.
+    /// Whether more items follow in that direction.
     pub more: bool,
 }
 
@@ -45,18 +45,18 @@ impl<K> Cursor<K> {
 }
 
 impl<K> Page<K> {
-    /// As many of the first items as one answer takes.
+    /// The first page, as long as possible.
     pub const FIRST: Self = Self { cursor: Cursor::First, limit: MAX_ITEMS };
 }
 
 impl<T> Slice<T> {
-    /// A page that takes items as they come and knows when it is full.
+    /// Starts a page of at most `limit` items.
     pub fn builder(limit: u32) -> SliceBuilder<T> {
         SliceBuilder { items: Vec::new(), limit, bytes: 0 }
     }
 }
 
-/// Collects the items of a [`Slice`] up to both bounds, so that an adapter can stop reading.
+/// Collects the items of a [`Slice`] up to [`MAX_BYTES`] and its limit, so that an adapter can stop reading.
 #[derive(Debug)]
 pub struct SliceBuilder<T> {
     items: Vec<T>,
@@ -65,7 +65,7 @@ pub struct SliceBuilder<T> {
 }
 
 impl<T> SliceBuilder<T> {
-    /// Whether the next item, if there is one, belongs to the next page.
+    /// Whether the next item, if any, belongs to the next page.
     pub fn is_full(&self) -> bool {
         self.items.len() >= self.limit as usize || self.bytes >= MAX_BYTES
     }
@@ -77,7 +77,7 @@ impl<T> SliceBuilder<T> {
         self.bytes = self.bytes.saturating_add(text_bytes);
     }
 
-    /// The page; `more` says whether an item was met after it was full.
+    /// Ends the page; `more` says whether the list has an item after it.
     pub fn finish(self, more: bool) -> Slice<T> {
         Slice { items: self.items, more }
     }

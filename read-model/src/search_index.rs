@@ -1,4 +1,4 @@
-//! The port of the search index: written by the projection `search`, asked by the read API.
+//! The port of the search index: the projection `search` writes it, the read API queries it.
 
 use std::time::Duration;
 
@@ -12,30 +12,30 @@ use crate::page::{Page, Slice};
 use crate::store::{Applied, Checkpoint, CheckpointMove};
 use crate::view::MessageView;
 
-/// Finds the messages of one chat whose folded text contains a folded text, to the letter.
+/// Finds the messages of one chat whose folded text contains exactly a folded text.
 ///
-/// - **Covered:** once a checkpoint is read as moved past a message, searches find it.
-/// - **First come, first kept:** a document that is there is never overwritten.
+/// - **Covered:** once the checkpoint has passed a message, searches find it.
+/// - **First come, first kept:** an indexed document is never overwritten.
 /// - Applying a batch again, whole or in part, changes nothing.
 #[async_trait]
 pub trait SearchIndex: Send + Sync {
-    /// What of `partition` is indexed; [`Checkpoint::START`] before the first batch.
+    /// How far `partition` is indexed; [`Checkpoint::START`] before the first batch.
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError>;
 
-    /// Documents that a batch had best have at most: more would hold up others, fewer would cost more each.
+    /// The best size of a batch, in documents. Larger batches block other writers; smaller ones cost more for each document.
     fn batch_size(&self) -> u32;
 
-    /// Indexes a batch. With [`Applied::Superseded`] some of the documents may have been indexed all the same.
+    /// Indexes a batch. Even if it answers [`Applied::Superseded`], it may have indexed some of the documents.
     async fn index(
         &self,
         checkpoint_move: CheckpointMove,
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError>;
 
-    /// Waits until everything that `position` covers is found: true once it is, false if it is not after `within`.
+    /// Waits until searches find everything that `position` covers. Returns false if they do not after `within`.
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError>;
 
-    /// The messages of `chat` that contain `text`, by number.
+    /// Finds the messages of `chat` that contain `text`, ordered by number.
     async fn search(
         &self,
         chat: ChatKey,
@@ -44,28 +44,28 @@ pub trait SearchIndex: Send + Sync {
     ) -> Result<Slice<MessageView>, SearchError>;
 }
 
-/// Why the index could not be read or written.
+/// Why a call to the index failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
     /// See [`SearchIndex::checkpoint`].
     #[error("the search index's checkpoint in partition {partition} cannot be read")]
     Checkpoint {
-        /// In which partition.
+        /// The partition.
         partition: PartitionId,
-        /// What went wrong.
+        /// The adapter's error.
         #[source]
         source: BackendError,
     },
     /// See [`SearchIndex::index`].
     #[error("offsets {} to {} of partition {} cannot be indexed", .checkpoint_move.from, .checkpoint_move.to.next, .checkpoint_move.partition)]
     Index {
-        /// Which batch.
+        /// The batch.
         checkpoint_move: CheckpointMove,
-        /// What went wrong.
+        /// The adapter's error.
         #[source]
         source: BackendError,
     },
     /// See [`SearchIndex::search`].
-    #[error("the search index cannot be asked")]
+    #[error("the search index cannot be queried")]
     Search(#[source] BackendError),
 }

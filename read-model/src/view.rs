@@ -1,4 +1,4 @@
-//! Applications, chats and messages as readers see them. The serialized members are exactly those of the read API.
+//! Applications, chats and messages as readers see them. They serialize to exactly the members of the read API.
 
 use events::{ApplicationToken, ChatNumber, MessageNumber};
 use serde::Serialize;

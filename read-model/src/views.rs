@@ -1,4 +1,4 @@
-//! The port through which views are read.
+//! The port that reads views.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use crate::page::{Page, Slice};
 use crate::store::Projection;
 use crate::view::{ApplicationView, ChatView, MessageView};
 
-/// Reads what the projections `views` and `counts` have made of the log.
+/// Reads the projections `views` and `counts`.
 ///
-/// Each call sees one state of each projection. Whether a thing exists is decided by the row nearest to it: a chat may
-/// be seen before its application is. A chat that `counts` has not seen yet has 0 messages.
+/// Each call reads one state of each projection. A chat exists once its own row does, even if its application has no row yet.
+/// A chat that `counts` has not applied yet has 0 messages.
 #[async_trait]
 pub trait Views: Send + Sync {
-    /// Waits until `views` or `counts` has applied everything that `position` covers: true once it has, false if it has
-    /// not after `within`. What is read afterwards shows it.
+    /// Waits until `views` or `counts` has applied everything that `position` covers. Returns false if it has not after
+    /// `within`. After true, reads show those events.
     async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError>;
 
-    /// One application.
+    /// Reads one application.
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError>;
 
-    /// Applications by token.
+    /// Lists applications, ordered by token.
     async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError>;
 
-    /// One chat.
+    /// Reads one chat.
     async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError>;
 
-    /// Chats by number; `None` if there is neither such an application nor a chat of it.
+    /// Lists chats, ordered by number; `None` if neither the application nor any chat of it exists.
     async fn chats(
         &self,
         token: ApplicationToken,
         page: Page<ChatNumber>,
     ) -> Result<Option<Slice<ChatView>>, ViewsError>;
 
-    /// One message.
+    /// Reads one message.
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError>;
 
-    /// Messages by number; `None` if there is no such chat.
+    /// Lists messages, ordered by number; `None` if the chat does not exist.
     async fn messages(
         &self,
         chat: ChatKey,
@@ -47,13 +47,13 @@ pub trait Views: Send + Sync {
     ) -> Result<Option<Slice<MessageView>>, ViewsError>;
 }
 
-/// Why a view could not be read.
+/// A view could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} cannot be read")]
 pub struct ViewsError {
-    /// What was asked for, in words.
+    /// Names the view in the message.
     pub what: &'static str,
-    /// What went wrong.
+    /// The adapter's error.
     #[source]
     pub source: BackendError,
 }
