@@ -2,17 +2,17 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `connections` | connections and their bounds |
-//! | `checkpoint_tx` | generations and checkpoints, the transaction of a batch |
-//! | `multi_row` | statements of many rows |
-//! | `columns` | values of the log in columns and back |
-//! | [`mod@migrate`] | bringing the tables up to date |
-//! | `write_views`, `write_counts` | how a batch is applied |
-//! | `read_views` | how views are read |
-//! | [`counts`] | what the number server asks of `counts` |
+//! | `connections` | connections, with a bound on every wait |
+//! | `checkpoint_tx` | generations, checkpoints, and the transaction of a batch |
+//! | `multi_row` | statements that write or read many rows |
+//! | `columns` | decodes columns |
+//! | [`mod@migrate`] | brings the tables up to date |
+//! | `write_views`, `write_counts` | apply batches |
+//! | `read_views` | reads views |
+//! | [`counts`] | reads `counts` for the sequencer |
 //!
-//! Every table has the generation of its projection in front. What writes takes the live generation when it is first
-//! needed, and stays with it; what reads takes the live one in each call, and uses one throughout.
+//! The first column of every key is the generation of the projection. A writer loads the live generation once and keeps it. A
+//! reader loads the live generation in each call and uses it throughout the call.
 
 mod checkpoint_tx;
 mod columns;
@@ -38,71 +38,69 @@ use sqlx::mysql::MySqlConnectOptions;
 use tokio::sync::OnceCell;
 use tokio_util::sync::DropGuard;
 
-use self::checkpoint_tx::{Generation, retried};
-use self::connections::{APPLY_WAIT, Connections, READ_WAIT, within};
+use self::checkpoint_tx::{Generation, retry_contention};
+use self::connections::{APPLY_WAIT, Connections, READ_WAIT, with_timeout};
 use crate::shared_poll::SharedPoll;
 
 pub use counts::MySqlCounts;
 pub use migrate::MigrateError;
 
-/// Why there is no client.
+/// The URL of MySQL cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// It cannot be read.
-    #[error("this is no URL of a MySQL; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
+    /// It is no URL of MySQL.
+    #[error("this is not a URL of MySQL; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
     Url(#[source] sqlx::Error),
-    /// It ends with the server.
-    #[error("this URL of a MySQL names no database; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
+    /// It names no database.
+    #[error("this URL of MySQL names no database; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
     NoDatabase,
 }
 
-/// Where a URL leads to.
-fn options(url: &str) -> Result<MySqlConnectOptions, ClientError> {
+fn parse_url(url: &str) -> Result<MySqlConnectOptions, ClientError> {
     let options: MySqlConnectOptions = url.parse().map_err(ClientError::Url)?;
     if options.get_database().is_none_or(str::is_empty) {
         return Err(ClientError::NoDatabase);
     }
-    // Whatever the URL says of it: in any other character set most of what people write could not be told apart.
+    // Overrides the URL: another character set cannot store all texts, and another collation confuses different ones.
     Ok(options.charset("utf8mb4").collation("utf8mb4_bin"))
 }
 
 /// [`ProjectionStore`] and [`read_model::Views`] on MySQL.
 ///
-/// Making one connects to nothing; while the server is away every call fails within seconds, and works again once it is
-/// back.
+/// [`MySqlProjections::new`] does not connect. While the server is away, every call fails within seconds.
 pub struct MySqlProjections {
     options: MySqlConnectOptions,
     readers: Connections,
     writers: Connections,
-    views: OnceCell<Generation>,
-    counts: OnceCell<Generation>,
+    written_views: OnceCell<Generation>,
+    written_counts: OnceCell<Generation>,
     progress: Arc<SharedPoll<BTreeMap<Projection, Position>>>,
-    _asking: DropGuard,
+    _poll_guard: DropGuard,
 }
 
 impl MySqlProjections {
-    /// On the server and in the database at `url`. Must be called in a tokio runtime.
+    /// Uses the database at `url`. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        let options = options(url)?;
+        let options = parse_url(url)?;
         let readers = Connections::readers(&options);
-        let asked = readers.clone();
-        let (progress, asking) = SharedPoll::start(move || read_views::progress(asked.clone()));
+        let polled = readers.clone();
+        let (progress, poll_guard) = SharedPoll::start(move || read_views::load_progress(polled.clone()));
         Ok(Self {
             writers: Connections::writers(&options),
             options,
             readers,
-            views: OnceCell::new(),
-            counts: OnceCell::new(),
+            written_views: OnceCell::new(),
+            written_counts: OnceCell::new(),
             progress,
-            _asking: asking,
+            _poll_guard: poll_guard,
         })
     }
 
-    /// Brings the tables up to date, unless others are at it for long: one attempt of many. Let it come to its end: given up,
-    /// it may leave a migration cut off.
+    /// Brings the tables up to date. Fails if another process migrates them for long; the caller tries again. Do not cancel it: that
+    /// may interrupt a migration.
     ///
     /// # Errors
     /// [`MigrateError`]; see [`MigrateError::is_lasting`].
@@ -110,47 +108,47 @@ impl MySqlProjections {
         migrate::migrate(&self.options, migrate::ATTEMPT_WAIT).await
     }
 
-    /// Whether every table that is read is there, and both projections have a live generation. What is in them, and
-    /// whether it is up to date, is not looked at.
+    /// Checks that the tables of the read side exist, and that both projections have a live generation. Does not check the rows.
     ///
     /// # Errors
-    /// What MySQL says.
+    /// MySQL's error.
     pub async fn check(self: Arc<Self>) -> Result<(), ViewsError> {
-        let checked = within(READ_WAIT, read_views::touch_tables(&self.readers)).await;
-        checked.map_err(|error| ViewsError { what: "the tables", source: error.into() })
+        let probed = with_timeout(READ_WAIT, read_views::probe_tables(&self.readers)).await;
+        probed.map_err(|error| ViewsError { what: "the tables", source: error.into() })
     }
 
-    /// The generation that this value writes.
-    async fn generation(&self, projection: Projection) -> Result<Generation, sqlx::Error> {
+    /// The generation that this value writes: the one that was live at its first write.
+    async fn written_generation(&self, projection: Projection) -> Result<Generation, sqlx::Error> {
         let cell = match projection {
-            Projection::Counts => &self.counts,
-            Projection::Views => &self.views,
+            Projection::Counts => &self.written_counts,
+            Projection::Views => &self.written_views,
             Projection::Search => {
                 return Err(sqlx::Error::InvalidArgument("the projection search is not kept in MySQL".to_owned()));
             }
         };
-        cell.get_or_try_init(|| checkpoint_tx::live(&self.writers, projection)).await.copied()
+        cell.get_or_try_init(|| checkpoint_tx::load_live_generation(&self.writers, projection)).await.copied()
     }
 
-    /// Whether the projection has passed `position`, at the latest after `within`.
-    async fn has_reached(
+    /// Waits until the projection has passed `position`. Returns false if it has not after `within`.
+    async fn wait_until_reached(
         &self,
         projection: Projection,
         position: &Position,
         within: Duration,
     ) -> Result<bool, read_model::BackendError> {
         // Before its first batch a projection has no checkpoint: it is at the start.
-        let (start, covers) = (Position::default(), |progress: &Position| progress.covers(position));
-        let is_there = |progress: &BTreeMap<_, _>| covers(progress.get(&projection).unwrap_or(&start));
+        let start = Position::default();
+        let is_reached =
+            |progress: &BTreeMap<_, Position>| progress.get(&projection).unwrap_or(&start).covers(position);
         if within.is_zero() {
-            return Ok(is_there(&read_views::progress(self.readers.clone()).await?));
+            return Ok(is_reached(&read_views::load_progress(self.readers.clone()).await?));
         }
-        self.progress.until(within, is_there).await.map_err(Into::into)
+        self.progress.until(within, is_reached).await.map_err(Into::into)
     }
 }
 
-/// Brings the tables of the database at `url` up to date, and waits for others that are at it for
-/// [`migrate::OTHERS_WAIT`] at most. Let it come to its end: given up, it may leave a migration cut off.
+/// Brings the tables of the database at `url` up to date. Waits for other processes that migrate them for
+/// [`migrate::OTHERS_WAIT`] at most. Do not cancel it: that may interrupt a migration.
 ///
 /// # Errors
 /// [`MigrateError`].
@@ -158,22 +156,22 @@ pub async fn migrate(url: &str) -> Result<(), MigrateError> {
     migrate_within(url, migrate::OTHERS_WAIT).await
 }
 
-/// The same with another `wait` for the others.
+/// Does the same with another bound on the wait for other processes.
 ///
 /// # Errors
 /// [`MigrateError`].
 pub async fn migrate_within(url: &str, wait: Duration) -> Result<(), MigrateError> {
-    migrate::migrate(&options(url).map_err(MigrateError::Url)?, wait).await
+    migrate::migrate(&parse_url(url).map_err(MigrateError::Url)?, wait).await
 }
 
 #[async_trait]
 impl ProjectionStore for MySqlProjections {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
-        let asked = async {
-            let generation = self.generation(projection).await?;
-            checkpoint_tx::checkpoint(&self.writers, projection, generation, partition).await
+        let load = async {
+            let generation = self.written_generation(projection).await?;
+            checkpoint_tx::load_checkpoint(&self.writers, projection, generation, partition).await
         };
-        within(READ_WAIT, asked).await.map_err(|error| StoreError::Checkpoint {
+        with_timeout(READ_WAIT, load).await.map_err(|error| StoreError::Checkpoint {
             projection,
             partition,
             source: error.into(),
@@ -181,7 +179,8 @@ impl ProjectionStore for MySqlProjections {
     }
 
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        let applied = retried(|| within(APPLY_WAIT, write_views::apply(self, checkpoint_move, &changes))).await;
+        let applied =
+            retry_contention(|| with_timeout(APPLY_WAIT, write_views::apply(self, checkpoint_move, &changes))).await;
         applied.map_err(|error| StoreError::Apply {
             projection: Projection::Views,
             checkpoint_move,
@@ -190,7 +189,7 @@ impl ProjectionStore for MySqlProjections {
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
-        let loaded = within(READ_WAIT, write_counts::load(self, chats)).await;
+        let loaded = with_timeout(READ_WAIT, write_counts::load(self, chats)).await;
         loaded.map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
     }
 
@@ -199,7 +198,8 @@ impl ProjectionStore for MySqlProjections {
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError> {
-        let applied = retried(|| within(APPLY_WAIT, write_counts::apply(self, checkpoint_move, &changes))).await;
+        let applied =
+            retry_contention(|| with_timeout(APPLY_WAIT, write_counts::apply(self, checkpoint_move, &changes))).await;
         applied.map_err(|error| StoreError::Apply {
             projection: Projection::Counts,
             checkpoint_move,
@@ -208,7 +208,7 @@ impl ProjectionStore for MySqlProjections {
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        let found = within(READ_WAIT, write_views::dead_letters(self, partition, limit)).await;
-        found.map_err(|error| StoreError::DeadLetters(error.into()))
+        let loaded = with_timeout(READ_WAIT, write_views::load_dead_letters(self, partition, limit)).await;
+        loaded.map_err(|error| StoreError::DeadLetters(error.into()))
     }
 }

@@ -1,4 +1,4 @@
-//! A note beside a database of how it was left, so that a start after a clean stop need not walk through the whole file.
+//! Notes beside a database that it was closed cleanly, so that the next start need not check the whole file.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::time::UNIX_EPOCH;
 
 use crate::file_format::beside;
 
-/// Ends the name of the note that [`note_clean_close`] makes.
+/// Suffix of the note's file name.
 pub(crate) const CLEAN_SUFFIX: &str = "-clean";
 
-/// Notes how a database was left, so that the next start can tell whether it is still as it was.
+/// Writes the note: the length and the time of change of the database.
 pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
     if is_empty_or_missing(&beside(path, "-wal"))? {
         std::fs::write(beside(path, CLEAN_SUFFIX), fingerprint(path)?)?;
@@ -17,16 +17,16 @@ pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether a database is as [`note_clean_close`] has seen it. The note is taken away: from now on the file changes.
-pub(crate) fn is_as_closed(path: &Path) -> std::io::Result<bool> {
-    let note = beside(path, CLEAN_SUFFIX);
-    let noted = match std::fs::read_to_string(&note) {
-        Ok(noted) => noted,
+/// Whether a database is unchanged since [`note_clean_close`]. Deletes the note, because the database changes from now on.
+pub(crate) fn take_clean_note(path: &Path) -> std::io::Result<bool> {
+    let note_path = beside(path, CLEAN_SUFFIX);
+    let note = match std::fs::read_to_string(&note_path) {
+        Ok(note) => note,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => return Ok(false),
         Err(error) => return Err(error),
     };
-    std::fs::remove_file(&note)?;
-    Ok(noted == fingerprint(path)? && is_empty_or_missing(&beside(path, "-wal"))?)
+    std::fs::remove_file(&note_path)?;
+    Ok(note == fingerprint(path)? && is_empty_or_missing(&beside(path, "-wal"))?)
 }
 
 fn is_empty_or_missing(path: &Path) -> std::io::Result<bool> {

@@ -1,4 +1,4 @@
-//! The data directory: who owns it and what lies in it.
+//! The data directory, its lock and its files.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -6,40 +6,40 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::clean_close::{CLEAN_SUFFIX, is_as_closed};
-use crate::file_format::{beside, missing_pages};
+use crate::clean_close::{CLEAN_SUFFIX, take_clean_note};
+use crate::file_format::{beside, count_missing_pages};
 use crate::log::SqliteLog;
 use crate::open_error::OpenError;
-use crate::projections::{Check, SqliteProjections};
+use crate::projections::{IntegrityCheck, SqliteProjections};
 
 const LOCK_FILE: &str = "tally.lock";
 const LOG_FILE: &str = "log.sqlite";
 const PROJECTIONS_FILE: &str = "views.sqlite";
-/// Made beside the projections to compare them with, and deleted afterwards.
+/// Projections that are rebuilt to compare the real ones with, and deleted afterwards.
 const REFERENCE_FILE: &str = "reference.sqlite";
 
-/// A data directory that belongs to this process as long as the value lives.
+/// A data directory. This process owns it as long as the value lives.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// Locked; the system unlocks it when the process ends, however it ends.
+    /// Locked. The system unlocks it when the process ends, however it ends.
     lock: File,
 }
 
 impl Drop for DataDir {
-    /// Closing the file would do, but for a process that is being started at this moment: until it runs its program it has
-    /// a copy of every open file, and the lock with it.
+    /// Unlocks explicitly. Closing the file does not suffice while this process starts another one: until the new process runs
+    /// its program, it has copies of all open files and so holds the lock.
     fn drop(&mut self) {
-        // What cannot be unlocked is unlocked by closing it.
+        // If this fails, closing the file unlocks it.
         drop(self.lock.unlock());
     }
 }
 
 impl DataDir {
-    /// Takes possession of the directory, which is made if it is missing.
+    /// Locks the directory; creates it if it is missing.
     ///
     /// # Errors
-    /// [`OpenError::Directory`] if it cannot be written, [`OpenError::InUse`] if another process has it.
+    /// [`OpenError::Directory`] if it cannot be written, [`OpenError::InUse`] if another process owns it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = path.into();
         let unusable = |source| OpenError::Directory { path: path.clone(), source };
@@ -62,42 +62,42 @@ impl DataDir {
         Ok(Self { path, lock })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens the log, which is made if it is missing.
+    /// Opens the log; creates it if it is missing.
     ///
     /// # Errors
-    /// [`OpenError::Log`], [`OpenError::LogCut`], [`OpenError::LogLost`] or [`OpenError::LogVersion`]; the file is left as
-    /// it is.
+    /// [`OpenError::Log`], [`OpenError::LogCut`], [`OpenError::LogLost`] or [`OpenError::LogVersion`]. The file stays
+    /// unchanged.
     pub async fn open_log(&self) -> Result<SqliteLog, OpenError> {
         let path = self.log_path();
-        // Asked before SQLite is: it opens what is left of a file without a word.
-        match missing_pages(&path) {
+        // Checked first, because SQLite opens a truncated file without an error.
+        match count_missing_pages(&path) {
             Ok(0) => SqliteLog::open(path, &self.projections_path()).await,
             Ok(missing) => Err(OpenError::LogCut { path, missing }),
             Err(source) => Err(OpenError::Log { path, source: source.into() }),
         }
     }
 
-    /// Where the log is.
+    /// The path of the log.
     pub fn log_path(&self) -> PathBuf {
         self.path.join(LOG_FILE)
     }
 
-    /// Where the projections are.
+    /// The path of the projections.
     pub fn projections_path(&self) -> PathBuf {
         self.path.join(PROJECTIONS_FILE)
     }
 
-    /// Where [`DataDir::open_reference`] is.
+    /// The path of the file of [`DataDir::open_reference`].
     pub fn reference_path(&self) -> PathBuf {
         self.path.join(REFERENCE_FILE)
     }
 
-    /// Deletes the projections; the next opening makes them anew.
+    /// Deletes the projections; the next [`DataDir::open_projections`] creates them again.
     ///
     /// # Errors
     /// [`OpenError::DeleteProjections`].
@@ -105,7 +105,7 @@ impl DataDir {
         delete_database(&self.projections_path())
     }
 
-    /// Deletes what [`DataDir::open_reference`] has made.
+    /// Deletes the file of [`DataDir::open_reference`].
     ///
     /// # Errors
     /// [`OpenError::DeleteProjections`].
@@ -113,38 +113,39 @@ impl DataDir {
         delete_database(&self.reference_path())
     }
 
-    /// Opens empty projections beside the real ones, to compare these with.
+    /// Creates empty projections beside the real ones, to compare the real ones with.
     ///
     /// # Errors
     /// [`OpenError::Projections`] or [`OpenError::DeleteProjections`].
     pub async fn open_reference(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
         self.delete_reference()?;
-        open_anew(self.reference_path(), log_id).await
+        create_projections(self.reference_path(), log_id).await
     }
 
     /// Opens the projections of the log `log_id`. A file that is missing, damaged, of another version or of another log
-    /// is made anew; a replay of the log fills it.
+    /// is created again; a replay of the log fills it.
     ///
     /// # Errors
     /// [`OpenError::Projections`] or [`OpenError::DeleteProjections`].
     pub async fn open_projections(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
         let path = self.projections_path();
         if path.exists() {
-            match open_as_left(&path, log_id).await {
+            match open_existing(&path, log_id).await {
                 Ok(Some(projections)) => return Ok(projections),
                 Ok(None) => tracing::warn!("the projections are of another log; they are rebuilt"),
-                Err(error) => tracing::warn!(%error, "the projections are of no use; they are rebuilt from the log"),
+                Err(error) => tracing::warn!(%error, "the projections cannot be used; they are rebuilt from the log"),
             }
         }
         delete_database(&path)?;
-        open_anew(path, log_id).await
+        create_projections(path, log_id).await
     }
 }
 
-/// Opens a file of projections that is not there yet.
-async fn open_anew(path: PathBuf, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
-    let anew = SqliteProjections::open(&path, log_id, Check::No).await;
-    anew.map_err(|source| OpenError::Projections { path: path.clone(), source })?
+/// Creates a file of projections.
+async fn create_projections(path: PathBuf, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
+    let created = SqliteProjections::open(&path, log_id, IntegrityCheck::Skip).await;
+    created
+        .map_err(|source| OpenError::Projections { path: path.clone(), source })?
         .ok_or_else(|| OpenError::Projections { path, source: sqlx::Error::RowNotFound })
 }
 
@@ -173,17 +174,17 @@ fn delete_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Opens the projections that an earlier process has left, and looks first at what SQLite would not notice.
+/// Opens the projections of an earlier process, after checks for damage that SQLite does not notice.
 ///
-/// A file that was cut is told by its length alone. Pages that were overwritten only a walk through the whole file can
-/// find (`PRAGMA quick_check`: seconds a gigabyte), and a clean start must not take that long. So whoever closes the
-/// projections cleanly notes the file's length and time of change; as long as these are the same nobody has touched it, and
-/// it is opened as it is. After a crash, or when somebody else has written to it or copied it, it is walked through.
-async fn open_as_left(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjections>, sqlx::Error> {
-    let missing = missing_pages(path)?;
+/// The length of the file shows whether it was truncated. Overwritten pages show only in a read of the whole file
+/// (`PRAGMA quick_check`: seconds for a gigabyte), which is too slow for every start. So a clean close notes the file's length
+/// and time of change, and a start skips the check if both are unchanged. A start checks the file after a crash, and after
+/// another process wrote or copied it.
+async fn open_existing(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjections>, sqlx::Error> {
+    let missing = count_missing_pages(path)?;
     if missing > 0 {
         return Err(std::io::Error::new(ErrorKind::UnexpectedEof, format!("{missing} pages of it are missing")).into());
     }
-    let check = if is_as_closed(path)? { Check::No } else { Check::Quick };
+    let check = if take_clean_note(path)? { IntegrityCheck::Skip } else { IntegrityCheck::Quick };
     SqliteProjections::open(path, log_id, check).await
 }

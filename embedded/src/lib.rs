@@ -1,15 +1,15 @@
-//! Every port on SQLite, in one data directory: the adapters of the embedded topology.
+//! The adapters of the embedded topology: all ports on SQLite, in one data directory.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`data_dir`] | the directory, its lock, its two files |
-//! | [`log`] | [`event_log::EventLog`]: one writer that commits whatever is waiting as a group |
-//! | [`sequencer`] | [`event_log::Sequencer`]: counters in this process, filled from the log |
-//! | [`compare`] | two files of projections, row by row |
+//! | [`data_dir`] | the directory, its lock and its two files |
+//! | [`log`] | [`event_log::EventLog`]: one writer that commits all queued appends as a group |
+//! | [`sequencer`] | [`event_log::Sequencer`]: counters in this process, which start from the log |
+//! | [`compare`] | compares two files of projections row by row |
 //! | [`projections`] | [`read_model::ProjectionStore`], [`read_model::Views`], [`read_model::SearchIndex`] |
 //!
-//! **Architecture invariant:** `log.sqlite` is the truth and is fsynced at every commit; `views.sqlite` follows from it
-//! and may be deleted at any time while the process is stopped.
+//! **Architecture invariant:** `log.sqlite` is the truth, and every commit is fsynced. `views.sqlite` can be rebuilt from it, so
+//! an operator may delete that file whenever the process is stopped.
 
 mod clean_close;
 pub mod compare;

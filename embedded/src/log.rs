@@ -23,9 +23,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-log");
 
 /// The only partition.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
-/// What is wrong with a row that is no record.
-const DAMAGED: &str = "a column of its row holds what no release has written";
-/// One for each projection, one for the sequencer.
+/// The reason of an unreadable row.
+const DAMAGED: &str = "a column of its row holds a value that no release writes";
+/// Reading connections: one for each projection, one for the sequencer.
 const READERS: u32 = 4;
 
 /// [`EventLog`] on SQLite.
@@ -38,18 +38,18 @@ pub struct SqliteLog {
 }
 
 impl SqliteLog {
-    /// Opens the log at `path`, which is made if it is missing, unless there are projections of one. Must be called in a
+    /// Opens the log at `path`. Creates a missing log, unless the projections show that there was one. Must be called in a
     /// tokio runtime.
     pub(crate) async fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
-        let options = sqlite::options(&path, Durability::PowerLoss);
+        let options = sqlite::connect_options(&path, Durability::PowerLoss);
         let log_id = prepare(&options, projections).await.map_err(|error| match error {
-            PrepareError::Lost { seen } => OpenError::LogLost { path: path.clone(), seen },
+            PrepareError::Lost { applied } => OpenError::LogLost { path: path.clone(), applied },
             PrepareError::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _))
             | PrepareError::Query(source) => OpenError::Log { path: path.clone(), source },
             PrepareError::Migrate(source) => OpenError::LogVersion { path: path.clone(), source },
         })?;
         let unusable = |source| OpenError::Log { path: path.clone(), source };
-        let readers = sqlite::readers(&options, READERS).await.map_err(unusable)?;
+        let readers = sqlite::connect_readers(&options, READERS).await.map_err(unusable)?;
         let next: i64 = sqlx::query_scalar("SELECT coalesce(max(log_offset) + 1, 0) FROM events")
             .fetch_one(&readers)
             .await
@@ -58,7 +58,7 @@ impl SqliteLog {
         Ok(Self { log_id, readers, writer: GroupCommit::start(options, committed), end })
     }
 
-    /// Which log this is.
+    /// The identity of this log.
     pub const fn log_id(&self) -> Uuid {
         self.log_id
     }
@@ -68,7 +68,7 @@ impl SqliteLog {
         self.readers.clone()
     }
 
-    /// Commits what is waiting, takes nothing more, and closes the file.
+    /// Refuses further appends, commits the queued ones, and closes the file.
     pub async fn close(&self) {
         self.writer.close().await;
         self.readers.close().await;
@@ -81,20 +81,20 @@ enum PrepareError {
     Query(#[from] sqlx::Error),
     #[error(transparent)]
     Migrate(#[from] MigrateError),
-    #[error("the log is empty, but projections have seen {seen} events")]
-    Lost { seen: u64 },
+    #[error("the log is empty, but projections have applied {applied} events")]
+    Lost { applied: u64 },
 }
 
 /// Brings the schema up to date and gives the log its identity.
 async fn prepare(options: &sqlx::sqlite::SqliteConnectOptions, projections: &Path) -> Result<Uuid, PrepareError> {
     let mut connection = SqliteConnection::connect_with(options).await?;
-    // A young log lies in its write-ahead log alone. Without that file SQLite finds an empty database, a new identity
-    // would be given to it, and the projections, the only sign that there was more, would be taken for another log's.
+    // The events of a young log are in its write-ahead log alone. Without that file SQLite finds an empty database. A new
+    // identity would make the projections those of another log, and tally would delete the only sign of the lost events.
     if !has_identity(&mut connection).await?
-        && let Some(seen) = projections::events_seen(projections).await
+        && let Some(applied) = projections::count_applied_events(projections).await
     {
         connection.close().await?;
-        return Err(PrepareError::Lost { seen });
+        return Err(PrepareError::Lost { applied });
     }
     MIGRATIONS.run(&mut connection).await?;
     sqlx::query("INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)")
@@ -145,7 +145,7 @@ impl EventLog for SqliteLog {
         .map_err(|error| ReadError::Unavailable(error.into()))?;
         let mut log_batch = LogBatch::empty(from);
         for row in &rows {
-            read_row(row, &mut log_batch).map_err(|error| ReadError::Unavailable(error.into()))?;
+            add_row(row, &mut log_batch).map_err(|error| ReadError::Unavailable(error.into()))?;
         }
         Ok(log_batch)
     }
@@ -156,21 +156,21 @@ impl EventLog for SqliteLog {
 }
 
 impl SqliteLog {
-    /// The log's end as soon as it is not `from`, or after `wait`.
+    /// Waits until the log's end is not `from`, for `wait` at most; returns the end.
     async fn wait_until_beyond(&self, from: Offset, wait: Duration) -> Offset {
         let mut end = self.end.clone();
         match tokio::time::timeout(wait, end.wait_for(|end| *end != from)).await {
             Ok(Ok(end)) => *end,
-            // The writer is gone, and no further record comes.
+            // The writer has stopped, so the end does not move any more.
             Ok(Err(_)) => *self.end.borrow(),
             Err(_) => from,
         }
     }
 }
 
-fn read_row(row: &SqliteRow, log_batch: &mut LogBatch) -> Result<(), sqlx::Error> {
+fn add_row(row: &SqliteRow, log_batch: &mut LogBatch) -> Result<(), sqlx::Error> {
     let offset = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
-    match record(row) {
+    match decode_record(row) {
         Ok(Some(record)) => log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record }),
         Ok(None) | Err(sqlx::Error::ColumnDecode { .. }) => {
             log_batch.unreadable.push(Unreadable { partition: PARTITION, offset, reason: DAMAGED.to_owned() });
@@ -181,8 +181,8 @@ fn read_row(row: &SqliteRow, log_batch: &mut LogBatch) -> Result<(), sqlx::Error
     Ok(())
 }
 
-/// `None` where a column holds what no release has written.
-fn record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
+/// `None` if a column holds a value that no release writes.
+fn decode_record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
     let event_id = Uuid::from_slice(row.try_get(1)?).ok();
     let version: Option<u16> = row.try_get::<i64, _>(3)?.try_into().ok();
     let stream = row.try_get::<&str, _>(5)?.parse().ok();
@@ -192,7 +192,7 @@ fn record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
     };
     let request = match (row.try_get::<Option<&[u8]>, _>(7)?, row.try_get::<Option<&[u8]>, _>(8)?) {
         (None, None) => Some(None),
-        (key, values) => request_key(key, values).map(Some),
+        (key, values) => decode_request_key(key, values).map(Some),
     };
     let (Some(event_id), Some(version), Some(stream), Some(number), Some(request)) =
         (event_id, version, stream, number, request)
@@ -213,6 +213,6 @@ fn record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
     }))
 }
 
-fn request_key(key: Option<&[u8]>, values: Option<&[u8]>) -> Option<RequestKey> {
+fn decode_request_key(key: Option<&[u8]>, values: Option<&[u8]>) -> Option<RequestKey> {
     Some(RequestKey { key: key?.try_into().ok()?, values: values?.try_into().ok()? })
 }

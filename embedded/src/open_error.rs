@@ -1,92 +1,92 @@
-//! Why a data directory or a file in it cannot be used, and what to do.
+//! The errors of opening a data directory, with advice for the operator.
 
 use std::path::PathBuf;
 
 use sqlx::migrate::MigrateError;
 
-/// Why a data directory or a file in it cannot be used.
+/// A data directory or a file in it cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory cannot be made or written.
+    /// The directory cannot be created or written.
     #[error("the data directory {} cannot be written; make it writable for this user or choose another with --data", .path.display())]
     Directory {
-        /// Which directory.
+        /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// Another process has it.
+    /// Another process owns the directory.
     #[error(
-        "the data directory {} is in use by another tally{}; stop that one or choose another directory with --data",
+        "the data directory {} is in use by another tally{}; stop that process or choose another directory with --data",
         .path.display(), .owner.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     InUse {
-        /// Which directory.
+        /// The directory.
         path: PathBuf,
-        /// Id of the owning process, as it wrote it down.
+        /// The id that the owning process has written to the lock file.
         owner: Option<u32>,
     },
     /// The log cannot be opened.
     #[error(
-        "the event log {} cannot be opened; it is left as it is: if it is damaged, restore the data directory from a copy",
+        "the event log {} cannot be opened and stays unchanged; if it is damaged, restore the data directory from a copy",
         .path.display()
     )]
     Log {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         #[source]
         source: sqlx::Error,
     },
-    /// A part of the log's file is not there.
+    /// The log's file was truncated.
     #[error(
-        "the event log {} has been cut: {missing} of its pages are missing; it is left as it is: restore the data \
+        "the event log {} has been cut: {missing} of its pages are missing; it stays unchanged; restore the data \
          directory from a copy",
         .path.display()
     )]
     LogCut {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How many pages.
+        /// The number of missing pages.
         missing: u64,
     },
-    /// The log is empty although projections were made from one.
+    /// The log is empty, but the projections were made from a log with events.
     #[error(
-        "the event log {} is empty, but the projections beside it have seen {seen} events: the log was lost; restore the \
-         data directory from a copy, or, to begin anew without those events, delete views.sqlite in it",
+        "the event log {} is empty, but the projections beside it have applied {applied} events, so the log was lost; restore the \
+         data directory from a copy; to start again without those events, delete views.sqlite in it",
         .path.display()
     )]
     LogLost {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How many events are missing at least.
-        seen: u64,
+        /// The least number of lost events.
+        applied: u64,
     },
-    /// The log is not of this version.
+    /// Another version of Tally wrote the log.
     #[error("the event log {} was written by another version of Tally; use that version or a newer one", .path.display())]
     LogVersion {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What differs.
+        /// The difference.
         #[source]
         source: MigrateError,
     },
-    /// The projections cannot be opened, not even made anew.
-    #[error("the projections {} cannot be opened; stop tally and delete the file, it is rebuilt from the log", .path.display())]
+    /// The projections can neither be opened nor created.
+    #[error("the projections {} cannot be opened; stop tally and delete the file: tally rebuilds it from the log", .path.display())]
     Projections {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         #[source]
         source: sqlx::Error,
     },
-    /// Projections that are of no use cannot be deleted.
-    #[error("the outdated projections {} cannot be deleted; delete them by hand, they are rebuilt from the log", .path.display())]
+    /// Projections that cannot be used cannot be deleted either.
+    #[error("the outdated projections {} cannot be deleted; delete them by hand: tally rebuilds them from the log", .path.display())]
     DeleteProjections {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },

@@ -1,4 +1,4 @@
-//! Every projection in one SQLite file: written by the projector, read by the read API.
+//! All projections in one SQLite file. The projector writes them, the read API reads them.
 
 mod counts;
 mod ordinals;
@@ -12,17 +12,15 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use events::{ChatKey, Epoch, Offset, PartitionId};
-use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, TryStreamExt};
 use read_model::{
     Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
     StoreError, ViewsChanges,
 };
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqlitePool, SqliteQueryResult, SqliteRow, SqliteStatement, SqliteTypeInfo};
-use sqlx::{Connection, Describe, Either, Execute, Executor, SqlStr, Sqlite, SqliteConnection, SqliteExecutor};
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{Connection, Row, Sqlite, SqliteConnection};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -32,7 +30,7 @@ use crate::sqlite::{self, Durability, WriteTransaction, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-views");
 
-/// Reads that run at once; more wait for a connection.
+/// Connections for reads. Further reads wait for one.
 const READERS: u32 = 4;
 
 /// [`ProjectionStore`], [`read_model::Views`] and [`read_model::SearchIndex`] on SQLite.
@@ -43,23 +41,25 @@ pub struct SqliteProjections {
     progress: Progress,
 }
 
-/// How much of a file is looked at before it is used.
+/// Whether a file is checked for damage before it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Check {
-    /// What SQLite reads of it.
-    No,
-    /// The structure of every page.
+pub(crate) enum IntegrityCheck {
+    Skip,
+    /// `PRAGMA quick_check`, which reads every page.
     Quick,
 }
 
-/// The reading connections. Every answer passes here, and so does every sign of damage.
+/// A query with its values.
+type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+
+/// The reading connections. Every read goes through here, so that an error of a damaged file is noticed.
 #[derive(Debug)]
 struct Readers {
     pool: SqlitePool,
     damage: Damage,
 }
 
-/// Whether the file was found to be damaged.
+/// Whether an error has shown that the file is damaged.
 #[derive(Debug)]
 struct Damage {
     path: PathBuf,
@@ -67,15 +67,28 @@ struct Damage {
 }
 
 impl Readers {
-    /// A connection for several statements; their errors are not looked at here.
+    /// A connection for several statements. The caller passes their errors to [`Damage::check`].
     async fn acquire(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
         self.pool.acquire().await
+    }
+
+    fn fetch(&self, query: Query) -> impl Stream<Item = Result<SqliteRow, sqlx::Error>> + Send + Unpin {
+        query.fetch(&self.pool).inspect_err(|error| self.damage.check(error))
+    }
+
+    async fn fetch_all(&self, query: Query) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        self.fetch(query).try_collect().await
+    }
+
+    /// The first row of a query that has at most one.
+    async fn fetch_optional(&self, query: Query) -> Result<Option<SqliteRow>, sqlx::Error> {
+        query.fetch_optional(&self.pool).await.inspect_err(|error| self.damage.check(error))
     }
 }
 
 impl Damage {
-    /// Looks whether an error is one of a damaged file; the first is logged with what to do.
-    fn look(&self, error: &sqlx::Error) {
+    /// Checks whether an error comes from a damaged file. Logs only the first such error, with advice.
+    fn check(&self, error: &sqlx::Error) {
         if is_damage(error) && !self.is_found.send_replace(true) {
             let path = self.path.display();
             tracing::error!(%error, "the projections are damaged; stop tally, delete {path}, start it: they are rebuilt");
@@ -83,7 +96,7 @@ impl Damage {
     }
 }
 
-/// SQLITE_CORRUPT and SQLITE_NOTADB, whatever their extension. <https://www.sqlite.org/rescode.html>
+/// Whether the primary result code is SQLITE_CORRUPT or SQLITE_NOTADB: <https://www.sqlite.org/rescode.html>.
 fn is_damage(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
@@ -91,10 +104,10 @@ fn is_damage(error: &sqlx::Error) -> bool {
 
 impl SqliteProjections {
     /// Opens the projections of the log `log_id`; `None` if the file holds those of another log.
-    pub(crate) async fn open(path: &Path, log_id: Uuid, check: Check) -> Result<Option<Self>, sqlx::Error> {
-        let options = sqlite::options(path, Durability::Crash);
+    pub(crate) async fn open(path: &Path, log_id: Uuid, check: IntegrityCheck) -> Result<Option<Self>, sqlx::Error> {
+        let options = sqlite::connect_options(path, Durability::Crash);
         let mut connection = SqliteConnection::connect_with(&options).await?;
-        if check == Check::Quick {
+        if check == IntegrityCheck::Quick {
             quick_check(&mut connection).await?;
         }
         let prepared = prepare(&mut connection, log_id).await;
@@ -103,16 +116,16 @@ impl SqliteProjections {
         if prepared? != log_id {
             return Ok(None);
         }
-        let pool = sqlite::readers(&options, READERS).await?;
+        let pool = sqlite::connect_readers(&options, READERS).await?;
         let damage = Damage { path: path.to_owned(), is_found: watch::Sender::new(false) };
         let readers = Readers { pool, damage };
         Ok(Some(Self { readers, writer: Writer::new(options), progress: progress? }))
     }
 
-    /// Closes the file after the write that runs.
+    /// Closes the file after the running write.
     ///
     /// # Errors
-    /// What SQLite says; nothing is lost, since projections can be made again.
+    /// SQLite's error. Nothing is lost, because projections can be rebuilt.
     pub async fn close(&self) -> Result<(), sqlx::Error> {
         self.readers.pool.close().await;
         self.writer.close().await?;
@@ -122,19 +135,19 @@ impl SqliteProjections {
         Ok(())
     }
 
-    /// Waits until the file is found to be damaged, if ever; what to do has been logged then.
+    /// Waits until a read or a write finds that the file is damaged, which may be never. The log has advice then.
     pub async fn damaged(&self) {
-        // The sender lives as long as this value does, so the wait ends with damage only.
+        // The wait cannot fail: the sender lives as long as `self`.
         drop(self.readers.damage.is_found.subscribe().wait_for(|is_found| *is_found).await);
     }
 
-    /// Looks whether an error is one of a damaged file, and passes it on.
-    fn seen(&self, error: sqlx::Error) -> read_model::BackendError {
-        self.readers.damage.look(&error);
+    /// Notes whether an error comes from a damaged file, and passes it on.
+    fn note_damage(&self, error: sqlx::Error) -> read_model::BackendError {
+        self.readers.damage.check(&error);
         error.into()
     }
 
-    /// Commits the transaction of a batch and tells whoever waits for it.
+    /// Commits the transaction of a batch, then wakes readers that wait for its position.
     async fn commit(
         &self,
         transaction: WriteTransaction<'_>,
@@ -142,18 +155,19 @@ impl SqliteProjections {
         checkpoint_move: CheckpointMove,
     ) -> Result<Applied, sqlx::Error> {
         transaction.commit().await?;
-        self.progress.committed(projection, checkpoint_move);
+        self.progress.publish_commit(projection, checkpoint_move);
         Ok(Applied::Done)
     }
 
-    /// Begins the transaction of a batch. `None`: the checkpoint is not where the batch begins.
+    /// Begins the transaction of a batch and moves the checkpoint in it. `None` if the checkpoint is not where the batch begins.
     async fn begin(
         &self,
         projection: Projection,
         checkpoint_move: CheckpointMove,
     ) -> Result<Option<WriteTransaction<'_>>, sqlx::Error> {
         let mut transaction = self.writer.begin().await?;
-        let checkpoint = checkpoint(transaction.connection(), projection, checkpoint_move.partition).await?;
+        let query = checkpoint_query(projection, checkpoint_move.partition);
+        let checkpoint = decode_checkpoint(query.fetch_optional(transaction.connection()).await?)?;
         if checkpoint.next != checkpoint_move.from {
             return Ok(None);
         }
@@ -172,66 +186,23 @@ impl SqliteProjections {
     }
 }
 
-impl<'p> Executor<'p> for &'p Readers {
-    type Database = Sqlite;
-
-    fn fetch_many<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxStream<'e, Result<Either<SqliteQueryResult, SqliteRow>, sqlx::Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Sqlite>,
-    {
-        self.pool.fetch_many(query).inspect_err(|error| self.damage.look(error)).boxed()
-    }
-
-    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<SqliteRow>, sqlx::Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Sqlite>,
-    {
-        let row = self.pool.fetch_optional(query);
-        Box::pin(async move { row.await.inspect_err(|error| self.damage.look(error)) })
-    }
-
-    fn prepare_with<'e>(
-        self,
-        sql: SqlStr,
-        parameters: &'e [SqliteTypeInfo],
-    ) -> BoxFuture<'e, Result<SqliteStatement, sqlx::Error>>
-    where
-        'p: 'e,
-    {
-        self.pool.prepare_with(sql, parameters)
-    }
-
-    /// There because sqlx is used with its feature `macros`.
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Sqlite>, sqlx::Error>>
-    where
-        'p: 'e,
-    {
-        self.pool.describe(sql)
-    }
-}
-
-/// Walks through the file; an error if its structure is not whole.
+/// Reads every page; an error if the structure of the file is damaged.
 async fn quick_check(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(connection).await?;
-    if found == "ok" { Ok(()) } else { Err(std::io::Error::new(std::io::ErrorKind::InvalidData, found).into()) }
+    let outcome: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(connection).await?;
+    if outcome == "ok" { Ok(()) } else { Err(std::io::Error::new(std::io::ErrorKind::InvalidData, outcome).into()) }
 }
 
-/// How many events the projections at `path` have seen; `None` if there are none that can be asked, or they saw nothing.
-pub(crate) async fn events_seen(path: &Path) -> Option<u64> {
-    let options = sqlite::options(path, Durability::Crash).create_if_missing(false);
+/// How many events the projections at `path` have applied. `None` if the file is missing, unreadable or empty.
+pub(crate) async fn count_applied_events(path: &Path) -> Option<u64> {
+    let options = sqlite::connect_options(path, Durability::Crash).create_if_missing(false);
     let mut connection = SqliteConnection::connect_with(&options).await.ok()?;
-    let seen = sqlx::query_scalar::<_, Option<i64>>("SELECT max(next_offset) FROM checkpoints");
-    let seen = seen.fetch_one(&mut connection).await;
+    let query = sqlx::query_scalar::<_, Option<i64>>("SELECT max(next_offset) FROM checkpoints");
+    let applied = query.fetch_one(&mut connection).await;
     connection.close().await.ok()?;
-    seen.ok()?.map(i64::cast_unsigned).filter(|seen| *seen > 0)
+    applied.ok()?.map(i64::cast_unsigned).filter(|applied| *applied > 0)
 }
 
-/// Brings the schema up to date; the answer is the log that the projections are of.
+/// Brings the schema up to date; returns the id of the log that the projections were made from.
 async fn prepare(connection: &mut SqliteConnection, log_id: Uuid) -> Result<Uuid, sqlx::Error> {
     MIGRATIONS.run(&mut *connection).await.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
@@ -242,48 +213,52 @@ async fn prepare(connection: &mut SqliteConnection, log_id: Uuid) -> Result<Uuid
         .execute(&mut *connection)
         .await?;
     let source: Vec<u8> = sqlx::query_scalar("SELECT log_id FROM source").fetch_one(connection).await?;
-    Uuid::from_slice(&source).map_err(|error| sqlite::undecodable(0, error))
+    Uuid::from_slice(&source).map_err(|error| sqlite::decode_error(0, error))
 }
 
-async fn checkpoint(
-    connection: impl SqliteExecutor<'_>,
-    projection: Projection,
-    partition: PartitionId,
-) -> Result<Checkpoint, sqlx::Error> {
-    let row: Option<(i64, i64)> =
-        sqlx::query_as("SELECT next_offset, epoch FROM checkpoints WHERE projection = ? AND partition = ?")
-            .bind(projection.name())
-            .bind(i64::from(partition.0))
-            .fetch_optional(connection)
-            .await?;
-    Ok(row.map_or(Checkpoint::START, |(next, epoch)| Checkpoint {
-        next: Offset(next.cast_unsigned()),
-        epoch: Epoch(epoch.cast_unsigned()),
-    }))
+fn checkpoint_query(projection: Projection, partition: PartitionId) -> Query {
+    sqlx::query("SELECT next_offset, epoch FROM checkpoints WHERE projection = ? AND partition = ?")
+        .bind(projection.name())
+        .bind(i64::from(partition.0))
+}
+
+fn decode_checkpoint(row: Option<SqliteRow>) -> Result<Checkpoint, sqlx::Error> {
+    let Some(row) = row else {
+        return Ok(Checkpoint::START);
+    };
+    let next = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
+    let epoch = Epoch(row.try_get::<i64, _>(1)?.cast_unsigned());
+    Ok(Checkpoint { next, epoch })
+}
+
+impl SqliteProjections {
+    async fn load_checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, sqlx::Error> {
+        decode_checkpoint(self.readers.fetch_optional(checkpoint_query(projection, partition)).await?)
+    }
 }
 
 #[async_trait]
 impl ProjectionStore for SqliteProjections {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
-        checkpoint(&self.readers, projection, partition).await.map_err(|error| StoreError::Checkpoint {
+        self.load_checkpoint(projection, partition).await.map_err(|error| StoreError::Checkpoint {
             projection,
             partition,
-            source: self.seen(error),
+            source: self.note_damage(error),
         })
     }
 
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        write_views::apply(self, checkpoint_move, changes).await.map_err(|error| StoreError::Apply {
+        write_views::apply(self, checkpoint_move, &changes).await.map_err(|error| StoreError::Apply {
             projection: Projection::Views,
             checkpoint_move,
-            source: self.seen(error),
+            source: self.note_damage(error),
         })
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
         counts::load(self, chats)
             .await
-            .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: self.seen(error) })
+            .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: self.note_damage(error) })
     }
 
     async fn apply_counts(
@@ -294,11 +269,12 @@ impl ProjectionStore for SqliteProjections {
         counts::apply(self, checkpoint_move, changes).await.map_err(|error| StoreError::Apply {
             projection: Projection::Counts,
             checkpoint_move,
-            source: self.seen(error),
+            source: self.note_damage(error),
         })
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        write_views::dead_letters(self, partition, limit).await.map_err(|error| StoreError::DeadLetters(error.into()))
+        let loaded = write_views::load_dead_letters(self, partition, limit).await;
+        loaded.map_err(|error| StoreError::DeadLetters(error.into()))
     }
 }

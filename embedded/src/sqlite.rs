@@ -1,4 +1,4 @@
-//! What both databases have in common: how they are opened, written and read.
+//! Opens, writes and reads SQLite databases; the log and the projections both use it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,24 +17,24 @@ use uuid::Uuid;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a reading connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A write-ahead log of this many pages is copied into its database.
-const CHECKPOINT_PAGES: &str = "4000";
-/// Page cache of one connection in KiB; SQLite wants it negative.
+/// SQLite copies a write-ahead log of this many pages into its database.
+const AUTOCHECKPOINT_PAGES: &str = "4000";
+/// Page cache of one connection in KiB; SQLite takes a negative number as KiB.
 const CACHE_KIB: &str = "-16000";
-/// Rows of one statement: few different sizes, so that the prepared statements stay few.
-const ROWS_A_STATEMENT: [usize; 3] = [128, 16, 1];
+/// Statements have one of these numbers of rows, so that few statements need to be prepared.
+const ROWS_PER_STATEMENT: [usize; 3] = [128, 16, 1];
 
 /// What a commit survives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Durability {
-    /// The loss of power: for the truth.
+    /// A loss of power. For the event log.
     PowerLoss,
-    /// The crash of this process; the loss of power may undo the last commits: for what can be made again.
+    /// A crash of this process. A loss of power may undo the last commits, so this is for data that can be rebuilt.
     Crash,
 }
 
-/// How a database is opened for writing.
-pub(crate) fn options(path: &Path, durability: Durability) -> SqliteConnectOptions {
+/// Options for the connection that writes.
+pub(crate) fn connect_options(path: &Path, durability: Durability) -> SqliteConnectOptions {
     let synchronous = match durability {
         Durability::PowerLoss => SqliteSynchronous::Full,
         Durability::Crash => SqliteSynchronous::Normal,
@@ -44,16 +44,19 @@ pub(crate) fn options(path: &Path, durability: Durability) -> SqliteConnectOptio
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
-        // fsync of macOS leaves data in the drive's cache; these make it F_FULLFSYNC, and nothing elsewhere.
+        // On macOS fsync leaves data in the drive's cache; these make SQLite use F_FULLFSYNC. Other systems ignore them.
         .pragma("fullfsync", "1")
         .pragma("checkpoint_fullfsync", "1")
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("wal_autocheckpoint", AUTOCHECKPOINT_PAGES)
         .pragma("cache_size", CACHE_KIB)
         .busy_timeout(BUSY_TIMEOUT)
 }
 
-/// Connections that only read.
-pub(crate) async fn readers(options: &SqliteConnectOptions, connections: u32) -> Result<SqlitePool, sqlx::Error> {
+/// Opens connections that only read.
+pub(crate) async fn connect_readers(
+    options: &SqliteConnectOptions,
+    connections: u32,
+) -> Result<SqlitePool, sqlx::Error> {
     SqlitePoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -64,8 +67,8 @@ pub(crate) async fn readers(options: &SqliteConnectOptions, connections: u32) ->
 
 /// The one connection that writes to a database.
 ///
-/// A connection whose transaction was not committed is thrown away, whatever the reason: what state it is in need not
-/// be known, and the next transaction begins on a new one.
+/// A connection whose transaction was not committed is thrown away, because its state is unknown. The next transaction begins
+/// on a new connection.
 #[derive(Debug)]
 pub(crate) struct Writer {
     options: SqliteConnectOptions,
@@ -83,7 +86,7 @@ impl Writer {
         Self { options, idle: Mutex::new(None) }
     }
 
-    /// Begins a transaction; it waits for the one before to end.
+    /// Begins a transaction, after the previous one has ended.
     pub(crate) async fn begin(&self) -> Result<WriteTransaction<'_>, sqlx::Error> {
         let mut idle = self.idle.lock().await;
         let mut connection = match idle.take() {
@@ -94,7 +97,7 @@ impl Writer {
         Ok(WriteTransaction { idle, connection })
     }
 
-    /// Closes the connection after the transaction that runs.
+    /// Closes the connection, after the running transaction has ended.
     pub(crate) async fn close(&self) -> Result<(), sqlx::Error> {
         match self.idle.lock().await.take() {
             Some(connection) => connection.close().await,
@@ -115,9 +118,9 @@ impl WriteTransaction<'_> {
     }
 }
 
-/// Writes rows by `head VALUES (…), (…) tail`, as many a statement as [`ROWS_A_STATEMENT`] says. No rows, no statement.
+/// Writes rows with `head VALUES (…), (…) tail`, in statements of [`ROWS_PER_STATEMENT`] rows. No rows, no statement.
 ///
-/// The answer is what a RETURNING clause in `tail` gives, in no order.
+/// Returns the rows of a RETURNING clause in `tail`, in no order.
 pub(crate) async fn insert_rows<R>(
     connection: &mut SqliteConnection,
     head: &'static str,
@@ -126,7 +129,7 @@ pub(crate) async fn insert_rows<R>(
     bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &R),
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let mut returned = Vec::new();
-    for size in ROWS_A_STATEMENT {
+    for size in ROWS_PER_STATEMENT {
         while let Some((chunk, rest)) = rows.split_at_checked(size) {
             let mut statement = QueryBuilder::<Sqlite>::new(head);
             statement.push_values(chunk, |mut row, values| bind(&mut row, values));
@@ -137,15 +140,15 @@ pub(crate) async fn insert_rows<R>(
     Ok(returned)
 }
 
-/// Rows by `head (VALUES (…), (…))`, where head ends with columns and IN: those that one of `keys` names. In no order.
-pub(crate) async fn rows_in<K>(
+/// Selects the rows of `keys`, in no order, with `head (VALUES (…), (…))`; `head` ends with columns and `IN`.
+pub(crate) async fn select_in<K>(
     connection: &mut SqliteConnection,
     head: &'static str,
     mut keys: &[K],
     bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &K),
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let mut rows = Vec::new();
-    for size in ROWS_A_STATEMENT {
+    for size in ROWS_PER_STATEMENT {
         while let Some((chunk, rest)) = keys.split_at_checked(size) {
             let mut statement = QueryBuilder::<Sqlite>::new(head);
             statement.push(" (").push_values(chunk, |mut row, key| bind(&mut row, key));
@@ -156,39 +159,39 @@ pub(crate) async fn rows_in<K>(
     Ok(rows)
 }
 
-/// The same where the columns are `token` and `number`.
-pub(crate) async fn rows_of_chats(
+/// Selects the rows of chats; `head` ends with `(token, number) IN`.
+pub(crate) async fn select_chats(
     connection: &mut SqliteConnection,
     head: &'static str,
     chats: &[ChatKey],
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    rows_in(connection, head, chats, |row, chat| {
+    select_in(connection, head, chats, |row, chat| {
         row.push_bind(chat.token.as_bytes().as_slice()).push_bind(i64::from(chat.number.get()));
     })
     .await
 }
 
-/// The chat that columns `token` and `number`, at these places of a row, name.
-pub(crate) fn chat_of(row: &SqliteRow, token: usize, number: usize) -> Result<ChatKey, sqlx::Error> {
-    Ok(ChatKey { token: token_of(row, token)?, number: ChatNumber(number_of(row, number)?) })
+/// Decodes a chat from its columns `token` and `number`, given by index.
+pub(crate) fn decode_chat(row: &SqliteRow, token: usize, number: usize) -> Result<ChatKey, sqlx::Error> {
+    Ok(ChatKey { token: decode_token(row, token)?, number: ChatNumber(decode_number(row, number)?) })
 }
 
-pub(crate) fn token_of(row: &SqliteRow, column: usize) -> Result<ApplicationToken, sqlx::Error> {
+pub(crate) fn decode_token(row: &SqliteRow, column: usize) -> Result<ApplicationToken, sqlx::Error> {
     let bytes: &[u8] = row.try_get(column)?;
-    bytes.try_into().map(ApplicationToken::from_bytes).map_err(|error| undecodable(column, error))
+    bytes.try_into().map(ApplicationToken::from_bytes).map_err(|error| decode_error(column, error))
 }
 
-pub(crate) fn number_of(row: &SqliteRow, column: usize) -> Result<Number, sqlx::Error> {
+pub(crate) fn decode_number(row: &SqliteRow, column: usize) -> Result<Number, sqlx::Error> {
     let number: i64 = row.try_get(column)?;
     let number = u32::try_from(number).ok().and_then(Number::new);
-    number.ok_or_else(|| undecodable(column, "not a number of a chat or a message"))
+    number.ok_or_else(|| decode_error(column, "not a number of a chat or a message"))
 }
 
-pub(crate) fn event_id_of(row: &SqliteRow, column: usize) -> Result<EventId, sqlx::Error> {
-    Uuid::from_slice(row.try_get(column)?).map(EventId).map_err(|error| undecodable(column, error))
+pub(crate) fn decode_event_id(row: &SqliteRow, column: usize) -> Result<EventId, sqlx::Error> {
+    Uuid::from_slice(row.try_get(column)?).map(EventId).map_err(|error| decode_error(column, error))
 }
 
-/// What is in a column is not what this program writes there.
-pub(crate) fn undecodable(column: usize, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+/// The error for a column with a value that this program does not write.
+pub(crate) fn decode_error(column: usize, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_string(), source: source.into() }
 }

@@ -1,17 +1,17 @@
-//! How operators are told of events that cannot be shown.
+//! How operators learn of events that cannot be shown.
 
 use events::PartitionId;
 
 use crate::changes::DeadLetter;
 
-/// How many events were parked, since the process began; one may be counted twice.
+/// Events that were parked since the process started; one event may be counted twice.
 const DEAD_LETTERS: &str = "tally_dead_letters_total";
 
-/// Tells of dead letters that a store is about to commit. Their reasons are in the store: they may have what clients sent.
+/// Logs and counts the dead letters that a store is about to commit. The log omits their reasons, which may quote clients' texts.
 ///
-/// Each is told of at least once: before the commit, because its answer may be lost, and the process with it. One whose
-/// batch is applied anew is told of again.
-pub fn parking(partition: PartitionId, dead_letters: &[DeadLetter]) {
+/// Call this before the commit: the process may die before it learns that the commit succeeded. So every dead letter is
+/// reported at least once, and again if its batch is applied again.
+pub fn report_dead_letters(partition: PartitionId, dead_letters: &[DeadLetter]) {
     for DeadLetter { source, .. } in dead_letters {
         metrics::counter!(DEAD_LETTERS).increment(1);
         tracing::error!(
@@ -34,13 +34,11 @@ mod tests {
 
     #[test]
     fn every_dead_letter_counts() {
-        let (recorder, source) = (PrometheusBuilder::new().build_recorder(), |offset| SourceEvent {
-            event_id: EventId(Uuid::nil()),
-            offset: Offset(offset),
-        });
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let source = |offset| SourceEvent { event_id: EventId(Uuid::nil()), offset: Offset(offset) };
         let dead_letters = [1, 2].map(|offset| DeadLetter { source: source(offset), reason: "broken".into() });
-        metrics::with_local_recorder(&recorder, || parking(PartitionId(3), &dead_letters));
-        let told = recorder.handle().render();
-        assert!(told.contains("tally_dead_letters_total 2"), "{told}");
+        metrics::with_local_recorder(&recorder, || report_dead_letters(PartitionId(3), &dead_letters));
+        let metrics = recorder.handle().render();
+        assert!(metrics.contains("tally_dead_letters_total 2"), "{metrics}");
     }
 }

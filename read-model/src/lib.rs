@@ -1,19 +1,21 @@
-//! What is shown, and the ports that keep it.
+//! The read side: views, and the ports that keep them.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`view`] | applications, chats and messages as readers see them |
-//! | [`page`] | which part of a list is asked for, and what is answered |
-//! | [`folding`] | the one notion of "the same text" that search has |
-//! | [`counts`] | how many messages a chat has, from numbers that come in any order |
-//! | [`changes`] | what a batch of events does to each projection, as data |
-//! | [`dead_letter`] | how operators are told of events that cannot be shown |
+//! | [`page`] | which part of a list a reader asks for, and the part that it gets |
+//! | [`folding`] | when two texts are the same for search |
+//! | [`counts`] | how many messages a chat has, from numbers that arrive in any order |
+//! | [`changes`] | the changes that a batch of events makes to each projection, as data |
+//! | [`views_writer`] | how a batch is written to `views`, above the SQL of a database |
+//! | [`dead_letter`] | how operators learn of events that cannot be shown |
 //! | [`views`], [`store`], [`search_index`] | the ports: read views, write projections, index and search |
-//! | [`conformance`] | the contracts as assertions, which each adapter's tests run |
+//! | [`conformance`] | the ports' contracts as assertions, which each adapter's tests run |
 //!
-//! **Architecture invariant:** views are disposable. Nothing here is true by itself; all of it follows from the log.
+//! **Architecture invariant:** views are disposable. Everything here can be computed from the log again.
 
 pub mod changes;
+mod conflicts;
 pub mod conformance;
 pub mod counts;
 pub mod dead_letter;
@@ -23,10 +25,11 @@ pub mod search_index;
 pub mod store;
 pub mod view;
 pub mod views;
+pub mod views_writer;
 
 pub use changes::{
-    AnsweredRequest, ApplicationCountsDelta, ApplicationRow, ChatRow, CountsChanges, DeadLetter, MessageRow,
-    NameChange, NameOrigin, SearchDocument, SourceEvent, ViewsChanges,
+    AnsweredRequest, ApplicationCountsDelta, ApplicationRow, ChatRow, CountsChanges, DeadLetter, MessageKey,
+    MessageRow, NameChange, NameOrigin, Rename, SearchDocument, SourceEvent, ViewsChanges,
 };
 pub use counts::ChatCounts;
 pub use folding::SearchText;
@@ -35,6 +38,7 @@ pub use search_index::{SearchError, SearchIndex};
 pub use store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, StoreError};
 pub use view::{ApplicationView, ChatView, MessageView};
 pub use views::{Views, ViewsError};
+pub use views_writer::{ViewsTransaction, write_views};
 
-/// An adapter's own error, kept as the source of a port's.
+/// An adapter's own error, which a port's error has as its source.
 pub type BackendError = Box<dyn std::error::Error + Send + Sync>;

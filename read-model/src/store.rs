@@ -1,4 +1,4 @@
-//! The port through which `views` and `counts` are written.
+//! The port that writes `views` and `counts`.
 
 use std::collections::HashMap;
 
@@ -9,12 +9,12 @@ use crate::BackendError;
 use crate::changes::{CountsChanges, DeadLetter, ViewsChanges};
 use crate::counts::ChatCounts;
 
-/// The projections, by the names that operators see.
+/// The projections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Projection {
     /// Applications, chats and messages.
     Views,
-    /// How many chats and messages.
+    /// How many chats an application has, and how many messages a chat has.
     Counts,
     /// The search index.
     Search,
@@ -34,12 +34,12 @@ impl Projection {
     }
 }
 
-/// What of a partition a projection has applied.
+/// How far a projection has applied a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Everything before it.
+    /// The first offset that is not applied.
     pub next: Offset,
-    /// The highest epoch that started before it.
+    /// The highest epoch that started before `next`.
     pub epoch: Epoch,
 }
 
@@ -48,89 +48,89 @@ impl Checkpoint {
     pub const START: Self = Self { next: Offset::START, epoch: Epoch::FIRST };
 }
 
-/// A batch's place in its partition.
+/// The checkpoint before and after a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointMove {
     /// The partition.
     pub partition: PartitionId,
     /// Where the checkpoint must be for the batch to be applied.
     pub from: Offset,
-    /// What the checkpoint is afterwards.
+    /// The checkpoint after the batch.
     pub to: Checkpoint,
 }
 
-/// What became of a batch.
+/// The outcome of applying a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// It was applied, and the checkpoint moved with it.
+    /// The batch was applied and the checkpoint moved, in one transaction.
     Done,
-    /// The checkpoint was not where the batch begins (somebody else has moved it): nothing was written.
+    /// Nothing was written: another owner of the partition has moved the checkpoint.
     Superseded,
 }
 
-/// Keeps `views` and `counts`, each with its checkpoints.
+/// Stores `views` and `counts`, each with its checkpoints.
 ///
-/// - **Atomic:** a batch and the move of its checkpoint are written together or not at all.
-/// - **Fenced:** the checkpoint is compared first; of two owners of a partition one applies a move, the other is told
+/// - **Atomic:** a batch and its checkpoint are written together or not at all.
+/// - **Fenced:** the checkpoint is compared first. Of two owners of a partition one applies a batch, and the other gets
 ///   [`Applied::Superseded`].
-/// - **First come, first kept:** a row is never overwritten; see [`crate::changes::settle`].
+/// - **First come, first kept:** a second event under the same key becomes a dead letter; see [`crate::views_writer`].
 #[async_trait]
 pub trait ProjectionStore: Send + Sync {
-    /// What of `partition` the projection has applied; [`Checkpoint::START`] before its first batch.
+    /// How far the projection has applied `partition`; [`Checkpoint::START`] before its first batch.
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError>;
 
     /// Applies a batch to `views`.
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError>;
 
-    /// The counts of these chats; a chat never seen is left out.
+    /// Loads the counts of these chats. A chat without counts is left out.
     ///
-    /// They hold as long as the checkpoint of the chats' partition does not move: whoever applies changes that were
-    /// made from them at that checkpoint applies them to these very counts.
+    /// The counts stay valid until the checkpoint of the chats' partition moves. So a caller can compute a batch from them, and
+    /// applies it to exactly these counts or not at all.
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError>;
 
-    /// Applies a batch to `counts`. What is there for a sequencer outside of the log alone (requests with keys, and which
-    /// applications exist) may be left out by an adapter whose log numbers by itself.
+    /// Applies a batch to `counts`. Answered requests and the existence of applications serve a sequencer outside of the log;
+    /// an adapter whose log assigns the numbers may leave them out.
     async fn apply_counts(
         &self,
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError>;
 
-    /// Dead letters of `partition` in log order, `limit` at most.
+    /// Lists dead letters of `partition` in log order, `limit` at most.
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 }
 
-/// Why a projection could not be read or written. Whoever applied a batch asks for the checkpoint before trying again.
+/// Why a call to the store failed. Before a caller tries a batch again, it reads the checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// See [`ProjectionStore::checkpoint`].
     #[error("the checkpoint of {} in partition {partition} cannot be read", .projection.name())]
     Checkpoint {
-        /// Whose checkpoint.
+        /// The projection.
         projection: Projection,
-        /// In which partition.
+        /// The partition.
         partition: PartitionId,
-        /// What went wrong.
+        /// The adapter's error.
         #[source]
         source: BackendError,
     },
     /// See [`ProjectionStore::apply_views`] and [`ProjectionStore::apply_counts`].
     #[error("offsets {} to {} of partition {} cannot be applied to {}", .checkpoint_move.from, .checkpoint_move.to.next, .checkpoint_move.partition, .projection.name())]
     Apply {
-        /// To which projection.
+        /// The projection.
         projection: Projection,
-        /// Which batch.
+        /// The batch.
         checkpoint_move: CheckpointMove,
-        /// What went wrong.
+        /// The adapter's error.
         #[source]
         source: BackendError,
     },
     /// See [`ProjectionStore::chat_counts`].
     #[error("the counts of {chats} chats cannot be read")]
     ChatCounts {
-        /// How many were asked for.
+        /// How many chats the caller asked for.
         chats: usize,
-        /// What went wrong.
+        /// The adapter's error.
         #[source]
         source: BackendError,
     },

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use events::{Epoch, Offset, PartitionId};
 use read_model::{Checkpoint, CheckpointMove, Projection};
 use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
@@ -9,23 +10,28 @@ use sqlx::{Executor, MySqlConnection, Row};
 
 use super::connections::{Connections, Lease};
 
-/// How often a batch that met a deadlock is applied anew.
-const MAX_RETRIES: u32 = 10;
-/// Pause before it is; each further one is a little longer.
-const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// Bound on the retries of a batch after deadlocks and waits for locks.
+const MAX_RETRIES: usize = 10;
+/// Pause before the first retry; each further pause is half as long again.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause. Jitter makes each pause up to twice as long.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A generation of a projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Generation(pub(super) u32);
 
-/// The generation that readers see.
-pub(super) async fn live(connections: &Connections, projection: Projection) -> Result<Generation, sqlx::Error> {
+/// Loads the generation that readers use.
+pub(super) async fn load_live_generation(
+    connections: &Connections,
+    projection: Projection,
+) -> Result<Generation, sqlx::Error> {
     let statement = sqlx::query("SELECT generation FROM projections WHERE name = ?").bind(projection.name());
     let row = connections.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
     row.try_get(0).map(Generation)
 }
 
-pub(super) async fn checkpoint(
+pub(super) async fn load_checkpoint(
     connections: &Connections,
     projection: Projection,
     generation: Generation,
@@ -38,23 +44,23 @@ pub(super) async fn checkpoint(
     .bind(generation.0)
     .bind(partition.0);
     let row = connections.fetch_optional(statement).await?;
-    row.map_or(Ok(Checkpoint::START), |row| checkpoint_of(&row, 0))
+    row.map_or(Ok(Checkpoint::START), |row| decode_checkpoint(&row, 0))
 }
 
-/// The checkpoint in columns `next_offset` and `epoch`, which begin at this place of a row.
-pub(super) fn checkpoint_of(row: &MySqlRow, column: usize) -> Result<Checkpoint, sqlx::Error> {
+/// Decodes the columns `next_offset` and `epoch`; `column` is the index of the first.
+pub(super) fn decode_checkpoint(row: &MySqlRow, column: usize) -> Result<Checkpoint, sqlx::Error> {
     Ok(Checkpoint { next: Offset(row.try_get(column)?), epoch: Epoch(row.try_get(column + 1)?) })
 }
 
-/// The transaction of a batch, in which the checkpoint has been compared and moved. Dropped, it is rolled back: its
-/// connection is closed, so that nobody waits for a process that does not go on with it.
+/// The transaction of a batch, after it has compared and moved the checkpoint. A drop closes its connection, so that the server
+/// rolls it back and releases its locks at once.
 pub(super) struct Batch {
     lease: Lease,
 }
 
 impl Batch {
-    /// Begins it. `None`: the checkpoint is not where the batch begins. The row stays locked, so that of two owners the
-    /// second waits here until the first has ended.
+    /// Begins the transaction; `None` if the checkpoint is not where the batch begins. The checkpoint's row stays locked, so
+    /// that a second owner of the partition waits here until the first has ended.
     pub(super) async fn begin(
         writers: &Connections,
         projection: Projection,
@@ -82,8 +88,8 @@ impl Batch {
     }
 }
 
-/// Moves the checkpoint, if it is where the batch begins. It is compared here and not by how many rows a statement
-/// affects, which depends on how the connection was made.
+/// Moves the checkpoint if it is where the batch begins. A conditional UPDATE would not do: its number of affected rows depends on
+/// the options of the connection.
 async fn move_checkpoint(
     connection: &mut MySqlConnection,
     projection: Projection,
@@ -120,53 +126,54 @@ async fn move_checkpoint(
         .await;
     match moved {
         Ok(_) => Ok(true),
-        // A row that is not there cannot be locked: somebody else has put it there meanwhile.
+        // SELECT cannot lock a missing row, so another owner has inserted it meanwhile.
         Err(error) if is_duplicate(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Applies a batch anew where it met others in a way that only one of them could go on.
-pub(super) async fn retried<T, F>(apply: impl Fn() -> F) -> Result<T, sqlx::Error>
+/// Applies a batch again after a conflict with the locks of other transactions, a bounded number of times.
+pub(super) async fn retry_contention<T, F>(apply: impl FnMut() -> F) -> Result<T, sqlx::Error>
 where
     F: Future<Output = Result<T, sqlx::Error>>,
 {
-    retried_where(is_contention, apply).await
+    retry_when(is_contention, apply).await
 }
 
-async fn retried_where<T, E, F>(passes: impl Fn(&E) -> bool, apply: impl Fn() -> F) -> Result<T, E>
+async fn retry_when<T, E, F>(is_temporary: impl FnMut(&E) -> bool, apply: impl FnMut() -> F) -> Result<T, E>
 where
     E: std::error::Error,
     F: Future<Output = Result<T, E>>,
 {
-    let mut retries = 0;
-    loop {
-        match apply().await {
-            Err(error) if passes(&error) && retries < MAX_RETRIES => {
-                retries += 1;
-                tracing::debug!(%error, attempt = retries, "a batch met others and is applied anew");
-                metrics::counter!("tally_mysql_retries_total").increment(1);
-                tokio::time::sleep(RETRY_PAUSE * retries).await;
-            }
-            outcome => return outcome,
-        }
-    }
+    let pauses = ExponentialBuilder::new()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_factor(1.5)
+        .with_max_times(MAX_RETRIES)
+        .with_jitter();
+    let mut attempt = 0;
+    let count_retry = |error: &E, _| {
+        attempt += 1;
+        tracing::debug!(%error, attempt, "a batch met the locks of others and is applied again");
+        metrics::counter!("tally_mysql_retries_total").increment(1);
+    };
+    apply.retry(pauses).when(is_temporary).notify(count_retry).await
 }
 
-/// Numbers of errors, <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
+/// Error numbers: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
 const ER_DUP_ENTRY: u16 = 1062;
 const ER_LOCK_WAIT_TIMEOUT: u16 = 1205;
 const ER_LOCK_DEADLOCK: u16 = 1213;
 
 fn is_duplicate(error: &sqlx::Error) -> bool {
-    number(error) == Some(ER_DUP_ENTRY)
+    error_number(error) == Some(ER_DUP_ENTRY)
 }
 
 fn is_contention(error: &sqlx::Error) -> bool {
-    matches!(number(error), Some(ER_LOCK_WAIT_TIMEOUT | ER_LOCK_DEADLOCK))
+    matches!(error_number(error), Some(ER_LOCK_WAIT_TIMEOUT | ER_LOCK_DEADLOCK))
 }
 
-fn number(error: &sqlx::Error) -> Option<u16> {
+fn error_number(error: &sqlx::Error) -> Option<u16> {
     let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
     Some(error.number())
 }
@@ -179,17 +186,17 @@ mod tests {
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
     enum Failure {
-        #[error("others were met")]
-        Passing,
-        #[error("it cannot be")]
-        Lasting,
+        #[error("temporary")]
+        Temporary,
+        #[error("permanent")]
+        Permanent,
     }
 
-    /// What comes of attempts of which the first `failures` fail, and how many there were.
-    async fn attempts(failures: u32, failure: Failure) -> (Result<(), Failure>, u32) {
+    /// Runs attempts of which the first `failures` fail; returns the outcome and the number of attempts.
+    async fn run_attempts(failures: usize, failure: Failure) -> (Result<(), Failure>, usize) {
         let attempts = Cell::new(0);
-        let applied = retried_where(
-            |failure| *failure == Failure::Passing,
+        let applied = retry_when(
+            |failure| *failure == Failure::Temporary,
             || {
                 attempts.set(attempts.get() + 1);
                 let attempt = attempts.get();
@@ -201,8 +208,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_is_applied_anew_for_a_bounded_number_of_times() {
-        assert_eq!(attempts(3, Failure::Passing).await, (Ok(()), 4));
-        assert_eq!(attempts(3, Failure::Lasting).await, (Err(Failure::Lasting), 1));
-        assert_eq!(attempts(u32::MAX, Failure::Passing).await, (Err(Failure::Passing), MAX_RETRIES + 1));
+        assert_eq!(run_attempts(3, Failure::Temporary).await, (Ok(()), 4));
+        assert_eq!(run_attempts(3, Failure::Permanent).await, (Err(Failure::Permanent), 1));
+        assert_eq!(run_attempts(usize::MAX, Failure::Temporary).await, (Err(Failure::Temporary), MAX_RETRIES + 1));
     }
 }

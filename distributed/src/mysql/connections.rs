@@ -1,8 +1,7 @@
-//! Connections and their bounds.
+//! Connections, with a bound on every wait.
 //!
-//! Whatever was given up halfway – by a bound, or because nobody waits for the answer any more – leaves its connection in
-//! a state that nobody knows: answers may still come that nobody asked for. So a connection is used again only if
-//! whoever had it says that they are done with it, and is closed otherwise.
+//! A statement that was cancelled, by a timeout or because its caller went away, leaves its connection in an unknown state: the
+//! answer may still arrive. So the pool reuses a connection only if its user has given it back, and closes it otherwise.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -16,32 +15,32 @@ use sqlx::{Connection, Executor, MySqlConnection};
 /// A statement with its values.
 pub(super) type Statement = Query<'static, MySql, MySqlArguments>;
 
-/// Reads that run at once; more wait for a connection.
+/// Connections for reads. Further reads wait for one.
 const READERS: u32 = 16;
-/// Batches that are applied at once, one a partition.
+/// Connections for batches. A partition applies one batch at a time.
 const WRITERS: u32 = 12;
 /// Longest wait for a connection, a new one included.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(2);
-/// Longest read, the wait for a connection included. The server gives up a little sooner, see [`READER_SETTINGS`]; this is
-/// for one that says nothing any more.
+/// Longest read, including the wait for a connection. The server ends a read earlier, see [`READER_SETTINGS`]; this bound is for
+/// a server that does not answer any more.
 pub(super) const READ_WAIT: Duration = Duration::from_secs(8);
-/// Longest application of a batch, for a server that says nothing any more: more than the largest batch takes, with waits
-/// for locks.
+/// Longest application of a batch, for a server that does not answer any more. The largest batch takes less, including waits for
+/// locks.
 pub(super) const APPLY_WAIT: Duration = Duration::from_secs(30);
-/// Connections that nobody uses are closed after this time, or after twice as long: the pool looks for them that often. Shorter
-/// than wait_timeout even so, so that it is rarely the server who closes them.
-const IDLE: Duration = Duration::from_secs(3);
-/// A connection that was not used for so long is asked whether it is still there.
-const TRUSTED: Duration = Duration::from_secs(1);
-/// Longest wait for that answer, and for the one that a connection is asked for when it is given back.
+/// The pool closes connections that were idle for this time, or up to twice as long, because it checks at this interval. Even twice
+/// as long is shorter than wait_timeout, so that the server rarely closes a connection first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection that was idle for this time is pinged before it is used.
+const PING_AFTER: Duration = Duration::from_secs(1);
+/// Longest wait for the answer to a ping, before a connection is used and when it is given back.
 const PING_WAIT: Duration = Duration::from_millis(500);
-/// What every writing connection is set to. A process that is frozen in the middle of a transaction is cut off, and lets go
-/// of its locks, when nothing was heard of it for wait_timeout seconds, be it between two statements or within one.
-/// What does not fit its column is an error, however the server is set up: it would be cut or changed without a word.
+/// The settings of every connection for batches. wait_timeout, in seconds, is for a process that freezes inside a transaction,
+/// between two statements or within one: the server closes its connection and so releases its locks. sql_mode makes a value that does not fit its column an error; with
+/// other settings of the server it would be changed silently.
 const WRITER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
                                SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
                                SESSION innodb_lock_wait_timeout = 5, SESSION wait_timeout = 8";
-/// What every reading connection is set to: no statement takes longer than max_execution_time, in milliseconds.
+/// The settings of every connection for reads: the server ends a statement after max_execution_time, in milliseconds.
 const READER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
                                SESSION max_execution_time = 6000";
 
@@ -51,7 +50,7 @@ pub(super) struct Connections {
     pool: MySqlPool,
 }
 
-/// A connection for several statements. Dropped, it is closed, and with it the transaction that it was in.
+/// A connection for several statements. A drop closes it, and so ends its transaction.
 #[derive(Debug)]
 pub(super) struct Lease {
     connection: PoolConnection<MySql>,
@@ -59,12 +58,12 @@ pub(super) struct Lease {
 }
 
 impl Connections {
-    /// For reads. Connects to nothing yet; must be called in a tokio runtime.
+    /// Connections for reads. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn readers(options: &MySqlConnectOptions) -> Self {
         Self::new(options, READERS, READER_SETTINGS)
     }
 
-    /// For batches. Connects to nothing yet; must be called in a tokio runtime.
+    /// Connections for batches. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn writers(options: &MySqlConnectOptions) -> Self {
         Self::new(options, WRITERS, WRITER_SETTINGS)
     }
@@ -73,13 +72,13 @@ impl Connections {
         let pool = MySqlPoolOptions::new()
             .max_connections(max)
             .acquire_timeout(ACQUIRE_WAIT)
-            .idle_timeout(IDLE)
-            // One that was used a moment ago is there, or whoever gets it is told: a round trip less for most reads.
+            .idle_timeout(IDLE_TIMEOUT)
+            // Only idle connections are pinged, below. That saves most reads a round trip.
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
-                    if meta.idle_for >= TRUSTED {
-                        within(PING_WAIT, connection.ping()).await?;
+                    if meta.idle_for >= PING_AFTER {
+                        with_timeout(PING_WAIT, connection.ping()).await?;
                     }
                     Ok(true)
                 })
@@ -100,16 +99,16 @@ impl Connections {
         Ok(rows)
     }
 
-    /// The first row, of a statement that gives one at most.
+    /// The row of a statement that selects at most one.
     pub(super) async fn fetch_optional(&self, statement: Statement) -> Result<Option<MySqlRow>, sqlx::Error> {
         Ok(self.fetch_all(statement).await?.into_iter().next())
     }
 }
 
 impl Lease {
-    /// Every statement was run to its end, and there is no transaction.
+    /// Returns the connection to the pool. Call it only after every statement has ended and outside of a transaction.
     pub(super) fn give_back(mut self) {
-        // sqlx asks the server whether the connection is alive, and would wait for ever for one that keeps silent.
+        // sqlx pings the server first, without a bound on the wait for the answer.
         tokio::spawn(tokio::time::timeout(PING_WAIT, self.connection.return_to_pool()));
         self.is_given_back = true;
     }
@@ -137,8 +136,8 @@ impl DerefMut for Lease {
     }
 }
 
-/// Gives up on what takes longer than `wait`.
-pub(super) async fn within<T>(
+/// Runs `work` for `wait` at most.
+pub(super) async fn with_timeout<T>(
     wait: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {

@@ -1,4 +1,4 @@
-//! What the number server asks of `counts`.
+//! Reads `counts` for the sequencer.
 
 use async_trait::async_trait;
 use event_log::BackendError;
@@ -6,10 +6,10 @@ use events::{ApplicationToken, ChatKey, Number, Offset, PartitionId, Position, R
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, ValueRef};
 
-use super::checkpoint_tx::checkpoint_of;
-use super::columns::undecodable;
-use super::connections::{Connections, READ_WAIT, Statement, within};
-use super::{ClientError, options};
+use super::checkpoint_tx::decode_checkpoint;
+use super::columns::decode_error;
+use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
+use super::{ClientError, parse_url};
 use crate::sequencer::{Answered, Checkpoints, CountsReader, CountsSnapshot};
 
 /// [`CountsReader`] on MySQL. Each call reads the live generation.
@@ -18,35 +18,34 @@ pub struct MySqlCounts {
 }
 
 impl MySqlCounts {
-    /// On the server and in the database at `url`, whether or not it can be reached now. Must be called in a tokio runtime.
+    /// Uses the database at `url`, without connecting to it. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        Ok(Self { readers: Connections::readers(&options(url)?) })
+        Ok(Self { readers: Connections::readers(&parse_url(url)?) })
     }
 }
 
 impl MySqlCounts {
-    /// The rows of one statement, and so of one state: a row a checkpoint, `checkpoints` columns in front, and behind them
-    /// the same answer in each, NULL where there is none.
-    async fn seen<T>(
+    /// Reads the checkpoints and an answer in one statement, so that they belong to the same state of the tables. Each row starts
+    /// with the columns of one checkpoint. The columns of the answer follow, the same in each row, or NULL if there is none.
+    async fn fetch_snapshot<T>(
         &self,
         statement: Statement,
-        answer: impl FnOnce(&MySqlRow) -> Result<T, sqlx::Error>,
+        decode: impl FnOnce(&MySqlRow) -> Result<T, sqlx::Error>,
     ) -> Result<CountsSnapshot<Option<T>>, BackendError> {
-        let rows = within(READ_WAIT, self.readers.fetch_all(statement)).await?;
-        let answered =
-            rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
-        Ok(CountsSnapshot { answer: answered.map(answer).transpose()?, checkpoints: checkpoints(&rows)? })
+        let rows = with_timeout(READ_WAIT, self.readers.fetch_all(statement)).await?;
+        let answer = rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
+        Ok(CountsSnapshot { answer: answer.map(decode).transpose()?, checkpoints: decode_checkpoints(&rows)? })
     }
 }
 
-/// How many columns a checkpoint is: its partition, `next_offset` and `epoch`.
+/// The number of columns of a checkpoint: its partition, `next_offset` and `epoch`.
 const CHECKPOINT_COLUMNS: usize = 3;
 
-fn checkpoints(rows: &[MySqlRow]) -> Result<Checkpoints, sqlx::Error> {
-    rows.iter().map(|row| Ok((PartitionId(row.try_get(0)?), checkpoint_of(row, 1)?))).collect()
+fn decode_checkpoints(rows: &[MySqlRow]) -> Result<Checkpoints, sqlx::Error> {
+    rows.iter().map(|row| Ok((PartitionId(row.try_get(0)?), decode_checkpoint(row, 1)?))).collect()
 }
 
 #[async_trait]
@@ -57,10 +56,10 @@ impl CountsReader for MySqlCounts {
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
              WHERE projection = 'counts'",
         );
-        Ok(checkpoints(&within(READ_WAIT, self.readers.fetch_all(statement)).await?)?)
+        Ok(decode_checkpoints(&with_timeout(READ_WAIT, self.readers.fetch_all(statement)).await?)?)
     }
 
-    /// An application whose chats came before its own creation was seen is there.
+    /// An application also exists if `counts` has applied chats of it, but not its creation yet.
     async fn last_chat(&self, token: ApplicationToken) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let statement = sqlx::query(
             "SELECT partition_id, next_offset, epoch, last_chat FROM checkpoints \
@@ -69,7 +68,7 @@ impl CountsReader for MySqlCounts {
              AND token = ? AND (created OR last_chat > 0) \
              WHERE projection = 'counts'",
         );
-        self.seen(statement.bind(token.as_bytes().to_vec()), |row| row.try_get(CHECKPOINT_COLUMNS)).await
+        self.fetch_snapshot(statement.bind(token.as_bytes().to_vec()), |row| row.try_get(CHECKPOINT_COLUMNS)).await
     }
 
     async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
@@ -81,7 +80,7 @@ impl CountsReader for MySqlCounts {
              WHERE projection = 'counts'",
         );
         let statement = statement.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
-        self.seen(statement, |row| row.try_get(CHECKPOINT_COLUMNS)).await
+        self.fetch_snapshot(statement, |row| row.try_get(CHECKPOINT_COLUMNS)).await
     }
 
     async fn answered(
@@ -99,19 +98,18 @@ impl CountsReader for MySqlCounts {
              ORDER BY occurred_at_ms DESC, partition_id DESC, log_offset DESC LIMIT 1) AS last ON TRUE \
              WHERE projection = 'counts'",
         );
-        self.seen(statement.bind(key.to_vec()).bind(since.0), |row| answered(*key, row)).await
+        self.fetch_snapshot(statement.bind(key.to_vec()).bind(since.0), |row| decode_answered(*key, row)).await
     }
 }
 
-fn answered(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<Answered, sqlx::Error> {
-    let [values_at, stream_at, number_at, partition_at, offset_at] = std::array::from_fn(|at| CHECKPOINT_COLUMNS + at);
-    let values: &[u8] = row.try_get(values_at)?;
-    let values = values.try_into().map_err(|error| undecodable(values_at, error))?;
-    let stream: &str = row.try_get(stream_at)?;
+fn decode_answered(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<Answered, sqlx::Error> {
+    let [values, stream, number, partition, offset] = std::array::from_fn(|index| CHECKPOINT_COLUMNS + index);
+    let value_hash: &[u8] = row.try_get(values)?;
+    let stream_text: &str = row.try_get(stream)?;
     Ok(Answered {
-        request: RequestKey { key, values },
-        stream: stream.parse().map_err(|error| undecodable(stream_at, error))?,
-        number: row.try_get::<Option<u32>, _>(number_at)?.and_then(Number::new),
-        position: Position::up_to(PartitionId(row.try_get(partition_at)?), Offset(row.try_get(offset_at)?).next()),
+        request: RequestKey { key, values: value_hash.try_into().map_err(|error| decode_error(values, error))? },
+        stream: stream_text.parse().map_err(|error| decode_error(stream, error))?,
+        number: row.try_get::<Option<u32>, _>(number)?.and_then(Number::new),
+        position: Position::up_to(PartitionId(row.try_get(partition)?), Offset(row.try_get(offset)?).next()),
     })
 }

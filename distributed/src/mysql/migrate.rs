@@ -1,4 +1,4 @@
-//! Bringing the tables up to date.
+//! Brings the tables up to date.
 
 use std::time::Duration;
 
@@ -7,71 +7,70 @@ use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection};
 
 use super::ClientError;
-use super::connections::within;
+use super::connections::with_timeout;
 use super::multi_row::SMALLEST_PACKET_BYTES;
 
-/// The lock that one at a time migrates under is sqlx's own.
+/// sqlx's lock lets one process at a time migrate.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/mysql");
 
-/// Longest wait for a connection, and for what it says of the server.
+/// Longest wait for a connection, and for the server's version and settings.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
-/// Longest wait for others that migrate, of somebody who migrates and does nothing else.
+/// Longest wait for other processes that migrate, in a command that only migrates.
 pub const OTHERS_WAIT: Duration = Duration::from_secs(60);
-/// The same in an attempt of many: short, because an attempt is waited for when the process is to stop.
+/// The same in a running service, which tries again. Short, because a service that stops waits for the current attempt.
 pub(super) const ATTEMPT_WAIT: Duration = Duration::from_secs(5);
-/// Longest wait for the migrations themselves, for a server that says nothing any more: more than a change of the largest
-/// table takes. To give one up leaves it cut off.
+/// Longest run of the migrations, for a server that does not answer any more. A change of the largest table takes less. To give up
+/// interrupts a migration.
 const MIGRATIONS_WAIT: Duration = Duration::from_secs(10 * 60);
-/// A process that is frozen while it migrates is cut off after wait_timeout seconds, so that another can go on. Tables that
-/// somebody uses are waited for by the server for lock_wait_timeout seconds. What does not fit a column that is changed is
-/// an error.
+/// The settings of the connection, in seconds. wait_timeout: the server disconnects a frozen process, so that another can migrate.
+/// lock_wait_timeout: the server waits for a table that is in use. sql_mode: a value that does not fit a changed column is an error.
 const SETTINGS: &str = "SET SESSION wait_timeout = 30, SESSION lock_wait_timeout = 30, \
                         SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
-/// The oldest version that knows `INSERT … AS new ON DUPLICATE KEY UPDATE`.
+/// The oldest version that supports `INSERT … AS new ON DUPLICATE KEY UPDATE`.
 const OLDEST: [u32; 3] = [8, 0, 19];
 
 /// Why the tables are not up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// There is no client.
+    /// The URL cannot be used.
     #[error(transparent)]
     Url(ClientError),
-    /// MySQL cannot be asked.
+    /// MySQL does not answer, or refuses a statement.
     #[error("MySQL cannot be used")]
     Unavailable(#[source] sqlx::Error),
-    /// It did not become ready in time, or somebody else did not with bringing them up to date.
-    #[error("the tables were not brought up to date within {} s; another process may be at it", .within.as_secs())]
+    /// The migrations, or those of another process, took too long.
+    #[error("the tables were not brought up to date within {} s; another process may be migrating them", .within.as_secs())]
     Slow {
-        /// How long it was waited.
+        /// The bound on the wait.
         within: Duration,
     },
-    /// An earlier one was cut off in the middle, and MySQL cannot take back what it had done by then.
+    /// An earlier migration was interrupted, and MySQL cannot roll back a change of a table.
     #[error(
-        "migration {version} was cut off in the middle; stop every projector, drop the database and create it again: it is \
-         filled from the log"
+        "migration {version} was interrupted; stop every projector, drop the database and create it again: the projectors fill \
+         it from the log"
     )]
     CutOff {
-        /// Which one.
+        /// The migration.
         version: i64,
     },
-    /// It is something else, or too old.
+    /// The server is not MySQL, or too old.
     #[error("the server is {found}; Tally needs MySQL 8.0.19 or later")]
     Version {
-        /// What it says it is.
+        /// The version that the server reports.
         found: String,
     },
-    /// It would refuse the largest statements.
+    /// The server would refuse the largest statements.
     #[error(
         "the server's max_allowed_packet is {found} bytes; Tally needs {SMALLEST_PACKET_BYTES} (16 MiB) or more: start mysqld with \
          --max-allowed-packet=64M, which is its default"
     )]
     SmallPackets {
-        /// What it says.
+        /// The server's setting.
         found: u64,
     },
-    /// The tables are of another version of Tally.
+    /// Another version of Tally made the tables.
     #[error(
-        "the tables were made by another version of Tally; start a newer one, or name another database with \
+        "the tables were made by another version of Tally; start a newer version, or name another database with \
          --mysql-url"
     )]
     OtherTally(#[source] SqlxMigrateError),
@@ -81,7 +80,7 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
-    /// Whether it stays until somebody changes something.
+    /// Whether a retry cannot help until an operator changes something.
     pub const fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -90,32 +89,32 @@ impl MigrateError {
     }
 }
 
-/// Brings the tables up to date, one process at a time; `wait` is the longest wait for the others.
+/// Brings the tables up to date, one process at a time; `wait` bounds the wait for other processes.
 ///
-/// Given up while it waits, it leaves nothing behind. Given up later, it may leave a migration cut off.
+/// Cancelled during that wait, it changes nothing. Cancelled later, it may interrupt a migration.
 pub(super) async fn migrate(options: &MySqlConnectOptions, wait: Duration) -> Result<(), MigrateError> {
-    // A connection and not a pool: a pool would wait for the end of a statement that was given up.
-    let mut connection = within(CONNECT_WAIT, options.connect()).await.map_err(MigrateError::Unavailable)?;
-    look_at_server(&mut connection).await?;
-    in_time(wait, async { connection.lock().await.map_err(told) }).await?;
-    in_time(MIGRATIONS_WAIT, run(&mut connection)).await?;
-    // What was done is done, whatever becomes of the connection.
+    // A connection without a pool, because a pool would wait for the end of a cancelled statement.
+    let mut connection = with_timeout(CONNECT_WAIT, options.connect()).await.map_err(MigrateError::Unavailable)?;
+    check_server(&mut connection).await?;
+    limit(wait, async { connection.lock().await.map_err(classify) }).await?;
+    limit(MIGRATIONS_WAIT, run(&mut connection)).await?;
+    // The tables are up to date, even if the connection does not close cleanly.
     drop(tokio::time::timeout(CONNECT_WAIT, connection.close()).await);
     Ok(())
 }
 
-async fn in_time(within: Duration, work: impl Future<Output = Result<(), MigrateError>>) -> Result<(), MigrateError> {
+async fn limit(within: Duration, work: impl Future<Output = Result<(), MigrateError>>) -> Result<(), MigrateError> {
     tokio::time::timeout(within, work).await.map_err(|_| MigrateError::Slow { within })?
 }
 
-/// Sets the connection up, unless the server will not do.
-async fn look_at_server(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
-    let asked = async {
+/// Sets the connection up, and checks the server's version and settings.
+async fn check_server(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
+    let ask = async {
         connection.execute(SETTINGS).await?;
         let statement = sqlx::query_as("SELECT CAST(version() AS CHAR), CAST(@@max_allowed_packet AS UNSIGNED)");
         statement.fetch_one(connection).await
     };
-    let (found, packet): (String, u64) = within(CONNECT_WAIT, asked).await.map_err(MigrateError::Unavailable)?;
+    let (found, packet): (String, u64) = with_timeout(CONNECT_WAIT, ask).await.map_err(MigrateError::Unavailable)?;
     if !is_new_enough(&found) {
         return Err(MigrateError::Version { found });
     }
@@ -126,22 +125,23 @@ async fn look_at_server(connection: &mut MySqlConnection) -> Result<(), MigrateE
 }
 
 async fn run(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
-    // Not `run`, whose future is not `Send` for whoever boxes it: see sqlx's own remark at `run_direct`.
+    // Not `run`, because its future is not `Send`; see the documentation of sqlx's `run_direct`.
     let migrated = MIGRATIONS.run_direct(None, connection, false).await;
     if let Err(SqlxMigrateError::ExecuteMigration(_, version)) = &migrated {
-        take_mark_back(connection, *version).await?;
+        unmark_refused(connection, *version).await?;
     }
-    migrated.map_err(told)
+    migrated.map_err(classify)
 }
 
-/// A migration is marked as begun before its statement is run. One that the server has refused – because somebody used the
-/// table for too long, say – has done nothing, since there is one statement to a migration: it is no cut off one.
-async fn take_mark_back(connection: &mut MySqlConnection, version: i64) -> Result<(), MigrateError> {
+/// Removes the mark of a migration that the server refused, for example because its table was in use for too long. sqlx marks a
+/// migration as begun before it runs the statement. Each migration has one statement, so a refused one has changed nothing and
+/// was not interrupted.
+async fn unmark_refused(connection: &mut MySqlConnection, version: i64) -> Result<(), MigrateError> {
     let statement = sqlx::query("DELETE FROM _sqlx_migrations WHERE version = ? AND NOT success").bind(version);
     statement.execute(connection).await.map(drop).map_err(MigrateError::Unavailable)
 }
 
-fn told(error: SqlxMigrateError) -> MigrateError {
+fn classify(error: SqlxMigrateError) -> MigrateError {
     match error {
         SqlxMigrateError::Execute(error) => MigrateError::Unavailable(error),
         SqlxMigrateError::Dirty(version) => MigrateError::CutOff { version },

@@ -1,19 +1,19 @@
-//! Statements of many rows.
+//! Statements that write or read many rows.
 
 use sqlx::mysql::{MySql, MySqlRow};
 use sqlx::query_builder::Separated;
 use sqlx::{MySqlConnection, QueryBuilder};
 
-/// Statements have one of these many rows, so that there are few of them to prepare; far below the 65,535 values that a
-/// statement may have.
-const ROWS_A_STATEMENT: [usize; 4] = [128, 16, 4, 1];
-/// The smallest max_allowed_packet that a server may have; MySQL's default is four times that.
+/// Statements have one of these numbers of rows, so that few statements need to be prepared. Far below MySQL's bound of 65,535
+/// values for a statement.
+const ROWS_PER_STATEMENT: [usize; 4] = [128, 16, 4, 1];
+/// The smallest max_allowed_packet that Tally works with; MySQL's default is four times as large.
 pub(super) const SMALLEST_PACKET_BYTES: u64 = 16 * 1024 * 1024;
-/// Most text of one statement: below [`SMALLEST_PACKET_BYTES`], with space for all else that is in it, and above as many of
-/// the longest messages as a statement has rows.
+/// The most text of one statement. It leaves space for the other values below [`SMALLEST_PACKET_BYTES`], and 128 messages of the
+/// greatest length fit into it.
 const MAX_TEXT_BYTES: usize = 12 * 1024 * 1024;
 
-/// Writes rows by `head VALUES (…), (…) tail`. No rows, no statement.
+/// Writes rows with `head VALUES (…), (…) tail`. No rows, no statement.
 pub(super) async fn insert_rows<R>(
     connection: &mut MySqlConnection,
     head: &'static str,
@@ -21,7 +21,7 @@ pub(super) async fn insert_rows<R>(
     mut rows: &[R],
     bind: impl Fn(&mut Separated<'_, MySql, &'static str>, &R),
 ) -> Result<(), sqlx::Error> {
-    for size in ROWS_A_STATEMENT {
+    for size in ROWS_PER_STATEMENT {
         while let Some((chunk, rest)) = rows.split_at_checked(size) {
             let mut statement = QueryBuilder::<MySql>::new(head);
             statement.push_values(chunk, |mut row, values| bind(&mut row, values));
@@ -32,15 +32,15 @@ pub(super) async fn insert_rows<R>(
     Ok(())
 }
 
-/// Rows by `head ((…), (…))`, where head ends with a list of columns and IN: those that one of `keys` names. In no order.
-pub(super) async fn rows_in<K>(
+/// Selects the rows of `keys`, in no order, with `head ((…), (…))`; `head` ends with a list of columns and `IN`.
+pub(super) async fn select_in<K>(
     connection: &mut MySqlConnection,
     head: &'static str,
     mut keys: &[K],
     bind: impl Fn(&mut Separated<'_, MySql, &'static str>, &K),
 ) -> Result<Vec<MySqlRow>, sqlx::Error> {
     let mut rows = Vec::new();
-    for size in ROWS_A_STATEMENT {
+    for size in ROWS_PER_STATEMENT {
         while let Some((chunk, rest)) = keys.split_at_checked(size) {
             let mut statement = QueryBuilder::<MySql>::new(head);
             statement.push_tuples(chunk, |mut tuple, key| bind(&mut tuple, key));
@@ -51,8 +51,8 @@ pub(super) async fn rows_in<K>(
     Ok(rows)
 }
 
-/// Cuts rows into runs, each with no more text than one statement takes. A row that has more is a run of its own.
-pub(super) fn runs<R>(mut rows: &[R], text_bytes: impl Fn(&R) -> usize) -> Vec<&[R]> {
+/// Splits rows into runs of at most [`MAX_TEXT_BYTES`] of text. A row with more text is a run of its own.
+pub(super) fn split_by_text<R>(mut rows: &[R], text_bytes: impl Fn(&R) -> usize) -> Vec<&[R]> {
     let mut runs = Vec::new();
     while !rows.is_empty() {
         let mut bytes = 0_usize;
@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn a_run_has_as_much_text_as_a_statement_takes() {
         const HALF: usize = MAX_TEXT_BYTES / 2;
-        let cut = |rows: &[usize]| runs(rows, |bytes| *bytes).into_iter().map(<[usize]>::len).collect::<Vec<_>>();
+        let cut =
+            |rows: &[usize]| split_by_text(rows, |bytes| *bytes).into_iter().map(<[usize]>::len).collect::<Vec<_>>();
         assert_eq!(cut(&[]), [0_usize; 0]);
         assert_eq!(cut(&[HALF, HALF, 0, 1, HALF]), [3, 2]);
         assert_eq!(cut(&[1, 3 * HALF, 1, usize::MAX, usize::MAX]), [1, 1, 1, 1, 1]);

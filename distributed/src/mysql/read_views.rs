@@ -1,4 +1,4 @@
-//! Reading views.
+//! The SQL that reads views.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,20 +13,19 @@ use sqlx::mysql::MySqlRow;
 
 use super::MySqlProjections;
 use super::checkpoint_tx::Generation;
-use super::columns::{number_of, token_of};
-use super::connections::{Connections, READ_WAIT, Statement, within};
+use super::columns::{decode_number, decode_token};
+use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
 
-/// Text that is read and thrown away at most, so that a connection can be used again. To read more would cost more than a new
-/// connection does.
+/// The most text that a read discards so that its connection can be reused. To read more costs more than a new connection.
 const MAX_LEFTOVER_BYTES: usize = 2 * MAX_BYTES;
 
-/// How far each projection is, in its live generation.
-pub(super) async fn progress(readers: Connections) -> Result<BTreeMap<Projection, Position>, sqlx::Error> {
+/// Loads how far each projection is, in its live generation.
+pub(super) async fn load_progress(readers: Connections) -> Result<BTreeMap<Projection, Position>, sqlx::Error> {
     let statement = sqlx::query(
         "SELECT projection, partition_id, next_offset FROM checkpoints \
          JOIN projections ON name = projection AND projections.generation = checkpoints.generation",
     );
-    let rows = within(READ_WAIT, readers.fetch_all(statement)).await?;
+    let rows = with_timeout(READ_WAIT, readers.fetch_all(statement)).await?;
     let mut progress: BTreeMap<Projection, Position> = BTreeMap::new();
     for row in rows {
         let name: &str = row.try_get(0)?;
@@ -38,8 +37,8 @@ pub(super) async fn progress(readers: Connections) -> Result<BTreeMap<Projection
     Ok(progress)
 }
 
-/// Finds a row at most in each table that is read here.
-pub(super) async fn touch_tables(readers: &Connections) -> Result<(), sqlx::Error> {
+/// Reads at most one row of each table that this module reads.
+pub(super) async fn probe_tables(readers: &Connections) -> Result<(), sqlx::Error> {
     let statement = sqlx::query(
         "SELECT EXISTS (SELECT * FROM checkpoints), EXISTS (SELECT * FROM applications), EXISTS (SELECT * FROM chats), \
          EXISTS (SELECT * FROM messages), EXISTS (SELECT * FROM application_counts), EXISTS (SELECT * FROM chat_counts) \
@@ -50,42 +49,44 @@ pub(super) async fn touch_tables(readers: &Connections) -> Result<(), sqlx::Erro
 
 /// The live generations of `views` and `counts`.
 #[derive(Debug, Clone, Copy)]
-struct Live {
+struct LiveGenerations {
     views: Generation,
     counts: Generation,
 }
 
 impl MySqlProjections {
-    async fn live(&self) -> Result<Live, sqlx::Error> {
+    async fn load_live_generations(&self) -> Result<LiveGenerations, sqlx::Error> {
         let statement = sqlx::query(
             "SELECT views.generation, counts.generation FROM projections AS views \
              JOIN projections AS counts ON counts.name = 'counts' WHERE views.name = 'views'",
         );
         let row = self.readers.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Live { views: Generation(row.try_get(0)?), counts: Generation(row.try_get(1)?) })
+        Ok(LiveGenerations { views: Generation(row.try_get(0)?), counts: Generation(row.try_get(1)?) })
     }
 
-    /// The rows of `statement` up to the bounds of a page. It gives one row more than the page's limit, if there is.
-    async fn slice<T>(
+    /// Reads rows until a page is full. `statement` selects up to one row more than the page's limit.
+    async fn read_slice<T>(
         &self,
         limit: u32,
         statement: Statement,
-        item: impl Fn(&MySqlRow) -> Result<(T, usize), sqlx::Error>,
+        decode: impl Fn(&MySqlRow) -> Result<(T, usize), sqlx::Error>,
     ) -> Result<Slice<T>, sqlx::Error> {
-        let (mut slice, mut more, mut leftover_bytes) = (Slice::builder(limit), false, 0);
+        let mut slice = Slice::builder(limit);
+        let mut more = false;
+        let mut leftover_bytes = 0;
         let mut lease = self.readers.lease().await?;
         let mut rows = statement.fetch(&mut *lease);
         while let Some(row) = rows.try_next().await? {
-            let (item, text_bytes) = item(&row)?;
+            let (item, text_bytes) = decode(&row)?;
             if !slice.is_full() {
                 slice.push(item, text_bytes);
                 continue;
             }
             more = true;
             leftover_bytes += text_bytes;
-            // Full by its number of items, the page has seen the last row. Full by its size it has not: up to a thousand
-            // may be on their way, and the connection would read them all before its next statement. Not given back, it
-            // is closed, which tells the server that nobody wants them.
+            // A page that is full by its number of items has read the last row. A page that is full by its size has not: up to a
+            // thousand rows may follow, and the connection would read them all before its next statement. So this drops the
+            // connection without giving it back: that closes it, and the server stops sending.
             if leftover_bytes > MAX_LEFTOVER_BYTES {
                 return Ok(slice.finish(more));
             }
@@ -104,11 +105,11 @@ impl MySqlProjections {
         )
         .bind(token.as_bytes().to_vec());
         let row = self.readers.fetch_optional(statement).await?;
-        row.as_ref().map(|row| Ok(application(row)?.0)).transpose()
+        row.map(|row| Ok(decode_application(&row)?.0)).transpose()
     }
 
     async fn read_applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, sqlx::Error> {
-        let Live { views, counts } = self.live().await?;
+        let LiveGenerations { views, counts } = self.load_live_generations().await?;
         let (above, below) = tokens_between(page.cursor);
         let query = if page.cursor.descends() {
             "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
@@ -123,7 +124,7 @@ impl MySqlProjections {
             return Ok(Slice { items: Vec::new(), more: false });
         };
         let query = sqlx::query(query).bind(counts.0).bind(views.0).bind(above).bind(below).bind(page.limit + 1);
-        self.slice(page.limit, query, application).await
+        self.read_slice(page.limit, query, decode_application).await
     }
 
     async fn read_chat(&self, chat: ChatKey) -> Result<Option<ChatView>, sqlx::Error> {
@@ -137,7 +138,7 @@ impl MySqlProjections {
         .bind(chat.token.as_bytes().to_vec())
         .bind(chat.number.get());
         let row = self.readers.fetch_optional(statement).await?;
-        row.as_ref().map(|row| Ok(chat_view(row)?.0)).transpose()
+        row.map(|row| Ok(decode_chat_view(&row)?.0)).transpose()
     }
 
     async fn read_chats(
@@ -145,7 +146,7 @@ impl MySqlProjections {
         token: ApplicationToken,
         page: Page<ChatNumber>,
     ) -> Result<Option<Slice<ChatView>>, sqlx::Error> {
-        let live = self.live().await?;
+        let live = self.load_live_generations().await?;
         let (above, below) = numbers_between(page.cursor, ChatNumber::get);
         let query = if page.cursor.descends() {
             "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED) FROM chats AS v \
@@ -157,7 +158,8 @@ impl MySqlProjections {
              WHERE v.generation = ? AND v.token = ? AND v.number > ? AND v.number < ? ORDER BY v.number LIMIT ?"
         };
         let query = sqlx::query(query).bind(live.counts.0).bind(live.views.0).bind(token.as_bytes().to_vec());
-        let slice = self.slice(page.limit, query.bind(above).bind(below).bind(page.limit + 1), chat_view).await?;
+        let slice =
+            self.read_slice(page.limit, query.bind(above).bind(below).bind(page.limit + 1), decode_chat_view).await?;
         if slice.items.is_empty() && !self.has_application_or_chat(live.views, token).await? {
             return Ok(None);
         }
@@ -183,7 +185,7 @@ impl MySqlProjections {
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Option<Slice<MessageView>>, sqlx::Error> {
-        let Some(generation) = self.generation_with(chat).await? else {
+        let Some(generation) = self.find_generation_of_chat(chat).await? else {
             return Ok(None);
         };
         let (above, below) = numbers_between(page.cursor, MessageNumber::get);
@@ -203,11 +205,11 @@ impl MySqlProjections {
             .bind(above)
             .bind(below)
             .bind(page.limit + 1);
-        self.slice(page.limit, query, message).await.map(Some)
+        self.read_slice(page.limit, query, decode_message).await.map(Some)
     }
 
-    /// The live generation, if it has the chat.
-    async fn generation_with(&self, chat: ChatKey) -> Result<Option<Generation>, sqlx::Error> {
+    /// Finds the chat in the live generation; returns that generation.
+    async fn find_generation_of_chat(&self, chat: ChatKey) -> Result<Option<Generation>, sqlx::Error> {
         let statement = sqlx::query(
             "SELECT generation FROM chats \
              WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND token = ? AND number = ?",
@@ -232,9 +234,10 @@ impl MySqlProjections {
     }
 }
 
-/// The first and the last token that the cursor lets through; `None` where there is none that way.
+/// The inclusive bounds of the tokens of a page; `None` if no token lies in that direction.
 fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
-    let (first, last) = (0_u128, u128::MAX);
+    let first = 0_u128;
+    let last = u128::MAX;
     let number = |token: ApplicationToken| u128::from_be_bytes(*token.as_bytes());
     let (above, below) = match cursor {
         Cursor::First | Cursor::Last => (Some(first), Some(last)),
@@ -245,7 +248,7 @@ fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Option<Vec<u8>>, Option<
     (above.map(bytes), below.map(bytes))
 }
 
-/// The numbers between which the cursor goes, both excluded.
+/// The exclusive bounds of the numbers of a page.
 fn numbers_between<N>(cursor: Cursor<N>, get: impl Fn(N) -> u32) -> (u64, u64) {
     match cursor {
         Cursor::First | Cursor::Last => (0, u64::MAX),
@@ -254,44 +257,44 @@ fn numbers_between<N>(cursor: Cursor<N>, get: impl Fn(N) -> u32) -> (u64, u64) {
     }
 }
 
-fn application(row: &MySqlRow) -> Result<(ApplicationView, usize), sqlx::Error> {
+fn decode_application(row: &MySqlRow) -> Result<(ApplicationView, usize), sqlx::Error> {
     let name: String = row.try_get(1)?;
-    let (text_bytes, chats_count) = (name.len(), row.try_get(2)?);
-    Ok((ApplicationView { name, token: token_of(row, 0)?, chats_count }, text_bytes))
+    let text_bytes = name.len();
+    Ok((ApplicationView { name, token: decode_token(row, 0)?, chats_count: row.try_get(2)? }, text_bytes))
 }
 
-fn chat_view(row: &MySqlRow) -> Result<(ChatView, usize), sqlx::Error> {
-    Ok((ChatView { number: ChatNumber(number_of(row, 0)?), messages_count: row.try_get(1)? }, 0))
+fn decode_chat_view(row: &MySqlRow) -> Result<(ChatView, usize), sqlx::Error> {
+    Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count: row.try_get(1)? }, 0))
 }
 
-fn message(row: &MySqlRow) -> Result<(MessageView, usize), sqlx::Error> {
+fn decode_message(row: &MySqlRow) -> Result<(MessageView, usize), sqlx::Error> {
     let body: String = row.try_get(1)?;
     let text_bytes = body.len();
-    Ok((MessageView { number: MessageNumber(number_of(row, 0)?), body }, text_bytes))
+    Ok((MessageView { number: MessageNumber(decode_number(row, 0)?), body }, text_bytes))
 }
 
-/// An error of the read of `what`.
-fn unreadable(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
+/// Wraps an error of reading `what`.
+fn wrap_error(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
     move |error| ViewsError { what, source: error.into() }
 }
 
 #[async_trait]
 impl Views for MySqlProjections {
     async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError> {
-        let reached = self.has_reached(projection, position, within).await;
+        let reached = self.wait_until_reached(projection, position, within).await;
         reached.map_err(|source| ViewsError { what: "the checkpoints", source })
     }
 
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
-        within(READ_WAIT, self.read_application(token)).await.map_err(unreadable("the application"))
+        with_timeout(READ_WAIT, self.read_application(token)).await.map_err(wrap_error("the application"))
     }
 
     async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
-        within(READ_WAIT, self.read_applications(page)).await.map_err(unreadable("the applications"))
+        with_timeout(READ_WAIT, self.read_applications(page)).await.map_err(wrap_error("the applications"))
     }
 
     async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
-        within(READ_WAIT, self.read_chat(chat)).await.map_err(unreadable("the chat"))
+        with_timeout(READ_WAIT, self.read_chat(chat)).await.map_err(wrap_error("the chat"))
     }
 
     async fn chats(
@@ -299,11 +302,11 @@ impl Views for MySqlProjections {
         token: ApplicationToken,
         page: Page<ChatNumber>,
     ) -> Result<Option<Slice<ChatView>>, ViewsError> {
-        within(READ_WAIT, self.read_chats(token, page)).await.map_err(unreadable("the chats"))
+        with_timeout(READ_WAIT, self.read_chats(token, page)).await.map_err(wrap_error("the chats"))
     }
 
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
-        within(READ_WAIT, self.read_message(chat, number)).await.map_err(unreadable("the message"))
+        with_timeout(READ_WAIT, self.read_message(chat, number)).await.map_err(wrap_error("the message"))
     }
 
     async fn messages(
@@ -311,6 +314,6 @@ impl Views for MySqlProjections {
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Option<Slice<MessageView>>, ViewsError> {
-        within(READ_WAIT, self.read_messages(chat, page)).await.map_err(unreadable("the messages"))
+        with_timeout(READ_WAIT, self.read_messages(chat, page)).await.map_err(wrap_error("the messages"))
     }
 }

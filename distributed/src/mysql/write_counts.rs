@@ -1,4 +1,4 @@
-//! How a batch is applied to the projection `counts`.
+//! The SQL that loads and writes the projection `counts`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,33 +10,33 @@ use sqlx::{MySqlConnection, Row};
 
 use super::MySqlProjections;
 use super::checkpoint_tx::{Batch, Generation};
-use super::columns::{chat_of, undecodable};
-use super::multi_row::{insert_rows, rows_in};
+use super::columns::{decode_chat, decode_error};
+use super::multi_row::{insert_rows, select_in};
 
-/// How long answered requests are kept, by the times of the events: longer than anybody looks for them, so that writers'
-/// clocks may differ and a batch may come late.
-const KEPT: Duration = Duration::from_secs(3 * 24 * 60 * 60);
-/// Answered requests that one batch forgets at most: more than it can bring, so that they do not heap up.
-const FORGOTTEN_A_BATCH: u32 = 2_000;
+/// How long answered requests are kept, by the times of the events. Longer than the sequencer searches for them, because
+/// writers' clocks may differ and a batch may arrive late.
+const REQUEST_RETENTION: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+/// The most expired requests that one batch deletes: more than a batch inserts, so that they do not accumulate.
+const MAX_DELETED_PER_BATCH: u32 = 2_000;
 
 pub(super) async fn load(
     projections: &MySqlProjections,
     chats: &[ChatKey],
 ) -> Result<HashMap<ChatKey, ChatCounts>, sqlx::Error> {
-    let generation = projections.generation(Projection::Counts).await?;
+    let generation = projections.written_generation(Projection::Counts).await?;
     let mut lease = projections.writers.lease().await?;
     let head = "SELECT token, number, created, last_number, gaps FROM chat_counts \
                 WHERE (generation, token, number) IN";
-    let rows = rows_in(&mut lease, head, chats, |tuple, chat| {
+    let rows = select_in(&mut lease, head, chats, |tuple, chat| {
         tuple.push_bind(generation.0).push_bind(chat.token.as_bytes().as_slice()).push_bind(chat.number.get());
     });
     let rows = rows.await?;
     lease.give_back();
-    rows.iter().map(|row| Ok((chat_of(row, 0, 1)?, chat_counts(row)?))).collect()
+    rows.iter().map(|row| Ok((decode_chat(row, 0, 1)?, decode_chat_counts(row)?))).collect()
 }
 
-fn chat_counts(row: &MySqlRow) -> Result<ChatCounts, sqlx::Error> {
-    ChatCounts::from_parts(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?).map_err(|error| undecodable(4, error))
+fn decode_chat_counts(row: &MySqlRow) -> Result<ChatCounts, sqlx::Error> {
+    ChatCounts::from_parts(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?).map_err(|error| decode_error(4, error))
 }
 
 pub(super) async fn apply(
@@ -44,7 +44,7 @@ pub(super) async fn apply(
     checkpoint_move: CheckpointMove,
     changes: &CountsChanges,
 ) -> Result<Applied, sqlx::Error> {
-    let generation = projections.generation(Projection::Counts).await?;
+    let generation = projections.written_generation(Projection::Counts).await?;
     let Some(mut batch) = Batch::begin(&projections.writers, Projection::Counts, generation, checkpoint_move).await?
     else {
         return Ok(Applied::Superseded);
@@ -52,7 +52,7 @@ pub(super) async fn apply(
     let connection = batch.connection();
     write_chats(connection, generation, changes).await?;
     write_requests(connection, generation, checkpoint_move.partition, &changes.requests).await?;
-    // Last, because these rows are shared with other partitions: their locks are held for a moment only.
+    // Last, because other partitions write the same rows: so the batch holds these locks only for a moment.
     add_to_applications(connection, generation, changes).await?;
     batch.commit().await?;
     Ok(Applied::Done)
@@ -83,7 +83,7 @@ async fn write_chats(
     .await
 }
 
-/// The rows come in the order of their tokens, so that two partitions rarely wait for each other both ways.
+/// Writes the rows in the order of their tokens, so that deadlocks between two partitions are rare.
 async fn add_to_applications(
     connection: &mut MySqlConnection,
     generation: Generation,
@@ -114,14 +114,14 @@ async fn write_requests(
     partition: PartitionId,
     requests: &[AnsweredRequest],
 ) -> Result<(), sqlx::Error> {
-    let Some(newest) = requests.iter().map(|answered| answered.occurred_at.0).max() else {
+    let Some(newest_ms) = requests.iter().map(|answered| answered.occurred_at.0).max() else {
         return Ok(());
     };
     insert_rows(
         connection,
         "INSERT INTO answered_requests (generation, request_key, event_id, request_values, stream, number, \
          partition_id, log_offset, occurred_at_ms) ",
-        // The same event again: what was written first stays.
+        // The same event again: keeps the first row. The assignment changes nothing.
         " ON DUPLICATE KEY UPDATE log_offset = answered_requests.log_offset",
         requests,
         |row, answered| {
@@ -137,14 +137,14 @@ async fn write_requests(
         },
     )
     .await?;
-    let kept = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
+    let retention_ms = u64::try_from(REQUEST_RETENTION.as_millis()).unwrap_or(u64::MAX);
     sqlx::query(
         "DELETE FROM answered_requests WHERE generation = ? AND partition_id = ? AND occurred_at_ms < ? LIMIT ?",
     )
     .bind(generation.0)
     .bind(partition.0)
-    .bind(newest.saturating_sub(kept))
-    .bind(FORGOTTEN_A_BATCH)
+    .bind(newest_ms.saturating_sub(retention_ms))
+    .bind(MAX_DELETED_PER_BATCH)
     .execute(connection)
     .await?;
     Ok(())

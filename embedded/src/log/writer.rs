@@ -1,11 +1,11 @@
-//! The one writer of the log. It commits whatever is waiting as a group, so that one fsync serves many appends.
+//! The only writer of the log. It commits all queued appends as a group, so that one fsync serves many appends.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use event_log::{AppendError, KEY_MEMORY};
 use events::{EventType, Offset, Record, StreamKey};
+use parking_lot::Mutex;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,55 +13,55 @@ use tokio::task::JoinHandle;
 
 use crate::sqlite::{Writer, insert_rows};
 
-/// Appends that wait for the writer; one more is refused.
-const MAX_WAITING: usize = 4_096;
-/// Appends of one transaction.
+/// Bound on the queue of appends. A further append is refused.
+const MAX_QUEUED: usize = 4_096;
+/// The most appends of one transaction.
 const MAX_GROUP: usize = 512;
 
-/// What became of an append.
+/// The outcome of an append.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It lies in the log.
+    /// The record has this offset.
     Committed(Offset),
-    /// Its transaction failed.
+    /// The transaction failed. If its commit failed, the record may be in the log.
     Failed(Arc<sqlx::Error>),
 }
 
-struct Waiting {
+struct QueuedAppend {
     record: Record,
     outcome: oneshot::Sender<Outcome>,
 }
 
-/// The way to the writer.
+/// The queue to the writer.
 #[derive(Debug)]
 pub(super) struct GroupCommit {
-    queue: Mutex<Option<mpsc::Sender<Waiting>>>,
+    queue: Mutex<Option<mpsc::Sender<QueuedAppend>>>,
     writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 impl GroupCommit {
-    /// Starts the writer; it tells the log's end in `end` after every commit.
+    /// Starts the writer. It publishes the log's end in `end` after every commit.
     pub(super) fn start(options: SqliteConnectOptions, end: watch::Sender<Offset>) -> Self {
-        let (queue, waiting) = mpsc::channel(MAX_WAITING);
-        let writer = tokio::spawn(write_groups(Writer::new(options), waiting, end));
+        let (queue, appends) = mpsc::channel(MAX_QUEUED);
+        let writer = tokio::spawn(write_groups(Writer::new(options), appends, end));
         Self { queue: Mutex::new(Some(queue)), writer: tokio::sync::Mutex::new(Some(writer)) }
     }
 
     /// Queues an append.
     pub(super) fn append(&self, record: Record) -> Result<oneshot::Receiver<Outcome>, AppendError> {
         let (outcome, answer) = oneshot::channel();
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.queue.lock();
         let queue = queue.as_ref().ok_or(AppendError::Closed)?;
-        queue.try_send(Waiting { record, outcome }).map_err(|error| match error {
+        queue.try_send(QueuedAppend { record, outcome }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
         })?;
         Ok(answer)
     }
 
-    /// Takes no more appends and waits until those that are queued are committed.
+    /// Refuses further appends and waits until the queued ones are committed.
     pub(super) async fn close(&self) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.queue.lock().take());
         if let Some(writer) = self.writer.lock().await.take()
             && let Err(error) = writer.await
         {
@@ -70,21 +70,20 @@ impl GroupCommit {
     }
 }
 
-async fn write_groups(writer: Writer, mut waiting: mpsc::Receiver<Waiting>, end: watch::Sender<Offset>) {
+async fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>, end: watch::Sender<Offset>) {
     let mut group = Vec::with_capacity(MAX_GROUP);
-    while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
-        let (records, outcomes): (Vec<_>, Vec<_>) = group.drain(..).map(|one| (one.record, one.outcome)).unzip();
+    while appends.recv_many(&mut group, MAX_GROUP).await > 0 {
+        let (records, outcomes): (Vec<_>, Vec<_>) =
+            group.drain(..).map(|append| (append.record, append.outcome)).unzip();
         match commit(&writer, &records).await {
             Ok(first) => {
-                let committed = (first.0..).map(Offset).map(Outcome::Committed);
-                let last = Offset(first.0 + records.len() as u64);
-                end.send_replace(last);
-                answer(outcomes, committed);
+                end.send_replace(Offset(first.0 + records.len() as u64));
+                send_outcomes(outcomes, (first.0..).map(Offset).map(Outcome::Committed));
             }
             Err(error) => {
                 let error = Arc::new(error);
                 tracing::error!(%error, appends = records.len(), "the event log could not be written");
-                answer(outcomes, std::iter::repeat_with(|| Outcome::Failed(Arc::clone(&error))));
+                send_outcomes(outcomes, std::iter::repeat_with(|| Outcome::Failed(Arc::clone(&error))));
             }
         }
     }
@@ -93,23 +92,23 @@ async fn write_groups(writer: Writer, mut waiting: mpsc::Receiver<Waiting>, end:
     }
 }
 
-fn answer(outcomes: Vec<oneshot::Sender<Outcome>>, with: impl Iterator<Item = Outcome>) {
-    for (outcome, answer) in outcomes.into_iter().zip(with) {
-        // Whoever asked may have stopped waiting; the record lies in the log all the same.
-        drop(outcome.send(answer));
+fn send_outcomes(senders: Vec<oneshot::Sender<Outcome>>, outcomes: impl Iterator<Item = Outcome>) {
+    for (sender, outcome) in senders.into_iter().zip(outcomes) {
+        // The caller may have stopped waiting; its record is in the log nevertheless.
+        drop(sender.send(outcome));
     }
 }
 
-/// Commits the records at the end of the log; the answer is the offset of the first.
+/// Commits the records at the end of the log; returns the offset of the first.
 async fn commit(writer: &Writer, records: &[Record]) -> Result<Offset, sqlx::Error> {
     let mut transaction = writer.begin().await?;
     let connection = transaction.connection();
-    // Asked every time: after a commit whose outcome is unknown nothing else says where the log ends.
+    // Read every time: after a commit with an unknown outcome only the table says where the log ends.
     let first: i64 =
         sqlx::query_scalar("SELECT coalesce(max(log_offset) + 1, 0) FROM events").fetch_one(&mut *connection).await?;
     insert_events(connection, first, records).await?;
     raise_counters(connection, records).await?;
-    remember_requests(connection, first, records).await?;
+    store_requests(connection, first, records).await?;
     transaction.commit().await?;
     Ok(Offset(first.cast_unsigned()))
 }
@@ -141,20 +140,17 @@ async fn insert_events(connection: &mut SqliteConnection, first: i64, records: &
     Ok(())
 }
 
-/// Remembers where the events of requests with keys lie, and forgets as many expired ones twice over: so the memory
-/// shrinks faster than it grows.
-async fn remember_requests(
-    connection: &mut SqliteConnection,
-    first: i64,
-    records: &[Record],
-) -> Result<(), sqlx::Error> {
+/// Stores the offsets of requests with keys. Deletes up to twice as many expired ones, so that the table shrinks faster than it
+/// grows.
+async fn store_requests(connection: &mut SqliteConnection, first: i64, records: &[Record]) -> Result<(), sqlx::Error> {
     let requests: Vec<_> = (first..)
         .zip(records)
         .filter_map(|(offset, record)| Some((offset, record.request?, record.occurred_at)))
         .collect();
-    let Some(now) = requests.iter().map(|(_, _, occurred_at)| occurred_at.0).max() else {
+    let Some(now_ms) = requests.iter().map(|(_, _, occurred_at)| occurred_at.0).max() else {
         return Ok(());
     };
+    let key_memory_ms = u64::try_from(KEY_MEMORY.as_millis()).unwrap_or(u64::MAX);
     insert_rows(
         connection,
         "INSERT INTO requests (request_key, log_offset, occurred_at_ms) ",
@@ -170,21 +166,16 @@ async fn remember_requests(
         "DELETE FROM requests WHERE request_key IN \
          (SELECT request_key FROM requests WHERE occurred_at_ms < ? ORDER BY occurred_at_ms LIMIT ?)",
     )
-    .bind(now.saturating_sub(millis(KEY_MEMORY)).cast_signed())
+    .bind(now_ms.saturating_sub(key_memory_ms).cast_signed())
     .bind(2 * requests.len() as i64)
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// A duration in milliseconds.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    duration.as_millis().try_into().unwrap_or(u64::MAX)
-}
-
 async fn raise_counters(connection: &mut SqliteConnection, records: &[Record]) -> Result<(), sqlx::Error> {
     let mut counters = BTreeMap::new();
-    for (parent, last_number) in records.iter().flat_map(counters_of) {
+    for (parent, last_number) in records.iter().flat_map(list_counters) {
         let counter = counters.entry(parent).or_insert(last_number);
         *counter = last_number.max(*counter);
     }
@@ -202,15 +193,15 @@ async fn raise_counters(connection: &mut SqliteConnection, records: &[Record]) -
     Ok(())
 }
 
-/// The counters that a record opens or raises. Its headers suffice: a broken event has taken its number too.
-fn counters_of(record: &Record) -> impl Iterator<Item = (StreamKey, u32)> {
-    let taken = record.number.map_or(0, events::Number::get);
+/// The counters that a record creates or raises. The record's headers suffice: even a broken event has used its number.
+fn list_counters(record: &Record) -> impl Iterator<Item = (StreamKey, u32)> {
+    let used = record.number.map_or(0, events::Number::get);
     let (raised, opened) = match (EventType::from_wire_name(&record.event_type), record.stream) {
         (Some(EventType::ChatApplicationCreated), application) => (None, Some(application)),
         (Some(EventType::ChatCreated), StreamKey::Chat(chat)) => (Some(chat.token.into()), Some(record.stream)),
         (Some(EventType::MessagePosted), chat) => (Some(chat), None),
         (Some(EventType::ChatCreated | EventType::ChatApplicationRenamed) | None, _) => (None, None),
     };
-    let raised = raised.map(|parent| (parent, taken));
+    let raised = raised.map(|parent| (parent, used));
     raised.into_iter().chain(opened.map(|parent| (parent, 0)))
 }

@@ -1,4 +1,4 @@
-//! The projection `counts`: loading the rows that a batch touches, and writing what came of them.
+//! The SQL that loads and writes the projection `counts`.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteProjections;
-use crate::sqlite::{chat_of, insert_rows, rows_of_chats, undecodable};
+use crate::sqlite::{decode_chat, decode_error, insert_rows, select_chats};
 
 pub(super) async fn load(
     projections: &SqliteProjections,
@@ -16,13 +16,13 @@ pub(super) async fn load(
 ) -> Result<HashMap<ChatKey, ChatCounts>, sqlx::Error> {
     let mut connection = projections.readers.acquire().await?;
     let head = "SELECT token, number, created, last_number, gaps FROM chat_counts WHERE (token, number) IN";
-    let rows = rows_of_chats(&mut connection, head, chats).await?;
-    rows.iter().map(|row| Ok((chat_of(row, 0, 1)?, chat_counts(row)?))).collect()
+    let rows = select_chats(&mut connection, head, chats).await?;
+    rows.iter().map(|row| Ok((decode_chat(row, 0, 1)?, decode_chat_counts(row)?))).collect()
 }
 
-fn chat_counts(row: &SqliteRow) -> Result<ChatCounts, sqlx::Error> {
-    let last = u32::try_from(row.try_get::<i64, _>(3)?).map_err(|error| undecodable(3, error))?;
-    ChatCounts::from_parts(row.try_get(2)?, last, row.try_get(4)?).map_err(|error| undecodable(4, error))
+fn decode_chat_counts(row: &SqliteRow) -> Result<ChatCounts, sqlx::Error> {
+    let last = u32::try_from(row.try_get::<i64, _>(3)?).map_err(|error| decode_error(3, error))?;
+    ChatCounts::from_parts(row.try_get(2)?, last, row.try_get(4)?).map_err(|error| decode_error(4, error))
 }
 
 pub(super) async fn apply(
@@ -50,7 +50,7 @@ pub(super) async fn apply(
         },
     )
     .await?;
-    // Of applications that were created and no more nothing is counted: the log knows which exist.
+    // An application without chats needs no row: the log knows which applications exist.
     let applications: Vec<_> = changes.applications.into_iter().filter(|(_, delta)| delta.last_chat > 0).collect();
     insert_rows(
         transaction.connection(),

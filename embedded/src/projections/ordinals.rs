@@ -1,25 +1,25 @@
-//! Chats by a small integer, so that the rows of one chat lie together in a table ordered by row id.
+//! Assigns each chat a small integer, so that the rows of one chat lie together in a table ordered by row id.
 //!
-//! Two projections number chats in this way, each in a table of its own, in the order in which they met them. An
-//! ordinal never leaves the file.
+//! Two projections do so, each in a table of its own, in the order in which chats arrive. An ordinal never leaves the file.
 
 use std::collections::{BTreeSet, HashMap};
 
 use events::{ChatKey, MessageNumber};
 use read_model::Cursor;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use crate::sqlite::{chat_of, insert_rows, rows_of_chats};
+use crate::sqlite::{decode_chat, insert_rows, select_chats};
 
-/// A table with columns `ordinal`, `token` and `number`.
+/// The statements of a table with columns `ordinal`, `token` and `number`.
 pub(super) struct OrdinalTable {
-    /// Reads the three columns of chats.
+    /// Selects the three columns.
     pub select: &'static str,
-    /// Adds a chat's `token` and `number`.
+    /// Inserts a chat's `token` and `number`.
     pub insert: &'static str,
 }
 
-/// The place of a chat among those that a projection has met: 1, 2, 3 …
+/// The integer of a chat: 1, 2, 3 …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ordinal(pub i64);
 
@@ -29,9 +29,10 @@ impl Ordinal {
         self.0 << 32 | i64::from(number.get())
     }
 
-    /// The row ids of a page's messages lie between these two, both excluded.
+    /// The exclusive bounds of the row ids of a page.
     pub(super) fn row_ids_between(self, cursor: Cursor<MessageNumber>) -> (i64, i64) {
-        let (first, end) = (self.0 << 32, (self.0 + 1) << 32);
+        let first = self.0 << 32;
+        let end = (self.0 + 1) << 32;
         match cursor {
             Cursor::First | Cursor::Last => (first, end),
             Cursor::After(number) => (self.row_id(number), end),
@@ -40,25 +41,25 @@ impl Ordinal {
     }
 }
 
-/// The ordinals of chats; those met for the first time are added.
-pub(super) async fn of_chats(
+/// Loads the ordinals of chats, and inserts the chats that have none.
+pub(super) async fn assign_ordinals(
     connection: &mut SqliteConnection,
     table: &OrdinalTable,
     chats: impl Iterator<Item = ChatKey>,
 ) -> Result<HashMap<ChatKey, Ordinal>, sqlx::Error> {
-    let chats: BTreeSet<_> = chats.collect();
-    let mut rows = rows_of_chats(connection, table.select, &chats.iter().copied().collect::<Vec<_>>()).await?;
-    let mut ordinals = HashMap::with_capacity(chats.len());
-    for row in &rows {
-        ordinals.insert(chat_of(row, 1, 2)?, Ordinal(row.try_get(0)?));
-    }
+    let chats: Vec<_> = chats.collect::<BTreeSet<_>>().into_iter().collect();
+    let stored = select_chats(connection, table.select, &chats).await?;
+    let mut ordinals: HashMap<_, _> = stored.iter().map(decode_ordinal).collect::<Result<_, _>>()?;
     let new: Vec<_> = chats.into_iter().filter(|chat| !ordinals.contains_key(chat)).collect();
-    rows = insert_rows(connection, table.insert, " RETURNING ordinal, token, number", &new, |row, chat| {
+    let inserted = insert_rows(connection, table.insert, " RETURNING ordinal, token, number", &new, |row, chat| {
         row.push_bind(chat.token.as_bytes().as_slice()).push_bind(i64::from(chat.number.get()));
-    })
-    .await?;
-    for row in &rows {
-        ordinals.insert(chat_of(row, 1, 2)?, Ordinal(row.try_get(0)?));
+    });
+    for row in &inserted.await? {
+        ordinals.extend([decode_ordinal(row)?]);
     }
     Ok(ordinals)
+}
+
+fn decode_ordinal(row: &SqliteRow) -> Result<(ChatKey, Ordinal), sqlx::Error> {
+    Ok((decode_chat(row, 1, 2)?, Ordinal(row.try_get(0)?)))
 }

@@ -1,4 +1,4 @@
-//! How far each projection has come, told to whoever waits for a position.
+//! Publishes how far each projection has come, for readers that wait for a position.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// What the file says.
+    /// Loads the checkpoints from the file.
     pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
         let progress = Self {
             views: watch::Sender::default(),
@@ -29,31 +29,37 @@ impl Progress {
                 .fetch_all(&mut *connection)
                 .await?;
             for row in rows {
-                let (partition, next): (u16, i64) = (row.try_get(0)?, row.try_get(1)?);
-                progress.merge(projection, &Position::up_to(PartitionId(partition), Offset(next.cast_unsigned())));
+                let partition = PartitionId(row.try_get(0)?);
+                let next = Offset(row.try_get::<i64, _>(1)?.cast_unsigned());
+                progress.publish(projection, &Position::up_to(partition, next));
             }
         }
         Ok(progress)
     }
 
-    /// A batch was committed.
-    pub(super) fn committed(&self, projection: Projection, checkpoint_move: CheckpointMove) {
-        self.merge(projection, &Position::up_to(checkpoint_move.partition, checkpoint_move.to.next));
+    /// Publishes the checkpoint of a batch that was committed.
+    pub(super) fn publish_commit(&self, projection: Projection, checkpoint_move: CheckpointMove) {
+        self.publish(projection, &Position::up_to(checkpoint_move.partition, checkpoint_move.to.next));
     }
 
-    /// Whether the projection has passed `position`, at the latest after `within`.
-    pub(super) async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> bool {
-        let mut progress = self.of(projection).subscribe();
-        // The sender lives as long as this value does, so only time can end the wait in vain.
+    /// Waits until the projection has passed `position`. Returns false if it has not after `within`.
+    pub(super) async fn wait_until_reached(
+        &self,
+        projection: Projection,
+        position: &Position,
+        within: Duration,
+    ) -> bool {
+        let mut progress = self.select_sender(projection).subscribe();
+        // The wait fails only by the timeout: the sender lives as long as `self`.
         let waited = tokio::time::timeout(within, progress.wait_for(|progress| progress.covers(position))).await;
         matches!(waited, Ok(Ok(_)))
     }
 
-    fn merge(&self, projection: Projection, position: &Position) {
-        self.of(projection).send_modify(|progress| progress.merge(position));
+    fn publish(&self, projection: Projection, position: &Position) {
+        self.select_sender(projection).send_modify(|progress| progress.merge(position));
     }
 
-    fn of(&self, projection: Projection) -> &watch::Sender<Position> {
+    fn select_sender(&self, projection: Projection) -> &watch::Sender<Position> {
         match projection {
             Projection::Views => &self.views,
             Projection::Counts => &self.counts,

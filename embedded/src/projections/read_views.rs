@@ -1,4 +1,4 @@
-//! Reading views.
+//! The SQL that reads views.
 
 use std::time::Duration;
 
@@ -6,65 +6,58 @@ use async_trait::async_trait;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
 use futures_util::TryStreamExt;
 use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Slice, Views, ViewsError};
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite};
 
-use super::SqliteProjections;
 use super::ordinals::Ordinal;
-use crate::sqlite::{number_of, token_of, undecodable};
-
-type Query = sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments>;
+use super::{Query, SqliteProjections};
+use crate::sqlite::{decode_error, decode_number, decode_token};
 
 impl SqliteProjections {
-    /// The rows of `query` up to the bounds of a page. The query gives one row more than the page's limit, if there is.
-    pub(super) async fn slice<T>(
+    /// Reads rows until a page is full. `query` selects up to one row more than the page's limit.
+    pub(super) async fn read_slice<T>(
         &self,
         limit: u32,
         query: Query,
-        item: impl Fn(&SqliteRow) -> Result<(T, usize), sqlx::Error>,
+        decode: impl Fn(&SqliteRow) -> Result<(T, usize), sqlx::Error>,
     ) -> Result<Slice<T>, sqlx::Error> {
         let mut slice = Slice::builder(limit);
-        let mut rows = query.fetch(&self.readers);
+        let mut rows = self.readers.fetch(query);
         while let Some(row) = rows.try_next().await? {
             if slice.is_full() {
                 return Ok(slice.finish(true));
             }
-            let (item, text_bytes) = item(&row)?;
+            let (item, text_bytes) = decode(&row)?;
             slice.push(item, text_bytes);
         }
         Ok(slice.finish(false))
     }
 
     async fn has_application_or_chat(&self, token: ApplicationToken) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM applications WHERE token = ?1) \
+        let query = sqlx::query(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM applications WHERE token = ?1) \
              OR EXISTS (SELECT 1 FROM chats WHERE token = ?1 AND created_event IS NOT NULL)",
-        )
-        .bind(token.as_bytes().to_vec())
-        .fetch_one(&self.readers)
-        .await
+        );
+        Ok(self.readers.fetch_optional(query.bind(token.as_bytes().to_vec())).await?.is_some())
     }
 
-    async fn chat_ordinal(&self, chat: ChatKey) -> Result<Option<Ordinal>, sqlx::Error> {
-        let ordinal = sqlx::query_scalar(
-            "SELECT ordinal FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL",
-        )
-        .bind(chat.token.as_bytes().to_vec())
-        .bind(i64::from(chat.number.get()))
-        .fetch_optional(&self.readers)
-        .await?;
-        Ok(ordinal.map(Ordinal))
+    async fn load_ordinal(&self, chat: ChatKey) -> Result<Option<Ordinal>, sqlx::Error> {
+        let query =
+            sqlx::query("SELECT ordinal FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL")
+                .bind(chat.token.as_bytes().to_vec())
+                .bind(i64::from(chat.number.get()));
+        let row = self.readers.fetch_optional(query).await?;
+        row.map(|row| row.try_get(0).map(Ordinal)).transpose()
     }
 
     async fn read_application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, sqlx::Error> {
-        let row = sqlx::query(
+        let query = sqlx::query(
             "SELECT token, name, coalesce(chats_count, 0) FROM applications \
              LEFT JOIN application_counts USING (token) WHERE token = ?",
         )
-        .bind(token.as_bytes().to_vec())
-        .fetch_optional(&self.readers)
-        .await?;
-        row.as_ref().map(|row| Ok(application(row)?.0)).transpose()
+        .bind(token.as_bytes().to_vec());
+        let row = self.readers.fetch_optional(query).await?;
+        row.map(|row| Ok(decode_application(&row)?.0)).transpose()
     }
 
     async fn read_applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, sqlx::Error> {
@@ -77,19 +70,18 @@ impl SqliteProjections {
              LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token LIMIT ?"
         };
         let query = sqlx::query(query).bind(above).bind(below).bind(page.limit + 1);
-        self.slice(page.limit, query, application).await
+        self.read_slice(page.limit, query, decode_application).await
     }
 
     async fn read_chat(&self, chat: ChatKey) -> Result<Option<ChatView>, sqlx::Error> {
-        let row = sqlx::query(
+        let query = sqlx::query(
             "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
              WHERE token = ? AND number = ? AND created_event IS NOT NULL",
         )
         .bind(chat.token.as_bytes().to_vec())
-        .bind(i64::from(chat.number.get()))
-        .fetch_optional(&self.readers)
-        .await?;
-        row.as_ref().map(|row| Ok(chat_view(row)?.0)).transpose()
+        .bind(i64::from(chat.number.get()));
+        let row = self.readers.fetch_optional(query).await?;
+        row.map(|row| Ok(decode_chat_view(&row)?.0)).transpose()
     }
 
     async fn read_chats(
@@ -110,7 +102,7 @@ impl SqliteProjections {
              WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number LIMIT ?"
         };
         let query = sqlx::query(query).bind(token.as_bytes().to_vec()).bind(above).bind(below).bind(page.limit + 1);
-        let slice = self.slice(page.limit, query, chat_view).await?;
+        let slice = self.read_slice(page.limit, query, decode_chat_view).await?;
         if slice.items.is_empty() && !self.has_application_or_chat(token).await? {
             return Ok(None);
         }
@@ -118,16 +110,15 @@ impl SqliteProjections {
     }
 
     async fn read_message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, sqlx::Error> {
-        let body = sqlx::query_scalar(
+        let query = sqlx::query(
             "SELECT body FROM chats JOIN messages ON id = (ordinal << 32) | ? \
              WHERE token = ? AND chats.number = ? AND created_event IS NOT NULL",
         )
         .bind(i64::from(number.get()))
         .bind(chat.token.as_bytes().to_vec())
-        .bind(i64::from(chat.number.get()))
-        .fetch_optional(&self.readers)
-        .await?;
-        Ok(body.map(|body| MessageView { number, body }))
+        .bind(i64::from(chat.number.get()));
+        let row = self.readers.fetch_optional(query).await?;
+        row.map(|row| Ok(MessageView { number, body: row.try_get(0)? })).transpose()
     }
 
     async fn read_messages(
@@ -135,7 +126,7 @@ impl SqliteProjections {
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Option<Slice<MessageView>>, sqlx::Error> {
-        let Some(ordinal) = self.chat_ordinal(chat).await? else {
+        let Some(ordinal) = self.load_ordinal(chat).await? else {
             return Ok(None);
         };
         let (above, below) = ordinal.row_ids_between(page.cursor);
@@ -145,13 +136,14 @@ impl SqliteProjections {
             "SELECT id & 4294967295, body FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
         };
         let query = sqlx::query(query).bind(above).bind(below).bind(page.limit + 1);
-        self.slice(page.limit, query, message).await.map(Some)
+        self.read_slice(page.limit, query, decode_message).await.map(Some)
     }
 }
 
-/// The tokens of a page lie between these two byte strings, both excluded.
+/// The exclusive bounds of the tokens of a page.
 fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Vec<u8>, Vec<u8>) {
-    let (before_all, after_all) = (Vec::new(), vec![u8::MAX; ApplicationToken::BYTES + 1]);
+    let before_all = Vec::new();
+    let after_all = vec![u8::MAX; ApplicationToken::BYTES + 1];
     match cursor {
         Cursor::First | Cursor::Last => (before_all, after_all),
         Cursor::After(token) => (token.as_bytes().to_vec(), after_all),
@@ -159,46 +151,47 @@ fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-fn application(row: &SqliteRow) -> Result<(ApplicationView, usize), sqlx::Error> {
+fn decode_application(row: &SqliteRow) -> Result<(ApplicationView, usize), sqlx::Error> {
     let name: String = row.try_get(1)?;
     let text_bytes = name.len();
-    Ok((ApplicationView { token: token_of(row, 0)?, name, chats_count: count_of(row, 2)? }, text_bytes))
+    Ok((ApplicationView { token: decode_token(row, 0)?, name, chats_count: decode_count(row, 2)? }, text_bytes))
 }
 
-fn chat_view(row: &SqliteRow) -> Result<(ChatView, usize), sqlx::Error> {
-    Ok((ChatView { number: ChatNumber(number_of(row, 0)?), messages_count: count_of(row, 1)? }, 0))
+fn decode_chat_view(row: &SqliteRow) -> Result<(ChatView, usize), sqlx::Error> {
+    Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count: decode_count(row, 1)? }, 0))
 }
 
-pub(super) fn message(row: &SqliteRow) -> Result<(MessageView, usize), sqlx::Error> {
+pub(super) fn decode_message(row: &SqliteRow) -> Result<(MessageView, usize), sqlx::Error> {
     let body: String = row.try_get(1)?;
     let text_bytes = body.len();
-    Ok((MessageView { number: MessageNumber(number_of(row, 0)?), body }, text_bytes))
+    Ok((MessageView { number: MessageNumber(decode_number(row, 0)?), body }, text_bytes))
 }
 
-fn count_of(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
-    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|error| undecodable(column, error))
+fn decode_count(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|error| decode_error(column, error))
 }
 
-fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
+/// Wraps an error of reading `what`.
+fn wrap_error(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
     move |error| ViewsError { what, source: error.into() }
 }
 
 #[async_trait]
 impl Views for SqliteProjections {
     async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError> {
-        Ok(self.progress.reached(projection, position, within).await)
+        Ok(self.progress.wait_until_reached(projection, position, within).await)
     }
 
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
-        self.read_application(token).await.map_err(failed("the application"))
+        self.read_application(token).await.map_err(wrap_error("the application"))
     }
 
     async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
-        self.read_applications(page).await.map_err(failed("the list of applications"))
+        self.read_applications(page).await.map_err(wrap_error("the list of applications"))
     }
 
     async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
-        self.read_chat(chat).await.map_err(failed("the chat"))
+        self.read_chat(chat).await.map_err(wrap_error("the chat"))
     }
 
     async fn chats(
@@ -206,11 +199,11 @@ impl Views for SqliteProjections {
         token: ApplicationToken,
         page: Page<ChatNumber>,
     ) -> Result<Option<Slice<ChatView>>, ViewsError> {
-        self.read_chats(token, page).await.map_err(failed("the list of chats"))
+        self.read_chats(token, page).await.map_err(wrap_error("the list of chats"))
     }
 
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
-        self.read_message(chat, number).await.map_err(failed("the message"))
+        self.read_message(chat, number).await.map_err(wrap_error("the message"))
     }
 
     async fn messages(
@@ -218,6 +211,6 @@ impl Views for SqliteProjections {
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Option<Slice<MessageView>>, ViewsError> {
-        self.read_messages(chat, page).await.map_err(failed("the list of messages"))
+        self.read_messages(chat, page).await.map_err(wrap_error("the list of messages"))
     }
 }

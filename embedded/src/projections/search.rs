@@ -1,9 +1,9 @@
-//! The search index: a row of text a message, and an FTS5 index of its trigrams.
+//! The search index: one row of text for each message, and an FTS5 index of the texts' trigrams.
 //!
-//! Three characters or more are looked for as a phrase of trigrams. That finds every text that has them, and a few that
-//! have not: FTS5 takes U+FFFE and U+FFFF for U+FFFD, hence a look at what was found. One or two characters make no
-//! trigram: then the texts of the chat are scanned. Either way a chat is a range of row ids, and its size alone decides
-//! the cost.
+//! A search for three characters or more is a phrase of trigrams. FTS5 finds every text that contains them, and a few others,
+//! because it reads U+FFFE and U+FFFF as U+FFFD; so the query also compares the texts that FTS5 finds. One or two characters
+//! have no trigram, so the query scans the texts of the chat. A chat is a range of row ids either way, so the cost depends on
+//! the size of that chat only.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use read_model::{
 };
 use sqlx::Row;
 
-use super::ordinals::{self, Ordinal, OrdinalTable};
-use super::read_views::message;
-use super::{SqliteProjections, checkpoint};
+use super::SqliteProjections;
+use super::ordinals::{Ordinal, OrdinalTable, assign_ordinals};
+use super::read_views::decode_message;
 use crate::sqlite::insert_rows;
 
 const CHATS: OrdinalTable = OrdinalTable {
@@ -26,8 +26,8 @@ const CHATS: OrdinalTable = OrdinalTable {
     insert: "INSERT INTO search_chats (token, number) ",
 };
 
-/// Indexing costs more than other rows do, and a writer of the same database must not wait long for it.
-const DOCUMENTS_A_BATCH: u32 = 256;
+/// Small, because indexing is slow and the other projections wait for it: they write to the same database.
+const DOCUMENTS_PER_BATCH: u32 = 256;
 
 impl SqliteProjections {
     async fn index_documents(
@@ -39,12 +39,12 @@ impl SqliteProjections {
             return Ok(Applied::Superseded);
         };
         let connection = transaction.connection();
-        let ordinals = ordinals::of_chats(connection, &CHATS, documents.iter().map(|document| document.chat)).await?;
+        let ordinals = assign_ordinals(connection, &CHATS, documents.iter().map(|document| document.chat)).await?;
         let mut rows: Vec<_> = documents
             .into_iter()
             .map(|document| (ordinals[&document.chat].row_id(document.number), document))
             .collect();
-        let written = insert_rows(
+        let inserted = insert_rows(
             connection,
             "INSERT INTO search_messages (id, body, folded) ",
             " ON CONFLICT (id) DO NOTHING RETURNING id",
@@ -54,9 +54,9 @@ impl SqliteProjections {
             },
         )
         .await?;
-        // A document whose row was there already has its trigrams, and must not get them twice.
-        let mut written = written.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<i64>, _>>()?;
-        rows.retain(|(id, _)| written.remove(id));
+        // A document that the insert skipped has its trigrams already, and must not get them twice.
+        let mut inserted = inserted.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<i64>, _>>()?;
+        rows.retain(|(id, _)| inserted.remove(id));
         insert_rows(connection, "INSERT INTO search_trigrams (rowid, folded) ", "", &rows, |row, (id, document)| {
             row.push_bind(id).push_bind(document.folded.as_str());
         })
@@ -70,14 +70,13 @@ impl SqliteProjections {
         text: &SearchText,
         page: Page<MessageNumber>,
     ) -> Result<Slice<MessageView>, sqlx::Error> {
-        let ordinal = sqlx::query_scalar("SELECT ordinal FROM search_chats WHERE token = ? AND number = ?")
+        let query = sqlx::query("SELECT ordinal FROM search_chats WHERE token = ? AND number = ?")
             .bind(chat.token.as_bytes().to_vec())
-            .bind(i64::from(chat.number.get()))
-            .fetch_optional(&self.readers)
-            .await?;
-        let Some(ordinal) = ordinal.map(Ordinal) else {
+            .bind(i64::from(chat.number.get()));
+        let Some(row) = self.readers.fetch_optional(query).await? else {
             return Ok(Slice { items: Vec::new(), more: false });
         };
+        let ordinal = Ordinal(row.try_get(0)?);
         let sql = match (text.has_trigrams(), page.cursor.descends()) {
             (true, false) => {
                 "SELECT id & 4294967295, body FROM search_trigrams JOIN search_messages ON id = search_trigrams.rowid \
@@ -100,24 +99,24 @@ impl SqliteProjections {
         };
         let (above, below) = ordinal.row_ids_between(page.cursor);
         let query = sqlx::query(sql).bind(text.as_str().to_owned()).bind(above).bind(below).bind(page.limit + 1);
-        let query = if text.has_trigrams() { query.bind(phrase(text)) } else { query };
-        self.slice(page.limit, query, message).await
+        let query = if text.has_trigrams() { query.bind(quote_phrase(text)) } else { query };
+        self.read_slice(page.limit, query, decode_message).await
     }
 }
 
-/// The text as one phrase of FTS5's query language, in which nothing but the quote is special within quotes.
-fn phrase(text: &SearchText) -> String {
+/// Quotes the text as one phrase of FTS5's query language. Within quotes only the quote is special.
+fn quote_phrase(text: &SearchText) -> String {
     format!("\"{}\"", text.as_str().replace('"', "\"\""))
 }
 
 #[async_trait]
 impl SearchIndex for SqliteProjections {
     fn batch_size(&self) -> u32 {
-        DOCUMENTS_A_BATCH
+        DOCUMENTS_PER_BATCH
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
-        checkpoint(&self.readers, Projection::Search, partition)
+        self.load_checkpoint(Projection::Search, partition)
             .await
             .map_err(|error| SearchError::Checkpoint { partition, source: error.into() })
     }
@@ -133,7 +132,7 @@ impl SearchIndex for SqliteProjections {
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
-        Ok(self.progress.reached(Projection::Search, position, within).await)
+        Ok(self.progress.wait_until_reached(Projection::Search, position, within).await)
     }
 
     async fn search(
