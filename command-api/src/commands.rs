@@ -62,7 +62,7 @@ impl Commands {
         key: Option<&IdempotencyKey>,
         trace: Option<TraceParent>,
     ) -> Result<Written<ApplicationToken>, CommandError> {
-        let request = key.map(|key| key.request(&["chat_applications"], &[name.as_str()]));
+        let request = key.map(|key| key.request_key(&["chat_applications"], &[name.as_str()]));
         let writer = self.writer(request, trace);
         self.run(async move {
             let reservation = writer.reserve_token(ApplicationToken::from_bytes(rand::random())).await?;
@@ -104,7 +104,7 @@ impl Commands {
         key: Option<&IdempotencyKey>,
         trace: Option<TraceParent>,
     ) -> Result<Written<ChatNumber>, CommandError> {
-        let request = key.map(|key| key.request(&["chats", &token.to_hex()], &[]));
+        let request = key.map(|key| key.request_key(&["chats", &token.to_hex()], &[]));
         let writer = self.writer(request, trace);
         self.run(async move {
             let reservation = writer.reserve_number(token.into()).await?;
@@ -128,7 +128,7 @@ impl Commands {
         trace: Option<TraceParent>,
     ) -> Result<Written<MessageNumber>, CommandError> {
         let stream = StreamKey::Chat(chat);
-        let request = key.map(|key| key.request(&["messages", &stream.to_text()], &[body.as_str()]));
+        let request = key.map(|key| key.request_key(&["messages", &stream.to_text()], &[body.as_str()]));
         let writer = self.writer(request, trace);
         self.run(async move {
             let reservation = writer.reserve_number(stream).await?;

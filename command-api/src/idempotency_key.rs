@@ -25,7 +25,7 @@ pub struct MalformedKey;
 
 impl IdempotencyKey {
     /// Identifies a request with this key by its route and the values of its fields.
-    pub fn request(&self, route: &[&str], values: &[&str]) -> RequestKey {
+    pub fn request_key(&self, route: &[&str], values: &[&str]) -> RequestKey {
         RequestKey::new(route, &self.0, values)
     }
 
