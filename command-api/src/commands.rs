@@ -1,21 +1,20 @@
-//! What can be asked of the write side, one method each.
+//! The commands of the write side, one method each: reserve, decide, append.
 
 use std::sync::Arc;
 
 use event_log::{EventLog, Sequencer};
-use events::{ApplicationToken, ChatKey, ChatNumber, Event, MessageNumber, RequestKey, StreamKey, TraceParent};
+use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position, RequestKey, StreamKey, TraceParent};
 use tokio_util::task::TaskTracker;
 
-use crate::application::{ApplicationCommand, ApplicationRefusal, ChatApplication};
-use crate::chat::{Chat, ChatCommand, ChatRefusal};
-use crate::event_store::LogEventStore;
-use crate::executor::{Committed, ExecuteError, execute};
+use crate::application::{ApplicationCommand, ChatApplication};
+use crate::chat::{Chat, ChatCommand};
+use crate::decide::decide;
 use crate::idempotency_key::IdempotencyKey;
-use crate::numbers::Numbers;
 use crate::text::{Body, Name};
+use crate::writer::{WriteError, Writer};
 
-/// Carries out commands. Each runs to its end in a task of its own, also when whoever asked is gone: a reservation or an
-/// append is never left half way.
+/// Carries out commands. Each command runs to its end in a task of its own, even if the client hangs up: no reservation
+/// and no append is left half done.
 #[derive(Clone)]
 pub struct Commands {
     log: Arc<dyn EventLog>,
@@ -23,96 +22,104 @@ pub struct Commands {
     running: TaskTracker,
 }
 
-/// An answer, with the text of the position that covers what was written.
+/// The answer to a command whose event is in the log.
 #[derive(Debug)]
 pub struct Written<T> {
-    /// What came of it.
     pub value: T,
-    /// Position in the log, as clients see it.
-    pub position: String,
+    /// Covers the event.
+    pub position: Position,
 }
 
-/// Why a command was not carried out.
+/// Which command failed, and why. Unless the reason says otherwise, the log may have the event all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// An application could not be created or renamed.
-    #[error("the application could not be written")]
-    Application(#[source] ExecuteError<ApplicationRefusal>),
-    /// A chat could not be created, or a message not posted.
-    #[error("the chat could not be written")]
-    Chat(#[source] ExecuteError<ChatRefusal>),
-    /// A new application or chat is in the log, but cannot take children yet.
-    #[error("what was created cannot be used yet")]
-    Open(#[source] event_log::ReserveError),
-    /// The task of the command ended early.
-    #[error("the command was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
+    #[error("creating an application failed")]
+    CreateApplication(#[source] WriteError),
+    #[error("renaming an application failed")]
+    RenameApplication(#[source] WriteError),
+    #[error("creating a chat failed")]
+    CreateChat(#[source] WriteError),
+    #[error("posting a message failed")]
+    PostMessage(#[source] WriteError),
 }
 
 impl Commands {
-    /// Commands over a log and its sequencer.
     pub fn new(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) -> Self {
         Self { log, sequencer, running: TaskTracker::new() }
     }
 
-    /// Waits until every command that was begun has ended.
+    /// Waits until every command that has begun has ended.
     pub async fn drain(&self) {
         self.running.close();
         self.running.wait().await;
     }
 
-    /// Creates an application; the answer is its token.
-    ///
     /// # Errors
-    /// [`CommandError`].
+    /// [`CommandError::CreateApplication`].
     pub async fn create_application(
         &self,
         name: Name,
         key: Option<&IdempotencyKey>,
         trace: Option<TraceParent>,
     ) -> Result<Written<ApplicationToken>, CommandError> {
-        let request = key.map(|key| key.request(&["chat_applications"], &[name.as_str()]));
-        let token = ApplicationToken::from_bytes(rand::random());
-        let committed = self.on_application(ApplicationCommand::Create { token, name }, token, request, trace).await?;
-        Ok(Written { value: committed.event.stream().token(), position: committed.position })
+        let request = key.map(|key| key.request_key(&["chat_applications"], &[name.as_str()]));
+        let writer = self.writer(request, trace);
+        self.run(async move {
+            let reservation = writer.reserve_token(ApplicationToken::from_bytes(rand::random())).await?;
+            let token = reservation.value();
+            let event = decide(ChatApplication::default(), ApplicationCommand::Create { token, name })
+                .map_err(WriteError::Refused)?;
+            let position = writer.append_reserved(&event, &reservation).await?;
+            writer.open(token.into(), reservation.ticket()).await?;
+            Ok(Written { value: token, position })
+        })
+        .await
+        .map_err(CommandError::CreateApplication)
     }
 
-    /// Gives an application another name.
-    ///
     /// # Errors
-    /// [`CommandError`].
+    /// [`CommandError::RenameApplication`].
     pub async fn rename_application(
         &self,
         token: ApplicationToken,
         name: Name,
         trace: Option<TraceParent>,
     ) -> Result<Written<()>, CommandError> {
-        let committed = self.on_application(ApplicationCommand::Rename { token, name }, token, None, trace).await?;
-        Ok(Written { value: (), position: committed.position })
+        let writer = self.writer(None, trace);
+        self.run(async move {
+            let application = ChatApplication::new(writer.application_exists(token).await?);
+            let event = decide(application, ApplicationCommand::Rename { token, name }).map_err(WriteError::Refused)?;
+            let position = writer.append(&event).await?;
+            Ok(Written { value: (), position })
+        })
+        .await
+        .map_err(CommandError::RenameApplication)
     }
 
-    /// Creates a chat; the answer is its number.
-    ///
     /// # Errors
-    /// [`CommandError`].
+    /// [`CommandError::CreateChat`].
     pub async fn create_chat(
         &self,
         token: ApplicationToken,
         key: Option<&IdempotencyKey>,
         trace: Option<TraceParent>,
     ) -> Result<Written<ChatNumber>, CommandError> {
-        let request = key.map(|key| key.request(&["chats", &token.to_hex()], &[]));
-        let committed = self.on_chat(ChatCommand::Create { token }, token.into(), request, trace).await?;
-        match committed.event {
-            Event::ChatCreated(created) => Ok(Written { value: created.number, position: committed.position }),
-            other => Err(unexpected(&other)),
-        }
+        let request = key.map(|key| key.request_key(&["chats", &token.to_hex()], &[]));
+        let writer = self.writer(request, trace);
+        self.run(async move {
+            let reservation = writer.reserve_number(token.into()).await?;
+            let chat = ChatKey { token, number: ChatNumber(reservation.value()) };
+            let Ok(event) = decide(Chat, ChatCommand::Create { chat });
+            let position = writer.append_reserved(&event, &reservation).await?;
+            writer.open(chat.into(), reservation.ticket()).await?;
+            Ok(Written { value: chat.number, position })
+        })
+        .await
+        .map_err(CommandError::CreateChat)
     }
 
-    /// Posts a message; the answer is its number.
-    ///
     /// # Errors
-    /// [`CommandError`].
+    /// [`CommandError::PostMessage`].
     pub async fn post_message(
         &self,
         chat: ChatKey,
@@ -121,61 +128,27 @@ impl Commands {
         trace: Option<TraceParent>,
     ) -> Result<Written<MessageNumber>, CommandError> {
         let stream = StreamKey::Chat(chat);
-        let request = key.map(|key| key.request(&["messages", &stream.to_text()], &[body.as_str()]));
-        let committed = self.on_chat(ChatCommand::Post { chat, body }, stream, request, trace).await?;
-        match committed.event {
-            Event::MessagePosted(posted) => Ok(Written { value: posted.number, position: committed.position }),
-            other => Err(unexpected(&other)),
-        }
+        let request = key.map(|key| key.request_key(&["messages", &stream.to_text()], &[body.as_str()]));
+        let writer = self.writer(request, trace);
+        self.run(async move {
+            let reservation = writer.reserve_number(stream).await?;
+            let number = MessageNumber(reservation.value());
+            let Ok(event) = decide(Chat, ChatCommand::Post { chat, number, body });
+            let position = writer.append_reserved(&event, &reservation).await?;
+            Ok(Written { value: number, position })
+        })
+        .await
+        .map_err(CommandError::PostMessage)
     }
 
-    async fn on_application(
+    fn writer(&self, request: Option<RequestKey>, trace: Option<TraceParent>) -> Writer {
+        Writer { log: Arc::clone(&self.log), sequencer: Arc::clone(&self.sequencer), request, trace }
+    }
+
+    async fn run<T: Send + 'static>(
         &self,
-        command: ApplicationCommand,
-        token: ApplicationToken,
-        request: Option<RequestKey>,
-        trace: Option<TraceParent>,
-    ) -> Result<Committed, CommandError> {
-        let (store, numbers) = self.for_command(request, trace);
-        let task = self.running.spawn(async move {
-            let executed = execute::<ChatApplication>(&store, &token.to_hex(), command, &numbers).await;
-            opened(executed.map_err(CommandError::Application)?, &numbers).await
-        });
-        task.await.map_err(CommandError::Interrupted)?
+        command: impl Future<Output = Result<T, WriteError>> + Send + 'static,
+    ) -> Result<T, WriteError> {
+        self.running.spawn(command).await.map_err(WriteError::Interrupted)?
     }
-
-    async fn on_chat(
-        &self,
-        command: ChatCommand,
-        stream: StreamKey,
-        request: Option<RequestKey>,
-        trace: Option<TraceParent>,
-    ) -> Result<Committed, CommandError> {
-        let (store, numbers) = self.for_command(request, trace);
-        let task = self.running.spawn(async move {
-            let executed = execute::<Chat>(&store, &stream.to_text(), command, &numbers).await;
-            opened(executed.map_err(CommandError::Chat)?, &numbers).await
-        });
-        task.await.map_err(CommandError::Interrupted)?
-    }
-
-    fn for_command(&self, request: Option<RequestKey>, trace: Option<TraceParent>) -> (LogEventStore, Arc<Numbers>) {
-        let numbers = Arc::new(Numbers::new(Arc::clone(&self.sequencer), request));
-        (LogEventStore::new(Arc::clone(&self.log), Arc::clone(&numbers), trace), numbers)
-    }
-}
-
-/// Opens what an event has created, before anybody is told of it, so that it can be used at once.
-async fn opened(committed: Committed, numbers: &Numbers) -> Result<Committed, CommandError> {
-    match &committed.event {
-        Event::ChatApplicationCreated(_) | Event::ChatCreated(_) => {
-            numbers.open(committed.event.stream()).await.map_err(CommandError::Open)?;
-        }
-        Event::ChatApplicationRenamed(_) | Event::MessagePosted(_) => {}
-    }
-    Ok(committed)
-}
-
-fn unexpected(event: &Event) -> CommandError {
-    CommandError::Chat(ExecuteError::Framework(format!("{} is not what was asked for", event.event_type().wire_name())))
 }

@@ -1,30 +1,21 @@
-//! Refusals as HTTP: the one place where an error of this API becomes a status.
+//! Errors as HTTP answers: the one place where an error of this API becomes a status.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use event_log::{AppendError, ReserveError};
 use service::problem::{Problem, ProblemBody};
-use service::telemetry::chain;
+use thiserror_ext::AsReport;
 
 use crate::application::ApplicationRefusal;
-use crate::chat::ChatRefusal;
 use crate::commands::CommandError;
-use crate::event_store::CommitError;
-use crate::executor::ExecuteError;
 use crate::text::TextError;
+use crate::writer::WriteError;
 
-/// What a handler answers instead of success.
+/// The answer of a handler that does not succeed.
 #[derive(Debug)]
 pub enum ApiError {
-    /// The command was not carried out.
     Command(CommandError),
-    /// A field's text is refused.
-    Field {
-        /// Which field.
-        field: &'static str,
-        /// Why.
-        error: TextError,
-    },
+    Field { field: &'static str, error: TextError },
 }
 
 impl From<CommandError> for ApiError {
@@ -42,32 +33,33 @@ impl IntoResponse for ApiError {
         if let Self::Command(error) = &self
             && problem.status().is_server_error()
         {
-            tracing::warn!(status = problem.status().as_u16(), error = %chain(error), "a command was not carried out");
+            tracing::warn!(status = problem.status().as_u16(), error = %error.as_report(), "a command failed");
         }
         problem.into_response()
     }
 }
 
 fn command_problem(error: &CommandError) -> Problem {
+    let (error, parent) = match error {
+        CommandError::CreateApplication(error)
+        | CommandError::RenameApplication(error)
+        | CommandError::CreateChat(error) => (error, "application"),
+        CommandError::PostMessage(error) => (error, "chat"),
+    };
     match error {
-        CommandError::Application(ExecuteError::Refused(refusal)) => match refusal {
-            ApplicationRefusal::UnknownApplication => unknown_application(),
-            ApplicationRefusal::KeyReused => key_reused(),
-            ApplicationRefusal::Numbers(error) => numbers_problem(error),
-        },
-        CommandError::Chat(ExecuteError::Refused(refusal)) => match refusal {
-            ChatRefusal::UnknownApplication => unknown_application(),
-            ChatRefusal::UnknownChat => Problem::not_found("there is no such chat"),
-            ChatRefusal::KeyReused => key_reused(),
-            ChatRefusal::Numbers(error) => numbers_problem(error),
-        },
-        CommandError::Application(ExecuteError::Commit(error)) | CommandError::Chat(ExecuteError::Commit(error)) => {
-            commit_problem(error)
+        WriteError::Refused(ApplicationRefusal::UnknownApplication) => unknown("application"),
+        WriteError::LookUp(error) | WriteError::Reserve(error) => reserve_problem(error, parent),
+        WriteError::Open(error) => reserve_problem(error, "parent"),
+        WriteError::Append(error) => append_problem(error),
+        WriteError::LapsedAfter => unacknowledged(),
+        WriteError::LogAway | WriteError::LapsedBefore => Problem::unavailable(
+            "log-unavailable",
+            "the event log cannot be written now; nothing was written; try again",
+        ),
+        WriteError::Encode(_) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "the event could not be encoded")
         }
-        CommandError::Open(error) => numbers_problem(error),
-        CommandError::Application(ExecuteError::Framework(_))
-        | CommandError::Chat(ExecuteError::Framework(_))
-        | CommandError::Interrupted(_) => Problem::new(
+        WriteError::Interrupted(_) => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal-error",
             "something went wrong here; whether the command was carried out is unknown",
@@ -75,24 +67,23 @@ fn command_problem(error: &CommandError) -> Problem {
     }
 }
 
-fn unknown_application() -> Problem {
-    Problem::not_found("there is no such application")
+fn unknown(parent: &str) -> Problem {
+    Problem::not_found(format!("there is no such {parent}"))
 }
 
-fn key_reused() -> Problem {
-    let detail = "this Idempotency-Key was used here with other values; send the first values, or another key";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
-}
-
-fn numbers_problem(error: &ReserveError) -> Problem {
+fn reserve_problem(error: &ReserveError, parent: &str) -> Problem {
     match error {
+        ReserveError::UnknownParent => unknown(parent),
         ReserveError::Exhausted => Problem::new(
             StatusCode::CONFLICT,
             "numbers-exhausted",
             "all 4,294,967,295 numbers here are taken; start a new one",
         ),
-        ReserveError::UnknownParent => Problem::not_found("there is no such parent"),
-        ReserveError::KeyReused => key_reused(),
+        ReserveError::KeyReused => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "this Idempotency-Key was used here with other values; send the first values, or another key",
+        ),
         ReserveError::Fencing => Problem::unavailable(
             "numbers-fencing",
             "numbers are being made safe after a loss, which takes some seconds; nothing was written; try again",
@@ -103,26 +94,23 @@ fn numbers_problem(error: &ReserveError) -> Problem {
     }
 }
 
-fn commit_problem(error: &CommitError) -> Problem {
+fn append_problem(error: &AppendError) -> Problem {
     match error {
-        CommitError::Append(AppendError::Overloaded) => {
+        AppendError::Overloaded => {
             Problem::unavailable("overloaded", "too many writes are waiting; nothing was written; try again")
         }
-        CommitError::Append(AppendError::Closed) => {
+        AppendError::Closed => {
             Problem::unavailable("draining", "this process is stopping; nothing was written; try again")
         }
-        CommitError::Append(AppendError::Unacknowledged(_)) | CommitError::LapsedAfter => Problem::unavailable(
-            "log-unavailable",
-            "the event log did not acknowledge the write in time; it may or may not have been written",
-        ),
-        CommitError::LogAway | CommitError::LapsedBefore => Problem::unavailable(
-            "log-unavailable",
-            "the event log cannot be written now; nothing was written; try again",
-        ),
-        CommitError::Encode(_) => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "the event could not be encoded")
-        }
+        AppendError::Unacknowledged(_) => unacknowledged(),
     }
+}
+
+fn unacknowledged() -> Problem {
+    Problem::unavailable(
+        "log-unavailable",
+        "the event log did not acknowledge the write in time; it may or may not have been written",
+    )
 }
 
 /// What a route with a JSON body may refuse, for the API's description.

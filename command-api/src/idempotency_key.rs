@@ -1,6 +1,6 @@
-//! The header Idempotency-Key, by which a client may send a POST again without doing it twice.
+//! The header Idempotency-Key, with which a client may repeat a POST without a second effect.
 //!
-//! As the IETF draft "The Idempotency-Key HTTP Header Field" has it, with or without the quotes of a structured field.
+//! It follows the IETF draft "The Idempotency-Key HTTP Header Field"; the quotes of a structured field may be left out.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -8,9 +8,8 @@ use axum::http::{HeaderMap, StatusCode};
 use events::RequestKey;
 use service::problem::Problem;
 
-/// Fewest characters of a key: shorter ones are guessed, or used twice by chance.
+/// Clients guess shorter keys, or use one twice by chance.
 const MIN_CHARACTERS: usize = 16;
-/// Most characters of a key.
 const MAX_CHARACTERS: usize = 255;
 const HEADER: &str = "idempotency-key";
 
@@ -18,7 +17,6 @@ const HEADER: &str = "idempotency-key";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
-/// The header is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "send one Idempotency-Key of {MIN_CHARACTERS} to {MAX_CHARACTERS} visible ASCII characters, such as a random UUID"
@@ -26,15 +24,15 @@ pub struct IdempotencyKey(String);
 pub struct MalformedKey;
 
 impl IdempotencyKey {
-    /// The request that has this key, a route and the values of its fields.
-    pub fn request(&self, route: &[&str], values: &[&str]) -> RequestKey {
+    /// Identifies a request with this key by its route and the values of its fields.
+    pub fn request_key(&self, route: &[&str], values: &[&str]) -> RequestKey {
         RequestKey::new(route, &self.0, values)
     }
 
-    /// The key in these headers; `None` if they have none.
+    /// Reads the key from `headers`; `None` without the header.
     ///
     /// # Errors
-    /// If they have more than one, or what is not a key.
+    /// If the header is there more than once, or is malformed.
     pub fn in_headers(headers: &HeaderMap) -> Result<Option<Self>, MalformedKey> {
         let mut values = headers.get_all(HEADER).iter();
         match (values.next(), values.next()) {

@@ -2,32 +2,31 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`mod@routes`] | the HTTP face: convert, call one method, convert back |
-//! | [`commands`] | what can be asked for, one method each |
-//! | [`application`], [`chat`] | the aggregates, which decide |
-//! | [`text`] | what a name and a body may be |
-//! | [`idempotency_key`] | the header by which a POST may be sent again |
-//! | `trace` | the header by which a request belongs to a trace |
-//! | [`numbers`] | the services of the aggregates: existence of parents, next numbers |
-//! | [`executor`], [`event_store`] | load, handle, commit: from a command to records in the log |
-//! | [`error`] | the one place where refusals become statuses |
+//! | [`mod@routes`] | the routes: convert, call one method, convert back |
+//! | [`commands`] | the commands, one method each: reserve, decide, append |
+//! | [`application`], [`chat`] | the aggregates: a command, with what was reserved for it, becomes an event |
+//! | `decide` | runs an aggregate |
+//! | [`writer`] | reserves, appends and opens on behalf of one command |
+//! | [`text`] | rules for names and bodies |
+//! | [`idempotency_key`] | the header Idempotency-Key, with which a client may repeat a POST |
+//! | `trace` | the header traceparent |
+//! | [`error`] | the one place where errors become statuses |
 //! | `distributed` | the composition root of the binary, where the feature of that name is on |
 //!
-//! **Architecture invariant:** an answer of success is sent only after the log has acknowledged the event.
+//! **Architecture invariant:** a client is answered with success only after the log has acknowledged the event.
 
 pub mod application;
 pub mod chat;
 pub mod commands;
+mod decide;
 #[cfg(feature = "distributed")]
 pub mod distributed;
 pub mod error;
-pub mod event_store;
-pub mod executor;
 pub mod idempotency_key;
-pub mod numbers;
 pub mod routes;
 pub mod text;
 mod trace;
+pub mod writer;
 
 pub use commands::Commands;
 pub use idempotency_key::IdempotencyKey;

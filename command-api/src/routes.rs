@@ -150,7 +150,7 @@ async fn create_application(
     let written = api.commands.create_application(name, key.as_ref(), trace).await?;
     let location = format!("{}/api/v1/chat_applications/{}", api.read_url.as_str(), written.value.to_hex());
     let created = CreatedApplication { name: text, token: written.value, chats_count: 0 };
-    Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position)], axum::Json(created)))
+    Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position.to_string())], axum::Json(created)))
 }
 
 /// Gives an application another name.
@@ -218,7 +218,7 @@ async fn rename_application(
     let name = name(request)?;
     let text = name.clone().into_string();
     let written = api.commands.rename_application(token, name, trace).await?;
-    Ok(([(LOG_POSITION, written.position)], axum::Json(RenamedApplication { name: text, token })))
+    Ok(([(LOG_POSITION, written.position.to_string())], axum::Json(RenamedApplication { name: text, token })))
 }
 
 /// Creates a chat under the next number of its application. What is sent with it is not looked at.
@@ -251,7 +251,7 @@ async fn create_chat(
     let (read_url, number) = (api.read_url.as_str(), written.value);
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{number}", token.to_hex());
     let created = CreatedChat { number, messages_count: 0 };
-    Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position)], axum::Json(created)))
+    Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position.to_string())], axum::Json(created)))
 }
 
 /// Posts a message under the next number of its chat.
@@ -289,7 +289,7 @@ async fn post_message(
     let (read_url, number) = (api.read_url.as_str(), written.value);
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{chat}/messages/{number}", token.to_hex());
     let posted = PostedMessage { number };
-    Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position)], axum::Json(posted)))
+    Ok((StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, written.position.to_string())], axum::Json(posted)))
 }
 
 fn name(request: ApplicationRequest) -> Result<Name, ApiError> {

@@ -1,49 +1,43 @@
-//! What people write: names of applications and bodies of messages.
+//! Texts that people write: names of applications and bodies of messages.
 
-/// Longest name in characters (Unicode scalar values).
+/// Counted in Unicode scalar values.
 pub const MAX_NAME_CHARACTERS: usize = 255;
-/// Longest body in characters (Unicode scalar values).
+/// Counted in Unicode scalar values.
 pub const MAX_BODY_CHARACTERS: usize = 16_384;
 
-/// The name of an application: not blank, at most [`MAX_NAME_CHARACTERS`], no U+0000. Otherwise as it was sent.
+/// The name of an application: not blank, at most [`MAX_NAME_CHARACTERS`], no U+0000. Otherwise unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
-/// The body of a message: not blank, at most [`MAX_BODY_CHARACTERS`], no U+0000. Otherwise as it was sent.
+/// The body of a message: not blank, at most [`MAX_BODY_CHARACTERS`], no U+0000. Otherwise unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body(String);
 
-/// Why a text is refused; the message reads on after the field's name.
+/// Why a text is refused. The message continues a sentence that begins with the field's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Nothing but white space (of all Unicode), or nothing at all.
+    /// Empty, or nothing but Unicode white space.
     #[error("can't be blank")]
     Blank,
-    /// More characters than the field takes.
     #[error("is too long (maximum is {max} characters)")]
-    TooLong {
-        /// How many it takes.
-        max: usize,
-    },
-    /// U+0000, which not every store keeps.
+    TooLong { max: usize },
+    /// Not every store keeps this character.
     #[error("can't contain the character U+0000")]
     Nul,
 }
 
 impl Name {
     /// # Errors
-    /// If the text is no name.
+    /// If the text breaks a rule of names.
     pub fn new(text: String) -> Result<Self, TextError> {
         check(&text, MAX_NAME_CHARACTERS)?;
         Ok(Self(text))
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text.
     pub fn into_string(self) -> String {
         self.0
     }
@@ -51,18 +45,16 @@ impl Name {
 
 impl Body {
     /// # Errors
-    /// If the text is no body.
+    /// If the text breaks a rule of bodies.
     pub fn new(text: String) -> Result<Self, TextError> {
         check(&text, MAX_BODY_CHARACTERS)?;
         Ok(Self(text))
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text.
     pub fn into_string(self) -> String {
         self.0
     }
@@ -72,7 +64,7 @@ fn check(text: &str, max: usize) -> Result<(), TextError> {
     if text.chars().all(char::is_whitespace) {
         return Err(TextError::Blank);
     }
-    // A text of no more bytes than that has no more characters.
+    // A text has at most as many characters as bytes, so that most texts need not be counted.
     if text.len() > max && text.chars().count() > max {
         return Err(TextError::TooLong { max });
     }
@@ -104,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_kept_as_they_are_but_for_the_nul_character() {
+    fn texts_are_kept_unchanged_but_for_the_nul_character() {
         let odd = " \u{1}e\u{301}\u{fffd}\n ";
         assert_eq!(Body::new(odd.into()).map(Body::into_string).as_deref(), Ok(odd));
         assert_eq!(Body::new("a\0b".into()), Err(TextError::Nul));

@@ -1,4 +1,4 @@
-//! The header traceparent, by which a client says which trace its request belongs to.
+//! The header traceparent of W3C Trace Context: the trace that a request belongs to.
 
 use std::convert::Infallible;
 
@@ -28,7 +28,7 @@ impl<S: Sync> FromRequestParts<S> for Trace {
         let mut values = parts.headers.get_all(HEADER).iter();
         let trace = match (values.next(), values.next()) {
             (Some(value), None) => value.to_str().ok().and_then(|text| text.parse().ok()),
-            // Of several nobody knows which it is.
+            // Of several headers nothing says which one is meant.
             _ => None,
         };
         Ok(Self(trace))

@@ -1,5 +1,5 @@
-//! A reservation is good for a while only: nobody is told of what the log acknowledged later, and what is late already is
-//! not appended.
+//! A reservation is good for the time T only. If T is over, command-api appends nothing; if T ends during the append,
+//! command-api does not answer with success. Between a reservation and its append no other task runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -21,32 +21,35 @@ use event_log::{
 use events::{
     ApplicationToken, ChatKey, ChatNumber, Epoch, Number, Offset, PartitionId, Position, Record, RequestKey, StreamKey,
 };
+use tokio::task::coop::{consume_budget, has_budget_remaining};
 
 const TOKEN: ApplicationToken = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
 const EPOCH: Epoch = Epoch(41);
 
-/// When T is over.
+/// When T ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lapses {
     Never,
     /// Between the reservation and the append.
     Before,
-    /// While the append is under way, which succeeds.
+    /// During the append, which succeeds.
     Meanwhile,
 }
 
-/// A log and a sequencer, and a clock that they wind.
-struct World {
+/// A log and a sequencer that decide when T ends.
+struct FakePorts {
     lapses: Lapses,
-    is_over: Arc<AtomicBool>,
+    has_lapsed: Arc<AtomicBool>,
     appended: Mutex<Vec<Record>>,
     opened: AtomicUsize,
+    /// Whether another task has run since the latest reservation.
+    others_ran: Arc<AtomicBool>,
+    others_ran_before_append: AtomicBool,
 }
 
-/// A reservation by that clock.
-struct Held(Arc<AtomicBool>);
+struct FakeGuard(Arc<AtomicBool>);
 
-impl ReservationGuard for Held {
+impl ReservationGuard for FakeGuard {
     fn epoch(&self) -> Option<Epoch> {
         Some(EPOCH)
     }
@@ -56,22 +59,41 @@ impl ReservationGuard for Held {
     }
 }
 
-impl World {
+impl FakePorts {
     fn new(lapses: Lapses) -> Arc<Self> {
-        Arc::new(Self { lapses, is_over: Arc::default(), appended: Mutex::default(), opened: AtomicUsize::new(0) })
+        Arc::new(Self {
+            lapses,
+            has_lapsed: Arc::default(),
+            appended: Mutex::default(),
+            opened: AtomicUsize::new(0),
+            others_ran: Arc::default(),
+            others_ran_before_append: AtomicBool::new(false),
+        })
     }
 
-    fn reserved<T: Copy>(&self, value: T) -> Reservation<T> {
-        self.is_over.store(self.lapses == Lapses::Before, Ordering::SeqCst);
-        Reservation::new(value, Held(Arc::clone(&self.is_over)))
+    async fn reserve_value<T: Copy>(&self, value: T) -> Reservation<T> {
+        self.has_lapsed.store(self.lapses == Lapses::Before, Ordering::SeqCst);
+        self.let_another_task_run_at_the_next_pause().await;
+        Reservation::new(value, FakeGuard(Arc::clone(&self.has_lapsed)))
+    }
+
+    /// Uses up the caller's budget too, so that the caller pauses even at a lock that is free.
+    async fn let_another_task_run_at_the_next_pause(&self) {
+        self.others_ran.store(false, Ordering::SeqCst);
+        let others_ran = Arc::clone(&self.others_ran);
+        tokio::spawn(async move { others_ran.store(true, Ordering::SeqCst) });
+        while has_budget_remaining() {
+            consume_budget().await;
+        }
     }
 }
 
 #[async_trait]
-impl EventLog for World {
+impl EventLog for FakePorts {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
+        self.others_ran_before_append.store(self.others_ran.load(Ordering::SeqCst), Ordering::SeqCst);
         self.appended.lock().unwrap().push(record);
-        self.is_over.store(self.lapses == Lapses::Meanwhile, Ordering::SeqCst);
+        self.has_lapsed.store(self.lapses == Lapses::Meanwhile, Ordering::SeqCst);
         Ok(Position::default())
     }
 
@@ -85,9 +107,9 @@ impl EventLog for World {
 }
 
 #[async_trait]
-impl Sequencer for World {
+impl Sequencer for FakePorts {
     async fn reserve(&self, _: StreamKey, _: Option<&RequestKey>) -> Result<Reservation<Number>, ReserveError> {
-        Ok(self.reserved(Number::new(1).unwrap()))
+        Ok(self.reserve_value(Number::new(1).unwrap()).await)
     }
 
     async fn reserve_token(
@@ -95,7 +117,7 @@ impl Sequencer for World {
         fresh: ApplicationToken,
         _: Option<&RequestKey>,
     ) -> Result<Reservation<ApplicationToken>, ReserveError> {
-        Ok(self.reserved(fresh))
+        Ok(self.reserve_value(fresh).await)
     }
 
     async fn exists(&self, _: StreamKey) -> Result<bool, ReserveError> {
@@ -108,64 +130,75 @@ impl Sequencer for World {
     }
 }
 
-/// What can be reserved for.
+/// The commands that reserve something.
 #[derive(Debug, Clone, Copy)]
-enum Asked {
-    Application,
-    Chat,
-    Message,
+enum Command {
+    CreateApplication,
+    CreateChat,
+    PostMessage,
 }
 
-const ALL: [Asked; 3] = [Asked::Application, Asked::Chat, Asked::Message];
+const COMMANDS: [Command; 3] = [Command::CreateApplication, Command::CreateChat, Command::PostMessage];
 
-async fn carry_out(world: &Arc<World>, asked: Asked) -> Result<(), CommandError> {
-    let commands = Commands::new(Arc::clone(world) as _, Arc::clone(world) as _);
-    match asked {
-        Asked::Application => commands.create_application(Name::new("x".into()).unwrap(), None, None).await.map(drop),
-        Asked::Chat => commands.create_chat(TOKEN, None, None).await.map(drop),
-        Asked::Message => {
+async fn carry_out(ports: &Arc<FakePorts>, command: Command) -> Result<(), CommandError> {
+    let commands = Commands::new(Arc::clone(ports) as _, Arc::clone(ports) as _);
+    match command {
+        Command::CreateApplication => {
+            commands.create_application(Name::new("x".into()).unwrap(), None, None).await.map(drop)
+        }
+        Command::CreateChat => commands.create_chat(TOKEN, None, None).await.map(drop),
+        Command::PostMessage => {
             let chat = ChatKey { token: TOKEN, number: ChatNumber::new(1).unwrap() };
             commands.post_message(chat, Body::new("x".into()).unwrap(), None, None).await.map(drop)
         }
     }
 }
 
-/// Asserts that clients are told that it did not work, and what became of it in words.
-async fn assert_unavailable(error: CommandError, says: &str) {
+/// Asserts that the client is answered 503, with a detail that contains `outcome`.
+async fn assert_unavailable(error: CommandError, outcome: &str) {
     let response = ApiError::from(error).into_response();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(response.headers().contains_key("retry-after"));
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let body = String::from_utf8(body.to_vec()).unwrap();
-    assert!(body.contains(says), "{body}");
+    assert!(body.contains(outcome), "{body}");
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_in_time_is_told() {
-    for asked in ALL {
-        let world = World::new(Lapses::Never);
-        carry_out(&world, asked).await.unwrap();
-        let epochs: Vec<_> = world.appended.lock().unwrap().iter().map(|record| record.epoch).collect();
-        assert_eq!(epochs, [Some(EPOCH)], "{asked:?}");
+async fn an_append_that_is_acknowledged_in_time_succeeds() {
+    for command in COMMANDS {
+        let ports = FakePorts::new(Lapses::Never);
+        carry_out(&ports, command).await.unwrap();
+        let epochs: Vec<_> = ports.appended.lock().unwrap().iter().map(|record| record.epoch).collect();
+        assert_eq!(epochs, [Some(EPOCH)], "{command:?}");
     }
 }
 
 #[tokio::test]
-async fn what_has_lapsed_before_the_append_is_not_appended() {
-    for asked in ALL {
-        let world = World::new(Lapses::Before);
-        assert_unavailable(carry_out(&world, asked).await.unwrap_err(), "nothing was written").await;
-        assert!(world.appended.lock().unwrap().is_empty(), "{asked:?}");
-        assert_eq!(world.opened.load(Ordering::SeqCst), 0, "{asked:?}");
+async fn a_reservation_that_has_lapsed_is_not_appended() {
+    for command in COMMANDS {
+        let ports = FakePorts::new(Lapses::Before);
+        assert_unavailable(carry_out(&ports, command).await.unwrap_err(), "nothing was written").await;
+        assert!(ports.appended.lock().unwrap().is_empty(), "{command:?}");
+        assert_eq!(ports.opened.load(Ordering::SeqCst), 0, "{command:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_too_late_is_not_told() {
-    for asked in ALL {
-        let world = World::new(Lapses::Meanwhile);
-        assert_unavailable(carry_out(&world, asked).await.unwrap_err(), "it may or may not have been written").await;
-        assert_eq!(world.appended.lock().unwrap().len(), 1, "{asked:?}");
-        assert_eq!(world.opened.load(Ordering::SeqCst), 0, "{asked:?} may be void by now");
+async fn an_append_that_is_acknowledged_too_late_is_answered_503() {
+    for command in COMMANDS {
+        let ports = FakePorts::new(Lapses::Meanwhile);
+        assert_unavailable(carry_out(&ports, command).await.unwrap_err(), "it may or may not have been written").await;
+        assert_eq!(ports.appended.lock().unwrap().len(), 1, "{command:?}");
+        assert_eq!(ports.opened.load(Ordering::SeqCst), 0, "{command:?} may be void by now");
+    }
+}
+
+#[tokio::test]
+async fn no_other_task_runs_between_a_reservation_and_its_append() {
+    for command in COMMANDS {
+        let ports = FakePorts::new(Lapses::Never);
+        carry_out(&ports, command).await.unwrap();
+        assert!(!ports.others_ran_before_append.load(Ordering::SeqCst), "{command:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The trace of a request lies with its event in the log.
+//! The log keeps the trace of a request with its event.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -21,15 +21,15 @@ const TOKEN: ApplicationToken = ApplicationToken::from_bytes([7; ApplicationToke
 const BASE: &str = "/api/v1/chat_applications";
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-struct World {
+struct Fixture {
     router: Router,
     log: Arc<SqliteLog>,
     _data_dir: DataDir,
     _directory: TempDir,
 }
 
-/// With one application.
-async fn world() -> World {
+/// A write API whose log has one application.
+async fn fixture() -> Fixture {
     let directory = TempDir::new().unwrap();
     let data_dir = DataDir::open(directory.path()).unwrap();
     let log = Arc::new(data_dir.open_log().await.unwrap());
@@ -37,10 +37,10 @@ async fn world() -> World {
     log.append(Record::encode(&created, EventId(Uuid::now_v7()), UnixMillis(0)).unwrap()).await.unwrap();
     let commands = Commands::new(Arc::clone(&log) as _, Arc::new(SqliteSequencer::new(&log)));
     let router = routes(commands, "http://localhost:3000".parse().unwrap()).into();
-    World { router, log, _data_dir: data_dir, _directory: directory }
+    Fixture { router, log, _data_dir: data_dir, _directory: directory }
 }
 
-impl World {
+impl Fixture {
     async fn write(&self, method: &str, path: &str, traces: &[&str], json: &str) {
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         let request = traces.iter().fold(request, |request, trace| request.header("traceparent", *trace));
@@ -48,33 +48,34 @@ impl World {
         assert!(answer.status().is_success(), "{method} {path}: {answer:?}");
     }
 
-    /// The traces in the log, without that of the application.
+    /// The traces of all events after that of the application.
     async fn traces(&self) -> Vec<Option<String>> {
         let limit = ReadLimit { records: 100, wait: Duration::ZERO };
-        let stretch = self.log.read(PartitionId(0), Offset(1), limit).await.unwrap();
-        stretch.events.iter().map(|event| event.record.trace.map(|trace| trace.to_string())).collect()
+        let batch = self.log.read(PartitionId(0), Offset(1), limit).await.unwrap();
+        batch.events.iter().map(|event| event.record.trace.map(|trace| trace.to_string())).collect()
     }
 }
 
 #[tokio::test]
 async fn every_write_keeps_the_trace_of_its_request() {
-    let world = world().await;
-    let (name, application) = (r#"{"chat_application":{"name":"x"}}"#, format!("{BASE}/{}", TOKEN.to_hex()));
-    world.write("POST", BASE, &[TRACE], name).await;
-    world.write("PUT", &application, &[TRACE], name).await;
-    world.write("PATCH", &application, &[TRACE], name).await;
-    world.write("POST", &format!("{application}/chats"), &[TRACE], "").await;
-    world.write("POST", &format!("{application}/chats/1/messages"), &[TRACE], r#"{"message":{"body":"x"}}"#).await;
-    assert_eq!(world.traces().await, vec![Some(TRACE.to_owned()); 5]);
+    let fixture = fixture().await;
+    let name = r#"{"chat_application":{"name":"x"}}"#;
+    let application = format!("{BASE}/{}", TOKEN.to_hex());
+    fixture.write("POST", BASE, &[TRACE], name).await;
+    fixture.write("PUT", &application, &[TRACE], name).await;
+    fixture.write("PATCH", &application, &[TRACE], name).await;
+    fixture.write("POST", &format!("{application}/chats"), &[TRACE], "").await;
+    fixture.write("POST", &format!("{application}/chats/1/messages"), &[TRACE], r#"{"message":{"body":"x"}}"#).await;
+    assert_eq!(fixture.traces().await, vec![Some(TRACE.to_owned()); 5]);
 }
 
 #[tokio::test]
-async fn a_write_without_a_trace_is_written_all_the_same() {
-    let world = world().await;
+async fn a_write_without_a_well_formed_trace_is_written_all_the_same() {
+    let fixture = fixture().await;
     let chats = format!("{BASE}/{}/chats", TOKEN.to_hex());
     let none: [&[&str]; 4] = [&[], &[""], &["00-0-0-00"], &[TRACE, TRACE]];
     for traces in none {
-        world.write("POST", &chats, traces, "").await;
+        fixture.write("POST", &chats, traces, "").await;
     }
-    assert_eq!(world.traces().await, vec![None; none.len()]);
+    assert_eq!(fixture.traces().await, vec![None; none.len()]);
 }

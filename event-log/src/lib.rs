@@ -1,12 +1,12 @@
-//! Ports of the write side, and what every adapter of them must do.
+//! Ports of the write side, and the contract that every adapter must keep.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`log`] | [`EventLog`]: append, read from a place, ask for the end |
+//! | [`log`] | [`EventLog`]: append, read from an offset, find the end |
 //! | [`sequencer`] | [`Sequencer`]: reserve the next number of an application or a chat |
 //! | [`conformance`] | the contract as assertions, which each adapter's tests run |
 //!
-//! **Architecture invariant:** the log is the only truth. A sequencer is a cache of what the log says, and may be lost.
+//! **Architecture invariant:** the log is the only truth. A sequencer is a cache of the log, and may be lost.
 
 pub mod conformance;
 pub mod log;
@@ -15,5 +15,5 @@ pub mod sequencer;
 pub use log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
 pub use sequencer::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 
-/// An adapter's own error, kept as the source of a port's.
+/// An adapter's own error, as the source of a port's error.
 pub type BackendError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,4 +1,4 @@
-//! The log of events.
+//! The event log.
 
 use std::time::Duration;
 
@@ -9,72 +9,73 @@ use crate::BackendError;
 
 /// An append-only log of records in partitions, kept for ever.
 ///
-/// - **Durable:** a record whose append was answered with a position survives the crash of this process and of the
-///   machine (as far as the medium does what it says), and is read by everybody from then on.
-/// - **Ordered:** within a partition records lie in one order, the same for every reader, and offsets ascend. Records
-///   of one stream lie in one partition. An append that begins after another of its stream was answered lies after it.
-/// - **Unaltered:** what is read is what was appended, to the byte.
+/// - **Durable:** once an append is answered with a position, its record survives a crash of this process and of the
+///   machine, as far as the storage medium keeps its promises, and every reader finds the record.
+/// - **Ordered:** the records of a partition have one order, the same for every reader, and ascending offsets. All records
+///   of a stream are in one partition. If an append begins after another append of its stream was answered, its record
+///   follows the other's record.
+/// - **Unaltered:** a record is read as it was appended, to the byte.
 ///
-/// The outcome of a failed append is unknown unless the error says otherwise: the record may still come to lie in the
-/// log. Appending it again writes it twice, which projections recognise by its event id.
+/// The outcome of a failed append is unknown unless the error says otherwise: the record may still reach the log later. A
+/// caller that appends the record again may write it twice; projections recognise the duplicate by its event id.
 #[async_trait]
 pub trait EventLog: Send + Sync {
-    /// Appends one record. The answer covers it, and may cover more of its partition.
+    /// Appends one record. The position that is returned covers the record, and may cover more of its partition.
     ///
-    /// Dropping the future does not take the record back.
+    /// A caller that drops the future does not withdraw the record.
     async fn append(&self, record: Record) -> Result<Position, AppendError>;
 
-    /// The records of `partition` at `from` and after it, in log order, as far as `limit` allows.
+    /// Reads the records of `partition` from `from` on, in log order, as far as `limit` allows.
     ///
-    /// At the end of the log it waits for something to come, at most `limit.wait`; then the answer is empty. What lies
-    /// there and is no record is told and passed, so that nobody is stopped by it for ever; what a newer release has
-    /// written is an error once everything before it has been read.
+    /// At the end of the log it waits for a record, at most for `limit.wait`; then the batch is empty. Data that is no
+    /// record is reported in [`LogBatch::unreadable`] and passed, so that it stops no reader for ever. A record of a newer
+    /// release is an error, but only once everything before it has been read.
     async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError>;
 
-    /// The end of every partition: it covers each append that was answered before the call.
+    /// Finds the end of every partition. The position covers each append that was answered before the call.
     async fn end(&self) -> Result<Position, ReadError>;
 
-    /// Whether the log is known to be away: then it is of no use to reserve a number for an append.
+    /// Whether the log is known to be away. Callers then reserve no number, because the append would fail.
     fn is_away(&self) -> bool {
         false
     }
 }
 
-/// A piece of a partition, all of it from where it was asked for up to `next`.
+/// Everything in a partition from the offset that was asked for up to `next`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogBatch {
-    /// Its events, in log order.
+    /// The events, in log order.
     pub events: Vec<RecordedEvent>,
-    /// The epochs that start in it, in log order.
+    /// The starts of epochs, in log order.
     pub epochs: Vec<EpochStart>,
-    /// What lies in it and is neither, in log order.
+    /// The data that is no record, in log order.
     pub unreadable: Vec<Unreadable>,
-    /// Where the next batch begins; where this one was asked for if there is nothing in it.
+    /// The offset at which the next batch begins. If this batch is empty, it is the offset that was asked for.
     pub next: Offset,
 }
 
 impl LogBatch {
-    /// Nothing, from `next` on.
+    /// A batch with nothing in it.
     pub const fn empty(next: Offset) -> Self {
         Self { events: Vec::new(), epochs: Vec::new(), unreadable: Vec::new(), next }
     }
 }
 
-/// What is no record of any release, and never will be: damaged, or written by somebody else.
+/// Data that no release can read as a record: it is damaged, or another program wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Its partition.
+    /// The partition of the data.
     pub partition: PartitionId,
-    /// Its place there.
+    /// The offset of the data.
     pub offset: Offset,
-    /// What is wrong with it, in words.
+    /// The defect, in words.
     pub reason: String,
 }
 
 /// Bounds of one [`EventLog::read`].
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimit {
-    /// Most records of one answer; at least 1.
+    /// Most records of one batch; at least 1.
     pub records: u32,
     /// Longest wait at the end of the log.
     pub wait: Duration,
@@ -83,44 +84,44 @@ pub struct ReadLimit {
 /// Why a record was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// More appends wait than the log takes; this one is not in it.
+    /// Too many appends are waiting. The record is not in the log.
     #[error("too many appends are waiting for the event log; try again")]
     Overloaded,
-    /// The log is being closed; this append is not in it.
+    /// The log is being closed. The record is not in the log.
     #[error("the event log is closed")]
     Closed,
-    /// The log did not acknowledge the record. Whether it lies there is unknown.
+    /// The log did not acknowledge the record. Whether the record is in the log is unknown.
     #[error("the event log did not acknowledge the append")]
     Unacknowledged(#[source] BackendError),
 }
 
-/// Why nothing could be read.
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The place asked for is not in this log: it is another log, or its end was lost.
+    /// The offset is beyond the log's end: this is another log, or the log has lost its end.
     #[error(
         "offset {from} of partition {partition} lies beyond the log's end, {end}: this is another log or a part of it \
          was lost; restore the log, or delete the projections and let them be rebuilt"
     )]
     BeyondEnd {
-        /// The partition asked for.
+        /// The partition that was asked for.
         partition: PartitionId,
-        /// The offset asked for.
+        /// The offset that was asked for.
         from: Offset,
-        /// Where the log ends.
+        /// The end of the partition.
         end: Offset,
     },
-    /// The place asked for is no longer in this log: its beginning was cut off.
+    /// The offset is before the log's beginning: old records were deleted.
     #[error(
         "offset {from} of partition {partition} is no longer in the log, which begins at {begin}: events were deleted; \
          restore the log from a copy, and see that it keeps them for ever"
     )]
     Truncated {
-        /// The partition asked for.
+        /// The partition that was asked for.
         partition: PartitionId,
-        /// The offset asked for.
+        /// The offset that was asked for.
         from: Offset,
-        /// Where the log begins.
+        /// The first offset of the partition.
         begin: Offset,
     },
     /// The log has no such partition.
@@ -129,17 +130,17 @@ pub enum ReadError {
     /// The log cannot be reached or read.
     #[error("the event log cannot be read")]
     Unavailable(#[source] BackendError),
-    /// A newer release has written what is there.
+    /// A newer release has written the record.
     #[error(
         "offset {offset} of partition {partition} is {what}, which is newer than this program knows; upgrade this reader \
          before the writers"
     )]
     Newer {
-        /// Its partition.
+        /// The partition of the record.
         partition: PartitionId,
-        /// Its place there.
+        /// The offset of the record.
         offset: Offset,
-        /// What it says to be.
+        /// The type and version of the record, in words.
         what: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Numbers: 1, 2, 3 … within an application or a chat.
+//! The sequencer of numbers: 1, 2, 3 … within an application or a chat.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,25 +8,26 @@ use events::{ApplicationToken, Epoch, Number, Position, RequestKey, StreamKey};
 
 use crate::BackendError;
 
-/// Gives the numbers of chats (parent: an application) and of messages (parent: a chat).
+/// Reserves the numbers of chats (parent: an application) and of messages (parent: a chat).
 ///
-/// - **Once:** no number is given twice for one parent, nor is one that lies in the log, whatever restarts or is lost.
-/// - **Ascending:** a reservation that begins after another was answered gets a higher number.
-/// - **Dense but for losses:** a number is skipped only if its reservation never reached the log.
-/// - **Existence:** a parent exists once the append that created it was answered and it was opened; a parent that does
-///   not exist has no numbers. An adapter may know it exists without being told by [`Sequencer::open`].
-/// - **Retries:** a request with a key that reached the log within [`KEY_MEMORY`] is given what it was given then, also
-///   after a restart; of several with one key at the same moment all are given the same.
+/// - **Once:** a sequencer never reserves a number of a parent twice, nor a number that is in the log already, whatever
+///   restarts or is lost.
+/// - **Ascending:** if a reservation begins after another was answered, its number is higher.
+/// - **Dense but for losses:** a number is skipped only if the event for which it was reserved never reached the log.
+/// - **Existence:** a parent exists once the append of its creation was answered and [`Sequencer::open`] was called. An
+///   adapter may know of the parent without that call. No number is reserved in a parent that does not exist.
+/// - **Retries:** a request with a key that reached the log within [`KEY_MEMORY`] is given its first reservation again,
+///   also after a restart. Requests with one key at the same moment are all given the same reservation.
 #[async_trait]
 pub trait Sequencer: Send + Sync {
-    /// Reserves the next number of `parent`, or finds the one that `request` was given before.
+    /// Reserves the next number of `parent`, or finds the number that `request` was given before.
     async fn reserve(
         &self,
         parent: StreamKey,
         request: Option<&RequestKey>,
     ) -> Result<Reservation<Number>, ReserveError>;
 
-    /// Reserves `fresh`, a random token, for a new application, or finds the one that `request` was given before.
+    /// Reserves `fresh`, a random token, for a new application, or finds the token that `request` was given before.
     async fn reserve_token(
         &self,
         fresh: ApplicationToken,
@@ -36,88 +37,88 @@ pub trait Sequencer: Send + Sync {
     /// Whether `parent` exists.
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError>;
 
-    /// Makes a parent, whose creation has just been acknowledged by the log, ready to number its children. `ticket` is that
-    /// of its reservation. An adapter that cannot do so now may leave it for the first child.
+    /// Makes `parent` ready for the numbering of its children, right after the log has acknowledged its creation. `ticket`
+    /// comes from the parent's reservation. An adapter that cannot do so now may postpone it to the first child.
     async fn open(&self, parent: StreamKey, ticket: Option<Ticket>) -> Result<(), ReserveError>;
 }
 
-/// How long a request with a key is remembered after its event was written.
+/// How long a sequencer remembers a request with a key after its event was written.
 pub const KEY_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A number or a token that nobody else gets.
+/// A number or a token that no other request is given.
 ///
-/// Keep the reservation until the outcome of the append that uses it is known: while it lives, its adapter remembers
-/// that it is taken although the log does not have it yet.
+/// Keep the reservation until the outcome of its append is known. While the reservation lives, the adapter treats the
+/// number or token as taken, although the log does not have it yet.
 pub struct Reservation<T> {
     value: T,
     in_log: Option<Position>,
-    hold: Box<dyn ReservationGuard>,
+    guard: Box<dyn ReservationGuard>,
 }
 
-/// Leave to open the counter of one parent. It belongs to whoever was given it: that another one for the same parent is
-/// still good does not make this one good.
+/// The permission to open the counter of one parent. Each ticket expires for itself, whether or not another ticket for the
+/// same parent is still valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
-    /// In which epoch.
+    /// The epoch in which the ticket was issued.
     pub epoch: Epoch,
-    /// What tells it from all others.
+    /// A random value that no other ticket has.
     pub nonce: u128,
 }
 
-/// What the adapter must not forget while the outcome of an append is unknown.
+/// An adapter's part of a [`Reservation`]. It is dropped once the outcome of the append is known.
 pub trait ReservationGuard: Send + Sync {
-    /// The epoch that the event must carry, if the adapter numbers by epochs.
+    /// The epoch that the event must carry, if the adapter's numbers have epochs.
     fn epoch(&self) -> Option<Epoch> {
         None
     }
 
-    /// Leave to open what is created with the event, if the adapter asks for one.
+    /// The ticket for [`Sequencer::open`], if the adapter needs one.
     fn ticket(&self) -> Option<Ticket> {
         None
     }
 
-    /// Whether an append that is acknowledged now came too late to be told of: what was reserved may have been given to
-    /// another by then.
+    /// Whether the reservation is no longer valid. The number or token may then be given to another request, so an append
+    /// that is acknowledged from now on must not be answered with success.
     fn has_lapsed(&self) -> bool {
         false
     }
 }
 
-/// Nothing to be remembered.
+/// For a reservation that needs no guard.
 impl ReservationGuard for () {}
 
 impl<T: Copy> Reservation<T> {
-    /// A reservation for an append that is to come; `hold` is dropped with it.
-    pub fn new(value: T, hold: impl ReservationGuard + 'static) -> Self {
-        Self { value, in_log: None, hold: Box::new(hold) }
+    /// A reservation for a later append. It owns `guard`.
+    pub fn new(value: T, guard: impl ReservationGuard + 'static) -> Self {
+        Self { value, in_log: None, guard: Box::new(guard) }
     }
 
-    /// What a request was given before, and the position that covers its event.
+    /// The reservation of a request whose event is in the log already. `position` covers the event.
     pub fn in_log(value: T, position: Position) -> Self {
-        Self { value, in_log: Some(position), hold: Box::new(()) }
+        Self { value, in_log: Some(position), guard: Box::new(()) }
     }
 
-    /// The number or token.
+    /// The number or token that is reserved.
     pub const fn value(&self) -> T {
         self.value
     }
 
     /// See [`ReservationGuard::epoch`].
     pub fn epoch(&self) -> Option<Epoch> {
-        self.hold.epoch()
+        self.guard.epoch()
     }
 
     /// See [`ReservationGuard::ticket`].
     pub fn ticket(&self) -> Option<Ticket> {
-        self.hold.ticket()
+        self.guard.ticket()
     }
 
     /// See [`ReservationGuard::has_lapsed`].
     pub fn has_lapsed(&self) -> bool {
-        self.hold.has_lapsed()
+        self.guard.has_lapsed()
     }
 
-    /// Where the event is that this was reserved for, if it is known to be in the log: then nothing is to be appended.
+    /// The position that covers the event, if the event is known to be in the log already. Append nothing then.
     pub const fn position(&self) -> Option<&Position> {
         self.in_log.as_ref()
     }
@@ -129,7 +130,7 @@ impl<T: fmt::Debug> fmt::Debug for Reservation<T> {
     }
 }
 
-/// Why there is no number.
+/// Why nothing was reserved.
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
     /// The parent was never created.
@@ -138,13 +139,13 @@ pub enum ReserveError {
     /// All 4,294,967,295 numbers of the parent are taken.
     #[error("every number of this parent is taken")]
     Exhausted,
-    /// The key was used with other values.
+    /// Another request used the key, with other values.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// The server of the numbers has lost something, and a new epoch is being begun.
+    /// The number server has lost something, and a new epoch is being begun.
     #[error("a new epoch of numbers is being begun; this takes some seconds")]
     Fencing,
-    /// Numbers cannot be had now.
+    /// The sequencer cannot reserve numbers now.
     #[error("numbers cannot be reserved now")]
     Unavailable(#[source] BackendError),
 }

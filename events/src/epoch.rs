@@ -1,19 +1,19 @@
-//! Epochs: the reigns of one state of the number server.
+//! Epochs of numbering, and the markers in the log with which they begin.
 
 use std::fmt;
 
 use crate::position::{Offset, PartitionId};
 
-/// How often, so to speak, numbering has begun anew: whenever the server that gives the numbers has lost something, a
-/// higher epoch begins. It is the offset in partition 0 of the marker that claimed it, so it only grows.
+/// A period in which the number server has lost nothing. When the server loses something, a higher epoch begins.
 ///
-/// An event that was reserved in an epoch carries it. Lying behind the start of a higher one, it is void: its number may
-/// have been given to another event.
+/// The value is the offset in partition 0 of the marker that claimed the epoch, so that it only grows. An event carries the
+/// epoch in which it was reserved. An event that lies after the start of a higher epoch is void: the number server may have
+/// given its number to another event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// Before any epoch has started; nothing is void then.
+    /// The value before any epoch has started. No event is void then.
     pub const FIRST: Self = Self(0);
 }
 
@@ -23,23 +23,23 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// What the log has beside events: the two steps by which an epoch begins. Projections ignore the first; the second,
-/// written to every partition, makes void what comes after it from an earlier epoch.
+/// A record that is no event: one of the two steps with which an epoch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marker {
-    /// Somebody is about to begin an epoch. Its own offset, in partition 0, becomes the epoch's number.
+    /// A command-api is about to begin an epoch. The offset of this marker, in partition 0, becomes the epoch's value.
+    /// Projections ignore it.
     EpochClaimed,
-    /// From here on only this epoch and later ones count in the partition.
+    /// Later events of the partition that carry a lower epoch are void. Every partition gets this marker.
     EpochStarted(Epoch),
 }
 
 impl Marker {
-    /// The name on the wire of [`Marker::EpochClaimed`].
+    /// Wire name of [`Marker::EpochClaimed`].
     pub const CLAIMED: &str = "EpochClaimed";
-    /// The name on the wire of [`Marker::EpochStarted`].
+    /// Wire name of [`Marker::EpochStarted`].
     pub const STARTED: &str = "EpochStarted";
 
-    /// The name on the wire.
+    /// The wire name.
     pub const fn wire_name(self) -> &'static str {
         match self {
             Self::EpochClaimed => Self::CLAIMED,
@@ -48,12 +48,12 @@ impl Marker {
     }
 }
 
-/// An [`Marker::EpochStarted`] and its place.
+/// A [`Marker::EpochStarted`] as it was read from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochStart {
-    /// Its partition.
+    /// The partition of the marker.
     pub partition: PartitionId,
-    /// Its place there.
+    /// The offset of the marker.
     pub offset: Offset,
     /// The epoch that starts.
     pub epoch: Epoch,

@@ -1,4 +1,4 @@
-//! The events. Their JSON is for ever: a change of shape is a new version with an upcaster and a fixture.
+//! The events. Their JSON lasts for ever: a change of shape is a new version with an upcaster and a fixture.
 
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -7,47 +7,47 @@ use crate::number::{ChatNumber, MessageNumber, Number};
 use crate::stream::{ChatKey, StreamKey};
 use crate::token::ApplicationToken;
 
-/// An application came to be under a random token.
+/// An application was created under a random token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatApplicationCreated {
-    /// Its public name.
+    /// The random token, with which clients address the application.
     pub token: ApplicationToken,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
 }
 
-/// An application got another name.
+/// An application was renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatApplicationRenamed {
-    /// Which application.
+    /// The application.
     pub token: ApplicationToken,
-    /// What people call it from now on.
+    /// The new name, for people.
     pub name: String,
 }
 
-/// A chat came to be under the next number of its application.
+/// A chat was created under the next number of its application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatCreated {
-    /// The application that owns it.
+    /// The application that owns the chat.
     pub token: ApplicationToken,
-    /// Its number there.
+    /// The chat's number within the application.
     pub number: ChatNumber,
 }
 
-/// A message came to be under the next number of its chat.
+/// A message was posted under the next number of its chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessagePosted {
     /// The application that owns the chat.
     pub token: ApplicationToken,
     /// The chat that owns the message.
     pub chat_number: ChatNumber,
-    /// Its number there.
+    /// The message's number within the chat.
     pub number: MessageNumber,
-    /// What was said.
+    /// The text of the message.
     pub body: String,
 }
 
-/// Something that happened, and that every projection is built from.
+/// Any event. Every projection is built from events alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {
@@ -65,7 +65,7 @@ pub enum Event {
     MessagePosted(MessagePosted),
 }
 
-/// The kinds of event, by the names they have on the wire.
+/// The types of events. Each has a wire name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventType {
     /// See [`Event::ChatApplicationCreated`].
@@ -79,11 +79,11 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// Every kind.
+    /// Every type.
     pub const ALL: [Self; 4] =
         [Self::ChatApplicationCreated, Self::ChatApplicationRenamed, Self::ChatCreated, Self::MessagePosted];
 
-    /// The name on the wire.
+    /// The wire name.
     pub const fn wire_name(self) -> &'static str {
         match self {
             Self::ChatApplicationCreated => "ChatApplicationCreated",
@@ -93,12 +93,12 @@ impl EventType {
         }
     }
 
-    /// The kind of this name; `None` for a kind that only a newer version knows.
+    /// Looks up a wire name; `None` for a type that only a newer release knows.
     pub fn from_wire_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.wire_name() == name)
+        Self::ALL.into_iter().find(|event_type| event_type.wire_name() == name)
     }
 
-    /// The version that is written today.
+    /// The version that this release writes.
     pub const fn current_version(self) -> u16 {
         match self {
             Self::ChatApplicationCreated | Self::ChatApplicationRenamed | Self::ChatCreated | Self::MessagePosted => 1,
@@ -107,7 +107,7 @@ impl EventType {
 }
 
 impl Event {
-    /// Its kind.
+    /// The type of the event.
     pub const fn event_type(&self) -> EventType {
         match self {
             Self::ChatApplicationCreated(_) => EventType::ChatApplicationCreated,
@@ -117,7 +117,7 @@ impl Event {
         }
     }
 
-    /// The stream it belongs to.
+    /// The stream that the event belongs to.
     pub const fn stream(&self) -> StreamKey {
         match self {
             Self::ChatApplicationCreated(created) => StreamKey::Application(created.token),
@@ -127,7 +127,7 @@ impl Event {
         }
     }
 
-    /// The number that was reserved for it; `None` for an application's own events.
+    /// The number that was reserved for the event; `None` for an application's own events.
     pub const fn number(&self) -> Option<Number> {
         match self {
             Self::ChatApplicationCreated(_) | Self::ChatApplicationRenamed(_) => None,
@@ -138,14 +138,14 @@ impl Event {
 }
 
 impl ChatCreated {
-    /// The chat's name.
+    /// The chat that was created.
     pub const fn chat(&self) -> ChatKey {
         ChatKey { token: self.token, number: self.number }
     }
 }
 
 impl MessagePosted {
-    /// The name of the chat that owns the message.
+    /// The chat that owns the message.
     pub const fn chat(&self) -> ChatKey {
         ChatKey { token: self.token, number: self.chat_number }
     }

@@ -1,12 +1,12 @@
-//! Which event it is.
+//! The identity of an event.
 
 use uuid::Uuid;
 
-/// The identity of an event: two records with one id are one event, written twice.
+/// The identity of an event. Two records with the same id are one event, written twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub Uuid);
 
 impl EventId {
-    /// Of what lies in the log without being an event. No event has it.
+    /// Stands for a record that is no event. No event has this id.
     pub const NONE: Self = Self(Uuid::nil());
 }

@@ -1,17 +1,17 @@
-//! The published language of Tally: what is written to the log and what readers may rely on for ever.
+//! The published language of Tally: the content of the log, on which readers may rely for ever.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`event`] | the events themselves and their wire names |
-//! | [`event_id`] | which event it is |
+//! | [`event_id`] | the identity of an event |
 //! | [`record`] | an event as the log keeps it: identity, headers, JSON; encoding and decoding |
-//! | [`upcast`] | how an old version of an event becomes the current one |
-//! | [`stream`] | which stream an event belongs to |
-//! | [`request_key`] | what a client's Idempotency-Key becomes |
-//! | [`token`], [`number`] | names of applications, chats and messages |
-//! | [`position`], [`partitioning`] | places in the log, and which partition a stream lies in |
-//! | [`epoch`] | what tells events whose number was given anew |
-//! | [`trace`] | which request an event is of, for whoever follows requests through many systems |
+//! | [`upcast`] | upcasters: an old version of an event becomes the current one |
+//! | [`stream`] | streams: an application, or a chat with its messages |
+//! | [`request_key`] | hashes that identify a request with an Idempotency-Key |
+//! | [`token`], [`number`] | identifiers of applications, chats and messages |
+//! | [`position`], [`partitioning`] | partitions, offsets and positions; the partition of a stream |
+//! | [`epoch`] | epochs of numbering, and the markers with which they begin |
+//! | [`trace`] | W3C Trace Context of the request that led to an event |
 //!
 //! **Architecture invariant:** no I/O, no clock, no randomness, and no knowledge of any backend. Wire names are
 //! written out and never derived from Rust names, so that a refactoring cannot change what is on disk.

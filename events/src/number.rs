@@ -6,15 +6,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What [`ChatNumber`] and [`MessageNumber`] have in common, for code that counts either.
+/// The value of a [`ChatNumber`] or a [`MessageNumber`], for code that counts either.
 ///
-/// 32 bits bound both: four billion chats an application and four billion messages a chat. Stores rely on it (a chat
-/// and a message number fit one 64-bit row id).
+/// It has 32 bits: four billion chats an application and four billion messages a chat. Stores rely on this bound: a chat's
+/// and a message's number fit one 64-bit row id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Number(NonZeroU32);
 
-/// The text is not a number as URLs have it: `[1-9][0-9]*`, at most 4,294,967,295.
+/// The text does not match `[1-9][0-9]*`, or is above 4,294,967,295.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a number is 1, 2, 3 … in decimal digits without sign or leading zero")]
 pub struct MalformedNumber;
@@ -23,7 +23,7 @@ impl Number {
     /// The first number of every parent.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 
-    /// `None` for 0, which numbers nothing.
+    /// `None` for 0, which is no number.
     pub const fn new(value: u32) -> Option<Self> {
         match NonZeroU32::new(value) {
             Some(value) => Some(Self(value)),
@@ -47,7 +47,7 @@ impl FromStr for Number {
     type Err = MalformedNumber;
 
     fn from_str(text: &str) -> Result<Self, MalformedNumber> {
-        // `u32::from_str` takes "+1" and "007", which would give one thing several addresses.
+        // `u32::from_str` accepts "+1" and "007" too, which would give one chat or message several addresses.
         let canonical = matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
         if !canonical {
             return Err(MalformedNumber);
@@ -56,7 +56,7 @@ impl FromStr for Number {
     }
 }
 
-macro_rules! number_of {
+macro_rules! define_number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ macro_rules! number_of {
         pub struct $name(pub Number);
 
         impl $name {
-            /// `None` for 0, which numbers nothing.
+            /// `None` for 0, which is no number.
             pub const fn new(value: u32) -> Option<Self> {
                 match Number::new(value) {
                     Some(number) => Some(Self(number)),
@@ -94,11 +94,11 @@ macro_rules! number_of {
     };
 }
 
-number_of! {
+define_number! {
     /// The number of a chat within its application.
     ChatNumber
 }
-number_of! {
+define_number! {
     /// The number of a message within its chat.
     MessageNumber
 }

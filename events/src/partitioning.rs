@@ -1,9 +1,9 @@
-//! Which partition a stream lies in.
+//! Assigns a partition to every stream.
 
 use crate::position::PartitionId;
 use crate::stream::StreamKey;
 
-/// How many partitions a log has: at least one, and the same for the whole life of the log.
+/// The number of partitions of a log: at least one, and never changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionCount(u16);
 
@@ -23,11 +23,11 @@ impl PartitionCount {
         (0..self.0).map(PartitionId)
     }
 
-    /// The partition of a stream: murmur2 of its key's text, without the sign bit, modulo the count, which is where
-    /// Java's default partitioner of Kafka puts a record of that key.
+    /// The partition of a stream: murmur2 of the text of its key, without the sign bit, modulo the count. Kafka's default
+    /// partitioner in Java computes the same.
     pub fn partition_of(self, stream: &StreamKey) -> PartitionId {
         let hash = murmur2(stream.to_text().as_bytes()) & 0x7fff_ffff;
-        // Below the count, which has 16 bits.
+        // The remainder is below the count, which has 16 bits, so the conversion never fails.
         PartitionId(u16::try_from(hash % u32::from(self.0)).unwrap_or_default())
     }
 }
@@ -58,7 +58,7 @@ fn murmur2(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// What Kafka's own Java client gives for these keys.
+    /// The expected hashes are those that Kafka's own Java client computes.
     #[test]
     fn hashes_are_those_of_the_java_client() {
         for (key, hash) in [

@@ -1,25 +1,25 @@
-//! Places in the log.
+//! Positions in the log: partitions, offsets, and bounds over several partitions.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// A part of the log with an order of its own. The embedded log has one, number 0.
+/// A part of the log with an order of its own. The embedded log has one partition, number 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(pub u16);
 
-/// The place of a record in its partition: 0, 1, 2 … in log order.
+/// The place of a record in its partition: 0, 1, 2 … in log order. Offsets grow, but need not be dense.
 ///
-/// Offsets grow but need not be dense. As a *bound* an offset means "everything before it": a checkpoint of 3 covers
-/// the records 0, 1 and 2, and 3 is the next one to read.
+/// As a *bound*, an offset means "everything before it": a checkpoint of 3 covers the records 0, 1 and 2, and the next
+/// record to read is 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub u64);
 
 impl Offset {
-    /// Where a partition begins.
+    /// The beginning of a partition.
     pub const START: Self = Self(0);
 
-    /// The bound that covers this record and all before it.
+    /// The bound that covers this record and all records before it.
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -37,24 +37,24 @@ impl fmt::Display for Offset {
     }
 }
 
-/// How much of the log somebody has written, seen or projected: for each partition named, everything before an offset.
+/// A part of the log that was written, shown or projected: in each partition named, everything before an offset.
 ///
-/// The answer to a write carries the position that covers it; a reader whose projections *cover* that position shows
-/// the write. Clients keep the text and send it back, without looking inside: `partition:offset`, several joined by dots.
+/// The answer to a write carries a position that covers the write. A reader whose projections *cover* that position shows
+/// the write. Clients send the text back unchanged, and need not know its format: `partition:offset`, joined by dots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Position(BTreeMap<PartitionId, Offset>);
 
-/// The text is not one that [`Position`] writes.
+/// The text is not in the format of a [`Position`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is not a log position; send back the value of a Log-Position header as it was")]
 pub struct MalformedPosition;
 
 impl Position {
-    /// Longest text that is looked at, in bytes: far above that of a position with every partition of a large log.
+    /// Longest text that is parsed, in bytes. The text of a position with every partition of a large log is far shorter.
     pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
-    /// Most partitions that a text names: what is asked for all of them must stay one small question. No log of Tally has
-    /// nearly as many.
+    /// Most partitions that a text may name, so that a query for all of them stays small. No log of Tally has nearly as
+    /// many.
     pub const MAX_PARTITIONS: usize = 1_024;
 
     /// Everything in `partition` before `bound`.
@@ -62,22 +62,22 @@ impl Position {
         Self(BTreeMap::from([(partition, bound)]))
     }
 
-    /// The bound in `partition`: [`Offset::START`] where the position says nothing of it.
+    /// The bound in `partition`: [`Offset::START`] if the position does not name the partition.
     pub fn bound(&self, partition: PartitionId) -> Offset {
         self.0.get(&partition).copied().unwrap_or(Offset::START)
     }
 
-    /// The partitions it speaks of, in order.
+    /// The partitions that are named, in order, each with its bound.
     pub fn bounds(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
         self.0.iter().map(|(&partition, &bound)| (partition, bound))
     }
 
-    /// How many partitions it speaks of.
+    /// The number of partitions that are named.
     pub fn partitions(&self) -> usize {
         self.0.len()
     }
 
-    /// Extends this position by another: partition by partition the farther bound.
+    /// Extends this position by another: each partition gets the farther of both bounds.
     pub fn merge(&mut self, other: &Self) {
         for (partition, bound) in other.bounds() {
             let own = self.0.entry(partition).or_insert(bound);
@@ -85,7 +85,7 @@ impl Position {
         }
     }
 
-    /// Whether everything in `other` is in this one.
+    /// Whether this position covers everything that `other` covers.
     pub fn covers(&self, other: &Self) -> bool {
         other.bounds().all(|(partition, bound)| self.bound(partition) >= bound)
     }
@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn a_position_covers_what_lies_before_it_in_every_partition() {
-        let seen = position("0:5.1:2");
-        assert!(seen.covers(&position("0:5")));
-        assert!(seen.covers(&position("0:1.1:2.2:0")));
-        assert!(!seen.covers(&position("0:6")));
-        assert!(!seen.covers(&position("0:1.2:1")));
+        let shown = position("0:5.1:2");
+        assert!(shown.covers(&position("0:5")));
+        assert!(shown.covers(&position("0:1.1:2.2:0")));
+        assert!(!shown.covers(&position("0:6")));
+        assert!(!shown.covers(&position("0:1.2:1")));
     }
 }

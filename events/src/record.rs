@@ -1,4 +1,4 @@
-//! An event as the log keeps it.
+//! Records: events as the log keeps them.
 
 use crate::epoch::Epoch;
 use crate::event::{Event, EventType};
@@ -10,94 +10,93 @@ use crate::stream::StreamKey;
 use crate::trace::TraceParent;
 use crate::upcast::{self, UpcastError};
 
-/// A moment in milliseconds since 1970-01-01T00:00:00Z. It is told by the writer and never decides anything.
+/// Milliseconds since 1970-01-01T00:00:00Z by the writer's clock. No decision depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
 
-/// What is appended to the log: an event's JSON and, beside it, the headers.
+/// A record of the log: an event's JSON, and headers beside it.
 ///
-/// The headers alone tell the event's stream and number, so that a number is known to be taken even where the JSON
-/// cannot be read.
+/// The headers repeat the event's stream and number, so that a number counts as taken even if the JSON is unreadable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Identity of the event.
     pub event_id: EventId,
-    /// Wire name of the event's kind; perhaps one that only a newer version knows.
+    /// Wire name of the event's type. Perhaps only a newer release knows it.
     pub event_type: String,
-    /// Version of the kind's shape.
+    /// Version of the JSON's shape.
     pub version: u16,
-    /// When the command was carried out.
+    /// When the event was made.
     pub occurred_at: UnixMillis,
     /// The stream, which is also the log's key.
     pub stream: StreamKey,
-    /// The number that was reserved for the event, if its kind has one.
+    /// The number that was reserved for the event, if events of its type have one.
     pub number: Option<Number>,
-    /// The request that gave the event, if its client may send it again.
+    /// The request that led to the event, if it has an Idempotency-Key.
     pub request: Option<RequestKey>,
-    /// The epoch that the event's number or key was reserved in, if they were reserved outside of the log.
+    /// The epoch in which the event's number or key was reserved, if it was reserved outside of the log.
     pub epoch: Option<Epoch>,
-    /// The trace of the request that gave the event, if its client told of one.
+    /// The trace of the request that led to the event, if the client sent one.
     pub trace: Option<TraceParent>,
     /// JSON of the event's members.
     pub data: Vec<u8>,
 }
 
-/// A record and its place in the log.
+/// A record as it was read from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// Its partition.
+    /// The partition of the record.
     pub partition: PartitionId,
-    /// Its place there.
+    /// The offset of the record.
     pub offset: Offset,
-    /// The record itself.
+    /// The record.
     pub record: Record,
 }
 
-/// An event has no JSON. Its members are texts and numbers, so this does not happen; it is told all the same.
+/// An event could not be serialized. Events have only texts and numbers, so this is not expected to happen.
 #[derive(Debug, thiserror::Error)]
 #[error("the event has no JSON")]
 pub struct EncodeError(#[source] serde_json::Error);
 
-/// Why a record gives no event.
+/// Why a record could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Written by a newer version. Nothing is wrong with the event: readers are upgraded before writers.
+    /// A newer release wrote the event. The event is fine; operators upgrade readers before writers.
     #[error("{event_type} version {version} is newer than this program knows; upgrade this reader before the writers")]
     Newer {
-        /// Wire name of the kind.
+        /// Wire name of the type.
         event_type: String,
-        /// Version of its shape.
+        /// Version of the JSON's shape.
         version: u16,
     },
-    /// The event itself is broken, for every reader and for ever.
+    /// The event itself is broken, so that no reader will ever decode it.
     #[error("{event_type} version {version} cannot be read")]
     Broken {
-        /// Wire name of the kind.
+        /// Wire name of the type.
         event_type: String,
-        /// Version of its shape.
+        /// Version of the JSON's shape.
         version: u16,
-        /// What is wrong with it.
+        /// The defect.
         #[source]
         reason: BrokenEvent,
     },
 }
 
-/// What is wrong with a broken event.
+/// The defect of a broken event.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenEvent {
-    /// The JSON is not that of the kind.
-    #[error("its JSON is not of the kind's shape")]
+    /// The JSON does not have the shape of the event's type.
+    #[error("its JSON does not have the shape of its type")]
     Shape(#[source] serde_json::Error),
-    /// An old version could not be brought to the current one.
+    /// The upcasters could not bring an old version to the current one.
     #[error("it cannot be upcast")]
     Upcast(#[source] UpcastError),
-    /// The JSON names another stream or number than the headers do.
+    /// The JSON names another stream or number than the headers.
     #[error("its JSON and its headers name different things")]
     Contradiction,
 }
 
 impl Record {
-    /// The record of `event`.
+    /// Makes the record of `event`, without request, epoch and trace.
     ///
     /// # Errors
     /// See [`EncodeError`].
@@ -124,10 +123,10 @@ impl Record {
         })
     }
 
-    /// The event, in today's shape whatever version was written.
+    /// Decodes the event. Upcasters bring an old version to the current one.
     ///
     /// # Errors
-    /// [`DecodeError::Newer`] stops a reader; [`DecodeError::Broken`] is for the dead letters.
+    /// [`DecodeError::Newer`] stops a reader. A reader parks a [`DecodeError::Broken`] event as a dead letter.
     pub fn decode(&self) -> Result<Event, DecodeError> {
         self.decode_as(self.known_type()?).map_err(|reason| DecodeError::Broken {
             event_type: self.event_type.clone(),
@@ -136,7 +135,7 @@ impl Record {
         })
     }
 
-    /// The event's kind, told from the headers alone.
+    /// The event's type, from the headers alone.
     ///
     /// # Errors
     /// [`DecodeError::Newer`].

@@ -1,19 +1,19 @@
-//! What a client's Idempotency-Key becomes in the log.
+//! Hashes that identify a request with an Idempotency-Key.
 
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
 use crate::event_id::EventId;
 
-/// Identifies a request that a client may send again: the same key on the same route with the same values is the same
-/// request.
+/// Identifies a request that a client may repeat: the same key on the same route with the same values is the same request.
 ///
-/// Only hashes are kept (SHA-256, each part preceded by its length, so that no two lists of parts are one text).
+/// It holds only SHA-256 hashes. Each hashed part is preceded by its length, so that different lists of parts never hash
+/// the same text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestKey {
     /// Hash of the route and the client's key.
     pub key: [u8; RequestKey::HASH_BYTES],
-    /// Hash of the values that were sent.
+    /// Hash of the values of the request's fields.
     pub values: [u8; RequestKey::HASH_BYTES],
 }
 
@@ -21,16 +21,16 @@ impl RequestKey {
     /// Length of each hash in bytes.
     pub const HASH_BYTES: usize = 32;
 
-    /// Of a client's `key`, sent to a route (`scope`) with these field values.
+    /// Hashes a client's `key`, the route that it was sent to (`scope`) and the values of the request's fields.
     pub fn new(scope: &[&str], key: &str, values: &[&str]) -> Self {
         let key = [scope, &[key]].concat();
         Self { key: hash(&key), values: hash(values) }
     }
 
-    /// The id of the event that the request gives under what was reserved for it (`name`: a number or a token): the same
-    /// whoever appends it, however often. A UUID of version 8.
-    pub fn event_id(&self, name: &str) -> EventId {
-        let digest = Sha256::new().chain_update(self.key).chain_update(name).finalize();
+    /// Derives the id of the event that the request leads to, a UUID of version 8. `reserved` is the number or the token
+    /// that was reserved for the request. Every attempt of the request derives the same id.
+    pub fn event_id(&self, reserved: &str) -> EventId {
+        let digest = Sha256::new().chain_update(self.key).chain_update(reserved).finalize();
         let mut bytes = Uuid::nil().into_bytes();
         bytes.iter_mut().zip(digest).for_each(|(byte, hashed)| *byte = hashed);
         EventId(Builder::from_custom_bytes(bytes).into_uuid())
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_id_follows_from_key_and_name_alone() {
+    fn an_event_id_follows_from_the_key_and_the_reservation_alone() {
         let request = RequestKey::new(&["message"], "key", &["body"]);
         assert_eq!(request.event_id("7"), RequestKey::new(&["message"], "key", &["other"]).event_id("7"));
         assert_ne!(request.event_id("7"), request.event_id("8"));

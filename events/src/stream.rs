@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::number::ChatNumber;
 use crate::token::ApplicationToken;
 
-/// A chat's name: its application's token and its number there.
+/// Identifies a chat: the token of its application, and its number within the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChatKey {
     /// The application that owns the chat.
@@ -15,10 +15,10 @@ pub struct ChatKey {
     pub number: ChatNumber,
 }
 
-/// Which stream an event belongs to, and so which events it stays in order with.
+/// Identifies a stream. Events of one stream stay in order.
 ///
-/// An application's own events are one stream, each chat with its messages is another: a large application spreads
-/// over all partitions while one chat stays in order. As a text (the log's key): `token` or `token:number`.
+/// An application's own events are one stream. Each chat with its messages is another stream, so that a large application
+/// spreads over all partitions while each chat stays in order. As a text, the log's key is `token` or `token:number`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKey {
     /// An application's creation and renames.
@@ -33,7 +33,7 @@ pub enum StreamKey {
 pub struct MalformedStreamKey;
 
 impl StreamKey {
-    /// The text that the log keeps.
+    /// The text, which is the log's key.
     pub fn to_text(&self) -> String {
         match self {
             Self::Application(token) => token.to_hex(),
@@ -78,7 +78,7 @@ impl FromStr for StreamKey {
 }
 
 impl fmt::Display for ChatKey {
-    /// For messages to operators: the token is cut as in logs.
+    /// For messages to operators: shows only the first digits of the token, as `Debug` of [`ApplicationToken`] does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}:{}", self.token, self.number)
     }

@@ -1,4 +1,4 @@
-//! The public name of an application.
+//! Tokens: the identifiers of applications.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,10 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// 128 random bits that name an application, written as 32 lower-case hexadecimal digits.
+/// 128 random bits that identify an application, written as 32 lower-case hexadecimal digits.
 ///
-/// Whoever knows a token can use the application, so it is a secret: there is no `Display`, and `Debug` shows the
-/// first six digits only. [`ApplicationToken::to_hex`] is for answers and storage, never for logs.
+/// Whoever knows a token can use the application. So a token is a secret: there is no `Display`, and `Debug` shows only the
+/// first six digits. [`ApplicationToken::to_hex`] is for answers and storage, never for logs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApplicationToken([u8; ApplicationToken::BYTES]);
 
@@ -21,28 +21,21 @@ pub struct MalformedToken;
 impl ApplicationToken {
     /// Length in bytes.
     pub const BYTES: usize = 16;
-    const HEX_DIGITS: usize = 2 * Self::BYTES;
     const DIGITS_SHOWN_IN_LOGS: usize = 6;
 
-    /// The token of these bits; the caller draws them at random.
+    /// Makes a token of bits that the caller has drawn at random.
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// The bits, whose order is that of the hexadecimal text.
+    /// The bits, in the order of the hexadecimal text.
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
 
     /// The public text: 32 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        let mut hex = String::with_capacity(Self::HEX_DIGITS);
-        for byte in self.0 {
-            for nibble in [byte >> 4, byte & 0xf] {
-                hex.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-            }
-        }
-        hex
+        hex::encode(self.0)
     }
 }
 
@@ -56,23 +49,13 @@ impl FromStr for ApplicationToken {
     type Err = MalformedToken;
 
     fn from_str(text: &str) -> Result<Self, MalformedToken> {
-        let digits = text.as_bytes();
-        if digits.len() != Self::HEX_DIGITS {
+        // The crate `hex` accepts upper-case digits too, which would give one application several tokens.
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(MalformedToken);
         }
         let mut bytes = [0; Self::BYTES];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| MalformedToken)?;
         Ok(Self(bytes))
-    }
-}
-
-const fn nibble(digit: u8) -> Result<u8, MalformedToken> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(MalformedToken),
     }
 }
 

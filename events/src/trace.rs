@@ -1,15 +1,17 @@
-//! Which trace an event belongs to, as [W3C Trace Context](https://www.w3.org/TR/trace-context/) has it.
+//! The trace of the request that led to an event: [W3C Trace Context](https://www.w3.org/TR/trace-context/).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Length of what version 00 writes, of which every later version's text begins.
+/// Length of a text of version 00. The text of a later version begins with as many characters in the same format.
 const LENGTH: usize = 55;
-/// What later versions may say in the flags to one that does not know them: whether the trace is recorded.
+/// The only flag that is kept from a later version: whether the trace is recorded.
 const SAMPLED: u8 = 1;
 
-/// The value of a header `traceparent`: the trace, the caller's place in it, and flags. It is kept with an event as it came,
-/// so that whoever reads the log can tell which request an event is of; nothing else depends on it.
+/// The value of a header `traceparent`: the trace, the caller's span in it, and flags.
+///
+/// The log keeps it with an event, so that readers of the log can find the request that led to the event. Nothing else
+/// depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
     trace: u128,
@@ -17,7 +19,7 @@ pub struct TraceParent {
     flags: u8,
 }
 
-/// The text is no `traceparent`.
+/// The text is not a well-formed `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a traceparent is 00-, 32 lower-case hexadecimal digits, 16 and 2 more, with dashes between them, the ids not all zeros"
@@ -34,7 +36,7 @@ impl fmt::Display for TraceParent {
 impl FromStr for TraceParent {
     type Err = MalformedTraceParent;
 
-    /// Of a later version than 00, which may go on after what is known, this takes what is known.
+    /// Takes the fields of version 00 from the text of a later version too, which may have more fields after them.
     fn from_str(text: &str) -> Result<Self, MalformedTraceParent> {
         let (known, rest) = text.split_at_checked(LENGTH).ok_or(MalformedTraceParent)?;
         let mut fields = known.split('-');
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_read_as_far_as_it_is_known() {
+    fn the_known_fields_of_a_later_version_are_read() {
         let known = TEXT.parse::<TraceParent>().unwrap();
         for later in
             ["01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", &format!("cc{}-what-the-future", &TEXT[2..])]
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_refused() {
+    fn a_malformed_trace_is_refused() {
         for text in [
             "",
             "00",

@@ -1,40 +1,40 @@
-//! How an old version of an event becomes the current one.
+//! Upcasters: an old version of an event becomes the current one.
 //!
-//! An upcaster takes the JSON of one version to that of the next. Reading folds the steps from the version that was
-//! written to the current one, so that the rest of the program knows today's shape only. A new version means: raise
-//! [`EventType::current_version`], add the step here, and add a fixture under `events/fixtures`; old fixtures are
-//! never edited.
+//! An upcaster changes the JSON of one version to that of the next. A reader applies the upcasters from the version that
+//! was written to the current one, so that the rest of the program knows only the current shape. To add a version, raise
+//! [`EventType::current_version`], add an upcaster here, and add a fixture under `events/fixtures`. Never edit old
+//! fixtures.
 
 use serde_json::Value;
 
 use crate::event::EventType;
 
-/// One step: the JSON of `event_type` at version `from` becomes that of `from + 1`.
+/// Changes the JSON of `event_type` at version `from` to that of `from + 1`.
 #[derive(Debug, Clone, Copy)]
 pub struct Upcaster {
-    /// The kind it is for.
+    /// The type of the events that it changes.
     pub event_type: EventType,
-    /// The version it starts from.
+    /// The version that it starts from.
     pub from: u16,
-    /// The change; pure, and total for every JSON that the old version could have written.
+    /// The change. It is pure, and defined for every JSON that the old version could have written.
     pub step: fn(Value) -> Value,
 }
 
-/// The steps known today. Every kind is still at its first version.
+/// All upcasters: none, because every type is still at its first version.
 pub const UPCASTERS: &[Upcaster] = &[];
 
-/// Why an old version gives no current one.
+/// Why an old version could not be brought to the current one.
 #[derive(Debug, thiserror::Error)]
 pub enum UpcastError {
-    /// The old JSON is not JSON.
+    /// The data is not JSON.
     #[error("its JSON cannot be parsed")]
     NotJson(#[source] serde_json::Error),
-    /// No step starts from this version: it was never written by any release.
+    /// No upcaster starts from this version: no release has ever written it.
     #[error("no upcaster starts from version {0}")]
     NoStep(u16),
 }
 
-/// The JSON of the current version of an event written at version `written`.
+/// Brings the JSON of an event from version `written` to the current version.
 pub(crate) fn to_current(
     event_type: EventType,
     written: u16,
@@ -56,7 +56,7 @@ pub(crate) fn to_current(
 mod tests {
     use super::*;
 
-    // No kind has a second version yet, so the steps start from a version 0 that never was.
+    // No type has a second version yet, so this upcaster starts from a version 0 that never was.
     const STEPS: &[Upcaster] = &[Upcaster {
         event_type: EventType::ChatCreated,
         from: 0,

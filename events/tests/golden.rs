@@ -1,4 +1,4 @@
-//! The JSON of every version of every event, as it lies in logs. A fixture is never edited.
+//! The JSON of every version of every event, as logs contain it. Never edit a fixture.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -17,7 +17,7 @@ fn chat(number: u32) -> ChatNumber {
     ChatNumber::new(number).unwrap()
 }
 
-/// What each fixture, by file name, must be read as.
+/// The fixtures by file name, each with the event that it must be decoded as.
 fn expected() -> Vec<(&'static str, Event)> {
     vec![
         (
@@ -53,7 +53,7 @@ fn encode(event: &Event) -> Record {
 }
 
 #[test]
-fn every_fixture_is_read_as_the_event_it_was() {
+fn every_fixture_is_decoded_as_its_event() {
     for (file, event) in expected() {
         let (event_type, version) = file.trim_end_matches(".json").rsplit_once(".v").unwrap();
         let record = Record {
@@ -81,7 +81,7 @@ fn every_fixture_is_expected_and_every_current_version_has_one() {
 }
 
 #[test]
-fn what_is_written_today_is_byte_for_byte_the_current_fixture() {
+fn the_json_of_an_event_is_byte_for_byte_its_current_fixture() {
     for (file, event) in expected() {
         let record = encode(&event);
         assert_eq!(String::from_utf8(record.data).unwrap(), String::from_utf8(fixture(file)).unwrap(), "{file}");
@@ -89,14 +89,14 @@ fn what_is_written_today_is_byte_for_byte_the_current_fixture() {
 }
 
 #[test]
-fn headers_tell_stream_and_number_without_the_json() {
+fn headers_have_stream_and_number_without_the_json() {
     let record = encode(&expected()[3].1);
     assert_eq!(record.stream.to_text(), "0123456789abcdef0123456789abcdef:1");
     assert_eq!(record.number.map(events::Number::get), Some(2));
 }
 
 #[test]
-fn a_newer_version_or_kind_is_not_broken_but_newer() {
+fn a_newer_version_or_type_is_not_broken_but_newer() {
     let record = encode(&expected()[2].1);
     for newer in [
         Record { version: 2, ..record.clone() },

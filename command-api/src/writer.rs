@@ -1,0 +1,128 @@
+//! The way of one command to the log: reserve, append, open.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use event_log::{AppendError, EventLog, Reservation, ReserveError, Sequencer, Ticket};
+use events::{
+    ApplicationToken, EncodeError, Epoch, Event, EventId, Number, Position, Record, RequestKey, StreamKey, TraceParent,
+    UnixMillis,
+};
+use uuid::Uuid;
+
+use crate::application::ApplicationRefusal;
+
+/// The ports, for one command that came with this request.
+pub(crate) struct Writer {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) sequencer: Arc<dyn Sequencer>,
+    pub(crate) request: Option<RequestKey>,
+    pub(crate) trace: Option<TraceParent>,
+}
+
+/// Why a command failed, by the step that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Nothing was reserved.
+    #[error("the event log is known to be away")]
+    LogAway,
+    #[error("the sequencer could not look up whether the application exists")]
+    LookUp(#[source] ReserveError),
+    #[error("the sequencer reserved nothing")]
+    Reserve(#[source] ReserveError),
+    #[error("the application refused the command")]
+    Refused(#[source] ApplicationRefusal),
+    #[error("the event cannot be encoded")]
+    Encode(#[source] EncodeError),
+    /// The event was not appended.
+    #[error("the reservation lapsed before the append")]
+    LapsedBefore,
+    /// The event may be in the log all the same.
+    #[error("the event was not acknowledged")]
+    Append(#[source] AppendError),
+    /// The event is in the log, but another may have been given its number: nobody may be answered with it.
+    #[error("the reservation lapsed before the event log acknowledged the append")]
+    LapsedAfter,
+    /// The event is in the log.
+    #[error("the application or chat was created, but cannot take children yet")]
+    Open(#[source] ReserveError),
+    /// Whether the event is in the log is unknown.
+    #[error("the command's task ended early")]
+    Interrupted(#[source] tokio::task::JoinError),
+}
+
+impl Writer {
+    pub(crate) async fn reserve_token(
+        &self,
+        fresh: ApplicationToken,
+    ) -> Result<Reservation<ApplicationToken>, WriteError> {
+        self.refuse_while_log_is_away()?;
+        self.sequencer.reserve_token(fresh, self.request.as_ref()).await.map_err(WriteError::Reserve)
+    }
+
+    pub(crate) async fn reserve_number(&self, parent: StreamKey) -> Result<Reservation<Number>, WriteError> {
+        self.refuse_while_log_is_away()?;
+        self.sequencer.reserve(parent, self.request.as_ref()).await.map_err(WriteError::Reserve)
+    }
+
+    pub(crate) async fn application_exists(&self, token: ApplicationToken) -> Result<bool, WriteError> {
+        self.refuse_while_log_is_away()?;
+        self.sequencer.exists(token.into()).await.map_err(WriteError::LookUp)
+    }
+
+    /// Appends an event for which something was reserved. If an earlier attempt of the same request has written the event
+    /// already, this appends nothing.
+    ///
+    /// Its first poll queues the record: nothing is awaited before the log's own append.
+    pub(crate) async fn append_reserved<T: Copy>(
+        &self,
+        event: &Event,
+        reservation: &Reservation<T>,
+    ) -> Result<Position, WriteError> {
+        if let Some(position) = reservation.position() {
+            return Ok(position.clone());
+        }
+        let record = self.record(event, reservation.epoch())?;
+        if reservation.has_lapsed() {
+            return Err(WriteError::LapsedBefore);
+        }
+        let position = self.log.append(record).await.map_err(WriteError::Append)?;
+        if reservation.has_lapsed() { Err(WriteError::LapsedAfter) } else { Ok(position) }
+    }
+
+    /// Appends an event for which nothing was reserved.
+    pub(crate) async fn append(&self, event: &Event) -> Result<Position, WriteError> {
+        let record = self.record(event, None)?;
+        self.log.append(record).await.map_err(WriteError::Append)
+    }
+
+    /// Makes a new application or chat ready for children. Call this before the client is answered, so that the client can
+    /// use the application or chat at once.
+    pub(crate) async fn open(&self, created: StreamKey, ticket: Option<Ticket>) -> Result<(), WriteError> {
+        self.sequencer.open(created, ticket).await.map_err(WriteError::Open)
+    }
+
+    /// Keeps numbers from being lost to appends that cannot succeed.
+    fn refuse_while_log_is_away(&self) -> Result<(), WriteError> {
+        if self.log.is_away() { Err(WriteError::LogAway) } else { Ok(()) }
+    }
+
+    fn record(&self, event: &Event, epoch: Option<Epoch>) -> Result<Record, WriteError> {
+        let record = Record::encode(event, self.event_id(event), now()).map_err(WriteError::Encode)?;
+        Ok(Record { request: self.request, epoch, trace: self.trace, ..record })
+    }
+
+    /// Every attempt of one request derives the same id, so that projections recognise an event that was written twice.
+    fn event_id(&self, event: &Event) -> EventId {
+        match (&self.request, event.number()) {
+            (None, _) => EventId(Uuid::now_v7()),
+            (Some(request), Some(number)) => request.event_id(&number.to_string()),
+            (Some(request), None) => request.event_id(&event.stream().to_text()),
+        }
+    }
+}
+
+fn now() -> UnixMillis {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(since_epoch.as_millis().try_into().unwrap_or(u64::MAX))
+}
