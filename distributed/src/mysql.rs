@@ -145,7 +145,7 @@ impl MySqlProjections {
         if within.is_zero() {
             return Ok(is_there(&read_views::progress(self.readers.clone()).await?));
         }
-        self.progress.until(within, is_there).await.map_err(Into::into)
+        self.progress.wait_until(within, is_there).await.map_err(Into::into)
     }
 }
 

@@ -10,7 +10,7 @@ use super::checkpoint_tx::checkpoint_of;
 use super::columns::undecodable;
 use super::connections::{Connections, READ_WAIT, Statement, within};
 use super::{ClientError, options};
-use crate::sequencer::{Answered, Checkpoints, CountsReader, CountsSnapshot};
+use crate::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord};
 
 /// [`CountsReader`] on MySQL. Each call reads the live generation.
 pub struct MySqlCounts {
@@ -38,7 +38,7 @@ impl MySqlCounts {
         let rows = within(READ_WAIT, self.readers.fetch_all(statement)).await?;
         let answered =
             rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
-        Ok(CountsSnapshot { answer: answered.map(answer).transpose()?, checkpoints: checkpoints(&rows)? })
+        Ok(CountsSnapshot { value: answered.map(answer).transpose()?, checkpoints: checkpoints(&rows)? })
     }
 }
 
@@ -84,11 +84,11 @@ impl CountsReader for MySqlCounts {
         self.seen(statement, |row| row.try_get(CHECKPOINT_COLUMNS)).await
     }
 
-    async fn answered(
+    async fn find_request(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<CountsSnapshot<Option<Answered>>, BackendError> {
+    ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
         let statement = sqlx::query(
             "SELECT checkpoints.partition_id, next_offset, epoch, \
              request_values, stream, number, last.partition_id, log_offset FROM checkpoints \
@@ -103,12 +103,12 @@ impl CountsReader for MySqlCounts {
     }
 }
 
-fn answered(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<Answered, sqlx::Error> {
+fn answered(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<IdempotencyRecord, sqlx::Error> {
     let [values_at, stream_at, number_at, partition_at, offset_at] = std::array::from_fn(|at| CHECKPOINT_COLUMNS + at);
     let values: &[u8] = row.try_get(values_at)?;
     let values = values.try_into().map_err(|error| undecodable(values_at, error))?;
     let stream: &str = row.try_get(stream_at)?;
-    Ok(Answered {
+    Ok(IdempotencyRecord {
         request: RequestKey { key, values },
         stream: stream.parse().map_err(|error| undecodable(stream_at, error))?,
         number: row.try_get::<Option<u32>, _>(number_at)?.and_then(Number::new),

@@ -13,7 +13,8 @@ mod watched;
 
 use std::sync::Arc;
 
-use distributed::sequencer::{MarkerLog, RedisKeys, RedisSequencer};
+use distributed::ports::MarkerLog;
+use distributed::sequencer::{RedisKeys, RedisSequencer};
 use event_log::{EventLog, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
