@@ -172,7 +172,7 @@ struct LogAway;
 
 /// Tells whether numbers can be given.
 async fn tell_of_numbers(sequencer: Arc<RedisSequencer>, part: Part, stop: CancellationToken) {
-    let mut trouble = sequencer.trouble();
+    let mut trouble = sequencer.unavailable_reason();
     loop {
         match trouble.borrow_and_update().clone() {
             None => part.ready(),

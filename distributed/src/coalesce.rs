@@ -1,4 +1,4 @@
-//! SharedPoll a server once for everybody who wants to know at the moment.
+//! Runs an operation once for all callers that need its outcome at the same time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,46 +6,45 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// One round at a time: who joins during one waits for the next, which begins after the joining. Whoever comes first runs
-/// it for all who have joined by then, and all get its outcome, also where that is a failure.
-///
-/// Joining a round half way would be wrong: what was done just before the joining could be missing from its outcome.
+/// Merges concurrent calls of one operation into few runs, one at a time. A call that arrives during a run waits for the
+/// next run: the outcome of the current one could miss what the caller did just before. The first waiting caller runs the
+/// operation for all that have arrived by then, and all of them get its outcome, also if that is a failure.
 #[derive(Debug)]
 pub(crate) struct Coalescer<T> {
-    /// From the beginning of one round to that of the next at least so much time passes.
-    pace: Duration,
-    joined: AtomicU64,
-    last: Mutex<Option<Last<T>>>,
+    /// Least time between the beginnings of two runs.
+    min_interval: Duration,
+    calls: AtomicU64,
+    last_run: Mutex<Option<Run<T>>>,
 }
 
-/// The last round.
 #[derive(Debug)]
-struct Last<T> {
-    /// How many had joined when it began.
-    joined: u64,
-    began: Instant,
+struct Run<T> {
+    /// How many calls had arrived when it began.
+    calls: u64,
+    began_at: Instant,
     outcome: T,
 }
 
 impl<T: Clone> Coalescer<T> {
-    pub(crate) fn new(pace: Duration) -> Self {
-        Self { pace, joined: AtomicU64::new(0), last: Mutex::new(None) }
+    pub(crate) fn new(min_interval: Duration) -> Self {
+        Self { min_interval, calls: AtomicU64::new(0), last_run: Mutex::new(None) }
     }
 
-    /// The outcome of a `run` that began after this call. It is bounded as two of them are; a caller that gives up
-    /// leaves the round to the next.
-    pub(crate) async fn join<F: Future<Output = T>>(&self, run: impl FnOnce() -> F) -> T {
-        let ticket = self.joined.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut last = self.last.lock().await;
-        if let Some(last) = &*last {
-            if last.joined >= ticket {
-                return last.outcome.clone();
+    /// Returns the outcome of a run of `operation` that began after this call. A call lasts two runs at most. If the caller
+    /// that runs the operation is cancelled, the next caller runs it.
+    pub(crate) async fn run<F: Future<Output = T>>(&self, operation: impl FnOnce() -> F) -> T {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut last_run = self.last_run.lock().await;
+        if let Some(last_run) = &*last_run {
+            if last_run.calls >= call {
+                return last_run.outcome.clone();
             }
-            tokio::time::sleep_until(last.began + self.pace).await;
+            tokio::time::sleep_until(last_run.began_at + self.min_interval).await;
         }
-        let (joined, began) = (self.joined.load(Ordering::SeqCst), Instant::now());
-        let outcome = run().await;
-        *last = Some(Last { joined, began, outcome: outcome.clone() });
+        let calls = self.calls.load(Ordering::SeqCst);
+        let began_at = Instant::now();
+        let outcome = operation().await;
+        *last_run = Some(Run { calls, began_at, outcome: outcome.clone() });
         outcome
     }
 }
@@ -58,81 +57,81 @@ mod tests {
 
     use super::*;
 
-    /// A server whose answers are counted, and wait until they are let through.
-    struct Slow {
-        rounds: Coalescer<u64>,
+    /// An operation that counts its runs, and waits in each until the test lets it finish.
+    struct SlowOperation {
+        coalescer: Coalescer<u64>,
         begun: watch::Sender<u64>,
-        let_through: Semaphore,
+        may_finish: Semaphore,
     }
 
-    impl Slow {
+    impl SlowOperation {
         fn new() -> Arc<Self> {
             Arc::new(Self {
-                rounds: Coalescer::new(Duration::ZERO),
+                coalescer: Coalescer::new(Duration::ZERO),
                 begun: watch::Sender::new(0),
-                let_through: Semaphore::new(0),
+                may_finish: Semaphore::new(0),
             })
         }
 
-        async fn ask(self: Arc<Self>) -> u64 {
-            let run = async || {
+        async fn call(self: Arc<Self>) -> u64 {
+            let operation = async || {
                 self.begun.send_modify(|begun| *begun += 1);
-                let round = *self.begun.borrow();
-                self.let_through.acquire().await.unwrap().forget();
-                round
+                let run = *self.begun.borrow();
+                self.may_finish.acquire().await.unwrap().forget();
+                run
             };
-            self.rounds.join(run).await
+            self.coalescer.run(operation).await
         }
 
-        async fn begun(&self, round: u64) {
-            self.begun.subscribe().wait_for(|begun| *begun == round).await.unwrap();
+        async fn wait_for_run(&self, run: u64) {
+            self.begun.subscribe().wait_for(|begun| *begun == run).await.unwrap();
         }
 
-        async fn joined(&self, callers: u64) {
-            while self.rounds.joined.load(Ordering::SeqCst) < callers {
+        async fn wait_for_calls(&self, calls: u64) {
+            while self.coalescer.calls.load(Ordering::SeqCst) < calls {
                 tokio::task::yield_now().await;
             }
         }
     }
 
     #[tokio::test]
-    async fn who_joins_during_a_round_gets_the_next_one() {
-        let slow = Slow::new();
-        let first = tokio::spawn(Arc::clone(&slow).ask());
-        slow.begun(1).await;
-        let during: Vec<_> = (0..3).map(|_| tokio::spawn(Arc::clone(&slow).ask())).collect();
-        slow.joined(4).await;
-        slow.let_through.add_permits(1);
+    async fn a_call_during_a_run_gets_the_outcome_of_the_next_run() {
+        let slow = SlowOperation::new();
+        let first = tokio::spawn(Arc::clone(&slow).call());
+        slow.wait_for_run(1).await;
+        let during: Vec<_> = (0..3).map(|_| tokio::spawn(Arc::clone(&slow).call())).collect();
+        slow.wait_for_calls(4).await;
+        slow.may_finish.add_permits(1);
         assert_eq!(first.await.unwrap(), 1);
-        slow.let_through.add_permits(1);
-        for joined in during {
-            assert_eq!(joined.await.unwrap(), 2, "one round for all three, begun after they had joined");
+        slow.may_finish.add_permits(1);
+        for call in during {
+            assert_eq!(call.await.unwrap(), 2, "one run for all three, begun after they had called");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn rounds_keep_their_pace() {
-        const PACE: Duration = Duration::from_millis(100);
-        let rounds = Coalescer::new(PACE);
-        let began = Instant::now();
-        rounds.join(async || ()).await;
-        assert_eq!(began.elapsed(), Duration::ZERO, "nothing keeps the first");
-        rounds.join(async || ()).await;
-        assert_eq!(began.elapsed(), PACE);
-        tokio::time::sleep(PACE).await;
-        rounds.join(async || ()).await;
-        assert_eq!(began.elapsed(), 2 * PACE, "nor one that comes late enough");
+    async fn runs_keep_the_interval() {
+        const INTERVAL: Duration = Duration::from_millis(100);
+        let coalescer = Coalescer::new(INTERVAL);
+        let began_at = Instant::now();
+        coalescer.run(async || ()).await;
+        assert_eq!(began_at.elapsed(), Duration::ZERO, "the first run waited");
+        coalescer.run(async || ()).await;
+        assert_eq!(began_at.elapsed(), INTERVAL);
+        tokio::time::sleep(INTERVAL).await;
+        coalescer.run(async || ()).await;
+        assert_eq!(began_at.elapsed(), 2 * INTERVAL, "a run waited although the interval was over");
     }
 
     #[tokio::test]
-    async fn a_round_that_is_given_up_is_run_by_the_next() {
-        let slow = Slow::new();
-        let first = tokio::spawn(Arc::clone(&slow).ask());
-        slow.begun(1).await;
-        let second = tokio::spawn(Arc::clone(&slow).ask());
-        slow.joined(2).await;
+    async fn the_next_caller_takes_over_from_a_cancelled_one() {
+        let slow = SlowOperation::new();
+        let first = tokio::spawn(Arc::clone(&slow).call());
+        slow.wait_for_run(1).await;
+        let second = tokio::spawn(Arc::clone(&slow).call());
+        slow.wait_for_calls(2).await;
         first.abort();
-        slow.let_through.add_permits(1);
+        slow.may_finish.add_permits(1);
         assert_eq!(second.await.unwrap(), 2);
     }
 }

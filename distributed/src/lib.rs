@@ -1,18 +1,19 @@
-//! The ports on servers: Kafka, Redis, MySQL and Elasticsearch.
+//! Adapters of the ports on servers: Kafka, Redis, MySQL and Elasticsearch.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`elastic`] | [`read_model::SearchIndex`] on Elasticsearch |
-//! | [`kafka`] | [`event_log::EventLog`] on Kafka, and who of several processes reads which partition |
+//! | [`kafka`] | [`event_log::EventLog`] on Kafka, and the assignment of its partitions to processes |
 //! | [`mysql`] | [`read_model::ProjectionStore`] and [`read_model::Views`] on MySQL |
-//! | [`sequencer`] | [`event_log::Sequencer`] on Redis: epochs, counters, keys of requests |
+//! | [`sequencer`] | [`event_log::Sequencer`] on Redis: epochs, counters, idempotency keys |
+//! | [`ports`] | the ports through which one adapter uses another |
 //!
-//! **Architecture invariant:** a port's adapter knows its own server only.
+//! **Architecture invariant:** an adapter knows its own server only; it uses another one through [`ports`].
 
 mod coalesce;
 pub mod elastic;
-mod hex;
 pub mod kafka;
 pub mod mysql;
+pub mod ports;
 pub mod sequencer;
 mod shared_poll;

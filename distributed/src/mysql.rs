@@ -143,7 +143,7 @@ impl MySqlProjections {
         if within.is_zero() {
             return Ok(is_reached(&read_views::load_progress(self.readers.clone()).await?));
         }
-        self.progress.until(within, is_reached).await.map_err(Into::into)
+        self.progress.wait_until(within, is_reached).await.map_err(Into::into)
     }
 }
 

@@ -1,4 +1,4 @@
-//! SharedPoll a server again and again, once for everybody who waits for its answer to become what it must.
+//! Polls a server on behalf of all waiters, until each waiter's condition holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,79 +6,84 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Pause between two askings, while somebody waits.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause between two polls.
+const POLL_PAUSE: Duration = Duration::from_millis(20);
 
-/// An adapter's own error, which several who wait are told of.
+/// An adapter's own error, shared by all waiters.
 type SharedError = Arc<dyn std::error::Error + Send + Sync>;
 
-/// Answers of a server, fresh as long as somebody waits for them.
+/// Polls a server while somebody waits, and shares each result with all waiters.
 #[derive(Debug)]
 pub(crate) struct SharedPoll<T> {
-    asked: watch::Sender<Asked<T>>,
-    wanted: Notify,
+    latest: watch::Sender<Poll<T>>,
+    waiter_arrived: Notify,
 }
 
-/// The last asking.
 #[derive(Debug)]
-struct Asked<T> {
-    /// How many there were before.
+struct Poll<T> {
+    /// How many polls came before this one.
     serial: u64,
-    answer: Result<T, SharedError>,
+    result: Result<T, SharedError>,
 }
 
 impl<T: Default + Send + Sync + 'static> SharedPoll<T> {
-    /// Asks by `ask` while somebody waits, until the guard is dropped. Must be called in a tokio runtime.
-    pub(crate) fn start<A, F, E>(ask: A) -> (Arc<Self>, DropGuard)
+    /// Calls `poll` while somebody waits, until the guard is dropped. Must be called in a tokio runtime.
+    pub(crate) fn start<P, F, E>(poll: P) -> (Arc<Self>, DropGuard)
     where
-        A: Fn() -> F + Send + Sync + 'static,
+        P: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<T, E>> + Send,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        let nothing = Asked { serial: 0, answer: Ok(T::default()) };
-        let asking = Arc::new(Self { asked: watch::Sender::new(nothing), wanted: Notify::new() });
+        let none = Poll { serial: 0, result: Ok(T::default()) };
+        let shared = Arc::new(Self { latest: watch::Sender::new(none), waiter_arrived: Notify::new() });
         let stop = CancellationToken::new();
-        let (this, stopped) = (Arc::clone(&asking), stop.clone());
-        tokio::spawn(async move { stopped.run_until_cancelled(this.run(ask)).await });
-        (asking, stop.drop_guard())
+        let (this, stopped) = (Arc::clone(&shared), stop.clone());
+        tokio::spawn(async move { stopped.run_until_cancelled(this.run(poll)).await });
+        (shared, stop.drop_guard())
     }
 
-    async fn run<A, F, E>(&self, ask: A)
+    async fn run<P, F, E>(&self, poll: P)
     where
-        A: Fn() -> F,
+        P: Fn() -> F,
         F: Future<Output = Result<T, E>>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         loop {
-            if self.asked.receiver_count() == 0 {
-                self.forget();
-                self.wanted.notified().await;
+            if self.latest.receiver_count() == 0 {
+                self.clear_result();
+                self.waiter_arrived.notified().await;
             }
-            let answer = ask().await.map_err(|error| SharedError::from(error.into()));
-            self.asked.send_modify(|asked| *asked = Asked { serial: asked.serial + 1, answer });
-            tokio::time::sleep(PAUSE).await;
+            let result = poll().await.map_err(|error| SharedError::from(error.into()));
+            self.latest.send_modify(|latest| *latest = Poll { serial: latest.serial + 1, result });
+            tokio::time::sleep(POLL_PAUSE).await;
         }
     }
 
-    /// Nobody may be told tomorrow what the server said today: what was there may be gone by then.
-    fn forget(&self) {
-        self.asked.send_modify(|asked| asked.answer = Ok(T::default()));
+    /// A waiter that comes later must not see this result: the server may have lost the data by then.
+    fn clear_result(&self) {
+        self.latest.send_modify(|latest| latest.result = Ok(T::default()));
     }
 
-    /// Waits until the answer is as it must be: true once it is, false if it is not after `within`. A failure during the
-    /// wait ends it. The first answer that is looked at is the last that others who waited were given: a pause ago and what
-    /// an asking takes, or else nothing, `T::default()`.
-    pub(crate) async fn until(&self, within: Duration, is_there: impl Fn(&T) -> bool) -> Result<bool, SharedError> {
-        let mut asked = self.asked.subscribe();
-        let before = asked.borrow().serial;
-        self.wanted.notify_one();
-        let ends = |asked: &Asked<T>| match &asked.answer {
-            Ok(answer) => is_there(answer),
-            Err(_) => asked.serial > before,
+    /// Waits until `condition` holds: true once it does, false if it does not within `timeout`. A poll that fails during the
+    /// wait ends it with its error.
+    ///
+    /// The first result that is checked is either the latest of other waiters, at most one pause and one poll old, or
+    /// `T::default()`.
+    pub(crate) async fn wait_until(
+        &self,
+        timeout: Duration,
+        condition: impl Fn(&T) -> bool,
+    ) -> Result<bool, SharedError> {
+        let mut latest = self.latest.subscribe();
+        let first_serial = latest.borrow().serial;
+        self.waiter_arrived.notify_one();
+        let ends_wait = |poll: &Poll<T>| match &poll.result {
+            Ok(value) => condition(value),
+            Err(_) => poll.serial > first_serial,
         };
-        match tokio::time::timeout(within, asked.wait_for(ends)).await {
-            Ok(Ok(asked)) => asked.answer.as_ref().map(|_| true).map_err(Arc::clone),
-            // The sender lives as long as this value does: only time ends the wait in vain.
+        match tokio::time::timeout(timeout, latest.wait_for(ends_wait)).await {
+            Ok(Ok(poll)) => poll.result.as_ref().map(|_| true).map_err(Arc::clone),
+            // `self` keeps the sender alive, so only the timeout ends up here.
             Ok(Err(_)) | Err(_) => Ok(false),
         }
     }
@@ -93,53 +98,53 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn one_asks_for_all_who_wait_and_nobody_when_none_does() {
-        let asked = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&asked);
-        let (asking, _guard) = SharedPoll::start(move || {
-            let answer = count.fetch_add(1, Ordering::SeqCst) + 1;
-            async move { Ok::<_, std::io::Error>(answer) }
+    async fn all_waiters_share_one_poll_and_without_waiters_there_is_none() {
+        let polls = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&polls);
+        let (poll, _guard) = SharedPoll::start(move || {
+            let value = counter.fetch_add(1, Ordering::SeqCst) + 1;
+            async move { Ok::<_, std::io::Error>(value) }
         });
-        let waits = (0..100).map(|_| asking.until(LONG, |answer| *answer >= 5));
+        let waits = (0..100).map(|_| poll.wait_until(LONG, |value| *value >= 5));
         assert!(futures_util::future::join_all(waits).await.into_iter().all(|waited| waited.is_ok_and(|is| is)));
-        assert_eq!(asked.load(Ordering::SeqCst), 5);
+        assert_eq!(polls.load(Ordering::SeqCst), 5);
         tokio::time::sleep(LONG).await;
-        assert!(asked.load(Ordering::SeqCst) <= 6, "it was asked although nobody waited");
-        assert!(!asking.until(Duration::ZERO, |answer| *answer > 1_000).await.unwrap());
+        assert!(polls.load(Ordering::SeqCst) <= 6, "it was polled although nobody waited");
+        assert!(!poll.wait_until(Duration::ZERO, |value| *value > 1_000).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_told_to_all_who_wait() {
-        let (asking, _guard) = SharedPoll::start(|| async { Err::<u64, _>(std::io::Error::other("away")) });
-        let waits = (0..100).map(|_| asking.until(LONG, |_| false));
+    async fn all_waiters_receive_a_failure() {
+        let (poll, _guard) = SharedPoll::start(|| async { Err::<u64, _>(std::io::Error::other("away")) });
+        let waits = (0..100).map(|_| poll.wait_until(LONG, |_| false));
         assert!(futures_util::future::join_all(waits).await.into_iter().all(|waited| waited.is_err()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_forgotten_when_nobody_waits() {
+    async fn a_result_is_cleared_when_nobody_waits() {
         let server = Arc::new(AtomicU64::new(5));
-        let asked = Arc::clone(&server);
-        let (asking, _guard) = SharedPoll::start(move || {
-            let answer = asked.load(Ordering::SeqCst);
-            async move { Ok::<_, std::io::Error>(answer) }
+        let polled = Arc::clone(&server);
+        let (poll, _guard) = SharedPoll::start(move || {
+            let value = polled.load(Ordering::SeqCst);
+            async move { Ok::<_, std::io::Error>(value) }
         });
-        assert!(asking.until(LONG, |answer| *answer >= 5).await.unwrap());
+        assert!(poll.wait_until(LONG, |value| *value >= 5).await.unwrap());
         tokio::time::sleep(LONG).await;
         server.store(1, Ordering::SeqCst);
-        assert!(!asking.until(LONG, |answer| *answer >= 5).await.unwrap(), "what was is taken for what is");
-        assert!(asking.until(LONG, |answer| *answer == 1).await.unwrap());
+        assert!(!poll.wait_until(LONG, |value| *value >= 5).await.unwrap(), "an outdated result was used");
+        assert!(poll.wait_until(LONG, |value| *value == 1).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_ends_the_wait_and_an_old_one_does_not() {
         let fails = Arc::new(AtomicU64::new(1));
         let failing = Arc::clone(&fails);
-        let (asking, _guard) = SharedPoll::start(move || {
+        let (poll, _guard) = SharedPoll::start(move || {
             let fails = failing.load(Ordering::SeqCst) == 1;
             async move { if fails { Err(std::io::Error::other("away")) } else { Ok(1_u64) } }
         });
-        assert!(asking.until(LONG, |_| false).await.unwrap_err().to_string().contains("away"));
+        assert!(poll.wait_until(LONG, |_| false).await.unwrap_err().to_string().contains("away"));
         fails.store(0, Ordering::SeqCst);
-        assert!(asking.until(LONG, |answer| *answer == 1).await.unwrap());
+        assert!(poll.wait_until(LONG, |value| *value == 1).await.unwrap());
     }
 }

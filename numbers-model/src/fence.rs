@@ -1,123 +1,125 @@
 //! How an epoch begins, step by step.
 //!
-//! A step that is refused, fails or is not answered is [`begin_again`]: the process gives up its owner token, and what it had
-//! sent may still be carried out.
+//! After a step that is refused, fails or gets no reply, the process takes [`begin_again`]: it gives up its owner token. Redis and
+//! the log may still carry out what it had sent.
 
+use crate::epoch::Epoch;
+use crate::log::Entry;
 use crate::mistakes::Mistake;
 use crate::redis::Owner;
-use crate::scope::{Detail, Scope};
-use crate::state::{Epoch, Keeper, Late, PARTITIONS, Process, State};
+use crate::scope::{Detail, PARTITIONS, Scope};
+use crate::state::{EpochKeeper, LateCommand, Process, State};
 
 impl State {
-    fn keeper(&mut self, process: usize) -> &mut Keeper {
+    fn keeper(&mut self, process: usize) -> &mut EpochKeeper {
         &mut self.processes[process].keeper
     }
 
-    /// Whether Redis carries out a step of the attempt that this process is making.
-    fn obeys(&self, scope: &Scope, process: usize) -> Option<()> {
-        self.redis.obeys(scope, Owner::Of(process)).then_some(())
+    /// Refuses a step of the process's current attempt that has lost the lock or the hold script.
+    fn check_lock_held(&self, scope: &Scope, process: usize) -> Option<()> {
+        self.redis.holds_lock(scope, Owner::Current(process)).then_some(())
     }
 
     fn forget_attempt(&mut self, process: usize, owner_becomes: Owner) {
         self.redis.scripts.hold[process] = false;
-        self.redis.rename(Owner::Of(process), owner_becomes);
+        self.redis.rename_owner(Owner::Current(process), owner_becomes);
         self.tries.iter_mut().for_each(|sent| sent.waited_out_by[process] = false);
     }
 }
 
-/// The process finds that its epoch is not in force: its script is gone, or says so.
+/// The process notices that its epoch is over: the epoch's script is gone, or says so.
 pub fn notice(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     let in_force = state.redis.in_force(scope);
     let keeper = state.keeper(process);
     match *keeper {
-        Keeper::Open(epoch) if in_force != Some(epoch) => *keeper = Keeper::Looking,
+        EpochKeeper::Open(epoch) if in_force != Some(epoch) => *keeper = EpochKeeper::Searching,
         _ => return None,
     }
     Some(())
 }
 
-/// It finds an epoch that is in force, and takes no lock.
+/// The process finds an epoch in force, and needs no lock.
 pub fn adopt(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     let epoch = state.redis.in_force(scope)?;
     match state.keeper(process) {
-        keeper @ Keeper::Looking => *keeper = Keeper::Open(epoch),
+        keeper @ EpochKeeper::Searching => *keeper = EpochKeeper::Open(epoch),
         _ => return None,
     }
     Some(())
 }
 
-/// SCRIPT LOAD of the hold script, with a new owner token in its text, after a first look has found no epoch. Should one come
-/// into force between the two, that is as if it did so afterwards: the second look sees it.
+/// The process finds no epoch, and loads the hold script with a new owner token in its text. An epoch that comes into force
+/// between the two is the same as one that does so later: the second search finds it.
 pub fn load_hold_script(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let is_ready = *state.keeper(process) == Keeper::Looking && state.redis.in_force(scope).is_none();
+    let is_ready = *state.keeper(process) == EpochKeeper::Searching && state.redis.in_force(scope).is_none();
     if !is_ready || scope.fence == Detail::AtOnce {
         return None;
     }
     state.redis.scripts.hold[process] = true;
-    *state.keeper(process) = Keeper::Holding;
+    *state.keeper(process) = EpochKeeper::HoldLoaded;
     Some(())
 }
 
-/// SET NX of the lock.
+/// The process takes the lock by SET NX.
 pub fn take_lock(state: &mut State, process: usize) -> Option<()> {
-    if *state.keeper(process) != Keeper::Holding || state.redis.keys.lock.is_some() {
+    if *state.keeper(process) != EpochKeeper::HoldLoaded || state.redis.keys.lock.is_some() {
         return None;
     }
-    state.redis.keys.lock = Some(Owner::Of(process));
-    *state.keeper(process) = Keeper::Locked;
+    state.redis.keys.lock = Some(Owner::Current(process));
+    *state.keeper(process) = EpochKeeper::Locked;
     Some(())
 }
 
-/// The second look, now that nobody else can begin an epoch.
-pub fn look_again(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
+/// The second search, now that no other process can begin an epoch.
+pub fn search_again(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     let in_force = state.redis.in_force(scope);
     match state.keeper(process) {
-        keeper @ Keeper::Locked => *keeper = in_force.map_or(Keeper::Clear, Keeper::Found),
+        keeper @ EpochKeeper::Locked => *keeper = in_force.map_or(EpochKeeper::NoneFound, EpochKeeper::Found),
         _ => return None,
     }
     Some(())
 }
 
-/// The lock is given back, because there is an epoch.
+/// The process gives the lock back, because there is an epoch.
 pub fn release(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let Keeper::Found(epoch) = *state.keeper(process) else {
+    let EpochKeeper::Found(epoch) = *state.keeper(process) else {
         return None;
     };
-    state.obeys(scope, process)?;
+    state.check_lock_held(scope, process)?;
     state.redis.keys.lock = None;
     state.forget_attempt(process, Owner::Nobody);
-    *state.keeper(process) = Keeper::Open(epoch);
+    *state.keeper(process) = EpochKeeper::Open(epoch);
     Some(())
 }
 
-/// The epoch's key is deleted. From the answer on it is waited; what was given a number before is waited out.
+/// The process deletes the epoch's key. From the reply on it waits for all tries that already have a number.
 pub fn delete(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    if *state.keeper(process) != Keeper::Clear {
+    if *state.keeper(process) != EpochKeeper::NoneFound {
         return None;
     }
-    delete_as(scope, state, Owner::Of(process))?;
+    delete_as(scope, state, Owner::Current(process))?;
     for sent in &mut state.tries {
         sent.waited_out_by[process] = sent.phase.is_reserved() && !sent.has_lapsed;
     }
-    *state.keeper(process) = Keeper::Deleted;
+    *state.keeper(process) = EpochKeeper::Deleted;
     Some(())
 }
 
 fn delete_as(scope: &Scope, state: &mut State, owner: Owner) -> Option<()> {
-    if !state.redis.obeys(scope, owner) && !scope.has(Mistake::UnconditionalDelete) {
+    if !state.redis.holds_lock(scope, owner) && !scope.has(Mistake::UnconditionalDelete) {
         return None;
     }
     state.ended_one_in_force |= state.redis.in_force(scope).is_some();
-    state.redis.unpublish();
+    state.redis.delete_epoch_key();
     Some(())
 }
 
-/// The wait is over: 1.1 T after the answer to the deletion. So T is over for every number that was given before, whatever
-/// the clocks of other machines say.
+/// The wait is over: 1.1 T after the reply to the deletion. So T is over for every number that Redis gave before, even by the
+/// clocks of other machines.
 pub fn wait(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     let next = match *state.keeper(process) {
-        Keeper::Deleted => Keeper::Waited,
-        Keeper::Published(epoch) => Keeper::Open(epoch),
+        EpochKeeper::Deleted => EpochKeeper::Waited,
+        EpochKeeper::Published(epoch) => EpochKeeper::Open(epoch),
         _ => return None,
     };
     for sent in &mut state.tries {
@@ -126,53 +128,81 @@ pub fn wait(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
         }
     }
     *state.keeper(process) = next;
-    if next != Keeper::Waited {
+    if next != EpochKeeper::Waited {
         state.forget_attempt(process, Owner::Nobody);
     }
     Some(())
 }
 
-/// `EpochClaimed` is sent.
+/// The process sends `EpochClaimed`.
 pub fn claim(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let ready = if scope.has(Mistake::PublishedBeforeTheWait) { Keeper::Deleted } else { Keeper::Waited };
+    let ready = if scope.has(Mistake::PublishedBeforeTheWait) { EpochKeeper::Deleted } else { EpochKeeper::Waited };
     if *state.keeper(process) != ready {
         return None;
     }
-    state.left.claims = state.left.claims.checked_sub(1)?;
+    state.budget.claims = state.budget.claims.checked_sub(1)?;
     state.log.claims[process] = true;
-    *state.keeper(process) = Keeper::Claiming;
+    *state.keeper(process) = EpochKeeper::Claiming;
     Some(())
 }
 
-/// The lock is looked at after the claim was acknowledged: so whoever takes it from now on claims a higher epoch.
-pub fn check(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let Keeper::Claimed(epoch) = *state.keeper(process) else {
+/// `EpochClaimed` of a process lands, and the process receives its offset.
+pub fn land_claim(state: &mut State, process: usize) -> Option<()> {
+    if !std::mem::take(&mut state.log.claims[process]) {
+        return None;
+    }
+    let offset = state.log.partitions[0].push(Entry::Claimed);
+    *state.keeper(process) = EpochKeeper::Claimed(Epoch(offset));
+    Some(())
+}
+
+/// `EpochClaimed` lands although no process waits for it any more.
+pub fn land_abandoned_claim(state: &mut State) -> Option<()> {
+    state.log.abandoned_claims = state.log.abandoned_claims.checked_sub(1)?;
+    state.log.partitions[0].push(Entry::Claimed);
+    Some(())
+}
+
+/// The process checks its lock after the claim was acknowledged: so whoever takes the lock later claims a higher epoch.
+pub fn check_lock(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
+    let EpochKeeper::Claimed(epoch) = *state.keeper(process) else {
         return None;
     };
     if !scope.has(Mistake::LateMarker) {
-        state.obeys(scope, process)?;
+        state.check_lock_held(scope, process)?;
     }
-    *state.keeper(process) = Keeper::Checked(epoch);
+    *state.keeper(process) = EpochKeeper::Checked(epoch);
     Some(())
 }
 
-/// `EpochStarted` is sent to every partition.
+/// The process sends `EpochStarted` to every partition.
 pub fn start(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let Keeper::Checked(epoch) = *state.keeper(process) else {
+    let EpochKeeper::Checked(epoch) = *state.keeper(process) else {
         return None;
     };
-    // One marker for both would be there already.
+    // With this mistake the claim has also started the epoch in its partition.
     let first = usize::from(scope.has(Mistake::OneMarker));
     for partition in first..PARTITIONS {
         state.log.starts[partition] |= epoch.bit();
     }
-    *state.keeper(process) = Keeper::Starting(epoch);
+    *state.keeper(process) = EpochKeeper::Starting(epoch);
     Some(())
 }
 
-/// All starts are acknowledged, and SCRIPT LOAD brings the epoch's script.
+/// `EpochStarted` lands in a partition.
+pub fn land_start(state: &mut State, partition: usize, epoch: Epoch) -> Option<()> {
+    let starts = &mut state.log.starts[partition];
+    if *starts & epoch.bit() == 0 {
+        return None;
+    }
+    *starts &= !epoch.bit();
+    state.log.partitions[partition].push(Entry::Started(epoch));
+    Some(())
+}
+
+/// All starts are acknowledged, and the process loads the epoch's script.
 pub fn load_reserve_script(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let Keeper::Starting(epoch) = *state.keeper(process) else {
+    let EpochKeeper::Starting(epoch) = *state.keeper(process) else {
         return None;
     };
     let last = if scope.has(Mistake::StartsNotAwaited) { 0 } else { PARTITIONS };
@@ -180,65 +210,69 @@ pub fn load_reserve_script(scope: &Scope, state: &mut State, process: usize) -> 
         return None;
     }
     state.redis.scripts.reserve |= epoch.bit();
-    *state.keeper(process) = Keeper::Loaded(epoch);
+    *state.keeper(process) = EpochKeeper::Loaded(epoch);
     Some(())
 }
 
-/// The epoch's key is set, and the lock given back.
+/// The process sets the epoch's key, and gives the lock back.
 pub fn set(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let Keeper::Loaded(epoch) = *state.keeper(process) else {
+    let EpochKeeper::Loaded(epoch) = *state.keeper(process) else {
         return None;
     };
-    set_as(scope, state, Owner::Of(process), epoch)?;
+    set_as(scope, state, Owner::Current(process), epoch)?;
     if scope.has(Mistake::PublishedBeforeTheWait) {
-        *state.keeper(process) = Keeper::Published(epoch);
+        *state.keeper(process) = EpochKeeper::Published(epoch);
         return Some(());
     }
     state.forget_attempt(process, Owner::Nobody);
-    *state.keeper(process) = Keeper::Open(epoch);
+    *state.keeper(process) = EpochKeeper::Open(epoch);
     Some(())
 }
 
 fn set_as(scope: &Scope, state: &mut State, owner: Owner, epoch: Epoch) -> Option<()> {
-    if !state.redis.obeys(scope, owner) {
+    if !state.redis.holds_lock(scope, owner) {
         return None;
     }
     state.redis.keys.lock = None;
-    state.redis.publish(epoch);
+    state.redis.set_epoch_key(epoch);
     state.highest_in_force = state.highest_in_force.max(state.redis.in_force(scope));
     Some(())
 }
 
-/// The lock is renewed while something else is waited for. That changes nothing here: whoever relied on the time that a lock
-/// lasts would be wrong, so here it lasts as long or as short as it likes.
+/// The process renews the lock while it waits. That changes nothing: the protocol must not rely on how long a lock lasts, so
+/// here a lock may expire at any time.
 pub fn renew(scope: &Scope, state: &State, process: usize) -> Option<()> {
     let waits = matches!(
         state.processes[process].keeper,
-        Keeper::Deleted | Keeper::Waited | Keeper::Claiming | Keeper::Claimed(_) | Keeper::Starting(_)
+        EpochKeeper::Deleted
+            | EpochKeeper::Waited
+            | EpochKeeper::Claiming
+            | EpochKeeper::Claimed(_)
+            | EpochKeeper::Starting(_)
     );
     if !scope.renewals || !waits {
         return None;
     }
-    state.obeys(scope, process)
+    state.check_lock_held(scope, process)
 }
 
-/// The attempt is given up, and the next begins at the first step with another owner. A command that was sent and not
-/// answered may be carried out later.
+/// The process gives the attempt up. The next begins at the first step, with another owner. Redis may later carry out a
+/// command that it has not replied to.
 pub fn begin_again(state: &mut State, process: usize) -> Option<()> {
     let under_way = match *state.keeper(process) {
-        Keeper::Open(_) | Keeper::Looking | Keeper::Published(_) => return None,
-        Keeper::Clear => Some(Late::Delete),
-        Keeper::Loaded(epoch) => Some(Late::Set(epoch)),
+        EpochKeeper::Open(_) | EpochKeeper::Searching | EpochKeeper::Published(_) => return None,
+        EpochKeeper::NoneFound => Some(LateCommand::Delete),
+        EpochKeeper::Loaded(epoch) => Some(LateCommand::Set(epoch)),
         _ => None,
     };
     if std::mem::take(&mut state.log.claims[process]) {
         state.log.abandoned_claims += 1;
     }
-    let Process { keeper, late, .. } = &mut state.processes[process];
-    *keeper = Keeper::Looking;
+    let Process { keeper, late_command, .. } = &mut state.processes[process];
+    *keeper = EpochKeeper::Searching;
     if under_way.is_some() {
-        *late = under_way;
-        state.redis.rename(Owner::Former(process), Owner::Nobody);
+        *late_command = under_way;
+        state.redis.rename_owner(Owner::Former(process), Owner::Nobody);
         state.redis.scripts.former[process] = state.redis.scripts.hold[process];
         state.forget_attempt(process, Owner::Former(process));
     } else {
@@ -247,25 +281,25 @@ pub fn begin_again(state: &mut State, process: usize) -> Option<()> {
     Some(())
 }
 
-/// Redis carries out what was sent by an attempt that was given up.
-pub fn late(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    match state.processes[process].late.take()? {
-        Late::Delete => delete_as(scope, state, Owner::Former(process)),
-        Late::Set(epoch) => set_as(scope, state, Owner::Former(process), epoch),
+/// Redis carries out a command of an attempt that was given up.
+pub fn run_late_command(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
+    match state.processes[process].late_command.take()? {
+        LateCommand::Delete => delete_as(scope, state, Owner::Former(process)),
+        LateCommand::Set(epoch) => set_as(scope, state, Owner::Former(process), epoch),
     }
 }
 
-/// All is lost, and a fence succeeds: what scopes have that are about something else.
+/// Redis loses everything, and a whole fence succeeds. Scopes with a stepwise fence do not use it.
 pub fn new_epoch(scope: &Scope, state: &mut State) -> Option<()> {
     if scope.fence != Detail::AtOnce {
         return None;
     }
-    state.left.faults = state.left.faults.checked_sub(1)?;
+    state.budget.faults = state.budget.faults.checked_sub(1)?;
     state.begin_epoch();
     Some(())
 }
 
-/// The lock's time is up.
+/// The lock expires.
 pub fn lock_expires(state: &mut State) -> Option<()> {
     state.redis.keys.lock.take().map(drop)
 }

@@ -1,136 +1,133 @@
-//! What must hold in every state, and what some state must show so that the model is not safe for want of anything happening.
+//! Invariants, which hold in every state, and goals, which some state must reach: without them an invariant could hold only
+//! because nothing happens.
 
 use stateright::Property;
 
-use crate::model::Numbers;
-use crate::scope::{Children, Detail, Scope};
-use crate::state::{PARTITIONS, Phase, State};
+use crate::log::Entry;
+use crate::scope::{Children, Detail, PARTITIONS, Scope};
+use crate::state::{Phase, State};
 
 /// Promise 2, as clients see it.
-pub const NUMBERS_DIFFER: &str = "a number is told of for one post only";
-/// Promise 1: an acknowledged write is never lost, nor void, nor parked because another has its number, nor is its parent.
-pub const TOLD_IS_IN_LOG: &str = "what was told of is in the log, valid and the first of its number";
+pub const NUMBERS_UNIQUE: &str = "no number is acknowledged for two posts";
+/// Promise 1: an acknowledged write is never lost, nor void, nor parked because another has its number; nor is its parent.
+pub const ACKNOWLEDGED_IS_IN_LOG: &str = "an acknowledged post is in the log, valid and the first of its number";
 /// Promise 2, as projections see it.
-pub const EVENTS_DIFFER: &str = "no two valid events carry one number";
+pub const EVENTS_UNIQUE: &str = "no two valid events carry one number";
 /// Promise 3.
-pub const ASCENDS: &str = "a post sent after another's 201 gets a higher number";
-/// What an Idempotency-Key promises.
-pub const KEYS_HAPPEN_ONCE: &str = "a key is one message and one answer";
-/// Why an event of the epoch in force is never void: so of two epochs never both are in force, first to last.
+pub const NUMBERS_ASCEND: &str = "a post sent after another's 201 gets a higher number";
+/// The promise of an Idempotency-Key.
+pub const ONE_ANSWER_PER_KEY: &str = "a key is one message and one answer";
+/// The reason that an event of the epoch in force is never void. So no two epochs alternate.
 pub const EPOCH_IS_HIGHEST: &str = "the epoch in force is the highest ever, and the highest started in every partition";
-/// A fence never takes away what works.
-pub const ENDS_BY_FAULTS_ONLY: &str = "an epoch in force is ended by faults of Redis only";
+/// A fence never ends an epoch that works.
+pub const ONLY_FAULTS_END_EPOCHS: &str = "an epoch in force is ended by faults of Redis only";
 
-/// Whether something holds or is to be seen in a state.
-type Condition = fn(&Numbers, &State) -> bool;
+type Condition = fn(&Scope, &State) -> bool;
 
-/// What must never be broken.
 pub const INVARIANTS: [(&str, Condition); 7] = [
-    (NUMBERS_DIFFER, numbers_differ),
-    (TOLD_IS_IN_LOG, told_is_in_log),
-    (EVENTS_DIFFER, events_differ),
-    (ASCENDS, ascends),
-    (KEYS_HAPPEN_ONCE, keys_happen_once),
+    (NUMBERS_UNIQUE, numbers_unique),
+    (ACKNOWLEDGED_IS_IN_LOG, acknowledged_is_in_log),
+    (EVENTS_UNIQUE, events_unique),
+    (NUMBERS_ASCEND, numbers_ascend),
+    (ONE_ANSWER_PER_KEY, one_answer_per_key),
     (EPOCH_IS_HIGHEST, epoch_is_highest),
-    (ENDS_BY_FAULTS_ONLY, ends_by_faults_only),
+    (ONLY_FAULTS_END_EPOCHS, only_faults_end_epochs),
 ];
 
-/// All of a scope.
-pub fn properties(scope: &Scope) -> Vec<Property<Numbers>> {
+/// The invariants and the goals of a scope.
+pub fn properties(scope: &Scope) -> Vec<Property<Scope>> {
     let always = INVARIANTS.iter().map(|(name, holds)| Property::always(name, *holds));
-    let sometimes = shown(scope).into_iter().map(|(name, is_shown)| Property::sometimes(name, is_shown));
+    let sometimes = goals(scope).into_iter().map(|(name, is_reached)| Property::sometimes(name, is_reached));
     always.chain(sometimes).collect()
 }
 
-/// What is to be seen in a scope, so that its invariants do not hold for want of anything happening.
-fn shown(scope: &Scope) -> Vec<(&'static str, Condition)> {
-    let mut shown: Vec<(&str, Condition)> = vec![("somebody is told of a number of a later epoch", told_later)];
+fn goals(scope: &Scope) -> Vec<(&'static str, Condition)> {
+    let mut goals: Vec<(&str, Condition)> =
+        vec![("a number of a later epoch is acknowledged", later_epoch_is_acknowledged)];
     if scope.tries.len() > 1 {
-        shown.push(("an event lands late and is void", |model, state| state.log.void(&model.scope) > 0));
+        goals.push(("an event lands late and is void", |scope, state| state.log.void_count(scope) > 0));
     }
     if scope.fence == Detail::Stepwise {
-        shown.push(("an attempt is given up with a command under way", |_, state| {
-            state.processes.iter().any(|process| process.late.is_some())
+        goals.push(("an attempt is given up with a command under way", |_, state| {
+            state.processes.iter().any(|process| process.late_command.is_some())
         }));
     }
     if scope.fill == Detail::Stepwise {
-        shown.push(("two fill one counter at once", |_, state| fill_at_once(state)));
+        goals.push(("two fill one counter at once", |_, state| {
+            state.tries.iter().filter(|sent| matches!(sent.phase, Phase::Opening(..))).count() > 1
+        }));
     }
     if scope.tries.iter().any(|spec| spec.keyed) {
-        shown.push(("a retry is answered from counts", |_, state| {
-            state.tries.iter().any(|sent| matches!(sent.phase, Phase::ToldFromCounts { .. }))
+        goals.push(("a retry is answered from counts", |_, state| {
+            state.tries.iter().any(|sent| matches!(sent.phase, Phase::AcknowledgedFromCounts { .. }))
         }));
     }
     if scope.children == Children::Spread {
-        shown.push(("children lie in every partition", |model, state| {
-            (0..PARTITIONS).all(|partition| state.log.valid(&model.scope, partition, u8::MAX).next().is_some())
+        goals.push(("children lie in every partition", |scope, state| {
+            (0..PARTITIONS).all(|partition| state.log.valid_in_partition(scope, partition, u8::MAX).next().is_some())
         }));
     }
-    shown
+    goals
 }
 
-fn fill_at_once(state: &State) -> bool {
-    state.tries.iter().filter(|sent| matches!(sent.phase, Phase::Opening(..))).count() > 1
-}
-
-/// A number was told of that was given in another epoch than the first that gave any.
-fn told_later(model: &Numbers, state: &State) -> bool {
-    let told = |number| state.tries.iter().any(|sent| sent.phase == Phase::Told { number });
+/// Whether a number of another epoch than the first is acknowledged.
+fn later_epoch_is_acknowledged(scope: &Scope, state: &State) -> bool {
+    let is_acknowledged = |number| state.tries.iter().any(|sent| sent.phase == Phase::Acknowledged { number });
     let mut epochs =
         state.log.partitions.iter().flat_map(|partition| partition.entries()).filter_map(|entry| match entry {
-            crate::log::Entry::Posted { number, epoch, .. } if told(*number) => Some(*epoch),
+            Entry::Posted { number, epoch, .. } if is_acknowledged(*number) => Some(*epoch),
             _ => None,
         });
-    epochs.any(|epoch| epoch.0 > 0 || !model.scope.begins_in_an_epoch)
+    epochs.any(|epoch| epoch.0 > 0 || !scope.begins_in_an_epoch)
 }
 
-/// Each post that somebody was told of, with its number.
-fn told<'a>(model: &'a Numbers, state: &'a State) -> impl Iterator<Item = (u8, u8)> + Clone + 'a {
-    let tries = model.scope.tries.iter().zip(&state.tries);
-    tries.filter_map(|(spec, sent)| sent.phase.told().map(|number| (spec.post, number)))
+/// Each acknowledged post with its number.
+fn acknowledged<'a>(scope: &'a Scope, state: &'a State) -> impl Iterator<Item = (u8, u8)> + Clone + 'a {
+    let tries = scope.tries.iter().zip(&state.tries);
+    tries.filter_map(|(spec, sent)| sent.phase.acknowledged_number().map(|number| (spec.post, number)))
 }
 
-fn numbers_differ(model: &Numbers, state: &State) -> bool {
-    let told = told(model, state);
-    told.clone().all(|(post, number)| told.clone().all(|(other, same)| same != number || other == post))
+fn numbers_unique(scope: &Scope, state: &State) -> bool {
+    let posts = acknowledged(scope, state);
+    posts.clone().all(|(post, number)| posts.clone().all(|(other, same)| same != number || other == post))
 }
 
-fn told_is_in_log(model: &Numbers, state: &State) -> bool {
-    let is_created = || state.log.all_valid(&model.scope).any(|valid| valid.number == 0);
-    let has_parent = model.scope.begins_with_the_parent() || told(model, state).next().is_none() || is_created();
+fn acknowledged_is_in_log(scope: &Scope, state: &State) -> bool {
+    let mut posts = acknowledged(scope, state);
+    let is_created = || state.log.valid_events(scope).any(|valid| valid.number == 0);
+    let has_parent = scope.begins_with_the_parent() || posts.clone().next().is_none() || is_created();
     has_parent
-        && told(model, state).all(|(post, number)| {
-            let partition = model.scope.partition_of(number);
-            let mut valid = state.log.valid(&model.scope, partition, u8::MAX);
+        && posts.all(|(post, number)| {
+            let mut valid = state.log.valid_in_partition(scope, scope.partition_of(number), u8::MAX);
             valid.find(|valid| valid.number == number).is_some_and(|first| first.post == post)
         })
 }
 
-fn events_differ(model: &Numbers, state: &State) -> bool {
-    let valid = || state.log.all_valid(&model.scope);
+fn events_unique(scope: &Scope, state: &State) -> bool {
+    let valid = || state.log.valid_events(scope);
     valid().all(|one| valid().all(|other| one.number != other.number || one.post == other.post))
 }
 
-fn ascends(_: &Numbers, state: &State) -> bool {
-    state.tries.iter().all(|sent| sent.phase.told().is_none_or(|number| number > sent.floor))
+fn numbers_ascend(_: &Scope, state: &State) -> bool {
+    state.tries.iter().all(|sent| sent.phase.acknowledged_number().is_none_or(|number| number > sent.floor))
 }
 
-fn keys_happen_once(model: &Numbers, state: &State) -> bool {
-    let told = told(model, state);
+fn one_answer_per_key(scope: &Scope, state: &State) -> bool {
+    let posts = acknowledged(scope, state);
     let one_answer =
-        told.clone().all(|(post, number)| told.clone().all(|(same, other)| same != post || other == number));
-    let valid = || state.log.all_valid(&model.scope);
+        posts.clone().all(|(post, number)| posts.clone().all(|(same, other)| same != post || other == number));
+    let valid = || state.log.valid_events(scope);
     one_answer && valid().all(|one| valid().all(|other| one.post != other.post || one.number == other.number))
 }
 
-fn epoch_is_highest(model: &Numbers, state: &State) -> bool {
-    let Some(epoch) = state.redis.in_force(&model.scope) else {
+fn epoch_is_highest(scope: &Scope, state: &State) -> bool {
+    let Some(epoch) = state.redis.in_force(scope) else {
         return true;
     };
-    let started = |partition| state.log.highest_started(&model.scope, partition) == Some(epoch);
-    state.highest_in_force == Some(epoch) && (0..PARTITIONS).all(started)
+    let is_highest_in = |partition| state.log.highest_started(scope, partition) == Some(epoch);
+    state.highest_in_force == Some(epoch) && (0..PARTITIONS).all(is_highest_in)
 }
 
-fn ends_by_faults_only(_: &Numbers, state: &State) -> bool {
+fn only_faults_end_epochs(_: &Scope, state: &State) -> bool {
     !state.ended_one_in_force
 }

@@ -1,72 +1,68 @@
-//! What can be done wrong. Each is switched where the step is taken, and the checker has to find what it breaks.
-
-/// One thing done wrong.
+//! Mistakes that an implementation could make. Each is switched on where its step is taken, and the checker must find the
+//! invariants that it breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mistake {
-    /// The epoch's key is set before it was waited until no number of the epoch before can be told of.
+    /// The epoch's key is set before the wait, while numbers of the former epoch can still be acknowledged.
     PublishedBeforeTheWait,
-    /// Events do not say in which epoch they were reserved, so none is void.
+    /// Events do not carry the epoch of their reservation, so none is void.
     NoEpochInTheLog,
-    /// It is waited for less than T.
+    /// A fence waits for less than T.
     ShortWait,
-    /// The claim of an epoch also starts it in the partition where it lies.
+    /// The claim of an epoch also starts the epoch in its partition.
     OneMarker,
-    /// The starts are sent without a look at the lock after the claim.
+    /// The process sends the starts without checking the lock after the claim.
     LateMarker,
-    /// The lock is compared from outside, without a script that a restart takes away.
+    /// The process compares the lock itself, without a script that a restart removes.
     RevivedLock,
-    /// The epoch's key is deleted whoever has the lock.
+    /// The process deletes the epoch's key whoever holds the lock.
     UnconditionalDelete,
-    /// Who asks for the log's end while it is being read takes that end.
+    /// A fill that needs the log's end joins a read that has already begun.
     BarrierJoinedHalfWay,
     /// A counter is opened without a ticket.
     FillWithoutATicket,
-    /// `counts` has to have come to the end of one partition only before an application's last chat is asked for.
+    /// The last chat of an application is read once `counts` has passed the end of one partition only.
     LastChatOfOnePartition,
-    /// How far `counts` has come is taken from another state of it than the last number: it was emptied in between, say.
+    /// The checkpoints and the last number are read from two states of `counts`, which may have been emptied in between.
     NumberOfAnotherState,
-    /// A key that Redis does not know is taken for a new one.
+    /// A key that Redis does not know is treated as new.
     KeyMemoryLost,
-    /// One ticket serves all who would open a counter.
+    /// All fills of one counter share a ticket.
     SharedTicket,
-    /// A new parent's counter is opened when its number is given, and not when its creation is acknowledged.
+    /// A new parent's counter is opened when its number is reserved, not when its creation is acknowledged.
     OpenedBeforeTheAppend,
-    /// The epoch's key is set before all its starts are acknowledged.
+    /// The epoch's key is set before all starts are acknowledged.
     StartsNotAwaited,
-    /// A script that Redis does not have is sent again.
+    /// A script that Redis has lost is loaded again.
     ScriptSentAgain,
-    /// `counts` is asked for a key without having passed the start of the epoch.
+    /// A key is looked up before `counts` has passed the start of the epoch.
     LookUpBeforeTheStart,
-    /// That `counts` did not know a key is held to be so in a later epoch.
+    /// A process remembers, in a later epoch, that `counts` did not know a key.
     AbsenceOfAnEarlierEpoch,
-    /// `counts` has to have passed the epoch's start in one partition only before it is asked for the key of a chat.
+    /// The key of a chat is looked up once `counts` has passed the epoch's start in one partition only.
     KeyOfOnePartition,
 }
 
 impl Mistake {
-    /// In words.
-    pub const fn words(self) -> &'static str {
+    pub const fn description(self) -> &'static str {
         match self {
             Self::PublishedBeforeTheWait => "an epoch published before the wait",
             Self::NoEpochInTheLog => "no epoch in the log",
             Self::ShortWait => "a wait shorter than T",
             Self::OneMarker => "one marker that both claims and starts",
-            Self::LateMarker => "a late marker: no look at the lock after the claim",
+            Self::LateMarker => "a late marker: no check of the lock after the claim",
             Self::RevivedLock => "a lock revived by a lost tail",
             Self::UnconditionalDelete => "an unconditional delete",
             Self::BarrierJoinedHalfWay => "a barrier joined half way",
             Self::FillWithoutATicket => "a fill without a ticket",
             Self::LastChatOfOnePartition => "the last chat number from one partition only",
-            Self::NumberOfAnotherState => {
-                "a last number from a counts that has not come as far as another state of it had"
-            }
+            Self::NumberOfAnotherState => "a last number and checkpoints from two states of counts",
             Self::KeyMemoryLost => "key memory lost",
-            Self::SharedTicket => "one ticket for all who fill a counter",
+            Self::SharedTicket => "one ticket for all fills of a counter",
             Self::OpenedBeforeTheAppend => "a counter opened before the creation is in the log",
             Self::StartsNotAwaited => "an epoch published before its starts are acknowledged",
-            Self::ScriptSentAgain => "a script sent again where Redis has lost it",
+            Self::ScriptSentAgain => "a lost script loaded again",
             Self::LookUpBeforeTheStart => "a key looked up before counts has passed the epoch's start",
-            Self::AbsenceOfAnEarlierEpoch => "a key's absence carried over into another epoch",
+            Self::AbsenceOfAnEarlierEpoch => "a key's absence remembered in a later epoch",
             Self::KeyOfOnePartition => "a chat's key looked up in one partition only",
         }
     }

@@ -1,15 +1,21 @@
-//! What is explored at once: a part of the protocol in every detail, the rest of it in one step.
+//! Scopes: which part of the protocol is explored step by step, and how much of everything there is in it.
 
 use crate::mistakes::Mistake;
-use crate::redis::Fault;
 
-/// Which part is explored, and how much of everything there is in it.
+/// Command-apis.
+pub const PROCESSES: usize = 2;
+/// Partitions of the log. Epochs are claimed in the first.
+pub const PARTITIONS: usize = 2;
+/// Most tries of a scope, and most posts.
+pub const MOST_TRIES: usize = 4;
+
+/// The bounds of one exploration.
 ///
-/// The product of everything is too big to be explored to its end. So each scope takes one part step by step and the others
-/// at once, and what the step hides is explored by the scope that has it step by step.
+/// The whole protocol in all its steps has too many states to be explored to its end. So each scope takes one part step by
+/// step and the others at once. Every part is taken step by step by some scope.
 #[derive(Debug, Clone)]
 pub struct Scope {
-    /// What it is called in the summary.
+    /// The scope's name in the summary.
     pub name: &'static str,
     /// What clients send, each at most once and at any time.
     pub tries: &'static [TrySpec],
@@ -19,23 +25,21 @@ pub struct Scope {
     pub fill: Detail,
     /// Where the events of the parent's children lie.
     pub children: Children,
-    /// Whether the numbers begin in an epoch, or before the first.
+    /// Whether an epoch is in force at first. Otherwise Redis and the log are empty.
     pub begins_in_an_epoch: bool,
-    /// How many faults Redis has at most.
-    pub faults: u8,
-    /// Which ones. Where epochs begin at once, any fault is the same: all is lost.
-    pub kinds: &'static [Fault],
-    /// How many `EpochClaimed` are appended at most.
-    pub claims: u8,
-    /// How often the counter is forgotten because nobody used it.
-    pub expiries: u8,
-    /// Whether renewing the lock is an action. It changes nothing, as a lock may expire at any time: only the replay of what
-    /// really happened asks for it.
+    pub max_faults: u8,
+    /// Which faults Redis has. Where epochs begin at once, all faults are alike: everything is lost.
+    pub fault_kinds: &'static [Fault],
+    /// Most appends of `EpochClaimed`.
+    pub max_claims: u8,
+    /// How often at most Redis forgets the counter because nobody used it.
+    pub max_expiries: u8,
+    /// Whether a renewal of the lock is an action. It changes nothing, as a lock may expire at any time. Only the replay of
+    /// real commands needs it.
     pub renewals: bool,
-    /// Whether a state and its mirror image, in which each process is called by the other's name, are explored as one. That
-    /// halves the work, and makes traces hard to read.
+    /// Whether a state and its mirror image, in which the two processes have changed places, are explored as one. That halves
+    /// the work, and makes traces hard to read.
     pub mirrors: bool,
-    /// What is done wrong.
     pub mistake: Option<Mistake>,
 }
 
@@ -44,7 +48,7 @@ pub struct Scope {
 pub enum Detail {
     /// Each step is an action, and anything may happen between two.
     Stepwise,
-    /// All of it is one action that succeeds.
+    /// The whole part is one action that succeeds.
     AtOnce,
 }
 
@@ -57,15 +61,28 @@ pub enum Children {
     Spread,
 }
 
+/// A fault of Redis. A pause of Redis and a lost reply are no faults: steps are taken later, or the attempt starts over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// Its process is restarted: scripts are lost, keys are kept.
+    Restart,
+    /// It is restarted and the last writes are lost: the keys of an earlier moment come back.
+    LoseTail,
+    /// FLUSHALL: keys are lost, scripts are kept.
+    Wipe,
+    /// An empty Redis takes its place.
+    Replace,
+}
+
 /// One sending of a post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrySpec {
-    /// Which post it is. Several tries of one post are a client that sends it again, with its Idempotency-Key.
+    /// Which post it is. Several tries of one post are a client's retries, with its Idempotency-Key.
     pub post: u8,
     /// Whether it has an Idempotency-Key.
     pub keyed: bool,
-    /// Whether this is not a post but the creation of the parent itself. Its event has the number 0, below those of the
-    /// children. (The number that it has among its own kind is another matter: there it is a post like any other.)
+    /// Whether it is no post but the creation of the parent. Its event has the number 0, below those of the children. (The
+    /// parent's own number is reserved as any post's is, from the counter of the parent's parent.)
     pub creates: bool,
 }
 
@@ -91,7 +108,7 @@ impl Scope {
     pub fn partition_of(&self, number: u8) -> usize {
         match self.children {
             Children::In(partition) => partition,
-            Children::Spread => usize::from(number) % crate::state::PARTITIONS,
+            Children::Spread => usize::from(number) % PARTITIONS,
         }
     }
 
@@ -103,17 +120,17 @@ impl Scope {
         }
     }
 
-    /// Whether the parent is there from the beginning. Otherwise it is there once its creation is in the log.
+    /// Whether the parent exists from the beginning. Otherwise it exists once its creation is in the log.
     pub fn begins_with_the_parent(&self) -> bool {
         !self.tries.iter().any(|spec| spec.creates)
     }
 
-    /// Whether this is what is done wrong.
+    /// Whether the scope makes this mistake.
     pub fn has(&self, mistake: Mistake) -> bool {
         self.mistake == Some(mistake)
     }
 
-    /// The same scope with something done wrong.
+    /// The same scope with a mistake.
     #[must_use]
     pub fn with(&self, mistake: Mistake) -> Self {
         Self { mistake: Some(mistake), mirrors: false, ..self.clone() }

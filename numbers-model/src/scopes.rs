@@ -1,11 +1,11 @@
-//! The scopes that are explored, and in which of them each mistake must be found.
+//! The scopes that are explored, and the scopes in which each mistake must be found.
 
 use crate::invariants::{
-    ASCENDS, ENDS_BY_FAULTS_ONLY, EPOCH_IS_HIGHEST, EVENTS_DIFFER, KEYS_HAPPEN_ONCE, NUMBERS_DIFFER, TOLD_IS_IN_LOG,
+    ACKNOWLEDGED_IS_IN_LOG, EPOCH_IS_HIGHEST, EVENTS_UNIQUE, NUMBERS_ASCEND, NUMBERS_UNIQUE, ONE_ANSWER_PER_KEY,
+    ONLY_FAULTS_END_EPOCHS,
 };
 use crate::mistakes::Mistake;
-use crate::redis::Fault;
-use crate::scope::{Children, Detail, Scope, TrySpec};
+use crate::scope::{Children, Detail, Fault, Scope, TrySpec};
 
 const ALL_FAULTS: &[Fault] = &[Fault::Restart, Fault::LoseTail, Fault::Wipe, Fault::Replace];
 
@@ -13,17 +13,17 @@ static POSTS: [TrySpec; 3] = [TrySpec::plain(0), TrySpec::plain(1), TrySpec::pla
 static NEW_PARENT: [TrySpec; 4] = [TrySpec::creator(3), TrySpec::plain(0), TrySpec::plain(1), TrySpec::plain(2)];
 static RETRIES: [TrySpec; 4] = [TrySpec::keyed(0), TrySpec::keyed(0), TrySpec::keyed(0), TrySpec::plain(1)];
 
-const NOTHING: Scope = Scope {
+const BASE: Scope = Scope {
     name: "",
     tries: &[],
     fence: Detail::AtOnce,
     fill: Detail::AtOnce,
     children: Children::In(0),
     begins_in_an_epoch: true,
-    faults: 0,
-    kinds: &[],
-    claims: 0,
-    expiries: 0,
+    max_faults: 0,
+    fault_kinds: &[],
+    max_claims: 0,
+    max_expiries: 0,
     renewals: false,
     mirrors: false,
     mistake: None,
@@ -32,15 +32,15 @@ const NOTHING: Scope = Scope {
 const FENCING: Scope = Scope {
     name: "fencing",
     fence: Detail::Stepwise,
-    faults: 1,
-    kinds: ALL_FAULTS,
-    claims: 2,
+    max_faults: 1,
+    fault_kinds: ALL_FAULTS,
+    max_claims: 2,
     mirrors: true,
-    ..NOTHING
+    ..BASE
 };
 
-/// All of them.
-pub fn all() -> Vec<Scope> {
+/// Every scope that is explored to its end.
+pub fn explored() -> Vec<Scope> {
     vec![
         first_start(),
         fencing(),
@@ -62,24 +62,24 @@ pub fn first_start() -> Scope {
     Scope { name: "first start", tries: &POSTS[..2], begins_in_an_epoch: false, ..FENCING }
 }
 
-/// Redis fails once; the chat lies where epochs are claimed.
+/// Redis fails once. The chat lies in the partition of the claims.
 pub fn fencing() -> Scope {
     Scope { tries: &POSTS[..2], ..FENCING }
 }
 
-/// The chat lies in another partition than the claims.
+/// The same with the chat in another partition.
 pub fn fencing_elsewhere() -> Scope {
     Scope { name: "fencing, other partition", children: Children::In(1), ..fencing() }
 }
 
 /// Redis fails twice.
 pub fn fencing_twice() -> Scope {
-    Scope { name: "fencing, two faults", faults: 2, tries: &POSTS[..1], ..fencing() }
+    Scope { name: "fencing, two faults", max_faults: 2, tries: &POSTS[..1], ..fencing() }
 }
 
-/// Three claims: an attempt may be overtaken twice.
+/// Three claims, so an attempt may be overtaken twice.
 pub fn fencing_overtaken() -> Scope {
-    Scope { name: "fencing, three claims", claims: 3, tries: &POSTS[..1], ..fencing() }
+    Scope { name: "fencing, three claims", max_claims: 3, tries: &POSTS[..1], ..fencing() }
 }
 
 /// The children lie in every partition while an epoch begins.
@@ -87,70 +87,69 @@ pub fn fencing_chats() -> Scope {
     Scope { name: "fencing, chats", children: Children::Spread, ..fencing() }
 }
 
-/// A message is sent again with its key while an epoch begins.
+/// A client retries a message with its key while an epoch begins.
 pub fn fencing_keys() -> Scope {
     Scope { name: "fencing, keys", tries: &RETRIES[..2], ..FENCING }
 }
 
 /// A chat's counter is filled.
 pub fn filling() -> Scope {
-    Scope { name: "filling", tries: &POSTS, fill: Detail::Stepwise, faults: 1, expiries: 1, ..NOTHING }
+    Scope { name: "filling", tries: &POSTS, fill: Detail::Stepwise, max_faults: 1, max_expiries: 1, ..BASE }
 }
 
-/// A chat is created, and others post to it from the moment that they can guess its number.
+/// A chat is created, and others post to it as soon as they can guess its number.
 pub fn new_parent() -> Scope {
     Scope { name: "new chat", tries: &NEW_PARENT, ..filling() }
 }
 
 /// An application's counter is filled.
 pub fn chats() -> Scope {
-    Scope { name: "chats", children: Children::Spread, expiries: 0, ..filling() }
+    Scope { name: "chats", children: Children::Spread, max_expiries: 0, ..filling() }
 }
 
-/// A message is sent again with its key.
+/// A client retries a message with its key.
 pub fn keys() -> Scope {
-    Scope { name: "keys", tries: &RETRIES, faults: 2, ..NOTHING }
+    Scope { name: "keys", tries: &RETRIES, max_faults: 2, ..BASE }
 }
 
-/// A chat is sent again with its key.
+/// A client retries the creation of a chat with its key.
 pub fn keys_of_chats() -> Scope {
     Scope { name: "keys of chats", children: Children::Spread, ..keys() }
 }
 
-/// A mistake, the scope in which it is made, and the invariants that it must be seen to break there.
-pub struct Made {
-    /// What is done wrong.
+/// A mistake, the scope in which it is made, and the invariants that it must break there.
+pub struct MistakeCase {
     pub mistake: Mistake,
-    /// Where.
     pub scope: Scope,
-    /// What breaks.
     pub breaks: &'static [&'static str],
 }
 
-/// Every mistake.
-pub fn mistakes() -> Vec<Made> {
-    let made: [(_, _, &[_]); _] = [
-        (Mistake::PublishedBeforeTheWait, fencing(), &[TOLD_IS_IN_LOG]),
-        (Mistake::NoEpochInTheLog, fencing(), &[EVENTS_DIFFER]),
-        (Mistake::ShortWait, fencing(), &[TOLD_IS_IN_LOG]),
-        (Mistake::OneMarker, fencing(), &[TOLD_IS_IN_LOG, EPOCH_IS_HIGHEST]),
-        (Mistake::LateMarker, fencing(), &[TOLD_IS_IN_LOG, EPOCH_IS_HIGHEST]),
-        (Mistake::RevivedLock, first_start(), &[TOLD_IS_IN_LOG, EPOCH_IS_HIGHEST]),
-        (Mistake::UnconditionalDelete, fencing(), &[ENDS_BY_FAULTS_ONLY]),
-        (Mistake::BarrierJoinedHalfWay, filling(), &[NUMBERS_DIFFER, ASCENDS]),
-        (Mistake::FillWithoutATicket, filling(), &[NUMBERS_DIFFER, ASCENDS]),
-        (Mistake::FillWithoutATicket, new_parent(), &[NUMBERS_DIFFER]),
-        (Mistake::LastChatOfOnePartition, chats(), &[NUMBERS_DIFFER]),
-        (Mistake::NumberOfAnotherState, filling(), &[NUMBERS_DIFFER]),
-        (Mistake::KeyMemoryLost, keys(), &[KEYS_HAPPEN_ONCE]),
-        (Mistake::SharedTicket, filling(), &[NUMBERS_DIFFER]),
-        (Mistake::SharedTicket, new_parent(), &[NUMBERS_DIFFER]),
-        (Mistake::OpenedBeforeTheAppend, new_parent(), &[TOLD_IS_IN_LOG]),
-        (Mistake::StartsNotAwaited, fencing_elsewhere(), &[EVENTS_DIFFER, EPOCH_IS_HIGHEST]),
-        (Mistake::ScriptSentAgain, fencing(), &[NUMBERS_DIFFER]),
-        (Mistake::LookUpBeforeTheStart, keys(), &[KEYS_HAPPEN_ONCE]),
-        (Mistake::AbsenceOfAnEarlierEpoch, keys(), &[KEYS_HAPPEN_ONCE]),
-        (Mistake::KeyOfOnePartition, keys_of_chats(), &[KEYS_HAPPEN_ONCE]),
+pub fn mistake_cases() -> Vec<MistakeCase> {
+    let cases: [(_, _, &[_]); _] = [
+        (Mistake::PublishedBeforeTheWait, fencing(), &[ACKNOWLEDGED_IS_IN_LOG]),
+        (Mistake::NoEpochInTheLog, fencing(), &[EVENTS_UNIQUE]),
+        (Mistake::ShortWait, fencing(), &[ACKNOWLEDGED_IS_IN_LOG]),
+        (Mistake::OneMarker, fencing(), &[ACKNOWLEDGED_IS_IN_LOG, EPOCH_IS_HIGHEST]),
+        (Mistake::LateMarker, fencing(), &[ACKNOWLEDGED_IS_IN_LOG, EPOCH_IS_HIGHEST]),
+        (Mistake::RevivedLock, first_start(), &[ACKNOWLEDGED_IS_IN_LOG, EPOCH_IS_HIGHEST]),
+        (Mistake::UnconditionalDelete, fencing(), &[ONLY_FAULTS_END_EPOCHS]),
+        (Mistake::BarrierJoinedHalfWay, filling(), &[NUMBERS_UNIQUE, NUMBERS_ASCEND]),
+        (Mistake::FillWithoutATicket, filling(), &[NUMBERS_UNIQUE, NUMBERS_ASCEND]),
+        (Mistake::FillWithoutATicket, new_parent(), &[NUMBERS_UNIQUE]),
+        (Mistake::LastChatOfOnePartition, chats(), &[NUMBERS_UNIQUE]),
+        (Mistake::NumberOfAnotherState, filling(), &[NUMBERS_UNIQUE]),
+        (Mistake::KeyMemoryLost, keys(), &[ONE_ANSWER_PER_KEY]),
+        (Mistake::SharedTicket, filling(), &[NUMBERS_UNIQUE]),
+        (Mistake::SharedTicket, new_parent(), &[NUMBERS_UNIQUE]),
+        (Mistake::OpenedBeforeTheAppend, new_parent(), &[ACKNOWLEDGED_IS_IN_LOG]),
+        (Mistake::StartsNotAwaited, fencing_elsewhere(), &[EVENTS_UNIQUE, EPOCH_IS_HIGHEST]),
+        (Mistake::ScriptSentAgain, fencing(), &[NUMBERS_UNIQUE]),
+        (Mistake::LookUpBeforeTheStart, keys(), &[ONE_ANSWER_PER_KEY]),
+        (Mistake::AbsenceOfAnEarlierEpoch, keys(), &[ONE_ANSWER_PER_KEY]),
+        (Mistake::KeyOfOnePartition, keys_of_chats(), &[ONE_ANSWER_PER_KEY]),
     ];
-    made.into_iter().map(|(mistake, scope, breaks)| Made { mistake, scope: scope.with(mistake), breaks }).collect()
+    cases
+        .into_iter()
+        .map(|(mistake, scope, breaks)| MistakeCase { mistake, scope: scope.with(mistake), breaks })
+        .collect()
 }

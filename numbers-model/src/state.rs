@@ -1,197 +1,157 @@
-//! Everything there is, at one moment.
+//! The state of everything at one moment.
 
+use crate::epoch::Epoch;
 use crate::log::{Entry, Log};
+use crate::mistakes::Mistake;
 use crate::redis::{Keys, Owner, Redis, Scripts};
-use crate::scope::Scope;
+use crate::scope::{MOST_TRIES, PARTITIONS, PROCESSES, Scope};
 
-/// command-apis.
-pub const PROCESSES: usize = 2;
-/// Partitions of the log. Epochs are claimed in the first.
-pub const PARTITIONS: usize = 2;
-/// Sendings of posts, and posts.
-pub const MOST_TRIES: usize = 4;
-
-/// An epoch: the offset of its claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(pub u8);
-
-impl Epoch {
-    /// The bit that stands for it.
-    pub const fn bit(self) -> u16 {
-        1 << self.0
-    }
-}
-
-/// All of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
-    /// The command-apis.
     pub processes: [Process; PROCESSES],
-    /// The one Redis.
     pub redis: Redis,
-    /// The log.
     pub log: Log,
-    /// What clients have sent.
     pub tries: [Try; MOST_TRIES],
-    /// What may still go wrong.
-    pub left: Left,
-    /// The highest epoch that was ever in force. Nobody in the protocol knows it.
+    pub budget: Budget,
+    /// The highest epoch that was ever in force. No process knows it.
     pub highest_in_force: Option<Epoch>,
-    /// Whether a fence has ended an epoch in which numbers were given.
+    /// Whether a fence has ended an epoch in which Redis gave numbers.
     pub ended_one_in_force: bool,
 }
 
-/// How much may still happen of what would otherwise go on for ever.
+/// Bounds events that could otherwise happen for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Left {
+pub struct Budget {
     /// Faults of Redis.
     pub faults: u8,
     /// Claims of epochs.
     pub claims: u8,
-    /// Times that the counter is forgotten.
+    /// How often Redis forgets the counter.
     pub expiries: u8,
 }
 
 /// A command-api. It pauses by taking no step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {
-    /// Where its keeper of the epoch is.
-    pub keeper: Keeper,
-    /// A command that Redis may still carry out although it is not waited for.
-    pub late: Option<Late>,
+    pub keeper: EpochKeeper,
+    /// A command that Redis may still carry out although the process no longer waits for it.
+    pub late_command: Option<LateCommand>,
     /// The log's ends that its barrier is reading.
     pub reading: Option<[u8; PARTITIONS]>,
 }
 
-/// What a process knows of the epoch, and how far its attempt to begin one is. The names are those of what is done.
+/// A process's knowledge of the epoch, and the progress of its attempt to begin one. Most variants name the last step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Keeper {
-    /// Numbers are asked for in this epoch.
+pub enum EpochKeeper {
+    /// The process reserves numbers in this epoch.
     Open(Epoch),
-    /// There is none, as far as is known; nothing has been done.
-    Looking,
-    /// The hold script was sent.
-    Holding,
-    /// The lock was taken.
+    /// The process knows no epoch, and has done nothing yet.
+    Searching,
+    /// It has sent the hold script.
+    HoldLoaded,
+    /// It has taken the lock.
     Locked,
-    /// A second look, under the lock, has found an epoch.
+    /// A second search, under the lock, has found an epoch.
     Found(Epoch),
-    /// A second look has found none.
-    Clear,
-    /// The epoch's key was deleted; it is being waited.
+    /// The second search has found none.
+    NoneFound,
+    /// It has deleted the epoch's key, and waits.
     Deleted,
-    /// It was waited for longer than T.
+    /// It has waited for longer than T.
     Waited,
-    /// The claim was sent.
+    /// It has sent the claim.
     Claiming,
     /// The claim was acknowledged, at this offset.
     Claimed(Epoch),
-    /// After that, the lock was still ours.
+    /// After that, the process still had the lock.
     Checked(Epoch),
-    /// The starts were sent.
+    /// It has sent the starts.
     Starting(Epoch),
-    /// All are acknowledged, and the epoch's script was sent.
+    /// All starts were acknowledged, and it has sent the epoch's script.
     Loaded(Epoch),
-    /// Only with [`Mistake::PublishedBeforeTheWait`](crate::mistakes::Mistake): the key was set, and now it is waited.
+    /// Only with [`Mistake::PublishedBeforeTheWait`]: it has set the key, and now it waits.
     Published(Epoch),
 }
 
-/// A command of an attempt that was given up, which lies in a socket and is carried out if Redis goes on.
+/// A command of an attempt that was given up. It lies in a socket, and Redis carries it out if it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Late {
-    /// The deletion of the epoch's key.
+pub enum LateCommand {
+    /// Deletes the epoch's key.
     Delete,
-    /// The setting of the epoch's key.
+    /// Sets the epoch's key.
     Set(Epoch),
 }
 
 /// One sending of a post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Try {
-    /// How far it is.
     pub phase: Phase,
-    /// The highest number that somebody had been told of when the post was first sent.
+    /// The highest number that was acknowledged when the post was first sent.
     pub floor: u8,
-    /// Which processes deleted the epoch's key after its number was given, and wait since.
+    /// Which processes have deleted the epoch's key after the try got its number, and wait since.
     pub waited_out_by: [bool; PROCESSES],
-    /// Whether T is over since its number was asked for.
+    /// Whether T is over since its number was requested.
     pub has_lapsed: bool,
 }
 
-/// How far a try is.
+/// The progress of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// The client has not sent it yet.
     Unsent,
-    /// Redis is about to be asked (again); in this epoch `counts` has said that it does not know the key.
-    Asking(Option<Epoch>),
-    /// Redis does not know the key, and in this epoch `counts` has to say whether it does.
+    /// It is about to call the reserve script (again). In this epoch `counts` did not know its key.
+    Reserving(Option<Epoch>),
+    /// Redis does not know its key, so that in this epoch `counts` must be read.
     KeyUnknown(Epoch),
-    /// Redis, in this epoch, has no counter.
+    /// Redis has no counter in this epoch. The number is that of the process.
     Cold(Epoch, usize),
-    /// It has its ticket, and waits for a reading of the log's end.
-    EndAsked(Epoch, usize),
-    /// It waits for the reading that its process makes.
-    InReading(Epoch, usize),
-    /// It waits for `counts` to pass these ends.
-    Counting(Epoch, [u8; PARTITIONS]),
+    /// It has its ticket, and waits until a read of the log's end begins.
+    AwaitingRead(Epoch, usize),
+    /// It waits for the end that its process is reading.
+    InRead(Epoch, usize),
+    /// It waits until `counts` has passed these ends.
+    AwaitingCounts(Epoch, [u8; PARTITIONS]),
     /// It is about to open the counter at this number.
     Opening(Epoch, u8),
     /// It has its number; its append lands later, or never.
-    OnTheWay {
-        /// The number.
-        number: u8,
-        /// In which epoch it was given.
-        epoch: Epoch,
-    },
-    /// Its event is in the log, and the client may be told.
-    Landed {
-        /// The number.
-        number: u8,
-    },
-    /// It has created the parent: its event is in the log, and the counter is to be opened before the client is told.
+    Appending { number: u8, epoch: Epoch },
+    /// Its event is in the log, and the client may get its acknowledgement.
+    Landed { number: u8 },
+    /// It has created the parent: its event is in the log. Before the acknowledgement the counter is to be opened.
     Created(Epoch),
     /// 201.
-    Told {
-        /// The number.
-        number: u8,
-    },
+    Acknowledged { number: u8 },
     /// 201, because `counts` knew the key.
-    ToldFromCounts {
-        /// The number.
-        number: u8,
-    },
-    /// Nobody will be told of it any more, and it does nothing more.
-    Over,
+    AcknowledgedFromCounts { number: u8 },
+    /// It will never be acknowledged, and does nothing more.
+    Finished,
 }
 
 impl Phase {
-    /// Whether a number was given, of which the client may still be told.
+    /// Whether the try has a number that may still be acknowledged.
     pub fn is_reserved(&self) -> bool {
-        matches!(self, Self::OnTheWay { .. } | Self::Landed { .. } | Self::Created(_))
+        matches!(self, Self::Appending { .. } | Self::Landed { .. } | Self::Created(_))
     }
 
-    /// The number that the client was told of.
-    pub fn told(&self) -> Option<u8> {
+    pub fn acknowledged_number(&self) -> Option<u8> {
         match self {
-            Self::Told { number } | Self::ToldFromCounts { number } => Some(*number),
+            Self::Acknowledged { number } | Self::AcknowledgedFromCounts { number } => Some(*number),
             _ => None,
         }
     }
 }
 
 impl State {
-    /// Where a scope begins.
-    pub fn first(scope: &Scope) -> Self {
-        let process = Process { keeper: Keeper::Looking, late: None, reading: None };
-        let sent = Try { phase: Phase::Unsent, floor: 0, waited_out_by: [false; PROCESSES], has_lapsed: false };
-        let left = Left { faults: scope.faults, claims: scope.claims, expiries: scope.expiries };
+    /// The first state of a scope.
+    pub fn initial(scope: &Scope) -> Self {
+        let process = Process { keeper: EpochKeeper::Searching, late_command: None, reading: None };
+        let unsent = Try { phase: Phase::Unsent, floor: 0, waited_out_by: [false; PROCESSES], has_lapsed: false };
         let mut state = Self {
             redis: Redis::default(),
             log: Log::default(),
             processes: [process; PROCESSES],
-            tries: [sent; MOST_TRIES],
-            left,
+            tries: [unsent; MOST_TRIES],
+            budget: Budget { faults: scope.max_faults, claims: scope.max_claims, expiries: scope.max_expiries },
             highest_in_force: None,
             ended_one_in_force: false,
         };
@@ -201,7 +161,7 @@ impl State {
         state
     }
 
-    /// A whole fence that succeeds: everything that was reserved has lapsed, and Redis has nothing but the new epoch.
+    /// A whole fence that succeeds: every reservation has lapsed, and Redis has nothing but the new epoch.
     pub fn begin_epoch(&mut self) {
         self.tries.iter_mut().for_each(Try::lapse);
         let epoch = Epoch(self.log.partitions[0].push(Entry::Claimed));
@@ -211,17 +171,16 @@ impl State {
         self.redis.keys = Keys { epoch: Some(epoch), ..Keys::default() };
         self.redis.scripts = Scripts { reserve: epoch.bit(), ..Scripts::default() };
         self.highest_in_force = Some(epoch);
-        self.processes.iter_mut().for_each(|process| process.keeper = Keeper::Open(epoch));
+        self.processes.iter_mut().for_each(|process| process.keeper = EpochKeeper::Open(epoch));
     }
 
-    /// The highest number that anybody was told of.
-    pub fn highest_told(&self) -> u8 {
-        self.tries.iter().filter_map(|sent| sent.phase.told()).max().unwrap_or(0)
+    pub fn highest_acknowledged(&self) -> u8 {
+        self.tries.iter().filter_map(|sent| sent.phase.acknowledged_number()).max().unwrap_or(0)
     }
 
-    /// The same with the two processes in order, where nothing tells them apart: a state and its mirror image go on alike.
+    /// The lesser of the state and its mirror image. Nothing distinguishes the processes, so both go on alike.
     #[must_use]
-    pub fn in_order(self) -> Self {
+    pub fn canonical(self) -> Self {
         let mut mirrored = self;
         mirrored.processes.swap(0, 1);
         mirrored.redis.mirror();
@@ -230,35 +189,35 @@ impl State {
         self.min(mirrored)
     }
 
-    /// Forgets what can make no difference any more, so that states that behave the same are the same.
-    pub fn forget_what_is_past(&mut self, scope: &Scope) {
+    /// Removes what can make no difference any more, so that states that behave alike are equal.
+    pub fn normalize(&mut self, scope: &Scope) {
         let redis = &mut self.redis;
-        let mut wanted = redis.keys.epoch.map_or(0, Epoch::bit);
+        let mut needed_scripts = redis.keys.epoch.map_or(0, Epoch::bit);
         for (index, process) in self.processes.iter_mut().enumerate() {
-            let obeys = redis.obeys(scope, Owner::Former(index));
-            let is_lost = match process.late {
-                Some(Late::Delete) => !obeys && !scope.has(crate::mistakes::Mistake::UnconditionalDelete),
-                Some(Late::Set(_)) => !obeys,
+            let holds_lock = redis.holds_lock(scope, Owner::Former(index));
+            let is_lost = match process.late_command {
+                Some(LateCommand::Delete) => !holds_lock && !scope.has(Mistake::UnconditionalDelete),
+                Some(LateCommand::Set(_)) => !holds_lock,
                 None => true,
             };
             if is_lost {
-                process.late = None;
+                process.late_command = None;
                 redis.scripts.former[index] = false;
-                redis.rename(Owner::Former(index), Owner::Nobody);
+                redis.rename_owner(Owner::Former(index), Owner::Nobody);
             }
-            if let Some(Late::Set(epoch)) = process.late {
-                wanted |= epoch.bit();
+            if let Some(LateCommand::Set(epoch)) = process.late_command {
+                needed_scripts |= epoch.bit();
             }
-            if let Keeper::Loaded(epoch) = process.keeper {
-                wanted |= epoch.bit();
+            if let EpochKeeper::Loaded(epoch) = process.keeper {
+                needed_scripts |= epoch.bit();
             }
         }
-        redis.scripts.reserve &= wanted;
-        if self.left.faults == 0 {
+        redis.scripts.reserve &= needed_scripts;
+        if self.budget.faults == 0 {
             redis.saved = None;
         }
         let plain = self.tries.iter_mut().zip(scope.tries).filter(|(_, spec)| !spec.keyed);
-        plain.filter(|(sent, _)| sent.phase == Phase::Over).for_each(|(sent, _)| sent.floor = 0);
+        plain.filter(|(sent, _)| sent.phase == Phase::Finished).for_each(|(sent, _)| sent.floor = 0);
     }
 }
 
@@ -266,15 +225,16 @@ impl Try {
     /// T is over.
     pub fn lapse(&mut self) {
         match self.phase {
-            Phase::OnTheWay { .. } => self.has_lapsed = true,
-            Phase::Landed { .. } | Phase::Created(_) => self.end(),
+            Phase::Appending { .. } => self.has_lapsed = true,
+            Phase::Landed { .. } | Phase::Created(_) => self.finish(),
             _ => {}
         }
         self.waited_out_by = [false; PROCESSES];
     }
 
-    /// Nothing more comes of it.
-    pub fn end(&mut self) {
-        *self = Self { phase: Phase::Over, floor: self.floor, waited_out_by: [false; PROCESSES], has_lapsed: false };
+    /// Ends the try without an acknowledgement.
+    pub fn finish(&mut self) {
+        *self =
+            Self { phase: Phase::Finished, floor: self.floor, waited_out_by: [false; PROCESSES], has_lapsed: false };
     }
 }

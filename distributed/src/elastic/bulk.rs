@@ -101,14 +101,14 @@ impl Created {
 /// As with [`refresh`], those which ask at the same time share one.
 pub(super) async fn flush(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
     let now = async || on_every_shard(server, generation, "_flush").await.map_err(Arc::new);
-    generation.flushes.join(now).await.map_err(ElasticError::Flush)
+    generation.flushes.run(now).await.map_err(ElasticError::Flush)
 }
 
 /// Makes everything that was written so far visible to searches. It costs the server the same for one batch as for those
 /// of all partitions, so that those which are written at the same time share one.
 pub(super) async fn refresh(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
     let now = async || on_every_shard(server, generation, "_refresh").await.map_err(Arc::new);
-    generation.refreshes.join(now).await.map_err(ElasticError::Refresh)
+    generation.refreshes.run(now).await.map_err(ElasticError::Refresh)
 }
 
 async fn on_every_shard(server: &Server, generation: &Generation, what: &str) -> Result<(), ElasticError> {

@@ -56,7 +56,7 @@ pub(super) async fn reached(
         return Ok(false);
     }
     let _waiter = progress.wanted.waiter(position);
-    let reached = progress.asking(server, &generation.index).until(rest, |passed| passed.covers(position)).await;
+    let reached = progress.asking(server, &generation.index).wait_until(rest, |passed| passed.covers(position)).await;
     reached.map_err(ElasticError::Progress)
 }
 

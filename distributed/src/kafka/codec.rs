@@ -10,7 +10,6 @@ use rdkafka::message::{Header, Headers, OwnedHeaders};
 use uuid::Uuid;
 
 use super::rfc3339;
-use crate::hex::{bytes, hex};
 
 const SPEC_VERSION: (&str, &str) = ("ce_specversion", "1.0");
 const SOURCE: (&str, &str) = ("ce_source", "/tally");
@@ -64,8 +63,8 @@ pub(super) fn record_headers(record: &Record) -> Result<OwnedHeaders, BeyondYear
         headers = with(headers, EPOCH, &epoch.to_string());
     }
     if let Some(request) = record.request {
-        headers = with(headers, REQUEST_KEY, &hex(&request.key));
-        headers = with(headers, REQUEST_VALUES, &hex(&request.values));
+        headers = with(headers, REQUEST_KEY, &hex::encode(request.key));
+        headers = with(headers, REQUEST_VALUES, &hex::encode(request.values));
     }
     if let Some(trace) = record.trace {
         headers = with(headers, TRACE_PARENT, &trace.to_string());
@@ -168,7 +167,7 @@ impl<'a> KnownHeaders<'a> {
             number: optional(self.number, |text| text.parse::<Number>().ok())?,
             request: match (self.request_key, self.request_values) {
                 (None, None) => None,
-                (key, values) => Some(RequestKey { key: bytes(key?)?, values: bytes(values?)? }),
+                (key, values) => Some(RequestKey { key: parse_hash(key?)?, values: parse_hash(values?)? }),
             },
             epoch: optional(self.epoch, |text| decimal(text).map(Epoch))?,
             trace: self.trace,
@@ -218,6 +217,16 @@ fn optional<T>(text: Option<&str>, read: impl FnOnce(&str) -> Option<T>) -> Opti
 fn decimal(digits: &str) -> Option<u64> {
     // `parse` takes a sign.
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+fn parse_hash(digits: &str) -> Option<[u8; 32]> {
+    // `hex` alone would accept upper case, which no release writes.
+    if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let mut hash = [0; 32];
+    hex::decode_to_slice(digits, &mut hash).ok()?;
+    Some(hash)
 }
 
 #[cfg(test)]

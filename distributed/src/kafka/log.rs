@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::consumer_pool::ConsumerPool;
 use super::producer::LogProducer;
 use super::{Cluster, ConnectError, PARTITIONS, PrepareError, topic, watermarks};
-use crate::sequencer::MarkerLog;
+use crate::ports::MarkerLog;
 
 /// How often brokers that are away are looked for, and unused places left.
 const TEND_EVERY: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use super::checkpoint_tx::decode_checkpoint;
 use super::columns::decode_error;
 use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
 use super::{ClientError, parse_url};
-use crate::sequencer::{Answered, Checkpoints, CountsReader, CountsSnapshot};
+use crate::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord};
 
 /// [`CountsReader`] on MySQL. Each call reads the live generation.
 pub struct MySqlCounts {
@@ -37,7 +37,7 @@ impl MySqlCounts {
     ) -> Result<CountsSnapshot<Option<T>>, BackendError> {
         let rows = with_timeout(READ_WAIT, self.readers.fetch_all(statement)).await?;
         let answer = rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
-        Ok(CountsSnapshot { answer: answer.map(decode).transpose()?, checkpoints: decode_checkpoints(&rows)? })
+        Ok(CountsSnapshot { value: answer.map(decode).transpose()?, checkpoints: decode_checkpoints(&rows)? })
     }
 }
 
@@ -83,11 +83,11 @@ impl CountsReader for MySqlCounts {
         self.fetch_snapshot(statement, |row| row.try_get(CHECKPOINT_COLUMNS)).await
     }
 
-    async fn answered(
+    async fn find_request(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<CountsSnapshot<Option<Answered>>, BackendError> {
+    ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
         let statement = sqlx::query(
             "SELECT checkpoints.partition_id, next_offset, epoch, \
              request_values, stream, number, last.partition_id, log_offset FROM checkpoints \
@@ -98,15 +98,15 @@ impl CountsReader for MySqlCounts {
              ORDER BY occurred_at_ms DESC, partition_id DESC, log_offset DESC LIMIT 1) AS last ON TRUE \
              WHERE projection = 'counts'",
         );
-        self.fetch_snapshot(statement.bind(key.to_vec()).bind(since.0), |row| decode_answered(*key, row)).await
+        self.fetch_snapshot(statement.bind(key.to_vec()).bind(since.0), |row| decode_request(*key, row)).await
     }
 }
 
-fn decode_answered(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<Answered, sqlx::Error> {
+fn decode_request(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<IdempotencyRecord, sqlx::Error> {
     let [values, stream, number, partition, offset] = std::array::from_fn(|index| CHECKPOINT_COLUMNS + index);
     let value_hash: &[u8] = row.try_get(values)?;
     let stream_text: &str = row.try_get(stream)?;
-    Ok(Answered {
+    Ok(IdempotencyRecord {
         request: RequestKey { key, values: value_hash.try_into().map_err(|error| decode_error(values, error))? },
         stream: stream_text.parse().map_err(|error| decode_error(stream, error))?,
         number: row.try_get::<Option<u32>, _>(number)?.and_then(Number::new),

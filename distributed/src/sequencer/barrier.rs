@@ -1,4 +1,4 @@
-//! Where the log ends, asked once for everybody who wants to know at the moment.
+//! Reads the log's end, once for all callers that need it at the same time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +9,22 @@ use tokio::time::Instant;
 
 use crate::coalesce::Coalescer;
 
-/// The ends of a log. One is read at a time, and each answer was read after it was asked for: an append that was answered
-/// before the asking lies before that end.
+/// The end of a log, as a barrier: an append that was acknowledged before a call lies before the end that the call returns.
 pub(super) struct Barrier {
     log: Arc<dyn EventLog>,
-    readings: Coalescer<Result<Position, Arc<ReadError>>>,
+    reads: Coalescer<Result<Position, Arc<ReadError>>>,
 }
 
 impl Barrier {
     pub(super) fn new(log: Arc<dyn EventLog>) -> Self {
-        Self { log, readings: Coalescer::new(Duration::ZERO) }
+        Self { log, reads: Coalescer::new(Duration::ZERO) }
     }
 
-    /// The end of every partition, at some moment after this call and before its answer.
-    pub(super) async fn end(&self) -> Result<Position, Arc<ReadError>> {
-        let began = Instant::now();
-        let end = self.readings.join(async || self.log.end().await.map_err(Arc::new)).await;
-        metrics::histogram!("tally_numbers_barrier_wait_seconds").record(began.elapsed());
+    /// Reads the end of every partition after this call.
+    pub(super) async fn read_end(&self) -> Result<Position, Arc<ReadError>> {
+        let began_at = Instant::now();
+        let end = self.reads.run(async || self.log.end().await.map_err(Arc::new)).await;
+        metrics::histogram!("tally_numbers_barrier_wait_seconds").record(began_at.elapsed());
         end
     }
 }

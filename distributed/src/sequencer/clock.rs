@@ -1,23 +1,23 @@
-//! The clock that reservations are held against.
+//! The clock by which reservations lapse.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// How long a reservation is good for, called T: an append that is acknowledged later is not told of.
+/// How long a reservation is valid, called T: a write whose append is acknowledged later is not acknowledged to its client.
 pub const RESERVATION_LIFE: Duration = Duration::from_secs(5);
 
-/// How long a fence waits until no reservation of the epoch before can be told of any more: 1.1 T.
+/// How long a fence waits until every reservation of the former epoch has lapsed: 1.1 T.
 pub(super) const FENCE_WAIT: Duration = Duration::from_millis(5_500);
 
 const _: () = assert!(FENCE_WAIT.as_millis() * 10 >= RESERVATION_LIFE.as_millis() * 11, "a fence waits 1.1 T");
 
-/// A moment by CLOCK_BOOTTIME, which goes on while the machine is suspended; [`std::time::Instant`] does not. A virtual
-/// machine that its host stops has no clock that goes on: docs/numbers.md names that among what is assumed.
+/// A moment by CLOCK_BOOTTIME, which goes on while the machine is suspended; [`std::time::Instant`] does not. No clock of a
+/// virtual machine goes on while its host stops it: docs/numbers.md names that assumption.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment(Duration);
+pub(super) struct BootInstant(Duration);
 
-impl Moment {
+impl BootInstant {
     pub(super) fn now() -> Self {
         let now = clock_gettime(ClockId::Boottime);
         // The clock begins at 0, and its nanoseconds are below one second.
@@ -28,8 +28,8 @@ impl Moment {
         Self::now().0.saturating_sub(self.0)
     }
 
-    /// Whether what was reserved at this moment is no longer good.
-    pub(super) fn is_too_long_ago(self) -> bool {
+    /// Whether a reservation that was requested at this moment has lapsed.
+    pub(super) fn is_past_reservation_life(self) -> bool {
         self.elapsed() > RESERVATION_LIFE
     }
 }

@@ -1,53 +1,56 @@
-//! What `counts` has, once it has come as far as it must.
+//! Waits until `counts` has passed a goal, then reads a value from it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::BackendError;
+use event_log::{BackendError, ReserveError};
 use events::{Epoch, PartitionId, Position};
 use read_model::Checkpoint;
 use tokio_util::sync::DropGuard;
 
-use super::counts_reader::{Checkpoints, CountsReader, CountsSnapshot};
+use crate::ports::{Checkpoints, CountsReader, CountsSnapshot};
 use crate::shared_poll::SharedPoll;
 
-/// Longest wait for `counts` to pass the log's end, or the start of an epoch.
+/// Longest wait for `counts` to pass a goal.
 const COUNTS_WAIT: Duration = Duration::from_secs(4);
 
-/// The checkpoints of `counts`, for everybody who waits for them.
+/// Lets a read of `counts` through once its goal is passed.
 pub(super) struct CountsGate {
-    asking: Arc<SharedPoll<Checkpoints>>,
-    _asking: DropGuard,
+    checkpoints: Arc<SharedPoll<Checkpoints>>,
+    _stop_polling: DropGuard,
 }
 
-/// Why `counts` gave no answer that can be relied on.
+/// Why no value of `counts` can be relied on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotCounted {
-    /// It is behind.
-    #[error("counts did not come as far as the log within {} s", COUNTS_WAIT.as_secs())]
+pub(super) enum CountsError {
+    #[error("counts did not catch up with the log within {} s", COUNTS_WAIT.as_secs())]
     Behind,
-    /// It had come far enough, and is behind that again.
-    #[error("counts has lost what it had, and is being made anew from the log")]
-    MadeAnew,
-    /// It could not be asked.
-    #[error("counts could not be asked")]
-    Failed(#[source] BackendError),
+    /// `counts` had passed the goal, and no longer has.
+    #[error("counts was emptied, and is being rebuilt from the log")]
+    Rebuilding,
+    #[error("counts could not be read")]
+    Read(#[source] BackendError),
 }
 
-/// How far `counts` must have come.
+impl From<CountsError> for ReserveError {
+    fn from(error: CountsError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// What `counts` must have passed.
 pub(super) enum Goal<'a> {
-    /// Everything that the position covers is counted.
-    UpTo(&'a Position),
-    /// The start of the epoch has been passed in these partitions.
-    PastTheStartOf(Epoch, &'a [PartitionId]),
+    Position(&'a Position),
+    /// The start of the epoch in each of these partitions.
+    EpochStart(Epoch, &'a [PartitionId]),
 }
 
 impl Goal<'_> {
-    fn is_reached(&self, checkpoints: &Checkpoints) -> bool {
+    fn is_passed(&self, checkpoints: &Checkpoints) -> bool {
         let checkpoint = |partition| checkpoints.get(&partition).copied().unwrap_or(Checkpoint::START);
         match self {
-            Self::UpTo(position) => position.bounds().all(|(partition, bound)| checkpoint(partition).next >= bound),
-            Self::PastTheStartOf(epoch, partitions) => {
+            Self::Position(position) => position.bounds().all(|(partition, bound)| checkpoint(partition).next >= bound),
+            Self::EpochStart(epoch, partitions) => {
                 partitions.iter().all(|partition| checkpoint(*partition).epoch >= *epoch)
             }
         }
@@ -55,27 +58,28 @@ impl Goal<'_> {
 }
 
 impl CountsGate {
-    /// Of what `taken` says.
-    pub(super) fn start(taken: Arc<dyn CountsReader>) -> Self {
-        let (asking, guard) = SharedPoll::start(move || {
-            let taken = Arc::clone(&taken);
-            async move { taken.checkpoints().await }
+    /// Must be called in a tokio runtime.
+    pub(super) fn start(counts: Arc<dyn CountsReader>) -> Self {
+        let (checkpoints, _stop_polling) = SharedPoll::start(move || {
+            let counts = Arc::clone(&counts);
+            async move { counts.checkpoints().await }
         });
-        Self { asking, _asking: guard }
+        Self { checkpoints, _stop_polling }
     }
 
-    /// What is answered to `ask` once `counts` has come as far as it must, and in a state that has.
-    pub(super) async fn answer<T>(
+    /// Waits until `counts` has passed `goal`, then awaits `read`, and returns its value if the state that was read has
+    /// passed `goal` too.
+    pub(super) async fn read_past<T>(
         &self,
         goal: Goal<'_>,
-        ask: impl Future<Output = Result<CountsSnapshot<T>, BackendError>>,
-    ) -> Result<T, NotCounted> {
-        match self.asking.until(COUNTS_WAIT, |checkpoints| goal.is_reached(checkpoints)).await {
+        read: impl Future<Output = Result<CountsSnapshot<T>, BackendError>>,
+    ) -> Result<T, CountsError> {
+        match self.checkpoints.wait_until(COUNTS_WAIT, |checkpoints| goal.is_passed(checkpoints)).await {
             Ok(true) => {}
-            Ok(false) => return Err(NotCounted::Behind),
-            Err(error) => return Err(NotCounted::Failed(error.into())),
+            Ok(false) => return Err(CountsError::Behind),
+            Err(error) => return Err(CountsError::Read(error.into())),
         }
-        let seen = ask.await.map_err(NotCounted::Failed)?;
-        if goal.is_reached(&seen.checkpoints) { Ok(seen.answer) } else { Err(NotCounted::MadeAnew) }
+        let snapshot = read.await.map_err(CountsError::Read)?;
+        if goal.is_passed(&snapshot.checkpoints) { Ok(snapshot.value) } else { Err(CountsError::Rebuilding) }
     }
 }

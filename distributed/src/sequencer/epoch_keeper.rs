@@ -1,55 +1,55 @@
-//! Who knows which epoch is in force, and sees to it that there is one.
+//! Keeps an epoch in force: finds or begins one, watches over it, and starts again when it is over.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use redis::Value;
+use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::clock::Moment;
+use super::clock::BootInstant;
 use super::epoch_script::EpochScript;
-use super::fence::{Fence, FenceError, MarkerLog};
-use super::redis_client::{RedisClient, RedisFailure, Unsuitable};
+use super::fence::{Fence, FenceError};
+use super::redis_client::{RedisClient, RedisFailure, Unsupported};
 use super::redis_keys::RedisKeys;
+use crate::ports::MarkerLog;
 
-/// How often the epoch in force is looked at while nobody asks for numbers.
-const LOOK: Duration = Duration::from_secs(1);
+/// Pause between two checks of the epoch in force.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a first failed attempt; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause. There are attempts for as long as there is no epoch, at this pace.
+/// Longest pause. Attempts go on until there is an epoch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is told while an epoch is being begun.
 const FENCING: &str = "a new epoch of numbers is being begun";
 
-/// Whether numbers can be given.
+/// Whether numbers can be reserved.
 #[derive(Debug, Clone)]
-pub(super) enum State {
-    /// There is no epoch; why, in words.
-    Away(Arc<str>),
+pub(super) enum EpochState {
+    /// There is no epoch, for this reason.
+    Unavailable(Arc<str>),
     /// An epoch is being begun.
     Fencing,
-    /// In this reign.
-    Open(Arc<EpochScript>),
+    InForce(Arc<EpochScript>),
 }
 
-/// Holds the state, and changes it.
 pub(super) struct EpochKeeper {
-    server: RedisClient,
-    names: RedisKeys,
-    state: watch::Sender<State>,
-    trouble: watch::Sender<Option<String>>,
+    redis: RedisClient,
+    keys: RedisKeys,
+    state: watch::Sender<EpochState>,
+    unavailable_reason: watch::Sender<Option<String>>,
 }
 
 /// Why there is no epoch yet.
 #[derive(Debug, thiserror::Error)]
 enum NoEpoch {
     #[error(transparent)]
-    Unsuitable(Unsuitable),
-    #[error("Redis cannot be asked for the epoch")]
+    Unsupported(Unsupported),
+    #[error("the epoch could not be read from Redis")]
     Redis(#[source] RedisFailure),
-    /// Whoever began an epoch now would only keep others from it.
+    /// A process that began an epoch now would only take the lock from others that can.
     #[error("there is no epoch of numbers, and none can be begun while the event log is away")]
     LogAway,
     #[error(transparent)]
@@ -57,126 +57,131 @@ enum NoEpoch {
 }
 
 impl EpochKeeper {
-    /// Keeps an epoch in force until the guard is dropped.
-    pub(super) fn start(server: RedisClient, names: RedisKeys, log: Arc<dyn MarkerLog>) -> (Arc<Self>, DropGuard) {
-        let state = watch::Sender::new(State::Away("starting".into()));
-        let trouble = watch::Sender::new(Some("starting".to_owned()));
-        let keeper = Arc::new(Self { server, names, state, trouble });
+    /// Keeps an epoch in force until the guard is dropped. Must be called in a tokio runtime.
+    pub(super) fn start(redis: RedisClient, keys: RedisKeys, log: Arc<dyn MarkerLog>) -> (Arc<Self>, DropGuard) {
+        let state = watch::Sender::new(EpochState::Unavailable("starting".into()));
+        let unavailable_reason = watch::Sender::new(Some("starting".to_owned()));
+        let keeper = Arc::new(Self { redis, keys, state, unavailable_reason });
         let stop = CancellationToken::new();
-        let (keeping, stopped) = (Arc::clone(&keeper), stop.clone());
-        tokio::spawn(async move { stopped.run_until_cancelled(keeping.run(log)).await });
+        let (this, stopped) = (Arc::clone(&keeper), stop.clone());
+        tokio::spawn(async move { stopped.run_until_cancelled(this.run(log)).await });
         (keeper, stop.drop_guard())
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> EpochState {
         self.state.borrow().clone()
     }
 
-    /// What keeps numbers from being given, in words.
-    pub(super) fn trouble(&self) -> watch::Receiver<Option<String>> {
-        self.trouble.subscribe()
+    pub(super) fn unavailable_reason(&self) -> watch::Receiver<Option<String>> {
+        self.unavailable_reason.subscribe()
     }
 
-    /// Whoever is told that nothing is wrong can have numbers: so the state is changed first.
-    fn set(&self, state: State) {
-        let trouble = match &state {
-            State::Away(reason) => Some(reason.to_string()),
-            State::Fencing => Some(FENCING.to_owned()),
-            State::Open(_) => None,
+    /// Changes the state before the reason, so that whoever reads that there is no reason can reserve numbers.
+    fn set_state(&self, state: EpochState) {
+        let reason = match &state {
+            EpochState::Unavailable(reason) => Some(reason.to_string()),
+            EpochState::Fencing => Some(FENCING.to_owned()),
+            EpochState::InForce(_) => None,
         };
         self.state.send_replace(state);
-        self.tell(trouble);
+        self.set_unavailable_reason(reason);
     }
 
-    fn tell(&self, trouble: Option<String>) {
-        self.trouble.send_if_modified(|told| {
-            let is_new = *told != trouble;
-            *told = trouble;
+    fn set_unavailable_reason(&self, reason: Option<String>) {
+        self.unavailable_reason.send_if_modified(|current| {
+            let is_new = *current != reason;
+            *current = reason;
             is_new
         });
     }
 
-    /// Somebody has found that the reign is over. Only the first to say so of a reign changes anything.
-    pub(super) fn is_over(&self, reign: &EpochScript) {
+    /// Records that an epoch is over. Only the first call for an epoch has an effect.
+    pub(super) fn end_epoch(&self, script: &EpochScript) {
         let is_first = self.state.send_if_modified(|state| match state {
-            State::Open(current) if **current == *reign => {
-                *state = State::Fencing;
+            EpochState::InForce(current) if **current == *script => {
+                *state = EpochState::Fencing;
                 true
             }
             _ => false,
         });
         if is_first {
-            self.tell(Some(FENCING.to_owned()));
+            self.set_unavailable_reason(Some(FENCING.to_owned()));
         }
     }
 
     async fn run(&self, log: Arc<dyn MarkerLog>) {
         loop {
-            let reign = self.establish(&log).await;
-            tracing::info!(epoch = reign.epoch.0, "numbers are given in this epoch");
+            let script = self.obtain_epoch(&log).await;
+            tracing::info!(epoch = script.epoch.0, "numbers are given in this epoch");
             #[expect(clippy::cast_precision_loss, reason = "an offset below 2^53")]
-            metrics::gauge!("tally_numbers_epoch").set(reign.epoch.0 as f64);
-            self.set(State::Open(Arc::new(reign.clone())));
-            self.watch_over(&reign).await;
+            metrics::gauge!("tally_numbers_epoch").set(script.epoch.0 as f64);
+            self.set_state(EpochState::InForce(Arc::new(script.clone())));
+            self.watch_epoch(&script).await;
             metrics::counter!("tally_numbers_epochs_lost_total").increment(1);
         }
     }
 
-    /// Until there is an epoch in force.
-    async fn establish(&self, log: &Arc<dyn MarkerLog>) -> EpochScript {
-        let (began, mut pause, mut waits) = (Moment::now(), FIRST_PAUSE, false);
+    /// Tries until there is an epoch in force.
+    async fn obtain_epoch(&self, log: &Arc<dyn MarkerLog>) -> EpochScript {
+        let began_at = BootInstant::now();
+        let mut pauses = retry_pauses();
+        let mut has_logged_busy = false;
         loop {
-            match self.attempt(log).await {
-                Ok(reign) => {
-                    metrics::histogram!("tally_numbers_fence_seconds").record(began.elapsed().as_secs_f64());
-                    return reign;
+            match self.try_to_obtain_epoch(log).await {
+                Ok(script) => {
+                    metrics::histogram!("tally_numbers_fence_seconds").record(began_at.elapsed().as_secs_f64());
+                    return script;
                 }
                 Err(NoEpoch::Fence(FenceError::Busy)) => {
-                    if !waits {
+                    if !has_logged_busy {
                         tracing::info!("another process is beginning an epoch of numbers; waiting for it");
+                        has_logged_busy = true;
                     }
-                    (pause, waits) = (FIRST_PAUSE, true);
+                    pauses = retry_pauses();
                 }
                 Err(error) => {
-                    let reason = chain(&error);
+                    let reason = error.to_report_string();
                     tracing::warn!(%reason, "there is no epoch of numbers yet; trying again");
-                    self.set(State::Away(reason.into()));
+                    self.set_state(EpochState::Unavailable(reason.into()));
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = LONGEST_PAUSE.min(2 * pause);
+            tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
         }
     }
 
-    async fn attempt(&self, log: &Arc<dyn MarkerLog>) -> Result<EpochScript, NoEpoch> {
-        self.server.check().await.map_err(NoEpoch::Unsuitable)?;
-        let fence = Fence { server: &self.server, log, names: &self.names };
-        if let Some(reign) = fence.current().await.map_err(NoEpoch::Redis)? {
-            return Ok(reign);
+    async fn try_to_obtain_epoch(&self, log: &Arc<dyn MarkerLog>) -> Result<EpochScript, NoEpoch> {
+        self.redis.check_server().await.map_err(NoEpoch::Unsupported)?;
+        let fence = Fence { redis: &self.redis, log, keys: &self.keys };
+        if let Some(script) = fence.find_epoch().await.map_err(NoEpoch::Redis)? {
+            return Ok(script);
         }
         if log.is_away() {
             return Err(NoEpoch::LogAway);
         }
-        self.set(State::Fencing);
-        fence.begin().await.map_err(NoEpoch::Fence)
+        self.set_state(EpochState::Fencing);
+        fence.begin_epoch().await.map_err(NoEpoch::Fence)
     }
 
-    /// Returns when the reign is over. A Redis that is away for a while keeps it.
-    async fn watch_over(&self, reign: &EpochScript) {
+    /// Returns when the epoch is over. While Redis is away for a time, the epoch stays in force.
+    async fn watch_epoch(&self, script: &EpochScript) {
         let mut state = self.state.subscribe();
-        let is_over = |state: &State| !matches!(state, State::Open(current) if **current == *reign);
-        while tokio::time::timeout(LOOK, state.wait_for(is_over)).await.is_err() {
-            match self.server.call(&reign.script, &[&self.names.epoch()], &["check"]).await {
-                Ok(Value::Int(1)) => self.tell(None),
-                Ok(_) | Err(RedisFailure::NoScript) => self.is_over(reign),
-                Err(error) => self.tell(Some(chain(&error))),
+        let is_over = |state: &EpochState| !matches!(state, EpochState::InForce(current) if **current == *script);
+        while tokio::time::timeout(CHECK_INTERVAL, state.wait_for(is_over)).await.is_err() {
+            match self.redis.call_script(&script.sha1, &[&self.keys.epoch()], &["check"]).await {
+                Ok(Value::Int(1)) => self.set_unavailable_reason(None),
+                Ok(_) | Err(RedisFailure::NoScript) => self.end_epoch(script),
+                Err(error) => self.set_unavailable_reason(Some(error.to_report_string())),
             }
         }
     }
 }
 
-/// An error with everything it comes from, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+fn retry_pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(FIRST_PAUSE)
+        // The jitter doubles a pause at most.
+        .with_max_delay(LONGEST_PAUSE / 2)
+        .with_jitter()
+        .without_max_times()
+        .build()
 }

@@ -1,56 +1,53 @@
-//! The sequencer: reserving in Redis, and filling counters that are cold from `counts`.
+//! The sequencer: reserves numbers in Redis, and fills cold counters from `counts`.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use event_log::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
-use events::{ApplicationToken, Epoch, Number, PartitionId, Position, RequestKey, StreamKey, UnixMillis};
+use events::{
+    ApplicationToken, Epoch, Number, PartitionCount, PartitionId, Position, RequestKey, StreamKey, UnixMillis,
+};
 use redis::RedisError;
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
 use super::barrier::Barrier;
-use super::clock::Moment;
-use super::counts_gate::{CountsGate, Goal, NotCounted};
-use super::counts_reader::{Answered, CountsReader};
-use super::epoch_keeper::{EpochKeeper, State};
+use super::clock::BootInstant;
+use super::counts_gate::{CountsGate, Goal};
+use super::epoch_keeper::{EpochKeeper, EpochState};
 use super::epoch_script::EpochScript;
-use super::fence::MarkerLog;
-use super::redis_client::{RedisClient, RedisFailure, Unsuitable};
+use super::redis_client::{RedisClient, Unsupported};
 use super::redis_keys::RedisKeys;
-use super::script_reply::{Answer, Refusal, answer, nonsense, number_of, refused};
-use crate::hex::hex;
+use super::script_client::ScriptClient;
+use super::script_reply::{ScriptReply, parse_number, unexpected_reply};
+use crate::ports::{CountsReader, IdempotencyRecord, MarkerLog};
 
-/// How often one reservation asks Redis: once warm, once more after a counter was filled, once more after a key was looked
-/// up, and again where an epoch ended in between.
+/// Most attempts of one reservation: one, one more after a counter was filled, one more after a key was looked up, and
+/// another where an epoch ended meanwhile.
 const MAX_ATTEMPTS: u32 = 4;
 
 /// [`Sequencer`] on Redis, beside a log and the projection `counts`. Several processes may have one each.
 pub struct RedisSequencer {
-    server: RedisClient,
-    names: RedisKeys,
-    keeper: Arc<EpochKeeper>,
+    scripts: ScriptClient,
     barrier: Barrier,
-    counted: CountsGate,
-    taken: Arc<dyn CountsReader>,
-    partitions: events::PartitionCount,
-    _keeping: DropGuard,
+    counts_gate: CountsGate,
+    counts: Arc<dyn CountsReader>,
+    partitions: PartitionCount,
+    _stop_keeper: DropGuard,
 }
 
-/// Why there is no sequencer.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The URL is none of Redis.
     #[error("this is no URL of a Redis; write redis://HOST:PORT")]
     Url(#[source] RedisError),
 }
 
-/// A reservation in an epoch, from the moment that Redis was asked.
+/// What a reservation needs until its append is acknowledged.
 struct EpochGuard {
+    /// `None` for a token that was reserved without Redis. Such a reservation does not lapse.
     epoch: Option<Epoch>,
-    asked: Moment,
-    /// To open the counter of what is created.
+    requested_at: BootInstant,
     ticket: Option<Ticket>,
 }
 
@@ -64,168 +61,183 @@ impl ReservationGuard for EpochGuard {
     }
 
     fn has_lapsed(&self) -> bool {
-        self.epoch.is_some() && self.asked.is_too_long_ago()
+        self.epoch.is_some() && self.requested_at.is_past_reservation_life()
     }
 }
 
 impl RedisSequencer {
-    /// On the Redis at `url`, whether or not it can be reached now. Must be called in a tokio runtime.
-    ///
-    /// # Errors
-    /// [`StartError`].
+    /// Uses the Redis at `url`, whether or not it can be reached now. Must be called in a tokio runtime.
     pub fn start<L: MarkerLog + 'static>(
         url: &str,
-        names: RedisKeys,
+        keys: RedisKeys,
         log: &Arc<L>,
-        taken: Arc<dyn CountsReader>,
+        counts: Arc<dyn CountsReader>,
     ) -> Result<Self, StartError> {
-        let server = RedisClient::new(url).map_err(StartError::Url)?;
-        let (keeper, _keeping) = EpochKeeper::start(server.clone(), names.clone(), Arc::clone(log) as _);
-        let barrier = Barrier::new(Arc::clone(log) as _);
-        let counted = CountsGate::start(Arc::clone(&taken));
-        let partitions = log.partitions();
-        Ok(Self { server, names, keeper, barrier, counted, taken, partitions, _keeping })
+        let redis = RedisClient::new(url).map_err(StartError::Url)?;
+        let (keeper, _stop_keeper) = EpochKeeper::start(redis.clone(), keys.clone(), Arc::clone(log) as _);
+        Ok(Self {
+            scripts: ScriptClient { redis, keys, keeper },
+            barrier: Barrier::new(Arc::clone(log) as _),
+            counts_gate: CountsGate::start(Arc::clone(&counts)),
+            counts,
+            partitions: log.partitions(),
+            _stop_keeper,
+        })
     }
 
-    /// Looks whether Redis will do as a number server, if it can be reached.
-    ///
-    /// # Errors
-    /// [`Unsuitable`] says what to change.
-    pub async fn check(&self) -> Result<(), Unsuitable> {
-        self.server.check().await
+    /// Checks the version and the settings of Redis. The error says what to change.
+    pub async fn check(&self) -> Result<(), Unsupported> {
+        self.scripts.redis.check_server().await
     }
 
-    /// What keeps numbers from being given, in words; nothing if they can be.
-    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
-        self.keeper.trouble()
+    /// Why no numbers can be reserved; `None` if they can.
+    pub fn unavailable_reason(&self) -> watch::Receiver<Option<String>> {
+        self.scripts.keeper.unavailable_reason()
     }
 
-    fn reign(&self) -> Result<Arc<EpochScript>, ReserveError> {
-        match self.keeper.state() {
-            State::Open(reign) => Ok(reign),
-            State::Fencing => Err(ReserveError::Fencing),
-            State::Away(reason) => Err(ReserveError::Unavailable(reason.to_string().into())),
+    /// The script of the epoch in force.
+    fn script(&self) -> Result<Arc<EpochScript>, ReserveError> {
+        match self.scripts.keeper.state() {
+            EpochState::InForce(script) => Ok(script),
+            EpochState::Fencing => Err(ReserveError::Fencing),
+            EpochState::Unavailable(reason) => Err(ReserveError::Unavailable(reason.to_string().into())),
         }
     }
 
-    /// Calls the reign's script. What it finds to be over is over for everybody.
-    async fn call(&self, reign: &EpochScript, keys: &[&str], arguments: &[&str]) -> Result<Answer, Refusal> {
-        let epoch = self.names.epoch();
-        let keys: Vec<_> = [epoch.as_str()].into_iter().chain(keys.iter().copied()).collect();
-        match self.server.call(&reign.script, &keys, arguments).await {
-            Ok(value) => match answer(&value) {
-                Some(answer) => Ok(answer),
-                None => {
-                    self.keeper.is_over(reign);
-                    Err(Refusal::Over)
-                }
-            },
-            Err(RedisFailure::NoScript) => {
-                self.keeper.is_over(reign);
-                Err(Refusal::Over)
-            }
-            Err(error) => Err(Refusal::Failed(error)),
-        }
-    }
-
-    /// Asks for the next number of a parent.
-    async fn next(
+    /// One attempt to reserve a number; `None` if another attempt can succeed. `looked_up_in` is the epoch in which `counts`
+    /// did not know the request.
+    async fn try_reserve_number(
         &self,
-        reign: &EpochScript,
         parent: &StreamKey,
         request: Option<&RequestKey>,
-        looked_up: bool,
-        ticket: Option<Ticket>,
-    ) -> Result<Answer, Refusal> {
-        let epoch = reign.epoch;
-        let counter = self.names.counter(epoch, parent);
-        let (request_name, values) = self.request(epoch, request);
-        let above = match parent {
-            StreamKey::Application(_) => String::new(),
-            StreamKey::Chat(chat) => self.names.counter(epoch, &chat.token.into()),
+        looked_up_in: &mut Option<Epoch>,
+    ) -> Result<Option<Reservation<Number>>, ReserveError> {
+        let script = self.script()?;
+        let looked_up = *looked_up_in == Some(script.epoch);
+        let ticket = matches!(parent, StreamKey::Application(_)).then(|| new_ticket(&script));
+        let requested_at = BootInstant::now();
+        let number = match self.scripts.reserve_number(&script, parent, request, looked_up, ticket).await? {
+            ScriptReply::Integer(number) => parse_number(number)?,
+            ScriptReply::KnownRequest(number) => parse_number(number.parse().map_err(|_| unexpected_reply(&number))?)?,
+            ScriptReply::KeyReused => return Err(ReserveError::KeyReused),
+            ScriptReply::Exhausted => return Err(ReserveError::Exhausted),
+            ScriptReply::LookUpRequest => {
+                let record = self.look_up_request(&script, Some(parent), request).await?;
+                if let Some(IdempotencyRecord { number: Some(number), position, .. }) = record {
+                    return Ok(Some(Reservation::in_log(number, position)));
+                }
+                *looked_up_in = Some(script.epoch);
+                return Ok(None);
+            }
+            ScriptReply::ColdCounter { last_chat } => {
+                if is_above(parent, last_chat) {
+                    return Err(ReserveError::UnknownParent);
+                }
+                self.fill_counter(&script, parent).await?;
+                return Ok(None);
+            }
+            reply @ (ScriptReply::TicketExpired | ScriptReply::Unexpected(_)) => {
+                return Err(unexpected_reply(&format!("{reply:?}")));
+            }
         };
-        let ticket = ticket.map(|ticket| self.names.ticket(ticket)).unwrap_or_default();
-        self.call(reign, &[&counter, &request_name, &above, &ticket], &["next", &values, flag(looked_up)]).await
+        Ok(Some(Reservation::new(number, EpochGuard { epoch: Some(script.epoch), requested_at, ticket })))
     }
 
-    /// The key's name and the hash of the values; both empty if there is no request.
-    fn request(&self, epoch: Epoch, request: Option<&RequestKey>) -> (String, String) {
-        request.map(|request| (self.names.request(epoch, request), hex(&request.values))).unwrap_or_default()
+    /// As [`Self::try_reserve_number`], for a token.
+    async fn try_reserve_token(
+        &self,
+        fresh: ApplicationToken,
+        request: &RequestKey,
+        looked_up_in: &mut Option<Epoch>,
+    ) -> Result<Option<Reservation<ApplicationToken>>, ReserveError> {
+        let requested_at = BootInstant::now();
+        let script = self.script()?;
+        let looked_up = *looked_up_in == Some(script.epoch);
+        let ticket = new_ticket(&script);
+        let token = match self.scripts.reserve_token(&script, fresh, Some(request), looked_up, ticket).await? {
+            ScriptReply::Integer(_) => fresh,
+            ScriptReply::KnownRequest(token) => token.parse().map_err(|_| unexpected_reply(&token))?,
+            ScriptReply::KeyReused => return Err(ReserveError::KeyReused),
+            ScriptReply::LookUpRequest => {
+                if let Some(record) = self.look_up_request(&script, None, Some(request)).await? {
+                    return Ok(Some(Reservation::in_log(record.stream.token(), record.position)));
+                }
+                *looked_up_in = Some(script.epoch);
+                return Ok(None);
+            }
+            reply => return Err(unexpected_reply(&format!("{reply:?}"))),
+        };
+        let guard = EpochGuard { epoch: Some(script.epoch), requested_at, ticket: Some(ticket) };
+        Ok(Some(Reservation::new(token, guard)))
     }
 
-    /// Fills a counter from `counts`, which has to have seen all that the log has.
-    async fn fill(&self, reign: &EpochScript, parent: &StreamKey) -> Result<(), ReserveError> {
-        let ticket = new_ticket(reign);
-        // Before the end is read: a fill that was held up for longer than a ticket lasts opens nothing.
-        self.call(reign, &[&self.names.ticket(ticket)], &["ticket"]).await.map_err(refused)?;
-        let last = self.last_in_log(parent).await?.ok_or(ReserveError::UnknownParent)?;
-        if matches!(self.open_at(reign, parent, ticket, last).await, Ok(Answer::Number(_))) {
+    /// A random token is unique without Redis. With an epoch in force, Redis also writes a ticket for the token's counter;
+    /// without one that counter stays cold.
+    async fn reserve_token_without_key(
+        &self,
+        fresh: ApplicationToken,
+    ) -> Result<Reservation<ApplicationToken>, ReserveError> {
+        let requested_at = BootInstant::now();
+        if let Ok(script) = self.script() {
+            let ticket = new_ticket(&script);
+            match self.scripts.reserve_token(&script, fresh, None, false, ticket).await {
+                Ok(ScriptReply::Integer(_)) => {
+                    let guard = EpochGuard { epoch: Some(script.epoch), requested_at, ticket: Some(ticket) };
+                    return Ok(Reservation::new(fresh, guard));
+                }
+                Ok(reply) => return Err(unexpected_reply(&format!("{reply:?}"))),
+                Err(error) => tracing::debug!(?error, "a new application is created without Redis"),
+            }
+        }
+        Ok(Reservation::new(fresh, EpochGuard { epoch: None, requested_at, ticket: None }))
+    }
+
+    /// Finds the outcome of a request before this epoch. `counts` must have passed the epoch's start for that.
+    async fn look_up_request(
+        &self,
+        script: &EpochScript,
+        parent: Option<&StreamKey>,
+        request: Option<&RequestKey>,
+    ) -> Result<Option<IdempotencyRecord>, ReserveError> {
+        let request = request.ok_or_else(|| unexpected_reply("a look-up without a key"))?;
+        // A message lies in the partition of its chat; a chat or an application may lie in any.
+        let partitions: Vec<PartitionId> = match parent {
+            Some(chat @ StreamKey::Chat(_)) => vec![self.partitions.partition_of(chat)],
+            _ => self.partitions.partitions().collect(),
+        };
+        let goal = Goal::EpochStart(script.epoch, &partitions);
+        let find_request = self.counts.find_request(&request.key, start_of_key_memory());
+        match self.counts_gate.read_past(goal, find_request).await? {
+            Some(record) if record.request.values != request.values => Err(ReserveError::KeyReused),
+            record => Ok(record),
+        }
+    }
+
+    async fn fill_counter(&self, script: &EpochScript, parent: &StreamKey) -> Result<(), ReserveError> {
+        let ticket = new_ticket(script);
+        // The ticket is written before the log's end is read: so a fill that is delayed by more than a ticket's life does not
+        // open the counter.
+        self.scripts.write_ticket(script, ticket).await?;
+        let last_number = self.last_number_in_log(parent).await?.ok_or(ReserveError::UnknownParent)?;
+        let opened = self.scripts.open_counter(script, parent, ticket, last_number).await;
+        if matches!(opened, Ok(ScriptReply::Integer(_))) {
             metrics::counter!("tally_numbers_cold_fills_total").increment(1);
         }
         Ok(())
     }
 
-    /// The last number that the log has, as `counts` tells once it has seen all of it.
-    async fn last_in_log(&self, parent: &StreamKey) -> Result<Option<u32>, ReserveError> {
-        let end = self.barrier.end().await.map_err(|error| ReserveError::Unavailable(error.into()))?;
-        let end = match parent {
-            StreamKey::Application(_) => end,
-            StreamKey::Chat(_) => {
+    /// Reads the last number of `parent` from `counts`, once that has passed the log's end.
+    async fn last_number_in_log(&self, parent: &StreamKey) -> Result<Option<u32>, ReserveError> {
+        let end = self.barrier.read_end().await.map_err(|error| ReserveError::Unavailable(error.into()))?;
+        let (end, last_number) = match parent {
+            // Chats lie in all partitions, the messages of a chat in one.
+            StreamKey::Application(token) => (end, self.counts.last_chat(*token)),
+            StreamKey::Chat(chat) => {
                 let partition = self.partitions.partition_of(parent);
-                Position::up_to(partition, end.bound(partition))
+                (Position::up_to(partition, end.bound(partition)), self.counts.last_message(*chat))
             }
         };
-        let last = match parent {
-            StreamKey::Application(token) => self.taken.last_chat(*token),
-            StreamKey::Chat(chat) => self.taken.last_message(*chat),
-        };
-        self.counted.answer(Goal::UpTo(&end), last).await.map_err(not_counted)
-    }
-
-    async fn open_at(
-        &self,
-        reign: &EpochScript,
-        parent: &StreamKey,
-        ticket: Ticket,
-        last: u32,
-    ) -> Result<Answer, Refusal> {
-        let counter = self.names.counter(reign.epoch, parent);
-        let ticket = self.names.ticket(ticket);
-        self.call(reign, &[&counter, &ticket], &["open", &last.to_string()]).await
-    }
-
-    /// What a request was given before this epoch, once `counts` has seen where the epoch starts.
-    async fn looked_up(
-        &self,
-        reign: &EpochScript,
-        parent: Option<&StreamKey>,
-        request: &RequestKey,
-    ) -> Result<Option<Answered>, ReserveError> {
-        // A message lies where its chat does; a chat or an application may lie anywhere.
-        let partitions: Vec<PartitionId> = match parent {
-            Some(chat @ StreamKey::Chat(_)) => vec![self.partitions.partition_of(chat)],
-            _ => self.partitions.partitions().collect(),
-        };
-        let goal = Goal::PastTheStartOf(reign.epoch, &partitions);
-        let answered = self.taken.answered(&request.key, remembered_since());
-        match self.counted.answer(goal, answered).await.map_err(not_counted)? {
-            Some(answered) if answered.request.values != request.values => Err(ReserveError::KeyReused),
-            answered => Ok(answered),
-        }
-    }
-
-    /// One attempt with a new token.
-    async fn token(
-        &self,
-        reign: &EpochScript,
-        fresh: ApplicationToken,
-        request: Option<&RequestKey>,
-        looked_up: bool,
-        ticket: Ticket,
-    ) -> Result<Answer, Refusal> {
-        let (request_name, values) = self.request(reign.epoch, request);
-        let ticket = self.names.ticket(ticket);
-        self.call(reign, &[&request_name, &ticket], &["token", &values, flag(looked_up), &fresh.to_hex()]).await
+        Ok(self.counts_gate.read_past(Goal::Position(&end), last_number).await?)
     }
 }
 
@@ -238,36 +250,9 @@ impl Sequencer for RedisSequencer {
     ) -> Result<Reservation<Number>, ReserveError> {
         let mut looked_up_in = None;
         for _ in 0..MAX_ATTEMPTS {
-            let reign = self.reign()?;
-            let ticket = matches!(parent, StreamKey::Application(_)).then(|| new_ticket(&reign));
-            let asked = Moment::now();
-            let answer = self.next(&reign, &parent, request, looked_up_in == Some(reign.epoch), ticket).await;
-            let number = match answer {
-                Ok(Answer::Number(number)) => number_of(number)?,
-                Ok(Answer::Known(name)) => number_of(name.parse().map_err(|_| nonsense(&name))?)?,
-                Ok(Answer::Reused) => return Err(ReserveError::KeyReused),
-                Ok(Answer::Exhausted) => return Err(ReserveError::Exhausted),
-                Ok(Answer::Ask) => {
-                    let request = request.ok_or_else(|| nonsense("a key that was not asked for"))?;
-                    if let Some(Answered { number: Some(number), position, .. }) =
-                        self.looked_up(&reign, Some(&parent), request).await?
-                    {
-                        return Ok(Reservation::in_log(number, position));
-                    }
-                    looked_up_in = Some(reign.epoch);
-                    continue;
-                }
-                Ok(Answer::Cold { above }) => {
-                    if is_above(&parent, above) {
-                        return Err(ReserveError::UnknownParent);
-                    }
-                    self.fill(&reign, &parent).await?;
-                    continue;
-                }
-                Ok(other @ (Answer::Late | Answer::Nonsense(_))) => return Err(nonsense(&format!("{other:?}"))),
-                Err(refusal) => return Err(refused(refusal)),
-            };
-            return Ok(Reservation::new(number, EpochGuard { epoch: Some(reign.epoch), asked, ticket }));
+            if let Some(reservation) = self.try_reserve_number(&parent, request, &mut looked_up_in).await? {
+                return Ok(reservation);
+            }
         }
         Err(ReserveError::Unavailable("the counter was lost again and again while it was being filled".into()))
     }
@@ -277,85 +262,55 @@ impl Sequencer for RedisSequencer {
         fresh: ApplicationToken,
         request: Option<&RequestKey>,
     ) -> Result<Reservation<ApplicationToken>, ReserveError> {
+        let Some(request) = request else {
+            return self.reserve_token_without_key(fresh).await;
+        };
         let mut looked_up_in = None;
         for _ in 0..MAX_ATTEMPTS {
-            let asked = Moment::now();
-            // A random token needs nobody's leave; its counter stays cold.
-            let free = EpochGuard { epoch: None, asked, ticket: None };
-            let reign = match (self.reign(), request) {
-                (Ok(reign), _) => reign,
-                (Err(error), Some(_)) => return Err(error),
-                (Err(_), None) => return Ok(Reservation::new(fresh, free)),
-            };
-            let ticket = new_ticket(&reign);
-            let answer = self.token(&reign, fresh, request, looked_up_in == Some(reign.epoch), ticket).await;
-            let token = match (answer, request) {
-                (Ok(Answer::Number(_)), _) => fresh,
-                (Ok(Answer::Known(name)), _) => name.parse().map_err(|_| nonsense(&name))?,
-                (Ok(Answer::Ask), Some(request)) => {
-                    if let Some(Answered { stream, position, .. }) = self.looked_up(&reign, None, request).await? {
-                        return Ok(Reservation::in_log(stream.token(), position));
-                    }
-                    looked_up_in = Some(reign.epoch);
-                    continue;
-                }
-                (Err(_), None) => return Ok(Reservation::new(fresh, free)),
-                (Ok(Answer::Reused), _) => return Err(ReserveError::KeyReused),
-                (Err(refusal), Some(_)) => return Err(refused(refusal)),
-                (Ok(other), _) => return Err(nonsense(&format!("{other:?}"))),
-            };
-            return Ok(Reservation::new(token, EpochGuard { epoch: Some(reign.epoch), asked, ticket: Some(ticket) }));
+            if let Some(reservation) = self.try_reserve_token(fresh, request, &mut looked_up_in).await? {
+                return Ok(reservation);
+            }
         }
         Err(ReserveError::Unavailable("an epoch ended again and again while a key was being looked up".into()))
     }
 
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError> {
-        if let Ok(reign) = self.reign() {
-            let counter = self.names.counter(reign.epoch, &parent);
-            if let Ok(Answer::Number(1)) = self.call(&reign, &[&counter], &["exists"]).await {
-                return Ok(true);
-            }
+        if let Ok(script) = self.script()
+            && let Ok(true) = self.scripts.counter_exists(&script, &parent).await
+        {
+            return Ok(true);
         }
-        Ok(self.last_in_log(&parent).await?.is_some())
+        Ok(self.last_number_in_log(&parent).await?.is_some())
     }
 
-    /// Only in the epoch of its reservation, and while the ticket of the reservation is good: later somebody else may have
-    /// opened it, used it and forgotten it. What is not opened here is filled when it is first asked for.
+    /// Opens the counter only in the epoch of the reservation, and while its ticket is valid: later, another process may have
+    /// opened and used the counter, and Redis may have forgotten it. A counter that stays cold is filled on first use.
     async fn open(&self, parent: StreamKey, ticket: Option<Ticket>) -> Result<(), ReserveError> {
-        let (Ok(reign), Some(ticket)) = (self.reign(), ticket) else {
+        let (Ok(script), Some(ticket)) = (self.script(), ticket) else {
             return Ok(());
         };
-        if ticket.epoch == reign.epoch
-            && let Err(refusal) = self.open_at(&reign, &parent, ticket, 0).await
+        if ticket.epoch == script.epoch
+            && let Err(error) = self.scripts.open_counter(&script, &parent, ticket, 0).await
         {
-            tracing::debug!(?refusal, "a new counter stays cold");
+            tracing::debug!(?error, "a new counter stays cold");
         }
         Ok(())
     }
 }
 
-/// A ticket that nobody else has.
-fn new_ticket(reign: &EpochScript) -> Ticket {
-    Ticket { epoch: reign.epoch, nonce: rand::random() }
+fn new_ticket(script: &EpochScript) -> Ticket {
+    Ticket { epoch: script.epoch, nonce: rand::random() }
 }
 
-/// Whether a chat's number is above those that its application has given: then there is no such chat.
-fn is_above(parent: &StreamKey, last_of_application: Option<u32>) -> bool {
-    match (parent, last_of_application) {
+/// Whether the number of a chat is above every number that its application has given, so that there is no such chat.
+fn is_above(parent: &StreamKey, last_chat: Option<u32>) -> bool {
+    match (parent, last_chat) {
         (StreamKey::Chat(chat), Some(last)) => chat.number.get() > last,
         _ => false,
     }
 }
 
-fn not_counted(error: NotCounted) -> ReserveError {
-    ReserveError::Unavailable(error.into())
-}
-
-const fn flag(is_set: bool) -> &'static str {
-    if is_set { "1" } else { "0" }
-}
-
-fn remembered_since() -> UnixMillis {
+fn start_of_key_memory() -> UnixMillis {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(now.saturating_sub(KEY_MEMORY).as_millis().try_into().unwrap_or(u64::MAX))
 }

@@ -1,4 +1,4 @@
-//! What the reserve script answers, and what becomes of it where it is no number.
+//! The replies of an epoch's script.
 
 use event_log::ReserveError;
 use events::Number;
@@ -6,104 +6,110 @@ use redis::Value;
 
 use super::redis_client::RedisFailure;
 
-/// What the script answers.
+/// A reply from a script whose epoch is in force.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// An integer: a number, or that it was done.
-    Number(i64),
-    /// The request was given this name before.
-    Known(String),
+pub(super) enum ScriptReply {
+    /// A number, or 1 for "done" and "yes".
+    Integer(i64),
+    /// The request received this number or token before.
+    KnownRequest(String),
     /// The request's key was used with other values.
-    Reused,
-    /// The key may have been used before this epoch.
-    Ask,
-    /// The counter is not there; the last number of the parent's own parent, if that is there.
-    Cold { above: Option<u32> },
-    /// There is no higher number.
+    KeyReused,
+    /// The key may have been used before this epoch, so `counts` must be read.
+    LookUpRequest,
+    /// The counter does not exist. For a chat, `last_chat` is its application's counter, if that exists.
+    ColdCounter { last_chat: Option<u32> },
+    /// The parent has no higher number.
     Exhausted,
-    /// There is no ticket for the counter any more.
-    Late,
-    /// What no script of Tally answers.
-    Nonsense(String),
+    /// The ticket for the counter has expired or was used.
+    TicketExpired,
+    /// No script of Tally replies this.
+    Unexpected(String),
 }
 
-/// Why the script gave nothing.
+/// The epoch of the script is not in force any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EpochOver;
+
+/// Why a call of the script has no reply.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// The epoch is over.
-    Over,
-    Failed(RedisFailure),
+pub(super) enum ScriptError {
+    EpochOver,
+    Redis(RedisFailure),
 }
 
-/// What the script has answered; `None` if it said that its epoch is over.
-pub(super) fn answer(value: &Value) -> Option<Answer> {
-    if let Value::Int(number) = value {
-        return Some(Answer::Number(*number));
+impl From<ScriptError> for ReserveError {
+    fn from(error: ScriptError) -> Self {
+        match error {
+            ScriptError::EpochOver => Self::Fencing,
+            ScriptError::Redis(error) => Self::Unavailable(error.into()),
+        }
     }
-    let Value::Array(parts) = value else {
-        return Some(Answer::Nonsense(format!("{value:?}")));
+}
+
+pub(super) fn parse_reply(value: &Value) -> Result<ScriptReply, EpochOver> {
+    let parts = match value {
+        Value::Int(integer) => return Ok(ScriptReply::Integer(*integer)),
+        Value::Array(parts) => parts,
+        other => return Ok(ScriptReply::Unexpected(format!("{other:?}"))),
     };
     let text = |index: usize| match parts.get(index) {
         Some(Value::BulkString(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
         _ => String::new(),
     };
-    Some(match text(0).as_str() {
-        "fenced" => return None,
-        "known" => Answer::Known(text(1)),
-        "reused" => Answer::Reused,
-        "ask" => Answer::Ask,
-        "cold" => Answer::Cold { above: text(1).parse().ok() },
-        "exhausted" => Answer::Exhausted,
-        "late" => Answer::Late,
-        other => Answer::Nonsense(other.to_owned()),
+    Ok(match text(0).as_str() {
+        "fenced" => return Err(EpochOver),
+        "known" => ScriptReply::KnownRequest(text(1)),
+        "reused" => ScriptReply::KeyReused,
+        "ask" => ScriptReply::LookUpRequest,
+        "cold" => ScriptReply::ColdCounter { last_chat: text(1).parse().ok() },
+        "exhausted" => ScriptReply::Exhausted,
+        "late" => ScriptReply::TicketExpired,
+        other => ScriptReply::Unexpected(other.to_owned()),
     })
 }
 
-pub(super) fn number_of(number: i64) -> Result<Number, ReserveError> {
-    u32::try_from(number).ok().and_then(Number::new).ok_or_else(|| nonsense(&number.to_string()))
+pub(super) fn parse_number(integer: i64) -> Result<Number, ReserveError> {
+    u32::try_from(integer).ok().and_then(Number::new).ok_or_else(|| unexpected_reply(&integer.to_string()))
 }
 
-pub(super) fn nonsense(answer: &str) -> ReserveError {
-    ReserveError::Unavailable(format!("Redis answered what no script of Tally answers: {answer}").into())
-}
-
-pub(super) fn refused(refusal: Refusal) -> ReserveError {
-    match refusal {
-        Refusal::Over => ReserveError::Fencing,
-        Refusal::Failed(error) => ReserveError::Unavailable(error.into()),
-    }
+pub(super) fn unexpected_reply(reply: &str) -> ReserveError {
+    ReserveError::Unavailable(format!("Redis gave a reply that no script of Tally gives: {reply}").into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(words: &[&str]) -> Option<Answer> {
-        answer(&Value::Array(words.iter().map(|word| Value::BulkString(word.as_bytes().to_vec())).collect()))
+    fn parse_list(words: &[&str]) -> Result<ScriptReply, EpochOver> {
+        parse_reply(&Value::Array(words.iter().map(|word| Value::BulkString(word.as_bytes().to_vec())).collect()))
     }
 
     #[test]
-    fn an_integer_is_a_number_and_a_list_says_why_there_is_none() {
-        assert_eq!(answer(&Value::Int(7)), Some(Answer::Number(7)));
-        assert_eq!(said(&["fenced"]), None);
-        assert_eq!(said(&["known", "7"]), Some(Answer::Known("7".to_owned())));
-        assert_eq!(said(&["cold", "7"]), Some(Answer::Cold { above: Some(7) }));
-        assert_eq!(said(&["cold", ""]), Some(Answer::Cold { above: None }));
-        for (word, meant) in
-            [("reused", Answer::Reused), ("ask", Answer::Ask), ("exhausted", Answer::Exhausted), ("late", Answer::Late)]
-        {
-            assert_eq!(said(&[word]), Some(meant));
+    fn an_integer_is_a_number_and_a_list_is_a_reason() {
+        assert_eq!(parse_reply(&Value::Int(7)), Ok(ScriptReply::Integer(7)));
+        assert_eq!(parse_list(&["fenced"]), Err(EpochOver));
+        assert_eq!(parse_list(&["known", "7"]), Ok(ScriptReply::KnownRequest("7".to_owned())));
+        assert_eq!(parse_list(&["cold", "7"]), Ok(ScriptReply::ColdCounter { last_chat: Some(7) }));
+        assert_eq!(parse_list(&["cold", ""]), Ok(ScriptReply::ColdCounter { last_chat: None }));
+        for (word, reply) in [
+            ("reused", ScriptReply::KeyReused),
+            ("ask", ScriptReply::LookUpRequest),
+            ("exhausted", ScriptReply::Exhausted),
+            ("late", ScriptReply::TicketExpired),
+        ] {
+            assert_eq!(parse_list(&[word]), Ok(reply));
         }
-        assert!(matches!(said(&["else"]), Some(Answer::Nonsense(_))));
-        assert!(matches!(answer(&Value::Nil), Some(Answer::Nonsense(_))));
+        assert!(matches!(parse_list(&["else"]), Ok(ScriptReply::Unexpected(_))));
+        assert!(matches!(parse_reply(&Value::Nil), Ok(ScriptReply::Unexpected(_))));
     }
 
     #[test]
-    fn only_what_a_number_can_be_is_one() {
-        assert_eq!(number_of(1).unwrap().get(), 1);
-        assert_eq!(number_of(u32::MAX.into()).unwrap().get(), u32::MAX);
-        for no_number in [0, -1, i64::from(u32::MAX) + 1] {
-            assert!(matches!(number_of(no_number), Err(ReserveError::Unavailable(_))), "{no_number}");
+    fn an_integer_out_of_range_is_no_number() {
+        assert_eq!(parse_number(1).unwrap().get(), 1);
+        assert_eq!(parse_number(u32::MAX.into()).unwrap().get(), u32::MAX);
+        for integer in [0, -1, i64::from(u32::MAX) + 1] {
+            assert!(matches!(parse_number(integer), Err(ReserveError::Unavailable(_))), "{integer}");
         }
     }
 }

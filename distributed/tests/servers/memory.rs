@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use distributed::sequencer::{Answered, Checkpoints, CountsReader, CountsSnapshot, MarkerLog};
+use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord, MarkerLog};
 use event_log::{AppendError, BackendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{
     ApplicationToken, ChatKey, Epoch, EventType, Marker, Offset, PartitionCount, PartitionId, Position, Record,
@@ -215,7 +215,7 @@ impl CountsReader for MemoryLog {
             (EventType::ChatCreated, StreamKey::Chat(chat)) => Some(chat.number.get()),
             _ => None,
         });
-        Ok(CountsSnapshot { checkpoints, answer: last.max() })
+        Ok(CountsSnapshot { checkpoints, value: last.max() })
     }
 
     async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
@@ -226,23 +226,23 @@ impl CountsReader for MemoryLog {
         let is_created = own.iter().any(|recorded| is(&recorded, EventType::ChatCreated));
         let posted = own.iter().filter(|recorded| is(recorded, EventType::MessagePosted));
         let last = posted.filter_map(|recorded| recorded.record.number).map(events::Number::get).max();
-        Ok(CountsSnapshot { checkpoints, answer: is_created.then(|| last.unwrap_or(0)) })
+        Ok(CountsSnapshot { checkpoints, value: is_created.then(|| last.unwrap_or(0)) })
     }
 
-    async fn answered(
+    async fn find_request(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<CountsSnapshot<Option<Answered>>, BackendError> {
+    ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
         let (events, checkpoints) = self.counted();
         let own = events.iter().filter(|recorded| recorded.record.occurred_at > since);
         let mut own = own.filter(|recorded| recorded.record.request.is_some_and(|request| request.key == *key));
-        let answer = own.next_back().map(|recorded| Answered {
+        let value = own.next_back().map(|recorded| IdempotencyRecord {
             request: recorded.record.request.unwrap(),
             stream: recorded.record.stream,
             number: recorded.record.number,
             position: Position::up_to(recorded.partition, recorded.offset.next()),
         });
-        Ok(CountsSnapshot { checkpoints, answer })
+        Ok(CountsSnapshot { checkpoints, value })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use distributed::sequencer::clock::RESERVATION_LIFE;
-use distributed::sequencer::{RedisKeys, RedisSequencer, Unsuitable};
+use distributed::sequencer::{RedisKeys, RedisSequencer, Unsupported};
 use event_log::{EventLog, ReserveError, Sequencer, conformance as suite};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
@@ -90,9 +90,11 @@ pub(crate) fn now() -> UnixMillis {
 
 /// Waits until numbers can be given.
 pub(crate) async fn open(sequencer: &RedisSequencer) {
-    let mut trouble = sequencer.trouble();
+    let mut trouble = sequencer.unavailable_reason();
     let waited = tokio::time::timeout(Duration::from_secs(30), trouble.wait_for(Option::is_none)).await;
-    waited.unwrap_or_else(|_| panic!("numbers were not given: {:?}", *sequencer.trouble().borrow())).unwrap();
+    waited
+        .unwrap_or_else(|_| panic!("numbers were not given: {:?}", *sequencer.unavailable_reason().borrow()))
+        .unwrap();
 }
 
 macro_rules! conforms {
@@ -149,7 +151,7 @@ async fn the_first_start_begins_an_epoch() {
     let numbers = Numbers::shared().await;
     let began = Instant::now();
     let sequencer = numbers.starting();
-    let mut trouble = sequencer.trouble();
+    let mut trouble = sequencer.unavailable_reason();
     let fencing = |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("being begun"));
     tokio::time::timeout(Duration::from_secs(10), trouble.wait_for(fencing)).await.unwrap().unwrap();
     let token = unknown();
@@ -169,7 +171,7 @@ async fn who_cannot_write_to_the_log_does_not_fence() {
     let numbers = Numbers::shared().await;
     numbers.log.set_away(true);
     let sequencer = numbers.starting();
-    let mut trouble = sequencer.trouble();
+    let mut trouble = sequencer.unavailable_reason();
     let says_so = |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("log is away"));
     tokio::time::timeout(Duration::from_secs(10), trouble.wait_for(says_so)).await.unwrap().unwrap();
     let lock: Option<String> =
@@ -184,7 +186,7 @@ async fn a_claim_that_lies_nowhere_begins_no_epoch() {
     let numbers = Numbers::shared().await;
     numbers.log.set_misplaces_claims(true);
     let sequencer = numbers.starting();
-    let mut trouble = sequencer.trouble();
+    let mut trouble = sequencer.unavailable_reason();
     let says_so =
         |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("said to be claimed"));
     tokio::time::timeout(Duration::from_secs(20), trouble.wait_for(says_so)).await.unwrap().unwrap();
@@ -454,7 +456,7 @@ async fn an_evicting_redis_is_refused() {
     let sequencer = numbers.process().await;
     let policy = ["SET", "maxmemory-policy", "allkeys-lru"];
     let _: () = redis::cmd("CONFIG").arg(&policy).query_async(&mut numbers.redis().await).await.unwrap();
-    assert!(matches!(sequencer.check().await, Err(Unsuitable::Evicts(_))));
+    assert!(matches!(sequencer.check().await, Err(Unsupported::Evicts(_))));
 }
 
 tests!(

@@ -13,7 +13,8 @@ mod watched;
 
 use std::sync::Arc;
 
-use distributed::sequencer::{MarkerLog, RedisKeys, RedisSequencer};
+use distributed::ports::MarkerLog;
+use distributed::sequencer::{RedisKeys, RedisSequencer};
 use event_log::{EventLog, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
@@ -21,7 +22,7 @@ use events::{
 };
 use futures_util::{Stream, StreamExt};
 use numbers_model::model::Action;
-use numbers_model::redis::Fault;
+use numbers_model::scope::Fault;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
 use uuid::Uuid;
@@ -113,13 +114,13 @@ async fn every_step_is_one_of_the_model() {
     let taken = replayed(commands).await;
     for step in [
         Action::Adopt(1),
-        Action::Ask { index: 1, process: 1 },
+        Action::Reserve { index: 1, process: 1 },
         Action::Fail(Fault::Wipe),
         Action::LockExpires,
         Action::Fail(Fault::Restart),
         Action::Notice(0),
         Action::Notice(1),
-        Action::Tell(3),
+        Action::Acknowledge(3),
     ] {
         assert!(taken.contains(&step), "{step:?} was not seen in {taken:?}");
     }

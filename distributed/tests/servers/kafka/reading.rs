@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
-use distributed::sequencer::MarkerLog;
+use distributed::ports::MarkerLog;
 use event_log::{EventLog, ReadError, ReadLimit};
 use events::{Epoch, EpochStart, Marker, Offset, PartitionId};
 use futures_util::future::join_all;

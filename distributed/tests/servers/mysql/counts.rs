@@ -1,7 +1,7 @@
 //! What the number server is told of.
 
 use distributed::mysql::MySqlCounts;
-use distributed::sequencer::{Checkpoints, CountsReader, CountsSnapshot};
+use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot};
 use events::{Epoch, MessageNumber, Offset, Position, RequestKey, UnixMillis};
 use read_model::{
     AnsweredRequest, ApplicationCountsDelta, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, ProjectionStore,
@@ -13,13 +13,13 @@ use super::server::Database;
 async fn the_number_server_is_told_what_the_log_has() {
     let database = Database::new().await;
     let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
-    assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, None);
-    assert_eq!(counts.last_message(chat(1)).await.unwrap().answer, None);
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None);
+    assert_eq!(counts.last_message(chat(1)).await.unwrap().value, None);
     let mut seen = ChatCounts::default();
     seen.see(MessageNumber::new(5).unwrap());
     let early = CountsChanges { chats: [(chat(1), seen.clone())].into(), ..CountsChanges::default() };
     store.apply_counts(checkpoint_move(0, 1), early).await.unwrap();
-    assert_eq!(counts.last_message(chat(1)).await.unwrap().answer, None, "messages do not make a chat");
+    assert_eq!(counts.last_message(chat(1)).await.unwrap().value, None, "messages do not make a chat");
     seen.created = true;
     let created = ApplicationCountsDelta { created: true, chats: 0, last_chat: 0 };
     let changes = CountsChanges {
@@ -32,13 +32,13 @@ async fn the_number_server_is_told_what_the_log_has() {
     let checkpoints: Checkpoints = [(PARTITION, to)].into();
     assert_eq!(counts.checkpoints().await.unwrap(), checkpoints);
     // Each answer says how far counts had come when it was given, one that there is nothing, too.
-    let seen = |answer| CountsSnapshot { checkpoints: checkpoints.clone(), answer };
+    let seen = |value| CountsSnapshot { checkpoints: checkpoints.clone(), value };
     assert_eq!(counts.last_message(chat(1)).await.unwrap(), seen(Some(5)));
     assert_eq!(counts.last_chat(token(1)).await.unwrap(), seen(Some(0)));
     assert_eq!(counts.last_message(chat(2)).await.unwrap(), seen(None));
     assert_eq!(counts.last_chat(token(2)).await.unwrap(), seen(None));
-    let unused = counts.answered(&[7; 32], UnixMillis(0)).await.unwrap();
-    assert_eq!((unused.checkpoints, unused.answer), (checkpoints, None));
+    let unused = counts.find_request(&[7; 32], UnixMillis(0)).await.unwrap();
+    assert_eq!((unused.checkpoints, unused.value), (checkpoints, None));
 }
 
 async fn answered_requests_are_found_and_forgotten_in_time() {
@@ -56,21 +56,21 @@ async fn answered_requests_are_found_and_forgotten_in_time() {
     let first = answered(1, 10, 0);
     let changes = CountsChanges { requests: vec![first, first], ..CountsChanges::default() };
     store.apply_counts(checkpoint_move(0, 1), changes).await.unwrap();
-    let found = counts.answered(&request.key, UnixMillis(9 * DAY)).await.unwrap().answer.unwrap();
+    let found = counts.find_request(&request.key, UnixMillis(9 * DAY)).await.unwrap().value.unwrap();
     assert_eq!((found.request, found.number, found.stream), (request, first.number, first.stream));
     assert_eq!(found.position, Position::up_to(PARTITION, Offset(1)));
-    assert_eq!(counts.answered(&request.key, UnixMillis(10 * DAY)).await.unwrap().answer, None, "it is too old");
+    assert_eq!(counts.find_request(&request.key, UnixMillis(10 * DAY)).await.unwrap().value, None, "it is too old");
     // Used again after it was forgotten: the newer answer counts.
     let changes = CountsChanges { requests: vec![answered(2, 12, 1)], ..CountsChanges::default() };
     store.apply_counts(checkpoint_move(1, 2), changes).await.unwrap();
-    let found = counts.answered(&request.key, UnixMillis(9 * DAY)).await.unwrap().answer.unwrap();
+    let found = counts.find_request(&request.key, UnixMillis(9 * DAY)).await.unwrap().value.unwrap();
     assert_eq!(found.number, events::Number::new(2));
     let other = RequestKey::new(&["messages"], "another", &["x"]);
     let late = AnsweredRequest { request: other, ..answered(3, 16, 2) };
     let changes = CountsChanges { requests: vec![late], ..CountsChanges::default() };
     store.apply_counts(checkpoint_move(2, 3), changes).await.unwrap();
-    assert_eq!(counts.answered(&request.key, UnixMillis(0)).await.unwrap().answer, None, "both were removed");
-    assert!(counts.answered(&other.key, UnixMillis(0)).await.unwrap().answer.is_some());
+    assert_eq!(counts.find_request(&request.key, UnixMillis(0)).await.unwrap().value, None, "both were removed");
+    assert!(counts.find_request(&other.key, UnixMillis(0)).await.unwrap().value.is_some());
 }
 
 tests!(the_number_server_is_told_what_the_log_has, answered_requests_are_found_and_forgotten_in_time,);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use distributed::mysql::MySqlCounts;
-use distributed::sequencer::CountsReader;
+use distributed::ports::CountsReader;
 use std::time::Duration;
 
 use events::{Offset, Position};
@@ -58,11 +58,11 @@ async fn a_writer_of_counts_stays_with_its_generation() {
     let (old, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
     old.apply_counts(checkpoint_move(0, 1), a_chat_more(&[token(1)])).await.unwrap();
     database.run("UPDATE projections SET generation = 2 WHERE name = 'counts'").await;
-    assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, None);
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None);
     assert!(counts.checkpoints().await.unwrap().is_empty());
     old.apply_counts(checkpoint_move(1, 2), a_chat_more(&[token(1)])).await.unwrap();
     assert_eq!(old.checkpoint(Projection::Counts, PARTITION).await.unwrap().next, Offset(2));
-    assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, None, "a zombie was seen");
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None, "a zombie was seen");
     let new = database.projections();
     assert_eq!(new.checkpoint(Projection::Counts, PARTITION).await.unwrap(), Checkpoint::START);
     // The projections have a generation each.

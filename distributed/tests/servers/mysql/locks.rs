@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use distributed::mysql::MySqlCounts;
-use distributed::sequencer::CountsReader;
+use distributed::ports::CountsReader;
 use events::PartitionId;
 use read_model::{ApplicationCountsDelta, Applied, CheckpointMove, CountsChanges, ProjectionStore, ViewsChanges};
 
@@ -98,11 +98,11 @@ async fn an_application_without_creation_and_chats_is_none() {
         ..CountsChanges::default()
     };
     store.apply_counts(checkpoint_move(0, 1), nothing).await.unwrap();
-    assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, None);
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None);
     let early = ApplicationCountsDelta { created: false, chats: 1, last_chat: 3 };
     let changes = CountsChanges { applications: [(token(1), early)].into(), ..CountsChanges::default() };
     store.apply_counts(checkpoint_move(1, 2), changes).await.unwrap();
-    assert_eq!(counts.last_chat(token(1)).await.unwrap().answer, Some(3), "its chats came before it");
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, Some(3), "its chats came before it");
 }
 
 /// Two partitions add to the same applications at once, in batches of many.
@@ -128,7 +128,7 @@ async fn partitions_that_share_applications_get_past_each_other() {
         partition.await.unwrap();
     }
     let counts = MySqlCounts::new(&database.url()).unwrap();
-    assert_eq!(counts.last_chat(token(7)).await.unwrap().answer, Some(1));
+    assert_eq!(counts.last_chat(token(7)).await.unwrap().value, Some(1));
     let mut connection = database.connect().await;
     let total: u64 = sqlx::query_scalar("SELECT CAST(sum(chats_count) AS UNSIGNED) FROM application_counts")
         .fetch_one(&mut connection)

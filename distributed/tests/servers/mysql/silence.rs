@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::containers;
 use distributed::mysql::{ClientError, MySqlCounts, MySqlProjections, migrate};
-use distributed::sequencer::CountsReader;
+use distributed::ports::CountsReader;
 use events::{Offset, Position};
 use read_model::{Applied, Page, Projection, ProjectionStore, Views, ViewsChanges};
 

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use distributed::sequencer::clock::RESERVATION_LIFE;
+use numbers_model::epoch::Epoch;
 use numbers_model::invariants::INVARIANTS;
-use numbers_model::model::{Action, Numbers};
-use numbers_model::redis::{Fault, Owner};
-use numbers_model::scope::{Children, Detail, Scope, TrySpec};
-use numbers_model::state::{Epoch, Keeper, PROCESSES, Phase, State};
+use numbers_model::model::Action;
+use numbers_model::redis::Owner;
+use numbers_model::scope::{Children, Detail, Fault, PROCESSES, Scope, TrySpec};
+use numbers_model::state::{EpochKeeper, Phase, State};
 use redis::Script;
 
 use super::monitor::Command;
@@ -41,7 +42,7 @@ struct Known {
 
 /// The model, as far as it was led.
 pub(crate) struct Replay {
-    model: Numbers,
+    model: Scope,
     state: State,
     /// The try that the client has come to.
     index: usize,
@@ -64,17 +65,17 @@ impl Replay {
             fill: Detail::Stepwise,
             children: Children::In(OWN),
             begins_in_an_epoch: false,
-            faults: 2,
-            kinds: &[Fault::Wipe, Fault::Restart],
-            claims: 4,
-            expiries: 0,
+            max_faults: 2,
+            fault_kinds: &[Fault::Wipe, Fault::Restart],
+            max_claims: 4,
+            max_expiries: 0,
             renewals: true,
             mirrors: false,
             mistake: None,
         };
         Self {
-            state: State::first(&scope),
-            model: Numbers::new(scope),
+            state: State::initial(&scope),
+            model: scope,
             index: 0,
             tickets: Default::default(),
             known: Default::default(),
@@ -96,7 +97,7 @@ impl Replay {
         }
     }
 
-    fn keeper(&self, process: usize) -> Keeper {
+    fn keeper(&self, process: usize) -> EpochKeeper {
         self.state.processes[process].keeper
     }
 
@@ -144,11 +145,11 @@ impl Replay {
     /// no difference to do so now.
     fn look(&mut self, process: usize) {
         match self.keeper(process) {
-            Keeper::Looking if self.state.redis.in_force(&self.model.scope).is_some() => {
+            EpochKeeper::Searching if self.state.redis.in_force(&self.model).is_some() => {
                 self.take(Action::Adopt(process));
             }
-            Keeper::Looking => self.take(Action::LoadHoldScript(process)),
-            _ => self.take(Action::LookAgain(process)),
+            EpochKeeper::Searching => self.take(Action::LoadHoldScript(process)),
+            _ => self.take(Action::SearchAgain(process)),
         }
     }
 
@@ -156,7 +157,7 @@ impl Replay {
     fn load(&mut self, process: usize, text: &str) {
         self.scripts.insert(Script::new(text).get_hash().to_owned(), text.to_owned());
         if text.contains("'renew'") {
-            assert_eq!(self.keeper(process), Keeper::Holding, "a look comes first");
+            assert_eq!(self.keeper(process), EpochKeeper::HoldLoaded, "a look comes first");
             text.clone_into(&mut self.known[process].hold);
         } else {
             text.clone_into(&mut self.known[process].reserve);
@@ -175,7 +176,7 @@ impl Replay {
     /// The hold script was called. If the lock is another's it has done nothing, and the attempt is over.
     fn hold(&mut self, process: usize, text: &str, arguments: &[&str], at: u64) {
         assert_eq!(text, self.known[process].hold, "the script of another attempt");
-        if !self.state.redis.obeys(&self.model.scope, Owner::Of(process)) {
+        if !self.state.redis.holds_lock(&self.model, Owner::Current(process)) {
             return self.take(Action::BeginAgain(process));
         }
         let keeper = self.keeper(process);
@@ -184,12 +185,12 @@ impl Replay {
                 self.known[process].deleted = Some(at);
                 self.take(Action::Delete(process));
             }
-            ["renew"] if matches!(keeper, Keeper::Claimed(_)) => self.take(Action::Check(process)),
+            ["renew"] if matches!(keeper, EpochKeeper::Claimed(_)) => self.take(Action::CheckLock(process)),
             ["renew"] => self.take(Action::Renew(process)),
             ["set", value] => {
                 let text = &self.known[process].reserve;
                 assert!(text.contains(&format!("~= '{value}'")), "{value} is not the epoch of {text}");
-                assert_eq!(keeper, Keeper::Loaded(epoch_of(value)));
+                assert_eq!(keeper, EpochKeeper::Loaded(epoch_of(value)));
                 self.take(Action::Set(process));
             }
             ["release"] => self.take(Action::Release(process)),
@@ -199,15 +200,15 @@ impl Replay {
 
     /// A reserve script was called.
     fn call(&mut self, process: usize, text: &str, keys: &[&str], arguments: &[&str]) {
-        let Keeper::Open(epoch) = self.keeper(process) else { panic!("{arguments:?} without an epoch") };
+        let EpochKeeper::Open(epoch) = self.keeper(process) else { panic!("{arguments:?} without an epoch") };
         assert!(text.contains(&format!("~= '{}@", epoch.0)), "not the script of epoch {epoch:?}: {text}");
         let index = self.index;
         match (arguments, keys) {
-            _ if self.state.redis.in_force(&self.model.scope) != Some(epoch) => self.take(Action::Notice(process)),
+            _ if self.state.redis.in_force(&self.model) != Some(epoch) => self.take(Action::Notice(process)),
             (["check"], _) => {}
             (["next", _values, looked_up], _) => {
-                assert_eq!(*looked_up == "1", self.phase() == Phase::Asking(Some(epoch)));
-                self.take(Action::Ask { index, process });
+                assert_eq!(*looked_up == "1", self.phase() == Phase::Reserving(Some(epoch)));
+                self.take(Action::Reserve { index, process });
             }
             (["ticket"], [_epoch, ticket]) => {
                 (*ticket).clone_into(&mut self.tickets[index]);
@@ -234,19 +235,19 @@ impl Replay {
             "claim" => self.claim(process, at),
             "claimed" => {
                 self.take(Action::LandClaim(process));
-                assert_eq!(self.keeper(process), Keeper::Claimed(epoch(0)));
+                assert_eq!(self.keeper(process), EpochKeeper::Claimed(epoch(0)));
             }
             "start" => {
-                if matches!(self.keeper(process), Keeper::Checked(_)) {
+                if matches!(self.keeper(process), EpochKeeper::Checked(_)) {
                     self.take(Action::Start(process));
                 }
-                assert_eq!(self.keeper(process), Keeper::Starting(epoch(1)));
+                assert_eq!(self.keeper(process), EpochKeeper::Starting(epoch(1)));
             }
             "started" => self.take(Action::LandStart { partition: number(0).into(), epoch: epoch(1) }),
-            "append" => assert_eq!(self.phase(), Phase::OnTheWay { number: number(0), epoch: epoch(1) }),
+            "append" => assert_eq!(self.phase(), Phase::Appending { number: number(0), epoch: epoch(1) }),
             "appended" => self.take(Action::Land(self.index)),
             // Only whether the claim lies there is looked at: no step of its own.
-            "end" | "ended" if matches!(self.keeper(process), Keeper::Claimed(_)) => {}
+            "end" | "ended" if matches!(self.keeper(process), EpochKeeper::Claimed(_)) => {}
             "end" => self.take(Action::BeginReading(process)),
             "ended" => self.take(Action::EndReading(process)),
             "counted" => self.known[process].counted = place(numbers),
@@ -254,9 +255,9 @@ impl Replay {
             "known" => self.look_up(process, numbers),
             "told" => {
                 if matches!(self.phase(), Phase::Landed { .. }) {
-                    self.take(Action::Tell(self.index));
+                    self.take(Action::Acknowledge(self.index));
                 }
-                assert_eq!(self.phase().told(), Some(number(0)));
+                assert_eq!(self.phase().acknowledged_number(), Some(number(0)));
             }
             _ => panic!("nobody says {said}"),
         }
@@ -271,14 +272,14 @@ impl Replay {
 
     /// `counts` has answered with a last number: it had to have come to the end before it was asked, and when it answered.
     fn count(&mut self, process: usize, answer: &[&str]) {
-        let Phase::Counting(_, ends) = self.phase() else { panic!("a last number in {:?}", self.phase()) };
+        let Phase::AwaitingCounts(_, ends) = self.phase() else { panic!("a last number in {:?}", self.phase()) };
         let end = u64::from(ends[OWN] + PAST);
         let (before, now) = (self.known[process].counted, place(&answer[1..]));
         assert!(
             before.next >= end && now.next >= end,
             "counted up to {before:?} and {now:?}, and the log ends at {end}"
         );
-        self.take(Action::Count { index: self.index, last: answer[0].parse().ok() });
+        self.take(Action::ReadLastNumber { index: self.index, last: answer[0].parse().ok() });
     }
 
     /// It has answered whether it knows a key: it had to have passed the start of the epoch.

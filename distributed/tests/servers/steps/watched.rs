@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use distributed::sequencer::{Answered, Checkpoints, CountsReader, CountsSnapshot, MarkerLog};
+use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord, MarkerLog};
 use event_log::{AppendError, BackendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{
     ApplicationToken, ChatKey, Epoch, Marker, Offset, PartitionCount, PartitionId, Position, Record, RequestKey,
@@ -99,17 +99,17 @@ impl CountsReader for WatchedLog {
 
     async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let last = self.log.last_message(chat).await?;
-        self.say(format!("last {} {}", number(last.answer), place(&last.checkpoints))).await;
+        self.say(format!("last {} {}", number(last.value), place(&last.checkpoints))).await;
         Ok(last)
     }
 
-    async fn answered(
+    async fn find_request(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
-    ) -> Result<CountsSnapshot<Option<Answered>>, BackendError> {
-        let answered = self.log.answered(key, since).await?;
-        let known = number(answered.answer.as_ref().and_then(|answered| answered.number));
+    ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
+        let answered = self.log.find_request(key, since).await?;
+        let known = number(answered.value.as_ref().and_then(|answered| answered.number));
         self.say(format!("known {known} {}", place(&answered.checkpoints))).await;
         Ok(answered)
     }
