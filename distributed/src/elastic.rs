@@ -2,24 +2,32 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`error`] | why it could not be read, written or prepared |
+//! | [`error`] | why the index could not be read, written or prepared |
+//! | `redact` | cuts tokens out of a server's text |
 //! | `client` | one exchange with the server, bounded in time |
-//! | `index_mapping` | how an index of messages is made, and whether one that is there is made so |
-//! | `generation` | which index is live |
-//! | `prepare` | what must be there before the first batch |
+//! | `index_names` | names of indices and aliases |
+//! | `index_mapping` | settings and mapping of the indices, and whether an existing index has them |
+//! | `pointer` | the document that names the live generation |
+//! | `prepare` | creates what is missing before the first batch |
+//! | `bulk` | writes documents |
 //! | `checkpoints` | how far an index has come, kept in the index itself |
-//! | `bulk` | documents going in |
-//! | `search` | messages coming out |
-//! | `progress` | waiting for a checkpoint |
+//! | `search` | finds messages |
+//! | `checkpoint_poll` | waits for a checkpoint |
+//! | `generation` | the live state of one generation |
+//! | `generation_cache` | which generation this process writes and which one it reads |
 
 mod bulk;
+mod checkpoint_poll;
 mod checkpoints;
 mod client;
 pub mod error;
 mod generation;
+mod generation_cache;
 mod index_mapping;
+mod index_names;
+mod pointer;
 mod prepare;
-mod progress;
+mod redact;
 mod search;
 
 use std::sync::Arc;
@@ -32,134 +40,137 @@ use read_model::{
     SearchText, Slice,
 };
 
-use self::bulk::Created;
-use self::client::Server;
+use self::bulk::BulkOutcome;
+use self::client::ElasticClient;
 pub use self::error::{ElasticError, PrepareError, UrlError};
-use self::generation::Generations;
+use self::generation::Generation;
+use self::generation_cache::GenerationCache;
 
-/// What the names of all indices begin with, unless a test wants its own.
+/// Prefix of all index names, unless a test chooses another.
 pub const PREFIX: &str = "tally-search";
 
 /// [`SearchIndex`] on Elasticsearch.
 ///
-/// Making one connects to nothing, and no exchange with the server waits for ever: one that is asked for little gets 5 s,
-/// one that is sent documents half a minute. So while the server is away all calls fail, within seconds but for `index`,
-/// which has several exchanges of either kind; they succeed again once it is back.
+/// A new value connects to nothing, and every exchange with the server is bounded: a small one by 5 s, one that sends
+/// documents by half a minute. So all calls fail while the server is away, and succeed again once it is back. They fail
+/// within seconds, except `index`, which has several exchanges of both kinds.
 ///
-/// [`ElasticIndex::prepare`] must have succeeded once, from anywhere, before the others can. An index that is lost later is
-/// prepared again by who asks where to go on, in `checkpoint`: the answer is the start, and the log fills it from there.
-/// Nothing else makes an index.
+/// [`ElasticIndex::prepare`] must have succeeded once, in any process, before the other calls can. If the index is lost
+/// later, `checkpoint` prepares it again and returns the start, so that its caller fills it from the log. No other call
+/// creates an index.
 ///
-/// One value serves a writer or readers, or both: what writes (`checkpoint`, `index`) stays with the generation that was
-/// live when it was first needed, what reads (`reached`, `search`) follows the live one.
+/// One value serves a writer, readers, or both. `checkpoint` and `index` stay with the generation that was live at the
+/// first such call; `reached` and `search` follow the live one.
 #[derive(Debug)]
 pub struct ElasticIndex {
-    server: Server,
-    generations: Generations,
+    client: ElasticClient,
+    generations: GenerationCache,
 }
 
 impl ElasticIndex {
-    /// The index on the server at `url` (`http://host:9200`, with `user:password@` where the server wants them).
+    /// The index on the server at `url` (`http://host:9200`, with `user:password@` if the server requires them).
     ///
     /// # Errors
-    /// If the text is no such URL. The error does not repeat it, since it may hold a password.
+    /// If `url` is no such URL. The error does not repeat it, since it may hold a password.
     pub fn new(url: &str) -> Result<Self, UrlError> {
         Self::with_prefix(url, PREFIX)
     }
 
-    /// The same with names of its own: every index that is made or used begins with `prefix` and a hyphen.
+    /// The same with other names: the name of every index that it creates or uses begins with `prefix` and a hyphen.
     ///
     /// # Errors
     /// As [`ElasticIndex::new`].
     pub fn with_prefix(url: &str, prefix: &str) -> Result<Self, UrlError> {
-        Ok(Self { server: Server::new(url)?, generations: Generations::new(prefix) })
+        Ok(Self { client: ElasticClient::new(url)?, generations: GenerationCache::new(prefix) })
     }
 
-    /// Makes what is missing and checks what is there; any number of processes may do so at once, and again at any time.
+    /// Creates the indices that are missing and checks those that exist. Any number of processes may call it at once,
+    /// and again at any time.
     ///
     /// # Errors
-    /// If the server does not answer or refuses, is no Elasticsearch or one too old, or has an index of the live
-    /// generation's name that would find other messages than ours.
+    /// If the server does not answer, refuses a request, is another product than Elasticsearch or too old, or has an
+    /// index of the live generation's name that would find other messages than ours.
     pub async fn prepare(&self) -> Result<(), PrepareError> {
-        prepare::prepare(&self.server, &self.generations).await
+        prepare::prepare(&self.client, self.generations.prefix()).await
     }
 
-    /// Where the next batch begins; at the start where index or pointer was lost and had to be made again.
-    async fn next(&self, partition: PartitionId) -> Result<Checkpoint, BackendError> {
-        match self.stored(partition).await {
-            Err(error) if error.is_absence() => {
-                tracing::warn!(%error, "what is missing of the search index is made again");
+    /// The checkpoint; the start if index or pointer was lost, after creating it again.
+    async fn read_or_prepare(&self, partition: PartitionId) -> Result<Checkpoint, BackendError> {
+        match self.read_checkpoint(partition).await {
+            Err(error) if error.needs_prepare() => {
+                tracing::warn!(%error, "preparing the search index again");
                 self.prepare().await?;
-                Ok(self.stored(partition).await?)
+                Ok(self.read_checkpoint(partition).await?)
             }
-            stored => Ok(stored?),
+            checkpoint => Ok(checkpoint?),
         }
     }
 
-    async fn stored(&self, partition: PartitionId) -> Result<Checkpoint, ElasticError> {
-        let generation = self.generations.for_writing(&self.server).await?;
-        Ok(checkpoints::read(&self.server, &generation, partition).await?.checkpoint)
+    async fn read_checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, ElasticError> {
+        let generation = self.generations.for_writing(&self.client).await?;
+        Ok(checkpoints::read(&self.client, &generation.names, partition).await?.checkpoint)
     }
 
-    async fn write(
+    async fn write_batch(
         &self,
         checkpoint_move: CheckpointMove,
         documents: &[SearchDocument],
     ) -> Result<Applied, ElasticError> {
-        let generation = self.generations.for_writing(&self.server).await?;
-        let stored = checkpoints::read(&self.server, &generation, checkpoint_move.partition).await?;
+        let generation = self.generations.for_writing(&self.client).await?;
+        let stored = checkpoints::read(&self.client, &generation.names, checkpoint_move.partition).await?;
         if stored.checkpoint.next != checkpoint_move.from {
             return Ok(Applied::Superseded);
         }
         if !documents.is_empty() {
-            if bulk::create(&self.server, &generation, documents).await? == Created::SomeBefore {
-                bulk::flush(&self.server, &generation).await?;
+            let outcome = bulk::create(&self.client, &generation.names, documents).await?;
+            if outcome == BulkOutcome::SomeExisted {
+                generation.flush(&self.client).await?;
             }
-            // Also for documents that were there already: whoever wrote them may have died before this.
-            bulk::refresh(&self.server, &generation).await?;
+            // Needed even if all documents existed: the process that wrote them may have died before its refresh.
+            generation.refresh(&self.client).await?;
         }
-        checkpoints::advance(&self.server, &generation, checkpoint_move, stored.version).await
+        checkpoints::advance(&self.client, &generation.names, checkpoint_move, stored.version).await
     }
 
-    async fn wait(&self, position: &Position, within: Duration) -> Result<bool, ElasticError> {
-        let generation = self.generations.for_reading(&self.server).await?;
-        let reached = progress::reached(&self.server, &generation, position, within).await;
-        self.looked(&generation, reached)
+    async fn wait_until_reached(&self, position: &Position, within: Duration) -> Result<bool, ElasticError> {
+        let generation = self.generations.for_reading(&self.client).await?;
+        let reached = generation.wait_until_reached(&self.client, position, within).await;
+        self.expire_on_error(&generation, reached)
     }
 
-    async fn find(
+    async fn search_live(
         &self,
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
     ) -> Result<Slice<MessageView>, ElasticError> {
-        let generation = self.generations.for_reading(&self.server).await?;
-        let found = search::search(&self.server, &generation, chat, text, page).await;
-        self.looked(&generation, found)
+        let generation = self.generations.for_reading(&self.client).await?;
+        let found = search::search(&self.client, &generation.names, chat, text, page).await;
+        self.expire_on_error(&generation, found)
     }
 
-    /// Passes on what a generation answered; after an error the next call looks which one is live.
-    fn looked<T>(
+    /// After an error, the next call reads the pointer again: another generation may be live.
+    fn expire_on_error<T>(
         &self,
-        generation: &Arc<generation::Generation>,
-        answer: Result<T, ElasticError>,
+        generation: &Arc<Generation>,
+        result: Result<T, ElasticError>,
     ) -> Result<T, ElasticError> {
-        answer.inspect_err(|_| self.generations.forget(generation))
+        result.inspect_err(|_| self.generations.expire(generation))
     }
 }
 
-/// Each batch costs a refresh and a checkpoint, whatever its size; one that catches up takes what the reader of the log
-/// has fetched ahead, which is a few MiB at most.
-const DOCUMENTS_A_BATCH: u32 = 4_096;
+/// A batch costs one refresh and one checkpoint, whatever its size. A projector that catches up fills it with the
+/// events that the log's reader has fetched ahead, a few MiB at most.
+const BATCH_SIZE: u32 = 4_096;
 
 #[async_trait]
 impl SearchIndex for ElasticIndex {
     fn batch_size(&self) -> u32 {
-        DOCUMENTS_A_BATCH
+        BATCH_SIZE
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
-        self.next(partition).await.map_err(|source| SearchError::Checkpoint { partition, source })
+        self.read_or_prepare(partition).await.map_err(|source| SearchError::Checkpoint { partition, source })
     }
 
     async fn index(
@@ -167,13 +178,13 @@ impl SearchIndex for ElasticIndex {
         checkpoint_move: CheckpointMove,
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError> {
-        self.write(checkpoint_move, &documents)
+        self.write_batch(checkpoint_move, &documents)
             .await
             .map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
-        self.wait(position, within).await.map_err(|error| SearchError::Search(error.into()))
+        self.wait_until_reached(position, within).await.map_err(|error| SearchError::Search(error.into()))
     }
 
     async fn search(
@@ -182,6 +193,6 @@ impl SearchIndex for ElasticIndex {
         text: &SearchText,
         page: Page<MessageNumber>,
     ) -> Result<Slice<MessageView>, SearchError> {
-        self.find(chat, text, page).await.map_err(|error| SearchError::Search(error.into()))
+        self.search_live(chat, text, page).await.map_err(|error| SearchError::Search(error.into()))
     }
 }

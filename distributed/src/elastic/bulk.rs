@@ -1,38 +1,43 @@
-//! Documents going in: each is created under its message's own id, and never again.
+//! Writes documents: creates each one under the id of its message, and never a second time.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, RetryableWithContext};
 use elasticsearch::http::Method;
 use events::{ChatKey, MessageNumber};
 use read_model::SearchDocument;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::{BULK, Body, Cause, Request, SERVER_WAITS_LONG, Server};
+use super::client::{BULK_TIMEOUT, Body, ElasticClient, ErrorCause, Request, SERVER_BULK_TIMEOUT};
 use super::error::ElasticError;
-use super::generation::Generation;
+use super::index_names::{IndexNames, routing_key};
 
-/// A request ends with the document that brings it to so many bytes.
+/// A request ends with the document that reaches this size.
 const MAX_BYTES: usize = 5 * 1024 * 1024;
-/// Most documents of a request.
+/// Most documents in a request.
 const MAX_DOCUMENTS: usize = 1_000;
-/// How often a document is sent while the server has no room for it.
+/// How often the adapter sends a document while the server has no room for it.
 const ATTEMPTS: u32 = 6;
-/// The pause before the second attempt; each next one is twice as long, so that all of them are 3.1 s.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The pauses double from 100 ms on, so that all of them take 3.1 s. Jitter makes each up to twice as long, so that
+/// several projectors do not retry at the same moments.
+const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(100))
+    .with_factor(2.0)
+    .with_max_times(ATTEMPTS as usize - 1)
+    .with_jitter();
 
-/// A status that says: not now.
+/// The server has no room at the moment.
 const TOO_MANY_REQUESTS: u16 = 429;
-/// A status that says: it is there already.
+/// The document exists already.
 const CONFLICT: u16 = 409;
 
-/// A document as it is sent.
-struct Entry {
+/// A document as a request contains it.
+struct BulkDocument {
     chat: ChatKey,
     number: MessageNumber,
-    /// Two lines: what to do, with what.
+    /// Two lines: the action, and the document's source.
     lines: Vec<u8>,
 }
 
@@ -43,174 +48,149 @@ struct BulkReply {
 
 #[derive(Deserialize)]
 struct Item {
-    create: Outcome,
+    create: ItemResult,
 }
 
 #[derive(Deserialize)]
-struct Outcome {
+struct ItemResult {
     status: u16,
-    error: Option<Cause>,
+    error: Option<ErrorCause>,
 }
 
-#[derive(Deserialize)]
-struct ShardsReply {
-    #[serde(rename = "_shards")]
-    shards: Shards,
-}
-
-#[derive(Deserialize)]
-struct Shards {
-    failed: u32,
-}
-
-/// What became of documents that were to be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Created {
-    /// All of them are new, and on the disks of their shards.
-    New,
-    /// Some were there already, see [`flush`].
-    SomeBefore,
+pub(super) enum BulkOutcome {
+    /// All documents are new, and on the disks of their shards.
+    AllCreated,
+    /// Some documents existed already, and may not be on the disk: the server refuses a document that exists without
+    /// checking how far the request that wrote it has come. That request may still be under way, or was cut off.
+    SomeExisted,
 }
 
-/// Creates the documents that are not there; of several with one id the first.
+/// The documents that are still to be sent, and the outcome so far.
+struct Upload {
+    documents: Vec<BulkDocument>,
+    outcome: BulkOutcome,
+}
+
+/// Creates the documents that do not exist yet. Of several with the same id, the first wins.
 pub(super) async fn create(
-    server: &Server,
-    generation: &Generation,
+    client: &ElasticClient,
+    names: &IndexNames,
     documents: &[SearchDocument],
-) -> Result<Created, ElasticError> {
-    // The second under an id goes here, not at the server: there it could come first, if the first is to be sent again.
+) -> Result<BulkOutcome, ElasticError> {
+    // Drops later documents of an id here. At the server a later one could win, if only the first is to be sent again.
     let mut ids = HashSet::new();
-    let (mut created, mut chunk) = (Created::New, Chunk::default());
+    let mut outcome = BulkOutcome::AllCreated;
+    let mut chunk = Chunk::default();
     for document in documents.iter().filter(|document| ids.insert((document.chat, document.number))) {
-        chunk.push(entry(document));
+        chunk.push(BulkDocument::new(document));
         if chunk.is_full() {
-            created = created.and(send(server, generation, std::mem::take(&mut chunk).entries).await?);
+            outcome = outcome.merge(send(client, names, std::mem::take(&mut chunk).documents).await?);
         }
     }
-    Ok(created.and(send(server, generation, chunk.entries).await?))
-}
-
-impl Created {
-    fn and(self, other: Self) -> Self {
-        if self == Self::New { other } else { self }
+    if !chunk.documents.is_empty() {
+        outcome = outcome.merge(send(client, names, chunk.documents).await?);
     }
+    Ok(outcome)
 }
 
-/// Brings everything that was written so far to the disk, on every copy of a shard. A document that is there already is
-/// refused without looking whether the request that wrote it came that far: it may still be under way, or have been cut off.
-/// As with [`refresh`], those which ask at the same time share one.
-pub(super) async fn flush(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
-    let now = async || on_every_shard(server, generation, "_flush").await.map_err(Arc::new);
-    generation.flushes.run(now).await.map_err(ElasticError::Flush)
-}
-
-/// Makes everything that was written so far visible to searches. It costs the server the same for one batch as for those
-/// of all partitions, so that those which are written at the same time share one.
-pub(super) async fn refresh(server: &Server, generation: &Generation) -> Result<(), ElasticError> {
-    let now = async || on_every_shard(server, generation, "_refresh").await.map_err(Arc::new);
-    generation.refreshes.run(now).await.map_err(ElasticError::Refresh)
-}
-
-async fn on_every_shard(server: &Server, generation: &Generation, what: &str) -> Result<(), ElasticError> {
-    let path = format!("{}/{what}", generation.index);
-    let request = Request { method: Method::Post, path: &path, query: &[], body: Body::Empty, time_out: BULK };
-    let ShardsReply { shards } = server.ask(request).await?;
-    if shards.failed > 0 {
-        let reason = format!("{} shards have failed", shards.failed);
-        return Err(ElasticError::Refused { status: 200, reason });
+impl BulkOutcome {
+    fn merge(self, other: Self) -> Self {
+        if self == Self::AllCreated { other } else { self }
     }
-    Ok(())
 }
 
 #[derive(Default)]
 struct Chunk {
-    entries: Vec<Entry>,
+    documents: Vec<BulkDocument>,
     bytes: usize,
 }
 
 impl Chunk {
-    fn push(&mut self, entry: Entry) {
-        self.bytes += entry.lines.len();
-        self.entries.push(entry);
+    fn push(&mut self, document: BulkDocument) {
+        self.bytes += document.lines.len();
+        self.documents.push(document);
     }
 
     fn is_full(&self) -> bool {
-        self.bytes >= MAX_BYTES || self.entries.len() >= MAX_DOCUMENTS
+        self.bytes >= MAX_BYTES || self.documents.len() >= MAX_DOCUMENTS
     }
 }
 
-fn entry(document: &SearchDocument) -> Entry {
-    let SearchDocument { chat, number, body, folded } = document;
-    let routing = routing(*chat);
-    let action = json!({"create": {"_id": format!("{routing}:{number}"), "routing": routing}});
-    let source = json!({"chat": routing, "number": number, "body": body, "folded": folded});
-    Entry { chat: *chat, number: *number, lines: format!("{action}\n{source}\n").into_bytes() }
-}
-
-/// The text that a chat is known by, and that decides on its shard.
-pub(super) fn routing(chat: ChatKey) -> String {
-    format!("{}:{}", chat.token.to_hex(), chat.number)
-}
-
-/// Sends documents until all of them are there, those that the server had no room for again.
-async fn send(server: &Server, generation: &Generation, mut entries: Vec<Entry>) -> Result<Created, ElasticError> {
-    let (mut created, mut pause, mut attempt) = (Created::New, FIRST_PAUSE, 1);
-    while !entries.is_empty() {
-        let Some(reason) = send_once(server, generation, &mut entries, &mut created).await? else { break };
-        if attempt == ATTEMPTS {
-            return Err(ElasticError::Busy { documents: entries.len(), attempts: ATTEMPTS, reason });
-        }
-        tracing::warn!(documents = entries.len(), attempt, reason, "Elasticsearch has no room for documents; waiting");
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-        attempt += 1;
+impl BulkDocument {
+    fn new(document: &SearchDocument) -> Self {
+        let SearchDocument { chat, number, body, folded } = document;
+        let routing = routing_key(*chat);
+        let action = json!({"create": {"_id": format!("{routing}:{number}"), "routing": routing}});
+        let source = json!({"chat": routing, "number": number, "body": body, "folded": folded});
+        Self { chat: *chat, number: *number, lines: format!("{action}\n{source}\n").into_bytes() }
     }
-    Ok(created)
 }
 
-/// Sends documents and leaves those that there was no room for; the answer is what the server says about the first.
-async fn send_once(
-    server: &Server,
-    generation: &Generation,
-    entries: &mut Vec<Entry>,
-    created: &mut Created,
-) -> Result<Option<String>, ElasticError> {
-    let path = format!("{}/_bulk", generation.writes);
+/// Sends documents until the server has all of them. A retry sends only those that the server had no room for.
+async fn send(
+    client: &ElasticClient,
+    names: &IndexNames,
+    documents: Vec<BulkDocument>,
+) -> Result<BulkOutcome, ElasticError> {
+    let send_rest = |mut upload: Upload| async move {
+        let result = send_once(client, names, &mut upload).await;
+        (upload, result)
+    };
+    let (upload, result) = send_rest
+        .retry(RETRIES)
+        .context(Upload { documents, outcome: BulkOutcome::AllCreated })
+        .when(|error| matches!(error, ElasticError::Busy { .. }))
+        .notify(|error, pause| {
+            if let ElasticError::Busy { documents, reason, .. } = error {
+                tracing::warn!(documents, reason, ?pause, "Elasticsearch has no room for documents; retrying");
+            }
+        })
+        .await;
+    result.map(|()| upload.outcome)
+}
+
+/// Sends the documents once. Leaves those in `upload` that the server had no room for, and reports the first as
+/// [`ElasticError::Busy`].
+async fn send_once(client: &ElasticClient, names: &IndexNames, upload: &mut Upload) -> Result<(), ElasticError> {
+    let busy = |documents, reason| ElasticError::Busy { documents, attempts: ATTEMPTS, reason };
+    let path = format!("{}/_bulk", names.write_alias);
     let query = [
         ("require_alias", "true"),
-        ("timeout", SERVER_WAITS_LONG),
+        ("timeout", SERVER_BULK_TIMEOUT),
         ("filter_path", "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error"),
     ];
-    let body = Body::Lines(entries.iter().map(|entry| entry.lines.as_slice()).collect::<Vec<_>>().concat());
-    let reply = server.send(Request { method: Method::Post, path: &path, query: &query, body, time_out: BULK }).await?;
+    let lines: Vec<_> = upload.documents.iter().map(|document| document.lines.as_slice()).collect();
+    let body = Body::Lines(lines.concat());
+    let request = Request { method: Method::Post, path: &path, query: &query, body, timeout: BULK_TIMEOUT };
+    let reply = client.send(request).await?;
     if reply.status == TOO_MANY_REQUESTS {
-        return Ok(Some(reply.refused().to_string()));
+        return Err(busy(upload.documents.len(), reply.to_error().to_string()));
     }
     let BulkReply { items } = reply.expect_success()?.json()?;
-    if items.len() != entries.len() {
-        let reason = format!("{} outcomes for {} documents", items.len(), entries.len());
+    if items.len() != upload.documents.len() {
+        let reason = format!("{} results for {} documents", items.len(), upload.documents.len());
         return Err(ElasticError::Unreadable { reason });
     }
-    let mut busy = None;
-    let mut left = Vec::new();
-    for (entry, Item { create: Outcome { status, error } }) in std::mem::take(entries).into_iter().zip(items) {
-        let reason = || error.as_ref().map_or_else(|| "no reason given".to_owned(), Cause::shown);
+    let mut first_rejection = None;
+    for (document, item) in std::mem::take(&mut upload.documents).into_iter().zip(items) {
+        let ItemResult { status, error } = item.create;
+        let reason = || error.as_ref().map_or_else(|| "no reason given".to_owned(), ErrorCause::describe);
         match status {
             200..300 => {}
-            CONFLICT => *created = Created::SomeBefore,
+            CONFLICT => upload.outcome = BulkOutcome::SomeExisted,
             TOO_MANY_REQUESTS => {
-                busy.get_or_insert_with(reason);
-                left.push(entry);
+                first_rejection.get_or_insert_with(reason);
+                upload.documents.push(document);
             }
-            _ if error.as_ref().is_some_and(Cause::is_missing_index) => {
+            _ if error.as_ref().is_some_and(ErrorCause::is_missing_index) => {
                 return Err(ElasticError::Missing { reason: reason() });
             }
             _ => {
-                let document = format!("message {} of chat {}", entry.number, entry.chat);
+                let document = format!("message {} of chat {}", document.number, document.chat);
                 return Err(ElasticError::Document { document, status, reason: reason() });
             }
         }
     }
-    *entries = left;
-    Ok(busy)
+    first_rejection.map_or(Ok(()), |reason| Err(busy(upload.documents.len(), reason)))
 }

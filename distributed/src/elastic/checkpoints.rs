@@ -1,6 +1,6 @@
-//! How far an index has come: a document a partition, in the index that it describes, so that neither is ever there
-//! without the other. It is read by its id, which sees every write at once, and written on condition that nobody else has
-//! written it since.
+//! Checkpoints of the index: one document for each partition, in the index that it describes, so that neither exists
+//! without the other. A read by id sees every write at once. A write requires that nobody has written the document
+//! since the read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,20 +11,21 @@ use read_model::{Applied, Checkpoint, CheckpointMove};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::client::{Body, Cause, QUICK, Request, SERVER_WAITS, Server};
+use super::client::{Body, ElasticClient, ErrorCause, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
 use super::error::ElasticError;
-use super::generation::Generation;
+use super::index_names::IndexNames;
 
-/// What the ids of checkpoints begin with; the partition's number follows.
-const ID: &str = "checkpoint:";
+/// The ids of checkpoints begin with this text; the partition's number follows.
+const ID_PREFIX: &str = "checkpoint:";
 
-/// A checkpoint, and the state of its document.
-pub(super) struct Stored {
+/// A checkpoint, and the version of its document.
+pub(super) struct StoredCheckpoint {
     pub(super) checkpoint: Checkpoint,
+    /// `None` if there is no document yet.
     pub(super) version: Option<DocumentVersion>,
 }
 
-/// Which write of a document it was; `None` in its place means that there is no document yet.
+/// Identifies one write of a document.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DocumentVersion {
     seq_no: u64,
@@ -59,7 +60,7 @@ struct Document {
     primary_term: Option<u64>,
     #[serde(rename = "_source")]
     source: Option<Source>,
-    error: Option<Cause>,
+    error: Option<ErrorCause>,
 }
 
 #[derive(Deserialize)]
@@ -67,84 +68,87 @@ struct Documents {
     docs: Vec<Document>,
 }
 
-/// The checkpoint of a partition; that of the start where there is no document.
+/// The checkpoint of a partition; the start if there is no document.
 pub(super) async fn read(
-    server: &Server,
-    generation: &Generation,
+    client: &ElasticClient,
+    names: &IndexNames,
     partition: PartitionId,
-) -> Result<Stored, ElasticError> {
-    let path = format!("{}/_doc/{}", generation.index, id(partition));
-    let request = Request { method: Method::Get, path: &path, query: &[], body: Body::Empty, time_out: QUICK };
-    let reply = server.send(request).await?;
-    // Whatever else is not found, an index or a path that somebody in between does not know, is no start.
+) -> Result<StoredCheckpoint, ElasticError> {
+    let path = format!("{}/_doc/{}", names.index, document_id(partition));
+    let reply = client.send(Request::get(&path)).await?;
+    // Any other 404 is an error: a missing index, or a proxy that does not know the path.
     if reply.status == 404 && reply.json().is_ok_and(|Lookup { found }| !found) {
-        return Ok(Stored { checkpoint: Checkpoint::START, version: None });
+        return Ok(StoredCheckpoint { checkpoint: Checkpoint::START, version: None });
     }
     let document: Document = reply.expect_success()?.json()?;
     match (document.source, document.seq_no, document.primary_term) {
         (Some(source), Some(seq_no), Some(primary_term)) => {
-            let checkpoint = source.checkpoint();
-            Ok(Stored { checkpoint, version: Some(DocumentVersion { seq_no, primary_term }) })
+            let version = Some(DocumentVersion { seq_no, primary_term });
+            Ok(StoredCheckpoint { checkpoint: source.checkpoint(), version })
         }
         _ => Err(ElasticError::Unreadable { reason: "a checkpoint without source or version".to_owned() }),
     }
 }
 
-/// How far the index has come in some partitions.
-pub(super) async fn read_all(
-    server: &Server,
-    index: &str,
+/// The position that the index has reached in `partitions`.
+pub(super) async fn read_position(
+    client: &ElasticClient,
+    names: &IndexNames,
     partitions: &BTreeSet<PartitionId>,
-    time_out: Duration,
+    timeout: Duration,
 ) -> Result<Position, ElasticError> {
     let mut position = Position::default();
     if partitions.is_empty() {
         return Ok(position);
     }
-    let path = format!("{index}/_mget");
-    let body = Body::Json(json!({"ids": partitions.iter().copied().map(id).collect::<Vec<_>>()}));
-    let request = Request { method: Method::Post, path: &path, query: &[], body, time_out };
-    let Documents { docs } = server.ask(request).await?;
+    let path = format!("{}/_mget", names.index);
+    let body = Body::Json(json!({"ids": partitions.iter().copied().map(document_id).collect::<Vec<_>>()}));
+    let request = Request { method: Method::Post, path: &path, query: &[], body, timeout };
+    let Documents { docs } = client.fetch_json(request).await?;
     for document in docs {
         if let Some(cause) = document.error {
-            return Err(cause.refused(200));
+            return Err(cause.to_error(200));
         }
-        if let (true, Some(source), Some(partition)) = (document.found, document.source, partition(&document.id)) {
+        if let (true, Some(source), Some(partition)) =
+            (document.found, document.source, parse_document_id(&document.id))
+        {
             position.merge(&Position::up_to(partition, source.checkpoint().next));
         }
     }
     Ok(position)
 }
 
-/// Moves a checkpoint that nobody has moved since it was read.
+/// Moves a checkpoint, unless somebody has moved it since it was read.
 pub(super) async fn advance(
-    server: &Server,
-    generation: &Generation,
+    client: &ElasticClient,
+    names: &IndexNames,
     checkpoint_move: CheckpointMove,
     version: Option<DocumentVersion>,
 ) -> Result<Applied, ElasticError> {
-    let (id, writes) = (id(checkpoint_move.partition), &generation.writes);
-    let mut query = vec![("require_alias", "true"), ("timeout", SERVER_WAITS)];
+    let id = document_id(checkpoint_move.partition);
+    let alias = &names.write_alias;
+    let mut query = vec![("require_alias", "true"), ("timeout", SERVER_TIMEOUT)];
     let condition = version.map(|version| (version.seq_no.to_string(), version.primary_term.to_string()));
     let path = match &condition {
-        None => format!("{writes}/_create/{id}"),
+        None => format!("{alias}/_create/{id}"),
         Some((seq_no, primary_term)) => {
             query.extend([("if_seq_no", seq_no.as_str()), ("if_primary_term", primary_term.as_str())]);
-            format!("{writes}/_doc/{id}")
+            format!("{alias}/_doc/{id}")
         }
     };
     let body = Body::Json(json!(Source::from(checkpoint_move.to)));
-    let reply = server.send(Request { method: Method::Put, path: &path, query: &query, body, time_out: QUICK }).await?;
+    let request = Request { method: Method::Put, path: &path, query: &query, body, timeout: QUICK_TIMEOUT };
+    let reply = client.send(request).await?;
     if reply.status == 409 { Ok(Applied::Superseded) } else { reply.expect_success().map(|_| Applied::Done) }
 }
 
-fn id(partition: PartitionId) -> String {
-    format!("{ID}{partition}")
+fn document_id(partition: PartitionId) -> String {
+    format!("{ID_PREFIX}{partition}")
 }
 
-/// Whose checkpoint has this id.
-fn partition(id: &str) -> Option<PartitionId> {
-    id.strip_prefix(ID)?.parse().ok().map(PartitionId)
+/// The partition whose checkpoint has this id.
+fn parse_document_id(id: &str) -> Option<PartitionId> {
+    id.strip_prefix(ID_PREFIX)?.parse().ok().map(PartitionId)
 }
 
 impl Source {
@@ -166,10 +170,10 @@ mod tests {
     #[test]
     fn an_id_leads_back_to_its_partition() {
         for partition in [PartitionId(0), PartitionId(11), PartitionId(u16::MAX)] {
-            assert_eq!(super::partition(&id(partition)), Some(partition));
+            assert_eq!(parse_document_id(&document_id(partition)), Some(partition));
         }
         for other in ["checkpoint:", "checkpoint:65536", "checkpoint:x", "3"] {
-            assert_eq!(super::partition(other), None, "{other}");
+            assert_eq!(parse_document_id(other), None, "{other}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One exchange with the server: sent once, bounded in time, its answer read whatever the status.
+//! One exchange with the server: one request, bounded in time, and its answer, whatever the status.
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,89 +10,92 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::{ElasticError, UrlError, shown};
+use super::error::{ElasticError, UrlError};
+use super::redact::redact;
 
-/// For what is answered from memory or one shard: from connecting to the last byte.
-pub(super) const QUICK: Duration = Duration::from_secs(5);
+/// For a request that the server answers from memory or one shard: from connecting to the last byte.
+pub(super) const QUICK_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a request with many documents, and for a refresh.
-pub(super) const BULK: Duration = Duration::from_secs(30);
-/// How long the server may wait for a shard before it says what is wrong; below [`QUICK`], so that we hear it.
-pub(super) const SERVER_WAITS: &str = "3s";
-/// The same for what has [`BULK`] time.
-pub(super) const SERVER_WAITS_LONG: &str = "20s";
+pub(super) const BULK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the server may wait for a shard before it reports an error: less than [`QUICK_TIMEOUT`], so that we get the
+/// report.
+pub(super) const SERVER_TIMEOUT: &str = "3s";
+/// The same for requests with [`BULK_TIMEOUT`].
+pub(super) const SERVER_BULK_TIMEOUT: &str = "20s";
 
-/// The server, and how to speak with it. Clones share their connections.
+/// Clones share their connections.
 #[derive(Clone)]
-pub(super) struct Server {
+pub(super) struct ElasticClient {
     transport: Transport,
 }
 
-/// What is asked.
 pub(super) struct Request<'a> {
     pub(super) method: Method,
-    /// Without a leading slash; what is in it needs no escaping.
+    /// Without a leading slash, and without characters that need escaping.
     pub(super) path: &'a str,
     pub(super) query: &'a [(&'a str, &'a str)],
     pub(super) body: Body,
     /// From connecting to the last byte of the answer.
-    pub(super) time_out: Duration,
+    pub(super) timeout: Duration,
 }
 
-/// What is sent along.
+impl<'a> Request<'a> {
+    pub(super) fn get(path: &'a str) -> Self {
+        Self { method: Method::Get, path, query: &[], body: Body::Empty, timeout: QUICK_TIMEOUT }
+    }
+}
+
 pub(super) enum Body {
-    /// Nothing.
     Empty,
-    /// One value.
     Json(Value),
-    /// Lines, each a value, the last one ended too.
+    /// JSON values, each followed by a newline.
     Lines(Vec<u8>),
 }
 
-/// What is answered.
 pub(super) struct Reply {
     pub(super) status: u16,
     text: String,
 }
 
-/// Elasticsearch's way of saying what is wrong.
+/// An error as Elasticsearch describes it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Cause {
+pub(super) struct ErrorCause {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(default)]
     reason: Option<String>,
     #[serde(default)]
-    caused_by: Option<Box<Cause>>,
+    caused_by: Option<Box<ErrorCause>>,
     #[serde(default)]
     failed_shards: Vec<FailedShard>,
 }
 
 #[derive(Debug, Deserialize)]
 struct FailedShard {
-    reason: Cause,
+    reason: ErrorCause,
 }
 
 #[derive(Deserialize)]
-struct Failure {
-    error: Cause,
+struct ErrorReply {
+    error: ErrorCause,
 }
 
-impl Server {
+impl ElasticClient {
     pub(super) fn new(url: &str) -> Result<Self, UrlError> {
         let url = Url::parse(url).map_err(|_| UrlError::Malformed)?;
         if url.scheme() != "http" {
             return Err(UrlError::Scheme);
         }
-        // User and password stay in the URL: each request takes them out of it and sends them as basic
-        // authentication. No proxy of the environment comes between: the server is the one that was named.
+        // User and password stay in the URL: each request takes them from there and sends them as basic
+        // authentication. The client ignores the environment's proxies, so it talks to the named server only.
         let builder = TransportBuilder::new(SingleNodeConnectionPool::new(url)).disable_proxy();
         let transport = builder.build().map_err(|_| UrlError::Client)?;
         Ok(Self { transport })
     }
 
-    /// Asks once. An answer of any status is `Ok`.
+    /// Sends a request once. An answer of any status is `Ok`.
     pub(super) async fn send(&self, request: Request<'_>) -> Result<Reply, ElasticError> {
-        let Request { method, path, query, body, time_out } = request;
+        let Request { method, path, query, body, timeout } = request;
         let mut headers = HeaderMap::new();
         let body = match body {
             Body::Empty => None,
@@ -102,59 +105,57 @@ impl Server {
                 Some(lines)
             }
         };
-        let response = self.transport.send(method, path, headers, Some(query), body, Some(time_out)).await;
-        let response = response.map_err(|error| unreachable(&error, time_out))?;
+        let response = self.transport.send(method, path, headers, Some(query), body, Some(timeout)).await;
+        let response = response.map_err(|error| to_unreachable(&error, timeout))?;
         let status = response.status_code().as_u16();
-        let text = response.text().await.map_err(|error| unreachable(&error, time_out))?;
+        let text = response.text().await.map_err(|error| to_unreachable(&error, timeout))?;
         Ok(Reply { status, text })
     }
 
-    /// Asks once for something that cannot be refused for a reason we know.
-    pub(super) async fn ask<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, ElasticError> {
+    /// Sends a request once, and returns the answer of a success. Any other status is an error.
+    pub(super) async fn fetch_json<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, ElasticError> {
         self.send(request).await?.expect_success()?.json()
     }
 }
 
-/// There is nothing to show that is not a secret.
-impl std::fmt::Debug for Server {
+/// Shows nothing: the URL may hold a password.
+impl std::fmt::Debug for ElasticClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").finish_non_exhaustive()
+        f.debug_struct("ElasticClient").finish_non_exhaustive()
     }
 }
 
 impl Reply {
-    /// The reply, or what it says if its status is none of success.
+    /// The reply itself if its status is a success, else its error.
     pub(super) fn expect_success(self) -> Result<Self, ElasticError> {
-        if (200..300).contains(&self.status) { Ok(self) } else { Err(self.refused()) }
+        if (200..300).contains(&self.status) { Ok(self) } else { Err(self.to_error()) }
     }
 
-    /// What the server says is wrong.
-    pub(super) fn refused(&self) -> ElasticError {
+    pub(super) fn to_error(&self) -> ElasticError {
         match self.cause() {
-            Some(cause) => cause.refused(self.status),
-            None => ElasticError::Refused { status: self.status, reason: shown(&self.text) },
+            Some(cause) => cause.to_error(self.status),
+            None => ElasticError::Refused { status: self.status, reason: redact(&self.text) },
         }
     }
 
-    /// The same, if it says so as Elasticsearch does.
-    pub(super) fn cause(&self) -> Option<Cause> {
-        serde_json::from_str(&self.text).ok().map(|failure: Failure| failure.error)
+    /// The error, if the reply describes one as Elasticsearch does.
+    pub(super) fn cause(&self) -> Option<ErrorCause> {
+        serde_json::from_str(&self.text).ok().map(|reply: ErrorReply| reply.error)
     }
 
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ElasticError> {
-        serde_json::from_str(&self.text).map_err(|error| ElasticError::Unreadable { reason: shown(&error.to_string()) })
+        serde_json::from_str(&self.text)
+            .map_err(|error| ElasticError::Unreadable { reason: redact(&error.to_string()) })
     }
 }
 
-impl Cause {
-    /// Whether the index asked for is not there.
+impl ErrorCause {
     pub(super) fn is_missing_index(&self) -> bool {
         self.kind == "index_not_found_exception"
     }
 
-    /// The error that it stands for, told with this status of HTTP.
-    pub(super) fn refused(&self, status: u16) -> ElasticError {
-        let reason = self.shown();
+    pub(super) fn to_error(&self, status: u16) -> ElasticError {
+        let reason = self.describe();
         if self.is_missing_index() {
             ElasticError::Missing { reason }
         } else {
@@ -162,29 +163,28 @@ impl Cause {
         }
     }
 
-    /// What is wrong, as errors may repeat it: the outermost kind and the innermost reason.
-    pub(super) fn shown(&self) -> String {
+    /// The outermost kind and the innermost reason, redacted.
+    pub(super) fn describe(&self) -> String {
         let mut innermost = self;
         while let Some(deeper) =
             innermost.caused_by.as_deref().or_else(|| innermost.failed_shards.first().map(|shard| &shard.reason))
         {
             innermost = deeper;
         }
-        shown(&format!("{}: {}", self.kind, innermost.reason.as_deref().unwrap_or("no reason given")))
+        redact(&format!("{}: {}", self.kind, innermost.reason.as_deref().unwrap_or("no reason given")))
     }
 }
 
-/// Why there is no answer. The outer errors repeat the request's URL, which has chats and their tokens in it; those
-/// below do not.
-fn unreachable(error: &elasticsearch::Error, time_out: Duration) -> ElasticError {
+/// Repeats the innermost error only: the outer ones hold the request's URL, which may hold a chat and its token.
+fn to_unreachable(error: &elasticsearch::Error, timeout: Duration) -> ElasticError {
     if error.is_timeout() {
-        return ElasticError::Unreachable { reason: format!("nothing came within {time_out:?}") };
+        return ElasticError::Unreachable { reason: format!("no answer within {timeout:?}") };
     }
     let http = error.source();
     let mut innermost = http.and_then(Error::source);
     while let Some(deeper) = innermost.and_then(Error::source) {
         innermost = Some(deeper);
     }
-    let reason = innermost.map_or_else(|| "the exchange broke off".to_owned(), |error| shown(&error.to_string()));
+    let reason = innermost.map_or_else(|| "the exchange broke off".to_owned(), |error| redact(&error.to_string()));
     ElasticError::Unreachable { reason }
 }

@@ -1,18 +1,22 @@
-//! What must be there before the first batch: a server that can be used, the live generation's index, the pointer to it.
+//! Prepares the server for the first batch: checks its version, and creates the live generation's index and the
+//! pointer.
 
 use std::collections::HashMap;
 
 use elasticsearch::http::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::client::{BULK, Body, QUICK, Request, SERVER_WAITS, SERVER_WAITS_LONG, Server};
-use super::error::{ElasticError, PrepareError, shown};
-use super::generation::{FIRST, Generation, Generations, Pointer};
-use super::index_mapping;
+use super::client::{BULK_TIMEOUT, Body, ElasticClient, Request, SERVER_BULK_TIMEOUT};
+use super::error::{ElasticError, PrepareError};
+use super::index_names::{IndexNames, pointer_index};
+use super::redact::redact;
+use super::{index_mapping, pointer};
 
-/// Oldest version that is used.
-const OLDEST: (u32, u32) = (7, 17);
+const FIRST_GENERATION: u32 = 1;
+
+/// Oldest supported version.
+const OLDEST_VERSION: (u32, u32) = (7, 17);
 
 #[derive(Deserialize)]
 struct Root {
@@ -23,73 +27,65 @@ struct Root {
 #[derive(Deserialize)]
 struct Version {
     number: String,
-    /// OpenSearch and its kin say here what they are; Elasticsearch says nothing.
+    /// OpenSearch and products derived from it give their name here; Elasticsearch leaves it out.
     distribution: Option<String>,
 }
 
 /// See [`super::ElasticIndex::prepare`].
-pub(super) async fn prepare(server: &Server, generations: &Generations) -> Result<(), PrepareError> {
-    check_server(server).await?;
-    let live = generations.live(server).await?;
-    // The index before its pointer: what the pointer names is there.
-    let generation = generations.generation(live.unwrap_or(FIRST));
-    create_index(server, &generation.index, index_mapping::messages(&generation.writes)).await?;
-    check_index(server, &generation).await?;
+pub(super) async fn prepare(client: &ElasticClient, prefix: &str) -> Result<(), PrepareError> {
+    check_server(client).await?;
+    let live = pointer::read(client, prefix).await?;
+    // The index comes before the pointer, so that the pointer never names an index that is not there.
+    let names = IndexNames::new(prefix, live.unwrap_or(FIRST_GENERATION));
+    create_index(client, &names.index, index_mapping::message_index(&names.write_alias)).await?;
+    check_index(client, &names).await?;
     if live.is_none() {
-        create_index(server, &generations.pointer_index(), index_mapping::pointer()).await?;
-        create_pointer(server, generations, Pointer { generation: FIRST }).await?;
+        create_index(client, &pointer_index(prefix), index_mapping::pointer_index()).await?;
+        pointer::create(client, prefix, FIRST_GENERATION).await?;
     }
     Ok(())
 }
 
-async fn check_server(server: &Server) -> Result<(), PrepareError> {
-    let request = Request { method: Method::Get, path: "", query: &[], body: Body::Empty, time_out: QUICK };
-    let Root { version, tagline } = server.ask(request).await?;
+async fn check_server(client: &ElasticClient) -> Result<(), PrepareError> {
+    let Root { version, tagline } = client.fetch_json(Request::get("")).await?;
     if let Some(product) = version.distribution {
-        return Err(PrepareError::OtherProduct { product: shown(&product) });
+        return Err(PrepareError::OtherProduct { product: redact(&product) });
     }
     if tagline.as_deref() != Some("You Know, for Search") {
         return Err(PrepareError::OtherProduct { product: "something else".to_owned() });
     }
-    if major_and_minor(&version.number).is_none_or(|found| found < OLDEST) {
-        return Err(PrepareError::TooOld { version: shown(&version.number) });
+    if parse_version(&version.number).is_none_or(|found| found < OLDEST_VERSION) {
+        return Err(PrepareError::TooOld { version: redact(&version.number) });
     }
     Ok(())
 }
 
-fn major_and_minor(version: &str) -> Option<(u32, u32)> {
+fn parse_version(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.split('.').map(str::parse);
     Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
-/// Makes an index unless there is one of that name.
-async fn create_index(server: &Server, index: &str, made_of: Value) -> Result<(), ElasticError> {
-    let query = [("timeout", SERVER_WAITS_LONG), ("master_timeout", SERVER_WAITS_LONG)];
-    let body = Body::Json(made_of);
-    let reply = server.send(Request { method: Method::Put, path: index, query: &query, body, time_out: BULK }).await?;
-    let is_there =
+/// Creates an index, unless one of that name exists.
+async fn create_index(client: &ElasticClient, index: &str, definition: Value) -> Result<(), ElasticError> {
+    let query = [("timeout", SERVER_BULK_TIMEOUT), ("master_timeout", SERVER_BULK_TIMEOUT)];
+    let body = Body::Json(definition);
+    let request = Request { method: Method::Put, path: index, query: &query, body, timeout: BULK_TIMEOUT };
+    let reply = client.send(request).await?;
+    let exists =
         reply.status == 400 && reply.cause().is_some_and(|cause| cause.kind == "resource_already_exists_exception");
-    if is_there { Ok(()) } else { reply.expect_success().map(drop) }
+    if exists { Ok(()) } else { reply.expect_success().map(drop) }
 }
 
-async fn check_index(server: &Server, generation: &Generation) -> Result<(), PrepareError> {
-    let index = &generation.index;
-    let request = Request { method: Method::Get, path: index, query: &[], body: Body::Empty, time_out: QUICK };
-    let described: HashMap<String, Value> = server.ask(request).await?;
-    let differs = |difference| PrepareError::OtherLayout { index: index.clone(), difference };
-    // An alias of that name would be told under another one.
-    let described = described.get(index).ok_or_else(|| differs("it is an alias".to_owned()))?;
-    index_mapping::difference(described, &generation.writes)
-        .map_or(Ok(()), |difference| Err(differs(shown(&difference))))
-}
-
-/// Writes the pointer unless somebody has.
-async fn create_pointer(server: &Server, generations: &Generations, pointer: Pointer) -> Result<(), ElasticError> {
-    let path = generations.pointer_path("_create");
-    let query = [("timeout", SERVER_WAITS)];
-    let body = Body::Json(json!(pointer));
-    let reply = server.send(Request { method: Method::Put, path: &path, query: &query, body, time_out: QUICK }).await?;
-    if reply.status == 409 { Ok(()) } else { reply.expect_success().map(drop) }
+async fn check_index(client: &ElasticClient, names: &IndexNames) -> Result<(), PrepareError> {
+    let index = &names.index;
+    let described: HashMap<String, Value> = client.fetch_json(Request::get(index)).await?;
+    let to_error = |difference| PrepareError::OtherLayout { index: index.clone(), difference };
+    // The server describes an alias under the name of its index.
+    let described = described.get(index).ok_or_else(|| to_error("it is an alias".to_owned()))?;
+    match index_mapping::find_difference(described, &names.write_alias) {
+        None => Ok(()),
+        Some(difference) => Err(to_error(redact(&difference))),
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +97,7 @@ mod tests {
         for (version, is_enough) in
             [("7.17.29", true), ("7.9.3", false), ("8.0.0-rc1", true), ("10.0.0", true), ("6.8.0", false), ("x", false)]
         {
-            assert_eq!(major_and_minor(version).is_some_and(|found| found >= OLDEST), is_enough, "{version}");
+            assert_eq!(parse_version(version).is_some_and(|found| found >= OLDEST_VERSION), is_enough, "{version}");
         }
     }
 }

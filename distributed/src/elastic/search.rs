@@ -1,4 +1,4 @@
-//! Messages coming out: those of one chat that contain a text, by number, up to what one answer takes.
+//! Finds the messages of one chat that contain a text, in the order of their numbers, page by page.
 
 use std::time::Duration;
 
@@ -9,16 +9,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::bulk::routing;
-use super::client::{Body, QUICK, Request, Server};
+use super::client::{Body, ElasticClient, QUICK_TIMEOUT, Request};
 use super::error::ElasticError;
-use super::generation::Generation;
+use super::index_names::{IndexNames, routing_key};
 
-/// Most messages that are asked for at once. At their longest they are 6.5 MiB; at their shortest a page takes eleven
-/// exchanges.
-const STEP: u32 = 100;
-/// A page gets so long, from the first exchange to the last.
-const PAGE: Duration = Duration::from_secs(10);
+/// Most messages that one request returns. The longest ones take 6.5 MiB then, and a page of the shortest ones takes
+/// eleven requests.
+const MAX_HITS: u32 = 100;
+/// How long all requests of a page may take together.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Found {
@@ -28,7 +27,7 @@ struct Found {
 
 #[derive(Deserialize)]
 struct Hits {
-    /// Left out by the server where there are none.
+    /// The server leaves the list out if it is empty.
     #[serde(default)]
     hits: Vec<Hit>,
 }
@@ -47,30 +46,32 @@ struct Message {
 
 /// The messages of `chat` that contain `text`.
 pub(super) async fn search(
-    server: &Server,
-    generation: &Generation,
+    client: &ElasticClient,
+    names: &IndexNames,
     chat: ChatKey,
     text: &SearchText,
     page: Page<MessageNumber>,
 ) -> Result<Slice<MessageView>, ElasticError> {
-    collect(page, |cursor, size| ask(server, generation, chat, text, cursor, size)).await
+    collect_page(page, |cursor, size| fetch_hits(client, names, chat, text, cursor, size)).await
 }
 
-/// A page of what `ask` answers, which is as many messages from a place on as there are, up to a number.
+/// Collects a page. `fetch(cursor, size)` returns the messages from the cursor on, `size` at most.
 ///
-/// They are asked for in steps, since a page is bounded by their size too, which the server cannot be told.
-async fn collect<F: Future<Output = Result<Vec<Hit>, ElasticError>>>(
+/// Bytes bound a page too, and the server cannot apply this bound. So several requests fetch the page.
+async fn collect_page<F: Future<Output = Result<Vec<Hit>, ElasticError>>>(
     page: Page<MessageNumber>,
-    ask: impl Fn(Cursor<MessageNumber>, u32) -> F,
+    fetch: impl Fn(Cursor<MessageNumber>, u32) -> F,
 ) -> Result<Slice<MessageView>, ElasticError> {
     let mut slice = Slice::builder(page.limit);
-    let (mut items, mut cursor) = (0, page.cursor);
-    let end = Instant::now() + PAGE;
+    let mut items = 0;
+    let mut cursor = page.cursor;
+    let deadline = Instant::now() + PAGE_TIMEOUT;
     loop {
-        // One more than are shown, to know whether there is one.
-        let wanted = STEP.min(page.limit - items + 1);
-        let hits = tokio::time::timeout_at(end, ask(cursor, wanted)).await.map_err(|_elapsed| given_up())??;
-        let is_last = hits.len() < wanted as usize;
+        // One more than the page has, to know whether there are more.
+        let size = MAX_HITS.min(page.limit - items + 1);
+        let hits = tokio::time::timeout_at(deadline, fetch(cursor, size)).await;
+        let hits = hits.map_err(|_elapsed| page_timed_out())??;
+        let is_last = hits.len() < size as usize;
         for Hit { message: Message { number, body } } in hits {
             if slice.is_full() {
                 return Ok(slice.finish(true));
@@ -86,43 +87,43 @@ async fn collect<F: Future<Output = Result<Vec<Hit>, ElasticError>>>(
     }
 }
 
-fn given_up() -> ElasticError {
-    ElasticError::Unreachable { reason: format!("a page of messages did not come within {PAGE:?}") }
+fn page_timed_out() -> ElasticError {
+    ElasticError::Unreachable { reason: format!("no page of messages within {PAGE_TIMEOUT:?}") }
 }
 
-async fn ask(
-    server: &Server,
-    generation: &Generation,
+async fn fetch_hits(
+    client: &ElasticClient,
+    names: &IndexNames,
     chat: ChatKey,
     text: &SearchText,
     cursor: Cursor<MessageNumber>,
     size: u32,
 ) -> Result<Vec<Hit>, ElasticError> {
-    let path = format!("{}/_search", generation.index);
-    let routing = routing(chat);
+    let path = format!("{}/_search", names.index);
+    let routing = routing_key(chat);
     let query = [
         ("routing", routing.as_str()),
-        // Half an answer would be a wrong one.
+        // A part of the messages would be a wrong answer.
         ("allow_partial_search_results", "false"),
         ("filter_path", "timed_out,hits.hits._source,hits.max_score,error"),
     ];
-    let body = Body::Json(question(&routing, text, cursor, size));
-    let request = Request { method: Method::Post, path: &path, query: &query, body, time_out: QUICK };
-    let found: Found = server.ask(request).await?;
+    let body = Body::Json(build_query(&routing, text, cursor, size));
+    let request = Request { method: Method::Post, path: &path, query: &query, body, timeout: QUICK_TIMEOUT };
+    let found: Found = client.fetch_json(request).await?;
     if found.timed_out {
-        return Err(ElasticError::Unreachable { reason: "the search was given up halfway".to_owned() });
+        return Err(ElasticError::Unreachable { reason: "the server gave up the search halfway".to_owned() });
     }
     Ok(found.hits.hits)
 }
 
-/// A question without scores, since the order is that of numbers.
-fn question(routing: &str, text: &SearchText, cursor: Cursor<MessageNumber>, size: u32) -> Value {
+/// Filters only, without scores: the numbers decide the order.
+fn build_query(routing: &str, text: &SearchText, cursor: Cursor<MessageNumber>, size: u32) -> Value {
     let order = if cursor.descends() { "desc" } else { "asc" };
     let text = match text.has_trigrams() {
         true => json!({"match_phrase": {"folded": text.as_str()}}),
         false => json!({"term": {"folded.short": text.as_str()}}),
     };
-    let mut question = json!({
+    let mut query = json!({
         "size": size,
         "track_total_hits": false,
         "_source": ["number", "body"],
@@ -130,9 +131,9 @@ fn question(routing: &str, text: &SearchText, cursor: Cursor<MessageNumber>, siz
         "query": {"bool": {"filter": [{"term": {"chat": routing}}, text]}},
     });
     if let Cursor::After(number) | Cursor::Before(number) = cursor {
-        question["search_after"] = json!([number]);
+        query["search_after"] = json!([number]);
     }
-    question
+    query
 }
 
 #[cfg(test)]
@@ -143,10 +144,10 @@ mod tests {
 
     use super::*;
 
-    /// A page of `texts`, the messages 1, 2, 3 …, and how many were asked for at once.
-    async fn asked(texts: &[&str], limit: u32) -> (Slice<MessageView>, Vec<u32>) {
+    /// A page of `texts`, the messages 1, 2, 3 …, and the size of each request for it.
+    async fn collect_texts(texts: &[&str], limit: u32) -> (Slice<MessageView>, Vec<u32>) {
         let sizes = RefCell::new(Vec::new());
-        let ask = |cursor, size: u32| {
+        let fetch = |cursor, size: u32| {
             sizes.borrow_mut().push(size);
             let before = if let Cursor::After(number) = cursor { MessageNumber::get(number) } else { 0 };
             let from_there = (1..).zip(texts).skip(before as usize).take(size as usize);
@@ -156,49 +157,49 @@ mod tests {
             let hits = from_there.map(hit).collect();
             async { Ok(hits) }
         };
-        let slice = collect(Page { cursor: Cursor::First, limit }, ask).await.unwrap();
+        let slice = collect_page(Page { cursor: Cursor::First, limit }, fetch).await.unwrap();
         (slice, sizes.into_inner())
     }
 
     #[tokio::test]
-    async fn a_page_takes_few_exchanges_of_bounded_size() {
-        let (slice, sizes) = asked(&["short"; 2_000], MAX_ITEMS).await;
+    async fn a_page_takes_few_requests_of_bounded_size() {
+        let (slice, sizes) = collect_texts(&["short"; 2_000], MAX_ITEMS).await;
         assert_eq!((slice.items.len(), slice.more), (1_000, true));
-        assert_eq!(sizes, [[STEP; 10].as_slice(), &[1]].concat());
+        assert_eq!(sizes, [[MAX_HITS; 10].as_slice(), &[1]].concat());
 
         let long = "x".repeat(64 * 1024);
-        let (slice, sizes) = asked(&vec![long.as_str(); 2_000], MAX_ITEMS).await;
+        let (slice, sizes) = collect_texts(&vec![long.as_str(); 2_000], MAX_ITEMS).await;
         assert_eq!((slice.items.len(), slice.more), (MAX_BYTES / long.len(), true));
-        assert_eq!(sizes, [STEP]);
+        assert_eq!(sizes, [MAX_HITS]);
 
-        // Long ones, and then so short ones that hundreds of them fit into what is left.
+        // A long message, and then messages so short that hundreds of them fit into the rest.
         let almost = "x".repeat(MAX_BYTES - 400);
         let mixed = [[almost.as_str()].as_slice(), &["x"; 2_000]].concat();
-        let (slice, sizes) = asked(&mixed, MAX_ITEMS).await;
+        let (slice, sizes) = collect_texts(&mixed, MAX_ITEMS).await;
         assert_eq!((slice.items.len(), slice.more), (401, true));
-        assert_eq!(sizes, [STEP; 5]);
+        assert_eq!(sizes, [MAX_HITS; 5]);
     }
 
     #[tokio::test]
-    async fn no_more_is_asked_for_than_shown_and_one() {
-        let (slice, sizes) = asked(&["x"; 11], 10).await;
+    async fn a_page_fetches_one_message_more_than_it_shows() {
+        let (slice, sizes) = collect_texts(&["x"; 11], 10).await;
         assert_eq!((slice.items.len(), slice.more, sizes), (10, true, vec![11]));
-        let (slice, sizes) = asked(&["x"; 10], 10).await;
+        let (slice, sizes) = collect_texts(&["x"; 10], 10).await;
         assert_eq!((slice.items.len(), slice.more, sizes), (10, false, vec![11]));
-        let (slice, sizes) = asked(&["x"; 100], MAX_ITEMS).await;
-        assert_eq!((slice.items.len(), slice.more, sizes), (100, false, vec![STEP, STEP]));
+        let (slice, sizes) = collect_texts(&["x"; 100], MAX_ITEMS).await;
+        assert_eq!((slice.items.len(), slice.more, sizes), (100, false, vec![MAX_HITS, MAX_HITS]));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_page_that_takes_too_long_is_given_up() {
+    async fn a_page_that_takes_too_long_fails() {
         let began = Instant::now();
         let slow = |_, size: u32| async move {
-            tokio::time::sleep(QUICK / 2).await;
+            tokio::time::sleep(QUICK_TIMEOUT / 2).await;
             let number = MessageNumber::new(1).unwrap();
             Ok((0..size).map(|_| Hit { message: Message { number, body: String::new() } }).collect())
         };
-        let outcome = collect(Page::FIRST, slow).await;
+        let outcome = collect_page(Page::FIRST, slow).await;
         assert!(matches!(outcome, Err(ElasticError::Unreachable { .. })), "{outcome:?}");
-        assert_eq!(began.elapsed(), PAGE);
+        assert_eq!(began.elapsed(), PAGE_TIMEOUT);
     }
 }

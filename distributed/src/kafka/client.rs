@@ -1,27 +1,32 @@
-//! What all clients of librdkafka have in common.
+//! Settings and logging that all librdkafka clients share.
 
 use event_log::BackendError;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::Cluster;
+use super::cluster::Cluster;
 
-/// How the broker knows our clients in its own logs and quotas.
+/// Names our clients in the logs and quotas of the brokers.
 const CLIENT_ID: &str = "tally";
 
-/// The client could not be made: a setting is refused. It never means that brokers are away.
+/// A client of librdkafka cannot be created, because librdkafka refuses a setting. Brokers that are away never cause
+/// it.
 #[derive(Debug, thiserror::Error)]
-#[error("no client for Kafka can be made with these settings; look at the list of brokers")]
+#[error("librdkafka refuses the settings of a Kafka client; check the list of brokers")]
 pub struct ConnectError(#[source] pub(super) KafkaError);
 
-/// Settings of every client: where the brokers are, and how soon one that was away is tried again.
-pub(super) fn config(cluster: &Cluster) -> ClientConfig {
+/// The consumer that reads the log. One consumer has a cursor in several partitions, at most one in each.
+pub(super) type LogConsumer = BaseConsumer<LoggingContext>;
+
+/// Settings of every client: where the brokers are, and how soon a client reconnects to a broker that was away.
+pub(super) fn base_config(cluster: &Cluster) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &cluster.brokers)
         .set("client.id", CLIENT_ID)
-        // The topic is made by `prepare`, with its settings, and never by being asked for.
+        // `prepare` alone creates the topic, with the settings it needs. A client's request for it must not.
         .set("allow.auto.create.topics", "false")
         .set("socket.keepalive.enable", "true")
         .set("socket.nagle.disable", "true")
@@ -32,24 +37,24 @@ pub(super) fn config(cluster: &Cluster) -> ClientConfig {
     config
 }
 
-/// A context that only passes librdkafka's words on.
+/// A context that only logs.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Quiet;
+pub(super) struct LoggingContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for LoggingContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        pass_on(level, facility, message);
+        log_line(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        pass_on_error(&error, reason);
+        log_error(&error, reason);
     }
 }
 
-impl rdkafka::consumer::ConsumerContext for Quiet {}
+impl ConsumerContext for LoggingContext {}
 
-/// Logs what librdkafka has to say. It retries what it complains of, so that nothing of it is an error of ours.
-pub(super) fn pass_on(level: RDKafkaLogLevel, facility: &str, message: &str) {
+/// Logs a line of librdkafka, as a warning at most: librdkafka retries after its own errors.
+pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::warn!(target: "librdkafka", facility, "{message}");
@@ -61,17 +66,17 @@ pub(super) fn pass_on(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// Logs a client's error that concerns no single call.
-pub(super) fn pass_on_error(error: &KafkaError, reason: &str) {
+/// Logs an error of a client that belongs to no single call.
+pub(super) fn log_error(error: &KafkaError, reason: &str) {
     tracing::warn!(target: "librdkafka", %error, reason, "Kafka");
 }
 
-/// Runs what waits for a broker on a thread that may be kept waiting.
-pub(super) async fn blocking<T: Send + 'static>(
+/// Runs `call`, which waits for a broker, on a thread that may block.
+pub(super) async fn run_blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
 ) -> Result<T, BackendError> {
     match tokio::task::spawn_blocking(call).await {
-        Ok(answer) => answer.map_err(Into::into),
+        Ok(result) => result.map_err(Into::into),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,8 +1,8 @@
-//! What the log's records are on Kafka: CloudEvents 1.0 in binary mode.
+//! How the log's records look on Kafka: CloudEvents 1.0 in binary mode.
 //!
-//! The value is the event's JSON, the key its stream. CloudEvents' own attributes are headers `ce_…` and `content-type`;
-//! ours are `tally_…`; `traceparent` is that of W3C Trace Context. A marker has neither key nor value. Other headers are passed
-//! over.
+//! The value is the event's JSON, the key its stream. CloudEvents' own attributes are the headers `ce_…` and
+//! `content-type`, Tally's are `tally_…`, and `traceparent` is that of W3C Trace Context. A marker has neither key nor
+//! value. Readers ignore other headers.
 
 use events::{Epoch, EventId, EventType, Marker, Number, Record, RequestKey, TraceParent};
 use rdkafka::Message;
@@ -17,97 +17,95 @@ const CONTENT_TYPE: (&str, &str) = ("content-type", "application/json");
 const ID: &str = "ce_id";
 const TYPE: &str = "ce_type";
 const TIME: &str = "ce_time";
-/// Version of the kind's shape.
+/// Version of the event type.
 const VERSION: &str = "tally_version";
 const NUMBER: &str = "tally_number";
 const EPOCH: &str = "tally_epoch";
 const REQUEST_KEY: &str = "tally_request_key";
 const REQUEST_VALUES: &str = "tally_request_values";
 const TRACE_PARENT: &str = "traceparent";
-/// As many as a record has at most.
-const MOST_HEADERS: usize = 12;
+/// Most headers that a record has.
+const MAX_HEADERS: usize = 12;
 
-/// The record's time has no four-digit year.
+/// RFC 3339 writes years of four digits only.
 #[derive(Debug, thiserror::Error)]
-#[error("the time of the event is beyond the year 9999, and is not written")]
-pub(super) struct BeyondYears;
+#[error("the time of the event lies beyond the year 9999, so the event cannot be written")]
+pub(super) struct TimeOutOfRange;
 
-/// What one record on Kafka is.
+/// A record on Kafka, decoded.
 #[derive(Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made; nearly all are events")]
-pub(super) enum Entry {
+pub(super) enum LogEntry {
     Event(Record),
     Marker(Marker),
 }
 
-/// Why a record on Kafka is no entry.
+/// Why a record on Kafka cannot be decoded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoEntry {
-    /// A newer release has written it; what it says to be, in words.
+pub(super) enum DecodeError {
+    /// A newer release has written it. Describes the record by its headers.
     Newer(String),
-    /// No release has written it. What is wrong with it, in words.
+    /// No release has written it. Says what is wrong with it; a dead letter keeps this text.
     Broken(&'static str),
 }
 
-/// The headers of a record.
-pub(super) fn record_headers(record: &Record) -> Result<OwnedHeaders, BeyondYears> {
-    let time = rfc3339::to_text(record.occurred_at).ok_or(BeyondYears)?;
-    let mut headers = attributes(record.event_id.0, &record.event_type);
-    headers = with(headers, TIME, &time);
-    headers = with(headers, CONTENT_TYPE.0, CONTENT_TYPE.1);
-    headers = with(headers, VERSION, &record.version.to_string());
+pub(super) fn record_headers(record: &Record) -> Result<OwnedHeaders, TimeOutOfRange> {
+    let time = rfc3339::format(record.occurred_at).ok_or(TimeOutOfRange)?;
+    let mut headers = cloud_event_headers(record.event_id.0, &record.event_type);
+    headers = add_header(headers, TIME, &time);
+    headers = add_header(headers, CONTENT_TYPE.0, CONTENT_TYPE.1);
+    headers = add_header(headers, VERSION, &record.version.to_string());
     if let Some(number) = record.number {
-        headers = with(headers, NUMBER, &number.to_string());
+        headers = add_header(headers, NUMBER, &number.to_string());
     }
     if let Some(epoch) = record.epoch {
-        headers = with(headers, EPOCH, &epoch.to_string());
+        headers = add_header(headers, EPOCH, &epoch.to_string());
     }
     if let Some(request) = record.request {
-        headers = with(headers, REQUEST_KEY, &hex::encode(request.key));
-        headers = with(headers, REQUEST_VALUES, &hex::encode(request.values));
+        headers = add_header(headers, REQUEST_KEY, &hex::encode(request.key));
+        headers = add_header(headers, REQUEST_VALUES, &hex::encode(request.values));
     }
     if let Some(trace) = record.trace {
-        headers = with(headers, TRACE_PARENT, &trace.to_string());
+        headers = add_header(headers, TRACE_PARENT, &trace.to_string());
     }
     Ok(headers)
 }
 
-/// The headers of a marker; it has an id of its own because CloudEvents asks for one.
+/// A marker has an id of its own because CloudEvents requires one.
 pub(super) fn marker_headers(marker: Marker, id: Uuid) -> OwnedHeaders {
-    let headers = attributes(id, marker.wire_name());
+    let headers = cloud_event_headers(id, marker.wire_name());
     match marker {
         Marker::EpochClaimed => headers,
-        Marker::EpochStarted(epoch) => with(headers, EPOCH, &epoch.to_string()),
+        Marker::EpochStarted(epoch) => add_header(headers, EPOCH, &epoch.to_string()),
     }
 }
 
 /// The attributes that every CloudEvent has.
-fn attributes(id: Uuid, event_type: &str) -> OwnedHeaders {
+fn cloud_event_headers(id: Uuid, event_type: &str) -> OwnedHeaders {
     let mut text = Uuid::encode_buffer();
-    let mut headers = OwnedHeaders::new_with_capacity(MOST_HEADERS);
-    headers = with(headers, SPEC_VERSION.0, SPEC_VERSION.1);
-    headers = with(headers, ID, id.hyphenated().encode_lower(&mut text));
-    headers = with(headers, SOURCE.0, SOURCE.1);
-    with(headers, TYPE, event_type)
+    let mut headers = OwnedHeaders::new_with_capacity(MAX_HEADERS);
+    headers = add_header(headers, SPEC_VERSION.0, SPEC_VERSION.1);
+    headers = add_header(headers, ID, id.hyphenated().encode_lower(&mut text));
+    headers = add_header(headers, SOURCE.0, SOURCE.1);
+    add_header(headers, TYPE, event_type)
 }
 
-fn with(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+fn add_header(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
     headers.insert(Header { key, value: Some(value) })
 }
 
-/// What a record on Kafka is.
-pub(super) fn decode(message: &impl Message) -> Result<Entry, NoEntry> {
-    let headers = message.headers().ok_or(NoEntry::Broken("it has no headers"))?;
-    let headers = KnownHeaders::of(headers).ok_or(NoEntry::Broken("a header is there twice or is no text"))?;
+pub(super) fn decode(message: &impl Message) -> Result<LogEntry, DecodeError> {
+    let headers = message.headers().ok_or(DecodeError::Broken("it has no headers"))?;
+    let headers = KnownHeaders::collect(headers).ok_or(DecodeError::Broken("a header is there twice or is no text"))?;
     let is_known = headers.spec_version == Some(SPEC_VERSION.1);
     let entry = match (message.key(), message.payload()) {
-        (Some(key), Some(data)) if is_known => headers.record(key, data).map(Entry::Event),
-        (None, None) if is_known => headers.marker().map(Entry::Marker),
+        (Some(key), Some(data)) if is_known => headers.parse_record(key, data).map(LogEntry::Event),
+        (None, None) if is_known => headers.parse_marker().map(LogEntry::Marker),
         _ => None,
     };
-    entry.ok_or_else(|| match headers.newer() {
-        Some(what) => NoEntry::Newer(what),
-        None => NoEntry::Broken("its headers, key and value are not those of an event or a marker"),
+    entry.ok_or_else(|| match headers.describe_newer() {
+        Some(description) => DecodeError::Newer(description),
+        None => DecodeError::Broken("its headers, key and value are not those of an event or a marker"),
     })
 }
 
@@ -127,11 +125,11 @@ struct KnownHeaders<'a> {
 }
 
 impl<'a> KnownHeaders<'a> {
-    /// `None` if one of them is there twice or is no text. Nothing depends on the trace: the last that can be read will do.
-    fn of(headers: &'a impl Headers) -> Option<Self> {
+    /// `None` if a header occurs twice or is no text. Nothing depends on the trace, so its last readable header counts.
+    fn collect(headers: &'a impl Headers) -> Option<Self> {
         let mut known = Self::default();
         for header in headers.iter() {
-            let place = match header.key {
+            let field = match header.key {
                 "ce_specversion" => &mut known.spec_version,
                 "ce_source" => &mut known.source,
                 ID => &mut known.id,
@@ -150,72 +148,75 @@ impl<'a> KnownHeaders<'a> {
                 _ => continue,
             };
             let text = std::str::from_utf8(header.value?).ok()?;
-            if place.replace(text).is_some() {
+            if field.replace(text).is_some() {
                 return None;
             }
         }
         Some(known)
     }
 
-    fn record(&self, key: &[u8], data: &[u8]) -> Option<Record> {
+    fn parse_record(&self, key: &[u8], data: &[u8]) -> Option<Record> {
         Some(Record {
             event_id: EventId(Uuid::try_parse(self.id?).ok()?),
             event_type: self.event_type?.to_owned(),
-            version: u16::try_from(decimal(self.version?)?).ok()?,
+            version: u16::try_from(parse_decimal(self.version?)?).ok()?,
             occurred_at: self.time.and_then(rfc3339::parse)?,
             stream: std::str::from_utf8(key).ok()?.parse().ok()?,
-            number: optional(self.number, |text| text.parse::<Number>().ok())?,
+            number: parse_optional(self.number, |text| text.parse::<Number>().ok())?,
             request: match (self.request_key, self.request_values) {
                 (None, None) => None,
                 (key, values) => Some(RequestKey { key: parse_hash(key?)?, values: parse_hash(values?)? }),
             },
-            epoch: optional(self.epoch, |text| decimal(text).map(Epoch))?,
+            epoch: parse_optional(self.epoch, |text| parse_decimal(text).map(Epoch))?,
             trace: self.trace,
             data: data.to_vec(),
         })
     }
 
-    fn marker(&self) -> Option<Marker> {
+    fn parse_marker(&self) -> Option<Marker> {
         match (self.event_type?, self.epoch) {
             (Marker::CLAIMED, None) => Some(Marker::EpochClaimed),
-            (Marker::STARTED, Some(epoch)) => Some(Marker::EpochStarted(Epoch(decimal(epoch)?))),
+            (Marker::STARTED, Some(epoch)) => Some(Marker::EpochStarted(Epoch(parse_decimal(epoch)?))),
             _ => None,
         }
     }
 
-    /// What says to be of a newer release than this one; `None` if it does not.
-    fn newer(&self) -> Option<String> {
+    /// Describes a record that claims to come from a newer release; `None` if it does not.
+    fn describe_newer(&self) -> Option<String> {
         if self.source? != SOURCE.1 {
             return None;
         }
-        let (spec_version, kind) = (self.spec_version?, self.event_type?);
+        let spec_version = self.spec_version?;
+        let event_type = self.event_type?;
         if spec_version != SPEC_VERSION.1 {
-            return is_later(spec_version).then(|| format!("a CloudEvent of version {spec_version}"));
+            return is_newer_spec(spec_version).then(|| format!("a CloudEvent of version {spec_version}"));
         }
-        let is_newer = match (EventType::from_wire_name(kind), self.version.and_then(decimal)) {
+        let is_newer = match (EventType::from_wire_name(event_type), self.version.and_then(parse_decimal)) {
             (Some(known), version) => version.is_some_and(|version| version > known.current_version().into()),
-            (None, _) => ![Marker::CLAIMED, Marker::STARTED, ""].contains(&kind),
+            (None, _) => ![Marker::CLAIMED, Marker::STARTED, ""].contains(&event_type),
         };
-        is_newer.then(|| format!("of the kind {kind}"))
+        is_newer.then(|| format!("of the kind {event_type}"))
     }
 }
 
-/// Whether a version of CloudEvents comes after the one that is written.
-fn is_later(spec_version: &str) -> bool {
-    let parse = |text: &str| text.split_once('.').and_then(|(major, minor)| Some((decimal(major)?, decimal(minor)?)));
+/// Whether a version of CloudEvents is higher than the one that this release writes.
+fn is_newer_spec(spec_version: &str) -> bool {
+    let parse = |text: &str| {
+        text.split_once('.').and_then(|(major, minor)| Some((parse_decimal(major)?, parse_decimal(minor)?)))
+    };
     parse(spec_version) > parse(SPEC_VERSION.1)
 }
 
-/// What is not there is fine, what cannot be read is not.
-fn optional<T>(text: Option<&str>, read: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+/// `Some(None)` for a header that is missing, `None` for one that cannot be parsed.
+fn parse_optional<T>(text: Option<&str>, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
     match text {
         None => Some(None),
-        Some(text) => read(text).map(Some),
+        Some(text) => parse(text).map(Some),
     }
 }
 
-fn decimal(digits: &str) -> Option<u64> {
-    // `parse` takes a sign.
+fn parse_decimal(digits: &str) -> Option<u64> {
+    // `parse` alone would accept a sign.
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
@@ -255,7 +256,7 @@ mod tests {
         }
     }
 
-    fn plain() -> Record {
+    fn record_without_reservation() -> Record {
         Record { number: None, request: None, epoch: None, ..record() }
     }
 
@@ -265,7 +266,7 @@ mod tests {
     }
 
     fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> OwnedHeaders {
-        pairs.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| with(headers, key, value))
+        pairs.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| add_header(headers, key, value))
     }
 
     fn message(key: Option<&str>, value: Option<&str>, headers: OwnedHeaders) -> OwnedMessage {
@@ -281,7 +282,7 @@ mod tests {
         )
     }
 
-    /// What is in the logs of production systems: never edit it.
+    /// Logs of production systems hold records with these headers: never edit them.
     const GOLDEN: [(&str, &str); 11] = [
         ("ce_specversion", "1.0"),
         ("ce_id", "01987654-3210-7abc-8def-0123456789ab"),
@@ -297,16 +298,16 @@ mod tests {
     ];
 
     fn is_broken(message: &OwnedMessage) -> bool {
-        matches!(decode(message), Err(NoEntry::Broken(_)))
+        matches!(decode(message), Err(DecodeError::Broken(_)))
     }
 
     #[test]
     fn records_have_these_headers_for_ever() {
         assert_eq!(pairs(&record_headers(&record()).unwrap()), GOLDEN);
-        assert_eq!(pairs(&record_headers(&plain()).unwrap()), GOLDEN[..7]);
+        assert_eq!(pairs(&record_headers(&record_without_reservation()).unwrap()), GOLDEN[..7]);
         let read = |headers| decode(&message(Some(STREAM), Some(DATA), headers));
-        assert_eq!(read(headers(GOLDEN)), Ok(Entry::Event(record())));
-        assert_eq!(read(headers(GOLDEN[..7].iter().copied())), Ok(Entry::Event(plain())));
+        assert_eq!(read(headers(GOLDEN)), Ok(LogEntry::Event(record())));
+        assert_eq!(read(headers(GOLDEN[..7].iter().copied())), Ok(LogEntry::Event(record_without_reservation())));
     }
 
     #[test]
@@ -325,18 +326,18 @@ mod tests {
             [(Marker::EpochStarted(Epoch(u64::MAX)), started.to_vec()), (Marker::EpochClaimed, claimed)]
         {
             assert_eq!(pairs(&marker_headers(marker, id)), golden);
-            assert_eq!(decode(&message(None, None, headers(golden))), Ok(Entry::Marker(marker)));
+            assert_eq!(decode(&message(None, None, headers(golden))), Ok(LogEntry::Marker(marker)));
         }
     }
 
     #[test]
-    fn other_headers_are_passed_over() {
+    fn other_headers_are_ignored() {
         let others = GOLDEN.into_iter().chain([("tracestate", "a=b"), ("tracestate", "c=d")]);
-        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(others))), Ok(Entry::Event(record())));
+        assert_eq!(decode(&message(Some(STREAM), Some(DATA), headers(others))), Ok(LogEntry::Event(record())));
     }
 
     #[test]
-    fn a_trace_is_kept_if_it_is_one() {
+    fn a_trace_is_kept_if_it_is_valid() {
         const TRACE: (&str, &str) = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         let traced = Record { trace: TRACE.1.parse().ok(), ..record() };
         assert_eq!(pairs(&record_headers(&traced).unwrap()), [GOLDEN.as_slice(), &[TRACE]].concat());
@@ -345,13 +346,13 @@ mod tests {
             decode(&message(Some(STREAM), Some(DATA), headers))
         };
         for traces in [[TRACE].as_slice(), &[TRACE, ("traceparent", "")], &[("traceparent", "x"), TRACE]] {
-            assert_eq!(read(traces), Ok(Entry::Event(traced.clone())), "{traces:?}");
+            assert_eq!(read(traces), Ok(LogEntry::Event(traced.clone())), "{traces:?}");
         }
-        assert_eq!(read(&[("traceparent", "x")]), Ok(Entry::Event(record())));
+        assert_eq!(read(&[("traceparent", "x")]), Ok(LogEntry::Event(record())));
     }
 
     #[test]
-    fn what_no_release_has_written_is_told() {
+    fn a_record_that_no_release_has_written_is_broken() {
         for (name, bad) in [
             ("ce_specversion", &["0.3", "", "1", "one"] as &[_]),
             ("ce_id", &["", "x", "01987654-3210-7abc-8def-0123456789a"]),
@@ -381,22 +382,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_release_has_written_is_not_broken() {
+    fn a_record_of_a_newer_release_is_not_broken() {
         let replaced =
             |name, value| headers(GOLDEN.map(|(key, golden)| (key, if key == name { value } else { golden })));
         for (name, value) in [("ce_specversion", "1.1"), ("ce_specversion", "2.0"), ("tally_version", "65536")] {
-            let told = decode(&message(Some(STREAM), Some(DATA), replaced(name, value)));
-            assert!(matches!(told, Err(NoEntry::Newer(_))), "{name}: {value}: {told:?}");
+            let decoded = decode(&message(Some(STREAM), Some(DATA), replaced(name, value)));
+            assert!(matches!(decoded, Err(DecodeError::Newer(_))), "{name}: {value}: {decoded:?}");
         }
         let kind = "ChatPinned";
         for (key, value) in [(None, None), (None, Some(DATA)), (Some("a stream of another kind"), Some(DATA))] {
-            let told = decode(&message(key, value, replaced("ce_type", kind)));
-            assert_eq!(told, Err(NoEntry::Newer(format!("of the kind {kind}"))), "{key:?}: {value:?}");
+            let decoded = decode(&message(key, value, replaced("ce_type", kind)));
+            assert_eq!(decoded, Err(DecodeError::Newer(format!("of the kind {kind}"))), "{key:?}: {value:?}");
         }
         let others = replaced("ce_type", kind).insert(Header { key: "ce_source", value: Some("/others") });
         assert!(is_broken(&message(None, None, others)), "two sources");
         let others = [("ce_specversion", "1.0"), ("ce_id", "x"), ("ce_source", "/others"), ("ce_type", kind)];
-        assert!(is_broken(&message(None, None, headers(others))), "another's");
+        assert!(is_broken(&message(None, None, headers(others))), "another source");
     }
 
     #[test]

@@ -1,173 +1,178 @@
-//! Which of the process's places in a partition serves a read.
+//! Which of the process's cursors serves a read.
 //!
-//! A client of librdkafka has one place in a partition, and fetches ahead from it. Whoever reads on finds the place where
-//! the last read left it. Reads of one partition at the same moment get places of different clients, so that they neither
-//! wait for nor disturb each other; the second client and those after it are made when they are needed.
+//! A consumer of librdkafka has one cursor in a partition, and fetches ahead from it. A read that continues an earlier
+//! one gets the cursor where that one left it. Concurrent reads of one partition get cursors of different consumers, so
+//! that they neither wait for nor disturb each other. The pool creates the second consumer and further ones when reads
+//! need them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_log::ReadError;
-use events::{Offset, PartitionId};
+use events::{Offset, PartitionId, Position};
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::client::Quiet;
-use super::off_thread::OffThread;
-use super::partition_cursor::{Client, Missing, PartitionCursor};
-use super::{Cluster, ConnectError, PARTITIONS, client};
+use super::background_drop::BackgroundDrop;
+use super::client::{self, ConnectError, LogConsumer, LoggingContext};
+use super::cluster::{Cluster, PARTITIONS};
+use super::partition_cursor::{FetchError, PartitionCursor};
+use super::watermarks;
 
-/// Reads of one partition at the same moment, and so clients.
-const MAX_CLIENTS: usize = 4;
-/// How long a place is kept up, and fetched ahead from, after the last read.
-const KEPT_UP: Duration = Duration::from_secs(30);
+/// Most concurrent reads of one partition, and so most consumers.
+const MAX_CONSUMERS: usize = 4;
+/// How long a cursor keeps fetching ahead after its last read.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a read waits for others of its partition.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one turn of listening to a client's log lines takes.
-const LISTEN: Duration = Duration::from_millis(1);
+const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one poll waits for a log line of a consumer.
+const LOG_POLL: Duration = Duration::from_millis(1);
 
-/// All places of the process.
+/// All consumers of the process, and their cursors.
 pub(super) struct ConsumerPool {
-    // Before the clients: places are dropped first, and so the clients go on their own thread.
-    partitions: Vec<Places>,
-    clients: Mutex<Vec<OffThread<Arc<Client>>>>,
+    // Before the consumers: cursors share them, and the last owner drops a consumer on its own thread.
+    partitions: Vec<PartitionCursors>,
+    consumers: Mutex<Vec<BackgroundDrop<Arc<LogConsumer>>>>,
     config: ClientConfig,
     topic: String,
 }
 
-struct Places {
-    turns: Semaphore,
-    idle: Mutex<Idle>,
+/// The cursors of one partition.
+struct PartitionCursors {
+    permits: Semaphore,
+    idle: Mutex<IdleCursors>,
 }
 
 #[derive(Default)]
-struct Idle {
-    places: Vec<PartitionCursor>,
-    /// Places of the partition that exist, idle or not: place number n belongs to client number n.
-    made: usize,
+struct IdleCursors {
+    cursors: Vec<PartitionCursor>,
+    /// Cursors that exist, idle or not: cursor number n belongs to consumer number n.
+    created: usize,
 }
 
 impl ConsumerPool {
     pub(super) fn new(cluster: &Cluster) -> Result<Self, ConnectError> {
         let partitions = PARTITIONS
             .partitions()
-            .map(|_| Places { turns: Semaphore::new(MAX_CLIENTS), idle: Mutex::default() })
+            .map(|_| PartitionCursors { permits: Semaphore::new(MAX_CONSUMERS), idle: Mutex::default() })
             .collect();
-        let (config, topic) = (config(cluster), cluster.topic.clone());
-        let readers = Self { partitions, clients: Mutex::default(), config, topic };
-        readers.client(0).map_err(ConnectError)?;
-        Ok(readers)
+        let config = consumer_config(cluster);
+        let pool = Self { partitions, consumers: Mutex::default(), config, topic: cluster.topic.clone() };
+        pool.consumer(0).map_err(ConnectError)?;
+        Ok(pool)
     }
 
-    /// The topic.
-    pub(super) fn topic(&self) -> String {
-        self.topic.clone()
-    }
-
-    /// Client number `number`, made if it is the next one.
-    pub(super) fn client(&self, number: usize) -> Result<Arc<Client>, KafkaError> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        while clients.len() <= number {
-            clients.push(OffThread::new(Arc::new(self.config.create_with_context(Quiet)?)));
+    /// Consumer number `number`, created if it is the next one.
+    fn consumer(&self, number: usize) -> Result<Arc<LogConsumer>, KafkaError> {
+        let mut consumers = self.consumers.lock();
+        while consumers.len() <= number {
+            consumers.push(BackgroundDrop::new(Arc::new(self.config.create_with_context(LoggingContext)?)));
         }
-        Ok(Arc::clone(&clients[number]))
+        Ok(Arc::clone(&consumers[number]))
     }
 
-    /// A place to read `partition` from, at `from` if there is one.
-    pub(super) async fn place(&self, partition: PartitionId, from: Offset) -> Result<Borrowed<'_>, ReadError> {
-        let places = self.partitions.get(usize::from(partition.0)).ok_or(ReadError::UnknownPartition(partition))?;
-        let busy = || ReadError::Unavailable(Missing::Busy { partition }.into());
-        let turn = tokio::time::timeout(TURN_TIMEOUT, places.turns.acquire()).await;
-        let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-        let mut idle = places.idle();
-        let place = match idle.best(from) {
-            Some(place) => place,
+    /// See [`event_log::EventLog::end`].
+    pub(super) async fn fetch_log_end(&self) -> Result<Position, ReadError> {
+        let consumer = self.consumer(0).map_err(|error| ReadError::Unavailable(error.into()))?;
+        watermarks::fetch_log_end(consumer, self.topic.clone()).await.map_err(ReadError::Unavailable)
+    }
+
+    /// A cursor to read `partition` with, positioned at `from` if an idle one is.
+    pub(super) async fn checkout(&self, partition: PartitionId, from: Offset) -> Result<CursorGuard<'_>, ReadError> {
+        let cursors = self.partitions.get(usize::from(partition.0)).ok_or(ReadError::UnknownPartition(partition))?;
+        let busy = || ReadError::Unavailable(FetchError::Busy { partition }.into());
+        let permit = tokio::time::timeout(CHECKOUT_TIMEOUT, cursors.permits.acquire()).await;
+        let permit = permit.map_err(|_| busy())?.map_err(|_| busy())?;
+        let mut idle = cursors.idle.lock();
+        let cursor = match idle.take_best(from) {
+            Some(cursor) => cursor,
             None => {
-                let client = self.client(idle.made).map_err(|error| ReadError::Unavailable(error.into()))?;
-                let place = PartitionCursor::new(client, self.topic(), partition)
+                let consumer = self.consumer(idle.created).map_err(|error| ReadError::Unavailable(error.into()))?;
+                let cursor = PartitionCursor::new(consumer, self.topic.clone(), partition)
                     .ok_or(ReadError::UnknownPartition(partition))?;
-                idle.made += 1;
-                place
+                idle.created += 1;
+                cursor
             }
         };
         drop(idle);
-        Ok(Borrowed { place: Some(place), places, _turn: turn })
+        Ok(CursorGuard { cursor: Some(cursor), cursors, _permit: permit })
     }
 
-    /// Leaves places that nobody reads from, and listens to what the clients have to say.
-    pub(super) fn tend(&self, now: Instant) {
-        for places in &self.partitions {
-            let unused = |place: &&mut PartitionCursor| {
-                !place.is_left() && now.saturating_duration_since(place.used()) > KEPT_UP
+    /// Stops unused cursors from fetching ahead, and has the consumers log their lines. Blocks for a few milliseconds.
+    pub(super) fn maintain(&self, now: Instant) {
+        for cursors in &self.partitions {
+            let unused = |cursor: &&mut PartitionCursor| {
+                cursor.is_assigned() && now.saturating_duration_since(cursor.last_used()) > IDLE_TIMEOUT
             };
-            places.idle().places.iter_mut().filter(unused).for_each(PartitionCursor::leave);
+            cursors.idle.lock().cursors.iter_mut().filter(unused).for_each(PartitionCursor::unassign);
         }
-        for client in self.clients() {
-            while client.poll(LISTEN).is_some() {}
+        // A copy of the list, so that nobody who needs a consumer waits for the polls.
+        let consumers: Vec<_> = self.consumers.lock().iter().map(|consumer| Arc::clone(consumer)).collect();
+        for consumer in consumers {
+            while consumer.poll(LOG_POLL).is_some() {}
         }
-    }
-
-    /// The clients there are now. Nobody who needs one waits until they have been listened to.
-    fn clients(&self) -> Vec<Arc<Client>> {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.iter().map(|client| Arc::clone(client)).collect()
     }
 }
 
-impl Places {
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Idle {
-    /// Takes the place at `from`, else the one that was not used for longest.
-    fn best(&mut self, from: Offset) -> Option<PartitionCursor> {
-        let index = self.places.iter().position(|place| place.is_at(from)).or_else(|| {
-            let oldest = self.places.iter().enumerate().min_by_key(|(_, place)| place.used());
+impl IdleCursors {
+    /// Takes the cursor at `from`, else the one that was unused for longest.
+    fn take_best(&mut self, from: Offset) -> Option<PartitionCursor> {
+        let index = self.cursors.iter().position(|cursor| cursor.is_at(from)).or_else(|| {
+            let oldest = self.cursors.iter().enumerate().min_by_key(|(_, cursor)| cursor.last_used());
             oldest.map(|(index, _)| index)
         })?;
-        Some(self.places.swap_remove(index))
+        Some(self.cursors.swap_remove(index))
     }
 }
 
-/// A place that nobody else has, until it is dropped.
-pub(super) struct Borrowed<'a> {
-    place: Option<PartitionCursor>,
-    places: &'a Places,
-    // Given back after the place is, so that whoever gets the turn finds a place or may make one.
-    _turn: SemaphorePermit<'a>,
+/// Exclusive use of a cursor. Dropping the guard returns the cursor to the pool.
+pub(super) struct CursorGuard<'a> {
+    cursor: Option<PartitionCursor>,
+    cursors: &'a PartitionCursors,
+    // Released after the cursor is returned, so that the next reader finds it or may create one.
+    _permit: SemaphorePermit<'a>,
 }
 
-impl Borrowed<'_> {
-    pub(super) fn place(&mut self) -> &mut PartitionCursor {
-        self.place.as_mut().unwrap_or_else(|| unreachable!("taken by drop alone"))
+impl Deref for CursorGuard<'_> {
+    type Target = PartitionCursor;
+
+    fn deref(&self) -> &PartitionCursor {
+        self.cursor.as_ref().unwrap_or_else(|| unreachable!("only drop takes the cursor"))
     }
 }
 
-impl Drop for Borrowed<'_> {
+impl DerefMut for CursorGuard<'_> {
+    fn deref_mut(&mut self) -> &mut PartitionCursor {
+        self.cursor.as_mut().unwrap_or_else(|| unreachable!("only drop takes the cursor"))
+    }
+}
+
+impl Drop for CursorGuard<'_> {
     fn drop(&mut self) {
-        self.places.idle().places.extend(self.place.take());
+        self.cursors.idle.lock().cursors.extend(self.cursor.take());
     }
 }
 
-/// Settings of the reading clients. What is fetched ahead is bounded for each partition.
-fn config(cluster: &Cluster) -> ClientConfig {
-    let mut config = client::config(cluster);
+/// Settings of the consumers. They bound what is fetched ahead for each partition.
+fn consumer_config(cluster: &Cluster) -> ClientConfig {
+    let mut config = client::base_config(cluster);
     config
-        // librdkafka wants a name before it lets partitions be assigned by hand; no group is ever joined under it.
+        // librdkafka requires a group id before it lets us assign partitions by hand; nobody ever joins this group.
         .set("group.id", "tally-reader")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // A place that is not there must be told of, never replaced by another.
+        // An offset that does not exist must be an error, and never be replaced by another.
         .set("auto.offset.reset", "error")
-        // Transactions are not used, so that everything acknowledged counts.
+        // Nobody uses transactions, so every acknowledged record counts.
         .set("isolation.level", "read_uncommitted")
-        // What was damaged on its way or on a disk is an error, and never an event.
+        // A record that was damaged on the network or on a disk is an error, and never an event.
         .set("check.crcs", "true")
         .set("fetch.min.bytes", "1")
-        // A broker answers as soon as there is a record. A new place waits for the request under way to end, hence short.
+        // A broker answers as soon as it has a record. A new cursor waits for the end of the request under way, hence a
+        // short wait.
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.queue.backoff.ms", "5")
@@ -191,59 +196,59 @@ mod tests {
     const PARTITION: PartitionId = PartitionId(5);
     const AT_ONCE: ReadLimit = ReadLimit { records: 1, wait: Duration::ZERO };
 
-    async fn read_nothing(readers: &ConsumerPool) {
-        let mut borrowed = readers.place(PARTITION, Offset::START).await.unwrap();
-        assert_eq!(borrowed.place().read(Offset::START, AT_ONCE).await.unwrap().next, Offset::START);
+    async fn read_nothing(pool: &ConsumerPool) {
+        let mut cursor = pool.checkout(PARTITION, Offset::START).await.unwrap();
+        assert_eq!(cursor.read(Offset::START, AT_ONCE).await.unwrap().next, Offset::START);
     }
 
-    /// How many places the partition has, and how many of those are being fetched from.
-    fn places(readers: &ConsumerPool) -> (usize, usize) {
-        let idle = readers.partitions[usize::from(PARTITION.0)].idle();
-        (idle.made, idle.places.iter().filter(|place| !place.is_left()).count())
+    /// How many cursors the partition has, and how many of those fetch ahead.
+    fn count_cursors(pool: &ConsumerPool) -> (usize, usize) {
+        let idle = pool.partitions[usize::from(PARTITION.0)].idle.lock();
+        (idle.created, idle.cursors.iter().filter(|cursor| cursor.is_assigned()).count())
     }
 
-    fn cluster(brokers: &MockCluster<'static, DefaultProducerContext>) -> Cluster {
+    fn create_topic(brokers: &MockCluster<'static, DefaultProducerContext>) -> Cluster {
         let cluster = Cluster::new(brokers.bootstrap_servers());
         brokers.create_topic(&cluster.topic, PARTITIONS.get().into(), 1).unwrap();
         cluster
     }
 
     #[tokio::test]
-    async fn who_reads_on_goes_on_in_the_place_of_the_last_read() {
+    async fn a_read_that_continues_gets_the_cursor_of_the_last_read() {
         let brokers = MockCluster::new(1).unwrap();
-        let cluster = cluster(&brokers);
-        let appender = LogProducer::new(&cluster).unwrap();
+        let cluster = create_topic(&brokers);
+        let producer = LogProducer::new(&cluster).unwrap();
         for _ in 0..2 {
-            appender.append_marker(PARTITION, Marker::EpochClaimed).await.unwrap();
+            producer.append_marker(PARTITION, Marker::EpochClaimed).await.unwrap();
         }
-        let readers = ConsumerPool::new(&cluster).unwrap();
-        let (mut one, mut other) =
-            (readers.place(PARTITION, Offset(0)).await.unwrap(), readers.place(PARTITION, Offset(1)).await.unwrap());
-        one.place().read(Offset(0), AT_ONCE).await.unwrap();
-        other.place().read(Offset(1), AT_ONCE).await.unwrap();
+        let pool = ConsumerPool::new(&cluster).unwrap();
+        let mut one = pool.checkout(PARTITION, Offset(0)).await.unwrap();
+        let mut other = pool.checkout(PARTITION, Offset(1)).await.unwrap();
+        one.read(Offset(0), AT_ONCE).await.unwrap();
+        other.read(Offset(1), AT_ONCE).await.unwrap();
         drop((one, other));
         for next in [2, 1, 2, 2, 1, 1] {
-            let mut again = readers.place(PARTITION, Offset(next)).await.unwrap();
-            assert!(again.place().is_at(Offset(next)));
+            let again = pool.checkout(PARTITION, Offset(next)).await.unwrap();
+            assert!(again.is_at(Offset(next)));
         }
     }
 
     #[tokio::test]
-    async fn places_are_shared_kept_up_and_left() {
+    async fn cursors_are_shared_kept_and_paused() {
         let brokers = MockCluster::new(1).unwrap();
-        let readers = ConsumerPool::new(&cluster(&brokers)).unwrap();
-        read_nothing(&readers).await;
-        read_nothing(&readers).await;
-        assert_eq!(places(&readers), (1, 1), "who reads on finds the place of the last read");
-        let first = readers.place(PARTITION, Offset::START).await.unwrap();
-        read_nothing(&readers).await;
+        let pool = ConsumerPool::new(&create_topic(&brokers)).unwrap();
+        read_nothing(&pool).await;
+        read_nothing(&pool).await;
+        assert_eq!(count_cursors(&pool), (1, 1), "a read that continues gets the cursor of the last read");
+        let first = pool.checkout(PARTITION, Offset::START).await.unwrap();
+        read_nothing(&pool).await;
         drop(first);
-        assert_eq!(places(&readers), (2, 2), "reads at once have places of their own");
-        readers.tend(Instant::now());
-        assert_eq!(places(&readers), (2, 2));
-        readers.tend(Instant::now() + 2 * KEPT_UP);
-        assert_eq!(places(&readers), (2, 0), "nothing is fetched for nobody");
-        read_nothing(&readers).await;
-        assert_eq!(places(&readers), (2, 1));
+        assert_eq!(count_cursors(&pool), (2, 2), "concurrent reads have cursors of their own");
+        pool.maintain(Instant::now());
+        assert_eq!(count_cursors(&pool), (2, 2));
+        pool.maintain(Instant::now() + 2 * IDLE_TIMEOUT);
+        assert_eq!(count_cursors(&pool), (2, 0), "an unused cursor fetches nothing");
+        read_nothing(&pool).await;
+        assert_eq!(count_cursors(&pool), (2, 1));
     }
 }

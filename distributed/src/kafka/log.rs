@@ -8,54 +8,57 @@ use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{Marker, Offset, PartitionCount, PartitionId, Position, Record};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::client::ConnectError;
+use super::cluster::{Cluster, PARTITIONS};
 use super::consumer_pool::ConsumerPool;
 use super::producer::LogProducer;
-use super::{Cluster, ConnectError, PARTITIONS, PrepareError, topic, watermarks};
+use super::topic::{self, PrepareError};
 use crate::ports::MarkerLog;
 
-/// How often brokers that are away are looked for, and unused places left.
-const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How often the log probes brokers that are away and pauses unused cursors.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// [`EventLog`] on a topic of Kafka.
 ///
-/// An append is answered after all in-sync replicas have it (acks=all, idempotent producer), or given up after 5 s (and up
-/// to a second more, for librdkafka looks once a second); then its outcome is unknown, and it may still land later.
+/// An append succeeds once all in-sync replicas have the record (acks=all, idempotent producer). After 5 s it fails (up
+/// to a second later, since librdkafka looks for expired records once a second); its outcome is unknown then, and the
+/// record may still arrive.
 pub struct KafkaLog {
     cluster: Cluster,
-    appender: Arc<LogProducer>,
-    readers: Arc<ConsumerPool>,
-    /// Ends the task that looks after the clients.
+    producer: Arc<LogProducer>,
+    consumers: Arc<ConsumerPool>,
+    /// Ends the task that maintains the clients.
     _stop: DropGuard,
 }
 
 impl KafkaLog {
-    /// A log on `cluster`, whether its brokers are there or not. Must be called in a tokio runtime. Before anything is
-    /// read or written, [`Self::prepare`] must have succeeded once.
+    /// A log on `cluster`, whether its brokers can be reached or not. Must be called in a tokio runtime.
+    /// [`Self::prepare`] must have succeeded once before anybody reads or appends.
     ///
     /// # Errors
     /// If librdkafka refuses a setting.
     pub fn connect(cluster: Cluster) -> Result<Self, ConnectError> {
-        let appender = Arc::new(LogProducer::new(&cluster)?);
-        let readers = Arc::new(ConsumerPool::new(&cluster)?);
+        let producer = Arc::new(LogProducer::new(&cluster)?);
+        let consumers = Arc::new(ConsumerPool::new(&cluster)?);
         let stop = CancellationToken::new();
-        tokio::spawn(look_after(Arc::clone(&appender), Arc::clone(&readers), stop.clone()));
-        Ok(Self { cluster, appender, readers, _stop: stop.drop_guard() })
+        tokio::spawn(maintain_clients(Arc::clone(&producer), Arc::clone(&consumers), stop.clone()));
+        Ok(Self { cluster, producer, consumers, _stop: stop.drop_guard() })
     }
 
-    /// Makes the topic if there is none, and refuses one that would lose events or put them elsewhere. Any number of
-    /// processes may do so at once.
+    /// Creates the topic if it is missing, and refuses one that would lose events or place them in other partitions.
+    /// Any number of processes may call it at once.
     ///
     /// # Errors
-    /// [`PrepareError::Unavailable`] goes by on its own; each other says what to do.
+    /// [`PrepareError::Unavailable`] is temporary; each other error says what the operator has to do.
     pub async fn prepare(&self) -> Result<(), PrepareError> {
         topic::prepare(&self.cluster).await
     }
 
-    /// Takes no more appends, and waits until the outcome of those under way is known, 6 s at most.
+    /// Refuses further appends, and waits until the outcome of those under way is known, 6 s at most.
     pub async fn close(&self) {
-        let appender = Arc::clone(&self.appender);
-        if let Err(error) = tokio::task::spawn_blocking(move || appender.close()).await {
-            tracing::error!(%error, "the log was not closed cleanly");
+        let producer = Arc::clone(&self.producer);
+        if let Err(error) = tokio::task::spawn_blocking(move || producer.close()).await {
+            tracing::error!(%error, "the event log was not closed cleanly");
         }
     }
 }
@@ -70,21 +73,20 @@ impl std::fmt::Debug for KafkaLog {
 impl EventLog for KafkaLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
         let partition = PARTITIONS.partition_of(&record.stream);
-        let offset = self.appender.append(partition, &record).await?;
+        let offset = self.producer.append(partition, &record).await?;
         Ok(Position::up_to(partition, offset.next()))
     }
 
     async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError> {
-        self.readers.place(partition, from).await?.place().read(from, limit).await
+        self.consumers.checkout(partition, from).await?.read(from, limit).await
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
-        let client = self.readers.client(0).map_err(|error| ReadError::Unavailable(error.into()))?;
-        watermarks::log_end(client, self.readers.topic()).await.map_err(ReadError::Unavailable)
+        self.consumers.fetch_log_end().await
     }
 
     fn is_away(&self) -> bool {
-        self.appender.is_away()
+        self.producer.is_away()
     }
 }
 
@@ -95,26 +97,27 @@ impl MarkerLog for KafkaLog {
     }
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
-        self.appender.append_marker(partition, marker).await
+        self.producer.append_marker(partition, marker).await
     }
 }
 
-/// Tends the clients every second, and at once when the brokers go away, until `stop`.
-async fn look_after(appender: Arc<LogProducer>, readers: Arc<ConsumerPool>, stop: CancellationToken) {
+/// Maintains the clients every [`MAINTENANCE_INTERVAL`], and at once when the brokers go away, until `stop`.
+async fn maintain_clients(producer: Arc<LogProducer>, consumers: Arc<ConsumerPool>, stop: CancellationToken) {
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = appender.away() => {}
-            () = tokio::time::sleep(TEND_EVERY) => {}
+            () = producer.wait_until_away() => {}
+            () = tokio::time::sleep(MAINTENANCE_INTERVAL) => {}
         }
-        let (appender, readers) = (Arc::clone(&appender), Arc::clone(&readers));
-        let tended = tokio::task::spawn_blocking(move || {
-            appender.tend();
-            readers.tend(Instant::now());
+        let producer = Arc::clone(&producer);
+        let consumers = Arc::clone(&consumers);
+        let maintained = tokio::task::spawn_blocking(move || {
+            producer.maintain();
+            consumers.maintain(Instant::now());
         });
-        if let Err(error) = tended.await {
-            tracing::error!(%error, "the clients of Kafka were not looked after");
+        if let Err(error) = maintained.await {
+            tracing::error!(%error, "the maintenance of the Kafka clients failed");
         }
     }
 }

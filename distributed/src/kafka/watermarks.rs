@@ -9,73 +9,74 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::partition_cursor::Client;
-use super::{PARTITIONS, client};
+use super::client::{self, LogConsumer};
+use super::cluster::PARTITIONS;
 
-/// How long a broker may take to say where its partitions begin and end.
-const ENDS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a broker may take to say where its partitions begin and end, all retries included.
+const WATERMARK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause before a partition that is getting another leader is asked for again.
-const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// Pause before a retry, while a partition gets another leader.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The end of every partition, one request a broker.
-pub(super) async fn log_end(client: Arc<Client>, topic: String) -> Result<Position, BackendError> {
-    asked(move |timeout| ask(&client, &topic, timeout)).await
+/// The end of every partition, by one request for each broker.
+pub(super) async fn fetch_log_end(consumer: Arc<LogConsumer>, topic: String) -> Result<Position, BackendError> {
+    retry_transient(move |timeout| fetch_end_offsets(&consumer, &topic, timeout)).await
 }
 
 /// Begin and end of one partition.
-pub(super) async fn partition_bounds(
-    client: Arc<Client>,
+pub(super) async fn fetch_bounds(
+    consumer: Arc<LogConsumer>,
     topic: String,
     partition: PartitionId,
 ) -> Result<(Offset, Offset), BackendError> {
-    asked(move |timeout| {
-        let (begin, end) = client.fetch_watermarks(&topic, partition.0.into(), timeout)?;
-        Ok((bound(begin), bound(end)))
+    retry_transient(move |timeout| {
+        let (begin, end) = consumer.fetch_watermarks(&topic, partition.0.into(), timeout)?;
+        Ok((to_offset(begin), to_offset(end)))
     })
     .await
 }
 
-/// Asks again while what is wrong goes by, in [`ENDS_TIMEOUT`] in all.
-async fn asked<T: Send + 'static>(
-    ask: impl Fn(Duration) -> Result<T, KafkaError> + Send + 'static,
+/// Repeats `fetch` while its error is transient. One deadline bounds requests and pauses together, so each request gets
+/// the time that is left.
+async fn retry_transient<T: Send + 'static>(
+    fetch: impl Fn(Duration) -> Result<T, KafkaError> + Send + 'static,
 ) -> Result<T, BackendError> {
-    client::blocking(move || {
-        let deadline = Instant::now() + ENDS_TIMEOUT;
+    client::run_blocking(move || {
+        let deadline = Instant::now() + WATERMARK_TIMEOUT;
         loop {
-            match ask(deadline.saturating_duration_since(Instant::now())) {
-                Err(error) if goes_by(&error) && Instant::now() + AGAIN_AFTER < deadline => {
-                    std::thread::sleep(AGAIN_AFTER);
+            match fetch(deadline.saturating_duration_since(Instant::now())) {
+                Err(error) if is_transient(&error) && Instant::now() + RETRY_PAUSE < deadline => {
+                    std::thread::sleep(RETRY_PAUSE);
                 }
-                answer => return answer,
+                result => return result,
             }
         }
     })
     .await
 }
 
-fn ask(client: &Client, topic: &str, timeout: Duration) -> Result<Position, KafkaError> {
-    let mut asked = TopicPartitionList::with_capacity(PARTITIONS.get().into());
+fn fetch_end_offsets(consumer: &LogConsumer, topic: &str, timeout: Duration) -> Result<Position, KafkaError> {
+    let mut requested = TopicPartitionList::with_capacity(PARTITIONS.get().into());
     for partition in PARTITIONS.partitions() {
-        // Asked for the moment "end", a broker answers with the high watermark.
-        asked.add_partition_offset(topic, partition.0.into(), rdkafka::Offset::End)?;
+        // For the time "end" a broker answers with the high watermark.
+        requested.add_partition_offset(topic, partition.0.into(), rdkafka::Offset::End)?;
     }
-    let answered = client.offsets_for_times(asked, timeout)?;
+    let fetched = consumer.offsets_for_times(requested, timeout)?;
     let mut end = Position::default();
-    for element in answered.elements() {
+    for element in fetched.elements() {
         element.error()?;
         let (Ok(partition), rdkafka::Offset::Offset(offset)) = (element.partition().try_into(), element.offset())
         else {
             return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset));
         };
-        end.merge(&Position::up_to(PartitionId(partition), bound(offset)));
+        end.merge(&Position::up_to(PartitionId(partition), to_offset(offset)));
     }
     Ok(end)
 }
 
-/// Whether a partition is getting another leader, or is not known everywhere yet: by a broker, where the topic is
-/// new, or by the client, where a broker is just back.
-fn goes_by(error: &KafkaError) -> bool {
+/// Whether the partition gets another leader, or is not known everywhere yet. A broker does not know the partitions of
+/// a new topic at once, and the client does not know them while a broker comes back.
+fn is_transient(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(
@@ -92,6 +93,6 @@ fn goes_by(error: &KafkaError) -> bool {
 }
 
 /// Watermarks are not negative.
-fn bound(offset: i64) -> Offset {
-    Offset(offset.max(0).cast_unsigned())
+fn to_offset(watermark: i64) -> Offset {
+    Offset(watermark.max(0).cast_unsigned())
 }
