@@ -42,7 +42,7 @@ pub enum NotReady {
     },
     /// It says that it is not.
     #[error("{address} answered {status}: {body}")]
-    Says {
+    Reported {
         /// The address that was asked.
         address: SocketAddr,
         /// Its answer.
@@ -94,7 +94,7 @@ async fn ask(address: SocketAddr) -> Result<(), NotReady> {
     if status.is_success() {
         return Ok(());
     }
-    Err(NotReady::Says { address, status, body: String::from_utf8_lossy(&body).into_owned() })
+    Err(NotReady::Reported { address, status, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
     use crate::health::Readiness;
     use crate::listen::bind;
     use crate::metrics::Metrics;
-    use crate::router::{Surroundings, finish};
+    use crate::router::{RouterConfig, build_router};
     use crate::serve::serve;
 
     #[tokio::test]
@@ -114,13 +114,13 @@ mod tests {
         let address = SocketAddr::from(([0, 0, 0, 0], listener.local_addr().unwrap().port()));
         let (readiness, stop) = (Readiness::new(), CancellationToken::new());
         let part = readiness.part("numbers");
-        let surroundings = Surroundings {
+        let router_config = RouterConfig {
             readiness,
             other_port: "",
             cors_origins: crate::config::CorsOrigins::default(),
-            metrics: Metrics::separate().unwrap(),
+            metrics: Metrics::isolated().unwrap(),
         };
-        let router = finish(utoipa_axum::router::OpenApiRouter::new(), surroundings);
+        let router = build_router(utoipa_axum::router::OpenApiRouter::new(), router_config);
         let serving = tokio::spawn(serve(listener, router, stop.clone()));
         let refused = healthcheck(address).await.unwrap_err().to_string();
         assert!(refused.contains("503") && refused.contains("numbers"), "{refused}");

@@ -11,13 +11,13 @@ use crate::config::CorsOrigins;
 use crate::health::{Part, Readiness};
 use crate::listen::{self, BindError};
 use crate::metrics::{Metrics, MetricsError};
-use crate::router::{Surroundings, finish};
+use crate::router::{RouterConfig, build_router};
 use crate::serve::serve;
 
 /// A process that answers at ports of its own until it is told to stop. Dropping it cuts off what it is doing.
 pub struct Host {
     readiness: Readiness,
-    /// Ready from when it has [started](Host::started) until it drains.
+    /// Ready from when it has [started](Host::mark_started) until it drains.
     process: Part,
     metrics: Metrics,
     stop: CancellationToken,
@@ -36,7 +36,7 @@ pub enum HostError {
 }
 
 /// An address that is listened on, where nothing is answered yet.
-pub struct Bound {
+pub struct BoundListener {
     listener: TcpListener,
     /// With the port that the system chose, where it was asked to.
     pub addr: SocketAddr,
@@ -78,28 +78,28 @@ impl Host {
     ///
     /// # Errors
     /// [`HostError::Bind`] says what to do.
-    pub async fn bind(&self, address: SocketAddr, flag: &'static str) -> Result<Bound, HostError> {
+    pub async fn bind(&self, address: SocketAddr, flag: &'static str) -> Result<BoundListener, HostError> {
         let listener = listen::bind(address, flag).await.map_err(HostError::Bind)?;
         let addr = listener.local_addr().unwrap_or(address);
-        Ok(Bound { listener, addr })
+        Ok(BoundListener { listener, addr })
     }
 
     /// Begins to answer, but not to be ready.
-    pub fn serve(&mut self, bound: Bound, port: Port, routes: impl Into<OpenApiRouter>) {
+    pub fn serve(&mut self, bound: BoundListener, port: Port, routes: impl Into<OpenApiRouter>) {
         let Port { name, other_port, cors_origins } = port;
         let (readiness, metrics) = (self.readiness.clone(), self.metrics.clone().at_port(name));
-        let router = finish(routes, Surroundings { readiness, other_port, cors_origins, metrics });
+        let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, metrics });
         self.tasks.spawn(serve(bound.listener, router, self.stop.clone()));
     }
 
     /// Runs something beside the ports. It must end by itself at the stop.
-    pub fn beside(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
     /// Every part is there: from now on they alone say whether the process is ready. Before this it is not, so that nobody
     /// is sent to a part that nobody has heard of yet.
-    pub fn started(&self) {
+    pub fn mark_started(&self) {
         self.process.ready();
     }
 
@@ -119,7 +119,7 @@ impl Host {
     ///
     /// # Errors
     /// If the task panics.
-    pub async fn wait_with<T>(&mut self, task: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
+    pub async fn wait_for_task<T>(&mut self, task: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
         let ended = task.await;
         self.stop.cancel();
         self.wait().await;
@@ -144,10 +144,10 @@ mod tests {
     #[tokio::test]
     async fn it_is_not_ready_before_all_of_it_has_started() {
         let (host, addr) = answering().await;
-        assert!(matches!(healthcheck(addr).await, Err(NotReady::Says { .. })));
+        assert!(matches!(healthcheck(addr).await, Err(NotReady::Reported { .. })));
         let part = host.readiness().part("numbers");
-        host.started();
-        assert!(matches!(healthcheck(addr).await, Err(NotReady::Says { .. })));
+        host.mark_started();
+        assert!(matches!(healthcheck(addr).await, Err(NotReady::Reported { .. })));
         part.ready();
         healthcheck(addr).await.unwrap();
     }
@@ -155,14 +155,14 @@ mod tests {
     #[tokio::test]
     async fn it_answers_until_the_task_that_it_cannot_do_without_ends() {
         let (mut host, addr) = answering().await;
-        host.started();
+        host.mark_started();
         healthcheck(addr).await.unwrap();
         let (fail, failed) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move { failed.await.map_or(Ok(()), Err::<(), &str>) });
         let stop = host.stop().clone();
-        host.beside(async move { stop.cancelled().await });
+        host.spawn(async move { stop.cancelled().await });
         fail.send("of no use").unwrap();
-        assert_eq!(host.wait_with(task).await.unwrap(), Err("of no use"));
+        assert_eq!(host.wait_for_task(task).await.unwrap(), Err("of no use"));
         assert!(!host.readiness().is_ready(), "it drains");
         assert!(matches!(healthcheck(addr).await, Err(NotReady::Unreachable { .. })));
     }

@@ -69,7 +69,7 @@ impl Metrics {
         if let Some(metrics) = &*installed {
             return Ok(metrics.clone());
         }
-        let metrics = Self::separate()?;
+        let metrics = Self::isolated()?;
         metrics::set_global_recorder(Arc::clone(&metrics.shared.recorder)).map_err(|_| MetricsError::Taken)?;
         *installed = Some(metrics.clone());
         Ok(metrics)
@@ -79,7 +79,7 @@ impl Metrics {
     ///
     /// # Errors
     /// [`MetricsError`].
-    pub fn separate() -> Result<Self, MetricsError> {
+    pub fn isolated() -> Result<Self, MetricsError> {
         let builder = PrometheusBuilder::new().set_buckets(BUCKETS_SECONDS).map_err(MetricsError::Buckets)?;
         let recorder = Arc::new(builder.build_recorder());
         recorder.describe_counter(REQUESTS.into(), None, "Requests that were answered.".into());

@@ -31,7 +31,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the routes of an API are told about the process that they are part of.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct RouterConfig {
     /// What /health tells.
     pub readiness: Readiness,
     /// The sentence that tells a client who came to the wrong port where to go.
@@ -43,13 +43,13 @@ pub struct Surroundings {
 }
 
 /// The routes of an API with everything around them, and what describes them.
-pub fn finish(routes: impl Into<OpenApiRouter>, surroundings: Surroundings) -> Router {
+pub fn build_router(routes: impl Into<OpenApiRouter>, router_config: RouterConfig) -> Router {
     let bounds = Bounds { slots: Arc::new(Semaphore::new(MAX_REQUESTS_IN_FLIGHT)), timeout: REQUEST_TIMEOUT };
-    within(bounds, routes.into(), surroundings)
+    within(bounds, routes.into(), router_config)
 }
 
-fn within(bounds: Bounds, routes: OpenApiRouter, surroundings: Surroundings) -> Router {
-    let Surroundings { readiness, other_port, cors_origins, metrics } = surroundings;
+fn within(bounds: Bounds, routes: OpenApiRouter, router_config: RouterConfig) -> Router {
+    let RouterConfig { readiness, other_port, cors_origins, metrics } = router_config;
     // The first is the outermost.
     let around_all = (
         GzipLayer,
@@ -126,13 +126,13 @@ mod tests {
             .route("/elsewhere", MethodRouter::new())
             .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
             .route("/stuck", get(std::future::pending::<()>));
-        let surroundings = Surroundings {
+        let router_config = RouterConfig {
             readiness: Readiness::new(),
             other_port: "Go there.",
             cors_origins: CorsOrigins::default(),
-            metrics: Metrics::separate().unwrap(),
+            metrics: Metrics::isolated().unwrap(),
         };
-        let app = within(bounds, routes.into(), surroundings);
+        let app = within(bounds, routes.into(), router_config);
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let (head, body) = app.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();

@@ -24,13 +24,13 @@ const LOOK: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// A failure that `is_lasting`: it stays until somebody changes something.
-pub async fn prepared<'a, T, E: Error>(
+pub async fn retry_until_ready<'a, T, E: Error>(
     part: &Part,
     stop: &CancellationToken,
     is_lasting: fn(&E) -> bool,
     attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
 ) -> Result<Option<T>, E> {
-    tried(part, stop, Duration::ZERO, is_lasting, attempt).await
+    retry_with_grace(part, stop, Duration::ZERO, is_lasting, attempt).await
 }
 
 /// The same with attempts that must not be left half done: one that is under way when `stop` comes is waited for, for
@@ -38,16 +38,16 @@ pub async fn prepared<'a, T, E: Error>(
 ///
 /// # Errors
 /// A failure that `is_lasting`: it stays until somebody changes something.
-pub async fn prepared_to_the_end<'a, T, E: Error>(
+pub async fn retry_uninterrupted<'a, T, E: Error>(
     part: &Part,
     stop: &CancellationToken,
     is_lasting: fn(&E) -> bool,
     attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
 ) -> Result<Option<T>, E> {
-    tried(part, stop, LAST_ATTEMPT, is_lasting, attempt).await
+    retry_with_grace(part, stop, LAST_ATTEMPT, is_lasting, attempt).await
 }
 
-async fn tried<'a, T, E: Error>(
+async fn retry_with_grace<'a, T, E: Error>(
     part: &Part,
     stop: &CancellationToken,
     last_attempt: Duration,
@@ -55,7 +55,7 @@ async fn tried<'a, T, E: Error>(
     attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
 ) -> Result<Option<T>, E> {
     let mut pause = FIRST_PAUSE;
-    while let Some(outcome) = before(stop, last_attempt, attempt()).await {
+    while let Some(outcome) = run_until_stopped(stop, last_attempt, attempt()).await {
         match outcome {
             // Nothing more is begun after the stop.
             Ok(done) => return Ok(Some(done).filter(|_| !stop.is_cancelled())),
@@ -75,7 +75,7 @@ async fn tried<'a, T, E: Error>(
 }
 
 /// What comes of `work`, unless it takes longer than `grace` from the stop on.
-async fn before<T>(stop: &CancellationToken, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
+async fn run_until_stopped<T>(stop: &CancellationToken, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
     let given_up = async {
         stop.cancelled().await;
         tokio::time::sleep(grace).await;
@@ -88,7 +88,7 @@ async fn before<T>(stop: &CancellationToken, grace: Duration, work: impl Future<
 }
 
 /// Looks again and again whether a part is well, until `stop`.
-pub async fn look_after<E: Error, F: Future<Output = Result<(), E>>>(
+pub async fn monitor<E: Error, F: Future<Output = Result<(), E>>>(
     part: Part,
     stop: CancellationToken,
     look: impl Fn() -> F,
@@ -134,12 +134,12 @@ mod tests {
             let attempt = attempts.get();
             async move { if attempt < 3 { Err(Failure { is_lasting: false }) } else { Ok(attempt) } }.boxed()
         };
-        assert_eq!(prepared(&part, &stop, is_lasting, third_time).await.unwrap(), Some(3));
+        assert_eq!(retry_until_ready(&part, &stop, is_lasting, third_time).await.unwrap(), Some(3));
         let lasting = || async { Err::<(), _>(Failure { is_lasting: true }) }.boxed();
-        assert!(prepared(&part, &stop, is_lasting, lasting).await.unwrap_err().is_lasting);
+        assert!(retry_until_ready(&part, &stop, is_lasting, lasting).await.unwrap_err().is_lasting);
         stop.cancel();
         let never = || async { Err::<(), _>(Failure { is_lasting: false }) }.boxed();
-        assert!(prepared(&part, &stop, is_lasting, never).await.unwrap().is_none());
+        assert!(retry_until_ready(&part, &stop, is_lasting, never).await.unwrap().is_none());
     }
 
     /// Whether an attempt that takes `takes` came to its end although it was under way at the stop, and how long that was
@@ -159,7 +159,7 @@ mod tests {
             tokio::task::yield_now().await;
             stop.cancel();
         };
-        let (prepared, ()) = tokio::join!(tried(&part, &stop, LAST_ATTEMPT, is_lasting, attempt), stopping);
+        let (prepared, ()) = tokio::join!(retry_with_grace(&part, &stop, LAST_ATTEMPT, is_lasting, attempt), stopping);
         assert_eq!(prepared.unwrap(), None, "it went on after the stop");
         (is_done.load(Ordering::SeqCst), began.elapsed())
     }
@@ -174,7 +174,7 @@ mod tests {
     async fn a_part_is_as_it_was_found_last() {
         let (readiness, stop, is_well) = (Readiness::new(), CancellationToken::new(), Cell::new(true));
         let look = || async { if is_well.get() { Ok(()) } else { Err(Failure { is_lasting: false }) } };
-        let looking = look_after(readiness.part("server"), stop.clone(), look);
+        let looking = monitor(readiness.part("server"), stop.clone(), look);
         let changes = async {
             tokio::time::sleep(LOOK / 2).await;
             assert!(readiness.is_ready());

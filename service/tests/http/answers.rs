@@ -8,9 +8,9 @@ use axum::routing::{MethodRouter, get};
 use serde_json::json;
 use service::health::Readiness;
 use service::problem::Problem;
-use service::router::{Surroundings, finish};
+use service::router::{RouterConfig, build_router};
 
-use crate::server::{Answer, Server, surroundings};
+use crate::server::{Answer, Server, router_config};
 
 async fn ask(app: Router, method: &str, path: &str) -> Answer {
     Server::start(app).await.ask(format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
@@ -51,7 +51,8 @@ async fn retry_after_is_in_whole_seconds_rounded_up() {
 }
 
 async fn ask_health(readiness: &Readiness, path: &str) -> Answer {
-    ask(finish(Router::new(), Surroundings { readiness: readiness.clone(), ..surroundings() }), "GET", path).await
+    ask(build_router(Router::new(), RouterConfig { readiness: readiness.clone(), ..router_config() }), "GET", path)
+        .await
 }
 
 #[tokio::test]
@@ -111,7 +112,7 @@ async fn routes_are_surrounded_over_a_connection_too() {
             .route("/here", get(async || "1"))
             .route("/elsewhere", MethodRouter::new())
             .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
-        finish(routes, Surroundings { other_port: "Go there.", ..surroundings() })
+        build_router(routes, RouterConfig { other_port: "Go there.", ..router_config() })
     };
     assert_eq!(ask(app(), "GET", "/nowhere").await.problem(), (404, "not-found"));
     assert_eq!(ask(app(), "OPTIONS", "*").await.problem(), (404, "not-found"));
@@ -129,7 +130,7 @@ async fn routes_are_surrounded_over_a_connection_too() {
 #[tokio::test]
 async fn a_panic_ends_neither_its_connection_nor_the_server() {
     let routes = Router::new().route("/panic", get(async || -> &'static str { panic!("on purpose") }));
-    let server = Server::start(finish(routes, surroundings())).await;
+    let server = Server::start(build_router(routes, router_config())).await;
     let mut client = server.connect().await;
     for (path, status) in [("/panic", 500), ("/health", 200)] {
         client.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;

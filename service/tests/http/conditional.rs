@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, ETAG, LINK};
 use axum::http::{StatusCode, header};
 use axum::routing::get;
-use service::router::finish;
+use service::router::build_router;
 
-use crate::server::{Server, surroundings};
+use crate::server::{Server, router_config};
 
 async fn server() -> Server {
     let streamed = async || Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>("text")]));
@@ -25,7 +25,7 @@ async fn server() -> Server {
         .route("/tagged", get(async || ([(ETAG, "\"mine\"")], "text")))
         .route("/streamed", get(streamed))
         .route("/created", get(async || (StatusCode::CREATED, "text")));
-    Server::start(finish(routes, surroundings())).await
+    Server::start(build_router(routes, router_config())).await
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@
 use axum::Router;
 use axum::routing::get;
 use service::cors::PREFLIGHT_MAX_AGE;
-use service::router::{Surroundings, finish};
+use service::router::{RouterConfig, build_router};
 
-use crate::server::{Raw, Server, surroundings};
+use crate::server::{Raw, Server, router_config};
 
 const APP: &str = "origin: https://app.example.com";
 const OTHER: &str = "origin: https://other.example.com";
@@ -17,7 +17,8 @@ async fn server(origins: &str) -> Server {
     let routes = Router::new()
         .route("/text", get("text").post("text"))
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
-    Server::start(finish(routes, Surroundings { cors_origins: origins.parse().unwrap(), ..surroundings() })).await
+    Server::start(build_router(routes, RouterConfig { cors_origins: origins.parse().unwrap(), ..router_config() }))
+        .await
 }
 
 fn names(answer: &Raw, header: &str) -> Vec<String> {

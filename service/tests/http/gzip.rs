@@ -3,9 +3,9 @@
 use axum::Router;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::routing::get;
-use service::router::finish;
+use service::router::build_router;
 
-use crate::server::{Raw, Server, surroundings};
+use crate::server::{Raw, Server, router_config};
 
 const ASKS: &str = "accept-encoding: gzip";
 
@@ -17,7 +17,7 @@ async fn server() -> Server {
         .route("/sized", get(([(CONTENT_LENGTH, "1025")], text(1025))))
         .route("/encoded", get(([(CONTENT_ENCODING, "br")], text(2_000))))
         .route("/stream", get(([(CONTENT_TYPE, "text/event-stream")], text(2_000))));
-    Server::start(finish(routes, surroundings())).await
+    Server::start(build_router(routes, router_config())).await
 }
 
 fn is_gzip(answer: &Raw) -> bool {

@@ -5,9 +5,9 @@
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::routing::get;
-use service::router::{Surroundings, finish};
+use service::router::{RouterConfig, build_router};
 
-use crate::server::{Server, surroundings};
+use crate::server::{Server, router_config};
 
 async fn server() -> Server {
     let own = [(CONTENT_SECURITY_POLICY, "default-src 'self'"), (CACHE_CONTROL, "max-age=60")];
@@ -16,7 +16,7 @@ async fn server() -> Server {
         .route("/own", get((own, "text")))
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
     let cors_origins = "https://app.example.com".parse().unwrap();
-    Server::start(finish(routes, Surroundings { cors_origins, ..surroundings() })).await
+    Server::start(build_router(routes, RouterConfig { cors_origins, ..router_config() })).await
 }
 
 #[tokio::test]

@@ -8,15 +8,15 @@ use axum::Router;
 use axum::routing::get;
 use service::health::Readiness;
 use service::metrics::Metrics;
-use service::router::{Surroundings, finish};
+use service::router::{RouterConfig, build_router};
 
-use crate::server::{Server, surroundings};
+use crate::server::{Server, router_config};
 
-async fn server(surroundings: Surroundings) -> Server {
+async fn server(router_config: RouterConfig) -> Server {
     let routes = Router::new()
         .route("/shelves/{token}/books/{number}", get("a book").post("a book"))
         .route("/slow", get(async || tokio::time::sleep(Duration::from_millis(6)).await));
-    Server::start(finish(routes, surroundings)).await
+    Server::start(build_router(routes, router_config)).await
 }
 
 async fn metrics(server: &Server) -> String {
@@ -42,7 +42,7 @@ const BOOK: &str = "/shelves/{token}/books/{number}";
 
 #[tokio::test]
 async fn requests_are_counted_by_method_route_and_status() {
-    let server = server(surroundings()).await;
+    let server = server(router_config()).await;
     for (method, path) in [
         ("GET", "/shelves/secret1/books/1"),
         ("GET", "/shelves/secret2/books/2?q=secret3"),
@@ -74,7 +74,7 @@ async fn requests_are_counted_by_method_route_and_status() {
 
 #[tokio::test]
 async fn durations_fall_into_fixed_buckets() {
-    let server = server(surroundings()).await;
+    let server = server(router_config()).await;
     server.ask_raw("GET", "/slow", &[]).await;
     let text = metrics(&server).await;
     let at_most = |seconds| {
@@ -89,8 +89,8 @@ async fn durations_fall_into_fixed_buckets() {
 
 #[tokio::test]
 async fn ports_are_told_apart_where_they_have_names() {
-    let shared = Metrics::separate().unwrap();
-    let at = |port| Surroundings { metrics: shared.clone().at_port(port), ..surroundings() };
+    let shared = Metrics::isolated().unwrap();
+    let at = |port| RouterConfig { metrics: shared.clone().at_port(port), ..router_config() };
     let (write, read) = (server(at("write")).await, server(at("read")).await);
     write.ask_raw("GET", "/health", &[]).await;
     for _ in 0..2 {
@@ -107,7 +107,7 @@ async fn ports_are_told_apart_where_they_have_names() {
 async fn readiness_is_told_part_by_part() {
     let readiness = Readiness::new();
     let parts = [readiness.part("oven"), readiness.part("oven"), readiness.part("door")];
-    let server = server(Surroundings { readiness: readiness.clone(), ..surroundings() }).await;
+    let server = server(RouterConfig { readiness: readiness.clone(), ..router_config() }).await;
     let told = async || {
         let text = metrics(&server).await;
         let part = |name| value(&text, "tally_part_ready", &[("part", name)]).unwrap();
@@ -125,7 +125,7 @@ async fn readiness_is_told_part_by_part() {
 
 #[tokio::test]
 async fn what_runs_and_for_how_long_is_told() {
-    let text = metrics(&server(surroundings()).await).await;
+    let text = metrics(&server(router_config()).await).await;
     assert_eq!(value(&text, "tally_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0), "{text}");
     assert!(value(&text, "tally_uptime_seconds", &[]).is_some_and(|seconds| seconds > 0.0), "{text}");
 }
@@ -134,7 +134,7 @@ async fn what_runs_and_for_how_long_is_told() {
 async fn a_process_has_one_place_for_metrics_which_others_record_to_as_well() {
     let installed = Metrics::install().unwrap();
     let again = Metrics::install().unwrap();
-    let server = server(Surroundings { metrics: again, ..surroundings() }).await;
+    let server = server(RouterConfig { metrics: again, ..router_config() }).await;
     metrics::counter!("cakes_total").increment(3);
     assert_eq!(value(&metrics(&server).await, "cakes_total", &[]), Some(3.0));
     drop(installed);

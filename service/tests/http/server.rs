@@ -10,7 +10,7 @@ use serde_json::Value;
 use service::config::CorsOrigins;
 use service::health::Readiness;
 use service::metrics::Metrics;
-use service::router::Surroundings;
+use service::router::RouterConfig;
 use service::serve::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Of a process without parts that nobody else sees, whose APIs no other origin may use.
-pub(crate) fn surroundings() -> Surroundings {
-    Surroundings {
+pub(crate) fn router_config() -> RouterConfig {
+    RouterConfig {
         readiness: Readiness::new(),
         other_port: "",
         cors_origins: CorsOrigins::default(),
-        metrics: Metrics::separate().unwrap(),
+        metrics: Metrics::isolated().unwrap(),
     }
 }
 
