@@ -13,6 +13,8 @@
 //!
 //! **Architecture invariant:** views are disposable. Nothing here is true by itself; all of it follows from the log.
 
+#![warn(missing_docs)]
+
 pub mod changes;
 pub mod conformance;
 pub mod counts;

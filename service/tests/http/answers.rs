@@ -1,4 +1,4 @@
-//! Problems, health, and what surrounds the routes.
+//! Problems, health, fallbacks and panics.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn ask_problem(problem: Problem) -> Answer {
 }
 
 #[tokio::test]
-async fn a_problem_has_the_members_of_its_standard_and_a_code() {
+async fn a_problem_has_the_members_of_rfc_9457_and_a_code() {
     let answer = ask_problem(Problem::new(StatusCode::CONFLICT, "taken", "it is taken")).await;
     assert_eq!(answer.problem(), (409, "taken"));
     let members = json!({
@@ -66,7 +66,7 @@ async fn a_process_without_parts_is_ready() {
 }
 
 #[tokio::test]
-async fn a_process_is_ready_once_all_its_parts_are_and_alive_all_the_time() {
+async fn a_process_is_ready_once_all_its_parts_are_and_always_alive() {
     let readiness = Readiness::new();
     let (oven, door) = (readiness.part("oven"), readiness.part("door"));
     door.ready();
@@ -94,7 +94,7 @@ async fn parts_of_one_name_must_all_be_ready() {
 }
 
 #[tokio::test]
-async fn a_process_that_drains_is_not_ready_whatever_its_parts_say() {
+async fn a_draining_process_is_not_ready_even_if_its_parts_are() {
     let readiness = Readiness::new();
     let (oven, process) = (readiness.part("oven"), readiness.part("process"));
     process.failed("draining");
@@ -106,7 +106,7 @@ async fn a_process_that_drains_is_not_ready_whatever_its_parts_say() {
 }
 
 #[tokio::test]
-async fn routes_are_surrounded_over_a_connection_too() {
+async fn fallbacks_and_panics_are_problems_over_a_connection_too() {
     let app = || {
         let routes = Router::new()
             .route("/here", get(async || "1"))

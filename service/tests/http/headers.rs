@@ -1,4 +1,4 @@
-//! Headers that every answer has.
+//! Headers that every response has.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -20,7 +20,7 @@ async fn server() -> Server {
 }
 
 #[tokio::test]
-async fn every_answer_is_hardened() {
+async fn every_response_has_the_security_headers() {
     let server = server().await;
     for (method, path, status) in [
         ("GET", "/text", 200),
@@ -50,7 +50,7 @@ async fn every_answer_is_hardened() {
 }
 
 #[tokio::test]
-async fn a_handler_has_the_last_word_about_policy_and_caching() {
+async fn a_handler_may_set_its_own_policy_and_caching() {
     let answer = server().await.ask_raw("GET", "/own", &[]).await;
     assert_eq!(answer.header("content-security-policy"), Some("default-src 'self'"));
     assert_eq!(answer.header("cache-control"), Some("max-age=60"));

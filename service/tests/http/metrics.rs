@@ -1,4 +1,4 @@
-//! What /metrics tells.
+//! The metrics at /metrics.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -25,7 +25,7 @@ async fn metrics(server: &Server) -> String {
     answer.text().to_owned()
 }
 
-/// The value of the line of this name that has all these labels and no others.
+/// Returns the value of the line that has this name and exactly these labels.
 fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let mut labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
     labels.sort_unstable();
@@ -88,9 +88,9 @@ async fn durations_fall_into_fixed_buckets() {
 }
 
 #[tokio::test]
-async fn ports_are_told_apart_where_they_have_names() {
+async fn requests_are_labelled_by_port() {
     let shared = Metrics::isolated().unwrap();
-    let at = |port| RouterConfig { metrics: shared.clone().at_port(port), ..router_config() };
+    let at = |port| RouterConfig { metrics: shared.clone().with_port(port), ..router_config() };
     let (write, read) = (server(at("write")).await, server(at("read")).await);
     write.ask_raw("GET", "/health", &[]).await;
     for _ in 0..2 {
@@ -104,34 +104,34 @@ async fn ports_are_told_apart_where_they_have_names() {
 }
 
 #[tokio::test]
-async fn readiness_is_told_part_by_part() {
+async fn readiness_is_exported_by_part() {
     let readiness = Readiness::new();
     let parts = [readiness.part("oven"), readiness.part("oven"), readiness.part("door")];
     let server = server(RouterConfig { readiness: readiness.clone(), ..router_config() }).await;
-    let told = async || {
+    let readiness_values = async || {
         let text = metrics(&server).await;
         let part = |name| value(&text, "tally_part_ready", &[("part", name)]).unwrap();
         [value(&text, "tally_ready", &[]).unwrap(), part("oven"), part("door")]
     };
-    assert_eq!(told().await, [0.0, 0.0, 0.0]);
+    assert_eq!(readiness_values().await, [0.0, 0.0, 0.0]);
     parts[0].ready();
     parts[2].ready();
-    assert_eq!(told().await, [0.0, 0.0, 1.0]);
+    assert_eq!(readiness_values().await, [0.0, 0.0, 1.0]);
     parts[1].ready();
-    assert_eq!(told().await, [1.0, 1.0, 1.0]);
+    assert_eq!(readiness_values().await, [1.0, 1.0, 1.0]);
     readiness.part("process").failed("draining");
-    assert_eq!(told().await, [0.0, 1.0, 1.0]);
+    assert_eq!(readiness_values().await, [0.0, 1.0, 1.0]);
 }
 
 #[tokio::test]
-async fn what_runs_and_for_how_long_is_told() {
+async fn version_and_uptime_are_exported() {
     let text = metrics(&server(router_config()).await).await;
     assert_eq!(value(&text, "tally_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0), "{text}");
     assert!(value(&text, "tally_uptime_seconds", &[]).is_some_and(|seconds| seconds > 0.0), "{text}");
 }
 
 #[tokio::test]
-async fn a_process_has_one_place_for_metrics_which_others_record_to_as_well() {
+async fn a_process_has_one_recorder_which_the_metrics_crate_uses_too() {
     let installed = Metrics::install().unwrap();
     let again = Metrics::install().unwrap();
     let server = server(RouterConfig { metrics: again, ..router_config() }).await;
