@@ -72,7 +72,7 @@ impl Process {
         let write_routes = command_api::routes(process.commands.clone(), public_read_url.clone());
         process.host.serve(writes, command_api::routes::port(cors_origins.clone()), write_routes);
         process.host.serve(reads, query_api::routes::port(cors_origins.clone()), query_api::routes(queries));
-        process.host.started();
+        process.host.mark_started();
         Ok(process)
     }
 

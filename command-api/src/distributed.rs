@@ -14,7 +14,7 @@ use service::config::{self, Cors, KafkaArgs, LogArgs, MysqlArgs, PublicReadUrl, 
 use service::health::Part;
 use service::healthcheck::healthcheck;
 use service::host::{Host, HostError};
-use service::startup::{look_after, prepared};
+use service::startup::{monitor, retry_until_ready};
 use service::{shutdown, telemetry};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -134,9 +134,9 @@ impl Process {
         let routes = crate::routes(commands.clone(), config.public.public_read_url.clone());
         host.serve(bound, crate::routes::port(config.cors.cors_origins.clone()), routes);
         let (readiness, stop) = (host.readiness().clone(), host.stop().clone());
-        host.beside(tell_of_numbers(sequencer, readiness.part("numbers"), stop.clone()));
+        host.spawn(tell_of_numbers(sequencer, readiness.part("numbers"), stop.clone()));
         let watching = tokio::spawn(watch_log(Arc::clone(&log), readiness.part("log"), stop));
-        host.started();
+        host.mark_started();
         Ok(Self { write_addr, host, commands, log, watching })
     }
 
@@ -150,7 +150,7 @@ impl Process {
     /// # Errors
     /// What makes it of no use to go on.
     pub async fn wait(mut self) -> Result<(), Box<dyn Error>> {
-        let watched = self.host.wait_with(self.watching).await;
+        let watched = self.host.wait_for_task(self.watching).await;
         self.commands.drain().await;
         self.log.close().await;
         Ok(watched??)
@@ -159,8 +159,8 @@ impl Process {
 
 /// Makes the log ready, and tells whether it is away from then on.
 async fn watch_log(log: Arc<KafkaLog>, part: Part, stop: CancellationToken) -> Result<(), PrepareError> {
-    if prepared(&part, &stop, PrepareError::is_lasting, || log.prepare().boxed()).await?.is_some() {
-        look_after(part, stop, || async { if log.is_away() { Err(LogAway) } else { Ok(()) } }).await;
+    if retry_until_ready(&part, &stop, PrepareError::is_lasting, || log.prepare().boxed()).await?.is_some() {
+        monitor(part, stop, || async { if log.is_away() { Err(LogAway) } else { Ok(()) } }).await;
     }
     Ok(())
 }

@@ -113,50 +113,8 @@ fn unacknowledged() -> Problem {
     )
 }
 
-/// What a route with a JSON body may refuse, for the API's description.
+/// All 4,294,967,295 numbers are taken
 #[derive(utoipa::IntoResponses)]
+#[response(status = 409, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "only its description is used")]
-pub(crate) enum BodyProblems {
-    /// Malformed JSON, or a malformed Idempotency-Key
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] ProblemBody),
-    /// The body did not arrive in time
-    #[response(status = 408, content_type = "application/problem+json")]
-    Slow(#[to_schema] ProblemBody),
-    /// The body is larger than 256 KiB
-    #[response(status = 413, content_type = "application/problem+json")]
-    Large(#[to_schema] ProblemBody),
-    /// The body is not JSON
-    #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] ProblemBody),
-    /// A field is missing or not acceptable, or the Idempotency-Key was used with other values
-    #[response(status = 422, content_type = "application/problem+json")]
-    Fields(#[to_schema] ProblemBody),
-    /// Something that goes by on its own; see Retry-After
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] ProblemBody),
-}
-
-/// What a route with variable parts in its path may refuse, for the API's description.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "only its description is used")]
-pub(crate) enum PathProblems {
-    /// There is no such application or chat
-    #[response(status = 404, content_type = "application/problem+json")]
-    Unknown(#[to_schema] ProblemBody),
-    /// Something that goes by on its own; see Retry-After
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] ProblemBody),
-}
-
-/// What a route that gives a number may refuse, for the API's description.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "only its description is used")]
-pub(crate) enum NumberProblems {
-    /// A malformed Idempotency-Key, or a malformed body where there is one
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] ProblemBody),
-    /// All 4,294,967,295 numbers are taken
-    #[response(status = 409, content_type = "application/problem+json")]
-    Exhausted(#[to_schema] ProblemBody),
-}
+pub(crate) struct NumbersExhausted(ProblemBody);

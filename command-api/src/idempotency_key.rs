@@ -51,24 +51,26 @@ impl IdempotencyKey {
     }
 }
 
-/// The header, for the API's description.
+/// The key of a request, if it has one; what is not a key is 400 `malformed-idempotency-key`.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its description is used")]
-pub(crate) struct KeyHeader {
-    /// The same key, route and values within 24 h get the first answer again
-    #[param(rename = "Idempotency-Key", min_length = 16, max_length = 255, pattern = "^[!-~]+$")]
-    key: Option<String>,
+pub(crate) struct Key {
+    /// The same key, route and values within 24 h get the first answer again; other values get 422
+    #[param(
+        rename = "Idempotency-Key",
+        value_type = Option<String>,
+        min_length = 16,
+        max_length = 255,
+        pattern = "^[!-~]+$"
+    )]
+    pub(crate) key: Option<IdempotencyKey>,
 }
-
-/// The key of a request, if it has one; what is not a key is 400 `malformed-idempotency-key`.
-pub(crate) struct Key(pub Option<IdempotencyKey>);
 
 impl<S: Sync> FromRequestParts<S> for Key {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        IdempotencyKey::in_headers(&parts.headers).map(Self).map_err(|malformed| {
+        IdempotencyKey::in_headers(&parts.headers).map(|key| Self { key }).map_err(|malformed| {
             Problem::new(StatusCode::BAD_REQUEST, "malformed-idempotency-key", malformed.to_string())
         })
     }

@@ -9,16 +9,12 @@ use events::TraceParent;
 const HEADER: &str = "traceparent";
 
 /// The trace of a request. What is no trace is passed over, as W3C Trace Context asks: it is nothing that a command depends on.
-pub(crate) struct Trace(pub Option<TraceParent>);
-
-/// The header, for the API's description.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its description is used")]
-pub(crate) struct TraceHeader {
+pub(crate) struct Trace {
     /// W3C Trace Context; it is kept with the event
-    #[param(rename = "traceparent")]
-    trace: Option<String>,
+    #[param(rename = "traceparent", value_type = Option<String>)]
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Trace {
@@ -31,6 +27,6 @@ impl<S: Sync> FromRequestParts<S> for Trace {
             // Of several headers nothing says which one is meant.
             _ => None,
         };
-        Ok(Self(trace))
+        Ok(Self { trace })
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! **Architecture invariant:** the log is the only truth. A sequencer is a cache of the log, and may be lost.
 
+#![warn(missing_docs)]
+
 pub mod conformance;
 pub mod log;
 pub mod sequencer;

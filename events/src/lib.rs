@@ -16,6 +16,8 @@
 //! **Architecture invariant:** no I/O, no clock, no randomness, and no knowledge of any backend. Wire names are
 //! written out and never derived from Rust names, so that a refactoring cannot change what is on disk.
 
+#![warn(missing_docs)]
+
 pub mod epoch;
 pub mod event;
 pub mod event_id;

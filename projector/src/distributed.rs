@@ -14,7 +14,7 @@ use service::config::{self, CorsOrigins, ElasticsearchArgs, KafkaArgs, LogArgs, 
 use service::health::{Part, Readiness};
 use service::healthcheck::healthcheck;
 use service::host::{Host, HostError, Port};
-use service::startup::{prepared, prepared_to_the_end};
+use service::startup::{retry_uninterrupted, retry_until_ready};
 use service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -280,7 +280,7 @@ impl Process {
             stop: host.stop().clone(),
         };
         let feeding = AbortOnDropHandle::new(tokio::spawn(feeder.feed()));
-        host.started();
+        host.mark_started();
         Ok(Self { addr, host, feeding })
     }
 
@@ -294,7 +294,7 @@ impl Process {
     /// # Errors
     /// What makes it of no use to go on.
     pub async fn wait(mut self) -> Result<(), Box<dyn Error>> {
-        Ok(self.host.wait_with(self.feeding).await??)
+        Ok(self.host.wait_for_task(self.feeding).await??)
     }
 }
 
@@ -340,14 +340,14 @@ impl Feeder {
     /// The target, once the log and the store are as they must be; `None` if the stop came first.
     async fn prepared(&self) -> Result<Option<Target>, FeedingError> {
         let (part, stop, log) = (&self.part, &self.stop, &self.log);
-        let made = prepared(part, stop, kafka::PrepareError::is_lasting, || log.prepare().boxed()).await;
+        let made = retry_until_ready(part, stop, kafka::PrepareError::is_lasting, || log.prepare().boxed()).await;
         if made.map_err(FeedingError::Kafka)?.is_none() {
             return Ok(None);
         }
         Ok(match &self.store {
             Store::MySql(store) => {
                 let is_lasting = mysql::MigrateError::is_lasting;
-                let done = prepared_to_the_end(part, stop, is_lasting, || store.migrate().boxed()).await;
+                let done = retry_uninterrupted(part, stop, is_lasting, || store.migrate().boxed()).await;
                 done.map_err(FeedingError::MySql)?.map(|()| match self.projection {
                     Projection::Counts => Target::Counts(Arc::clone(store) as _),
                     _ => Target::Views(Arc::clone(store) as _),
@@ -355,7 +355,7 @@ impl Feeder {
             }
             Store::Elastic(index) => {
                 let is_lasting: fn(&_) -> _ = |error| !matches!(error, elastic::PrepareError::Request(_));
-                let done = prepared(part, stop, is_lasting, || index.prepare().boxed()).await;
+                let done = retry_until_ready(part, stop, is_lasting, || index.prepare().boxed()).await;
                 done.map_err(FeedingError::Elastic)?.map(|()| Target::Search(Arc::clone(index) as _))
             }
         })

@@ -1,7 +1,7 @@
-//! Reading one's own writes: `Await-Position` and `Prefer: wait`.
+//! Read your own writes: the headers `Await-Position` and `Prefer: wait`.
 //!
-//! A write answers `Log-Position`. A read that sends it as `Await-Position` – or several, joined by commas – is answered
-//! once the projections it reads have passed all of them.
+//! A write returns `Log-Position`. A read may send it as `Await-Position`, or several joined by commas. It is answered once the
+//! projections that it reads have passed all of them.
 
 use std::time::Duration;
 
@@ -11,57 +11,49 @@ use axum::http::header::HeaderName;
 use axum::http::request::Parts;
 use events::Position;
 use service::problem::Problem;
+use utoipa::IntoParams;
 
-/// Longest wait unless the client says otherwise.
+/// Longest wait by default.
 const DEFAULT_WAIT: Duration = Duration::from_secs(2);
-/// Longest wait that a client can ask for.
+/// Longest wait that a client can prefer.
 const MAX_WAIT_SECONDS: u64 = 10;
 const AWAIT_POSITION: HeaderName = HeaderName::from_static("await-position");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// What a read is to wait for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AwaitPosition {
-    /// What must be shown; `None` for whatever there is.
-    pub position: Option<Position>,
-    /// Longest wait for it.
-    pub within: Duration,
-}
-
-/// The headers, for the API's description.
-#[derive(utoipa::IntoParams)]
+/// The position that a read waits for.
+#[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "only its description is used")]
-pub(crate) struct AwaitPositionHeaders {
-    /// Log-Position of a write that must be shown, or several joined by commas
+pub struct AwaitPosition {
+    /// Log-Position of a write that the answer must include, or several joined by commas
     #[param(
         rename = "Await-Position",
+        value_type = Option<String>,
         pattern = r"^[0-9]+:[0-9]+(\.[0-9]+:[0-9]+)*(, *[0-9]+:[0-9]+(\.[0-9]+:[0-9]+)*)*$"
     )]
-    await_position: Option<String>,
-    /// wait=N: longest wait for Await-Position in seconds, at most 10; 2 unless said otherwise
-    #[param(rename = "Prefer")]
-    prefer: Option<String>,
+    pub position: Option<Position>,
+    /// wait=N: longest wait for Await-Position in seconds, at most 10; 2 by default
+    #[param(rename = "Prefer", value_type = Option<String>)]
+    pub timeout: Duration,
 }
 
 impl AwaitPosition {
-    fn of(headers: &HeaderMap) -> Option<Self> {
+    fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut position: Option<Position> = None;
         for value in headers.get_all(AWAIT_POSITION) {
             for text in value.to_str().ok()?.split(',') {
                 let position = position.get_or_insert_default();
                 position.merge(&text.trim().parse().ok()?);
-                // Several texts together must not name what one may not.
+                // One position names at most so many partitions, and several together must not name more.
                 if position.partitions() > Position::MAX_PARTITIONS {
                     return None;
                 }
             }
         }
-        Some(Self { position, within: preferred_wait(headers).unwrap_or(DEFAULT_WAIT) })
+        Some(Self { position, timeout: preferred_wait(headers).unwrap_or(DEFAULT_WAIT) })
     }
 }
 
-/// RFC 7240: preferences that are unknown or malformed are passed over.
+/// Ignores preferences that are unknown or malformed, as RFC 7240 requires.
 fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let mut waits = preferences.flat_map(|value| value.split(',')).filter_map(|preference| {
@@ -76,7 +68,7 @@ impl<S: Sync> FromRequestParts<S> for AwaitPosition {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        Self::of(&parts.headers).ok_or_else(|| {
+        Self::from_headers(&parts.headers).ok_or_else(|| {
             Problem::new(
                 axum::http::StatusCode::BAD_REQUEST,
                 "malformed-position",
@@ -92,13 +84,13 @@ mod tests {
 
     use super::*;
 
-    fn awaiting(headers: &[(HeaderName, &'static str)]) -> Option<AwaitPosition> {
+    fn parse(headers: &[(HeaderName, &'static str)]) -> Option<AwaitPosition> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, value);
         }
-        AwaitPosition::of(&map)
+        AwaitPosition::from_headers(&map)
     }
 
     #[test]
@@ -107,32 +99,32 @@ mod tests {
         for headers in
             [&[(AWAIT_POSITION, "0:7, 1:2,3:1")][..], &[(AWAIT_POSITION, "0:5.3:1"), (AWAIT_POSITION, "1:2,0:7")]]
         {
-            assert_eq!(awaiting(headers).unwrap().position, Some(expected.clone()));
+            assert_eq!(parse(headers).unwrap().position, Some(expected.clone()));
         }
-        assert_eq!(awaiting(&[]).unwrap(), AwaitPosition { position: None, within: DEFAULT_WAIT });
+        assert_eq!(parse(&[]).unwrap(), AwaitPosition { position: None, timeout: DEFAULT_WAIT });
     }
 
     #[test]
-    fn what_is_no_position_is_malformed() {
+    fn other_text_is_malformed() {
         for value in ["", "x", "0:1,", "0", "0:1;1:1", "-1:1"] {
-            assert_eq!(awaiting(&[(AWAIT_POSITION, value)]), None, "{value:?}");
+            assert_eq!(parse(&[(AWAIT_POSITION, value)]), None, "{value:?}");
         }
     }
 
     #[test]
     fn several_positions_name_no_more_partitions_than_one() {
         let texts = |partitions: usize| (0..partitions).map(|id| format!("{id}:1")).collect::<Vec<_>>().join(",");
-        let of = |text: &str| {
+        let parse = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(AWAIT_POSITION, HeaderValue::from_str(text).unwrap());
-            AwaitPosition::of(&headers)
+            AwaitPosition::from_headers(&headers)
         };
-        assert!(of(&texts(Position::MAX_PARTITIONS)).is_some());
-        assert_eq!(of(&texts(Position::MAX_PARTITIONS + 1)), None);
+        assert!(parse(&texts(Position::MAX_PARTITIONS)).is_some());
+        assert_eq!(parse(&texts(Position::MAX_PARTITIONS + 1)), None);
     }
 
     #[test]
-    fn the_preferred_wait_is_bounded_and_nonsense_is_passed_over() {
+    fn the_preferred_wait_is_bounded_and_nonsense_is_ignored() {
         for (value, seconds) in [
             ("wait=5", 5),
             ("Wait=\"3\"; x=y", 3),
@@ -143,7 +135,7 @@ mod tests {
             ("wait", 2),
             ("waiting=5", 2),
         ] {
-            assert_eq!(awaiting(&[(PREFER, value)]).unwrap().within, Duration::from_secs(seconds), "{value}");
+            assert_eq!(parse(&[(PREFER, value)]).unwrap().timeout, Duration::from_secs(seconds), "{value}");
         }
     }
 }

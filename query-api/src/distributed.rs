@@ -10,7 +10,7 @@ use distributed::mysql::MySqlProjections;
 use service::config::{self, Cors, ElasticsearchArgs, LogArgs, MysqlArgs, ReadAddr};
 use service::healthcheck::healthcheck;
 use service::host::{Host, HostError};
-use service::startup::look_after;
+use service::startup::monitor;
 use service::{shutdown, telemetry};
 use tokio_util::sync::CancellationToken;
 
@@ -114,8 +114,8 @@ impl Process {
         host.serve(bound, crate::routes::port(config.cors.cors_origins.clone()), routes);
         // Elasticsearch is no part of this: without it all but search is answered.
         let (part, stop) = (host.readiness().part("views"), host.stop().clone());
-        host.beside(look_after(part, stop, move || Arc::clone(&views).check()));
-        host.started();
+        host.spawn(monitor(part, stop, move || Arc::clone(&views).check()));
+        host.mark_started();
         Ok(Self { read_addr, host })
     }
 

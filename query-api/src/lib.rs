@@ -2,11 +2,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`mod@routes`] | the HTTP face: convert, call one method, convert back |
-//! | [`await_position`] | reading one's own writes |
+//! | [`mod@routes`] | the HTTP handlers: convert the request, call one query, convert the result |
+//! | [`await_position`] | the headers by which a client reads its own writes |
 //! | [`paging`] | `limit`, `after`, `before`, `order` and the Link to the next page |
-//! | [`queries`] | what can be asked, one method each |
-//! | [`error`] | the one place where failures become statuses |
+//! | [`queries`] | the queries, one method each |
+//! | [`error`] | the one place where errors become statuses |
 //! | `distributed` | the composition root of the binary, where the feature of that name is on |
 //!
 //! **Architecture invariant:** nothing here writes, and nothing here knows the log.

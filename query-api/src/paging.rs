@@ -1,7 +1,6 @@
-//! Parts of lists over HTTP: `limit`, `after`, `before`, `order`, and the Link to the next part.
+//! Pages of lists over HTTP: `limit`, `after`, `before`, `order`, and the Link to the next page.
 
 use axum::Json;
-use axum::http::HeaderMap;
 use axum::http::header::{HeaderValue, LINK};
 use axum::response::{IntoResponse, Response};
 use events::number::Number;
@@ -10,93 +9,101 @@ use form_urlencoded::Serializer;
 use read_model::page::MAX_ITEMS;
 use read_model::{Cursor, Page, Slice};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::error::ApiError;
 
-/// The parameters of a list, as they were sent.
+/// The query parameters of every list and of the search, as the client sent them.
 #[derive(Debug, Default, Deserialize)]
 pub struct ListParameters {
-    /// Most items.
     pub limit: Option<String>,
-    /// Items after this key only.
     pub after: Option<String>,
-    /// Items before this key only.
     pub before: Option<String>,
-    /// `asc` or `desc`, where the list takes it.
     pub order: Option<String>,
-    /// What to look for, in a search.
     pub q: Option<String>,
 }
 
-/// The parameters of a list ordered by number, for the API's description.
-#[derive(utoipa::IntoParams)]
+/// Describes `limit` for OpenAPI.
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only its description is used")]
-pub(crate) struct NumberedListQuery {
+#[expect(dead_code, reason = "handlers read ListParameters")]
+pub(crate) struct LimitQuery {
     /// Most items
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Only what comes after this
+}
+
+/// Describes the cursors of a list by token for OpenAPI.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "handlers read ListParameters")]
+pub(crate) struct TokenCursorQuery {
+    /// Only items after this one
+    #[param(pattern = "^[0-9a-f]{32}$")]
+    after: Option<String>,
+    /// Only the items just before this one
+    #[param(pattern = "^[0-9a-f]{32}$")]
+    before: Option<String>,
+}
+
+/// Describes the cursors of a list by number for OpenAPI.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "handlers read ListParameters")]
+pub(crate) struct NumberCursorQuery {
+    /// Only items after this one
     #[param(minimum = 0)]
     after: Option<u32>,
-    /// Only what comes just before this
+    /// Only the items just before this one
     #[param(minimum = 0)]
     before: Option<u32>,
 }
 
-/// A key that a list is ordered by.
+/// The key by which a list is ordered.
 pub trait ListKey: Copy {
-    /// Where a list continues above the key that `text` names; `None` if it names none.
+    /// The cursor just above the key in `text`; `None` if that is no key.
     fn after(text: &str) -> Option<Cursor<Self>>;
-    /// Where a list continues below the key that `text` names; `None` if it names none.
+    /// The cursor just below the key in `text`; `None` if that is no key.
     fn before(text: &str) -> Option<Cursor<Self>>;
     /// The key as clients write it.
     fn to_text(self) -> String;
-    /// What a key is, for a message to the client.
-    const IS: &'static str;
+    /// A description of valid keys, which continues "after must be".
+    const FORMAT: &'static str;
 }
 
-/// An item that tells its key.
-pub trait Listed: Serialize {
-    /// What its list is ordered by.
+/// An item of a list.
+pub trait ListItem: Serialize + ToSchema {
     type Key: ListKey;
-    /// The item's place in the list.
+
     fn key(&self) -> Self::Key;
 }
 
-/// A list that is asked for.
+/// A request for a page of a list.
 #[derive(Debug)]
 pub struct ListRequest<K> {
-    /// The part.
     pub page: Page<K>,
     descending: bool,
-    /// Parameters that the next part is asked for with, too.
-    kept: Vec<(&'static str, String)>,
+    /// The parameters that the Link to the next page repeats.
+    repeated: Vec<(&'static str, String)>,
 }
 
 impl<K: ListKey> ListRequest<K> {
-    /// A list that is always ascending.
-    ///
-    /// # Errors
-    /// [`ApiError::Malformed`] says which parameter is wrong.
-    pub fn ascending(parameters: &ListParameters) -> Result<Self, ApiError> {
+    /// Parses the request for a list that is always ascending.
+    pub fn parse_ascending(parameters: &ListParameters) -> Result<Self, ApiError> {
         if parameters.order.is_some() {
             return Err(ApiError::Malformed("this list takes no order".to_owned()));
         }
-        Self::either_way(parameters)
+        Self::parse(parameters)
     }
 
-    /// A list that also takes `order`.
-    ///
-    /// # Errors
-    /// [`ApiError::Malformed`] says which parameter is wrong.
-    pub fn either_way(parameters: &ListParameters) -> Result<Self, ApiError> {
+    /// Parses the request for a list that takes `order`.
+    pub fn parse(parameters: &ListParameters) -> Result<Self, ApiError> {
         let descending = match parameters.order.as_deref() {
             None | Some("asc") => false,
             Some("desc") => true,
             Some(_) => return Err(ApiError::Malformed("order must be asc or desc".to_owned())),
         };
-        let malformed = |name| ApiError::Malformed(format!("{name} must be {}", K::IS));
+        let malformed = |name| ApiError::Malformed(format!("{name} must be {}", K::FORMAT));
         let cursor = match (parameters.after.as_deref(), parameters.before.as_deref()) {
             (None, None) if descending => Cursor::Last,
             (None, None) => Cursor::First,
@@ -104,45 +111,57 @@ impl<K: ListKey> ListRequest<K> {
             (None, Some(before)) => K::before(before).ok_or_else(|| malformed("before"))?,
             (Some(_), Some(_)) => return Err(ApiError::Malformed("give after or before, not both".to_owned())),
         };
-        let limit = limit(parameters.limit.as_deref())?;
+        let limit = parse_limit(parameters.limit.as_deref())?;
         let sent = [("q", &parameters.q), ("order", &parameters.order), ("limit", &parameters.limit)];
-        let kept = sent.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
-        Ok(Self { page: Page { cursor, limit }, descending, kept })
+        let repeated = sent.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+        Ok(Self { page: Page { cursor, limit }, descending, repeated })
     }
 
-    /// The answer: the items in the order asked for, with a Link while there are more. `path` is that of the request.
-    pub fn answer<T: Listed<Key = K>>(&self, path: &str, slice: Slice<T>) -> Response {
-        let mut headers = HeaderMap::new();
-        if slice.more
-            && let Some(last) = slice.items.last()
-            && let Ok(link) = HeaderValue::try_from(self.next(path, last.key()))
-        {
-            headers.insert(LINK, link);
-        }
+    /// Puts the items into the requested order, and adds a Link while there are more. `path` is that of the request.
+    pub fn respond<T: ListItem<Key = K>>(&self, path: &str, slice: Slice<T>) -> ListResponse<T> {
+        let last = slice.items.last().filter(|_| slice.more);
+        let next = last.map(|last| self.link_to_next(path, last.key()));
         let mut items = slice.items;
         if self.page.cursor.descends() != self.descending {
             items.reverse();
         }
-        (headers, Json(items)).into_response()
+        ListResponse(items, next)
     }
 
-    fn next(&self, path: &str, last: K) -> String {
+    fn link_to_next(&self, path: &str, last: K) -> String {
         let direction = if self.page.cursor.descends() { "before" } else { "after" };
         let mut query = Serializer::new(String::new());
-        query.extend_pairs(&self.kept).append_pair(direction, &last.to_text());
+        query.extend_pairs(&self.repeated).append_pair(direction, &last.to_text());
         format!("<{path}?{}>; rel=\"next\"", query.finish())
     }
 }
 
-fn limit(sent: Option<&str>) -> Result<u32, ApiError> {
-    let Some(sent) = sent else {
+/// The items, in order
+#[derive(IntoResponses)]
+#[response(
+    status = 200,
+    headers(("Link" = Option<String>, description = "The path of the next page, with rel=next, while there is more"))
+)]
+pub struct ListResponse<T: ToSchema>(Vec<T>, Option<String>);
+
+impl<T: ToSchema + Serialize> IntoResponse for ListResponse<T> {
+    fn into_response(self) -> Response {
+        let Self(items, next) = self;
+        let link = next.and_then(|link| HeaderValue::try_from(link).ok()).map(|link| [(LINK, link)]);
+        (link, Json(items)).into_response()
+    }
+}
+
+fn parse_limit(text: Option<&str>) -> Result<u32, ApiError> {
+    let Some(text) = text else {
         return Ok(MAX_ITEMS);
     };
-    let limit = sent.parse::<Number>().ok().map(Number::get).filter(|limit| *limit <= MAX_ITEMS);
+    let limit = text.parse::<Number>().ok().map(Number::get).filter(|limit| *limit <= MAX_ITEMS);
     limit.ok_or_else(|| ApiError::Malformed(format!("limit must be a number from 1 to {MAX_ITEMS}")))
 }
 
-/// 0 and every number in canonical decimals; of those that are above all numbers one is as good as the other.
+/// Parses 0 and every number in canonical decimals. Numbers above `u64::MAX` become that, because all of them lie above every
+/// key.
 fn number_or_zero(text: &str) -> Option<u64> {
     let canonical =
         text == "0" || matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
@@ -152,17 +171,17 @@ fn number_or_zero(text: &str) -> Option<u64> {
 macro_rules! numbered {
     ($number:ident) => {
         impl ListKey for $number {
-            const IS: &'static str = "a number: 0, 1, 2, 3 … without sign or leading zero";
+            const FORMAT: &'static str = "a number: 0, 1, 2, 3 … without sign or leading zero";
 
             fn after(text: &str) -> Option<Cursor<Self>> {
-                // Nothing lies after the last number, nor after what is above it.
+                // Nothing lies after the last number, nor after any above it.
                 let number = u32::try_from(number_or_zero(text)?).unwrap_or(u32::MAX);
                 Some(Self::new(number).map_or(Cursor::First, Cursor::After))
             }
 
             fn before(text: &str) -> Option<Cursor<Self>> {
                 let Ok(number) = u32::try_from(number_or_zero(text)?) else {
-                    // Every number lies before it, the last one too.
+                    // Every valid number lies before this one.
                     return Some(Cursor::Last);
                 };
                 // Nothing lies before 0, nor before the first number.
@@ -180,7 +199,7 @@ numbered!(ChatNumber);
 numbered!(MessageNumber);
 
 impl ListKey for ApplicationToken {
-    const IS: &'static str = "a token of 32 lower-case hexadecimal digits";
+    const FORMAT: &'static str = "a token of 32 lower-case hexadecimal digits";
 
     fn after(text: &str) -> Option<Cursor<Self>> {
         text.parse().ok().map(Cursor::After)
@@ -195,7 +214,7 @@ impl ListKey for ApplicationToken {
     }
 }
 
-impl Listed for read_model::ApplicationView {
+impl ListItem for read_model::ApplicationView {
     type Key = ApplicationToken;
 
     fn key(&self) -> ApplicationToken {
@@ -203,7 +222,7 @@ impl Listed for read_model::ApplicationView {
     }
 }
 
-impl Listed for read_model::ChatView {
+impl ListItem for read_model::ChatView {
     type Key = ChatNumber;
 
     fn key(&self) -> ChatNumber {
@@ -211,7 +230,7 @@ impl Listed for read_model::ChatView {
     }
 }
 
-impl Listed for read_model::MessageView {
+impl ListItem for read_model::MessageView {
     type Key = MessageNumber;
 
     fn key(&self) -> MessageNumber {
@@ -234,7 +253,7 @@ mod tests {
             limit: Some("2".into()),
             q: Some("a&b é".into()),
         };
-        ListRequest::either_way(&parameters).unwrap()
+        ListRequest::parse(&parameters).unwrap()
     }
 
     fn number(number: u32) -> MessageNumber {
@@ -262,15 +281,15 @@ mod tests {
 
     #[test]
     fn the_link_keeps_every_parameter_and_moves_the_cursor() {
-        let up = request(Some("3"), None, None).next("/p", number(5));
+        let up = request(Some("3"), None, None).link_to_next("/p", number(5));
         assert_eq!(up, "</p?q=a%26b+%C3%A9&limit=2&after=5>; rel=\"next\"");
-        let down = request(None, None, Some("desc")).next("/p", number(5));
+        let down = request(None, None, Some("desc")).link_to_next("/p", number(5));
         assert_eq!(down, "</p?q=a%26b+%C3%A9&order=desc&limit=2&before=5>; rel=\"next\"");
     }
 
     #[test]
     fn a_list_without_order_refuses_it() {
         let parameters = ListParameters { order: Some("desc".into()), ..ListParameters::default() };
-        assert!(ListRequest::<<ChatView as Listed>::Key>::ascending(&parameters).is_err());
+        assert!(ListRequest::<<ChatView as ListItem>::Key>::parse_ascending(&parameters).is_err());
     }
 }

@@ -1,24 +1,24 @@
-//! The routes that show things.
+//! The routes of the read API.
 
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::Response;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{ApplicationView, ChatView, MessageView, SearchText};
+use serde::Deserialize;
 use service::config::CorsOrigins;
 use service::host::Port;
-use service::path::{Parsed, Path};
+use service::path::{Path, parse};
 use service::query::Query;
-use utoipa::OpenApi;
+use service::responses::{Malformed, NotFound, NotModified, Unavailable};
+use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::await_position::{AwaitPosition, AwaitPositionHeaders};
-use crate::error::{ApiError, PathProblems, ReadProblems};
-use crate::paging::{ListParameters, ListRequest, NumberedListQuery};
+use crate::await_position::AwaitPosition;
+use crate::error::ApiError;
+use crate::paging::{LimitQuery, ListParameters, ListRequest, ListResponse, NumberCursorQuery, TokenCursorQuery};
 use crate::queries::Queries;
 
-/// The port where they are answered.
 pub const fn port(cors_origins: CorsOrigins) -> Port {
     Port { name: "read", other_port: "Writes are answered on the write port (8080 by default).", cors_origins }
 }
@@ -26,19 +26,43 @@ pub const fn port(cors_origins: CorsOrigins) -> Port {
 /// Longest search text in characters (Unicode scalar values).
 const MAX_SEARCH_CHARACTERS: usize = 1_000;
 
-type Token = Parsed<ApplicationToken>;
-type Chat = Parsed<ChatNumber>;
+/// Each parameter of a path is a type of its own, so that it is described once, where it is parsed. A handler extracts those
+/// that its path has.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct TokenPath {
+    /// The application
+    #[param(value_type = String, pattern = "^[0-9a-f]{32}$")]
+    #[serde(deserialize_with = "parse")]
+    token: ApplicationToken,
+}
 
-/// What describes the read API.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct ChatPath {
+    /// The chat's number
+    #[param(value_type = u32, minimum = 1)]
+    #[serde(deserialize_with = "parse")]
+    chat: ChatNumber,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct MessagePath {
+    /// The message's number
+    #[param(value_type = u32, minimum = 1)]
+    #[serde(deserialize_with = "parse")]
+    message: MessageNumber,
+}
+
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Tally: read API",
-    description = "Lists, counts and search, made from the event log a moment after each write. To see a write for sure, \
+    description = "Lists, counts and search, made from the event log a moment after each write. To be sure to see a write, \
                    send its Log-Position as Await-Position."
 ))]
 struct Description;
 
-/// All routes of the read API.
 pub fn routes(queries: Queries) -> OpenApiRouter {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(applications))
@@ -56,26 +80,17 @@ pub fn routes(queries: Queries) -> OpenApiRouter {
     get,
     path = "/api/v1/chat_applications",
     tag = "applications",
-    params(
-        ("limit" = Option<u32>, Query, description = "Most items", minimum = 1, maximum = 1000),
-        ("after" = Option<String>, Query, pattern = "^[0-9a-f]{32}$", description = "Only what comes after this"),
-        ("before" = Option<String>, Query, pattern = "^[0-9a-f]{32}$", description = "Only what comes just before this"),
-        AwaitPositionHeaders
-    ),
-    responses(
-        (status = 200, description = "Applications by token", body = [ApplicationView],
-        headers(("Link" = Option<String>, description = "While there is more: the path of the next part, with rel=next"))),
-        ReadProblems
-    )
+    params(LimitQuery, TokenCursorQuery, AwaitPosition),
+    responses(ListResponse<ApplicationView>, NotModified, Malformed, Unavailable)
 )]
 async fn applications(
     State(queries): State<Queries>,
-    awaiting: AwaitPosition,
+    wait: AwaitPosition,
     uri: Uri,
     Query(parameters): Query<ListParameters>,
-) -> Result<Response, ApiError> {
-    let list = ListRequest::ascending(&parameters)?;
-    Ok(list.answer(uri.path(), queries.applications(&awaiting, list.page).await?))
+) -> Result<ListResponse<ApplicationView>, ApiError> {
+    let list = ListRequest::parse_ascending(&parameters)?;
+    Ok(list.respond(uri.path(), queries.applications(&wait, list.page).await?))
 }
 
 /// One application
@@ -83,22 +98,21 @@ async fn applications(
     get,
     path = "/api/v1/chat_applications/{token}",
     tag = "applications",
-    params(
-        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        AwaitPositionHeaders
-    ),
+    params(TokenPath, AwaitPosition),
     responses(
         (status = 200, description = "One application", body = ApplicationView),
-        ReadProblems,
-        PathProblems
+        NotModified,
+        Malformed,
+        NotFound,
+        Unavailable
     )
 )]
 async fn application(
     State(queries): State<Queries>,
-    awaiting: AwaitPosition,
-    Path(Parsed(token)): Path<Token>,
+    wait: AwaitPosition,
+    Path(TokenPath { token }): Path<TokenPath>,
 ) -> Result<axum::Json<ApplicationView>, ApiError> {
-    Ok(axum::Json(queries.application(&awaiting, token).await?))
+    Ok(axum::Json(queries.application(&wait, token).await?))
 }
 
 /// Chats of an application by number
@@ -106,27 +120,18 @@ async fn application(
     get,
     path = "/api/v1/chat_applications/{token}/chats",
     tag = "chats",
-    params(
-        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        NumberedListQuery,
-        AwaitPositionHeaders
-    ),
-    responses(
-        (status = 200, description = "Chats of an application by number", body = [ChatView],
-        headers(("Link" = Option<String>, description = "While there is more: the path of the next part, with rel=next"))),
-        ReadProblems,
-        PathProblems
-    )
+    params(TokenPath, LimitQuery, NumberCursorQuery, AwaitPosition),
+    responses(ListResponse<ChatView>, NotModified, Malformed, NotFound, Unavailable)
 )]
 async fn chats(
     State(queries): State<Queries>,
-    awaiting: AwaitPosition,
+    wait: AwaitPosition,
     uri: Uri,
-    Path(Parsed(token)): Path<Token>,
+    Path(TokenPath { token }): Path<TokenPath>,
     Query(parameters): Query<ListParameters>,
-) -> Result<Response, ApiError> {
-    let list = ListRequest::ascending(&parameters)?;
-    Ok(list.answer(uri.path(), queries.chats(&awaiting, token, list.page).await?))
+) -> Result<ListResponse<ChatView>, ApiError> {
+    let list = ListRequest::parse_ascending(&parameters)?;
+    Ok(list.respond(uri.path(), queries.chats(&wait, token, list.page).await?))
 }
 
 /// One chat
@@ -134,23 +139,22 @@ async fn chats(
     get,
     path = "/api/v1/chat_applications/{token}/chats/{chat}",
     tag = "chats",
-    params(
-        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        AwaitPositionHeaders
-    ),
+    params(TokenPath, ChatPath, AwaitPosition),
     responses(
         (status = 200, description = "One chat", body = ChatView),
-        ReadProblems,
-        PathProblems
+        NotModified,
+        Malformed,
+        NotFound,
+        Unavailable
     )
 )]
 async fn chat(
     State(queries): State<Queries>,
-    awaiting: AwaitPosition,
-    Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
+    wait: AwaitPosition,
+    Path(TokenPath { token }): Path<TokenPath>,
+    Path(ChatPath { chat }): Path<ChatPath>,
 ) -> Result<axum::Json<ChatView>, ApiError> {
-    Ok(axum::Json(queries.chat(&awaiting, ChatKey { token, number }).await?))
+    Ok(axum::Json(queries.chat(&wait, ChatKey { token, number: chat }).await?))
 }
 
 /// Messages of a chat by number
@@ -159,28 +163,25 @@ async fn chat(
     path = "/api/v1/chat_applications/{token}/chats/{chat}/messages",
     tag = "messages",
     params(
-        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        NumberedListQuery,
-        ("order" = Option<String>, Query, description = "asc (unless said otherwise) or desc", pattern = "^(asc|desc)$"),
-        AwaitPositionHeaders
+        TokenPath,
+        ChatPath,
+        LimitQuery,
+        NumberCursorQuery,
+        ("order" = Option<String>, Query, description = "asc (the default) or desc", pattern = "^(asc|desc)$"),
+        AwaitPosition
     ),
-    responses(
-        (status = 200, description = "Messages of a chat by number", body = [MessageView],
-        headers(("Link" = Option<String>, description = "While there is more: the path of the next part, with rel=next"))),
-        ReadProblems,
-        PathProblems
-    )
+    responses(ListResponse<MessageView>, NotModified, Malformed, NotFound, Unavailable)
 )]
 async fn messages(
     State(queries): State<Queries>,
-    awaiting: AwaitPosition,
+    wait: AwaitPosition,
     uri: Uri,
-    Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
+    Path(TokenPath { token }): Path<TokenPath>,
+    Path(ChatPath { chat }): Path<ChatPath>,
     Query(parameters): Query<ListParameters>,
-) -> Result<Response, ApiError> {
-    let list = ListRequest::either_way(&parameters)?;
-    Ok(list.answer(uri.path(), queries.messages(&awaiting, ChatKey { token, number }, list.page).await?))
+) -> Result<ListResponse<MessageView>, ApiError> {
+    let list = ListRequest::parse(&parameters)?;
+    Ok(list.respond(uri.path(), queries.messages(&wait, ChatKey { token, number: chat }, list.page).await?))
 }
 
 /// One message
@@ -188,24 +189,23 @@ async fn messages(
     get,
     path = "/api/v1/chat_applications/{token}/chats/{chat}/messages/{message}",
     tag = "messages",
-    params(
-        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        ("message" = u32, Path, description = "The message's number", minimum = 1),
-        AwaitPositionHeaders
-    ),
+    params(TokenPath, ChatPath, MessagePath, AwaitPosition),
     responses(
         (status = 200, description = "One message", body = MessageView),
-        ReadProblems,
-        PathProblems
+        NotModified,
+        Malformed,
+        NotFound,
+        Unavailable
     )
 )]
 async fn message(
     State(queries): State<Queries>,
-    awaiting: AwaitPosition,
-    Path((Parsed(token), Parsed(chat), Parsed(number))): Path<(Token, Chat, Parsed<MessageNumber>)>,
+    wait: AwaitPosition,
+    Path(TokenPath { token }): Path<TokenPath>,
+    Path(ChatPath { chat }): Path<ChatPath>,
+    Path(MessagePath { message }): Path<MessagePath>,
 ) -> Result<axum::Json<MessageView>, ApiError> {
-    Ok(axum::Json(queries.message(&awaiting, ChatKey { token, number: chat }, number).await?))
+    Ok(axum::Json(queries.message(&wait, ChatKey { token, number: chat }, message).await?))
 }
 
 /// Messages of a chat that contain a text, by number
@@ -214,40 +214,37 @@ async fn message(
     path = "/api/v1/chat_applications/{token}/chats/{chat}/messages/search",
     tag = "messages",
     params(
-        ("token" = String, Path, description = "The application", pattern = "^[0-9a-f]{32}$"),
-        ("chat" = u32, Path, description = "The chat's number", minimum = 1),
-        ("q" = String, Query, description = "What to look for, whatever the case, accents and compatibility forms",
+        TokenPath,
+        ChatPath,
+        ("q" = String, Query, description = "The text to search for, whatever its case, accents and compatibility forms",
             min_length = 1, max_length = 1000),
-        NumberedListQuery,
-        AwaitPositionHeaders
+        LimitQuery,
+        NumberCursorQuery,
+        AwaitPosition
     ),
-    responses(
-        (status = 200, description = "Messages of a chat that contain a text, by number", body = [MessageView],
-        headers(("Link" = Option<String>, description = "While there is more: the path of the next part, with rel=next"))),
-        ReadProblems,
-        PathProblems
-    )
+    responses(ListResponse<MessageView>, NotModified, Malformed, NotFound, Unavailable)
 )]
 async fn search(
     State(queries): State<Queries>,
-    awaiting: AwaitPosition,
+    wait: AwaitPosition,
     uri: Uri,
-    Path((Parsed(token), Parsed(number))): Path<(Token, Chat)>,
+    Path(TokenPath { token }): Path<TokenPath>,
+    Path(ChatPath { chat }): Path<ChatPath>,
     Query(parameters): Query<ListParameters>,
-) -> Result<Response, ApiError> {
-    let list = ListRequest::ascending(&parameters)?;
-    let text = search_text(parameters.q.as_deref())?;
-    Ok(list.answer(uri.path(), queries.search(&awaiting, ChatKey { token, number }, &text, list.page).await?))
+) -> Result<ListResponse<MessageView>, ApiError> {
+    let list = ListRequest::parse_ascending(&parameters)?;
+    let text = parse_search_text(parameters.q.as_deref())?;
+    Ok(list.respond(uri.path(), queries.search(&wait, ChatKey { token, number: chat }, &text, list.page).await?))
 }
 
-fn search_text(q: Option<&str>) -> Result<SearchText, ApiError> {
+fn parse_search_text(q: Option<&str>) -> Result<SearchText, ApiError> {
     let malformed = |detail: &str| ApiError::Malformed(detail.to_owned());
-    let q = q.ok_or_else(|| malformed("q is missing: it tells what to look for"))?;
+    let q = q.ok_or_else(|| malformed("q is missing: it is the text to search for"))?;
     if q.chars().count() > MAX_SEARCH_CHARACTERS {
         return Err(ApiError::Malformed(format!("q must have at most {MAX_SEARCH_CHARACTERS} characters")));
     }
     if q.contains('\0') {
         return Err(malformed("q can't contain the character U+0000"));
     }
-    SearchText::new(q).ok_or_else(|| malformed("q has nothing to look for: it is empty or only combining marks"))
+    SearchText::new(q).ok_or_else(|| malformed("q has no text to search for: it is empty or only combining marks"))
 }

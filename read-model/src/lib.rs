@@ -14,6 +14,8 @@
 //!
 //! **Architecture invariant:** views are disposable. Everything here can be computed from the log again.
 
+#![warn(missing_docs)]
+
 pub mod changes;
 mod conflicts;
 pub mod conformance;

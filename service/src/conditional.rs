@@ -1,4 +1,4 @@
-//! Answers that a client has already: RFC 9110, section 13.
+//! Conditional requests: 304 for a client whose copy is current (RFC 9110, section 13).
 
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hasher};
@@ -6,37 +6,35 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, HttpBody};
-use axum::http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING, VARY,
-};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, VARY};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 
 use crate::gzip;
 use crate::problem::Problem;
 
-/// Longest answer in bytes that is held to be tagged; a longer one is sent without a tag.
+/// Longest body in bytes that is buffered to compute its tag; a longer one is sent without a tag.
 const MAX_TAGGED_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What a request says about the answers that its client has.
+/// The precondition of a request.
 #[derive(Debug)]
-pub(crate) struct Condition {
+pub(crate) struct Precondition {
     is_read: bool,
-    /// The values of If-None-Match.
-    known: Vec<HeaderValue>,
+    if_none_match: Option<IfNoneMatch>,
 }
 
-impl Condition {
-    pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Self {
+impl Precondition {
+    pub(crate) fn from_request(method: &Method, headers: &HeaderMap) -> Self {
         let is_read = matches!(*method, Method::GET | Method::HEAD);
-        // Without one, which is the rule, this does not allocate.
-        Self { is_read, known: headers.get_all(IF_NONE_MATCH).into_iter().cloned().collect() }
+        // Most requests have no such header. For these, this does not allocate.
+        Self { is_read, if_none_match: headers.typed_get() }
     }
 
-    /// Tags an answer whose whole body is at hand; if the client has it, all that is left is its head, as 304.
+    /// Adds a tag to a response of known length. If the client has this response already, reduces it to the head of a 304.
     pub(crate) async fn apply(&self, response: Response) -> Response {
         if !self.is_read || response.status() != StatusCode::OK {
             return response;
@@ -48,18 +46,22 @@ impl Condition {
         if bytes > gzip::MAX_PLAIN_BYTES {
             head.headers.append(VARY, ACCEPT_ENCODING.into());
         }
-        if !head.headers.contains_key(ETAG) {
+        let mut tag: Option<ETag> = head.headers.typed_get();
+        if tag.is_none() {
             let Ok(whole) = body.collect().await else {
                 let detail = "the answer could not be completed";
                 return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response();
             };
             let whole = whole.to_bytes();
-            if let Some(tag) = tag(&whole) {
-                head.headers.insert(ETAG, tag);
+            tag = weak_tag(&whole);
+            if let Some(tag) = &tag {
+                head.headers.typed_insert(tag.clone());
             }
             body = Body::from(whole);
         }
-        if head.headers.get(ETAG).is_some_and(|tag| self.has(tag)) {
+        if let (Some(tag), Some(if_none_match)) = (&tag, &self.if_none_match)
+            && !if_none_match.precondition_passes(tag)
+        {
             head.status = StatusCode::NOT_MODIFIED;
             for name in [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING] {
                 head.headers.remove(name);
@@ -68,28 +70,18 @@ impl Condition {
         }
         Response::from_parts(head, body)
     }
-
-    /// Whether the client has what this tag is of, by the weak comparison.
-    fn has(&self, tag: &HeaderValue) -> bool {
-        let tag = opaque(tag.as_bytes());
-        let mut tags = self.known.iter().flat_map(|tags| tags.as_bytes().split(|byte| *byte == b','));
-        tags.any(|known| known.trim_ascii() == b"*" || opaque(known.trim_ascii()) == tag)
-    }
 }
 
-fn opaque(tag: &[u8]) -> &[u8] {
-    tag.strip_prefix(b"W/").unwrap_or(tag)
-}
-
-/// A tag of these bytes. Weak, because what is sent may be compressed. Another release of Rust may give another one, which
-/// costs each client one answer in full.
-fn tag(bytes: &[u8]) -> Option<HeaderValue> {
+/// A tag of these bytes. It is weak, because the body may be sent compressed. Another release of Rust may hash differently;
+/// each client then fetches the full response once.
+fn weak_tag(bytes: &[u8]) -> Option<ETag> {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
-    HeaderValue::try_from(format!("W/\"{:016x}\"", hasher.finish())).ok()
+    format!("W/\"{:016x}\"", hasher.finish()).parse().ok()
 }
 
-/// Nothing, but without a length: that of a 304 would be told as its own Content-Length, which must be that of the 200.
+/// An empty body of unknown length. hyper would send a known length as the Content-Length, which in a 304 must be the
+/// length of the 200.
 struct NoBody;
 
 impl HttpBody for NoBody {

@@ -1,4 +1,4 @@
-//! What pages of other origins may do.
+//! Cross-origin requests: which pages of other origins a browser lets through.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,12 +17,12 @@ use tower_http::cors::{self, AllowOrigin, Cors};
 
 use crate::config::CorsOrigins;
 
-/// How long a browser may remember what it was allowed.
+/// How long a browser may cache the answer to a preflight request.
 pub const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
 const METHODS: [Method; 5] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH];
 
-/// Lets pages of these origins ask; without origins it does nothing.
+/// Adds CORS headers for the configured origins. Without origins it does nothing.
 #[derive(Clone)]
 pub(crate) struct CorsLayer(Option<Arc<cors::CorsLayer>>);
 
@@ -55,16 +55,16 @@ impl CorsLayer {
 impl<S> Layer<S> for CorsLayer {
     type Service = MaybeCors<S>;
 
-    fn layer(&self, plain: S) -> MaybeCors<S> {
-        MaybeCors { cors: self.0.clone(), plain }
+    fn layer(&self, inner: S) -> MaybeCors<S> {
+        MaybeCors { cors: self.0.clone(), inner }
     }
 }
 
-/// Is cloned for every request.
+/// axum clones this for every request, hence the `Arc`.
 #[derive(Clone)]
 pub(crate) struct MaybeCors<S> {
     cors: Option<Arc<cors::CorsLayer>>,
-    plain: S,
+    inner: S,
 }
 
 impl<S: Service<Request, Response = Response> + Clone> Service<Request> for MaybeCors<S> {
@@ -73,18 +73,18 @@ impl<S: Service<Request, Response = Response> + Clone> Service<Request> for Mayb
     type Future = Either<<Cors<S> as Service<Request>>::Future, S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.plain.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         match &self.cors {
-            // The layer would answer any OPTIONS with 200.
+            // tower-http's layer would answer every OPTIONS request with 200, so it gets preflights only.
             Some(cors) if *request.method() != Method::OPTIONS || is_preflight(request.headers()) => {
-                let next = self.plain.clone();
-                let ready = std::mem::replace(&mut self.plain, next);
+                let next = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, next);
                 Either::Left(cors.layer(ready).call(request))
             }
-            _ => Either::Right(self.plain.call(request)),
+            _ => Either::Right(self.inner.call(request)),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What describes an API to programs and people: `/openapi.json` (OpenAPI 3.1) and `/docs`, which needs no other server.
+//! The description of an API: `/openapi.json` (OpenAPI 3.1) for programs, `/docs` for people. The page loads nothing from
+//! other servers.
 
 use std::sync::Arc;
 
@@ -11,15 +12,13 @@ use tower::util::MapResponseLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-/// Where the document is.
 const DOCUMENT: &str = "/openapi.json";
-/// The page loads its own scripts and styles and asks this server; its drawings are data, its styles partly inline.
+/// The page loads scripts and styles from this server, sends requests to it, and has images as data URLs and inline styles.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; frame-ancestors 'none'",
 );
 
-/// The routes that describe an API.
 pub(crate) fn routes(description: OpenApi) -> Router {
     let description = Arc::new(description);
     let answer = move || {

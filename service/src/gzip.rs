@@ -1,4 +1,4 @@
-//! Compression, for clients that ask for it.
+//! Compression of responses, for clients that accept gzip.
 
 use std::task::{Context, Poll};
 
@@ -17,43 +17,43 @@ use tower_http::compression::{Compression, CompressionBody, CompressionLayer, Pr
 
 use crate::problem::{self, Problem};
 
-/// Longest answer in bytes that is sent as it is: compressed it would take as many packets.
+/// Longest body in bytes that is sent uncompressed: compression would not save a packet.
 pub(crate) const MAX_PLAIN_BYTES: u64 = 1024;
 
-/// Adds gzip to answers to GET and HEAD. (What a write answers is short; and who accepts nothing that can be sent gets 406
-/// once the work is done, which must not happen to a write.)
+/// Compresses responses to GET and HEAD. Responses to writes are left alone for two reasons: they are short, and the layer
+/// answers 406 to a client that accepts no encoding only after the handler has run, which would hide a write that was done.
 #[derive(Clone, Debug)]
 pub(crate) struct GzipLayer;
 
 impl<S> Layer<S> for GzipLayer {
     type Service = Gzip<S>;
 
-    fn layer(&self, plain: S) -> Gzip<S> {
-        Gzip { plain }
+    fn layer(&self, inner: S) -> Gzip<S> {
+        Gzip { inner }
     }
 }
 
-fn compressed<S>(plain: S) -> Compressed<S> {
+fn compress<S>(inner: S) -> Compressed<S> {
     let long = SizeAbove::new(MAX_PLAIN_BYTES + 1);
-    let worth_it = long.and(NotForContentType::SSE).and(has_body as HasBody);
-    // Lists are made anew for every request, so speed matters more than the last percent.
-    let layer = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it);
-    layer.layer(MapResponse::new(plain, remember_status as Remember))
+    let should_compress = long.and(NotForContentType::SSE).and(has_body as HasBody);
+    // Lists are compressed anew for every request, so speed matters more than the last percent of size.
+    let layer = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(should_compress);
+    layer.layer(MapResponse::new(inner, remember_status as RememberStatus))
 }
 
-type Compressed<S> = Compression<MapResponse<S, Remember>, WorthIt>;
-type Remember = fn(Response) -> Response;
-type WorthIt = And<And<SizeAbove, NotForContentType>, HasBody>;
+type Compressed<S> = Compression<MapResponse<S, RememberStatus>, ShouldCompress>;
+type RememberStatus = fn(Response) -> Response;
+type ShouldCompress = And<And<SizeAbove, NotForContentType>, HasBody>;
 type HasBody = fn(StatusCode, Version, &HeaderMap, &Extensions) -> bool;
 
 fn has_body(status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
     status != StatusCode::NOT_MODIFIED
 }
 
-/// Holds the plain service only, because it is cloned for every request, asked for compression or not.
+/// Holds the inner service only, because axum clones it for every request, whether or not the client accepts gzip.
 #[derive(Clone)]
 pub(crate) struct Gzip<S> {
-    plain: S,
+    inner: S,
 }
 
 impl<S: Service<Request, Response = Response> + Clone> Service<Request> for Gzip<S> {
@@ -65,27 +65,27 @@ impl<S: Service<Request, Response = Response> + Clone> Service<Request> for Gzip
     >;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.plain.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         if is_read && request.headers().contains_key(ACCEPT_ENCODING) {
-            let next = self.plain.clone();
-            let ready = std::mem::replace(&mut self.plain, next);
-            Either::Left(compressed(ready).call(request).map_ok(acceptable))
+            let next = self.inner.clone();
+            let ready = std::mem::replace(&mut self.inner, next);
+            Either::Left(compress(ready).call(request).map_ok(restore_status))
         } else {
-            Either::Right(self.plain.call(request))
+            Either::Right(self.inner.call(request))
         }
     }
 }
 
-/// Refusals keep their status whatever the client accepts, and 406 is a problem. What comes in has that status, with the
-/// headers and the body of the answer that is not acceptable.
-fn acceptable(mut response: Response<CompressionBody<Body>>) -> Response {
-    let before = response.extensions_mut().remove::<StatusCode>().unwrap_or(StatusCode::OK);
-    if response.status() != StatusCode::NOT_ACCEPTABLE || before != StatusCode::OK {
-        *response.status_mut() = before;
+/// tower-http sets 406 on a response that the client does not accept, and keeps its headers and body. This restores the
+/// status of an error, so that the client learns what is wrong, and turns the 406 of a success into a problem.
+fn restore_status(mut response: Response<CompressionBody<Body>>) -> Response {
+    let original = response.extensions_mut().remove::<StatusCode>().unwrap_or(StatusCode::OK);
+    if response.status() != StatusCode::NOT_ACCEPTABLE || original != StatusCode::OK {
+        *response.status_mut() = original;
         return response.map(Body::new);
     }
     let detail = "accept gzip or identity, or send no Accept-Encoding";

@@ -1,12 +1,13 @@
-//! What is alive, and what is ready.
+//! Liveness and readiness of a process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::problem::{Problem, ProblemBody, RETRY_AFTER_FAILURE};
 
-/// Whether this process should be sent requests: as long as every part of it is ready.
+/// Whether to send requests to this process: only while all of its parts are ready.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     parts: Arc<Mutex<Parts>>,
@@ -23,14 +24,14 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct Parts {
     names: BTreeSet<&'static str>,
-    /// What keeps parts from being ready. Parts may share a name, as the partitions of one projection do.
+    /// Why parts are not ready. Parts may share a name, as the partitions of one projection do.
     failing: BTreeMap<(&'static str, PartId), String>,
     next_id: PartId,
 }
 
 type PartId = u32;
 
-/// A part of a process that can be ready or not.
+/// A part of a process, such as a server that it needs. Starts as not ready.
 #[derive(Debug, Clone)]
 pub struct Part {
     key: (&'static str, PartId),
@@ -38,14 +39,14 @@ pub struct Part {
 }
 
 impl Readiness {
-    /// Of a process without parts, which is ready.
+    /// A process without parts, which is ready.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a part, which is starting. Several may have one name.
+    /// Adds a part. Several may have one name.
     pub fn part(&self, name: &'static str) -> Part {
-        let mut parts = self.parts();
+        let mut parts = self.parts.lock();
         parts.next_id += 1;
         let key = (name, parts.next_id);
         parts.names.insert(name);
@@ -53,50 +54,43 @@ impl Readiness {
         Part { key, readiness: self.clone() }
     }
 
-    /// Whether it is ready.
     pub fn is_ready(&self) -> bool {
-        self.parts().failing.is_empty()
+        self.parts.lock().failing.is_empty()
     }
 
-    /// What keeps parts from being ready, by name; of several with one name the first reason.
+    /// Why parts are not ready, by name. Of several with one name, the first reason.
     fn failing(&self) -> BTreeMap<&'static str, String> {
         let mut failing = BTreeMap::new();
-        for ((name, _), reason) in &self.parts().failing {
+        for ((name, _), reason) in &self.parts.lock().failing {
             failing.entry(*name).or_insert_with(|| reason.clone());
         }
         failing
     }
 
-    /// Whether each part is ready, by name; of several with one name whether all are.
+    /// Whether each part is ready, by name. Several with one name are ready once all are.
     pub(crate) fn parts_ready(&self) -> BTreeMap<&'static str, bool> {
-        let parts = self.parts();
+        let parts = self.parts.lock();
         let is_ready = |name| !parts.failing.keys().any(|(failing, _)| *failing == name);
         parts.names.iter().map(|name| (*name, is_ready(*name))).collect()
-    }
-
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Part {
-    /// The part is ready.
     pub fn ready(&self) {
-        self.readiness.parts().failing.remove(&self.key);
+        self.readiness.parts.lock().failing.remove(&self.key);
     }
 
-    /// The part is not ready, for a reason in words.
+    /// Marks the part as not ready. People read the reason at /health/ready.
     pub fn failed(&self, reason: impl Into<String>) {
-        self.readiness.parts().failing.insert(self.key, reason.into());
+        self.readiness.parts.lock().failing.insert(self.key, reason.into());
     }
 }
 
-/// `/health`, `/health/live` and `/health/ready`.
 pub(crate) fn routes(readiness: Readiness) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(live)).routes(routes!(ready)).with_state(readiness)
 }
 
-/// How a process says that it is well.
+/// The process is well.
 #[derive(Serialize, ToSchema)]
 struct Health {
     /// Always ok.
@@ -106,12 +100,17 @@ struct Health {
 const OK: Json<Health> = Json(Health { status: "ok" });
 
 /// Whether the process answers.
-#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, description = "It does", body = Health)))]
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "operation",
+    responses((status = 200, description = "It does", body = Health))
+)]
 async fn health() -> Json<Health> {
     OK
 }
 
-/// Whether the process answers: a restart helps if it does not.
+/// Whether the process answers. If not, restart it.
 #[utoipa::path(
     get,
     path = "/health/live",
@@ -122,16 +121,16 @@ async fn live() -> Json<Health> {
     OK
 }
 
-/// Whether the process should be sent requests.
+/// Whether to send requests to the process.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "operation",
     responses(
-        (status = 200, description = "It should", body = Health),
+        (status = 200, description = "Send them", body = Health),
         (
             status = 503,
-            description = "It should not; parts says what is not ready",
+            description = "Do not; `parts` says which parts are not ready, and why",
             body = ProblemBody,
             content_type = "application/problem+json"
         )

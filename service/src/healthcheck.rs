@@ -1,4 +1,4 @@
-//! Asking a process whether it is ready, for containers that have no other program to ask with.
+//! A client for /health/ready, for containers that have no other HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,62 +10,42 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Longest wait for the answer.
-const ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait for the response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why a process is not ready, as far as it can be told.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    /// Nobody listens there.
     #[error("nobody listens on {address}")]
     Unreachable {
-        /// The address that was asked.
         address: SocketAddr,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
-    /// What listens there does not speak HTTP.
+    /// The process at this address does not speak HTTP.
     #[error("{address} did not answer")]
-    NoAnswer {
-        /// The address that was asked.
+    NoResponse {
         address: SocketAddr,
-        /// What went wrong.
         #[source]
         source: hyper::Error,
     },
-    /// It did not answer in time.
-    #[error("{address} did not answer within {} s", ANSWER_WAIT.as_secs())]
-    Silent {
-        /// The address that was asked.
-        address: SocketAddr,
-    },
-    /// It says that it is not.
+    #[error("{address} did not answer within {} s", RESPONSE_TIMEOUT.as_secs())]
+    TimedOut { address: SocketAddr },
+    /// The process itself says so, and gives its reasons in the body.
     #[error("{address} answered {status}: {body}")]
-    Says {
-        /// The address that was asked.
-        address: SocketAddr,
-        /// Its answer.
-        status: StatusCode,
-        /// Its reasons.
-        body: String,
-    },
+    Reported { address: SocketAddr, status: StatusCode, body: String },
 }
 
-/// Asks the process that listens on `address`, from the same machine, whether it is ready.
-///
-/// # Errors
-/// [`NotReady`] if it does not say so.
+/// Asks the process that listens on `address` of this machine whether it is ready.
 pub async fn healthcheck(address: SocketAddr) -> Result<(), NotReady> {
-    let address = SocketAddr::new(local(address.ip()), address.port());
-    match tokio::time::timeout(ANSWER_WAIT, ask(address)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(NotReady::Silent { address }),
+    let address = SocketAddr::new(to_local(address.ip()), address.port());
+    match tokio::time::timeout(RESPONSE_TIMEOUT, request_readiness(address)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(NotReady::TimedOut { address }),
     }
 }
 
-/// Listening on every address of the machine includes its own.
-fn local(address: IpAddr) -> IpAddr {
+/// A process that listens on all addresses of the machine can be reached at the loopback address.
+fn to_local(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -73,28 +53,28 @@ fn local(address: IpAddr) -> IpAddr {
     }
 }
 
-async fn ask(address: SocketAddr) -> Result<(), NotReady> {
-    let no_answer = |source| NotReady::NoAnswer { address, source };
+async fn request_readiness(address: SocketAddr) -> Result<(), NotReady> {
+    let no_response = |source| NotReady::NoResponse { address, source };
     let stream = TcpStream::connect(address).await.map_err(|source| NotReady::Unreachable { address, source })?;
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(no_response)?;
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = Uri::from_static("/health/ready");
     let host = address.to_string().parse().unwrap_or(HeaderValue::from_static("localhost"));
     request.headers_mut().insert(HOST, host);
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    let asking = async {
+    let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
         Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
     };
-    // The connection is driven here; its own end tells nothing more than the answer does.
-    let (answer, _) = tokio::join!(asking, connection);
-    let (status, body) = answer.map_err(no_answer)?;
+    // The connection future does the input and output. Its outcome adds nothing to that of the exchange.
+    let (response, _) = tokio::join!(exchange, connection);
+    let (status, body) = response.map_err(no_response)?;
     if status.is_success() {
         return Ok(());
     }
-    Err(NotReady::Says { address, status, body: String::from_utf8_lossy(&body).into_owned() })
+    Err(NotReady::Reported { address, status, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 #[cfg(test)]
@@ -105,22 +85,23 @@ mod tests {
     use crate::health::Readiness;
     use crate::listen::bind;
     use crate::metrics::Metrics;
-    use crate::router::{Surroundings, finish};
+    use crate::router::{RouterConfig, build_router};
     use crate::serve::serve;
 
     #[tokio::test]
-    async fn a_process_says_whether_it_is_ready() {
+    async fn healthcheck_reports_readiness() {
         let listener = bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
         let address = SocketAddr::from(([0, 0, 0, 0], listener.local_addr().unwrap().port()));
-        let (readiness, stop) = (Readiness::new(), CancellationToken::new());
+        let readiness = Readiness::new();
+        let stop = CancellationToken::new();
         let part = readiness.part("numbers");
-        let surroundings = Surroundings {
+        let router_config = RouterConfig {
             readiness,
             other_port: "",
             cors_origins: crate::config::CorsOrigins::default(),
-            metrics: Metrics::separate().unwrap(),
+            metrics: Metrics::isolated().unwrap(),
         };
-        let router = finish(utoipa_axum::router::OpenApiRouter::new(), surroundings);
+        let router = build_router(utoipa_axum::router::OpenApiRouter::new(), router_config);
         let serving = tokio::spawn(serve(listener, router, stop.clone()));
         let refused = healthcheck(address).await.unwrap_err().to_string();
         assert!(refused.contains("503") && refused.contains("numbers"), "{refused}");

@@ -1,4 +1,4 @@
-//! What every process has around what it serves: readiness, metrics, ports, and the order in which they end.
+//! The frame of every process: readiness, metrics, ports, and the order in which they end.
 
 use std::net::SocketAddr;
 
@@ -11,52 +11,45 @@ use crate::config::CorsOrigins;
 use crate::health::{Part, Readiness};
 use crate::listen::{self, BindError};
 use crate::metrics::{Metrics, MetricsError};
-use crate::router::{Surroundings, finish};
+use crate::router::{RouterConfig, build_router};
 use crate::serve::serve;
 
-/// A process that answers at ports of its own until it is told to stop. Dropping it cuts off what it is doing.
+/// A process that serves ports until its stop token is cancelled. Dropping it aborts its tasks.
 pub struct Host {
     readiness: Readiness,
-    /// Ready from when it has [started](Host::started) until it drains.
+    /// The process as a part: ready from [`Host::mark_started`] until it drains.
     process: Part,
     metrics: Metrics,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
-/// Why a process cannot begin to answer.
+/// A process could not start to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// An address cannot be listened on.
     #[error(transparent)]
     Bind(BindError),
-    /// Metrics cannot be recorded.
     #[error(transparent)]
     Metrics(MetricsError),
 }
 
-/// An address that is listened on, where nothing is answered yet.
-pub struct Bound {
+/// A listener whose connections wait in the system's backlog until [`Host::serve`].
+pub struct BoundListener {
     listener: TcpListener,
-    /// With the port that the system chose, where it was asked to.
+    /// Where it listens. If port 0 was requested, this has the port that the system chose.
     pub addr: SocketAddr,
 }
 
-/// What is said of one port.
 pub struct Port {
-    /// Its name in metrics.
+    /// The name in metrics.
     pub name: &'static str,
-    /// The sentence that tells a client who came to the wrong port where to go.
+    /// A sentence for clients at the wrong port: it says which port to use.
     pub other_port: &'static str,
-    /// Whose pages may ask.
     pub cors_origins: CorsOrigins,
 }
 
 impl Host {
-    /// Until `stop`. The first thing that a process makes: whatever comes after it is among its metrics.
-    ///
-    /// # Errors
-    /// [`HostError::Metrics`].
+    /// Create it first in a process: only what is recorded afterwards is in the metrics.
     pub fn new(stop: CancellationToken) -> Result<Self, HostError> {
         let metrics = Metrics::install().map_err(HostError::Metrics)?;
         let readiness = Readiness::new();
@@ -64,66 +57,60 @@ impl Host {
         Ok(Self { readiness, process, metrics, stop, tasks: JoinSet::new() })
     }
 
-    /// Whether it should be sent requests.
     pub const fn readiness(&self) -> &Readiness {
         &self.readiness
     }
 
-    /// What ends it.
+    /// Cancel it to end the process.
     pub const fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Listens on `address`, which was given by `flag`.
-    ///
-    /// # Errors
-    /// [`HostError::Bind`] says what to do.
-    pub async fn bind(&self, address: SocketAddr, flag: &'static str) -> Result<Bound, HostError> {
+    /// Listens on `address`. An error names `flag` as the way to choose another one.
+    pub async fn bind(&self, address: SocketAddr, flag: &'static str) -> Result<BoundListener, HostError> {
         let listener = listen::bind(address, flag).await.map_err(HostError::Bind)?;
         let addr = listener.local_addr().unwrap_or(address);
-        Ok(Bound { listener, addr })
+        Ok(BoundListener { listener, addr })
     }
 
-    /// Begins to answer, but not to be ready.
-    pub fn serve(&mut self, bound: Bound, port: Port, routes: impl Into<OpenApiRouter>) {
+    /// Starts to serve the port. The process is not ready before [`Host::mark_started`].
+    pub fn serve(&mut self, listener: BoundListener, port: Port, routes: impl Into<OpenApiRouter>) {
         let Port { name, other_port, cors_origins } = port;
-        let (readiness, metrics) = (self.readiness.clone(), self.metrics.clone().at_port(name));
-        let router = finish(routes, Surroundings { readiness, other_port, cors_origins, metrics });
-        self.tasks.spawn(serve(bound.listener, router, self.stop.clone()));
+        let readiness = self.readiness.clone();
+        let metrics = self.metrics.clone().with_port(name);
+        let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, metrics });
+        self.tasks.spawn(serve(listener.listener, router, self.stop.clone()));
     }
 
-    /// Runs something beside the ports. It must end by itself at the stop.
-    pub fn beside(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task beside the ports. It must end by itself once the stop token is cancelled.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    /// Every part is there: from now on they alone say whether the process is ready. Before this it is not, so that nobody
-    /// is sent to a part that nobody has heard of yet.
-    pub fn started(&self) {
+    /// Call this once every part is added. From then on, the parts alone decide whether the process is ready. Before, it is
+    /// not ready, because a part that is not added yet cannot say that it is failing.
+    pub fn mark_started(&self) {
         self.process.ready();
     }
 
-    /// Waits for the stop, and then until what is under way is answered.
+    /// Waits for the stop, then until all requests in progress are answered and all tasks have ended.
     pub async fn wait(&mut self) {
         self.stop.cancelled().await;
         self.process.failed("draining");
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(%error, "what ran beside the ports has ended by itself");
+                tracing::error!(%error, "a task of the process has panicked");
             }
         }
     }
 
-    /// [`Host::wait`], for a process that is of no use without a task that ends at the stop: where that ends sooner, its end
-    /// is the stop. The answer is the task's own.
-    ///
-    /// # Errors
-    /// If the task panics.
-    pub async fn wait_with<T>(&mut self, task: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
-        let ended = task.await;
+    /// Like [`Host::wait`], for a process that cannot do without `task`. The task ends at the stop; if it ends sooner, this
+    /// stops the process. Returns what the task returns, or that it panicked.
+    pub async fn wait_for_task<T>(&mut self, task: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
+        let outcome = task.await;
         self.stop.cancel();
         self.wait().await;
-        ended
+        outcome
     }
 }
 
@@ -132,37 +119,37 @@ mod tests {
     use super::*;
     use crate::healthcheck::{NotReady, healthcheck};
 
-    async fn answering() -> (Host, SocketAddr) {
+    async fn start_host() -> (Host, SocketAddr) {
         let mut host = Host::new(CancellationToken::new()).unwrap();
-        let bound = host.bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
-        let addr = bound.addr;
+        let listener = host.bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
+        let addr = listener.addr;
         let port = Port { name: "test", other_port: "", cors_origins: CorsOrigins::default() };
-        host.serve(bound, port, OpenApiRouter::new());
+        host.serve(listener, port, OpenApiRouter::new());
         (host, addr)
     }
 
     #[tokio::test]
-    async fn it_is_not_ready_before_all_of_it_has_started() {
-        let (host, addr) = answering().await;
-        assert!(matches!(healthcheck(addr).await, Err(NotReady::Says { .. })));
+    async fn a_process_is_not_ready_before_it_is_marked_started() {
+        let (host, addr) = start_host().await;
+        assert!(matches!(healthcheck(addr).await, Err(NotReady::Reported { .. })));
         let part = host.readiness().part("numbers");
-        host.started();
-        assert!(matches!(healthcheck(addr).await, Err(NotReady::Says { .. })));
+        host.mark_started();
+        assert!(matches!(healthcheck(addr).await, Err(NotReady::Reported { .. })));
         part.ready();
         healthcheck(addr).await.unwrap();
     }
 
     #[tokio::test]
-    async fn it_answers_until_the_task_that_it_cannot_do_without_ends() {
-        let (mut host, addr) = answering().await;
-        host.started();
+    async fn a_process_serves_until_its_essential_task_ends() {
+        let (mut host, addr) = start_host().await;
+        host.mark_started();
         healthcheck(addr).await.unwrap();
         let (fail, failed) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move { failed.await.map_or(Ok(()), Err::<(), &str>) });
         let stop = host.stop().clone();
-        host.beside(async move { stop.cancelled().await });
-        fail.send("of no use").unwrap();
-        assert_eq!(host.wait_with(task).await.unwrap(), Err("of no use"));
+        host.spawn(async move { stop.cancelled().await });
+        fail.send("failed").unwrap();
+        assert_eq!(host.wait_for_task(task).await.unwrap(), Err("failed"));
         assert!(!host.readiness().is_ready(), "it drains");
         assert!(matches!(healthcheck(addr).await, Err(NotReady::Unreachable { .. })));
     }

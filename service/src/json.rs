@@ -1,4 +1,4 @@
-//! JSON bodies: bounded in size and time, and refused with a reason.
+//! The extractor of JSON bodies: bounded in size and time, and rejecting with a reason.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,17 +18,17 @@ use crate::problem::Problem;
 
 /// Largest body in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
-/// How much more of a body that is too large is read and thrown away: a client that is still sending would not see the
-/// answer otherwise.
+/// How many more bytes of a body that is too large are read and discarded. A client that is still sending would otherwise
+/// not see the response.
 const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
-/// Longest wait for a whole body.
+/// Longest wait for the whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request's JSON, which must be an object.
+/// The JSON body of a request, which must be an object.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
-/// An object. (A struct alone would also be read from an array of its members.)
+/// Accepts an object only. serde would read a struct from an array of its fields, too.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
 
@@ -63,10 +63,10 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "send JSON, with the header Content-Type: application/json",
             ));
         }
-        if is_refused_unread(&request) {
+        if is_not_worth_reading(&request) {
             return Err(too_large());
         }
-        let body = match tokio::time::timeout(BODY_TIMEOUT, read(request.into_body())).await {
+        let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body())).await {
             Ok(body) => body?,
             Err(_) => {
                 let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
@@ -83,11 +83,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
-/// Whether the announced length is too large and reading would not help: the client asks before it sends, or it has more
-/// than is thrown away.
-fn is_refused_unread(request: &Request) -> bool {
-    let asks_first = request.headers().contains_key(EXPECT);
-    let bytes_worth_reading = if asks_first { MAX_BODY_BYTES } else { MAX_BODY_BYTES + MAX_DISCARDED_BYTES };
+/// Whether the announced length is too large and reading would not help: the client waits for permission to send (Expect),
+/// or announces more than would be discarded.
+fn is_not_worth_reading(request: &Request) -> bool {
+    let waits_for_permission = request.headers().contains_key(EXPECT);
+    let bytes_worth_reading = if waits_for_permission { MAX_BODY_BYTES } else { MAX_BODY_BYTES + MAX_DISCARDED_BYTES };
     request.body().size_hint().lower() > bytes_worth_reading as u64
 }
 
@@ -96,23 +96,23 @@ fn too_large() -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
 }
 
-async fn read(mut body: Body) -> Result<Bytes, Problem> {
-    let mut kept = BytesMut::new();
+async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
+    let mut buffer = BytesMut::new();
     let mut total = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| malformed("the body broke off before its announced end"))?;
         let Ok(data) = frame.into_data() else { continue };
         total = total.saturating_add(data.len());
         if total <= MAX_BODY_BYTES {
-            kept.extend_from_slice(&data);
+            buffer.extend_from_slice(&data);
         } else if total > MAX_BODY_BYTES + MAX_DISCARDED_BYTES {
             return Err(too_large());
         }
     }
-    if total > MAX_BODY_BYTES { Err(too_large()) } else { Ok(kept.freeze()) }
+    if total > MAX_BODY_BYTES { Err(too_large()) } else { Ok(buffer.freeze()) }
 }
 
-/// Malformed JSON wins over a wrong shape, wherever in the text either lies.
+/// Reports malformed JSON rather than a wrong shape, whichever comes first in the text.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if std::str::from_utf8(body).is_err() {
         return Err(malformed("the body is not UTF-8"));
@@ -123,7 +123,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| match serde_json::from_slice::<IgnoredAny>(body) {
         Err(error) => malformed(&format!("the body is not JSON: {error}")),
         Ok(IgnoredAny) if error.is_data() => wrong_shape::<T>(body),
-        // Passed over it is JSON, but not where it was looked at: half of a surrogate pair, or a number out of range.
+        // serde_json checks more of a value that it reads than of one that it skips: it found half of a surrogate pair, or
+        // a number out of range.
         Ok(IgnoredAny) => malformed(&format!("the body is not acceptable JSON: {error}")),
     })
 }
@@ -132,7 +133,7 @@ fn malformed(detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "malformed-json", detail)
 }
 
-/// Names the field at fault, which the first, faster attempt does not know.
+/// Parses again, slower, to name the field at fault.
 fn wrong_shape<T: DeserializeOwned>(body: &[u8]) -> Problem {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
@@ -143,7 +144,7 @@ fn wrong_shape<T: DeserializeOwned>(body: &[u8]) -> Problem {
             let place = format!(" at line {} column {}", error.line(), error.column());
             let message = error.to_string();
             let message = message.strip_suffix(&place).unwrap_or(&message).to_owned();
-            // A field that is missing is reported at its parent.
+            // serde reports a missing field at its parent.
             let (field, message) = match message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
             {
                 Some(missing) => (missing.to_owned(), "is missing".to_owned()),

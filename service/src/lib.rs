@@ -1,20 +1,20 @@
-//! What every process of Tally has, whatever it serves.
+//! The parts that every process of Tally needs, whatever it serves.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | the parts of the command line that several binaries share, and the names of all variables |
 //! | [`program`] | from a command line to an exit code |
-//! | [`telemetry`] | logs, and errors as one line |
-//! | [`host`] | what every process has around what it serves, and in what order that ends |
+//! | [`telemetry`] | logs |
+//! | [`host`] | a process: readiness, metrics, ports, and the order in which they end |
 //! | [`shutdown`], [`listen`], [`serve`] | from a signal and an address to connections that are drained |
-//! | [`router`] | what surrounds the routes of an API: limits, 404, 405, panics, and what is done to every answer |
-//! | `conditional`, [`cors`], `gzip`, `headers` | what is done to every answer |
-//! | [`metrics`] | how the process is doing, in numbers |
-//! | `docs` | OpenAPI and its page |
-//! | [`health`], [`healthcheck`] | what is alive, and what is ready; asking another process for it |
-//! | [`startup`] | waiting for the servers that a process needs |
-//! | [`json`], [`query`], [`path`] | extractors whose refusals are problems |
-//! | [`problem`] | RFC 9457 answers |
+//! | [`router`] | limits, 404, 405 and panics around the routes of an API |
+//! | `conditional`, [`cors`], `gzip`, `security_headers` | layers that change every response |
+//! | [`metrics`] | metrics of the process and of its requests |
+//! | `docs` | the OpenAPI document and its page |
+//! | [`health`], [`healthcheck`] | liveness and readiness; a client that asks another process for them |
+//! | [`startup`] | retries until the servers that a process needs are there |
+//! | [`json`], [`query`], [`path`] | extractors that reject with problems |
+//! | [`problem`], [`responses`] | RFC 9457 problems; their descriptions for OpenAPI |
 //!
 //! **Architecture invariant:** nothing here knows what is served.
 
@@ -23,7 +23,6 @@ pub mod config;
 pub mod cors;
 mod docs;
 mod gzip;
-mod headers;
 pub mod health;
 pub mod healthcheck;
 pub mod host;
@@ -34,7 +33,9 @@ pub mod path;
 pub mod problem;
 pub mod program;
 pub mod query;
+pub mod responses;
 pub mod router;
+mod security_headers;
 pub mod serve;
 pub mod shutdown;
 pub mod startup;

@@ -1,11 +1,10 @@
-//! Addresses to listen on.
+//! Listening on an address.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-/// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("{address} {reason} choose another address with {flag}")]
 pub struct BindError {
@@ -16,10 +15,7 @@ pub struct BindError {
     source: std::io::Error,
 }
 
-/// Listens on `address`, which was given by `flag`.
-///
-/// # Errors
-/// A message that says what to do.
+/// Listens on `address`. An error names `flag` as the way to choose another one.
 pub async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| {
         let reason = match source.kind() {
@@ -37,7 +33,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_port_in_use_is_refused_with_what_to_do() {
+    async fn the_error_for_a_port_in_use_says_what_to_do() {
         let first = bind(([127, 0, 0, 1], 0).into(), "--write-addr").await.unwrap();
         let address = first.local_addr().unwrap();
         let error = bind(address, "--write-addr").await.unwrap_err();

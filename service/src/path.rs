@@ -1,4 +1,4 @@
-//! The variable parts of a path.
+//! The extractor of path parameters.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -11,20 +11,14 @@ use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
 
-/// A request's path parameters; one that cannot be read names nothing, so it is 404.
+/// The path parameters of a request. A malformed one names nothing, so it is 404.
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
-/// One parameter, read by its `FromStr` (serde's own numbers take signs and leading zeros, and so several paths for one
-/// thing).
-#[derive(Debug, Clone, Copy)]
-pub struct Parsed<T>(pub T);
-
-impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Parsed<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
-    }
+/// Deserializes a parameter by its `FromStr`. serde's own numbers accept signs and leading zeros, and so would give one thing
+/// several paths.
+pub fn parse<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
+    Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {

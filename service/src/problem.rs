@@ -1,4 +1,4 @@
-//! Refusals and failures as RFC 9457 has them: `application/problem+json` with a stable `code`.
+//! Errors as RFC 9457 problems: `application/problem+json` with a stable `code`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// When a client may try again after a failure that goes by on its own.
+/// When a client may try again after a temporary condition.
 pub const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// An answer that is not success.
+/// An error response.
 #[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
@@ -25,7 +25,7 @@ pub struct Problem {
     retry_after: Option<Duration>,
 }
 
-/// The members on the wire.
+/// A problem as RFC 9457 defines it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {
@@ -35,7 +35,7 @@ pub struct ProblemBody {
     title: &'static str,
     /// The status.
     status: u16,
-    /// For programs; never changes.
+    /// For programs. Never changes.
     code: &'static str,
     /// For people.
     detail: String,
@@ -49,10 +49,10 @@ pub struct ProblemBody {
 }
 
 impl Problem {
-    /// A problem. `code` is for programs and never changes; `detail` is for people.
+    /// `code` is for programs and never changes; `detail` is for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        let (errors, parts) = (BTreeMap::new(), BTreeMap::new());
-        Self { status, code, detail: detail.into(), errors, parts, retry_after: None }
+        let detail = detail.into();
+        Self { status, code, detail, errors: BTreeMap::new(), parts: BTreeMap::new(), retry_after: None }
     }
 
     /// 404 `not-found`.
@@ -65,38 +65,37 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed-query", detail)
     }
 
-    /// 422 `invalid-fields`; say which with [`Problem::with_field_error`].
+    /// 422 `invalid-fields`. Add each error with [`Problem::with_field_error`].
     pub fn invalid_fields() -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields", "some fields are missing or not acceptable")
     }
 
-    /// 503 with Retry-After: something that goes by on its own.
+    /// 503 with Retry-After, for a temporary condition.
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with_retry_after(RETRY_AFTER_FAILURE)
     }
 
-    /// Adds what is wrong with a field; the message reads on after the field's name.
+    /// Adds an error of a field. The message continues a sentence that begins with the field's name.
     #[must_use]
     pub fn with_field_error(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
         self.errors.entry(field.into()).or_default().push(message.into());
         self
     }
 
-    /// Adds what is wrong with each part of this process.
+    /// Adds why parts of this process are not ready.
     #[must_use]
     pub fn with_parts(mut self, parts: BTreeMap<&'static str, String>) -> Self {
         self.parts = parts;
         self
     }
 
-    /// Adds when to try again; sent in whole seconds, rounded up.
+    /// Adds Retry-After, in whole seconds, rounded up.
     #[must_use]
     pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
         self
     }
 
-    /// The HTTP status.
     pub const fn status(&self) -> StatusCode {
         self.status
     }

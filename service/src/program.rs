@@ -1,33 +1,32 @@
-//! A program, from its command line to its exit code.
+//! Runs a program to its exit code.
 
 use std::error::Error;
 use std::io::{Write, stderr};
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
+use thiserror_ext::AsReport;
 use tokio::runtime::Runtime;
 
-use crate::telemetry::chain;
+/// Longest wait at the end for blocking threads, which may be waiting for a server that does not answer.
+const BLOCKING_THREADS_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Longest wait, once all is done, for threads that are still asking a server which does not answer.
-const LAST_CALLS: Duration = Duration::from_millis(200);
-
-/// Does a program's work; the answer is its exit code. Why it has failed is told to people on standard error.
+/// Runs the program and returns its exit code. An error goes to standard error, for people.
 pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, Box<dyn Error>>>) -> ExitCode {
-    let done = match Runtime::new() {
+    let outcome = match Runtime::new() {
         Ok(runtime) => {
-            let done = runtime.block_on(work);
-            // Whatever they are told, nobody waits for it any more.
-            runtime.shutdown_timeout(LAST_CALLS);
-            done
+            let outcome = runtime.block_on(work);
+            // Nobody needs the results of threads that still run.
+            runtime.shutdown_timeout(BLOCKING_THREADS_TIMEOUT);
+            outcome
         }
         Err(error) => Err(error.into()),
     };
-    match done {
+    match outcome {
         Ok(done) => done.report(),
         Err(error) => {
-            // Where not even this can be written, the exit code has to say it.
-            drop(writeln!(stderr(), "{program}: {}", chain(error.as_ref())));
+            // If standard error is closed, the exit code is all that is left.
+            drop(writeln!(stderr(), "{program}: {}", error.as_report()));
             ExitCode::FAILURE
         }
     }
@@ -41,20 +40,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_ends_although_a_server_does_not_answer() {
+    fn a_program_ends_although_a_server_does_not_answer() {
         const NO_ANSWER: Duration = Duration::from_secs(60);
         let (_server, answers) = channel::<()>();
-        let began = Instant::now();
+        let started = Instant::now();
         let code = run("test", async {
             tokio::task::spawn_blocking(move || answers.recv_timeout(NO_ANSWER));
             Ok(ExitCode::from(3))
         });
         assert_eq!(code, ExitCode::from(3));
-        assert!(began.elapsed() < NO_ANSWER / 2, "{:?}", began.elapsed());
+        assert!(started.elapsed() < NO_ANSWER / 2, "{:?}", started.elapsed());
     }
 
     #[test]
-    fn its_failure_is_an_exit_code() {
+    fn an_error_is_an_exit_code() {
         assert_eq!(run("test", async { Ok(()) }), ExitCode::SUCCESS);
         assert_eq!(run::<()>("test", async { Err("on purpose".into()) }), ExitCode::FAILURE);
     }

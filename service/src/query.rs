@@ -1,4 +1,4 @@
-//! The parameters after the question mark.
+//! The extractor of query parameters.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
 
-/// A request's query; what cannot be read is 400 `malformed-query`.
+/// The query of a request. A malformed one is 400 `malformed-query`.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -15,9 +15,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        // Decoding further on replaces what is not UTF-8, and so would look for something else than was asked for.
-        let sent = parts.uri.query().unwrap_or_default();
-        if percent_decode_str(sent).decode_utf8().is_err() {
+        // axum would replace invalid UTF-8, and a search would then look for another text than the client's.
+        let query = parts.uri.query().unwrap_or_default();
+        if percent_decode_str(query).decode_utf8().is_err() {
             return Err(Problem::malformed_query("the query is not UTF-8"));
         }
         match axum::extract::Query::from_request_parts(parts, state).await {

@@ -1,4 +1,4 @@
-//! What surrounds the routes of an API.
+//! Builds the router of an API: limits, fallbacks, and layers around its routes.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,52 +14,49 @@ use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::conditional::Condition;
+use crate::conditional::Precondition;
 use crate::config::CorsOrigins;
 use crate::cors::CorsLayer;
 use crate::docs;
 use crate::gzip::GzipLayer;
-use crate::headers;
 use crate::health::{self, Readiness};
-use crate::metrics::{self, Metrics, Requests, method_label};
+use crate::metrics::{self, Metrics, RequestMetrics, method_label};
 use crate::problem::Problem;
+use crate::security_headers;
 
-/// Requests that are worked on at once; one more is refused.
+/// Most requests in progress at once; one more is 503.
 pub const MAX_REQUESTS_IN_FLIGHT: usize = 4_096;
-/// Longest work on one request.
+/// Longest time for one request.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the routes of an API are told about the process that they are part of.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
-    /// What /health tells.
+pub struct RouterConfig {
     pub readiness: Readiness,
-    /// The sentence that tells a client who came to the wrong port where to go.
+    /// A sentence for clients at the wrong port: it says which port to use.
     pub other_port: &'static str,
-    /// Whose pages may ask.
     pub cors_origins: CorsOrigins,
-    /// Where requests are counted, and what /metrics tells.
+    /// Counts the requests, and serves /metrics.
     pub metrics: Metrics,
 }
 
-/// The routes of an API with everything around them, and what describes them.
-pub fn finish(routes: impl Into<OpenApiRouter>, surroundings: Surroundings) -> Router {
+/// Adds limits, fallbacks, layers, health, metrics and documentation to the routes of an API.
+pub fn build_router(routes: impl Into<OpenApiRouter>, config: RouterConfig) -> Router {
     let bounds = Bounds { slots: Arc::new(Semaphore::new(MAX_REQUESTS_IN_FLIGHT)), timeout: REQUEST_TIMEOUT };
-    within(bounds, routes.into(), surroundings)
+    build_bounded_router(bounds, routes.into(), config)
 }
 
-fn within(bounds: Bounds, routes: OpenApiRouter, surroundings: Surroundings) -> Router {
-    let Surroundings { readiness, other_port, cors_origins, metrics } = surroundings;
+fn build_bounded_router(bounds: Bounds, routes: OpenApiRouter, config: RouterConfig) -> Router {
+    let RouterConfig { readiness, other_port, cors_origins, metrics } = config;
     // The first is the outermost.
-    let around_all = (
+    let layers = (
         GzipLayer,
-        from_fn_with_state(Arc::new(Requests::new(metrics.clone())), answer),
+        from_fn_with_state(Arc::new(RequestMetrics::new(metrics.clone())), finish_response),
         CorsLayer::new(&cors_origins),
         MapResponseLayer::new(IntoResponse::into_response),
-        CatchPanicLayer::custom(panicked),
+        CatchPanicLayer::custom(panic_response),
     );
     let (routes, description) = routes
-        .layer(from_fn_with_state(bounds, bound))
+        .layer(from_fn_with_state(bounds, enforce_bounds))
         .merge(health::routes(readiness.clone()))
         .merge(metrics::routes(metrics, readiness))
         .split_for_parts();
@@ -70,17 +67,18 @@ fn within(bounds: Bounds, routes: OpenApiRouter, surroundings: Surroundings) -> 
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         })
         .fallback(async || Problem::not_found("there is no such route; /docs shows those that there are"))
-        .layer(around_all)
+        .layer(layers)
 }
 
-/// What is done to every answer. One function, because each layer of this kind costs several allocations a request.
-async fn answer(State(requests): State<Arc<Requests>>, request: Request, next: Next) -> Response {
+/// Completes every response and records its request. This is one function, because each layer of this kind costs several
+/// allocations a request.
+async fn finish_response(State(requests): State<Arc<RequestMetrics>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let condition = Condition::of(request.method(), request.headers());
-    let mut response = condition.apply(next.run(request).await).await;
-    headers::harden(response.headers_mut());
+    let precondition = Precondition::from_request(request.method(), request.headers());
+    let mut response = precondition.apply(next.run(request).await).await;
+    security_headers::add(response.headers_mut());
     let route = route.as_ref().map(MatchedPath::as_str);
     requests.record(method, route, response.status(), started.elapsed());
     response
@@ -92,7 +90,7 @@ struct Bounds {
     timeout: Duration,
 }
 
-async fn bound(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
+async fn enforce_bounds(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
     let Ok(_slot) = bounds.slots.try_acquire() else {
         return Problem::unavailable("overloaded", "too many requests at once; try again").into_response();
     };
@@ -104,8 +102,8 @@ async fn bound(State(bounds): State<Bounds>, request: Request, next: Next) -> Re
     }
 }
 
-/// The panic itself is logged where it happens, see [`crate::telemetry::init`].
-fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
+/// The panic hook has already logged the panic, see [`crate::telemetry::init`].
+fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
     let detail = "something went wrong here; whether it was done is unknown";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response()
 }
@@ -126,13 +124,13 @@ mod tests {
             .route("/elsewhere", MethodRouter::new())
             .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
             .route("/stuck", get(std::future::pending::<()>));
-        let surroundings = Surroundings {
+        let config = RouterConfig {
             readiness: Readiness::new(),
             other_port: "Go there.",
             cors_origins: CorsOrigins::default(),
-            metrics: Metrics::separate().unwrap(),
+            metrics: Metrics::isolated().unwrap(),
         };
-        let app = within(bounds, routes.into(), surroundings);
+        let app = build_bounded_router(bounds, routes.into(), config);
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let (head, body) = app.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -173,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_request_too_many_is_503_but_health_is_still_told() {
+    async fn one_request_too_many_is_503_but_health_is_answered() {
         let (response, problem) = answer(bounds(0), Method::GET, "/here").await;
         assert_eq!((response.status().as_u16(), &problem["code"]), (503, &"overloaded".into()));
         assert_eq!(response.headers()[RETRY_AFTER], "1");

@@ -1,11 +1,9 @@
-//! Being asked to stop.
+//! Stopping on a signal.
 
 use tokio_util::sync::CancellationToken;
 
-/// A token that SIGTERM and Ctrl-C cancel. A second one ends the process at once: whatever was acknowledged is durable.
-///
-/// # Errors
-/// If the system does not let signals be listened to.
+/// Returns a token that SIGTERM and Ctrl-C cancel. A second signal ends the process at once, which loses nothing, because
+/// every acknowledged write is durable.
 pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut signals = Signals::new()?;
@@ -25,7 +23,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
 
 struct Signal {
     name: &'static str,
-    /// What shells expect of a process that ended by the signal.
+    /// The exit code by which shells recognize a process that was ended by this signal.
     exit_code: i32,
 }
 

@@ -1,67 +1,63 @@
-//! Waiting for the servers that a process needs, when it starts before they do.
+//! Retries until the servers that a process needs are there. A process may start before they do.
 
 use std::error::Error;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use thiserror_ext::AsReport;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Part;
-use crate::telemetry::chain;
 
-/// Pause after the first failure; each further one doubles it.
+/// Pause after the first failure. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause. There are attempts for as long as the server is away, at this pace.
+/// Longest pause. Attempts go on at this pace for as long as the server is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Longest wait for an attempt that is under way at the stop and must not be left half done. Containers get half as long
-/// again before they are killed.
-const LAST_ATTEMPT: Duration = Duration::from_secs(20);
-/// How often a part that is ready is looked at again.
-const LOOK: Duration = Duration::from_secs(2);
+/// Longest wait at the stop for an attempt that must not be left half done. Containers are killed after 30 s.
+const LAST_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause between two checks of a part.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Tries until it succeeds, and tells `part` of every failure; `None` if `stop` came first, which ends an attempt where it
-/// is.
+/// Attempts something until it succeeds, and marks `part` as failed after every failure. Returns `None` on `stop`, which
+/// also cancels an attempt in progress.
 ///
 /// # Errors
-/// A failure that `is_lasting`: it stays until somebody changes something.
-pub async fn prepared<'a, T, E: Error>(
+/// A failure that `is_permanent`: it stays until somebody changes something.
+pub async fn retry_until_ready<'a, T, E: Error>(
     part: &Part,
     stop: &CancellationToken,
-    is_lasting: fn(&E) -> bool,
+    is_permanent: fn(&E) -> bool,
     attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
 ) -> Result<Option<T>, E> {
-    tried(part, stop, Duration::ZERO, is_lasting, attempt).await
+    retry_with_grace(part, stop, Duration::ZERO, is_permanent, attempt).await
 }
 
-/// The same with attempts that must not be left half done: one that is under way when `stop` comes is waited for, for
-/// 20 s at most.
-///
-/// # Errors
-/// A failure that `is_lasting`: it stays until somebody changes something.
-pub async fn prepared_to_the_end<'a, T, E: Error>(
+/// Like [`retry_until_ready`], for attempts that must not be left half done: on `stop`, an attempt in progress gets 20 s to
+/// end.
+pub async fn retry_uninterrupted<'a, T, E: Error>(
     part: &Part,
     stop: &CancellationToken,
-    is_lasting: fn(&E) -> bool,
+    is_permanent: fn(&E) -> bool,
     attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
 ) -> Result<Option<T>, E> {
-    tried(part, stop, LAST_ATTEMPT, is_lasting, attempt).await
+    retry_with_grace(part, stop, LAST_ATTEMPT_TIMEOUT, is_permanent, attempt).await
 }
 
-async fn tried<'a, T, E: Error>(
+async fn retry_with_grace<'a, T, E: Error>(
     part: &Part,
     stop: &CancellationToken,
-    last_attempt: Duration,
-    is_lasting: fn(&E) -> bool,
+    grace: Duration,
+    is_permanent: fn(&E) -> bool,
     attempt: impl Fn() -> BoxFuture<'a, Result<T, E>>,
 ) -> Result<Option<T>, E> {
     let mut pause = FIRST_PAUSE;
-    while let Some(outcome) = before(stop, last_attempt, attempt()).await {
+    while let Some(outcome) = run_until_stopped(stop, grace, attempt()).await {
         match outcome {
-            // Nothing more is begun after the stop.
+            // After the stop, the caller must not begin anything with the result.
             Ok(done) => return Ok(Some(done).filter(|_| !stop.is_cancelled())),
-            Err(error) if is_lasting(&error) => return Err(error),
+            Err(error) if is_permanent(&error) => return Err(error),
             Err(error) => {
-                let reason = chain(&error);
+                let reason = error.to_report_string();
                 tracing::warn!(%reason, "not ready yet; trying again");
                 part.failed(reason);
             }
@@ -74,31 +70,31 @@ async fn tried<'a, T, E: Error>(
     Ok(None)
 }
 
-/// What comes of `work`, unless it takes longer than `grace` from the stop on.
-async fn before<T>(stop: &CancellationToken, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let given_up = async {
+/// Returns the output of `work`, or `None` if it is not there `grace` after the stop.
+async fn run_until_stopped<T>(stop: &CancellationToken, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let grace_over = async {
         stop.cancelled().await;
         tokio::time::sleep(grace).await;
     };
     tokio::select! {
         biased;
-        () = given_up => None,
-        outcome = work => Some(outcome),
+        () = grace_over => None,
+        output = work => Some(output),
     }
 }
 
-/// Looks again and again whether a part is well, until `stop`.
-pub async fn look_after<E: Error, F: Future<Output = Result<(), E>>>(
+/// Checks a part at intervals and marks it as ready or failed, until `stop`.
+pub async fn monitor<E: Error, F: Future<Output = Result<(), E>>>(
     part: Part,
     stop: CancellationToken,
-    look: impl Fn() -> F,
+    check: impl Fn() -> F,
 ) {
-    while let Some(outcome) = stop.run_until_cancelled(look()).await {
+    while let Some(outcome) = stop.run_until_cancelled(check()).await {
         match outcome {
             Ok(()) => part.ready(),
-            Err(error) => part.failed(chain(&error)),
+            Err(error) => part.failed(error.to_report_string()),
         }
-        if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+        if stop.run_until_cancelled(tokio::time::sleep(CHECK_INTERVAL)).await.is_none() {
             return;
         }
     }
@@ -118,35 +114,38 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("away")]
     struct Failure {
-        is_lasting: bool,
+        is_permanent: bool,
     }
 
-    const fn is_lasting(failure: &Failure) -> bool {
-        failure.is_lasting
+    const fn is_permanent(failure: &Failure) -> bool {
+        failure.is_permanent
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_goes_by_is_waited_for_and_what_lasts_is_told() {
-        let (readiness, stop, attempts) = (Readiness::new(), CancellationToken::new(), Cell::new(0));
+    async fn a_temporary_failure_is_retried_and_a_permanent_one_returned() {
+        let readiness = Readiness::new();
+        let stop = CancellationToken::new();
+        let attempts = Cell::new(0);
         let part = readiness.part("server");
-        let third_time = || {
+        let third_succeeds = || {
             attempts.set(attempts.get() + 1);
             let attempt = attempts.get();
-            async move { if attempt < 3 { Err(Failure { is_lasting: false }) } else { Ok(attempt) } }.boxed()
+            async move { if attempt < 3 { Err(Failure { is_permanent: false }) } else { Ok(attempt) } }.boxed()
         };
-        assert_eq!(prepared(&part, &stop, is_lasting, third_time).await.unwrap(), Some(3));
-        let lasting = || async { Err::<(), _>(Failure { is_lasting: true }) }.boxed();
-        assert!(prepared(&part, &stop, is_lasting, lasting).await.unwrap_err().is_lasting);
+        assert_eq!(retry_until_ready(&part, &stop, is_permanent, third_succeeds).await.unwrap(), Some(3));
+        let permanent = || async { Err::<(), _>(Failure { is_permanent: true }) }.boxed();
+        assert!(retry_until_ready(&part, &stop, is_permanent, permanent).await.unwrap_err().is_permanent);
         stop.cancel();
-        let never = || async { Err::<(), _>(Failure { is_lasting: false }) }.boxed();
-        assert!(prepared(&part, &stop, is_lasting, never).await.unwrap().is_none());
+        let never = || async { Err::<(), _>(Failure { is_permanent: false }) }.boxed();
+        assert!(retry_until_ready(&part, &stop, is_permanent, never).await.unwrap().is_none());
     }
 
-    /// Whether an attempt that takes `takes` came to its end although it was under way at the stop, and how long that was
-    /// waited for.
-    async fn stopped_on_the_way(takes: Duration) -> (bool, Duration) {
-        let (readiness, stop, is_done) = (Readiness::new(), CancellationToken::new(), AtomicBool::new(false));
-        let (part, began, is_done) = (readiness.part("server"), Instant::now(), &is_done);
+    /// Stops during an attempt that needs `takes`. Returns whether the attempt ended, and how long it got.
+    async fn stop_during_attempt(takes: Duration) -> (bool, Duration) {
+        let part = Readiness::new().part("server");
+        let stop = CancellationToken::new();
+        let is_done = &AtomicBool::new(false);
+        let started = Instant::now();
         let attempt = || {
             async move {
                 tokio::time::sleep(takes).await;
@@ -159,33 +158,36 @@ mod tests {
             tokio::task::yield_now().await;
             stop.cancel();
         };
-        let (prepared, ()) = tokio::join!(tried(&part, &stop, LAST_ATTEMPT, is_lasting, attempt), stopping);
-        assert_eq!(prepared.unwrap(), None, "it went on after the stop");
-        (is_done.load(Ordering::SeqCst), began.elapsed())
+        let (outcome, ()) =
+            tokio::join!(retry_with_grace(&part, &stop, LAST_ATTEMPT_TIMEOUT, is_permanent, attempt), stopping);
+        assert_eq!(outcome.unwrap(), None, "it went on after the stop");
+        (is_done.load(Ordering::SeqCst), started.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_is_not_left_half_done_at_the_stop_unless_it_takes_too_long() {
-        assert_eq!(stopped_on_the_way(LAST_ATTEMPT / 2).await, (true, LAST_ATTEMPT / 2));
-        assert_eq!(stopped_on_the_way(2 * LAST_ATTEMPT).await, (false, LAST_ATTEMPT));
+        assert_eq!(stop_during_attempt(LAST_ATTEMPT_TIMEOUT / 2).await, (true, LAST_ATTEMPT_TIMEOUT / 2));
+        assert_eq!(stop_during_attempt(2 * LAST_ATTEMPT_TIMEOUT).await, (false, LAST_ATTEMPT_TIMEOUT));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_part_is_as_it_was_found_last() {
-        let (readiness, stop, is_well) = (Readiness::new(), CancellationToken::new(), Cell::new(true));
-        let look = || async { if is_well.get() { Ok(()) } else { Err(Failure { is_lasting: false }) } };
-        let looking = look_after(readiness.part("server"), stop.clone(), look);
+    async fn a_part_is_as_the_last_check_found_it() {
+        let readiness = Readiness::new();
+        let stop = CancellationToken::new();
+        let is_well = Cell::new(true);
+        let check = || async { if is_well.get() { Ok(()) } else { Err(Failure { is_permanent: false }) } };
+        let monitoring = monitor(readiness.part("server"), stop.clone(), check);
         let changes = async {
-            tokio::time::sleep(LOOK / 2).await;
+            tokio::time::sleep(CHECK_INTERVAL / 2).await;
             assert!(readiness.is_ready());
             is_well.set(false);
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             assert!(!readiness.is_ready());
             is_well.set(true);
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             assert!(readiness.is_ready());
             stop.cancel();
         };
-        tokio::join!(looking, changes);
+        tokio::join!(monitoring, changes);
     }
 }

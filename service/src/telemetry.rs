@@ -1,4 +1,4 @@
-//! Logs, and errors as one line.
+//! Logs.
 
 use std::error::Error;
 use std::io::IsTerminal;
@@ -8,33 +8,21 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::LogFormat;
 
-/// Why there are no logs.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter is not one.
     #[error("`{filter}` is no log filter; write a level such as info, or directives such as info,projector=debug")]
     Filter {
-        /// What was given.
         filter: String,
-        /// What is wrong with it.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
-    /// A directive is neither a level nor `target=level`.
     #[error("`{directive}` is no log level; write error, warn, info, debug, trace or off, or target=level")]
-    Level {
-        /// What was given.
-        directive: String,
-    },
-    /// Somebody else has set up logs in this process.
+    Level { directive: String },
     #[error("logs are set up already")]
     Twice(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Writes logs to standard error, text in colour if that is a terminal; panics too.
-///
-/// # Errors
-/// [`TelemetryError`].
+/// Writes logs and panics to standard error. Text is in colour if that is a terminal.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     refuse_misspelt_level(filter)?;
     let filter =
@@ -50,7 +38,7 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// A word alone would be taken for a target, and a misspelt level would turn off all logs.
+/// `EnvFilter` takes any word for a target. A misspelt level would turn off all logs.
 fn refuse_misspelt_level(filter: &str) -> Result<(), TelemetryError> {
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let misspelt = filter.split(',').find(|directive| !directive.contains('=') && !is_level(directive));
@@ -74,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_level_is_refused() {
+    fn a_misspelt_level_is_refused() {
         for filter in ["info", "WARN", "off", "info,projector=debug", "a=trace,b=off"] {
             assert!(refuse_misspelt_level(filter).is_ok(), "{filter}");
         }

@@ -1,4 +1,4 @@
-//! Signals, sent to a process of their own: this file's second test, run by the first.
+//! Signals. The first test runs the second one as a child process and sends signals to it.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 
 use service::shutdown::stop_on_signal;
 
-/// Longest life of the process that is sent signals, should none arrive.
+/// Longest life of the child process, in case no signal arrives.
 const CHILD_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[test]
-fn the_first_signal_asks_to_stop_and_the_second_ends_the_process() {
+fn the_first_signal_cancels_the_token_and_the_second_ends_the_process() {
     for (first, second, exit_code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143)] {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture", "waits_for_signals"])
@@ -34,7 +34,7 @@ fn send(child: &Child, signal: &str) {
 }
 
 #[tokio::test]
-#[ignore = "run by the other test as a process of its own"]
+#[ignore = "the other test runs it as a child process"]
 async fn waits_for_signals() {
     let stop = stop_on_signal().unwrap();
     println!("\nup");

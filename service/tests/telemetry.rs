@@ -1,4 +1,4 @@
-//! Logs are set up once a process, so what sets them up is one test, or a process of its own.
+//! Logs. A process can set them up only once, so one test does that here, and others run a child process.
 
 use std::error::Error;
 use std::process::Command;
@@ -6,22 +6,23 @@ use std::process::Command;
 use clap::ValueEnum;
 use serde_json::Value;
 use service::config::LogFormat;
-use service::telemetry::{TelemetryError, chain, init};
+use service::telemetry::{TelemetryError, init};
+use thiserror_ext::AsReport;
 
 #[test]
-fn logs_are_set_up_once_and_a_filter_that_is_none_is_refused() {
+fn logs_are_set_up_once_and_a_malformed_filter_is_refused() {
     for filter in ["info,=", "a=b=c", "oven=hot"] {
         let error = init(filter, LogFormat::Text).unwrap_err();
         assert!(matches!(error, TelemetryError::Filter { .. }), "{error}");
         assert!(error.to_string().contains(filter), "{error}");
-        assert!(error.source().is_some(), "what is wrong with it");
+        assert!(error.source().is_some(), "the reason");
     }
     init("warn,oven=debug", LogFormat::Text).unwrap();
     assert!(matches!(init("info", LogFormat::Text), Err(TelemetryError::Twice(_))));
 }
 
 #[test]
-fn logs_are_json_unless_somebody_sees_them_or_asks_for_text() {
+fn logs_are_json_unless_text_is_requested() {
     for (format, is_json) in [("auto", true), ("json", true), ("text", false)] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture", "writes_a_line"])
@@ -30,7 +31,7 @@ fn logs_are_json_unless_somebody_sees_them_or_asks_for_text() {
             .unwrap();
         let log = String::from_utf8(output.stderr).unwrap();
         let line = log.lines().find(|line| line.contains("the cake is ready")).expect("the line must be there");
-        assert!(!line.contains('\u{1b}'), "no colour for who is no terminal: {line}");
+        assert!(!line.contains('\u{1b}'), "no colour without a terminal: {line}");
         match serde_json::from_str::<Value>(line) {
             Ok(line) if is_json => {
                 assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &"the cake is ready".into()));
@@ -43,7 +44,7 @@ fn logs_are_json_unless_somebody_sees_them_or_asks_for_text() {
 }
 
 #[test]
-#[ignore = "run by the other test as a process of its own"]
+#[ignore = "the other test runs it as a child process"]
 fn writes_a_line() {
     let format = std::env::var("FORMAT").unwrap();
     init("info", LogFormat::from_str(&format, false).unwrap()).unwrap();
@@ -59,8 +60,8 @@ enum Baking {
 }
 
 #[test]
-fn a_chain_has_every_cause_once() {
+fn a_report_has_every_cause_once() {
     let cake = Baking::Cake(Box::new(Baking::Oven(std::io::Error::other("no gas"))));
-    assert_eq!(chain(&cake), "no cake: the oven is cold: no gas");
-    assert_eq!(chain(&std::io::Error::other("no gas")), "no gas");
+    assert_eq!(cake.to_report_string(), "no cake: the oven is cold: no gas");
+    assert_eq!(std::io::Error::other("no gas").to_report_string(), "no gas");
 }

@@ -1,4 +1,4 @@
-//! Problems, health, and what surrounds the routes.
+//! Problems, health, fallbacks and panics.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use axum::routing::{MethodRouter, get};
 use serde_json::json;
 use service::health::Readiness;
 use service::problem::Problem;
-use service::router::{Surroundings, finish};
+use service::router::{RouterConfig, build_router};
 
-use crate::server::{Answer, Server, surroundings};
+use crate::server::{Answer, Server, router_config};
 
 async fn ask(app: Router, method: &str, path: &str) -> Answer {
     Server::start(app).await.ask(format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
@@ -21,7 +21,7 @@ async fn ask_problem(problem: Problem) -> Answer {
 }
 
 #[tokio::test]
-async fn a_problem_has_the_members_of_its_standard_and_a_code() {
+async fn a_problem_has_the_members_of_rfc_9457_and_a_code() {
     let answer = ask_problem(Problem::new(StatusCode::CONFLICT, "taken", "it is taken")).await;
     assert_eq!(answer.problem(), (409, "taken"));
     let members = json!({
@@ -51,7 +51,8 @@ async fn retry_after_is_in_whole_seconds_rounded_up() {
 }
 
 async fn ask_health(readiness: &Readiness, path: &str) -> Answer {
-    ask(finish(Router::new(), Surroundings { readiness: readiness.clone(), ..surroundings() }), "GET", path).await
+    ask(build_router(Router::new(), RouterConfig { readiness: readiness.clone(), ..router_config() }), "GET", path)
+        .await
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn a_process_without_parts_is_ready() {
 }
 
 #[tokio::test]
-async fn a_process_is_ready_once_all_its_parts_are_and_alive_all_the_time() {
+async fn a_process_is_ready_once_all_its_parts_are_and_always_alive() {
     let readiness = Readiness::new();
     let (oven, door) = (readiness.part("oven"), readiness.part("door"));
     door.ready();
@@ -93,7 +94,7 @@ async fn parts_of_one_name_must_all_be_ready() {
 }
 
 #[tokio::test]
-async fn a_process_that_drains_is_not_ready_whatever_its_parts_say() {
+async fn a_draining_process_is_not_ready_even_if_its_parts_are() {
     let readiness = Readiness::new();
     let (oven, process) = (readiness.part("oven"), readiness.part("process"));
     process.failed("draining");
@@ -105,13 +106,13 @@ async fn a_process_that_drains_is_not_ready_whatever_its_parts_say() {
 }
 
 #[tokio::test]
-async fn routes_are_surrounded_over_a_connection_too() {
+async fn fallbacks_and_panics_are_problems_over_a_connection_too() {
     let app = || {
         let routes = Router::new()
             .route("/here", get(async || "1"))
             .route("/elsewhere", MethodRouter::new())
             .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
-        finish(routes, Surroundings { other_port: "Go there.", ..surroundings() })
+        build_router(routes, RouterConfig { other_port: "Go there.", ..router_config() })
     };
     assert_eq!(ask(app(), "GET", "/nowhere").await.problem(), (404, "not-found"));
     assert_eq!(ask(app(), "OPTIONS", "*").await.problem(), (404, "not-found"));
@@ -129,7 +130,7 @@ async fn routes_are_surrounded_over_a_connection_too() {
 #[tokio::test]
 async fn a_panic_ends_neither_its_connection_nor_the_server() {
     let routes = Router::new().route("/panic", get(async || -> &'static str { panic!("on purpose") }));
-    let server = Server::start(finish(routes, surroundings())).await;
+    let server = Server::start(build_router(routes, router_config())).await;
     let mut client = server.connect().await;
     for (path, status) in [("/panic", 500), ("/health", 200)] {
         client.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;

@@ -1,4 +1,4 @@
-//! JSON bodies: what is read, and how the rest is refused.
+//! JSON bodies: which are accepted, and how the others are rejected.
 
 use axum::Router;
 use axum::routing::post;
@@ -40,7 +40,7 @@ async fn send_json(server: &Server, body: impl AsRef<[u8]>) -> Answer {
 }
 
 #[tokio::test]
-async fn json_is_read_and_unknown_members_are_passed_over() {
+async fn json_is_read_and_unknown_members_are_ignored() {
     let answer = send_json(&server().await, r#" {"item":{"title":"a","pieces":2,"colour":[1]},"x":null} "#).await;
     assert_eq!((answer.status, answer.body), (200, json!([1, 2])));
 }
@@ -60,7 +60,7 @@ async fn only_json_media_types_are_accepted() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_is_400() {
+async fn malformed_json_is_400() {
     let server = server().await;
     let too_deep = format!(r#"{{"item":{}"#, "[".repeat(100_000));
     let malformed: [&[u8]; 12] = [
@@ -86,7 +86,7 @@ async fn what_is_not_json_is_400() {
 }
 
 #[tokio::test]
-async fn malformed_wins_over_a_wrong_shape_that_comes_before_it() {
+async fn malformed_json_is_reported_even_after_a_wrong_shape() {
     let server = server().await;
     for body in [r#"{"item":{"title":5},"#, r#"{"item":{"title":5}} x"#, r#"5 5"#] {
         assert_eq!(send_json(&server, body).await.problem(), (400, "malformed-json"), "{body}");
@@ -125,13 +125,13 @@ async fn the_largest_body_is_read_and_one_byte_more_is_413() {
     };
     assert_eq!(send_json(&server, body(MAX_BODY_BYTES)).await.status, 200);
     assert_eq!(send_json(&server, body(MAX_BODY_BYTES + 1)).await.problem(), (413, "body-too-large"));
-    // Larger than what is thrown away: the answer comes without the rest.
+    // More than the server would discard: it answers without reading the rest.
     let announced = head("application/json", "content-length: 1000000000");
     assert_eq!(server.ask(announced).await.problem(), (413, "body-too-large"));
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_counted_as_it_comes() {
+async fn the_size_limit_holds_for_a_chunked_body() {
     let server = server().await;
     let mut request = head("application/json", "transfer-encoding: chunked").into_bytes();
     request.extend_from_slice(format!("{:x}\r\n", MAX_BODY_BYTES + 1).as_bytes());
@@ -141,7 +141,7 @@ async fn a_chunked_body_is_counted_as_it_comes() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_first_is_told_at_once_that_its_body_is_too_large() {
+async fn a_client_that_expects_100_continue_gets_413_at_once() {
     let server = server().await;
     let framing = format!("content-length: {}\r\nexpect: 100-continue", MAX_BODY_BYTES + 1);
     assert_eq!(server.ask(head("application/json", &framing)).await.problem(), (413, "body-too-large"));

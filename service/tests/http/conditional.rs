@@ -1,4 +1,4 @@
-//! Answers that a client has already.
+//! Tags and 304.
 
 use std::convert::Infallible;
 
@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, ETAG, LINK};
 use axum::http::{StatusCode, header};
 use axum::routing::get;
-use service::router::finish;
+use service::router::build_router;
 
-use crate::server::{Server, surroundings};
+use crate::server::{Server, router_config};
 
 async fn server() -> Server {
     let streamed = async || Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>("text")]));
@@ -18,18 +18,18 @@ async fn server() -> Server {
             "/text",
             get(async || ([(LINK, "</next>; rel=\"next\""), (CACHE_CONTROL, "private")], "text")).post("text"),
         )
-        // As long as the first.
+        // As long as the text of the first route.
         .route("/other", get("next"))
         .route("/long", get("x".repeat(2_000)))
         .route("/huge", get("x".repeat(5 * 1024 * 1024)))
         .route("/tagged", get(async || ([(ETAG, "\"mine\"")], "text")))
         .route("/streamed", get(streamed))
         .route("/created", get(async || (StatusCode::CREATED, "text")));
-    Server::start(finish(routes, surroundings())).await
+    Server::start(build_router(routes, router_config())).await
 }
 
 #[tokio::test]
-async fn the_tag_is_of_the_bytes_and_weak() {
+async fn the_tag_depends_on_the_bytes_and_is_weak() {
     let server = server().await;
     let tag = async |path| server.ask_raw("GET", path, &[]).await.header("etag").map(ToOwned::to_owned);
     let text = tag("/text").await.unwrap();
@@ -40,7 +40,7 @@ async fn the_tag_is_of_the_bytes_and_weak() {
 }
 
 #[tokio::test]
-async fn only_what_was_read_and_is_known_in_full_is_tagged() {
+async fn only_complete_successful_reads_are_tagged() {
     let server = server().await;
     for (method, path, status) in [
         ("POST", "/text", 200),
@@ -57,10 +57,10 @@ async fn only_what_was_read_and_is_known_in_full_is_tagged() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_it_gets_304_with_what_it_must_know() {
+async fn a_client_with_a_current_copy_gets_304_with_the_headers_it_needs() {
     let server = server().await;
     let first = server.ask_raw("GET", "/text", &[]).await;
-    // Compared exactly, and `Raw` is in lower case but for what it must send back.
+    // `Raw` has the head in lower case, but the server compares tags exactly.
     let tag = first.header("etag").unwrap().replace("w/", "W/");
     let strong = tag.trim_start_matches("W/");
     for line in
@@ -83,7 +83,7 @@ async fn a_client_that_has_it_gets_304_with_what_it_must_know() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_something_else_gets_it_all() {
+async fn a_client_with_another_copy_gets_the_full_response() {
     let server = server().await;
     for line in ["\"a\"", "W/\"0000000000000000\"", "", "mine", "\"min\"", "\"*\""] {
         let answer = server.ask_raw("GET", "/tagged", &[&format!("if-none-match: {line}")]).await;
@@ -92,7 +92,7 @@ async fn a_client_that_has_something_else_gets_it_all() {
 }
 
 #[tokio::test]
-async fn a_compressed_answer_is_had_as_well() {
+async fn the_tag_of_a_compressed_response_gets_304() {
     let server = server().await;
     let gzip = "accept-encoding: gzip";
     let first = server.ask_raw("GET", "/long", &[gzip]).await;
@@ -105,15 +105,15 @@ async fn a_compressed_answer_is_had_as_well() {
 }
 
 #[tokio::test]
-async fn head_answers_like_get_without_the_body() {
+async fn head_has_the_headers_of_get_without_the_body() {
     let server = server().await;
     for path in ["/text", "/other", "/long", "/tagged", "/nowhere", "/health", "/health/ready"] {
         for lines in [&[][..], &["accept-encoding: gzip"]] {
             let [get, head] = [server.ask_raw("GET", path, lines).await, server.ask_raw("HEAD", path, lines).await];
-            let of_all = |line: &&str| !line.starts_with("transfer-encoding:");
+            let is_in_both = |line: &&str| !line.starts_with("transfer-encoding:");
             assert_eq!((head.status(), head.text()), (get.status(), ""), "{path}");
-            let told: Vec<_> = get.headers().into_iter().filter(of_all).collect();
-            assert_eq!(head.headers(), told, "{path} {lines:?}");
+            let expected: Vec<_> = get.headers().into_iter().filter(is_in_both).collect();
+            assert_eq!(head.headers(), expected, "{path} {lines:?}");
             assert!(get.header("content-length").is_some() || get.header("content-encoding").is_some(), "{path}");
         }
     }

@@ -1,4 +1,4 @@
-//! Connections: kept, bounded in their heads.
+//! Connections: kept alive, with bounded heads.
 
 use axum::Router;
 use axum::routing::get;
@@ -26,7 +26,7 @@ async fn a_head_that_is_too_large_is_431() {
     let with_filling = |bytes: usize| format!("GET / HTTP/1.1\r\nhost: x\r\nfilling: {}\r\n\r\n", "a".repeat(bytes));
     assert_eq!(server.ask(with_filling(60 * 1024)).await.status, 200);
     let mut client = server.connect().await;
-    // Not ended, so that the server must decide by the size, and has read all that was sent.
+    // The head has no end, so that the server must decide by its size, after it has read all that was sent.
     client.send(&with_filling(80 * 1024).as_bytes()[..64 * 1024]).await;
     assert_eq!(client.answer().await.status, 431);
 }
@@ -41,7 +41,7 @@ async fn a_head_that_does_not_arrive_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_400_and_the_server_goes_on() {
+async fn other_protocols_get_400_and_the_server_goes_on() {
     let server = server().await;
     assert_eq!(server.ask("\u{16}\u{3}\u{1} hello\r\n\r\n").await.status, 400);
     assert_eq!(server.ask(REQUEST).await.status, 200);

@@ -1,13 +1,13 @@
-//! What pages of other origins may do.
+//! Cross-origin requests.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use axum::Router;
 use axum::routing::get;
 use service::cors::PREFLIGHT_MAX_AGE;
-use service::router::{Surroundings, finish};
+use service::router::{RouterConfig, build_router};
 
-use crate::server::{Raw, Server, surroundings};
+use crate::server::{Raw, Server, router_config};
 
 const APP: &str = "origin: https://app.example.com";
 const OTHER: &str = "origin: https://other.example.com";
@@ -17,7 +17,8 @@ async fn server(origins: &str) -> Server {
     let routes = Router::new()
         .route("/text", get("text").post("text"))
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
-    Server::start(finish(routes, Surroundings { cors_origins: origins.parse().unwrap(), ..surroundings() })).await
+    Server::start(build_router(routes, RouterConfig { cors_origins: origins.parse().unwrap(), ..router_config() }))
+        .await
 }
 
 fn names(answer: &Raw, header: &str) -> Vec<String> {
@@ -27,7 +28,7 @@ fn names(answer: &Raw, header: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn without_origins_nothing_is_different() {
+async fn without_origins_no_cors_header_is_sent() {
     let server = server("").await;
     for (method, status) in [("GET", 200), ("OPTIONS", 405)] {
         let answer = server.ask_raw(method, "/text", &[APP, ASKS]).await;
@@ -37,7 +38,7 @@ async fn without_origins_nothing_is_different() {
 }
 
 #[tokio::test]
-async fn a_preflight_tells_what_is_allowed() {
+async fn a_preflight_response_lists_methods_and_headers() {
     let server = server("https://first.example.com,https://app.example.com").await;
     for path in ["/text", "/health", "/nowhere"] {
         let answer = server.ask_raw("OPTIONS", path, &[APP, ASKS]).await;
@@ -53,7 +54,7 @@ async fn a_preflight_tells_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn an_answer_tells_who_may_see_what_of_it() {
+async fn a_response_names_its_origin_and_the_exposed_headers() {
     let server = server("https://app.example.com").await;
     for (method, path, status) in [
         ("GET", "/text", 200),
@@ -72,7 +73,7 @@ async fn an_answer_tells_who_may_see_what_of_it() {
 }
 
 #[tokio::test]
-async fn another_origin_may_not() {
+async fn another_origin_is_not_allowed() {
     let server = server("https://app.example.com").await;
     for origin in
         [OTHER, "origin: http://app.example.com", "origin: https://app.example.com:8443", "origin: null", "x: y"]
@@ -85,7 +86,7 @@ async fn another_origin_may_not() {
 }
 
 #[tokio::test]
-async fn a_star_lets_all() {
+async fn a_star_allows_all_origins() {
     let server = server("*").await;
     for (method, lines) in [("OPTIONS", &[OTHER, ASKS][..]), ("GET", &[OTHER]), ("GET", &[])] {
         let answer = server.ask_raw(method, "/text", lines).await;
@@ -94,7 +95,7 @@ async fn a_star_lets_all() {
 }
 
 #[tokio::test]
-async fn options_that_is_no_preflight_is_refused_as_ever() {
+async fn options_without_preflight_headers_is_405() {
     let server = server("https://app.example.com").await;
     for lines in [&[][..], &[APP], &[ASKS]] {
         let answer = server.ask_raw("OPTIONS", "/text", lines).await;

@@ -1,4 +1,4 @@
-//! What a stop does to connections.
+//! Connections at the stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::server::Server;
 
-/// "At once", on a busy machine.
+/// Longest time that counts as at once, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// A route that tells when it is entered, and answers when it is let.
+/// A route that notifies `entered`, and answers once `opened` is notified.
 struct Gate {
     entered: Arc<Notify>,
     opened: Arc<Notify>,
@@ -41,13 +41,13 @@ async fn idle_connections_are_closed_at_once() {
     idle.send(REQUEST).await;
     assert_eq!(idle.answer().await.status, 200);
     server.stop.cancel();
-    timeout(AT_ONCE, server.ended()).await.expect("nothing is under way");
+    timeout(AT_ONCE, server.ended()).await.expect("no request is in progress");
     assert_eq!(idle.closed().await, "");
     assert_eq!(fresh.closed().await, "");
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_and_its_connection_closed() {
+async fn a_request_in_progress_is_answered_and_its_connection_closed() {
     let (gate, app) = gate();
     let server = Server::start(app).await;
     let mut client = server.connect().await;
@@ -63,21 +63,21 @@ async fn a_request_under_way_is_answered_and_its_connection_closed() {
     gate.opened.notify_one();
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
-    timeout(AT_ONCE, server.ended()).await.expect("nothing is under way any more");
+    timeout(AT_ONCE, server.ended()).await.expect("no request is in progress any more");
     assert_eq!(client.closed().await, "");
 }
 
 #[tokio::test]
 async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
-    struct TellsDrop(Option<oneshot::Sender<()>>);
-    impl Drop for TellsDrop {
+    struct NotifyOnDrop(Option<oneshot::Sender<()>>);
+    impl Drop for NotifyOnDrop {
         fn drop(&mut self) {
             let _nobody_waits = self.0.take().map(|dropped| dropped.send(()));
         }
     }
     let (dropped, is_dropped) = oneshot::channel();
     let entered = Arc::new(Notify::new());
-    let guard = Arc::new(std::sync::Mutex::new(Some(TellsDrop(Some(dropped)))));
+    let guard = Arc::new(std::sync::Mutex::new(Some(NotifyOnDrop(Some(dropped)))));
     let stuck = {
         let entered = Arc::clone(&entered);
         async move || -> &'static str {
@@ -96,13 +96,13 @@ async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
     server.ended().await;
     assert!(stopped.elapsed() >= DRAIN_DEADLINE, "the request was given its time");
     assert!(stopped.elapsed() < DRAIN_DEADLINE + AT_ONCE, "and no more");
-    // Else it could still write when those who call `serve` think that nobody does.
+    // Otherwise it could still write after `serve` has returned.
     timeout(AT_ONCE, is_dropped).await.expect("the handler must be dropped").unwrap();
     assert_eq!(client.closed().await, "");
 }
 
 #[tokio::test]
-async fn a_head_that_stalls_does_not_hold_up_the_stop_beyond_the_deadline() {
+async fn a_stalled_head_does_not_delay_the_stop_beyond_the_deadline() {
     let server = Server::start(Router::new().route("/", get(async || "1"))).await;
     let mut client = server.connect().await;
     client.send(REQUEST).await;

@@ -1,11 +1,11 @@
-//! Compression for clients that ask for it.
+//! Compression for clients that accept it.
 
 use axum::Router;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::routing::get;
-use service::router::finish;
+use service::router::build_router;
 
-use crate::server::{Raw, Server, surroundings};
+use crate::server::{Raw, Server, router_config};
 
 const ASKS: &str = "accept-encoding: gzip";
 
@@ -17,20 +17,20 @@ async fn server() -> Server {
         .route("/sized", get(([(CONTENT_LENGTH, "1025")], text(1025))))
         .route("/encoded", get(([(CONTENT_ENCODING, "br")], text(2_000))))
         .route("/stream", get(([(CONTENT_TYPE, "text/event-stream")], text(2_000))));
-    Server::start(finish(routes, surroundings())).await
+    Server::start(build_router(routes, router_config())).await
 }
 
 fn is_gzip(answer: &Raw) -> bool {
-    let is_told = answer.header("content-encoding") == Some("gzip");
-    // In chunks, the first of which follows its length; then the magic number.
+    let has_header = answer.header("content-encoding") == Some("gzip");
+    // A chunked body begins with the length of the first chunk. The magic number of gzip follows.
     let start = answer.body.windows(2).position(|bytes| bytes == b"\r\n").map_or(0, |end| end + 2);
-    assert_eq!(answer.body.get(start..start + 3) == Some(&[0x1f, 0x8b, 8]), is_told, "the header must tell the truth");
-    assert!(!is_told || answer.body.len() < 200 && answer.header("content-length").is_none());
-    is_told
+    assert_eq!(answer.body.get(start..start + 3) == Some(&[0x1f, 0x8b, 8]), has_header, "header and body must agree");
+    assert!(!has_header || answer.body.len() < 200 && answer.header("content-length").is_none());
+    has_header
 }
 
 #[tokio::test]
-async fn who_asks_gets_long_answers_compressed() {
+async fn long_responses_are_compressed_for_clients_that_accept_gzip() {
     let server = server().await;
     for asks in [ASKS, "accept-encoding: br, gzip;q=0.5", "accept-encoding: *", "accept-encoding: gzip, identity;q=0"] {
         let answer = server.ask_raw("GET", "/long", &[asks]).await;
@@ -40,7 +40,7 @@ async fn who_asks_gets_long_answers_compressed() {
 }
 
 #[tokio::test]
-async fn who_does_not_ask_gets_it_plain() {
+async fn responses_are_plain_for_clients_that_do_not_accept_gzip() {
     let server = server().await;
     for asks in [
         "x: y",
@@ -57,7 +57,7 @@ async fn who_does_not_ask_gets_it_plain() {
 }
 
 #[tokio::test]
-async fn what_would_not_gain_is_plain() {
+async fn responses_that_would_not_gain_are_plain() {
     let server = server().await;
     for (method, path) in
         [("GET", "/short"), ("GET", "/encoded"), ("GET", "/stream"), ("POST", "/long"), ("GET", "/no")]
@@ -69,7 +69,7 @@ async fn what_would_not_gain_is_plain() {
 }
 
 #[tokio::test]
-async fn who_accepts_nothing_is_told_so_but_a_write_is_done() {
+async fn a_client_that_accepts_nothing_gets_406_except_for_a_write() {
     let server = server().await;
     for refuses in ["accept-encoding: identity;q=0", "accept-encoding: *;q=0"] {
         let answer = server.ask_raw("GET", "/long", &[refuses]).await;
@@ -82,10 +82,6 @@ async fn who_accepts_nothing_is_told_so_but_a_write_is_done() {
         let bytes = sized.body.len().to_string();
         assert_eq!((sized.status(), sized.header("content-length")), (406, Some(&*bytes)));
         assert_eq!(server.ask_raw("POST", "/long", &[refuses]).await.status(), 200);
-        assert_eq!(
-            server.ask_raw("GET", "/nowhere", &[refuses]).await.status(),
-            404,
-            "what is wrong is told in any case"
-        );
+        assert_eq!(server.ask_raw("GET", "/nowhere", &[refuses]).await.status(), 404, "an error keeps its status");
     }
 }

@@ -1,13 +1,13 @@
-//! Headers that every answer has.
+//! Headers that every response has.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::routing::get;
-use service::router::{Surroundings, finish};
+use service::router::{RouterConfig, build_router};
 
-use crate::server::{Server, surroundings};
+use crate::server::{Server, router_config};
 
 async fn server() -> Server {
     let own = [(CONTENT_SECURITY_POLICY, "default-src 'self'"), (CACHE_CONTROL, "max-age=60")];
@@ -16,11 +16,11 @@ async fn server() -> Server {
         .route("/own", get((own, "text")))
         .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
     let cors_origins = "https://app.example.com".parse().unwrap();
-    Server::start(finish(routes, Surroundings { cors_origins, ..surroundings() })).await
+    Server::start(build_router(routes, RouterConfig { cors_origins, ..router_config() })).await
 }
 
 #[tokio::test]
-async fn every_answer_is_hardened() {
+async fn every_response_has_the_security_headers() {
     let server = server().await;
     for (method, path, status) in [
         ("GET", "/text", 200),
@@ -50,7 +50,7 @@ async fn every_answer_is_hardened() {
 }
 
 #[tokio::test]
-async fn a_handler_has_the_last_word_about_policy_and_caching() {
+async fn a_handler_may_set_its_own_policy_and_caching() {
     let answer = server().await.ask_raw("GET", "/own", &[]).await;
     assert_eq!(answer.header("content-security-policy"), Some("default-src 'self'"));
     assert_eq!(answer.header("cache-control"), Some("max-age=60"));

@@ -1,4 +1,4 @@
-//! What a client sees of the parts that every process has, over real connections.
+//! The crate `service` as a client sees it, over real connections.
 
 mod answers;
 mod bodies;

@@ -1,4 +1,4 @@
-//! What /metrics tells.
+//! The metrics at /metrics.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -8,15 +8,15 @@ use axum::Router;
 use axum::routing::get;
 use service::health::Readiness;
 use service::metrics::Metrics;
-use service::router::{Surroundings, finish};
+use service::router::{RouterConfig, build_router};
 
-use crate::server::{Server, surroundings};
+use crate::server::{Server, router_config};
 
-async fn server(surroundings: Surroundings) -> Server {
+async fn server(router_config: RouterConfig) -> Server {
     let routes = Router::new()
         .route("/shelves/{token}/books/{number}", get("a book").post("a book"))
         .route("/slow", get(async || tokio::time::sleep(Duration::from_millis(6)).await));
-    Server::start(finish(routes, surroundings)).await
+    Server::start(build_router(routes, router_config)).await
 }
 
 async fn metrics(server: &Server) -> String {
@@ -25,7 +25,7 @@ async fn metrics(server: &Server) -> String {
     answer.text().to_owned()
 }
 
-/// The value of the line of this name that has all these labels and no others.
+/// Returns the value of the line that has this name and exactly these labels.
 fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let mut labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
     labels.sort_unstable();
@@ -42,7 +42,7 @@ const BOOK: &str = "/shelves/{token}/books/{number}";
 
 #[tokio::test]
 async fn requests_are_counted_by_method_route_and_status() {
-    let server = server(surroundings()).await;
+    let server = server(router_config()).await;
     for (method, path) in [
         ("GET", "/shelves/secret1/books/1"),
         ("GET", "/shelves/secret2/books/2?q=secret3"),
@@ -74,7 +74,7 @@ async fn requests_are_counted_by_method_route_and_status() {
 
 #[tokio::test]
 async fn durations_fall_into_fixed_buckets() {
-    let server = server(surroundings()).await;
+    let server = server(router_config()).await;
     server.ask_raw("GET", "/slow", &[]).await;
     let text = metrics(&server).await;
     let at_most = |seconds| {
@@ -88,9 +88,9 @@ async fn durations_fall_into_fixed_buckets() {
 }
 
 #[tokio::test]
-async fn ports_are_told_apart_where_they_have_names() {
-    let shared = Metrics::separate().unwrap();
-    let at = |port| Surroundings { metrics: shared.clone().at_port(port), ..surroundings() };
+async fn requests_are_labelled_by_port() {
+    let shared = Metrics::isolated().unwrap();
+    let at = |port| RouterConfig { metrics: shared.clone().with_port(port), ..router_config() };
     let (write, read) = (server(at("write")).await, server(at("read")).await);
     write.ask_raw("GET", "/health", &[]).await;
     for _ in 0..2 {
@@ -104,37 +104,37 @@ async fn ports_are_told_apart_where_they_have_names() {
 }
 
 #[tokio::test]
-async fn readiness_is_told_part_by_part() {
+async fn readiness_is_exported_by_part() {
     let readiness = Readiness::new();
     let parts = [readiness.part("oven"), readiness.part("oven"), readiness.part("door")];
-    let server = server(Surroundings { readiness: readiness.clone(), ..surroundings() }).await;
-    let told = async || {
+    let server = server(RouterConfig { readiness: readiness.clone(), ..router_config() }).await;
+    let readiness_values = async || {
         let text = metrics(&server).await;
         let part = |name| value(&text, "tally_part_ready", &[("part", name)]).unwrap();
         [value(&text, "tally_ready", &[]).unwrap(), part("oven"), part("door")]
     };
-    assert_eq!(told().await, [0.0, 0.0, 0.0]);
+    assert_eq!(readiness_values().await, [0.0, 0.0, 0.0]);
     parts[0].ready();
     parts[2].ready();
-    assert_eq!(told().await, [0.0, 0.0, 1.0]);
+    assert_eq!(readiness_values().await, [0.0, 0.0, 1.0]);
     parts[1].ready();
-    assert_eq!(told().await, [1.0, 1.0, 1.0]);
+    assert_eq!(readiness_values().await, [1.0, 1.0, 1.0]);
     readiness.part("process").failed("draining");
-    assert_eq!(told().await, [0.0, 1.0, 1.0]);
+    assert_eq!(readiness_values().await, [0.0, 1.0, 1.0]);
 }
 
 #[tokio::test]
-async fn what_runs_and_for_how_long_is_told() {
-    let text = metrics(&server(surroundings()).await).await;
+async fn version_and_uptime_are_exported() {
+    let text = metrics(&server(router_config()).await).await;
     assert_eq!(value(&text, "tally_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0), "{text}");
     assert!(value(&text, "tally_uptime_seconds", &[]).is_some_and(|seconds| seconds > 0.0), "{text}");
 }
 
 #[tokio::test]
-async fn a_process_has_one_place_for_metrics_which_others_record_to_as_well() {
+async fn a_process_has_one_recorder_which_the_metrics_crate_uses_too() {
     let installed = Metrics::install().unwrap();
     let again = Metrics::install().unwrap();
-    let server = server(Surroundings { metrics: again, ..surroundings() }).await;
+    let server = server(RouterConfig { metrics: again, ..router_config() }).await;
     metrics::counter!("cakes_total").increment(3);
     assert_eq!(value(&metrics(&server).await, "cakes_total", &[]), Some(3.0));
     drop(installed);

@@ -1,4 +1,4 @@
-//! Queries and the variable parts of paths.
+//! Query and path parameters.
 
 use std::num::NonZeroU32;
 
@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service::path::{Parsed, Path};
+use service::path::{Path, parse};
 use service::query::Query;
 
 use crate::server::{Answer, Server};
@@ -16,15 +16,19 @@ struct Paging {
     limit: Option<u16>,
 }
 
-async fn shelf(
-    Path((shelf, Parsed(book))): Path<(String, Parsed<NonZeroU32>)>,
-    Query(paging): Query<Paging>,
-) -> axum::Json<Value> {
+#[derive(Deserialize)]
+struct BookPath {
+    shelf: String,
+    #[serde(deserialize_with = "parse")]
+    book: NonZeroU32,
+}
+
+async fn show_book(Path(BookPath { shelf, book }): Path<BookPath>, Query(paging): Query<Paging>) -> axum::Json<Value> {
     axum::Json(json!([shelf, book, paging.limit]))
 }
 
 async fn ask(path: &str) -> Answer {
-    let server = Server::start(Router::new().route("/shelves/{shelf}/books/{book}", get(shelf))).await;
+    let server = Server::start(Router::new().route("/shelves/{shelf}/books/{book}", get(show_book))).await;
     server.ask(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
 }
 
@@ -36,14 +40,14 @@ async fn parameters_are_decoded() {
 }
 
 #[tokio::test]
-async fn a_path_that_cannot_be_read_is_404() {
+async fn a_malformed_path_parameter_is_404() {
     for path in ["/shelves/%ff/books/1", "/shelves/a/books/0", "/shelves/a/books/x", "/shelves/a/books/-1"] {
         assert_eq!(ask(path).await.problem(), (404, "not-found"), "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_query_that_cannot_be_read_is_400_with_a_reason() {
+async fn a_malformed_query_is_400_with_a_reason() {
     for query in ["limit=x", "limit=-1", "limit=65536", "limit=", "limit=1&limit=2"] {
         let answer = ask(&format!("/shelves/a/books/1?{query}")).await;
         assert_eq!(answer.problem(), (400, "malformed-query"), "{query}");

@@ -1,4 +1,4 @@
-//! A served router, and a client that can write what no HTTP library would.
+//! A served router, and a client that can send bytes that no HTTP library would send.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use service::config::CorsOrigins;
 use service::health::Readiness;
 use service::metrics::Metrics;
-use service::router::Surroundings;
+use service::router::RouterConfig;
 use service::serve::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,16 +18,16 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait of a test. Longer than every bound of the server, because a paused clock jumps to the nearest bound.
+/// Longest wait of a test. It exceeds every bound of the server, because a paused clock jumps to the nearest bound.
 const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Of a process without parts that nobody else sees, whose APIs no other origin may use.
-pub(crate) fn surroundings() -> Surroundings {
-    Surroundings {
+/// For a process without parts, with metrics of its own, that allows no other origin.
+pub(crate) fn router_config() -> RouterConfig {
+    RouterConfig {
         readiness: Readiness::new(),
         other_port: "",
         cors_origins: CorsOrigins::default(),
-        metrics: Metrics::separate().unwrap(),
+        metrics: Metrics::isolated().unwrap(),
     }
 }
 
@@ -50,14 +50,14 @@ impl Server {
         Client { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() }
     }
 
-    /// The answer to one request on a connection of its own.
+    /// Sends a request on a new connection and reads the answer.
     pub(crate) async fn ask(&self, request: impl AsRef<[u8]>) -> Answer {
         let mut client = self.connect().await;
         client.send(request).await;
         client.answer().await
     }
 
-    /// The whole answer, to the end of the connection, to a request with these further lines in its head.
+    /// Sends a request with these further lines in its head, and reads all bytes until the connection ends.
     pub(crate) async fn ask_raw(&self, method: &str, path: &str, lines: &[&str]) -> Raw {
         let mut client = self.connect().await;
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
@@ -81,7 +81,7 @@ impl Server {
 
 pub(crate) struct Client {
     stream: TcpStream,
-    /// Read, but not yet taken as part of an answer.
+    /// Bytes that were read but do not belong to a parsed answer yet.
     read: Vec<u8>,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
-/// An answer as it came.
+/// An answer with all bytes of its body.
 pub(crate) struct Raw {
     head: String,
     pub(crate) body: Vec<u8>,
@@ -106,7 +106,7 @@ impl Raw {
         header(&self.head, name)
     }
 
-    /// The head's lines but for those that are of the moment, in order.
+    /// Returns the lines of the head in order, without the date.
     pub(crate) fn headers(&self) -> Vec<&str> {
         let mut lines: Vec<_> = self.head.lines().skip(1).filter(|line| !line.starts_with("date:")).collect();
         lines.sort_unstable();
@@ -123,7 +123,7 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// Says that nothing more is sent.
+    /// Closes the sending side.
     pub(crate) async fn finish_sending(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
@@ -154,9 +154,9 @@ impl Client {
         assert!(bytes > 0, "the connection ended within an answer, after {:?}", String::from_utf8_lossy(&self.read));
     }
 
-    /// Waits until the server has closed the connection, and tells what it sent before.
+    /// Waits until the server has closed the connection. Returns the bytes that it sent before.
     pub(crate) async fn closed(mut self) -> String {
-        // A reset is an end as well: it only says that the server had not read everything.
+        // A reset counts as an end, too: the server had not read everything.
         let read = timeout(TEST_DEADLINE, self.stream.read_to_end(&mut self.read));
         let _end_or_reset = read.await.expect("the connection must be closed");
         String::from_utf8_lossy(&self.read).into_owned()
@@ -168,7 +168,7 @@ impl Answer {
         header(&self.head, name)
     }
 
-    /// Status and code of a problem.
+    /// Returns the status and the code of a problem.
     pub(crate) fn problem(&self) -> (u16, &str) {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.head);
         assert_eq!(self.body["status"], self.status);

@@ -6,7 +6,7 @@ use distributed::mysql::{MigrateError, migrate, migrate_within};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use service::health::Readiness;
-use service::startup::prepared_to_the_end;
+use service::startup::retry_uninterrupted;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +67,7 @@ async fn a_stop_in_the_middle_of_a_migration_does_not_cut_it_off() {
     let (database, mut holder) = held_up().await;
     let (store, stop, readiness) = (database.projections(), CancellationToken::new(), Readiness::new());
     let part = readiness.part("tables");
-    let migrating = prepared_to_the_end(&part, &stop, MigrateError::is_lasting, || store.migrate().boxed());
+    let migrating = retry_uninterrupted(&part, &stop, MigrateError::is_lasting, || store.migrate().boxed());
     let stopping = async {
         until("the migration", async || who_waits(&database, &mut holder).await.is_some()).await;
         stop.cancel();

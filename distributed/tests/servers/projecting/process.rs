@@ -80,7 +80,7 @@ async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded(
     .await;
     assert_eq!(told.0, 503);
     assert!(told.1.contains("cannot go on in partition 5") && told.1.contains("upgrade this reader"), "{}", told.1);
-    assert!(matches!(healthcheck(process.addr()).await, Err(NotReady::Says { .. })));
+    assert!(matches!(healthcheck(process.addr()).await, Err(NotReady::Reported { .. })));
     // The others go on.
     for number in 1..=3 {
         let partition = PARTITIONS.partition_of(&chat_in(stuck, false).into());
@@ -98,7 +98,7 @@ async fn its_own_address_tells_how_it_is() {
     let waiting = Process::start(any_port(), "127.0.0.1:9", &nowhere, stop.clone()).await.unwrap();
     let (status, told) = asked(&waiting, "/health/ready").await;
     assert!(status == 503 && told.contains("partitions"), "{told}");
-    assert!(matches!(healthcheck(waiting.addr()).await, Err(NotReady::Says { .. })));
+    assert!(matches!(healthcheck(waiting.addr()).await, Err(NotReady::Reported { .. })));
     let kept = Kept::Counts(servers.mysql_url.clone());
     let process = Process::start(any_port(), servers.brokers, &kept, stop.clone()).await.unwrap();
     eventually("a projector that is ready", async || healthcheck(process.addr()).await).await;

@@ -1,4 +1,4 @@
-//! Headers that every answer has.
+//! Headers that every response has.
 
 use axum::http::HeaderMap;
 use axum::http::header::{
@@ -8,12 +8,12 @@ use axum::http::header::{
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const NOTHING_ALLOWED: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-/// May be kept, but is asked for again, which costs little: see [`crate::conditional`].
+/// A client may keep a response but must revalidate it, which costs little: see [`crate::conditional`].
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Adds what keeps browsers from doing more with an answer than showing it. A handler may have said otherwise about
-/// policy and caching, but not about types and referrers.
-pub(crate) fn harden(headers: &mut HeaderMap) {
+/// Adds headers that keep a browser from doing more with a response than show it. A handler may set its own policy and
+/// caching, but not its own rules for types and referrers.
+pub(crate) fn add(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(REFERRER_POLICY, NO_REFERRER);
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(NOTHING_ALLOWED);
