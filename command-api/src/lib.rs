@@ -11,20 +11,22 @@
 //! | [`numbers`] | the services of the aggregates: existence of parents, next numbers |
 //! | [`executor`], [`event_store`] | load, handle, commit: from a command to records in the log |
 //! | [`error`] | the one place where refusals become statuses |
-//! | `distributed` | the composition root of the binary, where the feature of that name is on |
+//! | `cli`, `process` | the binary's composition root, with the feature `distributed` |
 //!
 //! **Architecture invariant:** an answer of success is sent only after the log has acknowledged the event.
 
 pub mod application;
 pub mod chat;
-pub mod commands;
 #[cfg(feature = "distributed")]
-pub mod distributed;
+pub mod cli;
+pub mod commands;
 pub mod error;
 pub mod event_store;
 pub mod executor;
 pub mod idempotency_key;
 pub mod numbers;
+#[cfg(feature = "distributed")]
+pub mod process;
 pub mod routes;
 pub mod text;
 mod trace;

@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`args`] | the command line's flags for the servers |
 //! | [`elastic`] | [`read_model::SearchIndex`] on Elasticsearch |
 //! | [`kafka`] | [`event_log::EventLog`] on Kafka, and who of several processes reads which partition |
 //! | [`mysql`] | [`read_model::ProjectionStore`] and [`read_model::Views`] on MySQL |
@@ -9,6 +10,7 @@
 //!
 //! **Architecture invariant:** a port's adapter knows its own server only.
 
+pub mod args;
 mod coalesce;
 pub mod elastic;
 mod hex;

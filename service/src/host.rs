@@ -84,6 +84,24 @@ impl Host {
         Ok(Bound { listener, addr })
     }
 
+    /// Listens on `address`, which was given by `flag`, and answers there, but is not ready yet. Returns the address with
+    /// the port that the system chose, if it was asked to.
+    ///
+    /// # Errors
+    /// [`HostError::Bind`] says what to do.
+    pub async fn bind_and_serve(
+        &mut self,
+        address: SocketAddr,
+        flag: &'static str,
+        port: Port,
+        routes: impl Into<OpenApiRouter>,
+    ) -> Result<SocketAddr, HostError> {
+        let bound = self.bind(address, flag).await?;
+        let addr = bound.addr;
+        self.serve(bound, port, routes);
+        Ok(addr)
+    }
+
     /// Begins to answer, but not to be ready.
     pub fn serve(&mut self, bound: Bound, port: Port, routes: impl Into<OpenApiRouter>) {
         let Port { name, other_port, cors_origins } = port;
