@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::config::{Config, DataArgs};
 
-/// What `tally --help` says of exit codes; [`crate::run`] and `main` hold to it.
+/// The exit codes, for `tally --help`. [`crate::run`] and `main` return these.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard error says why), 2 wrong usage, \
                           3 verify has found a difference.";
 
@@ -26,7 +26,7 @@ pub struct Cli {
     pub serve: Config,
 }
 
-/// What `tally` can do.
+/// The commands of `tally`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer requests until Ctrl-C or SIGTERM (this is what happens without a command, too)
@@ -44,7 +44,7 @@ pub enum Command {
     },
 }
 
-/// How `tally status` answers.
+/// The arguments of `tally status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     #[command(flatten)]

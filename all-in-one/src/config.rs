@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use service::config::{Cors, LogArgs, PublicReadUrl, ReadAddr, WriteAddr};
 
-/// Where the data are.
+/// The data directory.
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
     /// Directory of the event log and everything made from it; made if it is missing
@@ -13,7 +13,7 @@ pub struct DataArgs {
     pub data: PathBuf,
 }
 
-/// How a process serves.
+/// The arguments for serving.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     #[command(flatten)]

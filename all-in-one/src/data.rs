@@ -1,12 +1,16 @@
-//! An opened data directory: the log, the projections, and what feeds one from the other.
+//! An opened data directory: the log, the projections, and the feeds from one to the other.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use embedded::{DataDir, OpenError, SqliteLog, SqliteProjections};
 use event_log::{EventLog, ReadError};
+use projector::counts::CountsSink;
 use projector::feed::FeedError;
-use projector::{Feed, Target};
+use projector::search::SearchSink;
+use projector::views::ViewsSink;
+use projector::{Feed, ProjectionSink};
+use read_model::Projection;
 
 /// A data directory that belongs to this process.
 pub struct Data {
@@ -21,30 +25,30 @@ pub struct Data {
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// It or a file in it cannot be opened.
+    /// The directory or a file in it cannot be opened.
     #[error(transparent)]
     Open(OpenError),
-    /// Where the log ends cannot be told.
-    #[error("the event log cannot be asked where it ends")]
+    /// The end of the log cannot be read.
+    #[error("the end of the event log cannot be read")]
     Log(#[source] ReadError),
-    /// Where a projection stands cannot be told.
-    #[error("the projections cannot be asked where they stand")]
+    /// The checkpoint of a projection cannot be read.
+    #[error("the checkpoints of the projections cannot be read")]
     Projections(#[source] FeedError),
-    /// The projections have seen events that the log does not have.
+    /// A projection has applied events that the log does not have.
     #[error(
         "the projection {projection} has seen {ahead} more events than the event log holds: a part of the log was lost; \
          restore the data directory from a copy, or, to go on without those events, delete views.sqlite in it"
     )]
     LogShortened {
-        /// Which projection.
+        /// The projection's name.
         projection: &'static str,
-        /// How many events are missing at least.
+        /// How many events are missing, at least.
         ahead: u64,
     },
 }
 
 impl Data {
-    /// Opens the directory, which is made if it is missing.
+    /// Opens the directory, and makes it if it is missing.
     ///
     /// # Errors
     /// [`DataError`] says what to do.
@@ -52,7 +56,7 @@ impl Data {
         Self::open_in(DataDir::open(path).map_err(DataError::Open)?).await
     }
 
-    /// Opens the directory after deleting the projections in it.
+    /// Deletes the projections in the directory and opens it.
     ///
     /// # Errors
     /// [`DataError`] says what to do.
@@ -70,28 +74,28 @@ impl Data {
         Ok(data)
     }
 
-    /// What feeds the projections, partition by partition.
+    /// Returns a feed for every partition and projection.
     ///
     /// # Errors
-    /// If the log cannot be asked which partitions it has.
+    /// If the log's partitions cannot be read.
     pub async fn feeds(&self) -> Result<Vec<Feed>, DataError> {
         self.feeds_to(&self.projections).await
     }
 
-    /// What feeds other projections than those in the directory.
+    /// Returns the same feeds for other projections than those in the directory.
     ///
     /// # Errors
-    /// If the log cannot be asked which partitions it has.
+    /// If the log's partitions cannot be read.
     pub async fn feeds_to(&self, projections: &Arc<SqliteProjections>) -> Result<Vec<Feed>, DataError> {
-        let targets = [
-            Target::Views(Arc::clone(projections) as _),
-            Target::Counts(Arc::clone(projections) as _),
-            Target::Search(Arc::clone(projections) as _),
-        ];
         let end = self.log.end().await.map_err(DataError::Log)?;
-        let feed =
-            |partition, target: &Target| Feed { log: Arc::clone(&self.log) as _, target: target.clone(), partition };
-        Ok(end.bounds().flat_map(|(partition, _)| targets.iter().map(move |target| feed(partition, target))).collect())
+        let mut feeds = Vec::new();
+        for (partition, _) in end.bounds() {
+            for projection in Projection::ALL {
+                let sink = make_sink(projection, projections);
+                feeds.push(Feed { log: Arc::clone(&self.log) as _, sink, partition });
+            }
+        }
+        Ok(feeds)
     }
 
     /// Closes both files.
@@ -107,10 +111,19 @@ impl Data {
             let checkpoint = feed.checkpoint().await.map_err(DataError::Projections)?.next;
             let end = feed.end().await.map_err(DataError::Projections)?;
             if checkpoint > end {
-                let projection = feed.target.projection().name();
+                let projection = feed.projection().name();
                 return Err(DataError::LogShortened { projection, ahead: checkpoint.0 - end.0 });
             }
         }
         Ok(())
+    }
+}
+
+fn make_sink(projection: Projection, projections: &Arc<SqliteProjections>) -> Arc<dyn ProjectionSink> {
+    let projections = Arc::clone(projections);
+    match projection {
+        Projection::Views => Arc::new(ViewsSink(projections)),
+        Projection::Counts => Arc::new(CountsSink(projections)),
+        Projection::Search => Arc::new(SearchSink(projections)),
     }
 }

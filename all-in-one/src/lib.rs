@@ -4,10 +4,10 @@
 //! |---|---|
 //! | [`cli`], [`config`] | the command line of `tally` |
 //! | [`data`] | an opened data directory |
-//! | [`process`] | serving: which adapter serves which port, and in what order all of it starts and stops |
-//! | [`operator`] | what is done with a stopped data directory |
-//! | [`run`] | from the command line to what it asks for |
-//! | [`progress`] | progress on a terminal |
+//! | [`process`] | serving: the adapters, and the order in which everything starts and stops |
+//! | [`operator`] | the commands on a stopped data directory |
+//! | [`run`] | what each command does |
+//! | [`progress`] | progress bars on a terminal |
 //!
 //! **Architecture invariant:** this is the only crate that knows that the topology is the embedded one.
 

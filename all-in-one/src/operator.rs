@@ -1,4 +1,4 @@
-//! What an operator does with a stopped data directory: look, verify, rebuild.
+//! The operator's commands on a stopped data directory: status, verify, rebuild.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::data::{Data, DataError};
 use crate::progress;
 
-/// Dead letters that are counted; where there are that many, there may be more.
+/// Most dead letters that are counted. A count of this many means that many or more.
 const MAX_DEAD_LETTERS: u32 = 1_000;
 
 /// Why a command could not be carried out.
@@ -25,30 +25,30 @@ pub enum OperatorError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(DataError),
-    /// A projection could not be asked or made.
+    /// A projection could not be read or made.
     #[error("a projection could not be made from the log")]
     Feed(#[source] FeedError),
     /// The dead letters could not be read.
     #[error("the dead letters could not be read")]
     DeadLetters(#[source] StoreError),
-    /// The projections could not be deleted, or none could be made beside them.
+    /// Files of projections could not be deleted or made.
     #[error(transparent)]
     Files(OpenError),
     /// The projections could not be compared.
     #[error("the projections could not be compared; if they are damaged, tally rebuild makes them anew")]
     Compare(#[source] CompareError),
-    /// The size of a file could not be told.
-    #[error("the size of {} could not be told", .path.display())]
+    /// The size of a file could not be read.
+    #[error("the size of {} could not be read", .path.display())]
     Size {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's answer.
         #[source]
         source: io::Error,
     },
 }
 
-/// How far everything goes.
+/// How far the log and every projection go.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Events in the log.
@@ -57,7 +57,7 @@ pub struct Status {
     pub log_bytes: u64,
     /// Size of all projections in bytes.
     pub projections_bytes: u64,
-    /// Events that could not be shown; 1,000 stands for that many or more.
+    /// Events that no view could show; 1,000 stands for that many or more.
     pub dead_letters: usize,
     /// Each projection.
     pub projections: Vec<ProjectionStatus>,
@@ -68,26 +68,26 @@ pub struct Status {
 pub struct ProjectionStatus {
     /// Its name.
     pub name: &'static str,
-    /// The partition that it is fed from.
+    /// The partition that feeds it.
     pub partition: u16,
-    /// The offset of the next event that it will apply.
+    /// The offset of the next event for it to apply.
     pub position: u64,
-    /// Events that it has not applied yet.
+    /// Events that it has yet to apply.
     pub lag: u64,
 }
 
-/// What a verification has found.
+/// The result of a verification.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Events that were applied anew.
     pub events: u64,
-    /// Tables that are not what the log makes of them.
+    /// Tables that differ from those made anew.
     pub differences: Vec<Difference>,
-    /// Events that could not be shown.
+    /// Events that no view could show.
     pub dead_letters: usize,
 }
 
-/// How far the log and the projections of a stopped tally go.
+/// Reads how far the log and the projections of a stopped tally go.
 ///
 /// # Errors
 /// [`OperatorError`].
@@ -98,34 +98,36 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
     for feed in &feeds {
         let position = feed.checkpoint().await.map_err(OperatorError::Feed)?.next.0;
         let end = feed.end().await.map_err(OperatorError::Feed)?.0;
-        let (name, partition) = (feed.target.projection().name(), feed.partition.0);
+        let name = feed.projection().name();
+        let partition = feed.partition.0;
         projections.push(ProjectionStatus { name, partition, position, lag: end - position });
     }
     let status = Status {
-        events: events(&data).await?,
-        log_bytes: size(&data.directory.log_path())?,
-        projections_bytes: size(&data.directory.projections_path())?,
-        dead_letters: dead_letters(&data, &feeds).await?,
+        events: count_events(&data).await?,
+        log_bytes: read_size(&data.directory.log_path())?,
+        projections_bytes: read_size(&data.directory.projections_path())?,
+        dead_letters: count_dead_letters(&data, &feeds).await?,
         projections,
     };
     data.close().await;
     Ok(status)
 }
 
-/// Deletes the projections of a stopped tally and makes them anew; the answer is how many events there are.
+/// Deletes the projections of a stopped tally, makes them anew and returns the number of events.
 ///
 /// # Errors
 /// [`OperatorError`].
 pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
     let data = Data::open_anew(path).await.map_err(OperatorError::Data)?;
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
-    catch_up(&feeds, &feeds_to_ends(&feeds).await?, "rebuilding").await?;
-    let events = events(&data).await?;
+    catch_up(&feeds, &read_ends(&feeds).await?, "rebuilding").await?;
+    let events = count_events(&data).await?;
     data.close().await;
     Ok(events)
 }
 
-/// Makes the projections of a stopped tally anew beside the real ones, each as far as the real one goes, and compares.
+/// Makes the projections of a stopped tally anew beside the real ones, each up to the real one's checkpoint, and compares
+/// them.
 ///
 /// # Errors
 /// [`OperatorError`].
@@ -141,18 +143,20 @@ pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
     let reference_feeds = data.feeds_to(&reference).await.map_err(OperatorError::Data)?;
     catch_up(&reference_feeds, &goals, "verifying").await?;
     if let Err(error) = reference.close().await {
-        tracing::warn!(%error, "what was compared with was not closed cleanly");
+        tracing::warn!(%error, "the projections that were made anew were not closed cleanly");
     }
-    let (events, dead_letters) = (events(&data).await?, dead_letters(&data, &feeds).await?);
-    let (compared, with) = (data.directory.projections_path(), data.directory.reference_path());
-    let differences = differences(&compared, &with).await.map_err(OperatorError::Compare)?;
+    let events = count_events(&data).await?;
+    let dead_letters = count_dead_letters(&data, &feeds).await?;
+    let differences = differences(&data.directory.projections_path(), &data.directory.reference_path())
+        .await
+        .map_err(OperatorError::Compare)?;
     data.directory.delete_reference().map_err(OperatorError::Files)?;
     data.close().await;
     Ok(Verdict { events, differences, dead_letters })
 }
 
 impl Verdict {
-    /// Whether everything is as the log says.
+    /// Whether every projection is what the log makes of it, without dead letters.
     pub fn is_good(&self) -> bool {
         self.differences.is_empty() && self.dead_letters == 0
     }
@@ -184,7 +188,7 @@ impl fmt::Display for Status {
     }
 }
 
-async fn feeds_to_ends(feeds: &[Feed]) -> Result<Vec<events::Offset>, OperatorError> {
+async fn read_ends(feeds: &[Feed]) -> Result<Vec<events::Offset>, OperatorError> {
     let mut ends = Vec::new();
     for feed in feeds {
         ends.push(feed.end().await.map_err(OperatorError::Feed)?);
@@ -194,19 +198,19 @@ async fn feeds_to_ends(feeds: &[Feed]) -> Result<Vec<events::Offset>, OperatorEr
 
 async fn catch_up(feeds: &[Feed], goals: &[events::Offset], what: &'static str) -> Result<(), OperatorError> {
     for (feed, goal) in feeds.iter().zip(goals) {
-        let bar = progress::bar(format!("{what} {}", feed.target.projection().name()), goal.0);
+        let bar = progress::start_bar(format!("{what} {}", feed.projection().name()), goal.0);
         feed.catch_up(*goal, |next| bar.set_position(next.0)).await.map_err(OperatorError::Feed)?;
         bar.finish_and_clear();
     }
     Ok(())
 }
 
-async fn events(data: &Data) -> Result<u64, OperatorError> {
+async fn count_events(data: &Data) -> Result<u64, OperatorError> {
     let end = data.log.end().await.map_err(|error| OperatorError::Data(DataError::Log(error)))?;
     Ok(end.bounds().map(|(_, end)| end.0).sum())
 }
 
-async fn dead_letters(data: &Data, feeds: &[Feed]) -> Result<usize, OperatorError> {
+async fn count_dead_letters(data: &Data, feeds: &[Feed]) -> Result<usize, OperatorError> {
     let mut partitions: Vec<_> = feeds.iter().map(|feed| feed.partition).collect();
     partitions.dedup();
     let mut count = 0;
@@ -217,7 +221,7 @@ async fn dead_letters(data: &Data, feeds: &[Feed]) -> Result<usize, OperatorErro
     Ok(count)
 }
 
-fn size(path: &Path) -> Result<u64, OperatorError> {
+fn read_size(path: &Path) -> Result<u64, OperatorError> {
     let metadata = std::fs::metadata(path);
     Ok(metadata.map_err(|source| OperatorError::Size { path: path.to_owned(), source })?.len())
 }

@@ -1,14 +1,14 @@
-//! Which adapter serves which port, and in what order all of it starts and stops.
+//! A running Tally: its adapters, and the order in which everything starts and stops.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use command_api::Commands;
 use embedded::SqliteSequencer;
-use projector::run_loop;
-use projector::{Fatal, RunLoop, RunLoops};
+use projector::{Fatal, RunLoop, RunLoops, run_loop};
 use query_api::Queries;
-use service::host::{Host, HostError};
+use service::host::Host;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::data::{Data, DataError};
 use crate::progress;
 
-/// What is not ready when the file of the projections is found to be damaged.
+/// The part that fails when the file of the projections turns out to be damaged.
 const PROJECTIONS_PART: &str = "views.sqlite";
 
 /// A running Tally.
@@ -27,33 +27,22 @@ pub struct Process {
     commands: Commands,
     data: Data,
     run_loops: RunLoops,
-    /// What looks after the projections beside the run loops.
+    /// The progress bars and the watch for damage.
     watches: TaskTracker,
-    /// Stops the run loops, once no command can write any more.
+    /// Stops the run loops and the watches, once no command can write any more.
     stop_projecting: CancellationToken,
-}
-
-/// Why Tally does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Data(DataError),
-    /// It cannot begin to answer.
-    #[error(transparent)]
-    Host(HostError),
 }
 
 impl Process {
     /// Opens the data directory and both ports, and begins to answer. `stop` ends it, see [`Process::wait`].
     ///
     /// # Errors
-    /// [`StartError`] says what to do.
-    pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, StartError> {
-        let host = Host::new(stop).map_err(StartError::Host)?;
-        let data = Data::open(&config.data.data).await.map_err(StartError::Data)?;
-        let writes = host.bind(config.write.write_addr, "--write-addr").await.map_err(StartError::Host)?;
-        let reads = host.bind(config.read.read_addr, "--read-addr").await.map_err(StartError::Host)?;
+    /// A message that says what to do.
+    pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, Box<dyn Error>> {
+        let host = Host::new(stop)?;
+        let data = Data::open(&config.data.data).await?;
+        let writes = host.bind(config.write.write_addr, "--write-addr").await?;
+        let reads = host.bind(config.read.read_addr, "--read-addr").await?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
         let queries = Queries::new(Arc::clone(&data.projections) as _, Arc::clone(&data.projections) as _);
         let mut process = Self {
@@ -66,32 +55,32 @@ impl Process {
             watches: TaskTracker::new(),
             stop_projecting: CancellationToken::new(),
         };
-        process.project().await?;
+        process.start_projecting().await?;
         process.watch_for_damage();
-        let (public_read_url, cors_origins) = (&config.public.public_read_url, &config.cors.cors_origins);
-        let write_routes = command_api::routes(process.commands.clone(), public_read_url.clone());
+        let cors_origins = &config.cors.cors_origins;
+        let write_routes = command_api::routes(process.commands.clone(), config.public.public_read_url.clone());
         process.host.serve(writes, command_api::routes::port(cors_origins.clone()), write_routes);
         process.host.serve(reads, query_api::routes::port(cors_origins.clone()), query_api::routes(queries));
         process.host.mark_started();
         Ok(process)
     }
 
-    /// Begins to feed the projections.
-    async fn project(&mut self) -> Result<(), StartError> {
-        let feeds = self.data.feeds().await.map_err(StartError::Data)?;
-        self.watches.spawn(progress::watch(feeds.clone(), self.stop_projecting.clone()));
+    async fn start_projecting(&mut self) -> Result<(), DataError> {
+        let feeds = self.data.feeds().await?;
+        self.watches.spawn(progress::show_catching_up(feeds.clone(), self.stop_projecting.clone()));
         for feed in feeds {
-            let part = self.host.readiness().part(feed.target.projection().name());
+            let part = self.host.readiness().part(feed.projection().name());
             self.run_loops.spawn(RunLoop::new(feed, part).run(self.stop_projecting.clone()));
         }
         Ok(())
     }
 
-    /// Nothing that was read from a damaged file can be trusted: whoever sends requests here should stop.
+    /// Ends readiness once the file of the projections is damaged, since no answer from that file can be trusted.
     fn watch_for_damage(&self) {
         let part = self.host.readiness().part(PROJECTIONS_PART);
         part.ready();
-        let (projections, stop) = (Arc::clone(&self.data.projections), self.stop_projecting.clone());
+        let projections = Arc::clone(&self.data.projections);
+        let stop = self.stop_projecting.clone();
         self.watches.spawn(async move {
             if stop.run_until_cancelled(projections.damaged()).await.is_some() {
                 part.failed(
@@ -101,30 +90,30 @@ impl Process {
         });
     }
 
-    /// Where writes are answered.
+    /// The address of the write API.
     pub const fn write_addr(&self) -> SocketAddr {
         self.write_addr
     }
 
-    /// Where reads are answered.
+    /// The address of the read API.
     pub const fn read_addr(&self) -> SocketAddr {
         self.read_addr
     }
 
-    /// Waits for the stop, and then until what is under way is answered, committed and closed.
+    /// Waits for the stop, and then until every request is answered, every event is committed and every file is closed.
     ///
     /// # Errors
-    /// [`Fatal`] has stopped it: what is shown would not go on to follow what is written.
+    /// [`Fatal`] has stopped it: the views would no longer follow the log.
     pub async fn wait(mut self) -> Result<(), Fatal> {
         let first = tokio::select! {
             () = self.host.stop().cancelled() => Ok(()),
-            fatal = run_loop::fatal(&mut self.run_loops) => Err(fatal),
+            fatal = run_loop::wait_for_fatal(&mut self.run_loops) => Err(fatal),
         };
         self.host.stop().cancel();
         self.host.wait().await;
         self.commands.drain().await;
         self.stop_projecting.cancel();
-        let ended = run_loop::ended(self.run_loops).await;
+        let ended = run_loop::wait_for_ends(self.run_loops).await;
         self.watches.close();
         self.watches.wait().await;
         self.data.close().await;

@@ -1,4 +1,4 @@
-//! From the command line to what it asks for.
+//! What each command does.
 
 use std::error::Error;
 use std::io::{Write, stdout};
@@ -18,9 +18,9 @@ const FOUND_A_DIFFERENCE: u8 = 3;
 /// Does what the command line asks for.
 ///
 /// # Errors
-/// Whatever keeps it from being done, with what to do.
+/// A message that says what to do.
 pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
-    config::refuse_unknown_variables()?;
+    config::refuse_unknown_variables(include_str!("../../variables.txt"))?;
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(config) => serve(&config).await?,
         Command::Status(StatusArgs { data, json }) => {

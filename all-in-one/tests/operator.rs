@@ -56,7 +56,7 @@ async fn tamper(data: &Path, application: &str) {
     let mut counts = ChatCounts::default();
     counts.see(MessageNumber::new(9).unwrap());
     for feed in data.feeds().await.unwrap() {
-        if feed.target.projection() == Projection::Counts {
+        if feed.projection() == Projection::Counts {
             let checkpoint = feed.checkpoint().await.unwrap();
             let checkpoint_move = CheckpointMove { partition: feed.partition, from: checkpoint.next, to: checkpoint };
             let chats = [(chat, counts.clone())].into();

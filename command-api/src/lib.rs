@@ -11,18 +11,20 @@
 //! | [`idempotency_key`] | the header Idempotency-Key, with which a client may repeat a POST |
 //! | `trace` | the header traceparent |
 //! | [`error`] | the one place where errors become statuses |
-//! | `distributed` | the composition root of the binary, where the feature of that name is on |
+//! | `cli`, `process` | the binary's composition root, with the feature `distributed` |
 //!
 //! **Architecture invariant:** a client is answered with success only after the log has acknowledged the event.
 
 pub mod application;
 pub mod chat;
+#[cfg(feature = "distributed")]
+pub mod cli;
 pub mod commands;
 mod decide;
-#[cfg(feature = "distributed")]
-pub mod distributed;
 pub mod error;
 pub mod idempotency_key;
+#[cfg(feature = "distributed")]
+pub mod process;
 pub mod routes;
 pub mod text;
 mod trace;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use command_api::distributed::{Cli, run};
+use command_api::cli::{Cli, run};
 use service::program;
 
 #[global_allocator]

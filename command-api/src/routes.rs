@@ -170,7 +170,8 @@ struct Created<T: ToSchema>(T, String, Position);
 impl<T: ToSchema + Serialize> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
         let Self(body, location, position) = self;
-        (StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, position.to_string())], axum::Json(body)).into_response()
+        (StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, position.to_string())], axum::Json(body))
+            .into_response()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`args`] | the command line's flags for the servers |
 //! | [`elastic`] | [`read_model::SearchIndex`] on Elasticsearch |
 //! | [`kafka`] | [`event_log::EventLog`] on Kafka, and the assignment of its partitions to processes |
 //! | [`mysql`] | [`read_model::ProjectionStore`] and [`read_model::Views`] on MySQL |
@@ -10,6 +11,7 @@
 //!
 //! **Architecture invariant:** an adapter knows its own server only; it uses another one through [`ports`].
 
+pub mod args;
 mod coalesce;
 pub mod elastic;
 pub mod kafka;

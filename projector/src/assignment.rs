@@ -1,4 +1,4 @@
-//! Partitions that are shared out among several processes: a run loop for each that this one has been given.
+//! Partitions that several processes share: a run loop for each partition that is assigned to this one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -9,34 +9,34 @@ use event_log::EventLog;
 use events::{Offset, PartitionId, Position};
 use metrics::Gauge;
 use service::health::{Part, Readiness};
-use service::telemetry::chain;
+use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::Feed;
 use crate::run_loop::{self, Fatal, RunLoop, RunLoops};
-use crate::target::Target;
+use crate::sink::ProjectionSink;
 
-/// How often it is told how far the projection has come.
-const REPORT: Duration = Duration::from_secs(5);
+/// Time between two reports of the projection's progress.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Feeds a projection from the partitions that are this process's own, as long as they are.
+/// Feeds a projection from the partitions that are assigned to this process, for as long as they are.
 ///
-/// A partition that is taken away is let go without waiting for its batch to end: whoever has it then may meet this
-/// process for a moment, and the checkpoint decides between the two.
+/// When a partition is taken away, its run loop is told to stop, but nobody waits for its last batch. For a moment two
+/// processes may own the partition; the checkpoint decides between them.
 pub struct AssignedPartitions {
-    /// Where the events come from.
+    /// The log with the events.
     pub log: Arc<dyn EventLog>,
-    /// What they are applied to.
-    pub target: Target,
-    /// Ready once it is known which partitions are this process's own.
+    /// The projection.
+    pub sink: Arc<dyn ProjectionSink>,
+    /// Becomes ready with the first assignment.
     pub part: Part,
-    /// Told how each run loop is doing.
+    /// Gets a part for each run loop.
     pub readiness: Readiness,
 }
 
-/// A run loop under way.
+/// A running run loop.
 struct Running {
     stop: CancellationToken,
     applied: watch::Receiver<Option<Offset>>,
@@ -44,74 +44,76 @@ struct Running {
 }
 
 impl AssignedPartitions {
-    /// Runs until `stop`, which lets the batches under way end. `owned` is `None` until it is known which partitions are
-    /// this process's own; `reported` is told now and then how far each is. Dropping it cuts off everything.
+    /// Runs until `stop`, and lets the current batches end. `assigned` is `None` before the first assignment. `report` is
+    /// called every 5 s with each partition's checkpoint. Dropping the future cuts everything off.
     ///
     /// # Errors
-    /// [`Fatal`], after which this process is of no use.
+    /// [`Fatal`], after which the process must end.
     pub async fn run(
         self,
-        mut owned: watch::Receiver<Option<BTreeSet<PartitionId>>>,
-        reported: impl Fn(PartitionId, Offset) + Send + Sync,
+        mut assigned: watch::Receiver<Option<BTreeSet<PartitionId>>>,
+        report: impl Fn(PartitionId, Offset) + Send + Sync,
         stop: CancellationToken,
     ) -> Result<(), Fatal> {
-        let (mut run_loops, mut running) = (RunLoops::new(), BTreeMap::new());
+        let mut run_loops = RunLoops::new();
+        let mut running = BTreeMap::new();
         let (end, mut ends) = watch::channel(Position::default());
-        let asking = self.ask_for_ends(&end);
-        tokio::pin!(asking);
+        // Polled beside everything else, because the log may take its time to answer.
+        let polling = self.poll_end(&end);
+        tokio::pin!(polling);
         let first = loop {
-            if let Some(partitions) = &*owned.borrow_and_update() {
-                self.change_over(partitions, &mut running, &mut run_loops);
+            if let Some(partitions) = &*assigned.borrow_and_update() {
+                self.change_run_loops(partitions, &mut running, &mut run_loops);
                 self.part.ready();
             }
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
-                fatal = run_loop::fatal(&mut run_loops) => break Err(fatal),
-                // Where nobody shares out any more, what is owned is kept.
-                Ok(()) = owned.changed() => {}
-                Ok(()) = ends.changed() => self.report(&ends.borrow_and_update(), &running, &reported),
-                never = &mut asking => match never {},
+                fatal = run_loop::wait_for_fatal(&mut run_loops) => break Err(fatal),
+                // Once the sender is gone, this process keeps the partitions that it has.
+                Ok(()) = assigned.changed() => {}
+                Ok(()) = ends.changed() => self.report_progress(&ends.borrow_and_update(), &running, &report),
+                never = &mut polling => match never {},
             }
         };
-        running.into_values().for_each(|one: Running| one.stop.cancel());
-        first.and(run_loop::ended(run_loops).await)
+        running.into_values().for_each(|run_loop: Running| run_loop.stop.cancel());
+        first.and(run_loop::wait_for_ends(run_loops).await)
     }
 
-    /// Ends the loops of partitions that were taken away, and begins those of new ones.
-    fn change_over(
+    /// Stops the loops of partitions that were taken away, and starts a loop for each new one.
+    fn change_run_loops(
         &self,
-        owned: &BTreeSet<PartitionId>,
+        assigned: &BTreeSet<PartitionId>,
         running: &mut BTreeMap<PartitionId, Running>,
         run_loops: &mut RunLoops,
     ) {
-        running.retain(|partition, one| {
-            let is_kept = owned.contains(partition);
+        running.retain(|partition, run_loop| {
+            let is_kept = assigned.contains(partition);
             if !is_kept {
-                tracing::info!(projection = self.target.projection().name(), partition = partition.0, "let go");
-                one.stop.cancel();
-                one.part.ready();
-                // Whoever has it now tells how far it is behind.
+                tracing::info!(projection = self.sink.projection().name(), partition = partition.0, "let go");
+                run_loop.stop.cancel();
+                run_loop.part.ready();
+                // The partition's next owner reports its lag.
                 self.lag(*partition).set(0.0);
             }
             is_kept
         });
-        for partition in owned {
-            running.entry(*partition).or_insert_with(|| self.begin(*partition, run_loops));
+        for partition in assigned {
+            running.entry(*partition).or_insert_with(|| self.start_run_loop(*partition, run_loops));
         }
     }
 
-    fn begin(&self, partition: PartitionId, run_loops: &mut RunLoops) -> Running {
-        let projection = self.target.projection().name();
+    fn start_run_loop(&self, partition: PartitionId, run_loops: &mut RunLoops) -> Running {
+        let projection = self.sink.projection().name();
         tracing::info!(projection, partition = partition.0, "taken over");
-        let feed = Feed { log: Arc::clone(&self.log), target: self.target.clone(), partition };
+        let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
         let part = self.readiness.part(projection);
         let run_loop = RunLoop::new(feed, part.clone());
-        let running = Running { stop: CancellationToken::new(), applied: run_loop.applied(), part: part.clone() };
+        let running = Running { stop: CancellationToken::new(), applied: run_loop.subscribe(), part: part.clone() };
         let stop = running.stop.clone();
         run_loops.spawn(async move {
             let ended = run_loop.run(stop.clone()).await;
             if stop.is_cancelled() {
-                // What kept it from being ready, or from going on, is no longer this process's.
+                // Another process owns the partition now, so this one ignores the loop's failures.
                 part.ready();
                 return Ok(());
             }
@@ -120,37 +122,43 @@ impl AssignedPartitions {
         running
     }
 
-    /// Asks the log now and then for its end. Beside everything else: the log may take its time.
-    async fn ask_for_ends(&self, told: &watch::Sender<Position>) -> Infallible {
-        let mut report = tokio::time::interval(REPORT);
-        report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Reads the log's end every 5 s and publishes it.
+    async fn poll_end(&self, published: &watch::Sender<Position>) -> Infallible {
+        let mut interval = tokio::time::interval(REPORT_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            report.tick().await;
+            interval.tick().await;
             match self.log.end().await {
-                Ok(end) => drop(told.send_replace(end)),
+                Ok(end) => drop(published.send_replace(end)),
                 Err(error) => {
-                    tracing::debug!(error = %chain(&error), "how far a projection is behind cannot be told now");
+                    tracing::debug!(error = %error.as_report(), "the lag of a projection is unknown: the log's end cannot be read");
                 }
             }
         }
     }
 
-    /// Tells how far each partition is, and how far it is behind the log. Nothing is told of one that does not know yet.
-    fn report(&self, end: &Position, running: &BTreeMap<PartitionId, Running>, reported: impl Fn(PartitionId, Offset)) {
-        for (partition, one) in running {
-            let Some(applied) = *one.applied.borrow() else {
+    /// Reports each partition's checkpoint, and sets its lag behind the log's `end`. Skips a partition whose checkpoint has
+    /// not been read yet.
+    fn report_progress(
+        &self,
+        end: &Position,
+        running: &BTreeMap<PartitionId, Running>,
+        report: impl Fn(PartitionId, Offset),
+    ) {
+        for (partition, run_loop) in running {
+            let Some(applied) = *run_loop.applied.borrow() else {
                 continue;
             };
-            reported(*partition, applied);
+            report(*partition, applied);
             let lag = end.bound(*partition).0.saturating_sub(applied.0);
-            // Counts of events stay far below what a 64-bit float tells apart.
+            // A 64-bit float holds every count of events exactly that can occur.
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             self.lag(*partition).set(lag as f64);
         }
     }
 
     fn lag(&self, partition: PartitionId) -> Gauge {
-        let projection = self.target.projection().name();
+        let projection = self.sink.projection().name();
         metrics::gauge!("tally_projection_lag_events", "projection" => projection, "partition" => partition.to_string())
     }
 }

@@ -1,42 +1,50 @@
 //! The projection `counts`: how many chats an application has, and how many messages a chat.
 //!
-//! It looks at headers only, so that the number of an event whose JSON cannot be read is taken all the same.
+//! It reads headers only, so it counts the number of an event even if nobody can read the event's JSON.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use events::{ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, RecordedEvent, StreamKey};
-use read_model::{AnsweredRequest, ChatCounts, CountsChanges, SourceEvent};
+use async_trait::async_trait;
+use event_log::Unreadable;
+use events::{ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, PartitionId, RecordedEvent, StreamKey};
+use read_model::{
+    AnsweredRequest, Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore,
+    SourceEvent,
+};
 
-/// What one event says to the counts.
+use crate::sink::{ProjectionSink, ROWS_PER_BATCH, SinkError};
+
+/// The part of an event that counts.
 enum Fact {
     ApplicationCreated(ApplicationToken),
     ChatCreated(ChatKey),
     MessagePosted(ChatKey, MessageNumber),
 }
 
-/// The chats whose counts must be loaded before the batch can be folded.
+/// Returns the chats of a batch. Their counts must be loaded before [`fold`] is called.
 ///
 /// # Errors
-/// [`DecodeError::Newer`] if an event was written by a newer version.
-pub fn touched(batch: &[RecordedEvent]) -> Result<Vec<ChatKey>, DecodeError> {
+/// [`DecodeError::Newer`] if a newer version has written an event.
+pub fn collect_chats(batch: &[RecordedEvent]) -> Result<Vec<ChatKey>, DecodeError> {
     let mut chats = BTreeSet::new();
     for recorded in batch {
-        if let Some(Fact::ChatCreated(chat) | Fact::MessagePosted(chat, _)) = fact(recorded)? {
+        if let Some(Fact::ChatCreated(chat) | Fact::MessagePosted(chat, _)) = extract_fact(recorded)? {
             chats.insert(chat);
         }
     }
     Ok(chats.into_iter().collect())
 }
 
-/// What the batch makes of the counts of the chats that it touches. A chat that is not among them was never seen.
+/// Returns the changes that a batch makes to the loaded `counts` of its chats. A chat without loaded counts is new.
 ///
 /// # Errors
-/// [`DecodeError::Newer`] if an event was written by a newer version: then nothing of the batch may be applied.
+/// [`DecodeError::Newer`] if a newer version has written an event: then nothing of the batch may be applied.
 pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[RecordedEvent]) -> Result<CountsChanges, DecodeError> {
     let mut changes = CountsChanges::default();
     for recorded in batch {
-        changes.requests.extend(answered(recorded));
-        match fact(recorded)? {
+        changes.requests.extend(extract_request(recorded));
+        match extract_fact(recorded)? {
             None => {}
             Some(Fact::ApplicationCreated(token)) => changes.applications.entry(token).or_default().created = true,
             Some(Fact::ChatCreated(chat)) => {
@@ -53,7 +61,7 @@ pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[RecordedEvent]) -
     Ok(changes)
 }
 
-fn fact(recorded: &RecordedEvent) -> Result<Option<Fact>, DecodeError> {
+fn extract_fact(recorded: &RecordedEvent) -> Result<Option<Fact>, DecodeError> {
     let record = &recorded.record;
     Ok(match (record.known_type()?, record.stream, record.number) {
         (EventType::ChatApplicationCreated, StreamKey::Application(token), _) => Some(Fact::ApplicationCreated(token)),
@@ -66,8 +74,8 @@ fn fact(recorded: &RecordedEvent) -> Result<Option<Fact>, DecodeError> {
     })
 }
 
-/// What the event's request was given, if it may be sent again.
-fn answered(recorded: &RecordedEvent) -> Option<AnsweredRequest> {
+/// Returns the answer to the event's request, if the request had a key and so may be sent again.
+fn extract_request(recorded: &RecordedEvent) -> Option<AnsweredRequest> {
     let record = &recorded.record;
     Some(AnsweredRequest {
         request: record.request?,
@@ -76,4 +84,34 @@ fn answered(recorded: &RecordedEvent) -> Option<AnsweredRequest> {
         occurred_at: record.occurred_at,
         source: SourceEvent { event_id: record.event_id, offset: recorded.offset },
     })
+}
+
+/// Writes `counts` to a store.
+pub struct CountsSink(pub Arc<dyn ProjectionStore>);
+
+#[async_trait]
+impl ProjectionSink for CountsSink {
+    fn projection(&self) -> Projection {
+        Projection::Counts
+    }
+
+    fn batch_size(&self) -> u32 {
+        ROWS_PER_BATCH
+    }
+
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError> {
+        self.0.checkpoint(Projection::Counts, partition).await.map_err(SinkError::Store)
+    }
+
+    async fn apply(
+        &self,
+        checkpoint_move: CheckpointMove,
+        batch: &[RecordedEvent],
+        _unreadable: &[Unreadable],
+    ) -> Result<Applied, SinkError> {
+        let chats = collect_chats(batch).map_err(SinkError::Newer)?;
+        let loaded = self.0.chat_counts(&chats).await.map_err(SinkError::Store)?;
+        let changes = fold(loaded, batch).map_err(SinkError::Newer)?;
+        self.0.apply_counts(checkpoint_move, changes).await.map_err(SinkError::Store)
+    }
 }

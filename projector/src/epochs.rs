@@ -1,16 +1,17 @@
-//! Which events count: those that were not reserved in an epoch that has ended.
+//! Void events: those that were reserved in an epoch that has ended. No projection applies them.
 
 use event_log::LogBatch;
 use events::{Epoch, RecordedEvent};
 
-/// How many events were void, since the process began.
+/// Counts the void events since the process started.
 const VOID_EVENTS: &str = "tally_void_events_total";
 
-/// The events of a batch without the void ones, and the highest epoch that has started by its end.
+/// Returns the events of a batch without the void ones, and the highest epoch that has started by the batch's end.
+/// `epoch` is the highest that started before the batch.
 ///
-/// An event is void if it carries an epoch lower than the highest that started before it in its partition: its number
-/// may have been given again since, and whoever wrote it was never told that it was written.
-pub fn without_void(log_batch: LogBatch, mut epoch: Epoch) -> (Vec<RecordedEvent>, Epoch) {
+/// An event is void if it carries a lower epoch than the highest that started before it in its partition. Its number may
+/// have been given again since, and its writer was never told of a success.
+pub fn drop_void_events(log_batch: LogBatch, mut epoch: Epoch) -> (Vec<RecordedEvent>, Epoch) {
     let mut starts = log_batch.epochs.into_iter().peekable();
     let mut events = log_batch.events;
     events.retain(|recorded| {
@@ -51,7 +52,7 @@ mod tests {
         RecordedEvent { partition: PARTITION, offset: Offset(offset), record }
     }
 
-    fn left(events: &[(u64, Option<u64>)], starts: &[(u64, u64)], before: u64) -> (Vec<u64>, u64) {
+    fn remaining(events: &[(u64, Option<u64>)], starts: &[(u64, u64)], before: u64) -> (Vec<u64>, u64) {
         let log_batch = LogBatch {
             events: events.iter().map(|(offset, epoch)| event(*offset, *epoch)).collect(),
             epochs: starts
@@ -64,32 +65,32 @@ mod tests {
                 .collect(),
             ..LogBatch::empty(Offset(100))
         };
-        let (events, epoch) = without_void(log_batch, Epoch(before));
+        let (events, epoch) = drop_void_events(log_batch, Epoch(before));
         (events.iter().map(|recorded| recorded.offset.0).collect(), epoch.0)
     }
 
     #[test]
     fn an_event_of_an_earlier_epoch_is_void_behind_the_start_of_a_later_one_only() {
-        assert_eq!(left(&[(1, Some(5)), (3, Some(5)), (4, Some(9))], &[(2, 9)], 5), (vec![1, 4], 9));
+        assert_eq!(remaining(&[(1, Some(5)), (3, Some(5)), (4, Some(9))], &[(2, 9)], 5), (vec![1, 4], 9));
     }
 
     #[test]
-    fn the_epoch_before_the_stretch_counts() {
-        assert_eq!(left(&[(1, Some(5)), (2, Some(6))], &[], 6), (vec![2], 6));
+    fn the_epoch_before_the_batch_counts() {
+        assert_eq!(remaining(&[(1, Some(5)), (2, Some(6))], &[], 6), (vec![2], 6));
     }
 
     #[test]
     fn events_without_an_epoch_are_never_void() {
-        assert_eq!(left(&[(3, None)], &[(2, 9)], 9), (vec![3], 9));
+        assert_eq!(remaining(&[(3, None)], &[(2, 9)], 9), (vec![3], 9));
     }
 
     #[test]
     fn an_epoch_that_starts_late_does_not_bring_an_earlier_one_back() {
-        assert_eq!(left(&[(3, Some(7)), (5, Some(9))], &[(2, 9), (4, 7)], 0), (vec![5], 9));
+        assert_eq!(remaining(&[(3, Some(7)), (5, Some(9))], &[(2, 9), (4, 7)], 0), (vec![5], 9));
     }
 
     #[test]
-    fn a_start_at_the_end_of_a_stretch_counts_for_the_next() {
-        assert_eq!(left(&[(1, Some(5))], &[(2, 9)], 5), (vec![1], 9));
+    fn a_start_at_the_end_of_a_batch_counts_for_the_next() {
+        assert_eq!(remaining(&[(1, Some(5))], &[(2, 9)], 5), (vec![1], 9));
     }
 }

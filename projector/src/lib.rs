@@ -1,30 +1,39 @@
-//! From the log to what is shown.
+//! From the log to the views: projections and the loop that feeds them.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`views`], [`counts`], [`search`] | the projections: pure functions from events to changes |
-//! | [`epochs`] | which events count |
-//! | [`target`] | which projection is fed, and the store that it is written to |
+//! | [`views`], [`counts`], [`search`] | the projections: pure functions from events to changes, and the sink that applies them |
+//! | [`sink`] | the port between a run loop and a projection |
+//! | [`epochs`] | void events, which no projection applies |
 //! | [`feed`] | one batch from the log to a projection |
 //! | [`run_loop`] | the one loop that feeds a projection from a partition |
-//! | [`assignment`] | a run loop for each partition that this process has been given |
-//! | `distributed` | the composition root of the binary, where the feature of that name is on |
+//! | [`assignment`] | a run loop for each partition that is assigned to this process |
+//! | `deployment` | how each projection runs on servers: its port, its server, its help |
+//! | `cli`, `process`, `feeder` | the binary's composition root |
+//!
+//! The last four are there with the feature `distributed` only.
 //!
 //! **Architecture invariant:** a projection is a function of the log alone. It reads no clock, no other projection and no
 //! network, so that dropping its tables and reading the log again gives the same tables.
 
 pub mod assignment;
+#[cfg(feature = "distributed")]
+pub mod cli;
 pub mod counts;
 #[cfg(feature = "distributed")]
-pub mod distributed;
+mod deployment;
 pub mod epochs;
 pub mod feed;
+#[cfg(feature = "distributed")]
+mod feeder;
+#[cfg(feature = "distributed")]
+pub mod process;
 pub mod run_loop;
 pub mod search;
-pub mod target;
+pub mod sink;
 pub mod views;
 
 pub use assignment::AssignedPartitions;
 pub use feed::Feed;
 pub use run_loop::{Fatal, RunLoop, RunLoops, Stopped};
-pub use target::Target;
+pub use sink::ProjectionSink;

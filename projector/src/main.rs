@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use projector::distributed::{Cli, run};
+use projector::cli::{Cli, run};
 use service::program;
 
 #[global_allocator]

@@ -2,27 +2,34 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use event_log::{BackendError, ReadError};
 use events::{Offset, PartitionId};
 use read_model::Checkpoint;
 use service::health::Part;
-use service::telemetry::chain;
+use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::{Feed, FeedError};
-use crate::target::ApplyError;
+use crate::sink::SinkError;
 
-/// Pause after a batch that was not full: a batch costs more than its events do, so that those which come meanwhile share
-/// the next one. An event that comes after a quiet moment is applied at once.
+/// Pause after a batch that was not full. A batch costs more than its events do, so the events of this pause share the
+/// next batch. An event that comes later than that is applied at once.
 const GATHER: Duration = Duration::from_millis(10);
-/// Longest wait for a next event; then the log is asked again.
+/// Longest wait for a next event before the loop reads the log again.
 const READ_WAIT: Duration = Duration::from_secs(5);
-/// Pause after the first failure; each further one doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause. Failures of a backend are tried for as long as it is away, at this pace.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pause after the first failure; each further one doubles it. Jitter adds up to the same again.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+/// Longest pause, without its jitter. Attempts go on at this pace for as long as a backend is away.
+const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
+/// Jitter keeps the loops of many partitions from returning to a server all at once.
+const RETRY: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(FIRST_PAUSE)
+    .with_max_delay(LONGEST_PAUSE)
+    .with_jitter()
+    .without_max_times();
 
 /// Feeds one projection from one partition.
 pub struct RunLoop {
@@ -31,76 +38,76 @@ pub struct RunLoop {
     applied: watch::Sender<Option<Offset>>,
 }
 
-/// Run loops under way. Dropping them cuts them off wherever they are, which harms nothing: a batch is applied with its
-/// checkpoint or not at all.
+/// Running run loops. Dropping them cuts them off wherever they are, which is safe: a batch and its checkpoint are applied
+/// together or not at all.
 pub type RunLoops = JoinSet<Result<(), Stopped>>;
 
-/// Why a run loop ended for good: somebody must do something.
+/// Why a run loop has stopped for good: an operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum Stopped {
-    /// What comes after the checkpoint is not in this log.
+    /// The log does not contain the projection's checkpoint.
     #[error("the projection {projection} is somewhere that the log is not")]
     NotInLog {
-        /// Which projection.
+        /// The projection's name.
         projection: &'static str,
-        /// What the log says.
+        /// The log's answer.
         #[source]
         source: ReadError,
     },
-    /// The log has something of a newer version.
+    /// A newer version has written to the log.
     #[error("the projection {projection} cannot go on in partition {partition}")]
     Newer {
-        /// Which projection.
+        /// The projection's name.
         projection: &'static str,
-        /// In which partition.
+        /// The partition.
         partition: PartitionId,
-        /// What is newer.
+        /// The newer record.
         #[source]
         source: BackendError,
     },
 }
 
-/// Why no run loop of this process can be relied on: it has to end.
+/// Why the whole process must end.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
-    /// The log is not the one that the projection was made from.
+    /// The projection was made from another log.
     #[error(transparent)]
     NotInLog(Stopped),
-    /// A run loop ended in the middle of its work, which is a mistake in this program. Its partition would stand still,
-    /// and nobody would be told.
+    /// A run loop panicked, which is a bug in this program. If the process went on, that loop's partition would stand
+    /// still unnoticed.
     #[error("a run loop has panicked, as the log tells above; please report it")]
     Panicked(#[source] JoinError),
 }
 
-/// Waits for an end of one of these run loops after which the process must end, too; for ever, if there is none.
-pub async fn fatal(run_loops: &mut RunLoops) -> Fatal {
+/// Waits until a run loop ends in a way that must end the process, too. Waits for ever if none does.
+pub async fn wait_for_fatal(run_loops: &mut RunLoops) -> Fatal {
     while let Some(ended) = run_loops.join_next().await {
-        if let Err(fatal) = outcome(ended) {
+        if let Err(fatal) = check_end(ended) {
             return fatal;
         }
     }
     std::future::pending().await
 }
 
-/// Waits until these run loops, which have been told to stop, are at their ends.
+/// Waits until all run loops have ended. They must have been told to stop.
 ///
 /// # Errors
-/// [`Fatal`] is the first end that was no good one.
-pub async fn ended(mut run_loops: RunLoops) -> Result<(), Fatal> {
+/// The first [`Fatal`] end.
+pub async fn wait_for_ends(mut run_loops: RunLoops) -> Result<(), Fatal> {
     let mut first = Ok(());
     while let Some(ended) = run_loops.join_next().await {
-        first = first.and(outcome(ended));
+        first = first.and(check_end(ended));
     }
     first
 }
 
-/// What the end of a run loop means for the process.
-fn outcome(ended: Result<Result<(), Stopped>, JoinError>) -> Result<(), Fatal> {
+/// Decides whether the end of one run loop is fatal for the process.
+fn check_end(ended: Result<Result<(), Stopped>, JoinError>) -> Result<(), Fatal> {
     match ended {
         Ok(Ok(())) => Ok(()),
-        // Others than this one partition go on, and readiness says which does not.
+        // The other partitions go on, and readiness names the one that does not.
         Ok(Err(stopped @ Stopped::Newer { .. })) => {
-            tracing::error!(error = %chain(&stopped), "a projection has stopped in one partition");
+            tracing::error!(error = %stopped.as_report(), "a projection has stopped in one partition");
             Ok(())
         }
         Ok(Err(stopped @ Stopped::NotInLog { .. })) => Err(Fatal::NotInLog(stopped)),
@@ -109,50 +116,50 @@ fn outcome(ended: Result<Result<(), Stopped>, JoinError>) -> Result<(), Fatal> {
 }
 
 enum Failure {
-    ForGood(Stopped),
-    ForNow(Box<dyn std::error::Error + Send + Sync>),
+    Permanent(Stopped),
+    Temporary(FeedError),
 }
 
 impl RunLoop {
-    /// For a projection and a partition. `part` is told when the projection has caught up with where the log ended at the
-    /// start, and when it fails.
+    /// `part` becomes ready once the projection has reached the log's end as it was at the start, and fails whenever the
+    /// projection does.
     pub fn new(feed: Feed, part: Part) -> Self {
         Self { feed, part, applied: watch::Sender::new(None) }
     }
 
-    /// How far it has come; `None` before it knows.
-    pub fn applied(&self) -> watch::Receiver<Option<Offset>> {
+    /// Subscribes to the projection's checkpoint, which is `None` until it has been read.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Offset>> {
         self.applied.subscribe()
     }
 
-    /// Runs until `stop`, which lets the batch under way end.
+    /// Runs until `stop`, and lets the current batch end.
     ///
     /// # Errors
-    /// [`Stopped`] if it cannot go on; the part has been told.
+    /// [`Stopped`] if it cannot go on. The part has failed with the same reason.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Stopped> {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = RETRY.build();
         loop {
-            match self.follow(&stop, &mut pause).await {
+            match self.follow(&stop, &mut pauses).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::ForGood(stopped)) => {
-                    self.part.failed(chain(&stopped));
+                Err(Failure::Permanent(stopped)) => {
+                    self.part.failed(stopped.to_report_string());
                     return Err(stopped);
                 }
-                Err(Failure::ForNow(error)) => {
-                    let reason = chain(error.as_ref());
-                    tracing::warn!(projection = self.feed.target.projection().name(), %reason, "trying again");
+                Err(Failure::Temporary(error)) => {
+                    let reason = error.to_report_string();
+                    tracing::warn!(projection = self.feed.projection().name(), %reason, "trying again");
                     self.part.failed(reason);
                 }
             }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => pause = LONGEST_PAUSE.min(2 * pause),
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return Ok(());
             }
         }
     }
 
-    /// Reads on from the checkpoint until `stop` or a failure.
-    async fn follow(&self, stop: &CancellationToken, pause: &mut Duration) -> Result<(), Failure> {
+    /// Applies batches from the checkpoint on until `stop` or a failure. Each success starts `pauses` anew.
+    async fn follow(&self, stop: &CancellationToken, pauses: &mut ExponentialBackoff) -> Result<(), Failure> {
         let (mut checkpoint, mut goal) = self.begin().await?;
         let mut is_in_log = checkpoint.next <= goal;
         loop {
@@ -163,14 +170,15 @@ impl RunLoop {
             let log_batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                log_batch = self.feed.read(checkpoint.next, READ_WAIT) => log_batch.map_err(|error| self.failure(error))?,
+                log_batch = self.feed.read(checkpoint.next, READ_WAIT) => log_batch.map_err(|error| self.classify(error))?,
             };
+            // The log refuses to read at a checkpoint that it does not contain.
             is_in_log = true;
             let is_full = self.feed.is_full(&log_batch);
-            let next = self.feed.apply(checkpoint, log_batch).await.map_err(|error| self.failure(error))?;
-            // A projection that was lost begins anew.
+            let next = self.feed.apply(checkpoint, log_batch).await.map_err(|error| self.classify(error))?;
+            // A checkpoint that steps back belongs to a projection that was lost and made again: it must catch up.
             (checkpoint, goal) = if next.next < checkpoint.next { self.begin().await? } else { (next, goal) };
-            *pause = FIRST_PAUSE;
+            *pauses = RETRY.build();
             if !is_full {
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
@@ -180,31 +188,32 @@ impl RunLoop {
         }
     }
 
-    /// Where the projection is, and where it must come to be caught up.
+    /// Reads the projection's checkpoint, and the log's end, which the projection must reach to have caught up.
     async fn begin(&self) -> Result<(Checkpoint, Offset), Failure> {
-        let checkpoint = self.feed.checkpoint().await.map_err(|error| self.failure(error))?;
-        // Asked for afterwards: a checkpoint beyond this end is not in the log.
-        let goal = self.feed.end().await.map_err(|error| self.failure(error))?;
+        let checkpoint = self.feed.checkpoint().await.map_err(|error| self.classify(error))?;
+        // Read after the checkpoint: a checkpoint beyond this end is not in the log.
+        let goal = self.feed.end().await.map_err(|error| self.classify(error))?;
         if checkpoint.next < goal {
             self.part.failed(format!("catching up from {} to {goal}", checkpoint.next));
         }
         Ok((checkpoint, goal))
     }
 
-    /// Whether a failure goes by on its own.
-    fn failure(&self, error: FeedError) -> Failure {
-        let (projection, partition) = (self.feed.target.projection().name(), self.feed.partition);
+    /// Decides whether trying again can help.
+    fn classify(&self, error: FeedError) -> Failure {
+        let projection = self.feed.projection().name();
+        let partition = self.feed.partition;
         match error {
             FeedError::Read(source @ (ReadError::BeyondEnd { .. } | ReadError::Truncated { .. })) => {
-                Failure::ForGood(Stopped::NotInLog { projection, source })
+                Failure::Permanent(Stopped::NotInLog { projection, source })
             }
             FeedError::Read(source @ ReadError::Newer { .. }) => {
-                Failure::ForGood(Stopped::Newer { projection, partition, source: source.into() })
+                Failure::Permanent(Stopped::Newer { projection, partition, source: source.into() })
             }
-            FeedError::Apply(ApplyError::Newer(source)) => {
-                Failure::ForGood(Stopped::Newer { projection, partition, source: source.into() })
+            FeedError::Apply(SinkError::Newer(source)) => {
+                Failure::Permanent(Stopped::Newer { projection, partition, source: source.into() })
             }
-            other => Failure::ForNow(Box::new(other)),
+            temporary @ (FeedError::Read(_) | FeedError::Apply(_)) => Failure::Temporary(temporary),
         }
     }
 }

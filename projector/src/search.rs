@@ -1,13 +1,19 @@
-//! The projection `search`: every message, folded.
+//! The projection `search`: a document of folded text for every message.
 
-use events::{DecodeError, Event, EventType, RecordedEvent};
-use read_model::{SearchDocument, folding};
+use std::sync::Arc;
 
-/// The documents of a batch. Broken events give none; `views` parks them.
+use async_trait::async_trait;
+use event_log::Unreadable;
+use events::{DecodeError, Event, EventType, PartitionId, RecordedEvent};
+use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchDocument, SearchIndex, folding};
+
+use crate::sink::{ProjectionSink, SinkError};
+
+/// Returns the documents of a batch. Broken events have none; `views` parks them.
 ///
 /// # Errors
-/// [`DecodeError::Newer`] if an event was written by a newer version: then nothing of the batch may be indexed.
-pub fn documents(batch: &[RecordedEvent]) -> Result<Vec<SearchDocument>, DecodeError> {
+/// [`DecodeError::Newer`] if a newer version has written an event: then nothing of the batch may be indexed.
+pub fn collect_documents(batch: &[RecordedEvent]) -> Result<Vec<SearchDocument>, DecodeError> {
     let mut documents = Vec::new();
     for recorded in batch {
         if recorded.record.known_type()? == EventType::MessagePosted
@@ -22,4 +28,32 @@ pub fn documents(batch: &[RecordedEvent]) -> Result<Vec<SearchDocument>, DecodeE
         }
     }
     Ok(documents)
+}
+
+/// Writes `search` to an index.
+pub struct SearchSink(pub Arc<dyn SearchIndex>);
+
+#[async_trait]
+impl ProjectionSink for SearchSink {
+    fn projection(&self) -> Projection {
+        Projection::Search
+    }
+
+    fn batch_size(&self) -> u32 {
+        self.0.batch_size()
+    }
+
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError> {
+        self.0.checkpoint(partition).await.map_err(SinkError::Search)
+    }
+
+    async fn apply(
+        &self,
+        checkpoint_move: CheckpointMove,
+        batch: &[RecordedEvent],
+        _unreadable: &[Unreadable],
+    ) -> Result<Applied, SinkError> {
+        let documents = collect_documents(batch).map_err(SinkError::Newer)?;
+        self.0.index(checkpoint_move, documents).await.map_err(SinkError::Search)
+    }
 }

@@ -1,41 +1,50 @@
-//! The projection `views`: applications, chats and messages as they are shown.
+//! The projection `views`: applications, chats and messages as readers see them.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use event_log::Unreadable;
-use events::{DecodeError, Event, EventId, RecordedEvent};
-use read_model::{ChatRow, DeadLetter, MessageRow, NameChange, NameOrigin, SourceEvent, ViewsChanges};
+use events::{DecodeError, Event, EventId, PartitionId, RecordedEvent};
+use read_model::{
+    Applied, ChatRow, Checkpoint, CheckpointMove, DeadLetter, MessageRow, NameChange, NameOrigin, Projection,
+    ProjectionStore, SourceEvent, ViewsChanges,
+};
+use thiserror_ext::AsReport;
 
-/// What a batch does to the views. An event that is broken becomes a dead letter, and so does what is no event at all.
+use crate::sink::{ProjectionSink, ROWS_PER_BATCH, SinkError};
+
+/// Returns the changes that a batch makes to the views. A broken event and an unreadable record become dead letters.
 ///
 /// # Errors
-/// [`DecodeError::Newer`] if an event was written by a newer version: then nothing of the batch may be applied.
-pub fn changes(batch: &[RecordedEvent], unreadable: &[Unreadable]) -> Result<ViewsChanges, DecodeError> {
-    let dead_letters = unreadable.iter().map(|one| DeadLetter {
-        source: SourceEvent { event_id: EventId::NONE, offset: one.offset },
-        reason: cut(format!("this is no event: {}", one.reason)),
+/// [`DecodeError::Newer`] if a newer version has written an event: then nothing of the batch may be applied.
+pub fn collect_changes(batch: &[RecordedEvent], unreadable: &[Unreadable]) -> Result<ViewsChanges, DecodeError> {
+    let dead_letters = unreadable.iter().map(|record| DeadLetter {
+        source: SourceEvent { event_id: EventId::NONE, offset: record.offset },
+        reason: truncate_reason(format!("this is no event: {}", record.reason)),
     });
     let mut changes = ViewsChanges { dead_letters: dead_letters.collect(), ..ViewsChanges::default() };
     for recorded in batch {
         let source = SourceEvent { event_id: recorded.record.event_id, offset: recorded.offset };
         match recorded.record.decode() {
-            Ok(event) => add(&mut changes, event, source),
+            Ok(event) => add_event(&mut changes, event, source),
             Err(newer @ DecodeError::Newer { .. }) => return Err(newer),
             Err(broken @ DecodeError::Broken { .. }) => {
-                changes.dead_letters.push(DeadLetter { source, reason: cut(service::telemetry::chain(&broken)) });
+                changes.dead_letters.push(DeadLetter { source, reason: truncate_reason(broken.to_report_string()) });
             }
         }
     }
     Ok(changes)
 }
 
-/// Leaves as much of a reason as a store keeps.
-fn cut(mut reason: String) -> String {
+/// Cuts a reason to the length that every store keeps.
+fn truncate_reason(mut reason: String) -> String {
     if let Some((end, _)) = reason.char_indices().nth(DeadLetter::MAX_REASON_CHARACTERS) {
         reason.truncate(end);
     }
     reason
 }
 
-fn add(changes: &mut ViewsChanges, event: Event, source: SourceEvent) {
+fn add_event(changes: &mut ViewsChanges, event: Event, source: SourceEvent) {
     match event {
         Event::ChatApplicationCreated(created) => changes.names.push(NameChange {
             token: created.token,
@@ -53,5 +62,33 @@ fn add(changes: &mut ViewsChanges, event: Event, source: SourceEvent) {
         Event::MessagePosted(posted) => {
             changes.messages.push(MessageRow { chat: posted.chat(), number: posted.number, body: posted.body, source });
         }
+    }
+}
+
+/// Writes `views` to a store.
+pub struct ViewsSink(pub Arc<dyn ProjectionStore>);
+
+#[async_trait]
+impl ProjectionSink for ViewsSink {
+    fn projection(&self) -> Projection {
+        Projection::Views
+    }
+
+    fn batch_size(&self) -> u32 {
+        ROWS_PER_BATCH
+    }
+
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError> {
+        self.0.checkpoint(Projection::Views, partition).await.map_err(SinkError::Store)
+    }
+
+    async fn apply(
+        &self,
+        checkpoint_move: CheckpointMove,
+        batch: &[RecordedEvent],
+        unreadable: &[Unreadable],
+    ) -> Result<Applied, SinkError> {
+        let changes = collect_changes(batch, unreadable).map_err(SinkError::Newer)?;
+        self.0.apply_views(checkpoint_move, changes).await.map_err(SinkError::Store)
     }
 }

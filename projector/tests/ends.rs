@@ -1,4 +1,4 @@
-//! What the end of a run loop means: for its partition, and for the process.
+//! How a run loop ends, and whether its end ends the process.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -8,8 +8,9 @@ use std::time::Duration;
 use embedded::DataDir;
 use event_log::EventLog;
 use events::{ChatApplicationCreated, Event, Offset, PartitionId, Record};
-use projector::run_loop::{ended, fatal};
-use projector::{Fatal, Feed, RunLoop, RunLoops, Stopped, Target};
+use projector::run_loop::{wait_for_ends, wait_for_fatal};
+use projector::views::ViewsSink;
+use projector::{Fatal, Feed, RunLoop, RunLoops, Stopped};
 use read_model::{Checkpoint, CheckpointMove, ProjectionStore, ViewsChanges};
 use service::health::Readiness;
 use tempfile::TempDir;
@@ -17,7 +18,7 @@ use testkit::histories::{record, token};
 use tokio_util::sync::CancellationToken;
 
 const PARTITION: PartitionId = PartitionId(0);
-/// Longest that a test waits for something that must come.
+/// Longest wait of a test for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 struct Fixture {
@@ -46,15 +47,15 @@ impl Fixture {
         }
     }
 
-    fn project(&mut self) {
-        let target = Target::Views(Arc::clone(&self.store));
-        let feed = Feed { log: Arc::clone(&self.log), target, partition: PARTITION };
+    fn start_run_loop(&mut self) {
+        let sink = Arc::new(ViewsSink(Arc::clone(&self.store)));
+        let feed = Feed { log: Arc::clone(&self.log), sink, partition: PARTITION };
         let run_loop = RunLoop::new(feed, self.readiness.part("views"));
         self.run_loops.spawn(run_loop.run(self.stop.clone()));
     }
 
-    async fn fatal(&mut self) -> Fatal {
-        tokio::time::timeout(DEADLINE, fatal(&mut self.run_loops)).await.unwrap()
+    async fn wait_for_fatal(&mut self) -> Fatal {
+        tokio::time::timeout(DEADLINE, wait_for_fatal(&mut self.run_loops)).await.unwrap()
     }
 }
 
@@ -64,21 +65,21 @@ async fn a_checkpoint_beyond_the_log_is_fatal_and_never_ready() {
     let to = Checkpoint { next: Offset(7), ..Checkpoint::START };
     let checkpoint_move = CheckpointMove { partition: PARTITION, from: Offset::START, to };
     fixture.store.apply_views(checkpoint_move, ViewsChanges::default()).await.unwrap();
-    fixture.project();
-    let told = fixture.fatal().await;
-    assert!(matches!(&told, Fatal::NotInLog(Stopped::NotInLog { .. })), "{told:?}");
+    fixture.start_run_loop();
+    let fatal = fixture.wait_for_fatal().await;
+    assert!(matches!(&fatal, Fatal::NotInLog(Stopped::NotInLog { .. })), "{fatal:?}");
     assert!(!fixture.readiness.is_ready());
 }
 
 #[tokio::test]
 async fn a_panic_is_fatal() {
     let mut fixture = Fixture::new().await;
-    fixture.project();
+    fixture.start_run_loop();
     fixture.run_loops.spawn(async { panic!("in a run loop") });
-    let told = fixture.fatal().await;
-    assert!(matches!(told, Fatal::Panicked(_)), "{told:?}");
+    let fatal = fixture.wait_for_fatal().await;
+    assert!(matches!(fatal, Fatal::Panicked(_)), "{fatal:?}");
     fixture.stop.cancel();
-    ended(fixture.run_loops).await.unwrap();
+    wait_for_ends(fixture.run_loops).await.unwrap();
 }
 
 #[tokio::test]
@@ -87,7 +88,7 @@ async fn something_newer_is_not_fatal_and_not_ready() {
     let created = ChatApplicationCreated { token: token(1), name: "newer".into() };
     let record = record(&Event::ChatApplicationCreated(created));
     fixture.log.append(Record { version: 99, ..record }).await.unwrap();
-    fixture.project();
-    tokio::time::timeout(DEADLINE, ended(fixture.run_loops)).await.unwrap().unwrap();
+    fixture.start_run_loop();
+    tokio::time::timeout(DEADLINE, wait_for_ends(fixture.run_loops)).await.unwrap().unwrap();
     assert!(!fixture.readiness.is_ready());
 }

@@ -1,4 +1,4 @@
-//! Given these events, each projection becomes this.
+//! Given a batch of events, each projection makes the expected changes.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -34,23 +34,23 @@ fn renamed(token: ApplicationToken, name: &str) -> Event {
     Event::ChatApplicationRenamed(ChatApplicationRenamed { token, name: name.into() })
 }
 
-fn given(events: &[Event]) -> Vec<RecordedEvent> {
+fn place_events(events: &[Event]) -> Vec<RecordedEvent> {
     placed(events.iter().map(record).collect(), PartitionId(0))
 }
 
-fn given_records(records: Vec<Record>) -> Vec<RecordedEvent> {
+fn place_records(records: Vec<Record>) -> Vec<RecordedEvent> {
     placed(records, PartitionId(0))
 }
 
-fn broken(event: &Event) -> Record {
+fn break_json(event: &Event) -> Record {
     Record { data: b"{".into(), ..record(event) }
 }
 
-fn of_a_newer_version(event: &Event) -> Record {
+fn raise_version(event: &Event) -> Record {
     Record { version: 2, ..record(event) }
 }
 
-fn seen(created: bool, numbers: &[u32]) -> ChatCounts {
+fn make_counts(created: bool, numbers: &[u32]) -> ChatCounts {
     let mut counts = ChatCounts::default();
     counts.created = created;
     numbers.iter().for_each(|number| counts.see(MessageNumber::new(*number).unwrap()));
@@ -59,9 +59,13 @@ fn seen(created: bool, numbers: &[u32]) -> ChatCounts {
 
 #[test]
 fn views_get_a_row_for_every_event_with_its_place() {
-    let batch =
-        given(&[application(token(1), "one"), created(chat(1)), posted(chat(1), 1, "hi"), renamed(token(1), "two")]);
-    let changes = views::changes(&batch, &[]).unwrap();
+    let batch = place_events(&[
+        application(token(1), "one"),
+        created(chat(1)),
+        posted(chat(1), 1, "hi"),
+        renamed(token(1), "two"),
+    ]);
+    let changes = views::collect_changes(&batch, &[]).unwrap();
     let names: Vec<_> = changes.names.iter().map(|change| (change.name.as_str(), change.origin)).collect();
     assert_eq!(names, [("one", NameOrigin::Created), ("two", NameOrigin::Renamed)]);
     assert_eq!(changes.names[1].source.offset, batch[3].offset);
@@ -74,8 +78,8 @@ fn views_get_a_row_for_every_event_with_its_place() {
 
 #[test]
 fn views_park_a_broken_event_and_go_on() {
-    let batch = given_records(vec![broken(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
-    let changes = views::changes(&batch, &[]).unwrap();
+    let batch = place_records(vec![break_json(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
+    let changes = views::collect_changes(&batch, &[]).unwrap();
     assert_eq!(changes.dead_letters.iter().map(|letter| letter.source.offset).collect::<Vec<_>>(), [batch[0].offset]);
     assert!(changes.dead_letters[0].reason.contains("MessagePosted version 1"), "{:?}", changes.dead_letters);
     assert_eq!(changes.messages.len(), 1);
@@ -83,9 +87,9 @@ fn views_park_a_broken_event_and_go_on() {
 
 #[test]
 fn views_park_what_is_no_event_and_go_on() {
-    let batch = given_records(vec![record(&posted(chat(1), 1, "x"))]);
+    let batch = place_records(vec![record(&posted(chat(1), 1, "x"))]);
     let stray = Unreadable { partition: PartitionId(0), offset: Offset(7), reason: "it has no headers".into() };
-    let changes = views::changes(&batch, &[stray]).unwrap();
+    let changes = views::collect_changes(&batch, &[stray]).unwrap();
     let [letter] = &changes.dead_letters[..] else { panic!("{:?}", changes.dead_letters) };
     assert_eq!(letter.source, SourceEvent { event_id: EventId::NONE, offset: Offset(7) });
     assert!(letter.reason.contains("it has no headers"), "{letter:?}");
@@ -96,8 +100,8 @@ fn views_park_what_is_no_event_and_go_on() {
 fn views_say_in_a_bounded_number_of_words_what_is_wrong() {
     for text in ["x", "é🚀"] {
         let data = format!("\"{}\"", text.repeat(100 * 1024)).into_bytes();
-        let batch = given_records(vec![Record { data, ..record(&posted(chat(1), 1, "x")) }]);
-        let reason = &views::changes(&batch, &[]).unwrap().dead_letters[0].reason;
+        let batch = place_records(vec![Record { data, ..record(&posted(chat(1), 1, "x")) }]);
+        let reason = &views::collect_changes(&batch, &[]).unwrap().dead_letters[0].reason;
         assert_eq!(reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
         assert!(reason.contains(text), "{reason}");
     }
@@ -105,49 +109,50 @@ fn views_say_in_a_bounded_number_of_words_what_is_wrong() {
 
 #[test]
 fn no_projection_goes_past_an_event_of_a_newer_version() {
-    let batch = given_records(vec![record(&created(chat(1))), of_a_newer_version(&posted(chat(1), 1, "x"))]);
-    assert!(matches!(views::changes(&batch, &[]), Err(DecodeError::Newer { .. })));
-    assert!(matches!(counts::touched(&batch), Err(DecodeError::Newer { .. })));
+    let batch = place_records(vec![record(&created(chat(1))), raise_version(&posted(chat(1), 1, "x"))]);
+    assert!(matches!(views::collect_changes(&batch, &[]), Err(DecodeError::Newer { .. })));
+    assert!(matches!(counts::collect_chats(&batch), Err(DecodeError::Newer { .. })));
     assert!(matches!(counts::fold(HashMap::new(), &batch), Err(DecodeError::Newer { .. })));
-    assert!(matches!(search::documents(&batch), Err(DecodeError::Newer { .. })));
+    assert!(matches!(search::collect_documents(&batch), Err(DecodeError::Newer { .. })));
 }
 
 #[test]
 fn counts_ask_for_the_chats_that_the_batch_touches() {
     let batch =
-        given(&[application(token(1), "x"), posted(chat(2), 1, "x"), created(chat(1)), posted(chat(2), 2, "y")]);
-    assert_eq!(counts::touched(&batch).unwrap(), [chat(1), chat(2)]);
+        place_events(&[application(token(1), "x"), posted(chat(2), 1, "x"), created(chat(1)), posted(chat(2), 2, "y")]);
+    assert_eq!(counts::collect_chats(&batch).unwrap(), [chat(1), chat(2)]);
 }
 
 #[test]
 fn counts_go_on_from_what_was_loaded() {
-    let loaded = HashMap::from([(chat(1), seen(true, &[1, 2]))]);
-    let batch = given(&[posted(chat(1), 3, "x"), posted(chat(1), 5, "y"), created(chat(2)), posted(chat(1), 3, "x")]);
+    let loaded = HashMap::from([(chat(1), make_counts(true, &[1, 2]))]);
+    let batch =
+        place_events(&[posted(chat(1), 3, "x"), posted(chat(1), 5, "y"), created(chat(2)), posted(chat(1), 3, "x")]);
     let changes = counts::fold(loaded, &batch).unwrap();
-    assert_eq!(changes.chats[&chat(1)], seen(true, &[1, 2, 3, 5]));
-    assert_eq!(changes.chats[&chat(2)], seen(true, &[]));
+    assert_eq!(changes.chats[&chat(1)], make_counts(true, &[1, 2, 3, 5]));
+    assert_eq!(changes.chats[&chat(2)], make_counts(true, &[]));
     assert_eq!(changes.applications[&token(1)], ApplicationCountsDelta { created: false, chats: 1, last_chat: 2 });
 }
 
 #[test]
 fn counts_count_a_chat_once_also_when_its_messages_came_first() {
-    let loaded = HashMap::from([(chat(1), seen(true, &[])), (chat(2), seen(false, &[1]))]);
-    let batch = given(&[created(chat(1)), created(chat(2)), created(chat(2))]);
+    let loaded = HashMap::from([(chat(1), make_counts(true, &[])), (chat(2), make_counts(false, &[1]))]);
+    let batch = place_events(&[created(chat(1)), created(chat(2)), created(chat(2))]);
     let changes = counts::fold(loaded, &batch).unwrap();
     assert_eq!(changes.applications[&token(1)], ApplicationCountsDelta { created: false, chats: 1, last_chat: 2 });
-    assert_eq!(changes.chats[&chat(2)], seen(true, &[1]));
+    assert_eq!(changes.chats[&chat(2)], make_counts(true, &[1]));
 }
 
 #[test]
 fn counts_take_the_number_of_a_broken_event() {
-    let batch = given_records(vec![broken(&posted(chat(1), 4, "x"))]);
+    let batch = place_records(vec![break_json(&posted(chat(1), 4, "x"))]);
     let changes = counts::fold(HashMap::new(), &batch).unwrap();
     assert_eq!(changes.chats[&chat(1)].last(), 4);
 }
 
 #[test]
 fn counts_tell_which_applications_were_created() {
-    let batch = given(&[application(token(1), "x"), renamed(token(2), "y")]);
+    let batch = place_events(&[application(token(1), "x"), renamed(token(2), "y")]);
     let changes = counts::fold(HashMap::new(), &batch).unwrap();
     let created = ApplicationCountsDelta { created: true, chats: 0, last_chat: 0 };
     assert_eq!(changes.applications.into_iter().collect::<Vec<_>>(), [(token(1), created)]);
@@ -156,8 +161,8 @@ fn counts_tell_which_applications_were_created() {
 #[test]
 fn counts_keep_what_requests_with_keys_were_given() {
     let request = RequestKey::new(&["messages"], "key", &["x"]);
-    let keyed = Record { request: Some(request), ..broken(&posted(chat(1), 4, "x")) };
-    let batch = given_records(vec![record(&posted(chat(1), 3, "w")), keyed.clone()]);
+    let keyed = Record { request: Some(request), ..break_json(&posted(chat(1), 4, "x")) };
+    let batch = place_records(vec![record(&posted(chat(1), 3, "w")), keyed.clone()]);
     let changes = counts::fold(HashMap::new(), &batch).unwrap();
     let [answered] = &changes.requests[..] else { panic!("{:?}", changes.requests) };
     assert_eq!((answered.request, answered.stream, answered.number), (request, keyed.stream, keyed.number));
@@ -167,8 +172,8 @@ fn counts_keep_what_requests_with_keys_were_given() {
 
 #[test]
 fn search_gets_the_folded_text_of_messages_only() {
-    let batch = given(&[application(token(1), "Name"), created(chat(1)), posted(chat(1), 7, "STRAßE")]);
-    let documents = search::documents(&batch).unwrap();
+    let batch = place_events(&[application(token(1), "Name"), created(chat(1)), posted(chat(1), 7, "STRAßE")]);
+    let documents = search::collect_documents(&batch).unwrap();
     let [document] = &documents[..] else { panic!("{documents:?}") };
     assert_eq!((document.chat, document.number.get()), (chat(1), 7));
     assert_eq!((document.body.as_str(), document.folded.as_str()), ("STRAßE", "strasse"));
@@ -176,6 +181,6 @@ fn search_gets_the_folded_text_of_messages_only() {
 
 #[test]
 fn search_passes_over_broken_events() {
-    let batch = given_records(vec![broken(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
-    assert_eq!(search::documents(&batch).unwrap().len(), 1);
+    let batch = place_records(vec![break_json(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
+    assert_eq!(search::collect_documents(&batch).unwrap().len(), 1);
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use embedded::{DataDir, SqliteProjections};
 use events::{ApplicationToken, ChatKey, PartitionId, RecordedEvent};
-use projector::Target;
+use projector::ProjectionSink;
+use projector::counts::CountsSink;
+use projector::search::SearchSink;
+use projector::views::ViewsSink;
 use proptest::prelude::*;
 use read_model::{
     ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, MessageView, Page, ProjectionStore, SearchIndex,
@@ -18,10 +21,10 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 const PARTITION: PartitionId = PartitionId(0);
-/// Found in most histories, in both lengths that search tells apart.
+/// Texts that most histories contain, of both lengths that search distinguishes.
 const PATTERNS: [&str; 4] = ["a", "é", "ab", "ca "];
 
-/// Everything that readers can see.
+/// Everything that readers can read.
 #[derive(Debug, PartialEq)]
 struct Shown {
     applications: Vec<ApplicationView>,
@@ -44,32 +47,34 @@ impl Projections {
         Self { store, _data_dir: data_dir, _directory: directory }
     }
 
-    fn targets(&self) -> [Target; 3] {
+    fn make_sinks(&self) -> [Box<dyn ProjectionSink>; 3] {
         let store = &self.store;
         [
-            Target::Views(Arc::clone(store) as _),
-            Target::Counts(Arc::clone(store) as _),
-            Target::Search(Arc::clone(store) as _),
+            Box::new(ViewsSink(Arc::clone(store) as _)),
+            Box::new(CountsSink(Arc::clone(store) as _)),
+            Box::new(SearchSink(Arc::clone(store) as _)),
         ]
     }
 
-    /// Applies batches as a run loop does; each also a second time, as after a crash before the answer.
+    /// Applies batches as a run loop does, and each batch twice, as after a crash before the store's answer.
     async fn apply(&self, batches: &[&[RecordedEvent]]) {
-        for target in self.targets() {
+        for sink in self.make_sinks() {
             for batch in batches {
                 let (from, to) = (batch[0].offset, batch[batch.len() - 1].offset.next());
                 let to = Checkpoint { next: to, ..Checkpoint::START };
                 let checkpoint_move = CheckpointMove { partition: PARTITION, from, to };
-                assert_eq!(target.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Done);
-                assert_eq!(target.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Superseded);
+                assert_eq!(sink.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Done);
+                assert_eq!(sink.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Superseded);
             }
         }
     }
 
-    async fn shown(&self) -> Shown {
+    async fn read_everything(&self) -> Shown {
         let store = &self.store;
         let applications = store.applications(Page::FIRST).await.unwrap().items;
-        let (mut chats, mut messages, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        let mut chats = Vec::new();
+        let mut messages = Vec::new();
+        let mut found = Vec::new();
         for token in applications.iter().map(|application| application.token) {
             let of_application = store.chats(token, Page::FIRST).await.unwrap().unwrap().items;
             for number in of_application.iter().map(|chat| chat.number) {
@@ -86,8 +91,8 @@ impl Projections {
     }
 }
 
-/// The streams one after the other, in one batch: the plainest log of these events.
-fn plain(streams: &[Vec<events::Record>]) -> Vec<RecordedEvent> {
+/// Returns the simplest log of these events: one batch with the streams one after the other.
+fn concatenate(streams: &[Vec<events::Record>]) -> Vec<RecordedEvent> {
     histories::placed(streams.concat(), PARTITION)
 }
 
@@ -101,12 +106,12 @@ proptest! {
     ) {
         let (expected, shown, dead_letters) = Runtime::new().unwrap().block_on(async {
             let reference = Projections::new().await;
-            reference.apply(&[&plain(&streams)]).await;
+            reference.apply(&[&concatenate(&streams)]).await;
             let projections = Projections::new().await;
             let log = histories::placed(log, PARTITION);
             projections.apply(&histories::batches(&log, &cuts)).await;
             let dead_letters = projections.store.dead_letters(PARTITION, 10).await.unwrap();
-            (reference.shown().await, projections.shown().await, dead_letters)
+            (reference.read_everything().await, projections.read_everything().await, dead_letters)
         });
         prop_assert_eq!(shown, expected);
         prop_assert_eq!(dead_letters, vec![]);

@@ -7,15 +7,17 @@
 //! | [`paging`] | `limit`, `after`, `before`, `order` and the Link to the next page |
 //! | [`queries`] | the queries, one method each |
 //! | [`error`] | the one place where errors become statuses |
-//! | `distributed` | the composition root of the binary, where the feature of that name is on |
+//! | `cli`, `process` | the binary's composition root, with the feature `distributed` |
 //!
 //! **Architecture invariant:** nothing here writes, and nothing here knows the log.
 
 pub mod await_position;
 #[cfg(feature = "distributed")]
-pub mod distributed;
+pub mod cli;
 pub mod error;
 pub mod paging;
+#[cfg(feature = "distributed")]
+pub mod process;
 pub mod queries;
 pub mod routes;
 

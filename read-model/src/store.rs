@@ -32,6 +32,11 @@ impl Projection {
             Self::Search => "search",
         }
     }
+
+    /// The projection of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|projection| projection.name() == name)
+    }
 }
 
 /// How far a projection has applied a partition.

@@ -73,6 +73,21 @@ impl Host {
         Ok(BoundListener { listener, addr })
     }
 
+    /// Listens on `address`, which was given by `flag`, and answers there, but is not ready yet. Returns the address with
+    /// the port that the system chose, if it was asked to.
+    pub async fn bind_and_serve(
+        &mut self,
+        address: SocketAddr,
+        flag: &'static str,
+        port: Port,
+        routes: impl Into<OpenApiRouter>,
+    ) -> Result<SocketAddr, HostError> {
+        let bound = self.bind(address, flag).await?;
+        let addr = bound.addr;
+        self.serve(bound, port, routes);
+        Ok(addr)
+    }
+
     /// Starts to serve the port. The process is not ready before [`Host::mark_started`].
     pub fn serve(&mut self, listener: BoundListener, port: Port, routes: impl Into<OpenApiRouter>) {
         let Port { name, other_port, cors_origins } = port;

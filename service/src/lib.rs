@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`config`] | the parts of the command line that several binaries share, and the names of all variables |
+//! | [`config`] | the parts of the command line that several programs share |
 //! | [`program`] | from a command line to an exit code |
 //! | [`telemetry`] | logs |
 //! | [`host`] | a process: readiness, metrics, ports, and the order in which they end |

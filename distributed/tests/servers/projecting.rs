@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use distributed::elastic::ElasticIndex;
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
-use projector::{AssignedPartitions, Target};
+use projector::counts::CountsSink;
+use projector::search::SearchSink;
+use projector::views::ViewsSink;
+use projector::{AssignedPartitions, ProjectionSink};
 use rand::RngExt;
 use read_model::ProjectionStore;
 use reqwest::Method;
@@ -31,32 +34,32 @@ const CLIENTS: usize = 8;
 const MESSAGES_A_CLIENT: usize = 100;
 
 /// Feeds a projection from every partition, beside whoever owns them, until it is dropped at any moment.
-async fn feed_all(target: Target, log: Arc<KafkaLog>) {
+async fn feed_all(sink: Arc<dyn ProjectionSink>, log: Arc<KafkaLog>) {
     let (_sharing, owned) = watch::channel(Some(PARTITIONS.partitions().collect::<BTreeSet<_>>()));
     let readiness = Readiness::new();
-    let assignment = AssignedPartitions { log, target, part: readiness.part("partitions"), readiness };
+    let assignment = AssignedPartitions { log, sink, part: readiness.part("partitions"), readiness };
     assignment.run(owned, |_, _| {}, CancellationToken::new()).await.unwrap();
 }
 
-fn targets(servers: &Servers, batches: &Arc<Batches>) -> [Target; 3] {
+fn sinks(servers: &Servers, batches: &Arc<Batches>) -> [Arc<dyn ProjectionSink>; 3] {
     let store = || {
         let store = MySqlProjections::new(&servers.mysql_url).unwrap();
         Arc::new(WatchedStore { store, batches: Arc::clone(batches) })
     };
     [
-        Target::Views(store() as _),
-        Target::Counts(store() as _),
-        Target::Search(Arc::new(ElasticIndex::new(servers.elasticsearch_url).unwrap()) as _),
+        Arc::new(ViewsSink(store())),
+        Arc::new(CountsSink(store())),
+        Arc::new(SearchSink(Arc::new(ElasticIndex::new(servers.elasticsearch_url).unwrap()))),
     ]
 }
 
 /// Second owners of every partition that live for a moment only, again and again.
-async fn come_and_go(target: Target, log: Arc<KafkaLog>, stop: CancellationToken) -> u32 {
+async fn come_and_go(sink: Arc<dyn ProjectionSink>, log: Arc<KafkaLog>, stop: CancellationToken) -> u32 {
     let mut lives = 0;
     while !stop.is_cancelled() {
         let life = Duration::from_millis(rand::rng().random_range(20..600));
         // Dropped when its time is over: in a read, in a statement, before a commit or after it.
-        drop(tokio::time::timeout(life, feed_all(target.clone(), Arc::clone(&log))).await);
+        drop(tokio::time::timeout(life, feed_all(Arc::clone(&sink), Arc::clone(&log))).await);
         lives += 1;
     }
     lives
@@ -76,9 +79,9 @@ async fn projectors_that_come_and_go_change_nothing() {
     let (servers, api) = (servers().await, &one_of_each().await.api);
     let (log, stop) = (Arc::new(KafkaLog::connect(Cluster::new(servers.brokers)).unwrap()), CancellationToken::new());
     let batches = Arc::new(Batches::default());
-    let zombies: Vec<_> = targets(servers, &batches)
+    let zombies: Vec<_> = sinks(servers, &batches)
         .into_iter()
-        .map(|target| tokio::spawn(come_and_go(target, Arc::clone(&log), stop.clone())))
+        .map(|sink| tokio::spawn(come_and_go(sink, Arc::clone(&log), stop.clone())))
         .collect();
     let application = api.application("come and go").await;
     let mut chats = Vec::new();

@@ -2,7 +2,8 @@
 
 use clap::Parser;
 use distributed::mysql::migrate;
-use query_api::distributed::{Cli, Process};
+use query_api::cli::Cli;
+use query_api::process::Process;
 use testkit::scenarios::{Api, BASE, Port, eventually, found};
 use tokio_util::sync::CancellationToken;
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use distributed::kafka::PARTITIONS;
 use distributed::mysql::{MySqlProjections, migrate};
-use projector::distributed::Kept;
-use read_model::ProjectionStore;
+use read_model::{Projection, ProjectionStore};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::scenarios::{Api, BASE, Port, eventually};
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containers::{self, brokers, redis_url};
 use crate::mysql::server::Database;
+use crate::topology::projector_config;
 
 const CHATS: usize = 4;
 /// Messages of each chat before the tables are deleted.
@@ -45,19 +45,18 @@ impl System {
         let (brokers, redis_url, mysql_url) = (brokers(&kafka), redis_url(&redis), database.url());
         let arguments = ["command-api", "--write-addr", "127.0.0.1:0", "--kafka-brokers", &brokers];
         let arguments = arguments.into_iter().chain(["--redis-url", &redis_url, "--mysql-url", &mysql_url]);
-        let config = command_api::distributed::Cli::parse_from(arguments).serve;
-        let writes = command_api::distributed::Process::start(&config, stop.clone()).await.unwrap();
+        let config = command_api::cli::Cli::parse_from(arguments).serve;
+        let writes = command_api::process::Process::start(&config, stop.clone()).await.unwrap();
         let write_url = format!("http://{}", writes.write_addr());
         processes.spawn(async move { writes.wait().await.unwrap() });
-        for kept in [Kept::Views(mysql_url.clone()), Kept::Counts(mysql_url.clone())] {
-            let address = "127.0.0.1:0".parse().unwrap();
-            let process = projector::distributed::Process::start(address, &brokers, &kept, stop.clone()).await.unwrap();
+        for projection in [Projection::Views, Projection::Counts] {
+            let config = projector_config(projection, &brokers, &mysql_url);
+            let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
             processes.spawn(async move { process.wait().await.unwrap() });
         }
         let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", &mysql_url];
-        let config =
-            query_api::distributed::Cli::parse_from(arguments.into_iter().chain(["--elasticsearch-url", NOBODY]));
-        let reads = query_api::distributed::Process::start(&config.serve, stop.clone()).await.unwrap();
+        let config = query_api::cli::Cli::parse_from(arguments.into_iter().chain(["--elasticsearch-url", NOBODY]));
+        let reads = query_api::process::Process::start(&config.serve, stop.clone()).await.unwrap();
         let api = Api::new(&write_url, &format!("http://{}", reads.read_addr()));
         processes.spawn(reads.wait());
         let system = Self { api, database, redis, _kafka: kafka, stop, processes };

@@ -1,9 +1,10 @@
 //! All of Tally on all of the servers: the processes as they are in production, but in this one.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use clap::Parser;
-use projector::distributed::Kept;
+use projector::process::Config;
+use read_model::Projection;
 use reqwest::Method;
 use testkit::scenarios::{Api, Port, eventually};
 use tokio::sync::OnceCell;
@@ -68,16 +69,15 @@ impl Topology {
         let mut write_urls = Vec::new();
         for _ in 0..command_apis {
             let config = command_api_config(servers);
-            let process = command_api::distributed::Process::start(&config, stop.clone()).await.unwrap();
+            let process = command_api::process::Process::start(&config, stop.clone()).await.unwrap();
             write_urls.push(format!("http://{}", process.write_addr()));
             processes.spawn(async move { process.wait().await.unwrap() });
         }
-        for kept in kinds(servers) {
-            let process = projector::distributed::Process::start(any_port(), servers.brokers, &kept, stop.clone());
-            let process = process.await.unwrap();
+        for config in kinds(servers) {
+            let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
             processes.spawn(async move { process.wait().await.unwrap() });
         }
-        let process = query_api::distributed::Process::start(&query_api_config(servers), stop.clone()).await.unwrap();
+        let process = query_api::process::Process::start(&query_api_config(servers), stop.clone()).await.unwrap();
         let read_url = format!("http://{}", process.read_addr());
         processes.spawn(process.wait());
         // Each by itself: of several that are asked in turn, one could answer for all.
@@ -106,27 +106,31 @@ async fn ready(api: &Api, port: Port) {
     .await;
 }
 
-/// Every projection, and where it is kept.
-pub(crate) fn kinds(servers: &Servers) -> [Kept; 3] {
-    [
-        Kept::Views(servers.mysql_url.clone()),
-        Kept::Counts(servers.mysql_url.clone()),
-        Kept::Search(servers.elasticsearch_url.to_owned()),
-    ]
+/// A projector of every projection.
+pub(crate) fn kinds(servers: &Servers) -> [Config; 3] {
+    Projection::ALL.map(|projection| {
+        let store_url = match projection {
+            Projection::Views | Projection::Counts => servers.mysql_url.as_str(),
+            Projection::Search => servers.elasticsearch_url,
+        };
+        projector_config(projection, servers.brokers, store_url)
+    })
 }
 
-pub(crate) fn any_port() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
+/// At any port.
+pub(crate) fn projector_config(projection: Projection, brokers: &str, store_url: &str) -> Config {
+    let addr = (Ipv4Addr::LOCALHOST, 0).into();
+    Config { projection, addr, brokers: brokers.to_owned(), store_url: store_url.to_owned() }
 }
 
-fn command_api_config(servers: &Servers) -> command_api::distributed::Config {
+fn command_api_config(servers: &Servers) -> command_api::cli::Config {
     let arguments = ["command-api", "--write-addr", "127.0.0.1:0", "--kafka-brokers", servers.brokers];
     let arguments = arguments.into_iter().chain(["--redis-url", servers.redis_url, "--mysql-url", &servers.mysql_url]);
-    command_api::distributed::Cli::parse_from(arguments).serve
+    command_api::cli::Cli::parse_from(arguments).serve
 }
 
-fn query_api_config(servers: &Servers) -> query_api::distributed::Config {
+fn query_api_config(servers: &Servers) -> query_api::cli::Config {
     let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", &servers.mysql_url];
     let arguments = arguments.into_iter().chain(["--elasticsearch-url", servers.elasticsearch_url]);
-    query_api::distributed::Cli::parse_from(arguments).serve
+    query_api::cli::Cli::parse_from(arguments).serve
 }

@@ -9,7 +9,8 @@ use distributed::kafka::{KafkaLog, PARTITIONS};
 use elasticsearch::http::Method;
 use event_log::EventLog;
 use events::ChatKey;
-use projector::{AssignedPartitions, Target};
+use projector::AssignedPartitions;
+use projector::search::SearchSink;
 use read_model::{Page, SearchIndex, SearchText};
 use service::health::Readiness;
 use tokio::sync::watch;
@@ -51,9 +52,9 @@ async fn log_of(messages: u32) -> (Arc<KafkaLog>, Vec<ChatKey>) {
 /// Feeds an index from every partition until the guard is dropped.
 fn feed(log: &Arc<KafkaLog>, index: impl SearchIndex + 'static) -> DropGuard {
     let (sharing, owned) = watch::channel(Some(PARTITIONS.partitions().collect::<BTreeSet<_>>()));
-    let (target, readiness) = (Target::Search(Arc::new(index)), Readiness::new());
+    let (sink, readiness) = (Arc::new(SearchSink(Arc::new(index))), Readiness::new());
     let assignment =
-        AssignedPartitions { log: Arc::clone(log) as _, target, part: readiness.part("partitions"), readiness };
+        AssignedPartitions { log: Arc::clone(log) as _, sink, part: readiness.part("partitions"), readiness };
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();

@@ -9,7 +9,7 @@ use distributed::mysql::MySqlProjections;
 use distributed::sequencer::RedisKeys;
 use event_log::{EventLog, LogBatch, ReadLimit};
 use events::{Epoch, Event, Offset, PartitionId, Position, Record, StreamKey};
-use projector::distributed::{Kept, Process};
+use projector::process::Process;
 use read_model::{Projection, ProjectionStore};
 use redis::cmd;
 use sqlx::mysql::MySqlConnectOptions;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::clients::Chats;
 use super::program::{Program, Servers};
 use crate::containers::{self, Server, SideDoor, answers, brokers, free_port, redis_url};
+use crate::topology::projector_config;
 use crate::wire::Wire;
 
 /// Chats that are posted to all the time.
@@ -99,14 +100,14 @@ impl Fixture {
         };
         let programs =
             [Program::command_api("command-api-1", &by_wire), Program::command_api("command-api-2", &servers)];
-        let counts = Projector::start(&servers, Kept::Counts(servers.mysql_url.clone())).await;
+        let counts = Projector::start(&servers, Projection::Counts).await;
         let views = Program::views(&servers);
         let stop = CancellationToken::new();
         // Nobody searches: so there is no Elasticsearch.
         let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", &servers.mysql_url];
         let arguments = arguments.into_iter().chain(["--elasticsearch-url", "http://127.0.0.1:9"]);
-        let config = query_api::distributed::Cli::parse_from(arguments).serve;
-        let reads = query_api::distributed::Process::start(&config, stop.clone()).await.unwrap();
+        let config = query_api::cli::Cli::parse_from(arguments).serve;
+        let reads = query_api::process::Process::start(&config, stop.clone()).await.unwrap();
         let read_url = format!("http://{}", reads.read_addr());
         tokio::spawn(reads.wait());
         let fixture = Self {
@@ -227,7 +228,7 @@ impl Fixture {
     }
 
     pub(crate) async fn start_counts(&mut self) {
-        self.counts = Projector::start(&self.servers, Kept::Counts(self.servers.mysql_url.clone())).await;
+        self.counts = Projector::start(&self.servers, Projection::Counts).await;
     }
 
     /// Where the log ends. A client that was idle while Kafka was away was seen to know no partition for 5 s afterwards, which is
@@ -321,10 +322,10 @@ fn is_one_of(record: &Record, bodies: &HashSet<String>) -> bool {
 }
 
 impl Projector {
-    async fn start(servers: &Servers, kept: Kept) -> Self {
+    async fn start(servers: &Servers, projection: Projection) -> Self {
         let stop = CancellationToken::new();
-        let address = (std::net::Ipv4Addr::LOCALHOST, 0).into();
-        let process = Process::start(address, &servers.brokers, &kept, stop.clone()).await.unwrap();
+        let config = projector_config(projection, &servers.brokers, &servers.mysql_url);
+        let process = Process::start(&config, stop.clone()).await.unwrap();
         let running = tokio::spawn(async move { process.wait().await.unwrap() });
         Self { stop: stop.drop_guard(), running }
     }

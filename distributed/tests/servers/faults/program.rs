@@ -18,16 +18,16 @@ const PROJECTOR: &str = "projector";
 
 /// Which program this process is to be, and how.
 pub(crate) enum Asked {
-    CommandApi(Box<command_api::distributed::Cli>),
-    Projector(projector::distributed::Cli),
+    CommandApi(Box<command_api::cli::Cli>),
+    Projector(projector::cli::Cli),
 }
 
 /// What the command line asks for, if it is not for tests.
 pub(crate) fn asked_for() -> Option<Asked> {
     let mut arguments = std::env::args().skip(1).peekable();
     match arguments.peek()?.as_str() {
-        COMMAND_API => Some(Asked::CommandApi(Box::new(command_api::distributed::Cli::parse_from(arguments)))),
-        PROJECTOR => Some(Asked::Projector(projector::distributed::Cli::parse_from(arguments))),
+        COMMAND_API => Some(Asked::CommandApi(Box::new(command_api::cli::Cli::parse_from(arguments)))),
+        PROJECTOR => Some(Asked::Projector(projector::cli::Cli::parse_from(arguments))),
         _ => None,
     }
 }
@@ -36,8 +36,8 @@ pub(crate) fn asked_for() -> Option<Asked> {
 pub(crate) fn run(asked: Asked) -> ExitCode {
     let ended = Runtime::new().unwrap().block_on(async {
         match asked {
-            Asked::CommandApi(cli) => command_api::distributed::run(*cli).await,
-            Asked::Projector(cli) => projector::distributed::run(cli).await,
+            Asked::CommandApi(cli) => command_api::cli::run(*cli).await,
+            Asked::Projector(cli) => projector::cli::run(cli).await,
         }
     });
     match ended {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use distributed::kafka::PARTITIONS;
 use embedded::{DataDir, SqliteProjections};
 use events::{ApplicationToken, ChatKey, PartitionId, Record, RecordedEvent};
-use projector::Target;
+use projector::ProjectionSink;
+use projector::counts::CountsSink;
+use projector::views::ViewsSink;
 use read_model::{
     ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, MessageView, Page, ProjectionStore, Views,
 };
@@ -44,9 +46,10 @@ async fn apply(store: &Arc<dyn ProjectionStore>, batch: &[RecordedEvent]) {
     let (first, last) = (&batch[0], &batch[batch.len() - 1]);
     let to = Checkpoint { next: last.offset.next(), ..Checkpoint::START };
     let checkpoint_move = CheckpointMove { partition: first.partition, from: first.offset, to };
-    for target in [Target::Views(Arc::clone(store)), Target::Counts(Arc::clone(store))] {
-        assert_eq!(target.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Done);
-        assert_eq!(target.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Superseded);
+    let (views, counts) = (ViewsSink(Arc::clone(store)), CountsSink(Arc::clone(store)));
+    for sink in [&views as &dyn ProjectionSink, &counts] {
+        assert_eq!(sink.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Done);
+        assert_eq!(sink.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Superseded);
     }
 }
 

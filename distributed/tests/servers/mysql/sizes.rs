@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use distributed::mysql::MySqlProjections;
 use events::{ChatApplicationRenamed, Event, Record};
-use projector::Target;
+use projector::ProjectionSink;
+use projector::views::ViewsSink;
 use read_model::page::MAX_BYTES;
 use read_model::{Applied, Cursor, DeadLetter, NameChange, NameOrigin, Page, ProjectionStore, Views, ViewsChanges};
 use testkit::histories;
@@ -56,8 +57,8 @@ async fn a_broken_event_and_a_rename_of_many_words_do_not_stop_their_partition()
     let mut records = vec![histories::record(&Event::ChatApplicationRenamed(renamed))];
     records.push(Record { data: serde_json::to_vec(&text).unwrap(), ..records[0].clone() });
     let batch = histories::placed(records, PARTITION);
-    let target = Target::Views(Arc::clone(&store) as _);
-    assert_eq!(target.apply(checkpoint_move(0, 2), &batch, &[]).await.unwrap(), Applied::Done);
+    let sink = ViewsSink(Arc::clone(&store) as _);
+    assert_eq!(sink.apply(checkpoint_move(0, 2), &batch, &[]).await.unwrap(), Applied::Done);
     assert!(store.application(token(1)).await.unwrap().unwrap().name == text);
     let [parked] = &store.dead_letters(PARTITION, 10).await.unwrap()[..] else { panic!("nothing was parked") };
     assert_eq!(parked.reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);

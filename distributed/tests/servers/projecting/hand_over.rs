@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use projector::distributed::{Kept, Process};
+use projector::process::{Config, Process};
 use service::healthcheck::healthcheck;
 use testkit::scenarios::Api;
 use tokio::task::JoinHandle;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CHATS, all_is_there};
 use crate::containers::ready;
-use crate::topology::{Servers, any_port, kinds, one_of_each, servers};
+use crate::topology::{kinds, one_of_each, servers};
 
 /// How often two projectors of each kind join and go.
 const ROUNDS: usize = 2;
@@ -23,9 +23,9 @@ struct Joined {
 }
 
 impl Joined {
-    async fn join(servers: &Servers, kept: &Kept) -> Self {
+    async fn join(config: &Config) -> Self {
         let stop = CancellationToken::new();
-        let process = Process::start(any_port(), servers.brokers, kept, stop.clone()).await.unwrap();
+        let process = Process::start(config, stop.clone()).await.unwrap();
         let address = process.addr();
         let waiting = tokio::spawn(async move { process.wait().await.unwrap() });
         ready("a projector that joins", async || healthcheck(address).await.ok()).await;
@@ -34,9 +34,9 @@ impl Joined {
 }
 
 /// Two beside the one that is there, of which one is stopped and the other dies, again and again.
-async fn hand_over(servers: &Servers, kept: &Kept) {
+async fn hand_over(config: &Config) {
     for _ in 0..ROUNDS {
-        let (stopped, dying) = tokio::join!(Joined::join(servers, kept), Joined::join(servers, kept));
+        let (stopped, dying) = tokio::join!(Joined::join(config), Joined::join(config));
         stopped.stop.cancel();
         stopped.waiting.await.unwrap();
         dying.waiting.abort();
@@ -71,8 +71,8 @@ async fn whoever_joins_stops_or_dies_under_load_loses_nothing() {
     }
     let stop = CancellationToken::new();
     let handing_over = async {
-        for kept in kinds(servers) {
-            hand_over(servers, &kept).await;
+        for config in kinds(servers) {
+            hand_over(&config).await;
         }
         stop.cancel();
     };

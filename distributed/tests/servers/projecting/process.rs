@@ -4,7 +4,7 @@ use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
 use event_log::EventLog;
 use events::{ChatKey, Offset, PartitionId, Record};
-use projector::distributed::{Kept, Process};
+use projector::process::Process;
 use read_model::{Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore};
 use service::healthcheck::{NotReady, healthcheck};
 use service::telemetry::chain;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containers;
 use crate::kafka::{DEADLINE, fresh_chat, message};
-use crate::topology::{any_port, servers};
+use crate::topology::{projector_config, servers};
 
 /// What is asked of a projector, with status and body of the answer.
 async fn asked(process: &Process, path: &str) -> (u16, String) {
@@ -43,7 +43,7 @@ async fn a_checkpoint_that_is_not_in_the_log_ends_the_process() {
     };
     tables(&url).await.apply_counts(checkpoint_move, CountsChanges::default()).await.unwrap();
     let stop = CancellationToken::new();
-    let process = Process::start(any_port(), brokers, &Kept::Counts(url), stop.clone()).await.unwrap();
+    let process = Process::start(&projector_config(Projection::Counts, brokers, &url), stop.clone()).await.unwrap();
     let ended = tokio::time::timeout(DEADLINE, process.wait()).await.unwrap().unwrap_err();
     let told = chain(ended.as_ref());
     assert!(told.contains("offset 1000000 of partition 3 lies beyond the log's end"), "{told}");
@@ -72,7 +72,7 @@ async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded(
     let stuck_at = log.end().await.unwrap().bound(stuck);
     log.append(Record { version: 2, ..message(chat_in(stuck, true), 1) }).await.unwrap();
     log.append(message(chat_in(stuck, true), 1)).await.unwrap();
-    let process = Process::start(any_port(), brokers, &Kept::Views(url), stop.clone()).await.unwrap();
+    let process = Process::start(&projector_config(Projection::Views, brokers, &url), stop.clone()).await.unwrap();
     let told = eventually("what is not ready", async || {
         let (status, told) = asked(&process, "/health/ready").await;
         if told.contains("newer") { Ok((status, told)) } else { Err(told) }
@@ -94,13 +94,13 @@ async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded(
 
 async fn its_own_address_tells_how_it_is() {
     let (servers, stop) = (servers().await, CancellationToken::new());
-    let nowhere = Kept::Views("mysql://nobody@127.0.0.1:9/nothing".to_owned());
-    let waiting = Process::start(any_port(), "127.0.0.1:9", &nowhere, stop.clone()).await.unwrap();
+    let nowhere = projector_config(Projection::Views, "127.0.0.1:9", "mysql://nobody@127.0.0.1:9/nothing");
+    let waiting = Process::start(&nowhere, stop.clone()).await.unwrap();
     let (status, told) = asked(&waiting, "/health/ready").await;
     assert!(status == 503 && told.contains("partitions"), "{told}");
     assert!(matches!(healthcheck(waiting.addr()).await, Err(NotReady::Reported { .. })));
-    let kept = Kept::Counts(servers.mysql_url.clone());
-    let process = Process::start(any_port(), servers.brokers, &kept, stop.clone()).await.unwrap();
+    let config = projector_config(Projection::Counts, servers.brokers, &servers.mysql_url);
+    let process = Process::start(&config, stop.clone()).await.unwrap();
     eventually("a projector that is ready", async || healthcheck(process.addr()).await).await;
     assert_eq!(asked(&process, "/health/ready").await, (200, r#"{"status":"ok"}"#.to_owned()));
     assert_eq!(asked(&process, "/health/live").await.0, 200);

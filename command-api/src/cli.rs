@@ -1,0 +1,73 @@
+//! The command line of `command-api`, and what each command does.
+#![expect(missing_docs, reason = "a doc comment of a flattened field would become the program's own help")]
+
+use std::error::Error;
+
+use clap::{Args, Parser, Subcommand};
+use distributed::args::{KafkaArgs, MysqlArgs, RedisArgs};
+use service::config::{self, Cors, LogArgs, PublicReadUrl, WriteAddr};
+use service::healthcheck::healthcheck;
+use service::{shutdown, telemetry};
+
+use crate::process::Process;
+
+/// The write API of Tally: commands become events in Kafka, under numbers from Redis
+///
+/// Without a command it serves. SIGTERM or Ctrl-C stops it cleanly; nothing that was acknowledged is lost.
+#[derive(Debug, Parser)]
+#[command(name = "command-api", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub serve: Config,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer requests until Ctrl-C or SIGTERM (this is what happens without a command, too)
+    Serve(Config),
+    /// Ask the command-api of this machine whether it is ready; exit code 0 if it is
+    Healthcheck(WriteAddr),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub write: WriteAddr,
+    #[command(flatten)]
+    pub public: PublicReadUrl,
+    #[command(flatten)]
+    pub cors: Cors,
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    #[command(flatten)]
+    pub mysql: MysqlArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// A message that says what to do.
+pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    config::refuse_unknown_variables(include_str!("../../variables.txt"))?;
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(config) => serve(&config).await,
+        Command::Healthcheck(address) => Ok(healthcheck(address.write_addr).await?),
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    telemetry::init(&config.logs.log, config.logs.log_format)?;
+    let stop = shutdown::stop_on_signal()?;
+    let process = Process::start(config, stop).await?;
+    tracing::info!("command-api is up on http://{}", process.write_addr());
+    process.wait().await?;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The address of Elasticsearch.
+
+use clap::Args;
+
+/// The address of Elasticsearch.
+#[derive(Debug, Clone, Args)]
+pub struct ElasticsearchArgs {
+    /// Elasticsearch that keeps the projection search, version 7.17
+    #[arg(
+        long,
+        env = "TALLY_ELASTICSEARCH_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9200",
+        hide_env_values = true
+    )]
+    pub elasticsearch_url: String,
+}

@@ -1,0 +1,17 @@
+//! The address of Redis.
+
+use clap::Args;
+
+/// The address of Redis.
+#[derive(Debug, Clone, Args)]
+pub struct RedisArgs {
+    /// Redis that gives the numbers: one primary, version 7.0 or later, maxmemory-policy noeviction
+    #[arg(
+        long,
+        env = "TALLY_REDIS_URL",
+        value_name = "URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true
+    )]
+    pub redis_url: String,
+}

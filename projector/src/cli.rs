@@ -1,0 +1,195 @@
+//! The command line of `projector`, and what each command does.
+#![expect(missing_docs, reason = "a doc comment of a flattened field would become the program's own help")]
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use distributed::args::{KafkaArgs, MysqlArgs};
+use distributed::mysql;
+use read_model::Projection;
+use service::config::{self, LogArgs};
+use service::healthcheck::healthcheck;
+use service::{shutdown, telemetry};
+
+use crate::deployment::Deployment;
+use crate::process::{Config, Process};
+
+/// Feeds a projection of Tally from the events in Kafka
+///
+/// Any number of processes may feed one projection: they share out the partitions of the log among themselves.
+#[derive(Debug, Parser)]
+#[command(name = "projector", version)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Feed(FeedArgs),
+    /// Bring the tables in MySQL up to date (views and counts do so at their start, too)
+    Migrate(MigrateArgs),
+    /// Ask the projector of this machine that feeds this, or has this address, whether it is ready; exit code 0 if it is
+    Healthcheck(HealthcheckArgs),
+}
+
+/// Arguments of the subcommands that feed. Each projection has one, of its name.
+#[derive(Debug, Clone)]
+pub struct FeedArgs {
+    pub config: Config,
+    pub logs: LogArgs,
+}
+
+/// The arguments that these subcommands share.
+#[derive(Debug, Args)]
+struct SharedArgs {
+    #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT", help = projector_addr_help())]
+    projector_addr: Option<SocketAddr>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub mysql: MysqlArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct HealthcheckArgs {
+    /// What it feeds, where it has the address that is the default for that
+    #[arg(value_name = "FED", required_unless_present = "projector_addr", value_parser = projection_parser())]
+    pub projection: Option<Projection>,
+    /// Address and port of its health and metrics
+    #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT")]
+    pub projector_addr: Option<SocketAddr>,
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// A message that says what to do.
+pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    config::refuse_unknown_variables(include_str!("../../variables.txt"))?;
+    match cli.command {
+        Command::Feed(args) => feed(&args).await,
+        Command::Migrate(args) => {
+            telemetry::init(&args.logs.log, args.logs.log_format)?;
+            mysql::migrate(&args.mysql.mysql_url).await?;
+            tracing::info!("the tables are up to date");
+            Ok(())
+        }
+        Command::Healthcheck(args) => {
+            let address = args.address().ok_or("name a projection, or an address with --projector-addr")?;
+            Ok(healthcheck(address).await?)
+        }
+    }
+}
+
+async fn feed(args: &FeedArgs) -> Result<(), Box<dyn Error>> {
+    telemetry::init(&args.logs.log, args.logs.log_format)?;
+    let stop = shutdown::stop_on_signal()?;
+    let process = Process::start(&args.config, stop).await?;
+    tracing::info!("projector {} is up; health on http://{}", args.config.projection.name(), process.addr());
+    process.wait().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl HealthcheckArgs {
+    fn address(&self) -> Option<SocketAddr> {
+        self.projector_addr.or_else(|| self.projection.map(default_addr))
+    }
+}
+
+/// The default address of health and metrics.
+fn default_addr(projection: Projection) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, Deployment::for_projection(projection).health_port).into()
+}
+
+fn projector_addr_help() -> String {
+    let describe = |projection| format!("{} for {}", default_addr(projection).port(), projection.name());
+    format!("Address and port of health and metrics; by default port {}", Projection::ALL.map(describe).join(", "))
+}
+
+/// Accepts the name of a projection.
+fn projection_parser() -> impl TypedValueParser<Value = Projection> {
+    let names = Projection::ALL.map(|projection| {
+        let backend = Deployment::for_projection(projection).backend;
+        PossibleValue::new(projection.name()).help(format!("In {}", backend.name()))
+    });
+    PossibleValuesParser::new(names).try_map(|name| Projection::from_name(&name).ok_or("no projection has this name"))
+}
+
+// Written by hand, since a derive would name every projection again.
+impl Subcommand for FeedArgs {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        command.subcommands(Projection::ALL.map(|projection| {
+            let Deployment { about, backend, .. } = Deployment::for_projection(projection);
+            let subcommand = SharedArgs::augment_args(clap::Command::new(projection.name()));
+            backend.augment_args(subcommand).about(about)
+        }))
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        Projection::from_name(name).is_some()
+    }
+}
+
+impl FromArgMatches for FeedArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let subcommand = matches.subcommand().and_then(|(name, matches)| Some((Projection::from_name(name)?, matches)));
+        let (projection, matches) = subcommand.ok_or_else(|| clap::Error::new(ErrorKind::InvalidSubcommand))?;
+        let SharedArgs { projector_addr, kafka, logs } = SharedArgs::from_arg_matches(matches)?;
+        let config = Config {
+            projection,
+            addr: projector_addr.unwrap_or_else(|| default_addr(projection)),
+            brokers: kafka.kafka_brokers,
+            store_url: Deployment::for_projection(projection).backend.parse_url(matches)?,
+        };
+        Ok(Self { config, logs })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthcheck_address(arguments: &[&str]) -> Result<String, ErrorKind> {
+        let cli = Cli::try_parse_from([&["projector", "healthcheck"], arguments].concat());
+        match cli.map_err(|error| error.kind())?.command {
+            Command::Healthcheck(args) => Ok(args.address().unwrap().to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_healthcheck_asks_where_a_projector_is_by_default_or_where_it_is_told() {
+        for (fed, address) in [("views", "127.0.0.1:9101"), ("counts", "127.0.0.1:9102"), ("search", "127.0.0.1:9103")]
+        {
+            assert_eq!(healthcheck_address(&[fed]).unwrap(), address);
+        }
+        for arguments in [&["--projector-addr", "127.0.0.1:1"][..], &["views", "--projector-addr", "127.0.0.1:1"]] {
+            assert_eq!(healthcheck_address(arguments).unwrap(), "127.0.0.1:1");
+        }
+        assert_eq!(healthcheck_address(&[]), Err(ErrorKind::MissingRequiredArgument));
+    }
+}

@@ -1,0 +1,52 @@
+//! The port between a run loop and a projection.
+
+use async_trait::async_trait;
+use event_log::Unreadable;
+use events::{DecodeError, PartitionId, RecordedEvent};
+use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchError, StoreError};
+
+/// A projection together with the store that keeps it. Each projection implements it beside its pure functions.
+#[async_trait]
+pub trait ProjectionSink: Send + Sync {
+    /// The projection.
+    fn projection(&self) -> Projection;
+
+    /// The most events of one batch.
+    fn batch_size(&self) -> u32;
+
+    /// What of `partition` the projection has applied.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError>;
+
+    /// Applies a batch: every event that counts in the log from `checkpoint_move.from` to `checkpoint_move.to`. The
+    /// projection `views` parks the `unreadable` records there; the others ignore them.
+    ///
+    /// # Errors
+    /// [`SinkError::Newer`] is permanent. After any other error the batch may or may not be applied: read the checkpoint
+    /// before trying again.
+    async fn apply(
+        &self,
+        checkpoint_move: CheckpointMove,
+        batch: &[RecordedEvent],
+        unreadable: &[Unreadable],
+    ) -> Result<Applied, SinkError>;
+}
+
+/// Why a projection could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// A newer version has written an event of the batch.
+    #[error("a batch has an event of a newer version")]
+    Newer(#[source] DecodeError),
+    /// The tables of `views` or `counts` failed.
+    #[error("the projection's tables cannot be used")]
+    Store(#[source] StoreError),
+    /// The search index failed.
+    #[error("the search index cannot be used")]
+    Search(#[source] SearchError),
+}
+
+/// Most events of one batch of `views` or `counts`.
+pub(crate) const ROWS_PER_BATCH: u32 = 512;
