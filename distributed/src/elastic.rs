@@ -77,9 +77,6 @@ impl ElasticIndex {
     }
 
     /// The same with other names: the name of every index that it creates or uses begins with `prefix` and a hyphen.
-    ///
-    /// # Errors
-    /// As [`ElasticIndex::new`].
     pub fn with_prefix(url: &str, prefix: &str) -> Result<Self, UrlError> {
         Ok(Self { client: ElasticClient::new(url)?, generations: GenerationCache::new(prefix) })
     }
@@ -134,7 +131,8 @@ impl ElasticIndex {
 
     async fn wait_until_reached(&self, position: &Position, within: Duration) -> Result<bool, ElasticError> {
         let generation = self.generations.for_reading(&self.client).await?;
-        let reached = generation.wait_until_reached(&self.client, position, within).await;
+        let poll = &generation.checkpoint_poll;
+        let reached = poll.wait_until_reached(&self.client, &generation.names, position, within).await;
         self.expire_on_error(&generation, reached)
     }
 

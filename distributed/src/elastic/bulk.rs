@@ -57,7 +57,8 @@ struct ItemResult {
     error: Option<ErrorCause>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Of several requests, the greatest outcome counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum BulkOutcome {
     /// All documents are new, and on the disks of their shards.
     AllCreated,
@@ -85,19 +86,13 @@ pub(super) async fn create(
     for document in documents.iter().filter(|document| ids.insert((document.chat, document.number))) {
         chunk.push(BulkDocument::new(document));
         if chunk.is_full() {
-            outcome = outcome.merge(send(client, names, std::mem::take(&mut chunk).documents).await?);
+            outcome = outcome.max(send(client, names, std::mem::take(&mut chunk).documents).await?);
         }
     }
     if !chunk.documents.is_empty() {
-        outcome = outcome.merge(send(client, names, chunk.documents).await?);
+        outcome = outcome.max(send(client, names, chunk.documents).await?);
     }
     Ok(outcome)
-}
-
-impl BulkOutcome {
-    fn merge(self, other: Self) -> Self {
-        if self == Self::AllCreated { other } else { self }
-    }
 }
 
 #[derive(Default)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use elasticsearch::http::Method;
 use events::{Epoch, Offset, PartitionId, Position};
 use read_model::{Applied, Checkpoint, CheckpointMove};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Body, ElasticClient, ErrorCause, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
@@ -32,12 +32,12 @@ pub(super) struct DocumentVersion {
     primary_term: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Source {
     checkpoint: Fields,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Fields {
     next: u64,
     epoch: u64,
@@ -136,7 +136,8 @@ pub(super) async fn advance(
             format!("{alias}/_doc/{id}")
         }
     };
-    let body = Body::Json(json!(Source::from(checkpoint_move.to)));
+    let Checkpoint { next, epoch } = checkpoint_move.to;
+    let body = Body::Json(json!({"checkpoint": {"next": next.0, "epoch": epoch.0}}));
     let request = Request { method: Method::Put, path: &path, query: &query, body, timeout: QUICK_TIMEOUT };
     let reply = client.send(request).await?;
     if reply.status == 409 { Ok(Applied::Superseded) } else { reply.expect_success().map(|_| Applied::Done) }
@@ -154,12 +155,6 @@ fn parse_document_id(id: &str) -> Option<PartitionId> {
 impl Source {
     fn checkpoint(&self) -> Checkpoint {
         Checkpoint { next: Offset(self.checkpoint.next), epoch: Epoch(self.checkpoint.epoch) }
-    }
-}
-
-impl From<Checkpoint> for Source {
-    fn from(checkpoint: Checkpoint) -> Self {
-        Self { checkpoint: Fields { next: checkpoint.next.0, epoch: checkpoint.epoch.0 } }
     }
 }
 

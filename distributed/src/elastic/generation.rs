@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use elasticsearch::http::Method;
-use events::Position;
 use serde::Deserialize;
 
 use super::checkpoint_poll::CheckpointPoll;
@@ -21,7 +20,7 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) names: IndexNames,
-    checkpoint_poll: CheckpointPoll,
+    pub(super) checkpoint_poll: CheckpointPoll,
     refreshes: Coalescer<Result<(), Arc<ElasticError>>>,
     flushes: Coalescer<Result<(), Arc<ElasticError>>>,
 }
@@ -71,15 +70,5 @@ impl Generation {
             return Err(ElasticError::Refused { status: 200, reason });
         }
         Ok(())
-    }
-
-    /// See [`read_model::SearchIndex::reached`].
-    pub(super) async fn wait_until_reached(
-        &self,
-        client: &ElasticClient,
-        position: &Position,
-        within: Duration,
-    ) -> Result<bool, ElasticError> {
-        self.checkpoint_poll.wait_until_reached(client, &self.names, position, within).await
     }
 }

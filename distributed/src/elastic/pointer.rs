@@ -1,7 +1,7 @@
 //! The pointer: the document that names the live generation. A rebuild will move it by one conditional update.
 
 use elasticsearch::http::Method;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Body, ElasticClient, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
@@ -11,7 +11,7 @@ use super::index_names::pointer_index;
 /// Id of the document.
 const ID: &str = "live";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Pointer {
     generation: u32,
 }
@@ -42,7 +42,7 @@ pub(super) async fn read(client: &ElasticClient, prefix: &str) -> Result<Option<
 pub(super) async fn create(client: &ElasticClient, prefix: &str, generation: u32) -> Result<(), ElasticError> {
     let path = format!("{}/_create/{ID}", pointer_index(prefix));
     let query = [("timeout", SERVER_TIMEOUT)];
-    let body = Body::Json(json!(Pointer { generation }));
+    let body = Body::Json(json!({"generation": generation}));
     let request = Request { method: Method::Put, path: &path, query: &query, body, timeout: QUICK_TIMEOUT };
     let reply = client.send(request).await?;
     if reply.status == 409 { Ok(()) } else { reply.expect_success().map(drop) }

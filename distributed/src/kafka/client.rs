@@ -75,8 +75,5 @@ pub(super) fn log_error(error: &KafkaError, reason: &str) {
 pub(super) async fn run_blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
 ) -> Result<T, BackendError> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(result) => result.map_err(Into::into),
-        Err(error) => Err(error.into()),
-    }
+    Ok(tokio::task::spawn_blocking(call).await??)
 }

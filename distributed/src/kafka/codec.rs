@@ -162,12 +162,15 @@ impl<'a> KnownHeaders<'a> {
             version: u16::try_from(parse_decimal(self.version?)?).ok()?,
             occurred_at: self.time.and_then(rfc3339::parse)?,
             stream: std::str::from_utf8(key).ok()?.parse().ok()?,
-            number: parse_optional(self.number, |text| text.parse::<Number>().ok())?,
+            number: self.number.map(str::parse::<Number>).transpose().ok()?,
             request: match (self.request_key, self.request_values) {
                 (None, None) => None,
                 (key, values) => Some(RequestKey { key: parse_hash(key?)?, values: parse_hash(values?)? }),
             },
-            epoch: parse_optional(self.epoch, |text| parse_decimal(text).map(Epoch))?,
+            epoch: match self.epoch {
+                None => None,
+                Some(epoch) => Some(Epoch(parse_decimal(epoch)?)),
+            },
             trace: self.trace,
             data: data.to_vec(),
         })
@@ -205,14 +208,6 @@ fn is_newer_spec(spec_version: &str) -> bool {
         text.split_once('.').and_then(|(major, minor)| Some((parse_decimal(major)?, parse_decimal(minor)?)))
     };
     parse(spec_version) > parse(SPEC_VERSION.1)
-}
-
-/// `Some(None)` for a header that is missing, `None` for one that cannot be parsed.
-fn parse_optional<T>(text: Option<&str>, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
-    match text {
-        None => Some(None),
-        Some(text) => parse(text).map(Some),
-    }
 }
 
 fn parse_decimal(digits: &str) -> Option<u64> {

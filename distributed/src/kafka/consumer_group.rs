@@ -64,9 +64,6 @@ struct MemberState {
 impl Membership {
     /// Joins the group `tally-<projection>`. The call returns at once, whether brokers can be reached or not, and
     /// before the group has assigned partitions.
-    ///
-    /// # Errors
-    /// If librdkafka refuses a setting, or the member's thread cannot be started.
     pub fn join(cluster: &Cluster, projection: &str) -> Result<Self, JoinError> {
         let (owned_sender, owned) = watch::channel(None);
         let context =

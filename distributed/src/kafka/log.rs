@@ -34,9 +34,6 @@ pub struct KafkaLog {
 impl KafkaLog {
     /// A log on `cluster`, whether its brokers can be reached or not. Must be called in a tokio runtime.
     /// [`Self::prepare`] must have succeeded once before anybody reads or appends.
-    ///
-    /// # Errors
-    /// If librdkafka refuses a setting.
     pub fn connect(cluster: Cluster) -> Result<Self, ConnectError> {
         let producer = Arc::new(LogProducer::new(&cluster)?);
         let consumers = Arc::new(ConsumerPool::new(&cluster)?);

@@ -70,12 +70,7 @@ impl PartitionCursor {
 
     /// See [`event_log::EventLog::read`].
     pub(super) async fn read(&mut self, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError> {
-        let result = match self.wait_for_records(from, limit, limit.wait).await {
-            Ok(None) => self.read_at_end(from, limit).await,
-            Ok(Some(log_batch)) => Ok(log_batch),
-            Err(failure) => Err(failure),
-        };
-        let result = match result {
+        let result = match self.try_read(from, limit).await {
             Ok(log_batch) => Ok(log_batch),
             Err(Failure::Read(error)) => Err(error),
             Err(Failure::Kafka(error)) => Err(self.explain(from, error).await),
@@ -84,8 +79,11 @@ impl PartitionCursor {
         result
     }
 
-    /// Called when no record has arrived: an empty batch if `from` is the partition's end, else waits for longer.
-    async fn read_at_end(&mut self, from: Offset, limit: ReadLimit) -> Result<LogBatch, Failure> {
+    async fn try_read(&mut self, from: Offset, limit: ReadLimit) -> Result<LogBatch, Failure> {
+        if let Some(log_batch) = self.wait_for_records(from, limit, limit.wait).await? {
+            return Ok(log_batch);
+        }
+        // Either `from` is the end of the partition, or its records need more time than the caller wants to wait.
         let end = self.check_bounds(from).await.map_err(Failure::Read)?;
         if from == end {
             return Ok(LogBatch::empty(from));
@@ -170,14 +168,22 @@ impl PartitionCursor {
             };
             let offset = Offset(message.offset().cast_unsigned());
             self.next = Some(offset.next());
+            let partition = self.partition;
             match codec::decode(&message) {
                 Err(DecodeError::Newer(what)) if log_batch.next == from => {
-                    return Err(Failure::Read(ReadError::Newer { partition: self.partition, offset, what }));
+                    return Err(Failure::Read(ReadError::Newer { partition, offset, what }));
                 }
                 Err(DecodeError::Newer(_)) => break,
-                Err(DecodeError::Broken(reason)) => add_entry(&mut log_batch, self.partition, offset, Err(reason)),
-                Ok(entry) => add_entry(&mut log_batch, self.partition, offset, Ok(entry)),
+                Err(DecodeError::Broken(reason)) => {
+                    log_batch.unreadable.push(Unreadable { partition, offset, reason: reason.to_owned() });
+                }
+                Ok(LogEntry::Event(record)) => log_batch.events.push(RecordedEvent { partition, offset, record }),
+                Ok(LogEntry::Marker(Marker::EpochStarted(epoch))) => {
+                    log_batch.epochs.push(EpochStart { partition, offset, epoch });
+                }
+                Ok(LogEntry::Marker(Marker::EpochClaimed)) => {}
             }
+            log_batch.next = offset.next();
         }
         Ok(log_batch)
     }
@@ -207,19 +213,6 @@ impl PartitionCursor {
         self.is_assigned = false;
         self.next = None;
     }
-}
-
-/// Adds the entry at `offset`, and moves `next` past it.
-fn add_entry(log_batch: &mut LogBatch, partition: PartitionId, offset: Offset, entry: Result<LogEntry, &str>) {
-    match entry {
-        Ok(LogEntry::Event(record)) => log_batch.events.push(RecordedEvent { partition, offset, record }),
-        Ok(LogEntry::Marker(Marker::EpochStarted(epoch))) => {
-            log_batch.epochs.push(EpochStart { partition, offset, epoch });
-        }
-        Ok(LogEntry::Marker(Marker::EpochClaimed)) => {}
-        Err(reason) => log_batch.unreadable.push(Unreadable { partition, offset, reason: reason.to_owned() }),
-    }
-    log_batch.next = offset.next();
 }
 
 enum Failure {

@@ -132,22 +132,22 @@ impl LogProducer {
     pub(super) async fn append(&self, partition: PartitionId, record: &Record) -> Result<Offset, AppendError> {
         let headers = codec::record_headers(record).map_err(|error| AppendError::Unacknowledged(error.into()))?;
         let key = record.stream.to_text();
-        self.send(partition, Some((&key, &record.data)), headers)?.wait().await
+        self.send(partition, Some((&key, &record.data)), headers).await
     }
 
     /// Appends a marker to `partition` and returns its offset.
     pub(super) async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
         let headers = codec::marker_headers(marker, Uuid::now_v7());
-        self.send(partition, None, headers)?.wait().await
+        self.send(partition, None, headers).await
     }
 
-    /// Hands a record to librdkafka, which copies key and value.
-    fn send(
+    /// Hands a record to librdkafka, which copies key and value, and waits for its delivery.
+    async fn send(
         &self,
         partition: PartitionId,
         key_and_value: Option<(&String, &Vec<u8>)>,
         headers: OwnedHeaders,
-    ) -> Result<PendingDelivery, AppendError> {
+    ) -> Result<Offset, AppendError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }
@@ -159,7 +159,10 @@ impl LogProducer {
             record = record.key(key).payload(value);
         }
         self.producer.read().send(record).map_err(|(error, _)| self.to_append_error(error))?;
-        Ok(PendingDelivery(delivery))
+        match delivery.await {
+            Ok(delivery) => delivery.map_err(|error| AppendError::Unacknowledged(error.into())),
+            Err(dropped) => Err(AppendError::Unacknowledged(dropped.into())),
+        }
     }
 
     fn to_append_error(&self, error: KafkaError) -> AppendError {
@@ -174,12 +177,10 @@ impl LogProducer {
         }
     }
 
-    /// Whether the brokers are known to be away.
     pub(super) fn is_away(&self) -> bool {
         self.health.is_away()
     }
 
-    /// Waits until the brokers go away.
     pub(super) async fn wait_until_away(&self) {
         self.health.wait_until_away().await;
     }
@@ -225,19 +226,6 @@ impl LogProducer {
         self.closed.store(true, Ordering::Release);
         if let Err(error) = self.producer.read().flush(FLUSH_TIMEOUT) {
             tracing::warn!(%error, "the event log was closed during appends; their outcome is unknown");
-        }
-    }
-}
-
-/// A record that librdkafka has, and its delivery report to come.
-struct PendingDelivery(oneshot::Receiver<Delivery>);
-
-impl PendingDelivery {
-    async fn wait(self) -> Result<Offset, AppendError> {
-        match self.0.await {
-            Ok(Ok(offset)) => Ok(offset),
-            Ok(Err(error)) => Err(AppendError::Unacknowledged(error.into())),
-            Err(dropped) => Err(AppendError::Unacknowledged(dropped.into())),
         }
     }
 }
