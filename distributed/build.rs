@@ -1,4 +1,4 @@
-//! `sqlx::migrate!` reads the folder when the crate is compiled, and Cargo must know that it does.
+//! Rebuilds the crate after a change of the migrations, which `sqlx::migrate!` reads at compile time.
 
 fn main() {
     println!("cargo:rerun-if-changed=../migrations/mysql");

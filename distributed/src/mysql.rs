@@ -11,8 +11,8 @@
 //! | `read_views` | reads views |
 //! | [`counts`] | reads `counts` for the sequencer |
 //!
-//! The first column of every key is the generation of the projection. A writer loads the live generation once and keeps it. A
-//! reader loads the live generation in each call and uses it throughout the call.
+//! The first column of every key is the generation of the projection. A writer loads the live generation once and keeps
+//! it. A reader loads the live generation in each call and uses it throughout the call.
 
 mod checkpoint_tx;
 mod columns;
@@ -99,8 +99,8 @@ impl MySqlProjections {
         })
     }
 
-    /// Brings the tables up to date. Fails if another process migrates them for long; the caller tries again. Do not cancel it: that
-    /// may interrupt a migration.
+    /// Brings the tables up to date. Fails if another process migrates them for long; the caller tries again. Do not
+    /// cancel it: that may interrupt a migration.
     ///
     /// # Errors
     /// [`MigrateError`]; see [`MigrateError::is_lasting`].
@@ -108,7 +108,8 @@ impl MySqlProjections {
         migrate::migrate(&self.options, migrate::ATTEMPT_WAIT).await
     }
 
-    /// Checks that the tables of the read side exist, and that both projections have a live generation. Does not check the rows.
+    /// Checks that the tables of the read side exist, and that both projections have a live generation. Does not check
+    /// the rows.
     ///
     /// # Errors
     /// MySQL's error.

@@ -17,7 +17,8 @@ pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether a database is unchanged since [`note_clean_close`]. Deletes the note, because the database changes from now on.
+/// Whether a database is unchanged since [`note_clean_close`]. Deletes the note, because the database changes from now
+/// on.
 pub(crate) fn take_clean_note(path: &Path) -> std::io::Result<bool> {
     let note_path = beside(path, CLEAN_SUFFIX);
     let note = match std::fs::read_to_string(&note_path) {

@@ -27,8 +27,8 @@ pub struct DataDir {
 }
 
 impl Drop for DataDir {
-    /// Unlocks explicitly. Closing the file does not suffice while this process starts another one: until the new process runs
-    /// its program, it has copies of all open files and so holds the lock.
+    /// Unlocks explicitly. Closing the file does not suffice while this process starts another one: until the new
+    /// process runs its program, it has copies of all open files and so holds the lock.
     fn drop(&mut self) {
         // If this fails, closing the file unlocks it.
         drop(self.lock.unlock());
@@ -177,9 +177,9 @@ fn delete_database(path: &Path) -> Result<(), OpenError> {
 /// Opens the projections of an earlier process, after checks for damage that SQLite does not notice.
 ///
 /// The length of the file shows whether it was truncated. Overwritten pages show only in a read of the whole file
-/// (`PRAGMA quick_check`: seconds for a gigabyte), which is too slow for every start. So a clean close notes the file's length
-/// and time of change, and a start skips the check if both are unchanged. A start checks the file after a crash, and after
-/// another process wrote or copied it.
+/// (`PRAGMA quick_check`: seconds for a gigabyte), which is too slow for every start. So a clean close notes the file's
+/// length and time of change, and a start skips the check if both are unchanged. A start checks the file after a crash,
+/// and after another process wrote or copied it.
 async fn open_existing(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjections>, sqlx::Error> {
     let missing = count_missing_pages(path)?;
     if missing > 0 {

@@ -1,4 +1,5 @@
-//! Reads the headers of a SQLite database and its write-ahead log, to detect a truncated file. SQLite does not detect one.
+//! Reads the headers of a SQLite database and its write-ahead log, to detect a truncated file. SQLite does not detect
+//! one.
 //!
 //! Both formats: <https://www.sqlite.org/fileformat2.html>.
 
@@ -7,8 +8,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
-/// Counts the pages that a database should have, but that are neither in its file nor in its write-ahead log. Only a truncated file
-/// misses pages: a crash during a checkpoint leaves every page in at least one of the two files.
+/// Counts the pages that a database should have, but that are neither in its file nor in its write-ahead log. Only a
+/// truncated file misses pages: a crash during a checkpoint leaves every page in at least one of the two files.
 pub(crate) fn count_missing_pages(path: &Path) -> std::io::Result<u64> {
     let wal = CommittedWal::read(&beside(path, "-wal"))?;
     let mut file = match File::open(path) {
@@ -49,7 +50,8 @@ struct CommittedWal {
 }
 
 impl CommittedWal {
-    /// Reads the headers of the frames without their checksums: a truncated frame ends early, and a stale frame has other salts.
+    /// Reads the headers of the frames without their checksums: a truncated frame ends early, and a stale frame has
+    /// other salts.
     fn read(path: &Path) -> std::io::Result<Self> {
         let mut wal = Self::default();
         let mut file = match File::open(path) {
@@ -57,11 +59,13 @@ impl CommittedWal {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wal),
             Err(error) => return Err(error),
         };
-        let (mut header, mut frame) = ([0; 32], [0; 24]);
+        let mut header = [0; 32];
         if !fill_buffer(&mut file, &mut header)? {
             return Ok(wal);
         }
-        let (length, page_size) = (file.metadata()?.len(), read_u32(&header, 8));
+        let length = file.metadata()?.len();
+        let page_size = read_u32(&header, 8);
+        let mut frame = [0; 24];
         let mut uncommitted = Vec::new();
         while fill_buffer(&mut file, &mut frame)? && frame[8..16] == header[16..24] {
             if file.stream_position()? + page_size > length {

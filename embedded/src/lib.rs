@@ -8,8 +8,8 @@
 //! | [`compare`] | compares two files of projections row by row |
 //! | [`projections`] | [`read_model::ProjectionStore`], [`read_model::Views`], [`read_model::SearchIndex`] |
 //!
-//! **Architecture invariant:** `log.sqlite` is the truth, and every commit is fsynced. `views.sqlite` can be rebuilt from it, so
-//! an operator may delete that file whenever the process is stopped.
+//! **Architecture invariant:** `log.sqlite` is the truth, and every commit is fsynced. `views.sqlite` can be rebuilt
+//! from it, so an operator may delete that file whenever the process is stopped.
 
 mod clean_close;
 pub mod compare;

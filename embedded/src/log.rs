@@ -38,8 +38,8 @@ pub struct SqliteLog {
 }
 
 impl SqliteLog {
-    /// Opens the log at `path`. Creates a missing log, unless the projections show that there was one. Must be called in a
-    /// tokio runtime.
+    /// Opens the log at `path`. Creates a missing log, unless the projections show that there was one. Must be called
+    /// in a tokio runtime.
     pub(crate) async fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
         let options = sqlite::connect_options(&path, Durability::PowerLoss);
         let log_id = prepare(&options, projections).await.map_err(|error| match error {
@@ -88,8 +88,9 @@ enum PrepareError {
 /// Brings the schema up to date and gives the log its identity.
 async fn prepare(options: &sqlx::sqlite::SqliteConnectOptions, projections: &Path) -> Result<Uuid, PrepareError> {
     let mut connection = SqliteConnection::connect_with(options).await?;
-    // The events of a young log are in its write-ahead log alone. Without that file SQLite finds an empty database. A new
-    // identity would make the projections those of another log, and tally would delete the only sign of the lost events.
+    // The events of a young log are in its write-ahead log alone. Without that file SQLite finds an empty database. A
+    // new identity would make the projections those of another log, and tally would delete the only sign of the lost
+    // events.
     if !has_identity(&mut connection).await?
         && let Some(applied) = projections::count_applied_events(projections).await
     {

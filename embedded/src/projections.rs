@@ -159,7 +159,8 @@ impl SqliteProjections {
         Ok(Applied::Done)
     }
 
-    /// Begins the transaction of a batch and moves the checkpoint in it. `None` if the checkpoint is not where the batch begins.
+    /// Begins the transaction of a batch and moves the checkpoint in it. `None` if the checkpoint is not where the
+    /// batch begins.
     async fn begin(
         &self,
         projection: Projection,

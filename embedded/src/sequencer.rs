@@ -29,8 +29,8 @@ const SAME_KEY_WAIT: Duration = Duration::from_secs(10);
 pub struct SqliteSequencer {
     readers: SqlitePool,
     counters: SharedMap<StreamKey, Counter>,
-    /// A request with a key holds its lock from the look-up of the key until its append is answered. So a second request with
-    /// the key finds the event of the first.
+    /// A request with a key holds its lock from the look-up of the key until its append is answered. So a second
+    /// request with the key finds the event of the first.
     requests: SharedMap<[u8; RequestKey::HASH_BYTES], tokio::sync::Mutex<()>>,
 }
 

@@ -67,8 +67,8 @@ pub(crate) async fn connect_readers(
 
 /// The one connection that writes to a database.
 ///
-/// A connection whose transaction was not committed is thrown away, because its state is unknown. The next transaction begins
-/// on a new connection.
+/// A connection whose transaction was not committed is thrown away, because its state is unknown. The next transaction
+/// begins on a new connection.
 #[derive(Debug)]
 pub(crate) struct Writer {
     options: SqliteConnectOptions,

@@ -1,4 +1,5 @@
-//! The changes that a batch of events makes to each projection, as data. The projector computes them; the stores apply them.
+//! The changes that a batch of events makes to each projection, as data. The projector computes them; the stores apply
+//! them.
 
 use std::collections::BTreeMap;
 

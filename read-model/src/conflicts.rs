@@ -68,7 +68,8 @@ pub(crate) fn resolve_conflicts<'a, R: KeyedRow>(
     let mut holders_in_batch = HashMap::with_capacity(rows.len());
     let mut kept = Vec::with_capacity(rows.len());
     for row in rows {
-        let (key, source) = (row.key(), row.source());
+        let key = row.key();
+        let source = row.source();
         match holders.get(&key).or_else(|| holders_in_batch.get(&key)) {
             None => {
                 holders_in_batch.insert(key, source.event_id);
@@ -93,11 +94,12 @@ pub(crate) struct ResolvedNames {
     pub(crate) renames: Vec<Rename>,
 }
 
-/// Applies name changes, in log order, to the stored rows. `applied_renames` are those renames among the changes that the store
-/// has applied before.
+/// Applies name changes, in log order, to the stored rows. `applied_renames` are those renames among the changes that
+/// the store has applied before.
 ///
-/// A creation sets the name only if the application has none yet; a second creation becomes a dead letter. The rename with the
-/// highest offset wins. A rename that was applied before changes nothing, even if it lies at a higher offset now.
+/// A creation sets the name only if the application has none yet; a second creation becomes a dead letter. The rename
+/// with the highest offset wins. A rename that was applied before changes nothing, even if it lies at a higher offset
+/// now.
 pub(crate) fn resolve_names(
     changes: &[NameChange],
     stored: Vec<ApplicationRow>,

@@ -6,9 +6,9 @@ use events::MessageNumber;
 
 /// The message numbers of one chat that `counts` has applied.
 ///
-/// The set of numbers is kept as its highest number and the gaps below. Numbers arrive nearly in order, so the gaps are few.
-/// A number that is not above the highest and lies in no gap is a duplicate. So the same set of numbers gives the same
-/// counts, in whatever order and however often each number arrives.
+/// The set of numbers is kept as its highest number and the gaps below. Numbers arrive nearly in order, so the gaps are
+/// few. A number that is not above the highest and lies in no gap is a duplicate. So the same set of numbers gives the
+/// same counts, in whatever order and however often each number arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChatCounts {
     /// Whether the chat's creation was applied. A message may be applied before it.

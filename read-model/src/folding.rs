@@ -1,8 +1,9 @@
 //! When two texts are the same for search.
 //!
-//! Texts and queries are folded before a search engine gets them. So all engines find exactly the same messages, and no engine
-//! needs an analyser of its own. Folding repeats these steps, from chapter 3 of the Unicode standard, until nothing changes:
-//! compatibility decomposition (NFKD), removal of the combining marks U+0300–U+036F, full case folding, composition (NFC).
+//! Texts and queries are folded before a search engine gets them. So all engines find exactly the same messages, and no
+//! engine needs an analyser of its own. Folding repeats these steps, from chapter 3 of the Unicode standard, until
+//! nothing changes: compatibility decomposition (NFKD), removal of the combining marks U+0300–U+036F, full case
+//! folding, composition (NFC).
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizer, DecomposingNormalizer};

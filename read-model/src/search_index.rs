@@ -22,7 +22,8 @@ pub trait SearchIndex: Send + Sync {
     /// How far `partition` is indexed; [`Checkpoint::START`] before the first batch.
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError>;
 
-    /// The best size of a batch, in documents. Larger batches block other writers; smaller ones cost more for each document.
+    /// The best size of a batch, in documents. Larger batches block other writers; smaller ones cost more for each
+    /// document.
     fn batch_size(&self) -> u32;
 
     /// Indexes a batch. Even if it answers [`Applied::Superseded`], it may have indexed some of the documents.

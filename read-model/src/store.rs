@@ -89,12 +89,12 @@ pub trait ProjectionStore: Send + Sync {
 
     /// Loads the counts of these chats. A chat without counts is left out.
     ///
-    /// The counts stay valid until the checkpoint of the chats' partition moves. So a caller can compute a batch from them, and
-    /// applies it to exactly these counts or not at all.
+    /// The counts stay valid until the checkpoint of the chats' partition moves. So a caller can compute a batch from
+    /// them, and applies it to exactly these counts or not at all.
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError>;
 
-    /// Applies a batch to `counts`. Answered requests and the existence of applications serve a sequencer outside of the log;
-    /// an adapter whose log assigns the numbers may leave them out.
+    /// Applies a batch to `counts`. Answered requests and the existence of applications serve a sequencer outside of
+    /// the log; an adapter whose log assigns the numbers may leave them out.
     async fn apply_counts(
         &self,
         checkpoint_move: CheckpointMove,

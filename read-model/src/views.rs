@@ -12,8 +12,8 @@ use crate::view::{ApplicationView, ChatView, MessageView};
 
 /// Reads the projections `views` and `counts`.
 ///
-/// Each call reads one state of each projection. A chat exists once its own row does, even if its application has no row yet.
-/// A chat that `counts` has not applied yet has 0 messages.
+/// Each call reads one state of each projection. A chat exists once its own row does, even if its application has no
+/// row yet. A chat that `counts` has not applied yet has 0 messages.
 #[async_trait]
 pub trait Views: Send + Sync {
     /// Waits until `views` or `counts` has applied everything that `position` covers. Returns false if it has not after

@@ -46,8 +46,8 @@ pub trait ViewsTransaction: Send {
     /// Inserts chats.
     fn insert_chats(&mut self, chats: &[&ChatRow]) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Inserts the messages whose key is free, and returns the other keys, each with the event that holds it. No two of the
-    /// messages have the same key.
+    /// Inserts the messages whose key is free, and returns the other keys, each with the event that holds it. No two of
+    /// the messages have the same key.
     ///
     /// One method, because a database that can skip a conflicting row needs no read before the insert.
     fn insert_messages(

@@ -52,15 +52,15 @@ pub(super) fn decode_checkpoint(row: &MySqlRow, column: usize) -> Result<Checkpo
     Ok(Checkpoint { next: Offset(row.try_get(column)?), epoch: Epoch(row.try_get(column + 1)?) })
 }
 
-/// The transaction of a batch, after it has compared and moved the checkpoint. A drop closes its connection, so that the server
-/// rolls it back and releases its locks at once.
+/// The transaction of a batch, after it has compared and moved the checkpoint. A drop closes its connection, so that
+/// the server rolls it back and releases its locks at once.
 pub(super) struct Batch {
     lease: Lease,
 }
 
 impl Batch {
-    /// Begins the transaction; `None` if the checkpoint is not where the batch begins. The checkpoint's row stays locked, so
-    /// that a second owner of the partition waits here until the first has ended.
+    /// Begins the transaction; `None` if the checkpoint is not where the batch begins. The checkpoint's row stays
+    /// locked, so that a second owner of the partition waits here until the first has ended.
     pub(super) async fn begin(
         writers: &Connections,
         projection: Projection,
@@ -88,8 +88,8 @@ impl Batch {
     }
 }
 
-/// Moves the checkpoint if it is where the batch begins. A conditional UPDATE would not do: its number of affected rows depends on
-/// the options of the connection.
+/// Moves the checkpoint if it is where the batch begins. A conditional UPDATE would not do: its number of affected rows
+/// depends on the options of the connection.
 async fn move_checkpoint(
     connection: &mut MySqlConnection,
     projection: Projection,

@@ -1,7 +1,8 @@
 //! Connections, with a bound on every wait.
 //!
-//! A statement that was cancelled, by a timeout or because its caller went away, leaves its connection in an unknown state: the
-//! answer may still arrive. So the pool reuses a connection only if its user has given it back, and closes it otherwise.
+//! A statement that was cancelled, by a timeout or because its caller went away, leaves its connection in an unknown
+//! state: the answer may still arrive. So the pool reuses a connection only if its user has given it back, and closes
+//! it otherwise.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -21,22 +22,23 @@ const READERS: u32 = 16;
 const WRITERS: u32 = 12;
 /// Longest wait for a connection, a new one included.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(2);
-/// Longest read, including the wait for a connection. The server ends a read earlier, see [`READER_SETTINGS`]; this bound is for
-/// a server that does not answer any more.
+/// Longest read, including the wait for a connection. The server ends a read earlier, see [`READER_SETTINGS`]; this
+/// bound is for a server that does not answer any more.
 pub(super) const READ_WAIT: Duration = Duration::from_secs(8);
-/// Longest application of a batch, for a server that does not answer any more. The largest batch takes less, including waits for
-/// locks.
+/// Longest application of a batch, for a server that does not answer any more. The largest batch takes less, including
+/// waits for locks.
 pub(super) const APPLY_WAIT: Duration = Duration::from_secs(30);
-/// The pool closes connections that were idle for this time, or up to twice as long, because it checks at this interval. Even twice
-/// as long is shorter than wait_timeout, so that the server rarely closes a connection first.
+/// The pool closes connections that were idle for this time, or up to twice as long, because it checks at this
+/// interval. Even twice as long is shorter than wait_timeout, so that the server rarely closes a connection first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection that was idle for this time is pinged before it is used.
 const PING_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait for the answer to a ping, before a connection is used and when it is given back.
 const PING_WAIT: Duration = Duration::from_millis(500);
-/// The settings of every connection for batches. wait_timeout, in seconds, is for a process that freezes inside a transaction,
-/// between two statements or within one: the server closes its connection and so releases its locks. sql_mode makes a value that does not fit its column an error; with
-/// other settings of the server it would be changed silently.
+/// The settings of every connection for batches. wait_timeout, in seconds, is for a process that freezes inside a
+/// transaction, between two statements or within one: the server closes its connection and so releases its locks.
+/// sql_mode makes a value that does not fit its column an error; with other settings of the server it would be changed
+/// silently.
 const WRITER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
                                SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
                                SESSION innodb_lock_wait_timeout = 5, SESSION wait_timeout = 8";

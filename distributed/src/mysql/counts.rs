@@ -28,8 +28,9 @@ impl MySqlCounts {
 }
 
 impl MySqlCounts {
-    /// Reads the checkpoints and an answer in one statement, so that they belong to the same state of the tables. Each row starts
-    /// with the columns of one checkpoint. The columns of the answer follow, the same in each row, or NULL if there is none.
+    /// Reads the checkpoints and an answer in one statement, so that they belong to the same state of the tables. Each
+    /// row starts with the columns of one checkpoint. The columns of the answer follow, the same in each row, or NULL
+    /// if there is none.
     async fn fetch_snapshot<T>(
         &self,
         statement: Statement,

@@ -19,11 +19,12 @@ const CONNECT_WAIT: Duration = Duration::from_secs(3);
 pub const OTHERS_WAIT: Duration = Duration::from_secs(60);
 /// The same in a running service, which tries again. Short, because a service that stops waits for the current attempt.
 pub(super) const ATTEMPT_WAIT: Duration = Duration::from_secs(5);
-/// Longest run of the migrations, for a server that does not answer any more. A change of the largest table takes less. To give up
-/// interrupts a migration.
+/// Longest run of the migrations, for a server that does not answer any more. A change of the largest table takes less.
+/// To give up interrupts a migration.
 const MIGRATIONS_WAIT: Duration = Duration::from_secs(10 * 60);
-/// The settings of the connection, in seconds. wait_timeout: the server disconnects a frozen process, so that another can migrate.
-/// lock_wait_timeout: the server waits for a table that is in use. sql_mode: a value that does not fit a changed column is an error.
+/// The settings of the connection, in seconds. wait_timeout: the server disconnects a frozen process, so that another
+/// can migrate. lock_wait_timeout: the server waits for a table that is in use. sql_mode: a value that does not fit a
+/// changed column is an error.
 const SETTINGS: &str = "SET SESSION wait_timeout = 30, SESSION lock_wait_timeout = 30, \
                         SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 /// The oldest version that supports `INSERT … AS new ON DUPLICATE KEY UPDATE`.
@@ -133,9 +134,9 @@ async fn run(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
     migrated.map_err(classify)
 }
 
-/// Removes the mark of a migration that the server refused, for example because its table was in use for too long. sqlx marks a
-/// migration as begun before it runs the statement. Each migration has one statement, so a refused one has changed nothing and
-/// was not interrupted.
+/// Removes the mark of a migration that the server refused, for example because its table was in use for too long. sqlx
+/// marks a migration as begun before it runs the statement. Each migration has one statement, so a refused one has
+/// changed nothing and was not interrupted.
 async fn unmark_refused(connection: &mut MySqlConnection, version: i64) -> Result<(), MigrateError> {
     let statement = sqlx::query("DELETE FROM _sqlx_migrations WHERE version = ? AND NOT success").bind(version);
     statement.execute(connection).await.map(drop).map_err(MigrateError::Unavailable)

@@ -4,13 +4,13 @@ use sqlx::mysql::{MySql, MySqlRow};
 use sqlx::query_builder::Separated;
 use sqlx::{MySqlConnection, QueryBuilder};
 
-/// Statements have one of these numbers of rows, so that few statements need to be prepared. Far below MySQL's bound of 65,535
-/// values for a statement.
+/// Statements have one of these numbers of rows, so that few statements need to be prepared. Far below MySQL's bound of
+/// 65,535 values for a statement.
 const ROWS_PER_STATEMENT: [usize; 4] = [128, 16, 4, 1];
 /// The smallest max_allowed_packet that Tally works with; MySQL's default is four times as large.
 pub(super) const SMALLEST_PACKET_BYTES: u64 = 16 * 1024 * 1024;
-/// The most text of one statement. It leaves space for the other values below [`SMALLEST_PACKET_BYTES`], and 128 messages of the
-/// greatest length fit into it.
+/// The most text of one statement. It leaves space for the other values below [`SMALLEST_PACKET_BYTES`], and 128
+/// messages of the greatest length fit into it.
 const MAX_TEXT_BYTES: usize = 12 * 1024 * 1024;
 
 /// Writes rows with `head VALUES (…), (…) tail`. No rows, no statement.

@@ -16,7 +16,8 @@ use super::checkpoint_tx::Generation;
 use super::columns::{decode_number, decode_token};
 use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
 
-/// The most text that a read discards so that its connection can be reused. To read more costs more than a new connection.
+/// The most text that a read discards so that its connection can be reused. To read more costs more than a new
+/// connection.
 const MAX_LEFTOVER_BYTES: usize = 2 * MAX_BYTES;
 
 /// Loads how far each projection is, in its live generation.
@@ -84,9 +85,9 @@ impl MySqlProjections {
             }
             more = true;
             leftover_bytes += text_bytes;
-            // A page that is full by its number of items has read the last row. A page that is full by its size has not: up to a
-            // thousand rows may follow, and the connection would read them all before its next statement. So this drops the
-            // connection without giving it back: that closes it, and the server stops sending.
+            // A page that is full by its number of items has read the last row. A page that is full by its size has
+            // not: up to a thousand rows may follow, and the connection would read them all before its next statement.
+            // So this drops the connection without giving it back: that closes it, and the server stops sending.
             if leftover_bytes > MAX_LEFTOVER_BYTES {
                 return Ok(slice.finish(more));
             }

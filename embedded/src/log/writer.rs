@@ -140,8 +140,8 @@ async fn insert_events(connection: &mut SqliteConnection, first: i64, records: &
     Ok(())
 }
 
-/// Stores the offsets of requests with keys. Deletes up to twice as many expired ones, so that the table shrinks faster than it
-/// grows.
+/// Stores the offsets of requests with keys. Deletes up to twice as many expired ones, so that the table shrinks faster
+/// than it grows.
 async fn store_requests(connection: &mut SqliteConnection, first: i64, records: &[Record]) -> Result<(), sqlx::Error> {
     let requests: Vec<_> = (first..)
         .zip(records)

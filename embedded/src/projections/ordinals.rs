@@ -1,6 +1,7 @@
 //! Assigns each chat a small integer, so that the rows of one chat lie together in a table ordered by row id.
 //!
-//! Two projections do so, each in a table of its own, in the order in which chats arrive. An ordinal never leaves the file.
+//! Two projections do so, each in a table of its own, in the order in which chats arrive. An ordinal never leaves the
+//! file.
 
 use std::collections::{BTreeSet, HashMap};
 

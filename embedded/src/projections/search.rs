@@ -1,9 +1,9 @@
 //! The search index: one row of text for each message, and an FTS5 index of the texts' trigrams.
 //!
-//! A search for three characters or more is a phrase of trigrams. FTS5 finds every text that contains them, and a few others,
-//! because it reads U+FFFE and U+FFFF as U+FFFD; so the query also compares the texts that FTS5 finds. One or two characters
-//! have no trigram, so the query scans the texts of the chat. A chat is a range of row ids either way, so the cost depends on
-//! the size of that chat only.
+//! A search for three characters or more is a phrase of trigrams. FTS5 finds every text that contains them, and a few
+//! others, because it reads U+FFFE and U+FFFF as U+FFFD; so the query also compares the texts that FTS5 finds. One or
+//! two characters have no trigram, so the query scans the texts of the chat. A chat is a range of row ids either way,
+//! so the cost depends on the size of that chat only.
 
 use std::collections::HashSet;
 use std::time::Duration;
