@@ -1,4 +1,4 @@
-"""What the measuring scripts share: calling, loading with wrk, waiting within bounds, and telling pairs of figures."""
+"""Parts of the measuring scripts: calls, load by wrk, bounded waits, and reports of pairs of figures."""
 
 import json
 import re
@@ -12,12 +12,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "/api/v1/chat_applications"
 POSTING = ROOT / "scripts" / "post.lua"
-# What wrk may take beyond the time that it measures.
+# How much longer than its measurement wrk may run.
 WRK_SPARE_SECONDS = 30
 
 
 def build():
-    """All programs and yardsticks in release mode; where they are."""
+    """Builds all programs and bare servers in release mode; returns the target directory."""
     command = ["cargo", "build", "--release", "--locked", "--workspace", "--bins", "--examples"]
     subprocess.run(command, cwd=ROOT, check=True)
     metadata = ["cargo", "metadata", "--format-version=1", "--no-deps"]
@@ -33,7 +33,7 @@ def call(method, url, body=None):
 
 
 def wait_until(what, seconds, is_so):
-    """Looks again and again; how many seconds it took."""
+    """Polls until is_so; returns how many seconds that took."""
     began = time.monotonic()
     while not is_so():
         if time.monotonic() - began > seconds:
@@ -48,7 +48,7 @@ def listens(port):
 
 
 def wrk(url, connections, seconds, *script):
-    """Requests a second and percentiles; anything but success ends the run."""
+    """Loads url with wrk; returns the rate and percentiles. Any failed request ends the run."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     command += ["-s", str(script[0]), url, "--", *script[1:]] if script else [url]
     timeout = seconds + WRK_SPARE_SECONDS
@@ -70,7 +70,7 @@ def spread(values, digits=0):
 
 
 def report(name, pairs):
-    """Pairs are of the yardstick and of Tally, measured one after the other; the ratio is that of the pairs."""
+    """Prints pairs of measurements, of the bare server and of Tally, and the ratio of each pair."""
     for who, runs in (("bare", [pair[0] for pair in pairs]), ("tally", [pair[1] for pair in pairs])):
         print(
             f"{name:24} {who:6} {spread([run['rate'] for run in runs])} /s, "
