@@ -1,4 +1,4 @@
-# What people and CI call by name. `make` alone lists it.
+# Commands for people and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test lint lint-fast stack prebuilt compose-check fuzz bench bench-servers real-text
@@ -24,16 +24,16 @@ lint-fast: ## what can be checked without compiling
 	scripts/lint-dockerignore
 	cargo fmt --all --check
 
-stack: ## a Docker engine, Compose and the servers' images, whatever of them is missing (Debian, as root)
+stack: ## a Docker engine, Compose and images of the servers, unless they are there already (Debian, as root)
 	scripts/stack
 
 prebuilt: ## the image tally:local from programs that cargo builds here, where no registry has the image of Rust (after make stack)
 	scripts/prebuilt
 
-compose-check: ## bring the composition up, play the demo and the scenario suite against it, take it down
+compose-check: ## start the composition, run the demo and the scenario suite against it, remove it
 	scripts/compose-check
 
-fuzz: ## a fuzzing client made for OpenAPI against both ports (installs schemathesis below target/)
+fuzz: ## run a fuzzing client for OpenAPI against both ports (installs schemathesis below target/)
 	scripts/fuzz-api
 
 bench: ## throughput beside a bare server, on this machine only (needs wrk)
