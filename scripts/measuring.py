@@ -21,8 +21,8 @@ def build():
     command = ["cargo", "build", "--release", "--locked", "--workspace", "--bins", "--examples"]
     subprocess.run(command, cwd=ROOT, check=True)
     metadata = ["cargo", "metadata", "--format-version=1", "--no-deps"]
-    said = subprocess.run(metadata, cwd=ROOT, capture_output=True, check=True).stdout
-    return json.loads(said)["target_directory"]
+    output = subprocess.run(metadata, cwd=ROOT, capture_output=True, check=True).stdout
+    return json.loads(output)["target_directory"]
 
 
 def call(method, url, body=None):
@@ -32,10 +32,10 @@ def call(method, url, body=None):
         return json.load(answer)
 
 
-def wait_until(what, seconds, is_so):
-    """Polls until is_so; returns how many seconds that took."""
+def wait_until(what, seconds, condition):
+    """Polls until condition; returns how many seconds that took."""
     began = time.monotonic()
-    while not is_so():
+    while not condition():
         if time.monotonic() - began > seconds:
             raise SystemExit(f"{what}: not within {seconds} s")
         time.sleep(0.01)
@@ -52,15 +52,15 @@ def wrk(url, connections, seconds, *script):
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     command += ["-s", str(script[0]), url, "--", *script[1:]] if script else [url]
     timeout = seconds + WRK_SPARE_SECONDS
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise SystemExit(f"{url} refused or dropped requests:\n{said}")
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"{url} refused or dropped requests:\n{output}")
     found = {
-        "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]),
-        "requests": int(re.search(r"(\d+) requests in", said)[1]),
+        "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1]),
+        "requests": int(re.search(r"(\d+) requests in", output)[1]),
     }
     for percent in ("50", "99"):
-        number, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)\b", said).groups()
+        number, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)\b", output).groups()
         found[f"p{percent}_ms"] = float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
     return found
 
