@@ -1,7 +1,7 @@
 # One image with the three programs of the distributed topology.
 #
 #   runtime   built from source here
-#   prebuilt  with the programs that scripts/prebuilt has put into target/prebuilt
+#   prebuilt  with the programs that scripts/prebuilt copied to target/prebuilt
 ARG TALLY_RUST_IMAGE=rust:1.95-slim-bookworm
 ARG TALLY_RUNTIME_IMAGE=debian:bookworm-slim
 
@@ -12,7 +12,7 @@ ENV TALLY_WRITE_ADDR=0.0.0.0:8080 TALLY_READ_ADDR=0.0.0.0:3000
 EXPOSE 8080 3000
 
 FROM ${TALLY_RUST_IMAGE} AS build
-# librdkafka is C.
+# To compile librdkafka, which is written in C.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc g++ make libc6-dev perl && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

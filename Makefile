@@ -1,7 +1,7 @@
-# What people and CI call by name. `make` alone lists it.
+# Commands for people and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint stack prebuilt compose-check fuzz bench bench-servers real-text
+.PHONY: help run build test lint lint-fast stack prebuilt compose-check fuzz bench bench-servers real-text
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,25 +9,31 @@ help: ## this list
 run: ## start Tally on ./data, writes on 8080, reads on 3000
 	cargo run --release --locked
 
-test: ## build the workspace and run all tests; those on real servers where a Docker engine answers
+build: ## compile the workspace and its tests in debug mode
+	cargo build --workspace --all-targets --locked
+
+test: ## build the workspace and run all tests; those on real servers need a Docker engine, and are skipped without
 	@set -a; [ ! -f target/stack.env ] || . ./target/stack.env; cargo test --workspace --locked --no-fail-fast
 
-lint: ## formatting, clippy and documentation without warnings
+lint: lint-fast ## formatting, clippy and documentation without warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+# The examples make cargo select the features that it selects for clippy, so that no dependency is compiled again.
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --lib --bin tally --examples --locked --quiet
+
+lint-fast: ## what can be checked without compiling
 	scripts/lint-dockerignore
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 
-stack: ## a Docker engine, Compose and the servers' images, whatever of them is missing (Debian, as root)
+stack: ## a Docker engine, Compose and images of the servers, unless they are there already (Debian, as root)
 	scripts/stack
 
 prebuilt: ## the image tally:local from programs that cargo builds here, where no registry has the image of Rust (after make stack)
 	scripts/prebuilt
 
-compose-check: ## bring the composition up, play the demo and the scenario suite against it, take it down
+compose-check: ## start the composition, run the demo and the scenario suite against it, remove it
 	scripts/compose-check
 
-fuzz: ## a fuzzing client made for OpenAPI against both ports (installs schemathesis below target/)
+fuzz: ## run a fuzzing client for OpenAPI against both ports (installs schemathesis below target/)
 	scripts/fuzz-api
 
 bench: ## throughput beside a bare server, on this machine only (needs wrk)

@@ -1,4 +1,4 @@
-"""What the measuring scripts share: calling, loading with wrk, waiting within bounds, and telling pairs of figures."""
+"""Parts of the measuring scripts: calls, load by wrk, bounded waits, and reports of pairs of figures."""
 
 import json
 import re
@@ -12,17 +12,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "/api/v1/chat_applications"
 POSTING = ROOT / "scripts" / "post.lua"
-# What wrk may take beyond the time that it measures.
+# How much longer than its measurement wrk may run.
 WRK_SPARE_SECONDS = 30
 
 
 def build():
-    """All programs and yardsticks in release mode; where they are."""
+    """Builds all programs and bare servers in release mode; returns the target directory."""
     command = ["cargo", "build", "--release", "--locked", "--workspace", "--bins", "--examples"]
     subprocess.run(command, cwd=ROOT, check=True)
     metadata = ["cargo", "metadata", "--format-version=1", "--no-deps"]
-    said = subprocess.run(metadata, cwd=ROOT, capture_output=True, check=True).stdout
-    return json.loads(said)["target_directory"]
+    output = subprocess.run(metadata, cwd=ROOT, capture_output=True, check=True).stdout
+    return json.loads(output)["target_directory"]
 
 
 def call(method, url, body=None):
@@ -32,10 +32,10 @@ def call(method, url, body=None):
         return json.load(answer)
 
 
-def wait_until(what, seconds, is_so):
-    """Looks again and again; how many seconds it took."""
+def wait_until(what, seconds, condition):
+    """Polls until condition; returns how many seconds that took."""
     began = time.monotonic()
-    while not is_so():
+    while not condition():
         if time.monotonic() - began > seconds:
             raise SystemExit(f"{what}: not within {seconds} s")
         time.sleep(0.01)
@@ -48,19 +48,19 @@ def listens(port):
 
 
 def wrk(url, connections, seconds, *script):
-    """Requests a second and percentiles; anything but success ends the run."""
+    """Loads url with wrk; returns the rate and percentiles. Any failed request ends the run."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     command += ["-s", str(script[0]), url, "--", *script[1:]] if script else [url]
     timeout = seconds + WRK_SPARE_SECONDS
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise SystemExit(f"{url} refused or dropped requests:\n{said}")
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"{url} refused or dropped requests:\n{output}")
     found = {
-        "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]),
-        "requests": int(re.search(r"(\d+) requests in", said)[1]),
+        "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1]),
+        "requests": int(re.search(r"(\d+) requests in", output)[1]),
     }
     for percent in ("50", "99"):
-        number, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)\b", said).groups()
+        number, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)\b", output).groups()
         found[f"p{percent}_ms"] = float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
     return found
 
@@ -70,7 +70,7 @@ def spread(values, digits=0):
 
 
 def report(name, pairs):
-    """Pairs are of the yardstick and of Tally, measured one after the other; the ratio is that of the pairs."""
+    """Prints pairs of measurements, of the bare server and of Tally, and the ratio of each pair."""
     for who, runs in (("bare", [pair[0] for pair in pairs]), ("tally", [pair[1] for pair in pairs])):
         print(
             f"{name:24} {who:6} {spread([run['rate'] for run in runs])} /s, "

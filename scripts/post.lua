@@ -1,4 +1,4 @@
--- wrk: posts messages of about 60 bytes. With an argument N the URL is that of the chats, and they go to chats 1 to N in turn.
+-- For wrk: posts messages of about 60 bytes. With an argument N, the URL is the list of chats, and chats 1 to N get messages in turn.
 local body = '{"message":{"body":"Good morning! Could somebody look at order 4711, please?"}}'
 local requests, next_request = {}, 0
 
