@@ -1,11 +1,11 @@
-//! What is left after crashes: kills under load, a full disk, and files that were cut, overwritten, deleted or written by a
-//! newer version. Real processes on real files.
+//! Crashes and damage: kills under load, a full disk, and files that were cut, overwritten, deleted or written by a newer
+//! version. The tests run real processes on real files.
 //!
-//! `CRASH_ROUNDS` and `CRASH_SEED` change how often, and when, the process is killed.
+//! `CRASH_ROUNDS` and `CRASH_SEED` set how often, and when, the process is killed.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-#[expect(dead_code, reason = "tests/process.rs looks at more of it")]
+#[expect(dead_code, reason = "tests/process.rs uses the rest")]
 mod tally;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -19,44 +19,38 @@ use std::time::Duration;
 use embedded::DataDir;
 use event_log::{EventLog, ReadLimit};
 use events::{Number, Offset, PartitionId};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tally::{DEADLINE, Tally, refused};
 use tempfile::TempDir;
-use testkit::scenarios::{Answer, Api, BASE, Port, eventually, found};
+use testkit::polling::eventually;
+use testkit::scenarios::{Answer, Api, BASE, Port, found};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A word of every body, so that a search for it is the whole chat.
+/// A word in every body, so that a search for it finds the whole chat.
 const WORD: &str = "knell";
 
-/// Something that was answered with 201: where it was created, its number, and the body of a message.
+/// An acknowledged request: its path, the number that it created, and the body of a message.
 type Acknowledged = (String, u64, Option<String>);
 
 fn number_from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Tells everybody, whatever the test harness captures.
+/// Writes a line to standard error, where the test harness does not capture it.
 #[expect(clippy::explicit_write, reason = "what eprintln! writes is captured")]
-fn tell(line: &str) {
+fn report(line: &str) {
     writeln!(std::io::stderr(), "{line}").unwrap();
-}
-
-/// The next of a sequence of numbers that look random: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
-fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 // Kills ---------------------------------------------------------------------------------------------------------------
 
-/// A request with a key, and the number that it was given; `None` if the process was gone before it said so.
+/// A request with a key, and the number that it created, or `None` where no answer came.
 struct Keyed {
     path: String,
     key: String,
@@ -64,14 +58,14 @@ struct Keyed {
     number: Option<u64>,
 }
 
-/// Requests of each client that are sent again after the restart.
+/// The last requests of each client, which it sends again after the restart.
 const RETRIED: usize = 4;
 
 fn request(body: Option<&String>) -> Value {
     body.map_or(json!({}), |body| json!({ "message": { "body": body } }))
 }
 
-/// A client that posts messages, or creates chats, until no answer comes: what was acknowledged, and its last requests.
+/// Posts messages, or creates chats, until no answer comes. Returns what was acknowledged, and the last requests.
 async fn write_until_gone(
     api: Api,
     path: String,
@@ -98,7 +92,7 @@ async fn write_until_gone(
     (acknowledged, last.into())
 }
 
-/// What was acknowledged in all rounds, and what of it was wrong.
+/// What was acknowledged in all rounds, and the number of violations.
 #[derive(Default)]
 struct Ledger {
     by_path: BTreeMap<String, BTreeMap<u64, Option<String>>>,
@@ -109,7 +103,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn write_down(&mut self, acknowledged: Vec<Acknowledged>) {
+    fn add(&mut self, acknowledged: Vec<Acknowledged>) {
         for (path, number, body) in acknowledged {
             self.acknowledged += 1;
             if self.by_path.entry(path).or_default().insert(number, body).is_some() {
@@ -118,7 +112,7 @@ impl Ledger {
         }
     }
 
-    /// Sends requests again: what was answered before is answered the same, and what was not is done once now.
+    /// Sends requests again. A request that was answered must get the same answer, and the others must be done once now.
     async fn retry(&mut self, api: &Api, application: &str, requests: Vec<Keyed>) {
         for Keyed { path, key, body, number } in requests {
             let headers = [("idempotency-key", key.as_str())];
@@ -127,7 +121,7 @@ impl Ledger {
             self.retried += 1;
             match number {
                 Some(number) => self.twice += usize::from(answer.number() != number),
-                None => self.write_down(vec![(path, answer.number(), body)]),
+                None => self.add(vec![(path, answer.number(), body)]),
             }
             let shown = [("await-position", answer.header("log-position")), ("prefer", "wait=10")];
             for read in [application.to_owned(), found(&format!("{application}/chats/1"), WORD)] {
@@ -136,7 +130,7 @@ impl Ledger {
         }
     }
 
-    /// Compares all of it with what is shown.
+    /// Compares everything that was acknowledged with what is shown.
     async fn compare(&mut self, api: &Api, application: &str) {
         for (path, acknowledged) in &self.by_path {
             let shown = api.pages(path).await.concat();
@@ -147,7 +141,7 @@ impl Ledger {
                 let item = by_number.get(number);
                 if !item.is_some_and(|item| body.as_ref().is_none_or(|body| item["body"] == body.as_str())) {
                     self.lost += 1;
-                    tell(&format!("crashes: lost {path} {number} {body:?}, there is {item:?}"));
+                    report(&format!("crashes: lost {path} {number} {body:?}, there is {item:?}"));
                 }
             }
             let Some(chat) = path.strip_suffix("/messages") else {
@@ -165,18 +159,13 @@ impl Ledger {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_or_numbered_twice_when_it_is_killed_again_and_again() {
     let rounds = number_from_env("CRASH_ROUNDS", 20);
-    let mut random = number_from_env("CRASH_SEED", 2);
+    let mut random = StdRng::seed_from_u64(number_from_env("CRASH_SEED", 2));
     let directory = TempDir::new().unwrap();
     let mut ledger = Ledger::default();
     let mut tally = Tally::start(directory.path());
     let application = tally.api.application("killed").await;
-    let mut chats = Vec::new();
-    for _ in 0..3 {
-        let chat = tally.api.chat(&application).await;
-        let number = chat.rsplit('/').next().unwrap().parse().unwrap();
-        ledger.write_down(vec![(format!("{application}/chats"), number, None)]);
-        chats.push(chat);
-    }
+    let chats = tally.api.chats(&application, 3).await;
+    ledger.add((1..=3).map(|number| (format!("{application}/chats"), number, None)).collect());
     for round in 1..=rounds {
         let count = Arc::new(watch::Sender::new(0));
         let mut clients = JoinSet::new();
@@ -188,14 +177,14 @@ async fn nothing_acknowledged_is_lost_or_numbered_twice_when_it_is_killed_again_
             let name = format!("client {client} in round {round}");
             clients.spawn(write_until_gone(tally.api.clone(), path, name, Arc::clone(&count)));
         }
-        // From the middle of the first commits to some hundreds of them.
-        let enough = 1 + next_random(&mut random) % 300;
+        // Kills it between its first commit and its three-hundredth.
+        let enough = random.random_range(1..=300);
         let mut counted = count.subscribe();
         tokio::time::timeout(DEADLINE, counted.wait_for(|count| *count >= enough)).await.unwrap().unwrap();
         tally.kill();
         let mut requests = Vec::new();
         for (acknowledged, last) in clients.join_all().await {
-            ledger.write_down(acknowledged);
+            ledger.add(acknowledged);
             requests.extend(last);
         }
         tally = Tally::start(directory.path());
@@ -205,7 +194,7 @@ async fn nothing_acknowledged_is_lost_or_numbered_twice_when_it_is_killed_again_
     }
     tally.stop();
     let Ledger { acknowledged, retried, lost, twice, .. } = ledger;
-    tell(&format!(
+    report(&format!(
         "crashes: rounds {rounds}, acknowledged {acknowledged}, retried {retried}, lost {lost}, twice {twice}"
     ));
     assert!(acknowledged as u64 >= rounds && retried as u64 >= rounds && lost == 0 && twice == 0);
@@ -213,13 +202,13 @@ async fn nothing_acknowledged_is_lost_or_numbered_twice_when_it_is_killed_again_
 
 // A full disk ---------------------------------------------------------------------------------------------------------
 
-/// A file system of a few MiB, unmounted when the value is dropped.
+/// A file system of a few MiB. It is unmounted when the value is dropped.
 struct SmallDisk {
     mounted_on: TempDir,
 }
 
 impl SmallDisk {
-    /// `None` where nothing can be mounted.
+    /// `None` where mounting is not possible.
     fn mount() -> Option<Self> {
         let mounted_on = TempDir::new().unwrap();
         let mount =
@@ -231,7 +220,7 @@ impl SmallDisk {
         self.mounted_on.path().join("ballast")
     }
 
-    /// Takes all room but for `left` bytes.
+    /// Fills the disk but for `left` bytes.
     fn fill(&self, left: usize) {
         let mut ballast = File::create(self.ballast()).unwrap();
         while ballast.write_all(&[0; 4096]).is_ok() {}
@@ -246,12 +235,12 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: whoever still has a file open is about to be killed.
+        // Lazily, since a process that is about to be killed may still have a file open.
         drop(Command::new("umount").arg("-l").arg(self.mounted_on.path()).status());
     }
 }
 
-/// A client that posts until it is refused so many times; the answer is what was acknowledged.
+/// Posts until it was refused this many times. Returns what was acknowledged.
 async fn post_until_full(api: Api, path: String, name: String, refusals: usize) -> Vec<Acknowledged> {
     let (mut acknowledged, mut refused) = (Vec::new(), 0);
     for index in 0.. {
@@ -274,7 +263,7 @@ async fn post_until_full(api: Api, path: String, name: String, refusals: usize) 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_writes_until_there_is_room_again() {
     let Some(disk) = SmallDisk::mount() else {
-        tell(
+        report(
             "SKIPPED a_full_disk_refuses_writes_until_there_is_room_again: nothing can be mounted here, run it as root",
         );
         return;
@@ -286,13 +275,13 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
     let application = api.application("full").await;
     let chat = api.chat(&application).await;
     let path = format!("{chat}/messages");
-    ledger.write_down(vec![(format!("{application}/chats"), 1, None)]);
+    ledger.add(vec![(format!("{application}/chats"), 1, None)]);
     let first = api.post(&chat, &format!("{WORD} at first")).await;
-    ledger.write_down(vec![(path.clone(), first, Some(format!("{WORD} at first")))]);
-    // With the disk full nothing more is shown: so it is shown before.
+    ledger.add(vec![(path.clone(), first, Some(format!("{WORD} at first")))]);
+    // With a full disk the projections do not advance, so the message has to be shown before.
     api.wait_for_messages(&chat, 1).await;
 
-    // Without any room, and with some that the log and the projections then contend for.
+    // With no room, and with some for which the log and the projections compete.
     for (time, left) in [0, 300_000, 0].into_iter().enumerate() {
         disk.fill(left);
         let mut clients = JoinSet::new();
@@ -301,15 +290,15 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
             clients.spawn(post_until_full(api.clone(), path.clone(), name, 5));
         }
         for acknowledged in clients.join_all().await {
-            ledger.write_down(acknowledged);
+            ledger.add(acknowledged);
         }
         for port in [Port::Write, Port::Read] {
             assert_eq!(api.plain(port, "GET".parse().unwrap(), "/health").await.status, 200, "{port:?}");
         }
-        for question in [BASE, &application, &chat, &path, &found(&chat, WORD)] {
-            let answer = api.read(question).await;
-            assert_eq!(answer.status, 200, "{question}: {answer:?}");
-            assert_ne!(answer.json, json!([]), "{question}");
+        for read_path in [BASE, &application, &chat, &path, &found(&chat, WORD)] {
+            let answer = api.read(read_path).await;
+            assert_eq!(answer.status, 200, "{read_path}: {answer:?}");
+            assert_ne!(answer.json, json!([]), "{read_path}");
         }
 
         disk.make_room();
@@ -320,7 +309,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
             if answer.status == 201 { Ok(answer) } else { Err(answer) }
         });
         let number = posted.await.number();
-        ledger.write_down(vec![(path.clone(), number, Some(body))]);
+        ledger.add(vec![(path.clone(), number, Some(body))]);
         api.read_until(&format!("{path}/{number}"), |answer| answer.status == 200).await;
         api.read_until(&found(&chat, &format!("after the {time}th")), |answer| answer.json[0]["number"] == number)
             .await;
@@ -347,7 +336,7 @@ async fn wait_until_the_counts_agree(api: &Api, chat: &str) {
 
 // Files ---------------------------------------------------------------------------------------------------------------
 
-/// A data directory with some hundreds of pages in both files, and what readers are shown of it.
+/// A data directory with a few hundred pages in both files, and what readers were shown of it.
 struct Filled {
     directory: TempDir,
     application: String,
@@ -356,8 +345,8 @@ struct Filled {
 }
 
 impl Filled {
-    /// Fills a new directory; the process still runs, and its projections have seen everything.
-    async fn by(before_messages: impl AsyncFn(Tally, &Path) -> Tally) -> (Self, Tally) {
+    /// Fills a new directory. The returned process has applied everything in its projections.
+    async fn fill(before_messages: impl AsyncFn(Tally, &Path) -> Tally) -> (Self, Tally) {
         let directory = TempDir::new().unwrap();
         let tally = Tally::start(directory.path());
         let application = tally.api.application("filled").await;
@@ -377,12 +366,12 @@ impl Filled {
         clients.join_all().await;
         tally.api.wait_for_messages(&chat, 200).await;
         let mut filled = Self { directory, application, chat, shown: Vec::new() };
-        filled.shown = filled.look(&tally.api).await;
+        filled.shown = filled.read_all(&tally.api).await;
         (filled, tally)
     }
 
     async fn running() -> (Self, Tally) {
-        Self::by(async |tally, _| tally).await
+        Self::fill(async |tally, _| tally).await
     }
 
     async fn stopped() -> Self {
@@ -391,8 +380,8 @@ impl Filled {
         filled
     }
 
-    /// What readers are shown.
-    async fn look(&self, api: &Api) -> Vec<Value> {
+    /// Reads everything that readers are shown.
+    async fn read_all(&self, api: &Api) -> Vec<Value> {
         let mut shown = Vec::new();
         for path in [BASE, &self.application, &self.chat] {
             shown.push(api.read(path).await.json);
@@ -407,11 +396,12 @@ impl Filled {
         self.directory.path().join(name)
     }
 
-    /// Starts on it, and compares what is shown with what was shown. The answer is what was logged before it was up.
+    /// Starts a process on the directory, and compares what it shows with what was shown before. Returns the lines that it logged
+    /// until it was up.
     async fn start_and_compare(&self) -> Vec<String> {
         let tally = Tally::start(self.directory.path());
         tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
-        assert!(self.look(&tally.api).await == self.shown, "other answers than before: {:?}", tally.before_up);
+        assert!(self.read_all(&tally.api).await == self.shown, "other answers than before: {:?}", tally.before_up);
         let before_up = tally.before_up.clone();
         tally.stop();
         before_up
@@ -426,7 +416,7 @@ fn cut(path: &Path, length: u64) {
     File::options().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
-/// Overwrites pages with what no page can be.
+/// Overwrites bytes with what no page contains.
 fn overwrite(path: &Path, from: u64, to: u64) {
     let mut file = File::options().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(from)).unwrap();
@@ -450,7 +440,7 @@ async fn projections_that_were_damaged_while_it_was_stopped_are_rebuilt() {
         let logged = filled.start_and_compare().await;
         assert!(is_rebuilt(&logged), "damage was not noticed: {logged:?}");
         let logged = filled.start_and_compare().await;
-        assert!(!is_rebuilt(&logged), "what was made anew is of no use either: {logged:?}");
+        assert!(!is_rebuilt(&logged), "the rebuilt projections are damaged too: {logged:?}");
     }
     std::fs::remove_file(&views).unwrap();
     filled.start_and_compare().await;
@@ -462,7 +452,7 @@ async fn projections_whose_write_ahead_log_was_cut_or_lost_in_a_crash_show_the_s
         cut_in_half,
         |wal| cut(wal, 0),
         |wal| std::fs::remove_file(wal).unwrap(),
-        // With the file gone the other one must not be taken for its own.
+        // The write-ahead log that is left must not be applied to a new file.
         |wal| std::fs::remove_file(wal.with_file_name("views.sqlite")).unwrap(),
     ];
     for damage in damages {
@@ -474,23 +464,23 @@ async fn projections_whose_write_ahead_log_was_cut_or_lost_in_a_crash_show_the_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damage_of_the_projections_that_is_met_while_it_runs_is_told_with_what_to_do() {
+async fn damage_of_the_projections_that_is_met_at_run_time_is_reported_with_what_to_do() {
     let filled = Filled::stopped().await;
     let views = filled.file("views.sqlite");
     let tally = Tally::start(filled.directory.path());
     tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
-    // All but the schema: nothing has asked for a message yet, so none is in memory.
+    // All but the schema. No message was read yet, so none is in memory.
     overwrite(&views, 40 * 4096, std::fs::metadata(&views).unwrap().len());
     let messages = tally.api.read(&format!("{}/messages", filled.chat)).await;
     messages.assert_problem(503, "views-unavailable");
     let line = tally.wait_for_line("the projections are damaged");
     assert!(line.contains("delete") && line.contains(views.to_str().unwrap()) && line.contains("stop"), "{line}");
-    let not_ready = |answer: &testkit::scenarios::Answer| answer.status == 503;
+    let not_ready = |answer: &Answer| answer.status == 503;
     let ready = tally.api.read_until("/health/ready", not_ready).await;
     assert!(ready.json.to_string().contains("views.sqlite"), "{ready:?}");
     assert_eq!(tally.api.read("/health").await.status, 200);
     tally.stop();
-    // What the line says would do; the next start finds it out by itself.
+    // The operator could do what the line says. The next start also repairs the projections by itself.
     let logged = filled.start_and_compare().await;
     assert!(logged.iter().any(|line| line.contains("rebuilt from the log")), "{logged:?}");
 }
@@ -505,8 +495,8 @@ async fn a_log_that_was_cut_is_refused_and_left_as_it_is() {
     for length in [whole.len() as u64 / 2, whole.len() as u64 - 4096, 5000, 10] {
         cut(&log, length);
         for _ in 0..2 {
-            let said = refused(filled.directory.path(), &[]);
-            assert!(said.contains(RESTORE) && said.contains("log.sqlite"), "{length}: {said}");
+            let error = refused(filled.directory.path(), &[]);
+            assert!(error.contains(RESTORE) && error.contains("log.sqlite"), "{length}: {error}");
             let left = std::fs::read(&log).unwrap();
             assert!(left.len() as u64 == length && whole.starts_with(&left), "the log was changed");
         }
@@ -515,8 +505,8 @@ async fn a_log_that_was_cut_is_refused_and_left_as_it_is() {
     for gone in [|log: &Path| cut(log, 0), |log: &Path| std::fs::remove_file(log).unwrap()] {
         gone(&log);
         for _ in 0..2 {
-            let said = refused(filled.directory.path(), &[]);
-            assert!(said.contains(RESTORE) && said.contains("delete views.sqlite"), "{said}");
+            let error = refused(filled.directory.path(), &[]);
+            assert!(error.contains(RESTORE) && error.contains("delete views.sqlite"), "{error}");
         }
         for suffix in ["-wal", "-shm"] {
             drop(std::fs::remove_file(filled.file(&format!("log.sqlite{suffix}"))));
@@ -526,7 +516,7 @@ async fn a_log_that_was_cut_is_refused_and_left_as_it_is() {
     filled.start_and_compare().await;
 }
 
-/// Its size is told by the write-ahead log then, and SQLite does not compare that with the file.
+/// SQLite takes the size of the database from the write-ahead log, and does not compare it with the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_was_cut_beside_its_write_ahead_log_is_refused_and_left_as_it_is() {
     let filled = Filled::stopped().await;
@@ -538,8 +528,8 @@ async fn a_log_that_was_cut_beside_its_write_ahead_log_is_refused_and_left_as_it
     let before = (std::fs::read(&log).unwrap(), std::fs::read(&wal).unwrap());
     assert!(!before.1.is_empty());
     for _ in 0..2 {
-        let said = refused(filled.directory.path(), &[]);
-        assert!(said.contains(RESTORE) && said.contains("has been cut"), "{said}");
+        let error = refused(filled.directory.path(), &[]);
+        assert!(error.contains(RESTORE) && error.contains("has been cut"), "{error}");
         assert!((std::fs::read(&log).unwrap(), std::fs::read(&wal).unwrap()) == before, "the log was changed");
     }
 }
@@ -559,13 +549,13 @@ async fn a_log_whose_write_ahead_log_was_cut_or_lost_in_a_crash_is_refused() {
     };
     for damage in damages {
         let young = Filled::running().await;
-        let older = Filled::by(restarted).await;
+        let older = Filled::fill(restarted).await;
         for (filled, tally) in [young, older] {
             tally.kill();
             damage(&filled.file("log.sqlite-wal"));
             for _ in 0..2 {
-                let said = refused(filled.directory.path(), &[]);
-                assert!(said.contains(RESTORE) && said.contains("delete views.sqlite"), "{said}");
+                let error = refused(filled.directory.path(), &[]);
+                assert!(error.contains(RESTORE) && error.contains("delete views.sqlite"), "{error}");
             }
         }
     }
@@ -573,8 +563,8 @@ async fn a_log_whose_write_ahead_log_was_cut_or_lost_in_a_crash_is_refused() {
 
 // Newer versions ------------------------------------------------------------------------------------------------------
 
-/// Leaves in the log what a newer version's migration would.
-async fn pretend_a_newer_migration(log: &Path) {
+/// Writes the entry of a newer version's migration into the log.
+async fn add_a_newer_migration(log: &Path) {
     let options = SqliteConnectOptions::new().filename(log);
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::query(
@@ -591,10 +581,13 @@ async fn pretend_a_newer_migration(log: &Path) {
 async fn a_log_with_a_migration_of_a_newer_version_is_refused() {
     let filled = Filled::stopped().await;
     let log = filled.file("log.sqlite");
-    pretend_a_newer_migration(&log).await;
+    add_a_newer_migration(&log).await;
     let before = std::fs::read(&log).unwrap();
-    let said = refused(filled.directory.path(), &[]);
-    assert!(said.contains("another version of Tally") && said.contains("a newer one") && said.contains("99"), "{said}");
+    let error = refused(filled.directory.path(), &[]);
+    assert!(
+        error.contains("another version of Tally") && error.contains("a newer one") && error.contains("99"),
+        "{error}"
+    );
     assert!(std::fs::read(&log).unwrap() == before, "the log was changed");
 }
 
@@ -604,14 +597,14 @@ async fn an_event_of_a_newer_version_stops_the_projections_but_neither_writes_no
     append_an_event_of_version_99(filled.directory.path()).await;
     let tally = Tally::start(filled.directory.path());
     for projection in ["views", "counts", "search"] {
-        let names_it = |answer: &testkit::scenarios::Answer| {
+        let names_it = |answer: &Answer| {
             let reason = answer.json["parts"][projection].to_string();
             answer.status == 503 && reason.contains("99") && reason.contains("MessagePosted")
         };
         tally.api.read_until("/health/ready", names_it).await;
     }
-    assert_eq!(tally.api.post(&filled.chat, "written on").await, 202, "201 is that of the newer version");
-    assert!(filled.look(&tally.api).await == filled.shown, "what had been read is shown on");
+    assert_eq!(tally.api.post(&filled.chat, "written on").await, 202, "the newer version has posted 201");
+    assert!(filled.read_all(&tally.api).await == filled.shown, "the views have changed");
     assert_eq!(tally.api.read("/health").await.status, 200);
     tally.stop();
 }

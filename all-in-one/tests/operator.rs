@@ -1,4 +1,4 @@
-//! What an operator does with a stopped data directory: status, verify, rebuild, and the completions of a shell.
+//! The operator's commands on a stopped data directory: status, verify, rebuild, and shell completions.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -17,14 +17,14 @@ use tempfile::TempDir;
 use testkit::scenarios::{Api, BASE};
 use tokio_util::sync::CancellationToken;
 
-/// What `tally` answers: exit code, standard output, standard error.
+/// Runs `tally`. Returns its exit code, standard output and standard error.
 fn tally(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
     let Output { status, stdout, stderr } = command.args(arguments).env("TALLY_DATA", data).output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// A stopped data directory with an application, two chats and three messages; and the application's path.
+/// A stopped data directory with an application, two chats and three messages, and the path of the application.
 async fn stopped_data() -> (TempDir, String) {
     let directory = TempDir::new().unwrap();
     let (api, stop, process) = start(directory.path()).await;
@@ -48,7 +48,7 @@ async fn start(data: &Path) -> (Api, CancellationToken, tokio::task::JoinHandle<
     (api, stop, tokio::spawn(process.wait()))
 }
 
-/// Writes a row that no event asks for.
+/// Writes a row that no event explains.
 async fn tamper(data: &Path, application: &str) {
     let data = Data::open(data).await.unwrap();
     let token = application.rsplit('/').next().unwrap().parse().unwrap();
@@ -70,7 +70,7 @@ async fn tamper(data: &Path, application: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_how_far_everything_goes() {
+async fn status_shows_positions_and_sizes() {
     let (directory, _) = stopped_data().await;
     let (code, table, _) = tally(directory.path(), &["status"]);
     assert_eq!(code, Some(0));
@@ -89,24 +89,24 @@ async fn status_tells_how_far_everything_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_is_content_with_what_the_log_makes() {
+async fn verify_accepts_projections_of_the_log() {
     let (directory, _) = stopped_data().await;
-    let (code, said, error) = tally(directory.path(), &["verify"]);
-    assert_eq!((code, said.trim()), (Some(0), "6 events: every projection is what the log makes of it"), "{error}");
+    let (code, output, error) = tally(directory.path(), &["verify"]);
+    assert_eq!((code, output.trim()), (Some(0), "6 events: every projection is what the log makes of it"), "{error}");
     let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert!(!files.iter().any(|name| name.to_string_lossy().contains("reference")), "{files:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_a_row_that_no_event_asks_for_and_rebuild_mends_it() {
+async fn verify_finds_a_row_that_no_event_explains_and_rebuild_repairs_it() {
     let (directory, application) = stopped_data().await;
     tamper(directory.path(), &application).await;
-    let (code, said, error) = tally(directory.path(), &["verify"]);
-    assert_eq!(code, Some(3), "{said} {error}");
-    assert!(said.contains("counts: chat_counts lacks 1 rows and has 1 that it should not have"), "{said}");
+    let (code, output, error) = tally(directory.path(), &["verify"]);
+    assert_eq!(code, Some(3), "{output} {error}");
+    assert!(output.contains("counts: chat_counts lacks 1 rows and has 1 that it should not have"), "{output}");
 
-    let (code, said, error) = tally(directory.path(), &["rebuild"]);
-    assert_eq!((code, said.trim()), (Some(0), "made every projection anew from 6 events"), "{error}");
+    let (code, output, error) = tally(directory.path(), &["rebuild"]);
+    assert_eq!((code, output.trim()), (Some(0), "made every projection anew from 6 events"), "{error}");
     assert_eq!(tally(directory.path(), &["verify"]).0, Some(0));
     let (api, stop, process) = start(directory.path()).await;
     assert_eq!(api.read(&format!("{application}/chats/1")).await.json["messages_count"], 3);
@@ -121,9 +121,9 @@ async fn a_running_tally_is_left_alone() {
     let directory = TempDir::new().unwrap();
     let (_, stop, process) = start(directory.path()).await;
     for command in ["status", "verify", "rebuild"] {
-        let (code, _, said) = tally(directory.path(), &[command]);
+        let (code, _, error) = tally(directory.path(), &[command]);
         assert_eq!(code, Some(1), "{command}");
-        assert!(said.contains("is in use by another tally"), "{said}");
+        assert!(error.contains("is in use by another tally"), "{error}");
     }
     stop.cancel();
     process.await.unwrap().unwrap();

@@ -1,8 +1,8 @@
-//! `tally` as a process: how it starts, stops, refuses to start, and what is there when it starts again.
+//! `tally` as a process: how it starts, stops and refuses to start, and what it shows after a restart.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-#[expect(dead_code, reason = "tests/crashes.rs looks at more of it")]
+#[expect(dead_code, reason = "tests/crashes.rs uses the rest")]
 mod tally;
 
 use std::process::Command;
@@ -13,8 +13,8 @@ use tally::{Tally, command, refused};
 use tempfile::TempDir;
 use testkit::scenarios::{Api, BASE, found};
 
-/// What readers see of one chat.
-async fn shown(api: &Api, application: &str, chat: &str) -> Vec<Value> {
+/// Reads everything about one chat.
+async fn read_all(api: &Api, application: &str, chat: &str) -> Vec<Value> {
     let mut shown = Vec::new();
     for path in [
         BASE.to_owned(),
@@ -46,17 +46,17 @@ async fn everything_is_there_after_a_restart_and_after_the_views_were_deleted() 
     let chat = tally.api.chat(&application).await;
     tally.api.post_all(&chat, &["first message", "Mässage", "third"]).await;
     tally.api.read_until(&application, |answer| answer.json["chats_count"] == 1).await;
-    let before = shown(&tally.api, &application, &chat).await;
+    let before = read_all(&tally.api, &application, &chat).await;
     tally.stop();
 
     let tally = Tally::start(directory.path());
-    assert_eq!(shown(&tally.api, &application, &chat).await, before);
+    assert_eq!(read_all(&tally.api, &application, &chat).await, before);
     tally.stop();
 
     std::fs::remove_file(directory.path().join("views.sqlite")).unwrap();
     let tally = Tally::start(directory.path());
     tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
-    assert_eq!(shown(&tally.api, &application, &chat).await, before, "a replay gives the same views");
+    assert_eq!(read_all(&tally.api, &application, &chat).await, before, "a replay has changed the views");
     assert_eq!(tally.api.post(&chat, "numbers go on").await, 4);
     tally.stop();
 }
@@ -65,8 +65,8 @@ async fn everything_is_there_after_a_restart_and_after_the_views_were_deleted() 
 async fn a_retry_after_a_restart_gets_the_first_answer() {
     let directory = TempDir::new().unwrap();
     let key = [("idempotency-key", "0123456789abcdef")];
-    let (created, message) =
-        (json!({ "chat_application": { "name": "once" } }), json!({ "message": { "body": "once" } }));
+    let created = json!({ "chat_application": { "name": "once" } });
+    let message = json!({ "message": { "body": "once" } });
     let tally = Tally::start(directory.path());
     let application = tally.api.write_with(Method::POST, BASE, &key, &created).await;
     let chat = tally.api.chat(&format!("{BASE}/{}", application.json["token"].as_str().unwrap())).await;
@@ -111,7 +111,7 @@ async fn nothing_acknowledged_is_lost_when_it_is_stopped_under_load() {
     tally.stop();
 }
 
-/// Posts until the process refuses; the answer is what was acknowledged.
+/// Posts until the process refuses. Returns what was acknowledged.
 async fn post_until_refused(api: &Api, path: &str, client: u32) -> Vec<Value> {
     let mut acknowledged = Vec::new();
     for index in 0..1_000_000 {
@@ -130,8 +130,8 @@ async fn post_until_refused(api: &Api, path: &str, client: u32) -> Vec<Value> {
 async fn a_second_process_on_the_same_data_is_refused() {
     let directory = TempDir::new().unwrap();
     let tally = Tally::start(directory.path());
-    let said = refused(directory.path(), &[]);
-    assert!(said.contains("is in use by another tally") && said.contains(&tally.process.id().to_string()), "{said}");
+    let error = refused(directory.path(), &[]);
+    assert!(error.contains("is in use by another tally") && error.contains(&tally.process.id().to_string()), "{error}");
     tally.stop();
 }
 
@@ -143,25 +143,25 @@ fn a_port_in_use_is_refused() {
         let free = ["TALLY_WRITE_ADDR", "TALLY_READ_ADDR"].map(|name| (name, "127.0.0.1:0"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
         let output = command.envs(free).env(flag, &address).env("TALLY_DATA", directory.path()).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(&format!("{address} is in use")) && said.contains("-addr"), "{said}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(&format!("{address} is in use")) && error.contains("-addr"), "{error}");
     }
 }
 
 #[test]
 fn data_that_cannot_be_written_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let said = refused(&file.path().join("data"), &[]);
-    assert!(said.contains("cannot be written") && said.contains("--data"), "{said}");
+    let error = refused(&file.path().join("data"), &[]);
+    assert!(error.contains("cannot be written") && error.contains("--data"), "{error}");
 }
 
 #[test]
 fn a_misspelt_variable_or_flag_is_refused() {
     let directory = TempDir::new().unwrap();
     let output = command(directory.path(), &[]).env("TALLY_REED_ADDR", "127.0.0.1:1").output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("TALLY_REED_ADDR"), "{said}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("TALLY_REED_ADDR"), "{error}");
     for arguments in [&["--reed-addr", "x"][..], &["--public-read-url", "localhost"], &["--log", "no=such=filter"]] {
         let output = command(directory.path(), arguments).output().unwrap();
         assert!(!output.status.success() && !output.stderr.is_empty(), "{arguments:?}");
@@ -179,8 +179,8 @@ async fn a_log_that_has_lost_its_end_is_refused() {
     tally.api.read_until(&application, |answer| answer.status == 200).await;
     tally.stop();
     std::fs::rename(&copy, &log).unwrap();
-    let said = refused(directory.path(), &[]);
-    assert!(said.contains("1 more events than the event log holds") && said.contains("views.sqlite"), "{said}");
+    let error = refused(directory.path(), &[]);
+    assert!(error.contains("1 more events than the event log holds") && error.contains("views.sqlite"), "{error}");
     std::fs::remove_file(directory.path().join("views.sqlite")).unwrap();
     let tally = Tally::start(directory.path());
     assert_eq!(tally.api.read(&application).await.status, 404);

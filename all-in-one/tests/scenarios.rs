@@ -11,11 +11,11 @@ use testkit::scenarios::Api;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// What a scenario talks to.
+/// The system that a scenario runs against.
 enum System {
-    /// Started for one test, on a directory and ports of its own.
+    /// Started for one test, on its own directory and ports.
     Started { api: Api, stop: CancellationToken, process: JoinHandle<Result<(), Fatal>>, _directory: TempDir },
-    /// There before.
+    /// Named by the environment.
     Running(Api),
 }
 

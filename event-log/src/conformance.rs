@@ -1,7 +1,15 @@
-//! The contract of the ports as assertions: each adapter's tests run all of them against the real backend.
+//! The contracts of the ports as assertions. Each adapter's tests run every check against the real backend.
 //!
-//! Every check makes streams of its own, so that the checks can share one log and run side by side.
+//! Every check creates its own applications, so checks can share one log and run at the same time.
+//!
+//! To add a check, write its function and name it in the list at the top of its file, with the fault that it must find.
+//! Every adapter's tests then run it, and `embedded/tests/broken_adapters.rs` proves that it fails on an adapter with that
+//! fault. A check that is not in its list is never used, and so a warning.
 
+#![expect(clippy::unwrap_used, reason = "a check that panics has failed")]
+
+mod broken_log;
+mod broken_sequencer;
 mod log;
 mod sequencer;
 
@@ -13,17 +21,17 @@ use events::{
 };
 use uuid::Uuid;
 
-pub use self::log::{
-    appends_at_once_are_all_there_once, concurrent_readers_see_one_order, end_covers_every_answered_append,
-    reading_beyond_the_end_is_refused, reading_starts_where_it_is_asked_to, records_come_back_to_the_byte,
-    the_end_is_waited_at_and_left_when_a_record_comes, the_number_of_records_is_bounded,
-    the_wait_at_the_end_is_bounded, what_is_no_record_is_told_and_passed, writers_in_turn_lie_in_turn,
-};
-pub use self::sequencer::{
-    a_key_is_given_its_number_again, a_key_is_given_its_token_again, a_key_with_other_values_is_refused,
-    cold_counters_continue_after_the_log, numbers_are_dense_and_ascending, one_key_at_once_is_one_number,
-    parents_are_counted_apart, reservations_at_once_are_all_different, unknown_parents_have_no_numbers,
-};
+pub use self::broken_log::LogFault;
+pub use self::broken_sequencer::SequencerFault;
+
+macro_rules! publish {
+    ($module:ident; $suite:path; $($check:ident($($part:ident),+) => $fault:ident,)+) => {
+        pub use self::$module::{$($check),+};
+    };
+}
+
+crate::log_conformance!(publish, log);
+crate::sequencer_conformance!(publish, sequencer);
 
 /// A token that no other check uses.
 fn fresh_token() -> ApplicationToken {
@@ -31,13 +39,13 @@ fn fresh_token() -> ApplicationToken {
 }
 
 fn first_chat() -> ChatNumber {
-    ChatNumber::new(1).unwrap_or_else(|| unreachable!("1 is a number"))
+    ChatNumber::new(1).unwrap()
 }
 
 fn record(event: &Event) -> Record {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let occurred_at = UnixMillis(since_epoch.as_millis().try_into().unwrap_or(u64::MAX));
-    Record::encode(event, EventId(Uuid::now_v7()), occurred_at).unwrap_or_else(|error| panic!("encode: {error}"))
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let occurred_at = UnixMillis(since_epoch.as_millis().try_into().unwrap());
+    Record::encode(event, EventId(Uuid::now_v7()), occurred_at).unwrap()
 }
 
 fn application_created(token: ApplicationToken) -> Record {
@@ -49,6 +57,6 @@ fn chat_created(token: ApplicationToken, number: ChatNumber) -> Record {
 }
 
 fn message_posted(token: ApplicationToken, number: u32, body: &str) -> Record {
-    let number = MessageNumber::new(number).unwrap_or_else(|| panic!("{number} is no number"));
+    let number = MessageNumber::new(number).unwrap();
     record(&Event::MessagePosted(MessagePosted { token, chat_number: first_chat(), number, body: body.into() }))
 }

@@ -1,6 +1,7 @@
-//! The yardstick of `scripts/bench`: the least that an axum server can do with the same requests.
+//! The baseline of `scripts/bench`: an axum server that does as little as possible with the same requests.
 //!
-//! `bare_axum ADDRESS SECONDS` answers POST with 201 after parsing the JSON, and GET with a constant, and ends by itself.
+//! `bare_axum ADDRESS SECONDS` answers POST with 201 after it has parsed the JSON, answers GET with a constant, and exits by
+//! itself.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-/// Longest life that can be asked for.
+/// Most SECONDS.
 const MAX_LIFE_SECONDS: u64 = 3_600;
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
-//! Logs as applications could have written them: any interleaving of streams, with gaps and duplicates.
+//! Logs as applications could have written them: streams in any interleaving, with gaps and duplicates.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatNumber, Event, EventId,
@@ -19,15 +20,15 @@ const APPLICATIONS: u8 = 3;
 const CHATS_AN_APPLICATION: u32 = 3;
 const MAX_MESSAGES_A_CHAT: usize = 8;
 
-/// A few applications with their names, chats and messages: every stream in its own order, the numbers of a chat's
-/// messages with gaps and a little out of order, the streams not yet merged into a log.
+/// The streams of a few applications: their names, chats and messages. The numbers of a chat's messages have gaps and are a
+/// little out of order.
 pub fn streams() -> impl Strategy<Value = Vec<Stream>> {
     let applications: Vec<_> = (1..=APPLICATIONS).map(|byte| application(token(byte))).collect();
     applications.prop_map(|streams| streams.concat())
 }
 
-/// One log of all the streams: each in its own order, otherwise interleaved at random; and some records twice, the
-/// second anywhere behind the first.
+/// One log of all the streams, interleaved at random. Each stream keeps its order. Some records occur twice, the second
+/// anywhere behind the first.
 pub fn log_of(streams: Vec<Stream>) -> impl Strategy<Value = Vec<Record>> {
     let owners: Vec<usize> = streams.iter().enumerate().flat_map(|(owner, stream)| vec![owner; stream.len()]).collect();
     let count = owners.len();
@@ -47,10 +48,10 @@ pub fn log_of(streams: Vec<Stream>) -> impl Strategy<Value = Vec<Record>> {
     )
 }
 
-/// Streams, one log of them, and where it may be cut into batches.
+/// Streams, one log of them, and where the log is cut into batches.
 pub type History = (Vec<Stream>, Vec<Record>, Vec<u16>);
 
-/// A few histories, the same in every run: for servers, where a run costs too much for many.
+/// A few histories, the same in every run. They are for tests on servers, where each history takes long.
 pub fn samples(count: usize) -> Vec<History> {
     let histories = streams().prop_flat_map(|streams| {
         let log = log_of(streams.clone());
@@ -64,12 +65,12 @@ pub fn samples(count: usize) -> Vec<History> {
     (0..count).map(sample).collect()
 }
 
-/// The log with its places.
+/// The records of a partition with their offsets.
 pub fn placed(log: Vec<Record>, partition: PartitionId) -> Vec<RecordedEvent> {
     (0..).map(Offset).zip(log).map(|(offset, record)| RecordedEvent { partition, offset, record }).collect()
 }
 
-/// Cuts a log into batches at these places, which are taken modulo its length.
+/// Cuts a log into batches at these places, taken modulo its length.
 pub fn batches<'a>(log: &'a [RecordedEvent], cuts: &[u16]) -> Vec<&'a [RecordedEvent]> {
     let mut places: Vec<_> = cuts.iter().map(|cut| usize::from(*cut) % (log.len() + 1)).collect();
     places.extend([0, log.len()]);
@@ -82,18 +83,15 @@ pub fn token(byte: u8) -> ApplicationToken {
     ApplicationToken::from_bytes([byte; ApplicationToken::BYTES])
 }
 
-/// A record of an event, with an id that is drawn from the event itself: the same event is the same record.
+/// A record of an event. Its id is a hash of the event, so equal events are equal records.
 pub fn record(event: &Event) -> Record {
-    let id = EventId(Uuid::from_u128(u128::from(fnv1a(format!("{event:?}").as_bytes()))));
+    let mut hasher = DefaultHasher::new();
+    format!("{event:?}").hash(&mut hasher);
+    let id = EventId(Uuid::from_u128(hasher.finish().into()));
     match Record::encode(event, id, UnixMillis(0)) {
         Ok(record) => record,
         Err(error) => panic!("{event:?} cannot be encoded: {error}"),
     }
-}
-
-/// FNV-1a, for ids that differ where the events do.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn application(token: ApplicationToken) -> impl Strategy<Value = Vec<Stream>> {
@@ -108,7 +106,7 @@ fn application(token: ApplicationToken) -> impl Strategy<Value = Vec<Stream>> {
 
 fn name_stream(token: ApplicationToken, names: Vec<String>) -> Stream {
     let events = names.into_iter().enumerate().map(|(index, name)| {
-        // The index keeps two renames to one name different events.
+        // With the index, two renames to the same name are different events.
         let name = format!("{name} {index}");
         if index == 0 {
             Event::ChatApplicationCreated(ChatApplicationCreated { token, name })
@@ -124,7 +122,7 @@ fn chat_stream(token: ApplicationToken, chat: ChatNumber) -> impl Strategy<Value
     (numbers, vec("[a-cé🚀ﬁ ]{1,12}", MAX_MESSAGES_A_CHAT)).prop_map(move |(numbers, bodies)| {
         let mut stream = vec![record(&Event::ChatCreated(ChatCreated { token, number: chat }))];
         let messages: BTreeMap<_, _> = numbers.iter().zip(bodies).collect();
-        // Neighbours change places, as posts at one moment do.
+        // Neighbours change places, as concurrent posts do.
         let mut messages: Vec<_> = messages.into_iter().collect();
         messages.chunks_mut(2).for_each(<[_]>::reverse);
         stream.extend(messages.into_iter().filter_map(|(number, body)| {

@@ -3,7 +3,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`histories`] | logs as applications could have written them, for property tests |
+//! | [`polling`] | waiting for a condition |
 //! | [`mod@scenarios`] | the behaviour of the whole over HTTP, for any topology |
 
 pub mod histories;
+pub mod polling;
 pub mod scenarios;

@@ -1,10 +1,10 @@
-//! The behaviour of the whole over HTTP: written once, run against every topology, and against any running system.
+//! The behaviour of the whole system over HTTP. The scenarios run against every topology, and against any running system.
 //!
-//! A scenario is an async function over an [`Api`]. It makes applications of its own, so scenarios can share a system, and
-//! a system may have data already. The macro [`scenarios!`](crate::scenarios!) makes a test of each; its list is the only
-//! place where a new one must be named.
+//! A scenario is an async function over an [`Api`]. It creates its own applications, so scenarios can share a system, and the
+//! system may already have data. A new scenario is named in the list of [`every_scenario!`](crate::every_scenario!), and
+//! nowhere else.
 //!
-//! Views follow the log a moment later: [`eventually`] is the one place where that is waited for.
+//! Views follow the log a moment later. Scenarios wait for them with [`eventually`].
 
 pub mod answers;
 pub mod demo;
@@ -17,29 +17,26 @@ pub mod refusals;
 pub mod retries;
 pub mod search;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+
+use crate::polling::eventually;
 
 /// Where all routes of the API begin.
 pub const BASE: &str = "/api/v1/chat_applications";
 
-/// Longest wait for a view that must come.
-const DEADLINE: Duration = Duration::from_secs(30);
-/// Pause between two looks at it.
-const POLL: Duration = Duration::from_millis(5);
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running system, seen from outside.
+/// A client of a running system.
 #[derive(Debug, Clone)]
 pub struct Api {
-    /// One or several, which are asked in turn.
+    /// Where there are several, requests go to each in turn.
     write_urls: Vec<String>,
     turn: Arc<AtomicUsize>,
     read_url: String,
@@ -57,8 +54,8 @@ pub struct Answer {
     pub json: Value,
 }
 
-/// Makes a test of every scenario. `$start` is an async function that gives something with `api(&self) -> &Api` and
-/// `async stop(self)`.
+/// Makes a test of every scenario. `$start` is an async function that returns a value with the methods `api(&self) -> &Api`
+/// and `async stop(self)`.
 #[macro_export]
 macro_rules! scenarios {
     ($start:path) => {
@@ -74,16 +71,16 @@ macro_rules! scenarios {
     };
 }
 
-/// Calls a macro with all scenarios as `module::name,`, behind whatever else it is given and a semicolon.
+/// Calls a macro with the arguments, a semicolon, and every scenario as `module::name,`.
 #[macro_export]
 macro_rules! every_scenario {
-    ($callback:path $(, $($given:tt)*)?) => {
-        $callback! { $($($given)*)?;
+    ($callback:path $(, $($arguments:tt)*)?) => {
+        $callback! { $($($arguments)*)?;
             demo::the_readme_demo,
             demo::renaming_by_put_and_by_patch,
             demo::a_chat_needs_no_body,
             demo::two_applications_never_see_each_other,
-            demo::both_ports_tell_their_health,
+            demo::both_ports_answer_their_health,
             numbers::twenty_chats_created_at_once,
             numbers::fifteen_messages_posted_at_once,
             numbers::a_thousand_messages_from_32_clients,
@@ -93,15 +90,15 @@ macro_rules! every_scenario {
             paging::chats_are_paged,
             paging::applications_are_paged_by_token,
             paging::nonsense_in_a_query_is_400,
-            search::the_same_to_a_reader_is_found,
+            search::case_accents_and_compatibility_forms_do_not_matter,
             search::either_spelling_finds_the_other,
             search::only_the_chat_itself_is_searched,
             search::short_and_special_texts_are_found_literally,
             search::results_are_paged,
-            search::a_question_without_an_answer_is_400,
+            search::a_malformed_query_is_400,
             many_languages::some_hundreds_of_messages_in_many_languages,
             answers::head_is_get_without_its_body,
-            answers::what_is_known_is_not_sent_again,
+            answers::an_unchanged_answer_is_304,
             answers::long_answers_are_gzipped_on_request,
             answers::every_answer_is_hardened,
             answers::both_ports_have_metrics_and_documentation,
@@ -111,18 +108,18 @@ macro_rules! every_scenario {
             retries::a_key_with_another_body_is_422,
             retries::a_key_holds_for_its_route_only,
             retries::a_refused_request_leaves_its_key_free,
-            retries::what_is_no_key_is_400,
+            retries::a_malformed_key_is_400,
             own_writes::a_read_shows_the_write_it_awaits,
             own_writes::several_positions_are_awaited,
-            own_writes::what_does_not_come_in_time_is_503,
-            own_writes::what_is_no_position_is_400,
+            own_writes::a_position_that_is_not_reached_in_time_is_503,
+            own_writes::a_malformed_position_is_400,
             refusals::what_does_not_exist_is_404,
-            refusals::what_is_no_token_or_number_is_404,
+            refusals::a_malformed_token_or_number_is_404,
             refusals::a_method_that_a_port_does_not_have_is_405,
             refusals::what_is_not_json_is_400_or_415,
             refusals::too_large_a_body_is_413,
             refusals::fields_that_are_not_acceptable_are_422,
-            refusals::what_is_said_twice_or_at_length_is_422,
+            refusals::a_duplicate_member_or_too_long_a_body_is_422,
             refusals::a_percent_encoded_path_is_the_same_path,
             refusals::texts_up_to_their_limits_are_kept,
         }
@@ -130,7 +127,7 @@ macro_rules! every_scenario {
 }
 
 impl Api {
-    /// The system with these ports. Several write ports, joined by commas, are asked in turn.
+    /// A client of the system with these ports. The URLs of several write ports are joined by commas.
     pub fn new(write_urls: &str, read_url: &str) -> Self {
         let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build();
         let client = client.unwrap_or_else(|error| panic!("no HTTP client: {error}"));
@@ -143,8 +140,8 @@ impl Api {
         &self.write_urls[self.turn.fetch_add(1, Ordering::Relaxed) % self.write_urls.len()]
     }
 
-    /// The running system that TALLY_TEST_WRITE_URL and TALLY_TEST_READ_URL name. Panics if only one is set: testing a
-    /// system other than the one that was meant would go unseen.
+    /// A client of the running system that TALLY_TEST_WRITE_URL and TALLY_TEST_READ_URL name. Panics if only one is set, since
+    /// the tests would run against another system than the caller meant.
     pub fn from_env() -> Option<Self> {
         match (std::env::var("TALLY_TEST_WRITE_URL"), std::env::var("TALLY_TEST_READ_URL")) {
             (Ok(write_url), Ok(read_url)) => Some(Self::new(&write_url, &read_url)),
@@ -155,29 +152,20 @@ impl Api {
 
     /// Sends JSON to the write port.
     pub async fn write(&self, method: Method, path: &str, body: &Value) -> Answer {
-        let request = self.client.request(method, format!("{}{path}", self.write_url()));
-        answer(request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await).await
+        self.write_with(method, path, &[], body).await
     }
 
-    /// Posts JSON to the write port, with more headers; `None` where no answer comes, as from a process that ends.
+    /// Posts JSON to the write port, with more headers. `None` where no answer comes, as from a process that ends.
     pub async fn try_write(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<Answer> {
-        let mut request =
-            self.client.post(format!("{}{path}", self.write_url())).header(CONTENT_TYPE, "application/json");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = request.body(body.to_string()).send().await.ok()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.ok()?;
-        Some(Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() })
+        receive(self.json_request(Method::POST, path, headers, body).send().await).await.ok()
     }
 
-    /// Posts bytes of any kind, or nothing, to the write port.
+    /// Posts any bytes, or nothing, to the write port.
     pub async fn write_raw(&self, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
         self.send_raw(Method::POST, path, content_type, body).await
     }
 
-    /// Sends bytes of any kind, or nothing, to the write port.
+    /// Sends any bytes, or nothing, to the write port.
     pub async fn send_raw(&self, method: Method, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
         let mut request = self.client.request(method, format!("{}{path}", self.write_url())).body(body);
         if let Some(content_type) = content_type {
@@ -188,33 +176,31 @@ impl Api {
 
     /// Sends JSON to the write port, with more headers.
     pub async fn write_with(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.write_url()));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        answer(request.header(CONTENT_TYPE, "application/json").body(body.to_string()).send().await).await
+        answer(self.json_request(method, path, headers, body).send().await).await
     }
 
-    /// Asks the read port, with more headers.
+    fn json_request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.write_url()));
+        with_headers(request, headers).header(CONTENT_TYPE, "application/json").body(body.to_string())
+    }
+
+    /// Reads from the read port, with headers.
     pub async fn read_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = self.client.get(format!("{}{path}", self.read_url));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        answer(request.send().await).await
+        let request = self.client.get(format!("{}{path}", self.read_url));
+        answer(with_headers(request, headers).send().await).await
     }
 
-    /// Asks the read port.
+    /// Reads from the read port.
     pub async fn read(&self, path: &str) -> Answer {
-        answer(self.client.get(format!("{}{path}", self.read_url)).send().await).await
+        self.read_with(path, &[]).await
     }
 
-    /// Sends any method without a body to either port.
+    /// Sends a request without a body to either port.
     pub async fn plain(&self, port: Port, method: Method, path: &str) -> Answer {
         answer(self.send_plain(port, method, path).await).await
     }
 
-    /// Whether a port says that its process is ready; it is not if it does not answer.
+    /// Whether a port answers that its process is ready. It is not if no answer comes.
     pub async fn is_ready(&self, port: Port) -> bool {
         let response = self.send_plain(port, Method::GET, "/health/ready").await;
         response.is_ok_and(|response| response.status() == 200)
@@ -228,7 +214,12 @@ impl Api {
         self.client.request(method, format!("{url}{path}")).send().await
     }
 
-    /// Asks the read port until the answer is as expected.
+    /// Waits until a port answers that its process is ready.
+    pub async fn wait_until_ready(&self, port: Port) {
+        eventually("readiness", async || if self.is_ready(port).await { Ok(()) } else { Err(port) }).await;
+    }
+
+    /// Reads from the read port until the answer is as expected.
     pub async fn read_until(&self, path: &str, expected: impl Fn(&Answer) -> bool) -> Answer {
         eventually(path, async || {
             let answer = self.read(path).await;
@@ -237,26 +228,35 @@ impl Api {
         .await
     }
 
-    /// Asks the read port until it answers this JSON.
+    /// Reads from the read port until it answers this JSON.
     pub async fn read_until_json(&self, path: &str, expected: Value) -> Answer {
         self.read_until(path, |answer| answer.status == 200 && answer.json == expected).await
     }
 
-    /// Creates an application; the answer is its path.
+    /// Creates an application, and returns its path.
     pub async fn application(&self, name: &str) -> String {
         let created = self.write(Method::POST, BASE, &json!({ "chat_application": { "name": name } })).await;
         assert_eq!(created.status, 201, "{created:?}");
         format!("{BASE}/{}", created.json["token"].as_str().unwrap_or_else(|| panic!("no token: {created:?}")))
     }
 
-    /// Creates a chat in an application; the answer is its path.
+    /// Creates a chat in an application, and returns its path.
     pub async fn chat(&self, application: &str) -> String {
         let created = self.plain(Port::Write, Method::POST, &format!("{application}/chats")).await;
         assert_eq!(created.status, 201, "{created:?}");
         format!("{application}/chats/{}", created.number())
     }
 
-    /// Posts a message to a chat; the answer is its number.
+    /// Creates chats one after the other, and returns their paths.
+    pub async fn chats(&self, application: &str, count: usize) -> Vec<String> {
+        let mut chats = Vec::new();
+        for _ in 0..count {
+            chats.push(self.chat(application).await);
+        }
+        chats
+    }
+
+    /// Posts a message to a chat, and returns its number.
     pub async fn post(&self, chat: &str, body: &str) -> u64 {
         let posted =
             self.write(Method::POST, &format!("{chat}/messages"), &json!({ "message": { "body": body } })).await;
@@ -272,23 +272,23 @@ impl Api {
         self.wait_for_messages(chat, bodies.len()).await;
     }
 
-    /// Waits until a chat whose messages are `count` counts and lists all of them, and search finds the last. (A chat is
-    /// indexed in the order of the log, so search has all that were posted one after the other.)
+    /// Waits until a chat of `count` messages counts and lists all of them, and search finds the last. (A chat is indexed in the
+    /// order of the log. So search then finds every message, if they were posted one after the other.)
     pub async fn wait_for_messages(&self, chat: &str, count: usize) {
         self.read_until(chat, |answer| answer.json["messages_count"] == count).await;
-        // What was posted at one moment may be shown in another order: the last message says nothing of the others.
+        // Messages that were posted concurrently may be shown in another order, so the last alone is not enough.
         let last = eventually(&format!("all {count} messages of {chat}"), async || {
             let mut messages = self.pages(&format!("{chat}/messages")).await.concat();
             if messages.len() == count { messages.pop().ok_or(0) } else { Err(messages.len()) }
         })
         .await;
         let body: String = last["body"].as_str().unwrap_or_default().chars().take(40).collect();
-        // Others may have the same body: only the last will do.
+        // Other messages may have the same body.
         let search = format!("{}&after={}", found(chat, &body), count - 1);
         self.read_until(&search, |answer| answer.json[0]["number"] == count).await;
     }
 
-    /// Every item of a list, following the Links from `path`; and how many pages it took.
+    /// The pages of a list, following the Links from `path`.
     pub async fn pages(&self, path: &str) -> Vec<Vec<Value>> {
         let mut pages = Vec::new();
         let mut next = Some(path.to_owned());
@@ -306,9 +306,9 @@ impl Api {
 /// One of the two ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
-    /// Where things are changed.
+    /// The port of command-api.
     Write,
-    /// Where things are read.
+    /// The port of query-api.
     Read,
 }
 
@@ -323,7 +323,7 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The path and query of the next page; `None` if there is no Link. Panics on one that is not to be understood.
+    /// The path and query of the next page, or `None` if there is no Link. Panics on a malformed one.
     pub fn next(&self) -> Option<String> {
         let link = self.headers.get("link")?.to_str().unwrap_or_default();
         let next = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
@@ -331,7 +331,7 @@ impl Answer {
         Some(next.unwrap_or_else(|| panic!("no absolute path of a next page: {link:?}")).to_owned())
     }
 
-    /// Asserts that this is a problem of a status and code, with all the members that a problem has.
+    /// Asserts that this is a problem with this status and code, and with all members of a problem.
     pub fn assert_problem(&self, status: u16, code: &str) {
         assert_eq!((self.status, &self.json["code"]), (status, &json!(code)), "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
@@ -342,37 +342,34 @@ impl Answer {
     }
 }
 
-/// Looks again and again until there is what must come. What was seen instead is told when it does not.
-pub async fn eventually<T, E: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        match look().await {
-            Ok(come) => return come,
-            Err(seen) => assert!(Instant::now() < deadline, "{what} did not become as expected: {seen:?}"),
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
 /// The path of a search in a chat.
 pub fn found(chat: &str, q: &str) -> String {
     let escaped: String = q.bytes().map(|byte| format!("%{byte:02X}")).collect();
     format!("{chat}/messages/search?q={escaped}")
 }
 
+fn with_headers(request: RequestBuilder, headers: &[(&str, &str)]) -> RequestBuilder {
+    headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+}
+
 async fn answer(response: Result<Response, reqwest::Error>) -> Answer {
-    let response = response.unwrap_or_else(|error| panic!("no answer: {error:?}"));
+    receive(response).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
+}
+
+async fn receive(response: Result<Response, reqwest::Error>) -> Result<Answer, reqwest::Error> {
+    let response = response?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = response.bytes().await.unwrap_or_else(|error| panic!("the answer broke off: {error:?}"));
-    Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() }
+    let json = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+    Ok(Answer { status, headers, json })
 }
 
 #[cfg(test)]
 mod tests {
-    /// One that is not listed would never run, and nothing would say so.
+    /// A scenario that is not listed would never run, and no compiler warning says so.
     #[test]
     fn every_scenario_is_in_the_list() {
-        let (list, mut modules) = (include_str!("scenarios.rs"), 0);
+        let list = include_str!("scenarios.rs");
+        let mut modules = 0;
         for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/scenarios")).unwrap() {
             let path = file.unwrap().path();
             let (module, source) =

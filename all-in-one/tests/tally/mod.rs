@@ -1,4 +1,4 @@
-//! `tally` as a process of its own, for the tests of how it starts, ends and crashes.
+//! `tally` as a process, for the tests that start, stop and crash it.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use testkit::scenarios::Api;
 
-/// Longest wait for a process to be up, to have said something, or to have ended.
+/// Longest wait for a process to be up, to log a line, or to end.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A running `tally`, killed when the value is dropped.
+/// A running `tally`. It is killed when the value is dropped.
 pub(crate) struct Tally {
     pub(crate) process: Child,
     pub(crate) api: Api,
     pub(crate) up_line: String,
-    /// What it logged before it was up.
+    /// The lines that it logged before it was up.
     pub(crate) before_up: Vec<String>,
     lines: mpsc::Receiver<String>,
 }
@@ -64,12 +64,12 @@ impl Tally {
         assert!(self.process.wait().unwrap().success(), "tally did not end with 0 on SIGTERM");
     }
 
-    /// Ends it as `kill -9` does, and waits until it is gone.
+    /// Ends it as `kill -9` does, and waits for its end.
     pub(crate) fn kill(self) {
         drop(self);
     }
 
-    /// Waits until it logs a line with this text.
+    /// Waits until it logs a line with this text, and returns the line.
     pub(crate) fn wait_for_line(&self, text: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -84,13 +84,13 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        // Whoever was stopped is gone; a panic must not leave a process behind.
+        // A stopped process has ended. After a panic, no process must be left behind.
         drop(self.process.kill());
         drop(self.process.wait());
     }
 }
 
-/// What it says when it refuses to start.
+/// Starts a `tally` that must refuse to start, and returns what it writes to standard error.
 pub(crate) fn refused(data: &Path, arguments: &[&str]) -> String {
     let mut process = command(data, arguments).spawn().unwrap();
     let deadline = Instant::now() + DEADLINE;

@@ -1,13 +1,13 @@
-//! The servers, each in a container that is started when it is first asked for.
+//! The servers in their containers.
 //!
-//! A server that is named by a variable (TALLY_TEST_REDIS_URL and so on) is used as it is, and no container is started.
+//! Where a variable such as TALLY_TEST_REDIS_URL names a server, the tests use that server and start no container.
 
 use std::net::TcpListener;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use distributed::elastic::ElasticIndex;
 use distributed::kafka::{Cluster, KafkaLog};
+use parking_lot::Mutex;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use testcontainers::bollard::Docker;
@@ -15,7 +15,7 @@ use testcontainers::core::IntoContainerPort;
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
-use testkit::scenarios::eventually;
+use testkit::polling::{eventually, eventually_within};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -23,17 +23,15 @@ use crate::runs;
 
 /// Longest wait for a server to answer.
 const READY_WAIT: Duration = Duration::from_secs(120);
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(50);
 
-/// A container and the port of this machine that leads to it, which stays the same over restarts.
+/// A container, and the port of this machine that leads to it. The port stays the same over restarts.
 pub(crate) struct Server {
     pub(crate) container: ContainerAsync<GenericImage>,
     pub(crate) port: u16,
 }
 
 impl Server {
-    /// Kills it, which is told nothing, and starts it again with what is on its disk. It takes a while until it answers.
+    /// Kills the server and starts it again with what is on its disk. The server takes a while until it answers.
     pub(crate) async fn restart(&self) {
         let docker = Docker::connect_with_defaults().unwrap();
         docker.kill_container(self.container.id(), None).await.unwrap();
@@ -42,90 +40,87 @@ impl Server {
         self.container.start().await.unwrap();
     }
 
-    /// Freezes it until it is unpaused. The freezer of cgroup v1 does not always catch every thread, and leaves it to its
-    /// caller to try again: <https://github.com/opencontainers/runc/pull/4388>.
+    /// Freezes the server until it is unpaused. The freezer of cgroup v1 does not always catch every thread, and its caller has
+    /// to try again: <https://github.com/opencontainers/runc/pull/4388>.
     pub(crate) async fn pause(&self) {
         eventually("a paused server", async || self.container.pause().await).await;
     }
 }
 
-/// Containers that all tests share, until the end of the run.
-static SHARED: Mutex<Vec<ContainerAsync<GenericImage>>> = Mutex::new(Vec::new());
+/// The containers of shared servers, until the end of the run.
+static CONTAINERS: Mutex<Vec<ContainerAsync<GenericImage>>> = Mutex::new(Vec::new());
 
-/// The Docker engine that containers are started in, if it answers.
+/// The Docker engine, if it answers.
 pub(crate) async fn engine() -> Result<Docker, String> {
     let docker = docker_client_instance().await.map_err(|error| error.to_string())?;
     docker.ping().await.map_err(|error| format!("no Docker engine answers ({error}); see make stack"))?;
     Ok(docker)
 }
 
-/// Removes every container of this run, all that can be, before it says what could not be.
+/// Removes every container of this run. The error names those that could not be removed.
 pub(crate) async fn remove(docker: &Docker) -> Result<(), String> {
-    let shared = std::mem::take(&mut *SHARED.lock().unwrap_or_else(PoisonError::into_inner));
+    let shared = std::mem::take(&mut *CONTAINERS.lock());
     for container in shared {
-        // What this leaves is seen below.
+        // A container that is left here is removed, or reported, below.
         drop(container.rm().await);
     }
     runs::end(docker).await
 }
 
+/// A server that all tests share. It is started when a test first needs it.
+struct Shared {
+    url: OnceCell<String>,
+    /// A variable that may name another server.
+    variable: Option<&'static str>,
+}
+
+impl Shared {
+    const fn new(variable: Option<&'static str>) -> Self {
+        Self { url: OnceCell::const_new(), variable }
+    }
+
+    async fn url(&'static self, start: impl AsyncFnOnce() -> Server, url: fn(&Server) -> String) -> &'static str {
+        let start = || async move {
+            if let Some(Ok(url)) = self.variable.map(std::env::var) {
+                return url;
+            }
+            let server = start().await;
+            let url = url(&server);
+            CONTAINERS.lock().push(server.container);
+            url
+        };
+        self.url.get_or_init(start).await
+    }
+}
+
 /// The Redis that all tests share.
 pub(crate) async fn redis() -> &'static str {
-    static URL: OnceCell<String> = OnceCell::const_new();
-    URL.get_or_init(async || {
-        if let Ok(url) = std::env::var("TALLY_TEST_REDIS_URL") {
-            return url;
-        }
-        let server = own_redis().await;
-        let url = redis_url(&server);
-        share(server);
-        url
-    })
-    .await
+    static REDIS: Shared = Shared::new(Some("TALLY_TEST_REDIS_URL"));
+    REDIS.url(own_redis, redis_url).await
 }
 
 /// The brokers of the Kafka that all tests share.
 pub(crate) async fn kafka() -> &'static str {
-    static BROKERS: OnceCell<String> = OnceCell::const_new();
-    BROKERS
-        .get_or_init(async || {
-            if let Ok(brokers) = std::env::var("TALLY_TEST_KAFKA_BROKERS") {
-                return brokers;
-            }
-            let server = own_kafka(None).await;
-            let brokers = brokers(&server);
-            share(server);
-            brokers
-        })
-        .await
+    static KAFKA: Shared = Shared::new(Some("TALLY_TEST_KAFKA_BROKERS"));
+    KAFKA.url(|| own_kafka(None), brokers).await
 }
 
-/// The brokers of a Kafka whose topic holds what stops projectors, for the tests that have them stopped.
+/// The brokers of a Kafka whose topic stops projectors. The tests that check this share it.
 pub(crate) async fn spoilt_kafka() -> &'static str {
-    static BROKERS: OnceCell<String> = OnceCell::const_new();
-    BROKERS
-        .get_or_init(async || {
-            let server = own_kafka(None).await;
-            let brokers = brokers(&server);
-            share(server);
-            brokers
-        })
-        .await
+    static KAFKA: Shared = Shared::new(None);
+    KAFKA.url(|| own_kafka(None), brokers).await
 }
 
 /// The Elasticsearch that all tests share.
 pub(crate) async fn elasticsearch() -> &'static str {
-    static URL: OnceCell<String> = OnceCell::const_new();
-    URL.get_or_init(async || {
-        if let Ok(url) = std::env::var("TALLY_TEST_ELASTICSEARCH_URL") {
-            return url;
-        }
-        let server = own_elasticsearch().await;
-        let url = elasticsearch_url(&server);
-        share(server);
-        url
-    })
-    .await
+    static ELASTICSEARCH: Shared = Shared::new(Some("TALLY_TEST_ELASTICSEARCH_URL"));
+    ELASTICSEARCH.url(own_elasticsearch, elasticsearch_url).await
+}
+
+/// The MySQL that all tests share. Its URL names no database.
+pub(crate) async fn mysql() -> &'static str {
+    static MYSQL: Shared = Shared::new(Some("TALLY_TEST_MYSQL_URL"));
+    MYSQL.url(own_mysql, mysql_url).await
 }
 
 /// An Elasticsearch that one test has for itself.
@@ -135,7 +130,7 @@ pub(crate) async fn own_elasticsearch() -> Server {
         .with_env_var("discovery.type", "single-node")
         .with_env_var("xpack.security.enabled", "false")
         .with_env_var("ES_JAVA_OPTS", "-Xms512m -Xmx512m");
-    let server = started(request, 9200).await;
+    let server = start(request, 9200).await;
     let index = ElasticIndex::with_prefix(&elasticsearch_url(&server), "ready").unwrap();
     ready("Elasticsearch", async || index.prepare().await.ok()).await;
     server
@@ -145,22 +140,7 @@ pub(crate) fn elasticsearch_url(server: &Server) -> String {
     format!("http://127.0.0.1:{}", server.port)
 }
 
-/// The MySQL that all tests share, without a database.
-pub(crate) async fn mysql() -> &'static str {
-    static URL: OnceCell<String> = OnceCell::const_new();
-    URL.get_or_init(async || {
-        if let Ok(url) = std::env::var("TALLY_TEST_MYSQL_URL") {
-            return url;
-        }
-        let server = own_mysql().await;
-        let url = mysql_url(&server);
-        share(server);
-        url
-    })
-    .await
-}
-
-/// Another port of a Kafka, which tells those who come to it to come by a third.
+/// A second port of a Kafka. Clients that bootstrap there are told to connect to the advertised port.
 pub(crate) struct SideDoor {
     pub(crate) port: u16,
     pub(crate) advertised: u16,
@@ -188,7 +168,7 @@ pub(crate) async fn own_kafka(side: Option<SideDoor>) -> Server {
     for (name, value) in settings {
         request = request.with_env_var(format!("KAFKA_{name}"), value);
     }
-    let server = started_at(request.with_mapped_port(side_port, side_port.tcp()), port, port).await;
+    let server = start_at(request.with_mapped_port(side_port, side_port.tcp()), port, port).await;
     let cluster = Cluster { brokers: brokers(&server), topic: "ready".to_owned() };
     let log = KafkaLog::connect(cluster).unwrap();
     ready("Kafka", async || log.prepare().await.ok()).await;
@@ -203,15 +183,15 @@ pub(crate) fn brokers(server: &Server) -> String {
 pub(crate) async fn own_mysql() -> Server {
     let request = image("TALLY_MYSQL_IMAGE", "mysql:8.4");
     let request = request.with_env_var("MYSQL_ROOT_PASSWORD", "root").with_env_var("MYSQL_DATABASE", "tally");
-    // Tests that run at once have a Tally each, where a server has one.
+    // Concurrent tests have one Tally each, and so need more connections than a server of one Tally.
     let request = request.with_cmd(["mysqld", "--max-connections=1000"]);
-    let server = started(request, 3306).await;
+    let server = start(request, 3306).await;
     let options: MySqlConnectOptions = mysql_url(&server).parse().unwrap();
     ready("MySQL", async || options.connect().await.ok()?.close().await.ok()).await;
     server
 }
 
-/// A database of its own on the MySQL that all tests share.
+/// Creates a database on the MySQL that all tests share, and returns its URL.
 pub(crate) async fn database(name: &str) -> String {
     let (server, name) = (mysql().await, format!("{name}_{}", Uuid::new_v4().simple()));
     let mut connection = server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
@@ -223,7 +203,7 @@ pub(crate) fn mysql_url(server: &Server) -> String {
     format!("mysql://root:root@127.0.0.1:{}", server.port)
 }
 
-/// How compose starts Redis.
+/// The command with which compose starts Redis.
 const REDIS: [&str; 9] = [
     "redis-server",
     "--appendonly",
@@ -236,8 +216,8 @@ const REDIS: [&str; 9] = [
     "no",
 ];
 
-/// What comes before that where data is changed while Redis is away: what was saved comes back, or nothing does.
-const REDIS_CHANGED: &str = "set -e
+/// Runs before [`REDIS`] where a test changes the data while Redis is stopped: Redis starts with the saved data, or with none.
+const RESTORE_REDIS: &str = "set -e
 cd /data
 if [ -e empty ]; then rm -rf empty appendonlydir; fi
 if [ -e saved ]; then rm -rf appendonlydir; mv saved appendonlydir; fi
@@ -245,23 +225,23 @@ exec \"$@\"";
 
 /// A Redis that one test has for itself, as compose starts it.
 pub(crate) async fn own_redis() -> Server {
-    redis_by(&REDIS).await
+    start_redis(&REDIS).await
 }
 
-/// One that begins with what is in `/data/saved`, if that is there, and with nothing if `/data/empty` is.
+/// A Redis that starts with the data in `/data/saved`, if that exists, and with no data if `/data/empty` exists.
 pub(crate) async fn changeable_redis() -> Server {
-    redis_by(&[&["sh", "-c", REDIS_CHANGED, "redis"], REDIS.as_slice()].concat()).await
+    start_redis(&[&["sh", "-c", RESTORE_REDIS, "redis"], REDIS.as_slice()].concat()).await
 }
 
-async fn redis_by(command: &[&str]) -> Server {
-    let server = started(redis_image().with_cmd(command.iter().copied()), 6379).await;
-    answers(&server).await;
+async fn start_redis(command: &[&str]) -> Server {
+    let server = start(redis_image().with_cmd(command.iter().copied()), 6379).await;
+    wait_for_redis(&server).await;
     server
 }
 
-/// A Redis that another run seems to have started.
-pub(crate) async fn redis_of(run: &str) -> Server {
-    started(redis_image().with_label(runs::LABEL, run), 6379).await
+/// A Redis with the label of another run.
+pub(crate) async fn redis_of_run(run: &str) -> Server {
+    start(redis_image().with_label(runs::LABEL, run), 6379).await
 }
 
 fn redis_image() -> ContainerRequest<GenericImage> {
@@ -269,7 +249,7 @@ fn redis_image() -> ContainerRequest<GenericImage> {
 }
 
 /// Waits until a Redis answers.
-pub(crate) async fn answers(server: &Server) {
+pub(crate) async fn wait_for_redis(server: &Server) {
     let url = redis_url(server);
     ready("Redis", async || {
         let client = redis::Client::open(url.as_str()).unwrap();
@@ -283,21 +263,14 @@ pub(crate) fn redis_url(server: &Server) -> String {
     format!("redis://127.0.0.1:{}", server.port)
 }
 
-/// Looks again and again until there is something.
-pub(crate) async fn ready<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-    let deadline = Instant::now() + READY_WAIT;
-    loop {
-        if let Some(there) = look().await {
-            return there;
-        }
-        assert!(Instant::now() < deadline, "{what} did not answer within {READY_WAIT:?}");
-        tokio::time::sleep(LOOK).await;
-    }
+/// Polls until there is an answer.
+pub(crate) async fn ready<T>(what: &str, poll: impl AsyncFn() -> Option<T>) -> T {
+    eventually_within(READY_WAIT, what, async || poll().await.ok_or("nothing")).await
 }
 
 fn image(variable: &str, official: &str) -> ContainerRequest<GenericImage> {
     let name = std::env::var(variable).unwrap_or_else(|_| official.to_owned());
-    // A port of a registry comes before a slash, a tag after the last colon.
+    // A colon before a slash belongs to the port of a registry. The tag is behind the last colon.
     let (name, tag) = match name.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, tag),
         _ => (name.as_str(), "latest"),
@@ -305,19 +278,15 @@ fn image(variable: &str, official: &str) -> ContainerRequest<GenericImage> {
     GenericImage::new(name, tag).with_label(runs::LABEL, runs::name())
 }
 
-async fn started(request: ContainerRequest<GenericImage>, port: u16) -> Server {
-    started_at(request, free_port(), port).await
+async fn start(request: ContainerRequest<GenericImage>, port: u16) -> Server {
+    start_at(request, free_port(), port).await
 }
 
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-async fn started_at(request: ContainerRequest<GenericImage>, host_port: u16, port: u16) -> Server {
+async fn start_at(request: ContainerRequest<GenericImage>, host_port: u16, port: u16) -> Server {
     let request = request.with_mapped_port(host_port, port.tcp()).with_startup_timeout(READY_WAIT);
     Server { container: request.start().await.unwrap(), port: host_port }
-}
-
-fn share(server: Server) {
-    SHARED.lock().unwrap_or_else(PoisonError::into_inner).push(server.container);
 }

@@ -1,7 +1,7 @@
-//! The log on Kafka keeps its contract, and what Kafka adds to it: a topic with conditions, markers, groups, and brokers
-//! that go away.
+//! The log on Kafka keeps its contract, and what Kafka adds to the log works: the topic and its settings, markers, consumer
+//! groups, brokers that go away.
 //!
-//! Every test has a topic of its own on a Kafka that all share; faults are injected on librdkafka's own mock of brokers.
+//! Every test has its own topic on a Kafka that all tests share. Faults of brokers are injected into librdkafka's mock cluster.
 
 pub(crate) mod away;
 pub(crate) mod group;
@@ -11,26 +11,6 @@ pub(crate) mod support;
 pub(crate) mod topic;
 
 pub(crate) use self::support::{DEADLINE, fresh_chat, message, until};
-use self::support::{open, server};
 
-macro_rules! conforms {
-    ($($check:ident),+ $(,)?) => {
-        $(async fn $check() {
-            event_log::conformance::$check(open(server().await).await).await;
-        })+
-        tests!($($check),+);
-    };
-}
-
-conforms!(
-    appends_at_once_are_all_there_once,
-    concurrent_readers_see_one_order,
-    end_covers_every_answered_append,
-    reading_beyond_the_end_is_refused,
-    reading_starts_where_it_is_asked_to,
-    records_come_back_to_the_byte,
-    the_end_is_waited_at_and_left_when_a_record_comes,
-    the_number_of_records_is_bounded,
-    the_wait_at_the_end_is_bounded,
-    writers_in_turn_lie_in_turn,
-);
+tests!(; conformance on support::on_a_topic: event_log::log_conformance;
+    modules: away, group, partitioning, reading, topic);

@@ -1,23 +1,44 @@
-//! The adapters, and Tally on top of them, on real servers in containers.
+//! The adapters, and all of Tally on them, on real servers in containers.
 //!
-//! This one binary owns the containers of a whole run: each server is started when a test first asks for it, and all are
-//! removed at the end, also when the run is told to end; those of a run that was killed are removed by the next. Without a
-//! Docker engine nothing here can run: then every test is counted as ignored and standard error says so, unless
-//! TALLY_TEST_REQUIRE=docker makes that a failure.
+//! This binary owns the containers of a run. It starts a server when a test first needs it, and removes all servers at the end
+//! of the run, also on SIGINT and SIGTERM. The next run removes the containers of a run that was killed. Without a Docker
+//! engine no test can run: every test is counted as ignored and standard error says so, unless TALLY_TEST_REQUIRE=docker makes
+//! that a failure.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-/// Makes a test of each function; one that is not named is unused, and so a warning.
+/// Collects the tests of a module: its functions, the conformance checks of its adapters, and the tests of its child modules.
+/// A function or a child that is not named here is unused, and so a warning.
 macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident),* $(,)?
+     $(; conformance on $on:path: $($krate:ident::$list:ident),+)?
+     $(; modules: $($module:ident),+ $(,)?)?) => {
         pub(crate) fn tests(runtime: &tokio::runtime::Handle) -> Vec<libtest_mimic::Trial> {
-            vec![$(crate::trial(runtime, concat!(module_path!(), "::", stringify!($name)), $name)),+]
+            [
+                vec![$(crate::trial(runtime, concat!(module_path!(), "::", stringify!($name)), $name)),*],
+                $($($krate::$list!(conforms, runtime, $on),)+)?
+                $($($module::tests(runtime),)+)?
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
         }
+    };
+}
+
+/// One test for each check of a conformance suite. `$on` calls it with its own fixture, whose methods give the adapter's parts.
+macro_rules! conforms {
+    ($runtime:ident, $on:path; $suite:path; $($check:ident($($part:ident),+) => $fault:ident,)+) => {
+        vec![$(crate::trial($runtime, concat!(module_path!(), "::", stringify!($check)), || async {
+            use $suite as suite;
+            $on(async |fixture| suite::$check($(fixture.$part()),+).await).await;
+        })),+]
     };
 }
 
 mod containers;
 mod elastic;
+mod fault_proxy;
 mod faults;
 mod kafka;
 mod memory;
@@ -30,7 +51,6 @@ mod scenarios;
 mod sequencer;
 mod steps;
 mod topology;
-mod wire;
 
 use std::env::VarError;
 use std::io::{Write, stderr};
@@ -39,77 +59,41 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::{Handle, Runtime};
 
-/// Tests that run at once, unless the command line says otherwise.
-const TESTS_AT_ONCE: usize = 3;
+/// Tests that run concurrently, unless the command line says otherwise.
+const CONCURRENT_TESTS: usize = 3;
+
+tests!(; modules: elastic, kafka, mysql, runs, sequencer, steps, scenarios, projecting, reading, rebuilding,
+    // Its tests run one after the other, and nothing else runs beside them.
+    faults);
 
 fn main() -> ExitCode {
-    if let Some(asked) = faults::program::asked_for() {
-        return faults::program::run(asked);
+    if let Some(program) = faults::program::from_arguments() {
+        return faults::program::run(program);
     }
     let mut arguments = Arguments::from_args();
     // Tests wait for servers most of the time.
-    arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
+    arguments.test_threads.get_or_insert(CONCURRENT_TESTS);
     let is_required = match std::env::var("TALLY_TEST_REQUIRE").as_deref() {
         Ok("docker") => true,
         Err(VarError::NotPresent) => false,
         _ => {
-            tell("TALLY_TEST_REQUIRE can only be docker; correct or unset it");
+            report("TALLY_TEST_REQUIRE can only be docker; correct or unset it");
             return ExitCode::FAILURE;
         }
     };
     let runtime = Runtime::new().unwrap();
     let handle = runtime.handle().clone();
-    let modules = [
-        elastic::tests,
-        elastic::away::tests,
-        elastic::generations::tests,
-        elastic::losing::tests,
-        elastic::preparing::tests,
-        elastic::texts::tests,
-        elastic::waiting::tests,
-        elastic::writing::tests,
-        kafka::tests,
-        kafka::away::tests,
-        kafka::group::tests,
-        kafka::partitioning::tests,
-        kafka::reading::tests,
-        kafka::topic::tests,
-        mysql::tests,
-        mysql::alarms::tests,
-        mysql::counts::tests,
-        mysql::frozen::tests,
-        mysql::generations::tests,
-        mysql::histories::tests,
-        mysql::locks::tests,
-        mysql::migrating::tests,
-        mysql::settings::tests,
-        mysql::silence::tests,
-        mysql::sizes::tests,
-        runs::tests,
-        mysql::tables::tests,
-        sequencer::tests,
-        steps::tests,
-        scenarios::tests,
-        projecting::tests,
-        projecting::hand_over::tests,
-        projecting::process::tests,
-        reading::tests,
-        rebuilding::tests,
-        // One after the other, and with nothing beside them.
-        faults::tests,
-        faults::killed::tests,
-    ];
-    let mut trials: Vec<_> = modules.iter().flat_map(|tests| tests(&handle)).collect();
+    let mut trials = tests(&handle);
     let engine = runtime.block_on(containers::engine());
     match &engine {
         Ok(docker) => {
             if let Err(left) = runtime.block_on(runs::sweep(docker)) {
-                tell(&left);
+                report(&left);
             }
             runtime.spawn(runs::end_on_signal(docker.clone()));
         }
         Err(reason) => {
-            tell(&format!("SKIPPED: {} tests on real servers: {reason}", trials.len()));
+            report(&format!("SKIPPED: {} tests on real servers: {reason}", trials.len()));
             if is_required {
                 return ExitCode::FAILURE;
             }
@@ -126,7 +110,7 @@ fn main() -> ExitCode {
         }
     });
     if let Err(left) = removed {
-        tell(&left);
+        report(&left);
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
@@ -143,8 +127,8 @@ where
     })
 }
 
-/// Tells everybody, whatever the test harness captures.
-fn tell(what: &str) {
-    // Where not even this can be written, the count of ignored tests says it.
-    drop(writeln!(stderr(), "{what}"));
+/// Writes a line to standard error, where the test harness does not capture it.
+fn report(line: &str) {
+    // Where standard error cannot be written, the count of ignored tests remains.
+    drop(writeln!(stderr(), "{line}"));
 }

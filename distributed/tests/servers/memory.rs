@@ -1,8 +1,7 @@
-//! A log and its counts in memory, with faults on request: what the number server has beside it in its own tests.
+//! A log and its counts in memory, with faults on request, for the tests of the sequencer on Redis.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord, MarkerLog};
@@ -11,42 +10,43 @@ use events::{
     ApplicationToken, ChatKey, Epoch, EventType, Marker, Offset, PartitionCount, PartitionId, Position, Record,
     RecordedEvent, RequestKey, StreamKey, UnixMillis,
 };
+use parking_lot::{Mutex, MutexGuard};
 use read_model::Checkpoint;
 use tokio::sync::watch;
 
-/// How many partitions there are, unless somebody says otherwise.
+/// Partitions, unless the test asks for another number.
 const PARTITIONS: u16 = 3;
 
-/// What -1001, which librdkafka says where it does not know an offset, would be without its sign.
+/// librdkafka's offset for "unknown", -1001, taken for an unsigned number.
 const NOWHERE: Offset = Offset(u64::MAX - 1000);
 
-/// What lies in a partition.
+/// An entry of a partition.
 #[derive(Clone)]
 enum Entry {
     Event(Box<Record>),
     Marker(Marker),
 }
 
-/// Partitions in memory. `counts` sees what is appended at once, unless it is held back.
+/// Partitions in memory. `counts` applies what is appended at once, unless the test holds it back.
 pub(crate) struct MemoryLog {
     partitions: PartitionCount,
     entries: Mutex<BTreeMap<PartitionId, Vec<Entry>>>,
-    /// How many entries of each partition `counts` has seen, where it is held back.
+    /// Up to where `counts` has applied each partition, while it is held back.
     counted: Mutex<Option<Position>>,
     end: watch::Sender<()>,
-    /// Whether it says that it is away.
+    /// Whether the log says that it is away.
     away: AtomicBool,
-    /// Markers that are not acknowledged for the time being.
-    held: watch::Sender<Option<Held>>,
-    /// How often it was asked how far `counts` is.
-    asked: AtomicU64,
-    /// Whether it tells of a place where the claim of an epoch is not.
+    /// The kind of marker whose acknowledgements are held.
+    held: watch::Sender<Option<MarkerKind>>,
+    /// How often the checkpoints of `counts` were read.
+    checkpoint_reads: AtomicU64,
+    /// Whether it answers the claim of an epoch with a wrong offset.
     misplaces_claims: AtomicBool,
 }
 
-/// Kinds of markers.
+/// The kinds of markers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
+pub(crate) enum MarkerKind {
     Claims,
     Starts,
 }
@@ -65,20 +65,20 @@ impl MemoryLog {
             end: watch::Sender::new(()),
             away: AtomicBool::new(false),
             held: watch::Sender::new(None),
-            asked: AtomicU64::new(0),
+            checkpoint_reads: AtomicU64::new(0),
             misplaces_claims: AtomicBool::new(false),
         }
     }
 
-    /// From now on `counts` sees nothing more, until it is let go on.
-    pub(crate) fn hold_counts_back(&self) {
+    /// From now on `counts` applies nothing, until [`Self::resume_counts`].
+    pub(crate) fn hold_counts(&self) {
         let end = end_of(&self.entries());
-        *self.counted.lock().unwrap() = Some(end);
+        *self.counted.lock() = Some(end);
     }
 
-    /// `counts` has lost everything, and is not being made anew until it is let go on.
+    /// Empties `counts`. It applies nothing until [`Self::resume_counts`].
     pub(crate) fn empty_counts(&self) {
-        *self.counted.lock().unwrap() = Some(Position::default());
+        *self.counted.lock() = Some(Position::default());
     }
 
     pub(crate) fn set_away(&self, is_away: bool) {
@@ -89,22 +89,22 @@ impl MemoryLog {
         self.misplaces_claims.store(does, Ordering::SeqCst);
     }
 
-    pub(crate) fn let_counts_go_on(&self) {
-        *self.counted.lock().unwrap() = None;
+    pub(crate) fn resume_counts(&self) {
+        *self.counted.lock() = None;
     }
 
-    /// From now on markers of a kind come to lie in the log, and whoever sent them does not hear of it, until they are let go.
-    pub(crate) fn hold_markers(&self, held: Held) {
-        self.held.send_replace(Some(held));
+    /// From now on markers of a kind are appended but not acknowledged, until [`Self::release_markers`].
+    pub(crate) fn hold_markers(&self, kind: MarkerKind) {
+        self.held.send_replace(Some(kind));
     }
 
-    pub(crate) fn let_markers_go(&self) {
+    pub(crate) fn release_markers(&self) {
         self.held.send_replace(None);
     }
 
-    /// How often it was asked how far `counts` is: while somebody waits for that, again and again.
-    pub(crate) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::SeqCst)
+    /// How often the checkpoints of `counts` were read. The number grows while a sequencer waits for `counts`.
+    pub(crate) fn checkpoint_reads(&self) -> u64 {
+        self.checkpoint_reads.load(Ordering::SeqCst)
     }
 
     /// The epochs that were claimed, and in how many partitions each was started.
@@ -123,7 +123,7 @@ impl MemoryLog {
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Vec<Entry>>> {
-        self.entries.lock().unwrap()
+        self.entries.lock()
     }
 
     fn put(&self, partition: PartitionId, entry: Entry) -> Offset {
@@ -134,13 +134,15 @@ impl MemoryLog {
         Offset(entries.len() as u64 - 1)
     }
 
-    /// What `counts` has seen: valid events with their places, and how far it is.
+    /// What `counts` has applied: the valid events, and its checkpoints.
     fn counted(&self) -> (Vec<RecordedEvent>, Checkpoints) {
         let entries = self.entries();
-        let bound = self.counted.lock().unwrap().clone().unwrap_or_else(|| end_of(&entries));
-        let (mut events, mut checkpoints) = (Vec::new(), BTreeMap::new());
+        let bound = self.counted.lock().clone().unwrap_or_else(|| end_of(&entries));
+        let mut events = Vec::new();
+        let mut checkpoints = BTreeMap::new();
         for (partition, entries) in entries.iter() {
-            let (mut epoch, next) = (Epoch::FIRST, bound.bound(*partition));
+            let mut epoch = Epoch::FIRST;
+            let next = bound.bound(*partition);
             for (offset, entry) in (0..next.0).map(Offset).zip(entries) {
                 match entry {
                     Entry::Marker(Marker::EpochStarted(started)) => epoch = epoch.max(*started),
@@ -192,10 +194,10 @@ impl MarkerLog for MemoryLog {
     }
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
-        let (offset, mut held) = (self.put(partition, Entry::Marker(marker)), self.held.subscribe());
+        let offset = self.put(partition, Entry::Marker(marker));
         let is_claim = marker == Marker::EpochClaimed;
-        let own = if is_claim { Held::Claims } else { Held::Starts };
-        held.wait_for(|held| *held != Some(own)).await.unwrap();
+        let kind = if is_claim { MarkerKind::Claims } else { MarkerKind::Starts };
+        self.held.subscribe().wait_for(|held| *held != Some(kind)).await.unwrap();
         Ok(if is_claim && self.misplaces_claims.load(Ordering::SeqCst) { NOWHERE } else { offset })
     }
 }
@@ -203,7 +205,7 @@ impl MarkerLog for MemoryLog {
 #[async_trait]
 impl CountsReader for MemoryLog {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.checkpoint_reads.fetch_add(1, Ordering::SeqCst);
         Ok(self.counted().1)
     }
 

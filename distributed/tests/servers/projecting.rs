@@ -1,8 +1,8 @@
-//! Projectors that come and go, are there twice, and die in the middle of a batch change nothing.
+//! Projectors that come and go, that run twice, and that die in the middle of a batch do not change the result.
 
 pub(crate) mod hand_over;
 pub(crate) mod process;
-mod watched;
+mod watched_store;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,11 +21,12 @@ use read_model::ProjectionStore;
 use reqwest::Method;
 use serde_json::json;
 use service::health::Readiness;
-use testkit::scenarios::{Api, eventually, found};
+use testkit::polling::eventually;
+use testkit::scenarios::{Api, found};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::watched::{Batches, WatchedStore};
+use self::watched_store::{Batches, WatchedStore};
 use crate::kafka::until;
 use crate::topology::{Servers, one_of_each, servers};
 
@@ -33,7 +34,7 @@ const CHATS: usize = 5;
 const CLIENTS: usize = 8;
 const MESSAGES_A_CLIENT: usize = 100;
 
-/// Feeds a projection from every partition, beside whoever owns them, until it is dropped at any moment.
+/// Feeds a projection from every partition, beside the partitions' owners, until the future is dropped.
 async fn feed_all(sink: Arc<dyn ProjectionSink>, log: Arc<KafkaLog>) {
     let (_sharing, owned) = watch::channel(Some(PARTITIONS.partitions().collect::<BTreeSet<_>>()));
     let readiness = Readiness::new();
@@ -53,12 +54,12 @@ fn sinks(servers: &Servers, batches: &Arc<Batches>) -> [Arc<dyn ProjectionSink>;
     ]
 }
 
-/// Second owners of every partition that live for a moment only, again and again.
+/// Starts second owners of every partition again and again, each for a moment. Returns how many there were.
 async fn come_and_go(sink: Arc<dyn ProjectionSink>, log: Arc<KafkaLog>, stop: CancellationToken) -> u32 {
     let mut lives = 0;
     while !stop.is_cancelled() {
         let life = Duration::from_millis(rand::rng().random_range(20..600));
-        // Dropped when its time is over: in a read, in a statement, before a commit or after it.
+        // It is dropped anywhere: in a read, in a statement, before a commit or after it.
         drop(tokio::time::timeout(life, feed_all(Arc::clone(&sink), Arc::clone(&log))).await);
         lives += 1;
     }
@@ -84,31 +85,28 @@ async fn projectors_that_come_and_go_change_nothing() {
         .map(|sink| tokio::spawn(come_and_go(sink, Arc::clone(&log), stop.clone())))
         .collect();
     let application = api.application("come and go").await;
-    let mut chats = Vec::new();
-    for _ in 0..CHATS {
-        chats.push(api.chat(&application).await);
-    }
+    let chats = api.chats(&application, CHATS).await;
     post_all(api, &chats).await;
     stop.cancel();
     for zombie in zombies {
-        assert!(zombie.await.unwrap() > 1, "nobody came and went");
+        assert!(zombie.await.unwrap() > 1, "there was no second owner");
     }
-    // Each run loop has a share in the log.
-    until("no run loop outlives its projector", || Arc::strong_count(&log) == 1).await;
+    // Each run loop holds a reference to the log.
+    until("end of the run loops", || Arc::strong_count(&log) == 1).await;
     let (cut, superseded) = (batches.cut.load(Ordering::SeqCst), batches.superseded.load(Ordering::SeqCst));
-    assert!(cut > 0 && superseded > 0, "{batches:?}: nobody was cut off in a batch, or nobody met another");
-    all_is_there(servers, api, &application, &chats, CLIENTS * MESSAGES_A_CLIENT / CHATS).await;
+    assert!(cut > 0 && superseded > 0, "{batches:?}: no batch was cut off, or none was superseded");
+    assert_all_is_shown(servers, api, &application, &chats, CLIENTS * MESSAGES_A_CLIENT / CHATS).await;
 }
 
-/// Every chat has this many messages, which are listed, found and counted, each once.
-async fn all_is_there(servers: &Servers, api: &Api, application: &str, chats: &[String], count: usize) {
+/// Asserts that each chat has this many messages, and that each message is listed, found and counted once.
+async fn assert_all_is_shown(servers: &Servers, api: &Api, application: &str, chats: &[String], count: usize) {
     for chat in chats {
         api.wait_for_messages(chat, count).await;
         let listed = api.pages(&format!("{chat}/messages")).await.concat();
         let numbers: Vec<_> = listed.iter().map(|message| message["number"].as_u64().unwrap()).collect();
         assert_eq!(numbers, (1..=count as u64).collect::<Vec<_>>());
-        // Messages of one moment may be found in another order than that of their numbers.
-        eventually("all that is listed is found", async || {
+        // Concurrent messages may be indexed in another order than that of their numbers.
+        eventually("search for all that is listed", async || {
             let all_found = api.pages(&found(chat, "needle")).await.concat();
             if all_found == listed { Ok(()) } else { Err(all_found.len()) }
         })
@@ -135,4 +133,8 @@ async fn a_key_is_answered_again_through_another_command_api() {
     assert!(began.elapsed() < Duration::from_secs(30));
 }
 
-tests!(projectors_that_come_and_go_change_nothing, a_key_is_answered_again_through_another_command_api);
+tests!(
+    projectors_that_come_and_go_change_nothing,
+    a_key_is_answered_again_through_another_command_api;
+    modules: hand_over, process
+);

@@ -1,35 +1,20 @@
-//! The read API while a server that it reads from is away.
+//! The query API while one of its servers is away.
 
-use clap::Parser;
 use distributed::mysql::migrate;
-use query_api::cli::Cli;
-use query_api::process::Process;
-use testkit::scenarios::{Api, BASE, Port, eventually, found};
+use testkit::scenarios::{Api, BASE, Port, found};
 use tokio_util::sync::CancellationToken;
 
 use crate::containers::{self, mysql_url, own_mysql};
-use crate::topology::{one_of_each, servers};
+use crate::topology::{NOBODY, one_of_each, servers, start_query_api};
 
-/// Where nobody listens.
-const NOBODY: &str = "http://127.0.0.1:9";
 const UNKNOWN: &str = "/0123456789abcdef0123456789abcdef";
 
 async fn query_api(mysql_url: &str, elasticsearch_url: &str) -> (Api, CancellationToken) {
-    let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", mysql_url];
-    let arguments = arguments.into_iter().chain(["--elasticsearch-url", elasticsearch_url]);
     let stop = CancellationToken::new();
-    let process = Process::start(&Cli::parse_from(arguments).serve, stop.clone()).await.unwrap();
+    let process = start_query_api(mysql_url, elasticsearch_url, &stop).await;
     let api = Api::new(NOBODY, &format!("http://{}", process.read_addr()));
     tokio::spawn(process.wait());
     (api, stop)
-}
-
-async fn ready(api: &Api, status: u16) {
-    eventually("readiness", async || {
-        let answer = api.plain(Port::Read, reqwest::Method::GET, "/health/ready").await;
-        if answer.status == status { Ok(()) } else { Err(answer) }
-    })
-    .await;
 }
 
 async fn without_elasticsearch_all_but_search_is_answered() {
@@ -37,7 +22,7 @@ async fn without_elasticsearch_all_but_search_is_answered() {
     let chat = writes.chat(&writes.application("no search").await).await;
     writes.post_all(&chat, &["needle"]).await;
     let (api, stop) = query_api(&servers().await.mysql_url, NOBODY).await;
-    ready(&api, 200).await;
+    api.wait_until_ready(Port::Read).await;
     assert_eq!(api.read(&format!("{chat}/messages")).await.json[0]["body"], "needle");
     assert_eq!(api.read(&chat).await.json["messages_count"], 1);
     let refused = api.read(&found(&chat, "needle")).await;
@@ -53,15 +38,15 @@ async fn without_mysql_reads_are_refused_until_it_is_back() {
     let (api, stop) = query_api(&url, containers::elasticsearch().await).await;
     let unknown = format!("{BASE}{UNKNOWN}");
     api.read_until(&unknown, |answer| answer.status == 404).await;
-    ready(&api, 200).await;
+    api.wait_until_ready(Port::Read).await;
     server.container.stop_with_timeout(Some(20)).await.unwrap();
     let refused = api.read(&unknown).await;
     refused.assert_problem(503, "views-unavailable");
     assert!(!refused.header("retry-after").is_empty());
-    ready(&api, 503).await;
+    api.read_until("/health/ready", |answer| answer.status == 503).await;
     server.container.start().await.unwrap();
     api.read_until(&unknown, |answer| answer.status == 404).await;
-    ready(&api, 200).await;
+    api.wait_until_ready(Port::Read).await;
     stop.cancel();
 }
 

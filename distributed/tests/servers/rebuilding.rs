@@ -1,34 +1,32 @@
-//! The tables are deleted under a running system: they are filled from the log again, and nobody is told anything else.
+//! The tables are deleted under a running system. They are filled from the log again, and readers never see anything else.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use distributed::kafka::PARTITIONS;
 use distributed::mysql::{MySqlProjections, migrate};
 use read_model::{Projection, ProjectionStore};
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::scenarios::{Api, BASE, Port, eventually};
+use testkit::polling::eventually;
+use testkit::scenarios::{Api, BASE, Port};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::containers::{self, brokers, redis_url};
 use crate::mysql::server::Database;
-use crate::topology::projector_config;
+use crate::topology::{NOBODY, projector_config, start_command_api, start_query_api};
 
 const CHATS: usize = 4;
 /// Messages of each chat before the tables are deleted.
 const MESSAGES: usize = 12;
-/// Messages that each client still posts when everything has happened.
+/// Messages that each client posts after the tables are filled.
 const MORE: usize = 5;
-/// Pause of a client between two posts: one page takes all that it posts meanwhile.
+/// Pause of a client between two posts. It keeps the messages of a chat few enough for one page.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Where nobody listens: nobody searches here.
-const NOBODY: &str = "http://127.0.0.1:9";
 
-/// A system with servers of its own, since no other may share its log or its tables.
+/// A system with its own servers, since other tests must not share its log or its tables.
 struct System {
     api: Api,
     database: Database,
@@ -43,10 +41,7 @@ impl System {
         let (kafka, redis) = (containers::own_kafka(None).await, containers::own_redis().await);
         let (database, stop, mut processes) = (Database::empty().await, CancellationToken::new(), JoinSet::new());
         let (brokers, redis_url, mysql_url) = (brokers(&kafka), redis_url(&redis), database.url());
-        let arguments = ["command-api", "--write-addr", "127.0.0.1:0", "--kafka-brokers", &brokers];
-        let arguments = arguments.into_iter().chain(["--redis-url", &redis_url, "--mysql-url", &mysql_url]);
-        let config = command_api::cli::Cli::parse_from(arguments).serve;
-        let writes = command_api::process::Process::start(&config, stop.clone()).await.unwrap();
+        let writes = start_command_api(&brokers, &redis_url, &mysql_url, &stop).await;
         let write_url = format!("http://{}", writes.write_addr());
         processes.spawn(async move { writes.wait().await.unwrap() });
         for projection in [Projection::Views, Projection::Counts] {
@@ -54,9 +49,8 @@ impl System {
             let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
             processes.spawn(async move { process.wait().await.unwrap() });
         }
-        let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", &mysql_url];
-        let config = query_api::cli::Cli::parse_from(arguments.into_iter().chain(["--elasticsearch-url", NOBODY]));
-        let reads = query_api::process::Process::start(&config.serve, stop.clone()).await.unwrap();
+        // Nobody searches, so there is no Elasticsearch.
+        let reads = start_query_api(&mysql_url, NOBODY, &stop).await;
         let api = Api::new(&write_url, &format!("http://{}", reads.read_addr()));
         processes.spawn(reads.wait());
         let system = Self { api, database, redis, _kafka: kafka, stop, processes };
@@ -66,26 +60,24 @@ impl System {
 
     async fn ready(&self) {
         for port in [Port::Write, Port::Read] {
-            eventually("readiness", async || if self.api.is_ready(port).await { Ok(()) } else { Err(port) }).await;
+            self.api.wait_until_ready(port).await;
         }
     }
 
-    /// As if it had been made anew: no counter is known any more.
+    /// Deletes all counters, as a replaced Redis has none.
     async fn empty_redis(&self) {
         let client = redis::Client::open(redis_url(&self.redis)).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     }
 
-    async fn stop(mut self) {
+    async fn stop(self) {
         self.stop.cancel();
-        while let Some(ended) = self.processes.join_next().await {
-            ended.unwrap();
-        }
+        self.processes.join_all().await;
     }
 }
 
-/// Posts one message: its number and position, unless it was refused.
+/// Posts a message, and returns its number and position, unless it was refused.
 async fn post(api: &Api, chat: &str) -> Option<(u64, String)> {
     let body = json!({ "message": { "body": "posted" } });
     let answer = api.write(Method::POST, &format!("{chat}/messages"), &body).await;
@@ -93,7 +85,7 @@ async fn post(api: &Api, chat: &str) -> Option<(u64, String)> {
     (answer.status == 201).then(|| (answer.number(), answer.header("log-position").to_owned()))
 }
 
-/// An application, its chats, and the position that covers them and the messages in them.
+/// Creates an application with chats and messages. Returns the application, the chats, and the position that covers everything.
 async fn fill(api: &Api) -> (String, Vec<String>, String) {
     let created = api.write(Method::POST, BASE, &json!({ "chat_application": { "name": "deleted" } })).await;
     let application = format!("{BASE}/{}", created.json["token"].as_str().unwrap());
@@ -110,8 +102,8 @@ async fn fill(api: &Api) -> (String, Vec<String>, String) {
     (application, chats, positions.join(","))
 }
 
-/// Posts to a chat without an end, and some more after `enough`; what was acknowledged.
-async fn post_through(api: Api, chat: String, enough: CancellationToken) -> Vec<(u64, String)> {
+/// Posts to a chat until `enough`, and then [`MORE`] messages. Returns what was acknowledged.
+async fn post_until(api: Api, chat: String, enough: CancellationToken) -> Vec<(u64, String)> {
     let (mut acknowledged, mut left) = (Vec::new(), MORE);
     while left > 0 {
         if let Some(posted) = post(&api, &chat).await {
@@ -123,7 +115,7 @@ async fn post_through(api: Api, chat: String, enough: CancellationToken) -> Vec<
     acknowledged
 }
 
-/// Reads what awaits `position` until it is answered. Until then it is refused, and nothing else is ever said.
+/// Reads with `position` until the answer is 200. Asserts that every answer before is 503.
 async fn read_awaiting(api: &Api, path: &str, position: &str) -> Value {
     let headers = [("await-position", position), ("prefer", "wait=1")];
     let answer = eventually(path, async || {
@@ -134,8 +126,8 @@ async fn read_awaiting(api: &Api, path: &str, position: &str) -> Value {
     answer.await.json
 }
 
-/// The application, and of each chat the messages that were there from the beginning.
-async fn shown(api: &Api, application: &str, chats: &[String], position: &str) -> Vec<Value> {
+/// Reads the application, and the first messages of each chat.
+async fn read_all(api: &Api, application: &str, chats: &[String], position: &str) -> Vec<Value> {
     let mut shown = vec![read_awaiting(api, application, position).await];
     for chat in chats {
         shown.push(read_awaiting(api, &format!("{chat}/messages?limit={MESSAGES}"), position).await);
@@ -143,12 +135,12 @@ async fn shown(api: &Api, application: &str, chats: &[String], position: &str) -
     shown
 }
 
-/// Every number was given once, after those that were there, and every acknowledged message is shown and counted.
-async fn nothing_was_given_twice(api: &Api, chat: &str, acknowledged: &[(u64, String)]) {
+/// Asserts that every new number was given once, and that every acknowledged message is shown and counted.
+async fn assert_numbers_are_given_once(api: &Api, chat: &str, acknowledged: &[(u64, String)]) {
     let numbers: BTreeSet<_> = acknowledged.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers.len(), acknowledged.len(), "a number was given twice in {chat}");
     assert!(numbers.iter().all(|number| *number > MESSAGES as u64), "{numbers:?}");
-    // A chat is in one partition, and its client posted one after the other.
+    // A chat is in one partition, and its client has posted one message after the other, so the last position covers all.
     let position = &acknowledged[acknowledged.len() - 1].1;
     let listed = read_awaiting(api, &format!("{chat}/messages"), position).await;
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|item| item["number"].as_u64().unwrap()).collect();
@@ -161,20 +153,20 @@ async fn tables_that_are_deleted_under_a_running_system_are_filled_again() {
     let system = System::start().await;
     let api = &system.api;
     let (application, chats, position) = fill(api).await;
-    let before = shown(api, &application, &chats, &position).await;
-    system.database.make_anew().await;
+    let before = read_all(api, &application, &chats, &position).await;
+    system.database.recreate().await;
     let enough = CancellationToken::new();
     let clients: Vec<_> =
-        chats.iter().map(|chat| tokio::spawn(post_through(api.clone(), chat.clone(), enough.clone()))).collect();
+        chats.iter().map(|chat| tokio::spawn(post_until(api.clone(), chat.clone(), enough.clone()))).collect();
     eventually("missing tables", async || if api.is_ready(Port::Read).await { Err("ready") } else { Ok(()) }).await;
-    // No number can be told from Redis any more: all of them come from tables that are being filled.
+    // Redis has no counters now. Numbers come from the tables that are being filled.
     system.empty_redis().await;
     migrate(&system.database.url()).await.unwrap();
-    assert_eq!(shown(api, &application, &chats, &position).await, before);
+    assert_eq!(read_all(api, &application, &chats, &position).await, before);
     system.ready().await;
     enough.cancel();
     for (chat, client) in chats.iter().zip(clients) {
-        nothing_was_given_twice(api, chat, &client.await.unwrap()).await;
+        assert_numbers_are_given_once(api, chat, &client.await.unwrap()).await;
     }
     let store = Arc::new(MySqlProjections::new(&system.database.url()).unwrap());
     for partition in PARTITIONS.partitions() {

@@ -14,8 +14,8 @@ macro_rules! trials {
 }
 
 pub(crate) fn tests(runtime: &Handle) -> Vec<Trial> {
-    let mut all = Vec::new();
-    testkit::every_scenario!(trials, all, runtime, "scenarios::one_of_each", topology::one_of_each);
-    testkit::every_scenario!(trials, all, runtime, "scenarios::two_of_each", topology::two_of_each);
-    all
+    let mut scenarios = Vec::new();
+    testkit::every_scenario!(trials, scenarios, runtime, "scenarios::one_of_each", topology::one_of_each);
+    testkit::every_scenario!(trials, scenarios, runtime, "scenarios::two_of_each", topology::two_of_each);
+    scenarios
 }

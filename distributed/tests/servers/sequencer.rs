@@ -1,48 +1,49 @@
-//! The number server on a real Redis, beside a log in memory.
+//! The sequencer on a real Redis, with a log in memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use distributed::sequencer::clock::RESERVATION_LIFE;
 use distributed::sequencer::{RedisKeys, RedisSequencer, Unsupported};
-use event_log::{EventLog, ReserveError, Sequencer, conformance as suite};
+use event_log::{EventLog, ReserveError, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
     MessagePosted, Record, RequestKey, StreamKey, UnixMillis,
 };
 use uuid::Uuid;
 
-use crate::containers::{self, own_redis, ready, redis_url};
-use crate::memory::{Held as Markers, MemoryLog};
-use crate::wire::{Held, Wire};
+use crate::containers::{self, Server, own_redis, ready, redis_url};
+use crate::fault_proxy::{FaultProxy, Mode};
+use crate::memory::{MarkerKind, MemoryLog};
 
-/// One Tally's numbers: its log, and where its Redis is.
+/// The log and the Redis of one Tally.
 struct Numbers {
     log: Arc<MemoryLog>,
     url: String,
-    names: RedisKeys,
+    keys: RedisKeys,
 }
 
 impl Numbers {
-    /// In the Redis that all share.
+    /// On the Redis that all tests share.
     async fn shared() -> Self {
         Self::at(containers::redis().await.to_owned())
     }
 
     fn at(url: String) -> Self {
-        let names = RedisKeys::with_prefix(&Uuid::new_v4().simple().to_string());
-        Self { log: Arc::new(MemoryLog::new()), url, names }
+        let keys = RedisKeys::with_prefix(&Uuid::new_v4().simple().to_string());
+        Self { log: Arc::new(MemoryLog::new()), url, keys }
     }
 
-    fn starting(&self) -> RedisSequencer {
+    /// A process that does not give numbers yet.
+    fn start(&self) -> RedisSequencer {
         let log = &self.log;
-        RedisSequencer::start(&self.url, self.names.clone(), log, Arc::clone(log) as _).unwrap()
+        RedisSequencer::start(&self.url, self.keys.clone(), log, Arc::clone(log) as _).unwrap()
     }
 
-    /// A process whose numbers can be given.
+    /// A process that gives numbers.
     async fn process(&self) -> Arc<RedisSequencer> {
-        let sequencer = self.starting();
-        open(&sequencer).await;
+        let sequencer = self.start();
+        wait_until_open(&sequencer).await;
         Arc::new(sequencer)
     }
 
@@ -50,7 +51,7 @@ impl Numbers {
         redis::Client::open(self.url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// An application with chat 1, and what is in the log of it.
+    /// Creates an application with chat 1.
     async fn chat(&self, sequencer: &RedisSequencer) -> ChatKey {
         let token = ApplicationToken::from_bytes(Uuid::new_v4().into_bytes());
         let reservation = sequencer.reserve_token(token, None).await.unwrap();
@@ -65,7 +66,7 @@ impl Numbers {
         chat
     }
 
-    /// Posts a message as a command does; the answer is its number.
+    /// Posts a message as a command does, and returns its number.
     async fn post(&self, sequencer: &RedisSequencer, chat: ChatKey, request: Option<&RequestKey>) -> u32 {
         let reservation = sequencer.reserve(chat.into(), request).await.unwrap();
         let number = MessageNumber(reservation.value());
@@ -88,118 +89,123 @@ pub(crate) fn now() -> UnixMillis {
     UnixMillis(now.as_millis().try_into().unwrap())
 }
 
-/// Waits until numbers can be given.
-pub(crate) async fn open(sequencer: &RedisSequencer) {
+/// Waits until a sequencer gives numbers.
+pub(crate) async fn wait_until_open(sequencer: &RedisSequencer) {
     let mut trouble = sequencer.unavailable_reason();
-    let waited = tokio::time::timeout(Duration::from_secs(30), trouble.wait_for(Option::is_none)).await;
-    waited
-        .unwrap_or_else(|_| panic!("numbers were not given: {:?}", *sequencer.unavailable_reason().borrow()))
-        .unwrap();
+    let opened = tokio::time::timeout(Duration::from_secs(30), trouble.wait_for(Option::is_none)).await;
+    opened.unwrap_or_else(|_| panic!("no numbers are given: {:?}", *sequencer.unavailable_reason().borrow())).unwrap();
 }
 
-macro_rules! conforms {
-    ($($name:ident),+ $(,)?) => {
-        $(async fn $name() {
-            let numbers = Numbers::shared().await;
-            let log: Arc<dyn EventLog> = Arc::clone(&numbers.log) as _;
-            suite::$name(log, numbers.process().await).await;
-        })+
-    };
-    (cold: $($name:ident),+ $(,)?) => {
-        $(async fn $name() {
-            let server = own_redis().await;
-            let numbers = Numbers::at(redis_url(&server));
-            let log: Arc<dyn EventLog> = Arc::clone(&numbers.log) as _;
-            let first = numbers.process().await;
-            suite::$name(log, Arc::clone(&first) as _, async || {
-                forget_everything(&numbers).await;
-                let cold = numbers.process().await;
-                // The first notices when it is asked, and adopts the new epoch.
-                assert!(first.reserve(unknown().into(), None).await.is_err());
-                open(&first).await;
-                cold as Arc<dyn Sequencer>
-            })
-            .await;
-        })+
-    };
+/// Numbers on their own Redis, and a process that gives them, for the conformance suite.
+struct Fixture {
+    numbers: Numbers,
+    process: Arc<RedisSequencer>,
+    _server: Server,
 }
 
-/// The token of no application.
+/// Runs a check on its own Redis.
+async fn on_a_redis(check: impl AsyncFnOnce(Fixture)) {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    let process = numbers.process().await;
+    check(Fixture { numbers, process, _server: server }).await;
+}
+
+impl Fixture {
+    fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.numbers.log) as _
+    }
+
+    fn sequencer(&self) -> Arc<dyn Sequencer> {
+        Arc::clone(&self.process) as _
+    }
+
+    fn cold(&self) -> impl AsyncFn() -> Arc<dyn Sequencer> {
+        async || {
+            forget_everything(&self.numbers).await;
+            let cold = self.numbers.process().await;
+            // The first process notices the loss at its next call, and adopts the new epoch.
+            assert!(self.process.reserve(unknown().into(), None).await.is_err());
+            wait_until_open(&self.process).await;
+            cold as Arc<dyn Sequencer>
+        }
+    }
+}
+
+/// The token of an application that does not exist.
 fn unknown() -> ApplicationToken {
     ApplicationToken::from_bytes([1; 16])
 }
 
-/// Makes Redis lose its scripts, as a restart does, and its keys.
+/// Makes Redis lose its keys, and its scripts as a restart does.
 async fn forget_everything(numbers: &Numbers) {
     let mut redis = numbers.redis().await;
     let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
     let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
 }
 
-conforms!(
-    unknown_parents_have_no_numbers,
-    numbers_are_dense_and_ascending,
-    parents_are_counted_apart,
-    reservations_at_once_are_all_different,
-    a_key_is_given_its_token_again,
-    a_key_with_other_values_is_refused,
-    one_key_at_once_is_one_number,
-);
-conforms!(cold: cold_counters_continue_after_the_log, a_key_is_given_its_number_again);
+/// Makes Redis forget everything, and waits until a process gives numbers in a new epoch.
+async fn begin_a_new_epoch(numbers: &Numbers, process: &RedisSequencer) {
+    let epochs = numbers.log.epochs().0.len();
+    forget_everything(numbers).await;
+    ready("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
+    wait_until_open(process).await;
+}
+
+/// Waits until the reason why a sequencer gives no numbers contains a text.
+async fn wait_for_trouble(sequencer: &RedisSequencer, within: Duration, text: &str) {
+    let mut trouble = sequencer.unavailable_reason();
+    let says_so = |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains(text));
+    tokio::time::timeout(within, trouble.wait_for(says_so)).await.unwrap().unwrap();
+}
 
 async fn the_first_start_begins_an_epoch() {
     let numbers = Numbers::shared().await;
     let began = Instant::now();
-    let sequencer = numbers.starting();
-    let mut trouble = sequencer.unavailable_reason();
-    let fencing = |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("being begun"));
-    tokio::time::timeout(Duration::from_secs(10), trouble.wait_for(fencing)).await.unwrap().unwrap();
+    let sequencer = numbers.start();
+    wait_for_trouble(&sequencer, Duration::from_secs(10), "being begun").await;
     let token = unknown();
     assert!(matches!(sequencer.reserve(token.into(), None).await, Err(ReserveError::Fencing)));
-    // An application needs no number, and waits for nobody.
+    // An application needs no number, so it need not wait.
     assert_eq!(sequencer.reserve_token(token, None).await.unwrap().epoch(), None);
-    open(&sequencer).await;
-    assert!(began.elapsed() * 10 >= RESERVATION_LIFE * 11, "numbers of an epoch before could still be told of");
+    wait_until_open(&sequencer).await;
+    assert!(began.elapsed() * 10 >= RESERVATION_LIFE * 11, "reservations of an earlier epoch could still be valid");
     let (claimed, started) = numbers.log.epochs();
     assert_eq!(started, [(claimed[0], 3)], "the epoch starts in every partition");
     let chat = numbers.chat(&sequencer).await;
     assert_eq!(numbers.post(&sequencer, chat, None).await, 1);
 }
 
-/// It would hold the lock until its append fails, again and again, and somebody who could begin an epoch would not.
-async fn who_cannot_write_to_the_log_does_not_fence() {
+/// A process that cannot append would hold the lock until its append fails, again and again. So no other process could begin
+/// an epoch.
+async fn a_process_that_cannot_write_to_the_log_does_not_fence() {
     let numbers = Numbers::shared().await;
     numbers.log.set_away(true);
-    let sequencer = numbers.starting();
-    let mut trouble = sequencer.unavailable_reason();
-    let says_so = |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("log is away"));
-    tokio::time::timeout(Duration::from_secs(10), trouble.wait_for(says_so)).await.unwrap().unwrap();
+    let sequencer = numbers.start();
+    wait_for_trouble(&sequencer, Duration::from_secs(10), "log is away").await;
     let lock: Option<String> =
-        redis::cmd("GET").arg(numbers.names.lock()).query_async(&mut numbers.redis().await).await.unwrap();
+        redis::cmd("GET").arg(numbers.keys.lock()).query_async(&mut numbers.redis().await).await.unwrap();
     assert_eq!(lock, None);
     numbers.log.set_away(false);
-    open(&sequencer).await;
+    wait_until_open(&sequencer).await;
 }
 
-/// Its epoch would be higher than any to come, so that every later one would be void.
-async fn a_claim_that_lies_nowhere_begins_no_epoch() {
+/// With the wrong offset as its epoch, every later epoch would be lower, and its events void.
+async fn a_claim_with_a_wrong_offset_begins_no_epoch() {
     let numbers = Numbers::shared().await;
     numbers.log.set_misplaces_claims(true);
-    let sequencer = numbers.starting();
-    let mut trouble = sequencer.unavailable_reason();
-    let says_so =
-        |trouble: &Option<String>| trouble.as_ref().is_some_and(|trouble| trouble.contains("said to be claimed"));
-    tokio::time::timeout(Duration::from_secs(20), trouble.wait_for(says_so)).await.unwrap().unwrap();
+    let sequencer = numbers.start();
+    wait_for_trouble(&sequencer, Duration::from_secs(20), "said to be claimed").await;
     assert_eq!(numbers.log.epochs().1, []);
     numbers.log.set_misplaces_claims(false);
-    open(&sequencer).await;
+    wait_until_open(&sequencer).await;
     let (claimed, started) = numbers.log.epochs();
     assert_eq!(started, [(*claimed.last().unwrap(), 3)]);
 }
 
 async fn a_second_process_adopts_the_epoch() {
     let numbers = Numbers::shared().await;
-    // Both begin at the same moment: one fences.
+    // Two processes start at the same time. One of them fences.
     let (one, other) = tokio::join!(numbers.process(), numbers.process());
     let late = numbers.process().await;
     let (claimed, started) = numbers.log.epochs();
@@ -210,8 +216,8 @@ async fn a_second_process_adopts_the_epoch() {
     }
 }
 
-/// Numbers go on where the log is, in a new epoch, and by themselves.
-async fn goes_on_in_a_new_epoch(numbers: &Numbers, fault: impl AsyncFnOnce()) {
+/// After a fault of Redis, processes continue in a new epoch by themselves, after the highest number in the log.
+async fn assert_continues_in_a_new_epoch(numbers: &Numbers, fault: impl AsyncFnOnce()) {
     let (one, other) = tokio::join!(numbers.process(), numbers.process());
     let chat = numbers.chat(&one).await;
     for expected in 1..=3 {
@@ -219,15 +225,15 @@ async fn goes_on_in_a_new_epoch(numbers: &Numbers, fault: impl AsyncFnOnce()) {
     }
     fault().await;
     for (expected, process) in (4..).zip([&one, &other, &one]) {
-        assert_eq!(posted(numbers, process, chat).await, expected);
+        assert_eq!(post_when_open(numbers, process, chat).await, expected);
     }
     let (claimed, started) = numbers.log.epochs();
-    assert_eq!((claimed.len(), started.len()), (2, 2), "one fence, whoever noticed");
+    assert_eq!((claimed.len(), started.len()), (2, 2), "there was not one fence");
     assert!(claimed[0] < claimed[1]);
 }
 
-/// Posts until it is not refused any more.
-async fn posted(numbers: &Numbers, process: &RedisSequencer, chat: ChatKey) -> u32 {
+/// Posts as soon as the process gives numbers, and returns the number.
+async fn post_when_open(numbers: &Numbers, process: &RedisSequencer, chat: ChatKey) -> u32 {
     ready("a number", async || match process.reserve(chat.into(), None).await {
         Ok(reservation) => {
             let number = MessageNumber(reservation.value());
@@ -244,7 +250,7 @@ async fn posted(numbers: &Numbers, process: &RedisSequencer, chat: ChatKey) -> u
 async fn a_restarted_redis_is_fenced() {
     let server = own_redis().await;
     let numbers = Numbers::at(redis_url(&server));
-    goes_on_in_a_new_epoch(&numbers, async || {
+    assert_continues_in_a_new_epoch(&numbers, async || {
         server.container.stop_with_timeout(Some(5)).await.unwrap();
         server.container.start().await.unwrap();
     })
@@ -254,7 +260,7 @@ async fn a_restarted_redis_is_fenced() {
 async fn a_flushed_redis_is_fenced() {
     let server = own_redis().await;
     let numbers = Numbers::at(redis_url(&server));
-    goes_on_in_a_new_epoch(&numbers, async || {
+    assert_continues_in_a_new_epoch(&numbers, async || {
         let _: () = redis::cmd("FLUSHALL").query_async(&mut numbers.redis().await).await.unwrap();
     })
     .await;
@@ -268,96 +274,91 @@ async fn a_key_of_the_epoch_before_is_given_its_number_again() {
     let request = RequestKey::new(&[&chat.token.to_hex()], "key", &["x"]);
     assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
     assert_eq!(numbers.post(&one, chat, None).await, 2);
-    let epochs = numbers.log.epochs().0.len();
-    forget_everything(&numbers).await;
-    ready("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
-    open(&one).await;
+    begin_a_new_epoch(&numbers, &one).await;
     let again = one.reserve(chat.into(), Some(&request)).await.unwrap();
     assert_eq!(again.value().get(), 1);
-    assert!(again.position().is_some(), "it is known to be in the log");
+    assert!(again.position().is_some(), "the sequencer does not know the message's position");
     let other_values = RequestKey::new(&[&chat.token.to_hex()], "key", &["y"]);
     assert!(matches!(one.reserve(chat.into(), Some(&other_values)).await, Err(ReserveError::KeyReused)));
     let unknown = RequestKey::new(&[&chat.token.to_hex()], "another key", &["x"]);
     assert_eq!(numbers.post(&one, chat, Some(&unknown)).await, 3);
 }
 
-/// Before it has seen where the new epoch starts, `counts` cannot say that it does not know a key.
-async fn a_key_is_looked_up_once_counts_has_seen_the_new_epoch() {
+/// Before `counts` has passed the start of the new epoch, its not knowing a key does not prove that the key is new.
+async fn a_key_is_looked_up_once_counts_has_passed_the_new_epoch() {
     let server = own_redis().await;
     let numbers = Numbers::at(redis_url(&server));
     let one = numbers.process().await;
     let chat = numbers.chat(&one).await;
     let request = RequestKey::new(&[&chat.token.to_hex()], "key", &["x"]);
-    numbers.log.hold_counts_back();
+    numbers.log.hold_counts();
     assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
-    let epochs = numbers.log.epochs().0.len();
-    forget_everything(&numbers).await;
-    ready("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
-    open(&one).await;
+    begin_a_new_epoch(&numbers, &one).await;
     let refused = one.reserve(chat.into(), Some(&request)).await.unwrap_err();
     assert!(matches!(refused, ReserveError::Unavailable(_)), "{refused}");
-    let asked = numbers.log.asked();
+    let reads = numbers.log.checkpoint_reads();
     let waiting = tokio::spawn({
         let one = Arc::clone(&one);
         async move { one.reserve(chat.into(), Some(&request)).await }
     });
-    ready("a wait for counts", async || (numbers.log.asked() > asked + 1).then_some(())).await;
-    numbers.log.let_counts_go_on();
+    ready("a wait for counts", async || (numbers.log.checkpoint_reads() > reads + 1).then_some(())).await;
+    numbers.log.resume_counts();
     let again = waiting.await.unwrap().unwrap();
     assert_eq!(again.value().get(), 1);
-    assert!(again.position().is_some(), "it is known to be in the log");
+    assert!(again.position().is_some(), "the sequencer does not know the message's position");
 }
 
-/// Where a process is when somebody else takes its lock.
+/// The step of a fence before which another process takes the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loses {
+enum LockLoss {
     BeforeItDeletes,
     AfterItsClaim,
     AfterItsStarts,
 }
 
-/// What it would write stands in the way of whoever has the lock now.
-async fn who_loses_the_lock_writes_nothing_more() {
+/// A later write would disturb the process that has the lock now.
+async fn a_process_that_loses_the_lock_writes_nothing_more() {
+    const ANOTHER: &str = "another's";
     let server = own_redis().await;
-    let wire = Wire::to(server.port).await;
-    for loses in [Loses::BeforeItDeletes, Loses::AfterItsClaim, Loses::AfterItsStarts] {
-        let numbers = Numbers { url: format!("redis://127.0.0.1:{}", wire.port), ..Numbers::at(String::new()) };
-        let direct = Numbers { url: redis_url(&server), log: Arc::clone(&numbers.log), names: numbers.names.clone() };
-        match loses {
-            // As Redis is told it in SET NX of the lock.
-            Loses::BeforeItDeletes => wire.hold(Held::AnswersFrom("$2\r\nNX\r\n")),
-            Loses::AfterItsClaim => numbers.log.hold_markers(Markers::Claims),
-            Loses::AfterItsStarts => numbers.log.hold_markers(Markers::Starts),
+    let proxy = FaultProxy::start(&format!("127.0.0.1:{}", server.port)).await;
+    for lock_loss in [LockLoss::BeforeItDeletes, LockLoss::AfterItsClaim, LockLoss::AfterItsStarts] {
+        let numbers = Numbers { url: format!("redis://{}", proxy.address()), ..Numbers::at(String::new()) };
+        let direct = Numbers { url: redis_url(&server), log: Arc::clone(&numbers.log), keys: numbers.keys.clone() };
+        match lock_loss {
+            // NX as it is sent in the SET of the lock.
+            LockLoss::BeforeItDeletes => proxy.set(Mode::HoldAnswersFrom("$2\r\nNX\r\n")),
+            LockLoss::AfterItsClaim => numbers.log.hold_markers(MarkerKind::Claims),
+            LockLoss::AfterItsStarts => numbers.log.hold_markers(MarkerKind::Starts),
         }
-        let _sequencer = numbers.starting();
-        ready("the moment", async || has_come_to(&direct, loses).await.then_some(())).await;
-        let (scripts, others) = (cached_scripts(&direct).await, "another's");
-        for key in [direct.names.lock(), direct.names.epoch()] {
-            let () = redis::cmd("SET").arg(key).arg(others).query_async(&mut direct.redis().await).await.unwrap();
+        let _sequencer = numbers.start();
+        ready("the step", async || has_come_to(&direct, lock_loss).await.then_some(())).await;
+        let scripts = cached_scripts(&direct).await;
+        for key in [direct.keys.lock(), direct.keys.epoch()] {
+            let () = redis::cmd("SET").arg(key).arg(ANOTHER).query_async(&mut direct.redis().await).await.unwrap();
         }
-        wire.release();
-        numbers.log.let_markers_go();
-        // Each attempt has a script of its own: so the one that lost its lock is over.
+        proxy.set(Mode::Forward);
+        numbers.log.release_markers();
+        // Each attempt loads its own script, so the attempt that lost its lock has ended.
         ready("another attempt", async || (cached_scripts(&direct).await > scripts + 2).then_some(())).await;
-        for key in [direct.names.lock(), direct.names.epoch()] {
+        for key in [direct.keys.lock(), direct.keys.epoch()] {
             let value: String = redis::cmd("GET").arg(key).query_async(&mut direct.redis().await).await.unwrap();
-            assert_eq!(value, others, "{loses:?}");
+            assert_eq!(value, ANOTHER, "{lock_loss:?}");
         }
         let (claimed, started) = numbers.log.epochs();
-        assert_eq!(claimed.len(), usize::from(loses != Loses::BeforeItDeletes), "{loses:?}");
-        assert_eq!(started.len(), usize::from(loses == Loses::AfterItsStarts), "{loses:?}");
+        assert_eq!(claimed.len(), usize::from(lock_loss != LockLoss::BeforeItDeletes), "{lock_loss:?}");
+        assert_eq!(started.len(), usize::from(lock_loss == LockLoss::AfterItsStarts), "{lock_loss:?}");
     }
 }
 
-async fn has_come_to(numbers: &Numbers, loses: Loses) -> bool {
+async fn has_come_to(numbers: &Numbers, lock_loss: LockLoss) -> bool {
     let (claimed, started) = numbers.log.epochs();
-    match loses {
-        Loses::BeforeItDeletes => {
-            let exists = redis::cmd("EXISTS").arg(numbers.names.lock()).query_async(&mut numbers.redis().await).await;
+    match lock_loss {
+        LockLoss::BeforeItDeletes => {
+            let exists = redis::cmd("EXISTS").arg(numbers.keys.lock()).query_async(&mut numbers.redis().await).await;
             exists.unwrap()
         }
-        Loses::AfterItsClaim => !claimed.is_empty(),
-        Loses::AfterItsStarts => started.iter().map(|(_, partitions)| partitions).eq([&3]),
+        LockLoss::AfterItsClaim => !claimed.is_empty(),
+        LockLoss::AfterItsStarts => started.iter().map(|(_, partitions)| partitions).eq([&3]),
     }
 }
 
@@ -367,65 +368,65 @@ async fn cached_scripts(numbers: &Numbers) -> usize {
     cached.unwrap().trim().parse().unwrap()
 }
 
-async fn what_counts_has_not_seen_is_waited_for_and_then_refused() {
+async fn a_reservation_waits_for_counts_and_is_then_refused() {
     let numbers = Numbers::shared().await;
     let one = numbers.process().await;
     let chat = numbers.chat(&one).await;
-    let _: () =
-        redis::cmd("DEL").arg(counter(&numbers, chat.into())).query_async(&mut numbers.redis().await).await.unwrap();
-    numbers.log.hold_counts_back();
-    assert_eq!(numbers.post(&one, chat, None).await, 1, "counts has seen all that there is");
-    let _: () =
-        redis::cmd("DEL").arg(counter(&numbers, chat.into())).query_async(&mut numbers.redis().await).await.unwrap();
+    forget_counter(&numbers, chat.into()).await;
+    numbers.log.hold_counts();
+    assert_eq!(numbers.post(&one, chat, None).await, 1, "counts has applied the whole log");
+    forget_counter(&numbers, chat.into()).await;
     let refused = one.reserve(chat.into(), None).await.unwrap_err();
     assert!(matches!(refused, ReserveError::Unavailable(_)), "{refused}");
     let waiting = tokio::spawn({
         let one = Arc::clone(&one);
         async move { one.reserve(chat.into(), None).await.map(|reservation| reservation.value().get()) }
     });
-    numbers.log.let_counts_go_on();
+    numbers.log.resume_counts();
     assert_eq!(waiting.await.unwrap().unwrap(), 2);
 }
 
-/// Its tables were dropped, say. What was known of it before says nothing of what it has now.
+/// As after its tables were dropped. What the sequencer knew of its checkpoints does not hold any more.
 async fn emptied_counts_give_no_number_twice() {
     let numbers = Numbers::shared().await;
     let one = numbers.process().await;
     let chat = numbers.chat(&one).await;
     let request = RequestKey::new(&[&chat.token.to_hex()], "key", &["x"]);
     assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
-    let forget = async |key: String| {
-        let _: () = redis::cmd("DEL").arg(key).query_async(&mut numbers.redis().await).await.unwrap();
-    };
-    forget(counter(&numbers, chat.into())).await;
-    numbers.log.hold_counts_back();
-    assert_eq!(numbers.post(&one, chat, None).await, 2, "counts has come as far as the log");
-    numbers.log.let_counts_go_on();
-    forget(counter(&numbers, chat.into())).await;
-    assert!(one.reserve(chat.into(), None).await.is_ok(), "and is known to have");
+    forget_counter(&numbers, chat.into()).await;
+    numbers.log.hold_counts();
+    assert_eq!(numbers.post(&one, chat, None).await, 2, "counts has applied the whole log");
+    numbers.log.resume_counts();
+    forget_counter(&numbers, chat.into()).await;
+    assert!(one.reserve(chat.into(), None).await.is_ok(), "the sequencer does not know that");
     numbers.log.empty_counts();
     for request in [None, Some(RequestKey::new(&[&chat.token.to_hex()], "another key", &["x"]))] {
-        forget(counter(&numbers, chat.into())).await;
+        forget_counter(&numbers, chat.into()).await;
         let refused = one.reserve(chat.into(), request.as_ref()).await.unwrap_err();
         assert!(matches!(refused, ReserveError::Unavailable(_)), "{refused}");
     }
-    numbers.log.let_counts_go_on();
-    assert_eq!(posted(&numbers, &one, chat).await, 3);
+    numbers.log.resume_counts();
+    assert_eq!(post_when_open(&numbers, &one, chat).await, 3);
+}
+
+async fn forget_counter(numbers: &Numbers, parent: StreamKey) {
+    let counter = counter(numbers, parent);
+    let _: () = redis::cmd("DEL").arg(counter).query_async(&mut numbers.redis().await).await.unwrap();
 }
 
 fn counter(numbers: &Numbers, parent: StreamKey) -> String {
     let epoch = numbers.log.epochs().0.pop().unwrap();
-    numbers.names.counter(epoch, &parent)
+    numbers.keys.counter(epoch, &parent)
 }
 
 async fn a_chat_above_the_last_one_is_unknown_at_once() {
     let numbers = Numbers::shared().await;
     let one = numbers.process().await;
     let chat = numbers.chat(&one).await;
-    numbers.log.hold_counts_back();
+    numbers.log.hold_counts();
     numbers.chat(&one).await;
     let above = ChatKey { number: ChatNumber::new(2).unwrap(), ..chat };
-    // Whoever waits for counts is told that they are behind.
+    // A reservation that waited for counts would be `Unavailable`.
     assert!(matches!(one.reserve(above.into(), None).await, Err(ReserveError::UnknownParent)));
 }
 
@@ -435,19 +436,19 @@ async fn a_fill_that_lost_its_ticket_opens_nothing() {
     let chat = numbers.chat(&one).await;
     assert_eq!(numbers.post(&one, chat, None).await, 1);
     let late = one.reserve(chat.token.into(), None).await.unwrap().ticket().unwrap();
-    let others = one.reserve(chat.token.into(), None).await.unwrap().ticket().unwrap();
-    assert_ne!(late, others);
+    let other = one.reserve(chat.token.into(), None).await.unwrap().ticket().unwrap();
+    assert_ne!(late, other);
     let mut redis = numbers.redis().await;
-    for key in [counter(&numbers, chat.into()), numbers.names.ticket(late)] {
+    for key in [counter(&numbers, chat.into()), numbers.keys.ticket(late)] {
         let gone: u32 = redis::cmd("DEL").arg(key).query_async(&mut redis).await.unwrap();
         assert_eq!(gone, 1);
     }
-    // As if the chat's creation had been acknowledged only now, when its counter was used and forgotten. That another one's
-    // ticket is good helps nobody else.
+    // As if the chat's creation were acknowledged after its counter was used and forgotten. The valid ticket of another
+    // reservation does not help.
     one.open(chat.into(), Some(late)).await.unwrap();
-    assert_eq!(numbers.post(&one, chat, None).await, 2, "the counter was filled from the log");
-    let is_there: bool = redis::cmd("EXISTS").arg(numbers.names.ticket(others)).query_async(&mut redis).await.unwrap();
-    assert!(is_there);
+    assert_eq!(numbers.post(&one, chat, None).await, 2, "the counter was not filled from the log");
+    let exists: bool = redis::cmd("EXISTS").arg(numbers.keys.ticket(other)).query_async(&mut redis).await.unwrap();
+    assert!(exists);
 }
 
 async fn an_evicting_redis_is_refused() {
@@ -460,27 +461,19 @@ async fn an_evicting_redis_is_refused() {
 }
 
 tests!(
-    unknown_parents_have_no_numbers,
-    numbers_are_dense_and_ascending,
-    parents_are_counted_apart,
-    reservations_at_once_are_all_different,
-    cold_counters_continue_after_the_log,
-    a_key_is_given_its_number_again,
-    a_key_is_given_its_token_again,
-    a_key_with_other_values_is_refused,
-    one_key_at_once_is_one_number,
     the_first_start_begins_an_epoch,
-    who_cannot_write_to_the_log_does_not_fence,
-    a_claim_that_lies_nowhere_begins_no_epoch,
+    a_process_that_cannot_write_to_the_log_does_not_fence,
+    a_claim_with_a_wrong_offset_begins_no_epoch,
     a_second_process_adopts_the_epoch,
     a_restarted_redis_is_fenced,
     a_flushed_redis_is_fenced,
     a_key_of_the_epoch_before_is_given_its_number_again,
-    a_key_is_looked_up_once_counts_has_seen_the_new_epoch,
-    who_loses_the_lock_writes_nothing_more,
-    what_counts_has_not_seen_is_waited_for_and_then_refused,
+    a_key_is_looked_up_once_counts_has_passed_the_new_epoch,
+    a_process_that_loses_the_lock_writes_nothing_more,
+    a_reservation_waits_for_counts_and_is_then_refused,
     emptied_counts_give_no_number_twice,
     a_chat_above_the_last_one_is_unknown_at_once,
     a_fill_that_lost_its_ticket_opens_nothing,
-    an_evicting_redis_is_refused,
+    an_evicting_redis_is_refused;
+    conformance on on_a_redis: event_log::sequencer_conformance
 );

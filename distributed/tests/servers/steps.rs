@@ -1,15 +1,15 @@
-//! The steps of the number server are those of its model (crate `numbers-model`).
+//! The steps of the sequencer are those of its model (crate `numbers-model`).
 //!
-//! Two real sequencers on a real Redis begin an epoch, fill counters, give numbers, lose everything, begin another epoch,
-//! with a lock that one of them loses on the way, answer a key of the former, and lose the scripts. What Redis was asked and
-//! what the log did is then taken, one by one and in its order, as steps of the model: a step that the model does not allow at
-//! that moment, or one that it does not know, fails.
+//! Two real sequencers on a real Redis begin an epoch, fill counters and give numbers. Then Redis loses its keys. The sequencers
+//! begin another epoch, during which one of them loses the lock, and answer a key of the former epoch. Then Redis loses its
+//! scripts. The test takes the commands of Redis and the calls of the log, in their order, as steps of the model. It fails on
+//! a step that the model does not know or does not allow at that moment.
 //!
-//! What a script does inside Redis is not seen, only that it was called, by which text, and with what.
+//! The test does not see what a script does inside Redis. It sees each call with the text and the arguments of the script.
 
 mod monitor;
 mod replay;
-mod watched;
+mod traced_log;
 
 use std::sync::Arc;
 
@@ -29,33 +29,33 @@ use uuid::Uuid;
 
 use self::monitor::Command;
 use self::replay::{PAST, Replay};
-use self::watched::WatchedLog;
+use self::traced_log::TracedLog;
 use crate::containers::{own_redis, ready, redis_url};
 use crate::memory::MemoryLog;
-use crate::sequencer::{now, open};
+use crate::sequencer::{now, wait_until_open};
 
-/// As many as the model has.
+/// The model has as many.
 const PARTITIONS: u16 = 2;
-/// What is said last.
-const END: &str = "0 that is all";
+/// Ends the trace.
+const END: &str = "0 end";
 
 /// A process that gives numbers, and its log.
 #[derive(Clone)]
 struct Process {
     sequencer: Arc<RedisSequencer>,
-    log: Arc<WatchedLog>,
+    log: Arc<TracedLog>,
 }
 
 impl Process {
     fn start(process: usize, url: &str, memory: &Arc<MemoryLog>, redis: &MultiplexedConnection) -> Self {
-        let log = Arc::new(WatchedLog { process, log: Arc::clone(memory), redis: redis.clone() });
+        let log = Arc::new(TracedLog { process, log: Arc::clone(memory), redis: redis.clone() });
         let sequencer = RedisSequencer::start(url, RedisKeys::default(), &log, Arc::clone(&log) as _).unwrap();
         Self { sequencer: Arc::new(sequencer), log }
     }
 
-    /// Posts as a command does, and says to whom it is told.
+    /// Posts as a command does, and notes the acknowledgement in the trace.
     async fn post(&self, chat: ChatKey, index: usize, request: Option<&RequestKey>, expected: u32) {
-        self.log.say(format!("try {index}")).await;
+        self.log.trace(format!("try {index}")).await;
         let reservation = self.sequencer.reserve(chat.into(), request).await.unwrap();
         let number = MessageNumber(reservation.value());
         if reservation.position().is_none() {
@@ -64,23 +64,23 @@ impl Process {
             self.log.append(Record { request: request.copied(), epoch: reservation.epoch(), ..record }).await.unwrap();
         }
         assert_eq!(number.get(), expected);
-        self.log.say(format!("told {expected}")).await;
+        self.log.trace(format!("acknowledged {expected}")).await;
     }
 
-    /// The same while `counts` is held back, which goes on only when the post waits for it.
-    async fn post_before_it_is_counted(
+    /// Posts while `counts` is held back. `counts` resumes when the post waits for it.
+    async fn post_while_counts_is_held(
         &self,
         chat: ChatKey,
         index: usize,
         request: Option<&RequestKey>,
         expected: u32,
     ) {
-        let asked = self.log.log.asked();
+        let reads = self.log.log.checkpoint_reads();
         let (process, request) = (self.clone(), request.copied());
         let posting = tokio::spawn(async move { process.post(chat, index, request.as_ref(), expected).await });
-        let waits = || self.log.log.asked() > asked + 1;
+        let waits = || self.log.log.checkpoint_reads() > reads + 1;
         ready("a wait for counts", async || (waits() || posting.is_finished()).then_some(())).await;
-        self.log.log.let_counts_go_on();
+        self.log.log.resume_counts();
         posting.await.unwrap();
     }
 }
@@ -93,25 +93,25 @@ async fn every_step_is_one_of_the_model() {
     let commands = client.get_async_monitor().await.unwrap().into_on_message::<String>();
     let memory = Arc::new(MemoryLog::with_partitions(PartitionCount::new(PARTITIONS).unwrap()));
     let chat = chat(&memory).await;
-    // One after the other, so that it is known whose each connection is.
+    // They start one after the other, so the order of the connections tells whose they are.
     let one = Process::start(0, &url, &memory, &redis);
-    memory.hold_counts_back();
-    open(&one.sequencer).await;
+    memory.hold_counts();
+    wait_until_open(&one.sequencer).await;
     let other = Process::start(1, &url, &memory, &redis);
-    open(&other.sequencer).await;
+    wait_until_open(&other.sequencer).await;
     let request = RequestKey::new(&["messages"], "key", &["x"]);
-    one.post_before_it_is_counted(chat, 0, None, 1).await;
+    one.post_while_counts_is_held(chat, 0, None, 1).await;
     other.post(chat, 1, Some(&request), 2).await;
-    memory.hold_counts_back();
+    memory.hold_counts();
     let () = cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
-    a_lock_is_lost(&redis).await;
-    in_the_next_epoch([&one, &other], 2).await;
-    one.post_before_it_is_counted(chat, 2, Some(&request), 2).await;
+    take_the_lock_away(&redis).await;
+    wait_for_epoch([&one, &other], 2).await;
+    one.post_while_counts_is_held(chat, 2, Some(&request), 2).await;
     let () = cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
-    in_the_next_epoch([&one, &other], 3).await;
+    wait_for_epoch([&one, &other], 3).await;
     other.post(chat, 3, None, 3).await;
     let _: String = cmd("ECHO").arg(END).query_async(&mut redis).await.unwrap();
-    let taken = replayed(commands).await;
+    let taken = replay(commands).await;
     for step in [
         Action::Adopt(1),
         Action::Reserve { index: 1, process: 1 },
@@ -124,27 +124,28 @@ async fn every_step_is_one_of_the_model() {
     ] {
         assert!(taken.contains(&step), "{step:?} was not seen in {taken:?}");
     }
-    // Whoever has come first.
+    // Either process may be first.
     for steps in [[0, 1].map(Action::Renew), [0, 1].map(Action::BeginAgain), [0, 1].map(Action::Set)] {
         assert!(steps.iter().any(|step| taken.contains(step)), "none of {steps:?} in {taken:?}");
     }
 }
 
-/// Takes all that was seen as steps; the answer are the steps.
-async fn replayed(commands: impl Stream<Item = String>) -> Vec<Action> {
+/// Takes the trace as steps of the model, and returns the steps.
+async fn replay(commands: impl Stream<Item = String>) -> Vec<Action> {
     let mut replay = Replay::new();
-    let seen = commands.filter_map(async |line| Command::parse(&line));
-    let seen = seen.take_while(|command| std::future::ready(command.words != ["ECHO", END]));
-    seen.for_each(|command| {
-        replay.see(&command);
-        std::future::ready(())
-    })
-    .await;
+    let commands = commands.filter_map(async |line| Command::parse(&line));
+    let commands = commands.take_while(|command| std::future::ready(command.words != ["ECHO", END]));
+    commands
+        .for_each(|command| {
+            replay.apply(&command);
+            std::future::ready(())
+        })
+        .await;
     replay.taken
 }
 
-/// Takes the lock away from who fences, as if it had expired.
-async fn a_lock_is_lost(redis: &MultiplexedConnection) {
+/// Deletes the lock of the process that fences, as if the lock had expired.
+async fn take_the_lock_away(redis: &MultiplexedConnection) {
     let lock = RedisKeys::default().lock();
     ready("a fence", async || {
         let deleted: usize = cmd("DEL").arg(&lock).query_async(&mut redis.clone()).await.unwrap();
@@ -153,14 +154,14 @@ async fn a_lock_is_lost(redis: &MultiplexedConnection) {
     .await;
 }
 
-async fn in_the_next_epoch(processes: [&Process; 2], epochs: usize) {
+async fn wait_for_epoch(processes: [&Process; 2], epochs: usize) {
     for process in processes {
         ready("a new epoch", async || (process.log.log.epochs().1.len() == epochs).then_some(())).await;
-        open(&process.sequencer).await;
+        wait_until_open(&process.sequencer).await;
     }
 }
 
-/// A chat that lies where no epoch is claimed, in the log from the start.
+/// Creates a chat in the log, outside of the partition where epochs are claimed.
 async fn chat(log: &MemoryLog) -> ChatKey {
     let partitions = MarkerLog::partitions(log);
     let chats = std::iter::repeat_with(|| ChatKey {

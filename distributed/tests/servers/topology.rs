@@ -1,19 +1,18 @@
-//! All of Tally on all of the servers: the processes as they are in production, but in this one.
+//! All of Tally on all servers. The processes are those of production, but run inside this one.
 
 use std::net::Ipv4Addr;
 
 use clap::Parser;
 use projector::process::Config;
 use read_model::Projection;
-use reqwest::Method;
-use testkit::scenarios::{Api, Port, eventually};
+use testkit::scenarios::{Api, Port};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::containers;
 
-/// Where everything is.
+/// The addresses of the servers.
 pub(crate) struct Servers {
     pub(crate) brokers: &'static str,
     pub(crate) redis_url: &'static str,
@@ -23,13 +22,13 @@ pub(crate) struct Servers {
 
 /// Running processes.
 pub(crate) struct Topology {
-    /// Through the first command-api, or through all of them.
+    /// A client of all command-apis, in turn.
     pub(crate) api: Api,
     stop: CancellationToken,
     processes: tokio::sync::Mutex<JoinSet<()>>,
 }
 
-/// The servers as all topologies of this run use them: one log, one database.
+/// The servers of both topologies of this run. They share one log and one database.
 pub(crate) async fn servers() -> &'static Servers {
     static SERVERS: OnceCell<Servers> = OnceCell::const_new();
     SERVERS
@@ -42,21 +41,24 @@ pub(crate) async fn servers() -> &'static Servers {
         .await
 }
 
+/// An address where nothing listens.
+pub(crate) const NOBODY: &str = "http://127.0.0.1:9";
+
 static ONE_OF_EACH: OnceCell<Topology> = OnceCell::const_new();
 static TWO_OF_EACH: OnceCell<Topology> = OnceCell::const_new();
 
-/// One process of each kind, which all tests share.
+/// One process of each kind. All tests share them.
 pub(crate) async fn one_of_each() -> &'static Topology {
     ONE_OF_EACH.get_or_init(|| Topology::start(1)).await
 }
 
-/// Two command-apis, asked in turn, and beside the projectors of [`one_of_each`] another of each kind.
+/// Two command-apis, a query-api, and another projector of each kind beside those of [`one_of_each`].
 pub(crate) async fn two_of_each() -> &'static Topology {
     one_of_each().await;
     TWO_OF_EACH.get_or_init(|| Topology::start(2)).await
 }
 
-/// Ends whatever was started.
+/// Stops the topologies that were started.
 pub(crate) async fn stop() {
     for topology in [&ONE_OF_EACH, &TWO_OF_EACH].into_iter().filter_map(OnceCell::get) {
         topology.stop().await;
@@ -68,8 +70,7 @@ impl Topology {
         let (servers, stop, mut processes) = (servers().await, CancellationToken::new(), JoinSet::new());
         let mut write_urls = Vec::new();
         for _ in 0..command_apis {
-            let config = command_api_config(servers);
-            let process = command_api::process::Process::start(&config, stop.clone()).await.unwrap();
+            let process = start_command_api(servers.brokers, servers.redis_url, &servers.mysql_url, &stop).await;
             write_urls.push(format!("http://{}", process.write_addr()));
             processes.spawn(async move { process.wait().await.unwrap() });
         }
@@ -77,19 +78,19 @@ impl Topology {
             let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
             processes.spawn(async move { process.wait().await.unwrap() });
         }
-        let process = query_api::process::Process::start(&query_api_config(servers), stop.clone()).await.unwrap();
+        let process = start_query_api(&servers.mysql_url, servers.elasticsearch_url, &stop).await;
         let read_url = format!("http://{}", process.read_addr());
         processes.spawn(process.wait());
-        // Each by itself: of several that are asked in turn, one could answer for all.
+        // Each by itself, since requests of one client go to all in turn.
         for write_url in &write_urls {
-            ready(&Api::new(write_url, &read_url), Port::Write).await;
+            Api::new(write_url, &read_url).wait_until_ready(Port::Write).await;
         }
         let api = Api::new(&write_urls.join(","), &read_url);
-        ready(&api, Port::Read).await;
+        api.wait_until_ready(Port::Read).await;
         Self { api, stop, processes: tokio::sync::Mutex::new(processes) }
     }
 
-    /// Ends the processes as a signal would.
+    /// Stops the processes as a signal would.
     async fn stop(&self) {
         self.stop.cancel();
         while let Some(ended) = self.processes.lock().await.join_next().await {
@@ -98,15 +99,7 @@ impl Topology {
     }
 }
 
-async fn ready(api: &Api, port: Port) {
-    eventually("readiness", async || {
-        let answer = api.plain(port, Method::GET, "/health/ready").await;
-        if answer.status == 200 { Ok(()) } else { Err(answer) }
-    })
-    .await;
-}
-
-/// A projector of every projection.
+/// Every projection and its store.
 pub(crate) fn kinds(servers: &Servers) -> [Config; 3] {
     Projection::ALL.map(|projection| {
         let store_url = match projection {
@@ -117,20 +110,31 @@ pub(crate) fn kinds(servers: &Servers) -> [Config; 3] {
     })
 }
 
-/// At any port.
+/// A projector at any free port.
 pub(crate) fn projector_config(projection: Projection, brokers: &str, store_url: &str) -> Config {
     let addr = (Ipv4Addr::LOCALHOST, 0).into();
     Config { projection, addr, brokers: brokers.to_owned(), store_url: store_url.to_owned() }
 }
 
-fn command_api_config(servers: &Servers) -> command_api::cli::Config {
-    let arguments = ["command-api", "--write-addr", "127.0.0.1:0", "--kafka-brokers", servers.brokers];
-    let arguments = arguments.into_iter().chain(["--redis-url", servers.redis_url, "--mysql-url", &servers.mysql_url]);
-    command_api::cli::Cli::parse_from(arguments).serve
+pub(crate) async fn start_command_api(
+    brokers: &str,
+    redis_url: &str,
+    mysql_url: &str,
+    stop: &CancellationToken,
+) -> command_api::process::Process {
+    let arguments = ["command-api", "--write-addr", "127.0.0.1:0", "--kafka-brokers", brokers];
+    let arguments = arguments.into_iter().chain(["--redis-url", redis_url, "--mysql-url", mysql_url]);
+    let config = command_api::cli::Cli::parse_from(arguments).serve;
+    command_api::process::Process::start(&config, stop.clone()).await.unwrap()
 }
 
-fn query_api_config(servers: &Servers) -> query_api::cli::Config {
-    let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", &servers.mysql_url];
-    let arguments = arguments.into_iter().chain(["--elasticsearch-url", servers.elasticsearch_url]);
-    query_api::cli::Cli::parse_from(arguments).serve
+pub(crate) async fn start_query_api(
+    mysql_url: &str,
+    elasticsearch_url: &str,
+    stop: &CancellationToken,
+) -> query_api::process::Process {
+    let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", mysql_url];
+    let arguments = arguments.into_iter().chain(["--elasticsearch-url", elasticsearch_url]);
+    let config = query_api::cli::Cli::parse_from(arguments).serve;
+    query_api::process::Process::start(&config, stop.clone()).await.unwrap()
 }

@@ -1,17 +1,13 @@
-//! The SQLite adapters as their ports, each on a directory of its own.
+//! The SQLite adapters as their ports, on a directory of their own.
 
-#![expect(
-    clippy::unwrap_used,
-    unreachable_pub,
-    reason = "a test that panics has failed; tests are crates of their own"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use embedded::{DataDir, SqliteLog, SqliteProjections, SqliteSequencer};
+use embedded::{DataDir, SqliteSequencer};
 use event_log::{EventLog, Sequencer};
-use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, Record, UnixMillis};
+use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, PartitionId, Record, UnixMillis};
 use read_model::{ProjectionStore, SearchIndex, Views};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -21,51 +17,75 @@ use uuid::Uuid;
 /// Longest wait for the log's own writer.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Databases in a directory that is deleted with the value.
-pub struct Databases {
-    pub log: Arc<SqliteLog>,
-    pub projections: Arc<SqliteProjections>,
+/// The adapters. Their directory is deleted with the value.
+pub(crate) struct Databases {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) sequencer: Arc<dyn Sequencer>,
+    /// Another sequencer of the same log. It stays cold until it is first asked.
+    pub(crate) cold: Arc<dyn Sequencer>,
+    pub(crate) store: Arc<dyn ProjectionStore>,
+    pub(crate) views: Arc<dyn Views>,
+    pub(crate) index: Arc<dyn SearchIndex>,
     data_dir: DataDir,
     _directory: TempDir,
 }
 
-pub async fn open() -> Databases {
-    let directory = TempDir::new().unwrap();
-    let data_dir = DataDir::open(directory.path()).unwrap();
-    let log = Arc::new(data_dir.open_log().await.unwrap());
-    let projections = Arc::new(data_dir.open_projections(log.log_id()).await.unwrap());
-    Databases { log, projections, data_dir, _directory: directory }
-}
+impl Databases {
+    pub(crate) async fn open() -> Self {
+        let directory = TempDir::new().unwrap();
+        let data_dir = DataDir::open(directory.path()).unwrap();
+        let log = Arc::new(data_dir.open_log().await.unwrap());
+        let projections = Arc::new(data_dir.open_projections(log.log_id()).await.unwrap());
+        Self {
+            sequencer: Arc::new(SqliteSequencer::new(&log)),
+            cold: Arc::new(SqliteSequencer::new(&log)),
+            log,
+            store: Arc::clone(&projections) as _,
+            views: Arc::clone(&projections) as _,
+            index: projections,
+            data_dir,
+            _directory: directory,
+        }
+    }
 
-/// Puts at the end of the log what no release has written there.
-pub async fn spoil(databases: &Databases) {
-    let created = ChatApplicationCreated { token: ApplicationToken::from_bytes([7; 16]), name: "spoiled".into() };
-    let record =
-        Record::encode(&Event::ChatApplicationCreated(created), EventId(Uuid::now_v7()), UnixMillis(0)).unwrap();
-    databases.log.append(record).await.unwrap();
-    let options = SqliteConnectOptions::new().filename(databases.data_dir.log_path()).busy_timeout(BUSY);
-    let mut connection = options.connect().await.unwrap();
-    let spoiling = "UPDATE events SET stream = 'nobody' WHERE log_offset = (SELECT max(log_offset) FROM events)";
-    sqlx::query(spoiling).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-}
+    pub(crate) fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log)
+    }
 
-pub fn log(databases: &Databases) -> Arc<dyn EventLog> {
-    Arc::clone(&databases.log) as _
-}
+    /// Puts a record with a malformed stream key at the end of the log.
+    pub(crate) fn spoil(&self) -> impl AsyncFnOnce(PartitionId) {
+        async |_| {
+            let created =
+                ChatApplicationCreated { token: ApplicationToken::from_bytes([7; 16]), name: "spoiled".into() };
+            let event = Event::ChatApplicationCreated(created);
+            let record = Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis(0)).unwrap();
+            self.log.append(record).await.unwrap();
+            let options = SqliteConnectOptions::new().filename(self.data_dir.log_path()).busy_timeout(BUSY);
+            let mut connection = options.connect().await.unwrap();
+            let spoiling =
+                "UPDATE events SET stream = 'nobody' WHERE log_offset = (SELECT max(log_offset) FROM events)";
+            sqlx::query(spoiling).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
 
-pub fn sequencer(databases: &Databases) -> Arc<dyn Sequencer> {
-    Arc::new(SqliteSequencer::new(&databases.log))
-}
+    pub(crate) fn sequencer(&self) -> Arc<dyn Sequencer> {
+        Arc::clone(&self.sequencer)
+    }
 
-pub fn store(databases: &Databases) -> Arc<dyn ProjectionStore> {
-    Arc::clone(&databases.projections) as _
-}
+    pub(crate) fn cold(&self) -> impl AsyncFn() -> Arc<dyn Sequencer> {
+        async || Arc::clone(&self.cold)
+    }
 
-pub fn views(databases: &Databases) -> Arc<dyn Views> {
-    Arc::clone(&databases.projections) as _
-}
+    pub(crate) fn store(&self) -> Arc<dyn ProjectionStore> {
+        Arc::clone(&self.store)
+    }
 
-pub fn index(databases: &Databases) -> Arc<dyn SearchIndex> {
-    Arc::clone(&databases.projections) as _
+    pub(crate) fn views(&self) -> Arc<dyn Views> {
+        Arc::clone(&self.views)
+    }
+
+    pub(crate) fn index(&self) -> Arc<dyn SearchIndex> {
+        Arc::clone(&self.index)
+    }
 }

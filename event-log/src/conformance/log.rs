@@ -1,4 +1,4 @@
-//! What every [`EventLog`] does.
+//! The checks of an [`EventLog`].
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,14 +10,36 @@ use events::{ApplicationToken, Epoch, Offset, PartitionId, Position, Record, Rec
 use super::{application_created, fresh_token, message_posted};
 use crate::log::{EventLog, ReadError, ReadLimit};
 
-/// Longest that a check waits for something that must come.
+/// Longest wait for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How long a check lets an adapter wait for something that must not come.
+/// How long a read at the end waits where nothing is appended.
 const SHORT_WAIT: Duration = Duration::from_millis(50);
 const WRITERS: u32 = 16;
 const RECORDS_A_WRITER: u32 = 25;
 
-/// Every member of a record, and bodies of any characters and sizes, come back as they were appended.
+/// Calls a macro with the arguments, the path of the suite, and every check of an [`EventLog`](crate::EventLog): the
+/// parts of the adapter that the check takes, and the [`LogFault`](crate::conformance::LogFault) that it must find. The
+/// parts are `log`, the log, and `spoil`, a function that puts something unreadable at the end of a partition.
+#[macro_export]
+macro_rules! log_conformance {
+    ($callback:ident $(, $($arguments:tt)*)?) => {
+        $callback! { $($($arguments)*)?; $crate::conformance;
+            records_come_back_to_the_byte(log) => ForgetsTheTime,
+            reading_starts_where_it_is_asked_to(log) => ReadsFromTheStart,
+            the_number_of_records_is_bounded(log) => IgnoresTheLimit,
+            end_covers_every_answered_append(log) => EndLagsBehind,
+            a_read_at_the_end_is_woken_by_a_record(log) => NeverWaits,
+            the_wait_at_the_end_is_bounded(log) => NeverWaits,
+            reading_beyond_the_end_is_refused(log) => TakesBeyondForTheEnd,
+            unreadable_records_are_reported_and_passed(log, spoil) => HidesTheUnreadable,
+            concurrent_appends_are_all_there_once(log) => LosesAnAppend,
+            records_appended_in_turn_lie_in_turn(log) => SwapsNeighbours,
+            concurrent_readers_see_one_order(log) => MovesRecords,
+        }
+    };
+}
+
+/// Every member of a record comes back as it was appended, and so do bodies of any characters and any size.
 pub async fn records_come_back_to_the_byte(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let long = "🚀".repeat(16_384);
@@ -41,74 +63,73 @@ pub async fn reading_starts_where_it_is_asked_to(log: Arc<dyn EventLog>) {
     let after_first = append(&log, first).await;
     append(&log, second.clone()).await;
     let (partition, from) = only_bound(&after_first);
-    let read = read_to_end(&log, partition, from).await;
-    assert!(read.iter().all(|recorded| recorded.partition == partition && recorded.offset >= from));
-    assert_eq!(of(&read, token), [second], "reading at an append's position gives what came after it");
+    let events = read_to_end(&log, partition, from).await;
+    assert!(events.iter().all(|recorded| recorded.partition == partition && recorded.offset >= from));
+    assert_eq!(records_in(&events, token), [second], "reading at an append's position gives what came after it");
 }
 
-/// One read gives no more records than asked for, and the first ones.
+/// One read returns at most as many records as the limit allows, beginning with the first.
 pub async fn the_number_of_records_is_bounded(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let positions = append_messages(&log, token, 5).await;
     let (partition, after_first) = only_bound(&positions[0]);
     let limit = ReadLimit { records: 2, wait: Duration::ZERO };
-    let read = log.read(partition, after_first, limit).await.unwrap_or_else(|error| panic!("read: {error}"));
+    let read = log.read(partition, after_first, limit).await.unwrap();
     assert_eq!(read.events.len(), 2);
     assert_eq!(read.events[0].offset, after_first, "the read begins with the next record");
 }
 
-/// The end covers each append that was answered before it was asked for.
+/// The end covers every append that was acknowledged before the call.
 pub async fn end_covers_every_answered_append(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     for number in 1..=5 {
         let position = append(&log, message_posted(token, number, "x")).await;
-        let end = log.end().await.unwrap_or_else(|error| panic!("end: {error}"));
+        let end = log.end().await.unwrap();
         assert!(end.covers(&position), "{end} does not cover {position}");
     }
 }
 
-/// At the end a read waits and is woken by the next record.
-pub async fn the_end_is_waited_at_and_left_when_a_record_comes(log: Arc<dyn EventLog>) {
+/// A read at the end waits, and the next record wakes it.
+pub async fn a_read_at_the_end_is_woken_by_a_record(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let (partition, end) = only_bound(&append(&log, message_posted(token, 1, "before")).await);
     let mut reader = log.read(partition, end, ReadLimit { records: 1, wait: DEADLINE });
     let waits = poll_fn(|context| Poll::Ready(reader.as_mut().poll(context).is_pending())).await;
     assert!(waits, "the read did not wait");
     append(&log, message_posted(token, 2, "after")).await;
-    let woken = tokio::time::timeout(DEADLINE / 2, reader).await;
-    let read = woken.unwrap_or_else(|_| panic!("the reader was not woken"));
-    assert_eq!(read.unwrap_or_else(|error| panic!("read: {error}")).events.len(), 1);
+    let read = tokio::time::timeout(DEADLINE / 2, reader).await.expect("the reader was not woken");
+    assert_eq!(read.unwrap().events.len(), 1);
 }
 
-/// At the end a read waits as long as it was told to, and answers with nothing.
+/// A read at the end waits for the time in its limit, and then returns nothing.
 pub async fn the_wait_at_the_end_is_bounded(log: Arc<dyn EventLog>) {
     append(&log, application_created(fresh_token())).await;
-    // Other checks may append meanwhile: then there is a new end to wait at.
+    // Other checks may append at the same time. Then the next round waits at the new end.
     let deadline = Instant::now() + DEADLINE;
     loop {
-        assert!(Instant::now() < deadline, "a read at the end never came back empty");
-        let (partition, end) = last_bound(&log.end().await.unwrap_or_else(|error| panic!("end: {error}")));
+        assert!(Instant::now() < deadline, "no read at the end came back empty");
+        let (partition, end) = last_bound(&log.end().await.unwrap());
         let began = Instant::now();
         let read = log.read(partition, end, ReadLimit { records: 1, wait: SHORT_WAIT }).await;
-        if read.unwrap_or_else(|error| panic!("read: {error}")).next == end {
+        if read.unwrap().next == end {
             assert!(began.elapsed() >= SHORT_WAIT, "the read did not wait");
             return;
         }
     }
 }
 
-/// A place that the log does not have is refused, never taken for its end.
+/// Reading beyond the end is an error, and not taken for reading at the end.
 pub async fn reading_beyond_the_end_is_refused(log: Arc<dyn EventLog>) {
     append(&log, application_created(fresh_token())).await;
-    let (partition, end) = last_bound(&log.end().await.unwrap_or_else(|error| panic!("end: {error}")));
+    let (partition, end) = last_bound(&log.end().await.unwrap());
     let beyond = Offset(end.0 + 1_000_000);
     let answer = log.read(partition, beyond, ReadLimit { records: 1, wait: Duration::ZERO }).await;
     assert!(matches!(answer, Err(ReadError::BeyondEnd { .. })), "{answer:?}");
 }
 
-/// What lies in the log and is no record is told with its place, and what comes after it is read. `spoil` puts such a thing
-/// at the end of the partition.
-pub async fn what_is_no_record_is_told_and_passed(log: Arc<dyn EventLog>, spoil: impl AsyncFnOnce(PartitionId)) {
+/// An unreadable record is reported with its place, and the records after it are read. `spoil` puts one at the end of the
+/// partition.
+pub async fn unreadable_records_are_reported_and_passed(log: Arc<dyn EventLog>, spoil: impl AsyncFnOnce(PartitionId)) {
     let token = fresh_token();
     let (partition, spoiled) = only_bound(&append(&log, message_posted(token, 1, "before")).await);
     spoil(partition).await;
@@ -118,28 +139,28 @@ pub async fn what_is_no_record_is_told_and_passed(log: Arc<dyn EventLog>, spoil:
         let (mut events, mut unreadable, mut from) = (Vec::new(), Vec::new(), spoiled);
         while from < end {
             let read = log.read(partition, from, ReadLimit { records, wait: DEADLINE }).await;
-            let read = read.unwrap_or_else(|error| panic!("read: {error}"));
+            let read = read.unwrap();
             assert!(read.next > from, "{from} is not passed");
             from = read.next;
             events.extend(read.events);
             unreadable.extend(read.unreadable);
         }
-        assert_eq!(of(&events, token), std::slice::from_ref(&after));
+        assert_eq!(records_in(&events, token), std::slice::from_ref(&after));
         let [one] = &unreadable[..] else { panic!("{unreadable:?}") };
         assert_eq!((one.partition, one.offset), (partition, spoiled));
         assert!(!one.reason.is_empty());
     }
 }
 
-/// Records appended by many writers at once are all there, each once.
-pub async fn appends_at_once_are_all_there_once(log: Arc<dyn EventLog>) {
+/// Every record of many concurrent writers is in the log once.
+pub async fn concurrent_appends_are_all_there_once(log: Arc<dyn EventLog>) {
     let token = fresh_token();
-    let appended = append_at_once(&log, token).await;
+    let appended = append_concurrently(&log, token).await;
     assert_eq!(records_of(&log, token).await, sorted(appended));
 }
 
-/// A record appended after another of its stream was answered lies after it.
-pub async fn writers_in_turn_lie_in_turn(log: Arc<dyn EventLog>) {
+/// A record that is appended after another of its stream was acknowledged lies after it.
+pub async fn records_appended_in_turn_lie_in_turn(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     append_messages(&log, token, 50).await;
     let numbers: Vec<_> = read_all(&log)
@@ -151,13 +172,13 @@ pub async fn writers_in_turn_lie_in_turn(log: Arc<dyn EventLog>) {
     assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
 }
 
-/// Whenever it is read, a record is the same and at the same place, and offsets ascend: during the writing and after it.
+/// A record keeps its content and its place, and offsets ascend, in every read during the writing and after it.
 pub async fn concurrent_readers_see_one_order(log: Arc<dyn EventLog>) {
     let token = fresh_token();
-    let begin = log.end().await.unwrap_or_else(|error| panic!("end: {error}"));
+    let begin = log.end().await.unwrap();
     let writing = tokio::spawn({
         let log = Arc::clone(&log);
-        async move { append_at_once(&log, token).await }
+        async move { append_concurrently(&log, token).await }
     });
     let deadline = Instant::now() + DEADLINE;
     let mut readings = Vec::new();
@@ -165,7 +186,7 @@ pub async fn concurrent_readers_see_one_order(log: Arc<dyn EventLog>) {
         assert!(Instant::now() < deadline, "the writing does not end");
         readings.push(read_from(&log, &begin).await);
     }
-    writing.await.unwrap_or_else(|error| panic!("{error}"));
+    writing.await.unwrap();
     readings.push(read_from(&log, &begin).await);
     let last = read_from(&log, &begin).await;
     for reading in readings {
@@ -174,17 +195,17 @@ pub async fn concurrent_readers_see_one_order(log: Arc<dyn EventLog>) {
 }
 
 async fn read_from(log: &Arc<dyn EventLog>, begin: &Position) -> Vec<RecordedEvent> {
-    let mut all = Vec::new();
+    let mut events = Vec::new();
     for (partition, from) in begin.bounds() {
         let read = read_to_end(log, partition, from).await;
         assert!(read.windows(2).all(|pair| pair[0].offset < pair[1].offset), "offsets do not ascend");
-        all.extend(read);
+        events.extend(read);
     }
-    all
+    events
 }
 
 async fn append(log: &Arc<dyn EventLog>, record: Record) -> Position {
-    log.append(record).await.unwrap_or_else(|error| panic!("append: {error}"))
+    log.append(record).await.unwrap()
 }
 
 async fn append_messages(log: &Arc<dyn EventLog>, token: ApplicationToken, count: u32) -> Vec<Position> {
@@ -195,7 +216,7 @@ async fn append_messages(log: &Arc<dyn EventLog>, token: ApplicationToken, count
     positions
 }
 
-async fn append_at_once(log: &Arc<dyn EventLog>, token: ApplicationToken) -> Vec<Record> {
+async fn append_concurrently(log: &Arc<dyn EventLog>, token: ApplicationToken) -> Vec<Record> {
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let log = Arc::clone(log);
@@ -212,26 +233,26 @@ async fn append_at_once(log: &Arc<dyn EventLog>, token: ApplicationToken) -> Vec
         .collect();
     let mut appended = Vec::new();
     for writer in writers {
-        appended.extend(writer.await.unwrap_or_else(|error| panic!("{error}")));
+        appended.extend(writer.await.unwrap());
     }
     appended
 }
 
 async fn read_to_end(log: &Arc<dyn EventLog>, partition: PartitionId, mut from: Offset) -> Vec<RecordedEvent> {
-    let mut all = Vec::new();
-    let end = log.end().await.unwrap_or_else(|error| panic!("end: {error}")).bound(partition);
+    let mut events = Vec::new();
+    let end = log.end().await.unwrap().bound(partition);
     while from < end {
         let limit = ReadLimit { records: 100, wait: DEADLINE };
-        let read = log.read(partition, from, limit).await.unwrap_or_else(|error| panic!("read: {error}"));
+        let read = log.read(partition, from, limit).await.unwrap();
         assert!(read.next > from, "nothing came from {from} before the end {end}");
         from = read.next;
-        all.extend(read.events);
+        events.extend(read.events);
     }
-    all
+    events
 }
 
 async fn read_all(log: &Arc<dyn EventLog>) -> Vec<RecordedEvent> {
-    let end = log.end().await.unwrap_or_else(|error| panic!("end: {error}"));
+    let end = log.end().await.unwrap();
     let mut begin = Position::default();
     for (partition, _) in end.bounds() {
         begin.merge(&Position::up_to(partition, Offset::START));
@@ -239,13 +260,13 @@ async fn read_all(log: &Arc<dyn EventLog>) -> Vec<RecordedEvent> {
     read_from(log, &begin).await
 }
 
-/// The records of an application from all of the log, sorted by identity (two streams have no common order).
+/// All records of an application, sorted by event id, since two streams have no common order.
 async fn records_of(log: &Arc<dyn EventLog>, token: ApplicationToken) -> Vec<Record> {
-    sorted(of(&read_all(log).await, token))
+    sorted(records_in(&read_all(log).await, token))
 }
 
-fn of(read: &[RecordedEvent], token: ApplicationToken) -> Vec<Record> {
-    let own = read.iter().filter(|recorded| StreamKey::token(&recorded.record.stream) == token);
+fn records_in(events: &[RecordedEvent], token: ApplicationToken) -> Vec<Record> {
+    let own = events.iter().filter(|recorded| StreamKey::token(&recorded.record.stream) == token);
     own.map(|recorded| recorded.record.clone()).collect()
 }
 
@@ -261,5 +282,5 @@ fn only_bound(position: &Position) -> (PartitionId, Offset) {
 }
 
 fn last_bound(position: &Position) -> (PartitionId, Offset) {
-    position.bounds().last().unwrap_or_else(|| panic!("the log has no partition"))
+    position.bounds().last().unwrap()
 }

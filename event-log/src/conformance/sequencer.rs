@@ -1,4 +1,4 @@
-//! What every [`Sequencer`] does beside the log that it counts for.
+//! The checks of a [`Sequencer`] and the log whose numbers it gives.
 
 use std::sync::Arc;
 
@@ -11,7 +11,28 @@ use crate::sequencer::{Reservation, ReserveError, Sequencer};
 const CLIENTS: u32 = 16;
 const RESERVATIONS_A_CLIENT: u32 = 25;
 
-/// What was never created has no numbers and does not exist.
+/// Calls a macro with the arguments, the path of the suite, and every check of a [`Sequencer`](crate::Sequencer): the
+/// parts of the adapter that the check takes, and the [`SequencerFault`](crate::conformance::SequencerFault) that it must
+/// find. The parts are `log` and `sequencer`, and `cold`, a function that returns a sequencer over the same log that knows
+/// nothing yet.
+#[macro_export]
+macro_rules! sequencer_conformance {
+    ($callback:ident $(, $($arguments:tt)*)?) => {
+        $callback! { $($($arguments)*)?; $crate::conformance;
+            unknown_parents_have_no_numbers(log, sequencer) => KnowsEverybody,
+            numbers_are_dense_and_ascending(log, sequencer) => Skips,
+            parents_are_counted_apart(log, sequencer) => CountsAllTogether,
+            reservations_at_once_are_all_different(log, sequencer) => Repeats,
+            cold_counters_continue_after_the_log(log, sequencer, cold) => CountsAllTogether,
+            a_key_is_given_its_number_again(log, sequencer, cold) => ForgetsRequests,
+            a_key_is_given_its_token_again(log, sequencer) => ForgetsRequests,
+            a_key_with_other_values_is_refused(log, sequencer) => ForgetsRequests,
+            one_key_at_once_is_one_number(log, sequencer) => ForgetsRequests,
+        }
+    };
+}
+
+/// An application or chat that was never created has no numbers and does not exist.
 pub async fn unknown_parents_have_no_numbers(_log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     for parent in [StreamKey::Application(fresh_token()), chat(fresh_token())] {
         let refused = sequencer.reserve(parent, None).await;
@@ -41,7 +62,7 @@ pub async fn parents_are_counted_apart(log: Arc<dyn EventLog>, sequencer: Arc<dy
     assert_eq!(reserve(&sequencer, other.into()).await.get(), 2);
 }
 
-/// Reservations at one moment are all different, and dense.
+/// Concurrent reservations are all different, and leave no gap.
 pub async fn reservations_at_once_are_all_different(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let token = fresh_token();
     create(&log, &sequencer, application_created(token)).await;
@@ -60,15 +81,13 @@ pub async fn reservations_at_once_are_all_different(log: Arc<dyn EventLog>, sequ
         .collect();
     let mut numbers = Vec::new();
     for client in clients {
-        numbers.extend(client.await.unwrap_or_else(|error| panic!("{error}")));
+        numbers.extend(client.await.unwrap());
     }
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=CLIENTS * RESERVATIONS_A_CLIENT).collect::<Vec<_>>());
 }
 
-/// A sequencer that has lost everything continues after the highest number in the log, gaps or not.
-///
-/// `cold` gives a sequencer over the same log that knows nothing yet.
+/// A sequencer that has lost everything continues after the highest number in the log, whether there are gaps or not.
 pub async fn cold_counters_continue_after_the_log(
     log: Arc<dyn EventLog>,
     sequencer: Arc<dyn Sequencer>,
@@ -77,14 +96,15 @@ pub async fn cold_counters_continue_after_the_log(
     let token = application_with_a_chat(&log, &sequencer).await;
     for number in [1, 2, 7, 5] {
         let appended = log.append(message_posted(token, number, "x")).await;
-        appended.unwrap_or_else(|error| panic!("append: {error}"));
+        appended.unwrap();
     }
     let cold = cold().await;
     assert_eq!(reserve(&cold, chat(token)).await.get(), 8);
     assert_eq!(reserve(&cold, token.into()).await.get(), 2);
 }
 
-/// A request that reached the log is given its number again, at its place, by a cold sequencer too; others go on.
+/// A request that reached the log gets its number and its position again, also from a cold sequencer. Other requests get
+/// the next number.
 pub async fn a_key_is_given_its_number_again(
     log: Arc<dyn EventLog>,
     sequencer: Arc<dyn Sequencer>,
@@ -95,27 +115,27 @@ pub async fn a_key_is_given_its_number_again(
     let first = keyed(&sequencer, chat(token), &request).await;
     assert_eq!((first.value().get(), first.position()), (1, None));
     let posted = Record { request: Some(request), ..message_posted(token, 1, "hello") };
-    let position = log.append(posted).await.unwrap_or_else(|error| panic!("append: {error}"));
+    let position = log.append(posted).await.unwrap();
     drop(first);
     assert_eq!(reserve(&sequencer, chat(token)).await.get(), 2);
     for sequencer in [sequencer, cold().await] {
         let again = keyed(&sequencer, chat(token), &request).await;
         assert_eq!(again.value().get(), 1);
-        // An adapter that does not know the place has the event appended again.
+        // Where an adapter does not know the position, the command appends the event again.
         assert!(again.position().is_none_or(|known| *known == position), "{again:?}");
     }
 }
 
-/// A request to create an application is given its token again.
+/// A retried request to create an application gets its token again.
 pub async fn a_key_is_given_its_token_again(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let (token, other) = (fresh_token(), fresh_token());
     let request = RequestKey::new(&[&token.to_hex()], "key", &["name"]);
     let first = sequencer.reserve_token(token, Some(&request)).await;
-    let first = first.unwrap_or_else(|error| panic!("reserve: {error}"));
+    let first = first.unwrap();
     assert_eq!((first.value(), first.position()), (token, None));
     create(&log, &sequencer, Record { request: Some(request), ..application_created(token) }).await;
     drop(first);
-    let again = sequencer.reserve_token(other, Some(&request)).await.unwrap_or_else(|error| panic!("reserve: {error}"));
+    let again = sequencer.reserve_token(other, Some(&request)).await.unwrap();
     assert_eq!(again.value(), token);
 }
 
@@ -132,7 +152,7 @@ pub async fn a_key_with_other_values_is_refused(log: Arc<dyn EventLog>, sequence
     assert!(matches!(refused, Err(ReserveError::KeyReused)), "{refused:?}");
 }
 
-/// Of many requests with one key at the same moment, all are given one number.
+/// Concurrent requests with one key all get the same number.
 pub async fn one_key_at_once_is_one_number(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let token = application_with_a_chat(&log, &sequencer).await;
     let request = RequestKey::new(&[&token.to_hex()], "key", &["hello"]);
@@ -144,27 +164,27 @@ pub async fn one_key_at_once_is_one_number(log: Arc<dyn EventLog>, sequencer: Ar
                 if reservation.position().is_none() {
                     let posted = message_posted(token, reservation.value().get(), "hello");
                     let posted = Record { request: Some(request), event_id: request.event_id("1"), ..posted };
-                    log.append(posted).await.unwrap_or_else(|error| panic!("append: {error}"));
+                    log.append(posted).await.unwrap();
                 }
                 reservation.value().get()
             })
         })
         .collect();
     for client in clients {
-        assert_eq!(client.await.unwrap_or_else(|error| panic!("{error}")), 1);
+        assert_eq!(client.await.unwrap(), 1);
     }
     assert_eq!(reserve(&sequencer, chat(token)).await.get(), 2);
 }
 
 async fn keyed(sequencer: &Arc<dyn Sequencer>, parent: StreamKey, request: &RequestKey) -> Reservation<Number> {
-    sequencer.reserve(parent, Some(request)).await.unwrap_or_else(|error| panic!("reserve: {error}"))
+    sequencer.reserve(parent, Some(request)).await.unwrap()
 }
 
 fn chat(token: ApplicationToken) -> StreamKey {
     StreamKey::Chat(ChatKey { token, number: first_chat() })
 }
 
-/// A new application whose chat 1 is there.
+/// Creates an application with chat 1.
 async fn application_with_a_chat(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>) -> ApplicationToken {
     let token = fresh_token();
     create(log, sequencer, application_created(token)).await;
@@ -174,14 +194,14 @@ async fn application_with_a_chat(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Se
 
 async fn create(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>, created: Record) {
     let parent = created.stream;
-    log.append(created).await.unwrap_or_else(|error| panic!("append: {error}"));
-    sequencer.open(parent, None).await.unwrap_or_else(|error| panic!("open: {error}"));
+    log.append(created).await.unwrap();
+    sequencer.open(parent, None).await.unwrap();
 }
 
 async fn reserve(sequencer: &Arc<dyn Sequencer>, parent: StreamKey) -> Number {
-    sequencer.reserve(parent, None).await.unwrap_or_else(|error| panic!("reserve: {error}")).value()
+    sequencer.reserve(parent, None).await.unwrap().value()
 }
 
 async fn exists(sequencer: &Arc<dyn Sequencer>, parent: StreamKey) -> bool {
-    sequencer.exists(parent).await.unwrap_or_else(|error| panic!("exists: {error}"))
+    sequencer.exists(parent).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! What every [`SearchIndex`] does.
+//! The checks of a [`SearchIndex`].
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -7,19 +7,33 @@ use std::time::Duration;
 
 use events::{ChatKey, Epoch, MessageNumber, Offset, Position};
 
-use super::{Fixture, at, message_number};
+use super::{Fixture, LONG_WAIT, SHORT_WAIT, at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::{SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
 use crate::search_index::SearchIndex;
 use crate::store::{Applied, Checkpoint, CheckpointMove};
 
-/// Longest wait for what must come.
-const LONG_WAIT: Duration = Duration::from_secs(10);
-/// How long something that must not come is waited for.
-const SHORT_WAIT: Duration = Duration::from_millis(20);
+/// Calls a macro with the arguments, the path of the suite, and every check of a
+/// [`SearchIndex`](crate::SearchIndex): the parts of the adapter that the check takes, which is `index` alone, and the
+/// [`SearchFault`](crate::conformance::SearchFault) that it must find.
+#[macro_export]
+macro_rules! search_conformance {
+    ($callback:ident $(, $($arguments:tt)*)?) => {
+        $callback! { $($($arguments)*)?; $crate::conformance;
+            the_index_keeps_its_checkpoint(index) => CheckpointStays,
+            an_indexed_position_is_waited_for(index) => NeverWaits,
+            every_substring_and_nothing_else_is_found(index) => PrefixesOnly,
+            special_characters_mean_themselves(index) => PercentMeansAnything,
+            noncharacters_mean_themselves(index) => ReplacesNoncharacters,
+            a_search_stays_within_its_chat(index) => OneForAllChats,
+            documents_are_never_overwritten(index) => KeepsEverything,
+            results_are_paged(index) => IgnoresTheCursor,
+        }
+    };
+}
 
-/// The checkpoint is at the start, and then where the last batch ends; a stale move does not move it.
+/// The checkpoint is at the start, and after a batch it is where the batch ends. A stale batch does not move it.
 pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     assert_eq!(checkpoint(&index, &fixture).await, Checkpoint::START);
@@ -27,39 +41,37 @@ pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
     for (from, to, applied) in
         [(0, 3, Applied::Done), (0, 3, Applied::Superseded), (2, 5, Applied::Superseded), (3, 4, Applied::Done)]
     {
-        let outcome =
-            index.index(checkpoint_move(from, to), vec![]).await.unwrap_or_else(|error| panic!("index: {error}"));
-        assert_eq!(outcome, applied, "{from} to {to}");
+        assert_eq!(index.index(checkpoint_move(from, to), vec![]).await.unwrap(), applied, "{from} to {to}");
     }
     assert_eq!(checkpoint(&index, &fixture).await, at(4));
     let to = Checkpoint { next: Offset(5), epoch: Epoch(3) };
     let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset(4), to };
-    assert_eq!(index.index(checkpoint_move, vec![]).await.ok(), Some(Applied::Done));
+    assert_eq!(index.index(checkpoint_move, vec![]).await.unwrap(), Applied::Done);
     assert_eq!(checkpoint(&index, &fixture).await, to);
 }
 
-/// A position is reached once the index's checkpoint has passed it, and then its messages are found.
+/// A position is reached once the index's checkpoint has passed it. Then search finds the position's messages.
 pub async fn an_indexed_position_is_waited_for(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let position = Position::up_to(fixture.partition, Offset(1));
-    let reached = async |within| index.reached(&position, within).await.unwrap_or_else(|error| panic!("{error}"));
+    let reached = async |within| index.reached(&position, within).await.unwrap();
     assert!(!reached(SHORT_WAIT).await, "nothing was indexed yet");
     let mut waiter = index.reached(&position, LONG_WAIT);
     let waits = poll_fn(|context| Poll::Ready(waiter.as_mut().poll(context).is_pending())).await;
     assert!(waits, "it did not wait");
     add(&index, &fixture, fixture.chat(1), &["needle".to_owned()]).await;
-    assert!(waiter.await.is_ok_and(|reached| reached), "it was not woken");
-    assert!(reached(Duration::ZERO).await, "it is not seen that it was reached");
+    assert!(waiter.await.unwrap(), "it was not woken");
+    assert!(reached(Duration::ZERO).await, "a second call does not see that it was reached");
     assert_eq!(found(&index, fixture.chat(1), "needle").await, [1]);
 }
 
-/// For texts over small alphabets, where near misses abound, the hits are exactly the texts that contain the pattern.
+/// The hits are exactly the texts that contain the pattern. The texts are over small alphabets, where near misses abound.
 pub async fn every_substring_and_nothing_else_is_found(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     for (chat, alphabet) in [(1, ["a", "b", " "]), (2, ["🚀", "é", "ab"]), (3, ["ß", "ﬁ", "가"])] {
-        let texts: Vec<String> = (0..250_u32).map(|seed| text_of(seed, &alphabet)).collect();
+        let texts: Vec<String> = (0..250).map(|n| nth_text(n, &alphabet)).collect();
         add(&index, &fixture, fixture.chat(chat), &texts).await;
-        for pattern in (0..120_u32).map(|seed| text_of(seed * 7 + 1, &alphabet)).filter(|text| !text.is_empty()) {
+        for pattern in (0..120).map(|n| nth_text(n * 7 + 1, &alphabet)).filter(|text| !text.is_empty()) {
             let folded = fold(&pattern);
             let expected: Vec<u32> =
                 (1..).zip(&texts).filter(|(_, text)| fold(text).contains(&folded)).map(|(number, _)| number).collect();
@@ -68,9 +80,11 @@ pub async fn every_substring_and_nothing_else_is_found(index: Arc<dyn SearchInde
     }
 }
 
-/// 0 to 9 pieces of an alphabet of three, all different for different seeds below 3^9.
-fn text_of(seed: u32, alphabet: &[&str; 3]) -> String {
-    let mut rest = seed.wrapping_mul(2_654_435_761) % 3_u32.pow(9);
+/// A text of 0 to 9 pieces of an alphabet of three: the number `n * STRIDE` in base 3, modulo 3^9. The stride is not divisible
+/// by 3, so the texts for all `n` below 3^9 differ.
+fn nth_text(n: u32, alphabet: &[&str; 3]) -> String {
+    const STRIDE: u32 = 7_919;
+    let mut rest = n * STRIDE % 3_u32.pow(9);
     let mut text = String::new();
     while rest > 0 {
         text.push_str(alphabet[(rest % 3) as usize]);
@@ -79,7 +93,7 @@ fn text_of(seed: u32, alphabet: &[&str; 3]) -> String {
     text
 }
 
-/// No character has a meaning of its own in a pattern.
+/// No character has a special meaning in a pattern.
 pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let texts = [
@@ -120,7 +134,7 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
     }
 }
 
-/// Characters that are none to other programs are as different as any, from each other and from their replacement.
+/// Unicode noncharacters differ from each other and from the replacement character.
 pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let chat = fixture.chat(1);
@@ -153,7 +167,7 @@ pub async fn a_search_stays_within_its_chat(index: Arc<dyn SearchIndex>) {
     }
 }
 
-/// A document that is there stays, whether it comes again or another comes under its number.
+/// A document is kept when it is indexed again, and when another is indexed under its number.
 pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let chat = fixture.chat(1);
@@ -162,7 +176,7 @@ pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     add(&index, &fixture, chat, &["second".to_owned()]).await;
     let twice = vec![document(chat, 2, "third"), document(chat, 2, "fourth")];
     let checkpoint_move = next_step(&index, &fixture).await;
-    assert_eq!(index.index(checkpoint_move, twice).await.ok(), Some(Applied::Done));
+    assert_eq!(index.index(checkpoint_move, twice).await.unwrap(), Applied::Done);
     for (pattern, expected) in
         [("first", vec![1]), ("second", vec![]), ("third", vec![2]), ("fourth", vec![]), ("ir", vec![1, 2])]
     {
@@ -170,7 +184,7 @@ pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     }
 }
 
-/// Results are paged up and down like any list, for long patterns and for short ones.
+/// Results are paged upwards and downwards like any list, for long and for short patterns.
 pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let chat = fixture.chat(1);
@@ -199,7 +213,7 @@ fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
 async fn add(index: &Arc<dyn SearchIndex>, fixture: &Fixture, chat: ChatKey, texts: &[String]) {
     let documents = (1..).zip(texts).map(|(number, text)| document(chat, number, text)).collect();
     let checkpoint_move = next_step(index, fixture).await;
-    let applied = index.index(checkpoint_move, documents).await.unwrap_or_else(|error| panic!("index: {error}"));
+    let applied = index.index(checkpoint_move, documents).await.unwrap();
     assert_eq!(applied, Applied::Done);
 }
 
@@ -210,7 +224,7 @@ async fn next_step(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> Checkpoin
 }
 
 async fn checkpoint(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> Checkpoint {
-    index.checkpoint(fixture.partition).await.unwrap_or_else(|error| panic!("checkpoint: {error}"))
+    index.checkpoint(fixture.partition).await.unwrap()
 }
 
 async fn found(index: &Arc<dyn SearchIndex>, chat: ChatKey, pattern: &str) -> Vec<u32> {
@@ -223,7 +237,7 @@ async fn page(
     pattern: &str,
     page: Page<MessageNumber>,
 ) -> (Vec<u32>, bool) {
-    let text = SearchText::new(pattern).unwrap_or_else(|| panic!("{pattern:?} folds to nothing"));
-    let slice = index.search(chat, &text, page).await.unwrap_or_else(|error| panic!("search: {error}"));
+    let text = SearchText::new(pattern).unwrap();
+    let slice = index.search(chat, &text, page).await.unwrap();
     (slice.items.iter().map(|message| message.number.get()).collect(), slice.more)
 }

@@ -1,4 +1,4 @@
-//! What every [`ProjectionStore`] does.
+//! The checks of a [`ProjectionStore`].
 
 use std::sync::Arc;
 
@@ -15,11 +15,34 @@ use crate::views::Views;
 const OWNERS: u32 = 8;
 const STEPS: u64 = 3;
 const MANY: u32 = 1_000;
-/// More than 16 bits count.
+/// Longer than a length of 16 bits can say.
 const LONG_NAME_BYTES: usize = 100 * 1024;
 
-/// A checkpoint is at the start, and then where the last batch of its projection and partition ends.
-pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>, _views: Arc<dyn Views>) {
+/// Calls a macro with the arguments, the path of the suite, and every check of a
+/// [`ProjectionStore`](crate::ProjectionStore): the parts of the adapter that the check takes, and the
+/// [`StoreFault`](crate::conformance::StoreFault) that it must find. The parts are `store`, and `views`, which shows what is in
+/// the store.
+#[macro_export]
+macro_rules! store_conformance {
+    ($callback:ident $(, $($arguments:tt)*)?) => {
+        $callback! { $($($arguments)*)?; $crate::conformance;
+            checkpoints_move_with_their_batches(store) => CheckpointStays,
+            a_stale_step_writes_nothing(store, views) => AppliesStaleSteps,
+            of_two_owners_one_applies_a_step(store, views) => AppliesStaleSteps,
+            duplicates_change_nothing(store, views) => ForgetsIdentities,
+            the_second_of_two_events_under_one_key_is_parked(store, views) => HidesDeadLetters,
+            the_highest_name_holds(store, views) => LastNameHolds,
+            names_in_one_batch_are_as_in_several(store, views) => LastNameHolds,
+            long_names_and_reasons_are_kept(store, views) => CutsTexts,
+            a_chat_seen_late_is_shown_with_its_messages(store, views) => DropsEarlyMessages,
+            chat_counts_come_back(store) => ForgetsChatCounts,
+            application_counts_add_up(store, views) => ForgetsApplications,
+        }
+    };
+}
+
+/// A checkpoint is at the start, and after a batch of its projection and partition it is where the batch ends.
+pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>) {
     let mut fixture = Fixture::new();
     assert_eq!(checkpoint(&store, Projection::Views, fixture.partition).await, Checkpoint::START);
     let chats = vec![fixture.chat_row(1)];
@@ -33,7 +56,7 @@ pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>
     assert_eq!(checkpoint(&store, Projection::Views, fixture.partition).await, at(1));
 }
 
-/// A batch that does not begin at the checkpoint is not applied, whether it lies before or beyond.
+/// A batch that does not begin at the checkpoint is not applied, whether it begins before or behind the checkpoint.
 pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let chats = vec![fixture.chat_row(1), fixture.chat_row(2)];
@@ -43,7 +66,7 @@ pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views:
         let messages = vec![fixture.message_row(1, 1, "stale")];
         let applied = apply_views(&store, checkpoint_move, ViewsChanges { messages, ..ViewsChanges::default() }).await;
         assert_eq!(applied, Applied::Superseded, "from {from} to {to}");
-        let chats = [(fixture.chat(1), seen(&[1]))].into();
+        let chats = [(fixture.chat(1), counts_of(&[1]))].into();
         let applications =
             [(fixture.token, ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() })]
                 .into();
@@ -54,12 +77,12 @@ pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views:
         );
     }
     assert_eq!(message(&views, &fixture, 1, 1).await, None);
-    assert_eq!(load(&store, &fixture, 1).await, None);
+    assert_eq!(load_counts(&store, &fixture, 1).await, None);
     assert_eq!(checkpoint(&store, Projection::Views, fixture.partition).await, at(2));
 }
 
-/// Of several that apply the same move at once, one does: the first of a partition, which makes the checkpoint, as those after
-/// it, which move it.
+/// Of several owners that apply the same batch concurrently, one succeeds. This holds for a partition's first batch, which
+/// creates the checkpoint, and for later ones, which move it.
 pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("app", NameOrigin::Created)];
@@ -68,26 +91,26 @@ pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, v
         let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset(from), to: at(from + 1) };
         let owners: Vec<_> = (0..OWNERS)
             .map(|_| {
-                let (store, changes) = (Arc::clone(&store), a_chat_more(&fixture));
+                let (store, changes) = (Arc::clone(&store), one_more_chat(&fixture));
                 tokio::spawn(async move { apply_counts(&store, checkpoint_move, changes).await })
             })
             .collect();
         let mut done = 0;
         for owner in owners {
-            done += u32::from(owner.await.unwrap_or_else(|error| panic!("{error}")) == Applied::Done);
+            done += u32::from(owner.await.unwrap() == Applied::Done);
         }
         assert_eq!(done, 1, "from {from}");
     }
-    let application = views.application(fixture.token).await.unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(application.map(|application| application.chats_count), Some(STEPS), "a checkpoint_move counts twice");
+    let application = views.application(fixture.token).await.unwrap();
+    assert_eq!(application.map(|application| application.chats_count), Some(STEPS), "a batch was counted twice");
 }
 
-fn a_chat_more(fixture: &Fixture) -> CountsChanges {
+fn one_more_chat(fixture: &Fixture) -> CountsChanges {
     let delta = ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() };
     CountsChanges { applications: [(fixture.token, delta)].into(), ..CountsChanges::default() }
 }
 
-/// The same event again, in a later batch or twice in one, leaves everything as it is and is no dead letter.
+/// A duplicate of an event, in a later batch or in the same, changes nothing and is no dead letter.
 pub async fn duplicates_change_nothing(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let changes = ViewsChanges {
@@ -110,8 +133,8 @@ pub async fn duplicates_change_nothing(store: Arc<dyn ProjectionStore>, views: A
     assert_eq!(dead_letters(&store, fixture.partition).await, []);
 }
 
-/// Of two events that are one application, chat or message, the first in log order is kept and the second is parked:
-/// in one batch as in two, and whatever comes after.
+/// Of two different events that create the same application, chat or message, the first in log order is kept and the second
+/// becomes a dead letter, whether they come in one batch or in two.
 pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let first = ViewsChanges {
@@ -139,7 +162,7 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
     assert_eq!(found, parked);
 }
 
-/// A rename holds over the creation and over every earlier rename, in whatever order they come.
+/// A rename overrides the creation and every earlier rename, in whatever order they are applied.
 pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let created = fixture.name("created", NameOrigin::Created);
@@ -150,7 +173,7 @@ pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<
         fixture.next = fixture.next.next();
         assert_eq!(name(&views, &fixture).await.as_deref(), Some("later"));
     }
-    // A rename that is written twice does not bring its name back, although it lies behind the others now.
+    // A duplicate of a rename does not restore its name, although it lies behind the others in the log.
     let again = fixture.name("earlier", NameOrigin::Renamed);
     let names = vec![crate::NameChange {
         source: crate::SourceEvent { event_id: earlier.source.event_id, ..again.source },
@@ -160,7 +183,7 @@ pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<
     assert_eq!(name(&views, &fixture).await.as_deref(), Some("later"));
 }
 
-/// In one batch as in several, an application keeps its first creation and shows its highest name.
+/// An application keeps its first creation and shows its highest name, whether they come in one batch or in several.
 pub async fn names_in_one_batch_are_as_in_several(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("first", NameOrigin::Created), fixture.name("second", NameOrigin::Created)];
@@ -173,7 +196,7 @@ pub async fn names_in_one_batch_are_as_in_several(store: Arc<dyn ProjectionStore
     other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     assert_eq!(name(&views, &other).await.as_deref(), Some("renamed"));
     assert_eq!(dead_letters(&store, other.partition).await, parked);
-    // The creation was taken note of, although its name was not needed.
+    // The store remembers the creation, although it did not need its name.
     let names = vec![other.name("created again", NameOrigin::Created)];
     parked.push(names[0].source);
     other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
@@ -181,20 +204,20 @@ pub async fn names_in_one_batch_are_as_in_several(store: Arc<dyn ProjectionStore
     assert_eq!(dead_letters(&store, other.partition).await, parked);
 }
 
-/// What a broken event may say of itself, and a name as long as an event can have it, do not stop the projection.
+/// Neither the longest reason of a dead letter nor the longest name that fits into an event stops the projection.
 pub async fn long_names_and_reasons_are_kept(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let (first, long) = (fixture.name("first", NameOrigin::Created), "🚀".repeat(LONG_NAME_BYTES / "🚀".len()));
     let names = vec![first, fixture.name(&long, NameOrigin::Renamed)];
     let reason = "🚀".repeat(DeadLetter::MAX_REASON_CHARACTERS);
-    let broken = vec![DeadLetter { source: fixture.place(), reason }];
+    let broken = vec![DeadLetter { source: fixture.next_source(), reason }];
     fixture.apply(&store, ViewsChanges { names, dead_letters: broken.clone(), ..ViewsChanges::default() }).await;
-    assert!(name(&views, &fixture).await.is_some_and(|name| name == long), "the name came back as another");
-    let found = store.dead_letters(fixture.partition, MANY).await.unwrap_or_else(|error| panic!("{error}"));
-    assert!(found == broken, "the reason came back as another");
+    assert!(name(&views, &fixture).await.is_some_and(|name| name == long), "the name has changed");
+    let found = store.dead_letters(fixture.partition, MANY).await.unwrap();
+    assert!(found == broken, "the reason has changed");
 }
 
-/// Messages may come before their chat; they are shown once the chat is.
+/// Messages may be applied before their chat. They are shown once the chat is applied.
 pub async fn a_chat_seen_late_is_shown_with_its_messages(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let messages = vec![fixture.message_row(1, 1, "early")];
@@ -205,23 +228,23 @@ pub async fn a_chat_seen_late_is_shown_with_its_messages(store: Arc<dyn Projecti
     assert_eq!(message(&views, &fixture, 1, 1).await.as_deref(), Some("early"));
 }
 
-/// What is applied to counts is what is loaded from them, for any number of chats.
-pub async fn chat_counts_come_back(store: Arc<dyn ProjectionStore>, _views: Arc<dyn Views>) {
+/// Counts are loaded as they were applied, for many chats at once.
+pub async fn chat_counts_come_back(store: Arc<dyn ProjectionStore>) {
     let fixture = Fixture::new();
-    let counts = |number: u32| seen(&[1, 2 + number % 7, 20 + number]);
+    let counts = |number: u32| counts_of(&[1, 2 + number % 7, 20 + number]);
     let chats: Vec<_> = (1..=MANY).map(|number| fixture.chat(number)).collect();
-    assert!(store.chat_counts(&chats).await.is_ok_and(|loaded| loaded.is_empty()));
+    assert!(store.chat_counts(&chats).await.unwrap().is_empty());
     let changes = CountsChanges {
         chats: chats.iter().map(|chat| (*chat, counts(chat.number.get()))).collect(),
         ..CountsChanges::default()
     };
     let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset::START, to: at(1) };
     assert_eq!(apply_counts(&store, checkpoint_move, changes.clone()).await, Applied::Done);
-    let loaded = store.chat_counts(&chats).await.unwrap_or_else(|error| panic!("chat_counts: {error}"));
+    let loaded = store.chat_counts(&chats).await.unwrap();
     assert_eq!(loaded.into_iter().collect::<std::collections::BTreeMap<_, _>>(), changes.chats);
 }
 
-/// What batches of several partitions add to one application adds up.
+/// An application's count is the sum of what the batches of several partitions add to it.
 pub async fn application_counts_add_up(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("app", NameOrigin::Created)];
@@ -234,25 +257,24 @@ pub async fn application_counts_add_up(store: Arc<dyn ProjectionStore>, views: A
         let changes = CountsChanges { applications, ..CountsChanges::default() };
         assert_eq!(apply_counts(&store, checkpoint_move, changes).await, Applied::Done);
     }
-    let application = views.application(fixture.token).await.unwrap_or_else(|error| panic!("{error}"));
+    let application = views.application(fixture.token).await.unwrap();
     let expected = ApplicationView { name: "app".into(), token: fixture.token, chats_count: 5 };
     assert_eq!(application, Some(expected));
 }
 
-fn seen(numbers: &[u32]) -> ChatCounts {
+fn counts_of(numbers: &[u32]) -> ChatCounts {
     let mut counts = ChatCounts::default();
     counts.created = true;
     numbers.iter().for_each(|number| counts.see(message_number(*number)));
     counts
 }
 
-async fn load(store: &Arc<dyn ProjectionStore>, fixture: &Fixture, chat: u32) -> Option<ChatCounts> {
-    let loaded = store.chat_counts(&[fixture.chat(chat)]).await;
-    loaded.unwrap_or_else(|error| panic!("chat_counts: {error}")).remove(&fixture.chat(chat))
+async fn load_counts(store: &Arc<dyn ProjectionStore>, fixture: &Fixture, chat: u32) -> Option<ChatCounts> {
+    store.chat_counts(&[fixture.chat(chat)]).await.unwrap().remove(&fixture.chat(chat))
 }
 
 async fn checkpoint(store: &Arc<dyn ProjectionStore>, projection: Projection, partition: PartitionId) -> Checkpoint {
-    store.checkpoint(projection, partition).await.unwrap_or_else(|error| panic!("checkpoint: {error}"))
+    store.checkpoint(projection, partition).await.unwrap()
 }
 
 async fn apply_views(
@@ -260,7 +282,7 @@ async fn apply_views(
     checkpoint_move: CheckpointMove,
     changes: ViewsChanges,
 ) -> Applied {
-    store.apply_views(checkpoint_move, changes).await.unwrap_or_else(|error| panic!("apply: {error}"))
+    store.apply_views(checkpoint_move, changes).await.unwrap()
 }
 
 async fn apply_counts(
@@ -268,24 +290,24 @@ async fn apply_counts(
     checkpoint_move: CheckpointMove,
     changes: CountsChanges,
 ) -> Applied {
-    store.apply_counts(checkpoint_move, changes).await.unwrap_or_else(|error| panic!("apply: {error}"))
+    store.apply_counts(checkpoint_move, changes).await.unwrap()
 }
 
 async fn dead_letters(store: &Arc<dyn ProjectionStore>, partition: PartitionId) -> Vec<crate::SourceEvent> {
-    let letters = store.dead_letters(partition, MANY).await.unwrap_or_else(|error| panic!("dead letters: {error}"));
+    let letters = store.dead_letters(partition, MANY).await.unwrap();
     letters.into_iter().map(|letter| letter.source).collect()
 }
 
 async fn name(views: &Arc<dyn Views>, fixture: &Fixture) -> Option<String> {
-    let application = views.application(fixture.token).await.unwrap_or_else(|error| panic!("application: {error}"));
+    let application = views.application(fixture.token).await.unwrap();
     application.map(|application| application.name)
 }
 
 async fn message(views: &Arc<dyn Views>, fixture: &Fixture, chat: u32, number: u32) -> Option<String> {
     let (chat, number) = (fixture.chat(chat), message_number(number));
-    let one = views.message(chat, number).await.unwrap_or_else(|error| panic!("message: {error}"));
-    let listed = views.messages(chat, Page::FIRST).await.unwrap_or_else(|error| panic!("messages: {error}"));
+    let one = views.message(chat, number).await.unwrap();
+    let listed = views.messages(chat, Page::FIRST).await.unwrap();
     let listed = listed.into_iter().flat_map(|slice| slice.items).find(|message| message.number == number);
-    assert_eq!(one, listed, "a message alone and in its list are the same");
+    assert_eq!(one, listed, "a message differs from itself in its list");
     one.map(|MessageView { body, .. }| body)
 }

@@ -1,40 +1,54 @@
-//! What every [`Views`] shows.
+//! The checks of [`Views`].
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use events::{ApplicationToken, Offset, Position};
+use events::{ApplicationToken, ChatKey, MessageNumber, Offset, Position};
 
-use super::{Fixture, message_number};
+use super::{Fixture, LONG_WAIT, SHORT_WAIT, message_number};
 use crate::changes::{NameOrigin, ViewsChanges};
 use crate::page::{Cursor, MAX_BYTES, MAX_ITEMS, Page, Slice};
 use crate::store::{Projection, ProjectionStore};
 use crate::view::{ChatView, MessageView};
 use crate::views::Views;
 
-/// Longest wait for what must come.
-const LONG_WAIT: Duration = Duration::from_secs(10);
-/// How long something that must not come is waited for.
-const SHORT_WAIT: Duration = Duration::from_millis(20);
-
-/// Nothing is made up: what has no row is not there, and a list without a parent is not an empty list.
-pub async fn what_is_not_there_is_none(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
-    let mut fixture = Fixture::new();
-    let (names, chats) = (vec![fixture.name("app", NameOrigin::Created)], vec![fixture.chat_row(2)]);
-    fixture.apply(&store, ViewsChanges { names, chats, ..ViewsChanges::default() }).await;
-    let unknown = Fixture::new();
-    assert_eq!(views.application(unknown.token).await.ok(), Some(None));
-    assert_eq!(views.chats(unknown.token, Page::FIRST).await.ok(), Some(None));
-    assert_eq!(views.chat(fixture.chat(1)).await.ok(), Some(None));
-    assert_eq!(views.messages(fixture.chat(1), Page::FIRST).await.ok(), Some(None));
-    assert_eq!(views.message(fixture.chat(2), message_number(1)).await.ok(), Some(None));
-    let empty = Slice { items: vec![], more: false };
-    assert_eq!(views.messages(fixture.chat(2), Page::FIRST).await.ok(), Some(Some(empty)));
+/// Calls a macro with the arguments, the path of the suite, and every check of [`Views`](crate::Views): the parts of the
+/// adapter that the check takes, and the [`ViewsFault`](crate::conformance::ViewsFault) that it must find. The parts are
+/// `views`, and `store`, which fills them.
+#[macro_export]
+macro_rules! views_conformance {
+    ($callback:ident $(, $($arguments:tt)*)?) => {
+        $callback! { $($($arguments)*)?; $crate::conformance;
+            what_is_not_there_is_none(store, views) => TakesAbsentForEmpty,
+            chats_are_known_by_the_nearest_row(store, views) => TakesEmptyForAbsent,
+            a_position_is_waited_for(store, views) => NeverWaits,
+            chats_without_counts_have_no_messages(store, views) => HidesUncountedChats,
+            texts_come_back_to_the_byte(store, views) => Trims,
+            lists_are_walked_both_ways(store, views) => NeverHasMore,
+            lists_are_cut_by_size(store, views) => IgnoresSize,
+        }
+    };
 }
 
-/// A chat list is there with the application or with a chat, whichever is seen first.
+/// An item without a row is `None`, and so is the list of an unknown parent. The list of a known parent may be empty.
+pub async fn what_is_not_there_is_none(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut fixture = Fixture::new();
+    let names = vec![fixture.name("app", NameOrigin::Created)];
+    let chats = vec![fixture.chat_row(2)];
+    fixture.apply(&store, ViewsChanges { names, chats, ..ViewsChanges::default() }).await;
+    let unknown = Fixture::new();
+    assert_eq!(views.application(unknown.token).await.unwrap(), None);
+    assert_eq!(views.chats(unknown.token, Page::FIRST).await.unwrap(), None);
+    assert_eq!(views.chat(fixture.chat(1)).await.unwrap(), None);
+    assert_eq!(views.messages(fixture.chat(1), Page::FIRST).await.unwrap(), None);
+    assert_eq!(views.message(fixture.chat(2), message_number(1)).await.unwrap(), None);
+    let empty = Slice { items: vec![], more: false };
+    assert_eq!(views.messages(fixture.chat(2), Page::FIRST).await.unwrap(), Some(empty));
+}
+
+/// A chat list exists once the application or one of its chats is applied, whichever comes first.
 pub async fn chats_are_known_by_the_nearest_row(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let (mut named, mut chatty) = (Fixture::new(), Fixture::new());
     let names = vec![named.name("app", NameOrigin::Created)];
@@ -42,67 +56,67 @@ pub async fn chats_are_known_by_the_nearest_row(store: Arc<dyn ProjectionStore>,
     let chats = vec![chatty.chat_row(1)];
     chatty.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
     for (token, chats) in [(named.token, 0), (chatty.token, 1)] {
-        let slice = views.chats(token, Page::FIRST).await.unwrap_or_else(|error| panic!("chats: {error}"));
+        let slice = views.chats(token, Page::FIRST).await.unwrap();
         assert_eq!(slice.map(|slice| slice.items.len()), Some(chats));
         let above = Page { cursor: Cursor::After(chatty.chat(9).number), limit: 1 };
-        let slice = views.chats(token, above).await.unwrap_or_else(|error| panic!("chats: {error}"));
+        let slice = views.chats(token, above).await.unwrap();
         assert_eq!(slice, Some(Slice { items: vec![], more: false }));
     }
 }
 
-/// A position is reached once the projection's checkpoint has passed it: not before, at once if it has been, and while
-/// somebody waits.
+/// A position is reached once the projection's checkpoint has passed it, and not before. A call returns at once where it was
+/// reached before, and as soon as it is reached while the call waits.
 pub async fn a_position_is_waited_for(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let chats = vec![fixture.chat_row(1)];
     let position = Position::up_to(fixture.partition, fixture.next);
     let start = Position::up_to(fixture.partition, Offset::START);
-    let reached = async |projection, within| {
-        let reached = views.reached(projection, &position, within).await;
-        reached.unwrap_or_else(|error| panic!("reached: {error}"))
-    };
+    let reached = async |projection, within| views.reached(projection, &position, within).await.unwrap();
     assert!(!reached(Projection::Views, SHORT_WAIT).await, "nothing was applied yet");
     for within in [Duration::ZERO, SHORT_WAIT] {
-        let is_there = views.reached(Projection::Views, &start, within).await;
-        assert!(is_there.is_ok_and(|is_there| is_there), "who has applied nothing is not at the start");
+        assert!(
+            views.reached(Projection::Views, &start, within).await.unwrap(),
+            "the start is not reached although nothing was applied"
+        );
     }
     let mut waiter = views.reached(Projection::Views, &position, LONG_WAIT);
     let waits = poll_fn(|context| Poll::Ready(waiter.as_mut().poll(context).is_pending())).await;
     assert!(waits, "it did not wait");
     fixture.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
-    assert!(waiter.await.is_ok_and(|reached| reached), "it was not woken");
-    assert!(reached(Projection::Views, Duration::ZERO).await, "it is not seen that it was reached");
+    assert!(waiter.await.unwrap(), "it was not woken");
+    assert!(reached(Projection::Views, Duration::ZERO).await, "a second call does not see that it was reached");
     assert!(!reached(Projection::Counts, SHORT_WAIT).await, "another projection was taken for this one");
-    assert!(views.chat(fixture.chat(1)).await.is_ok_and(|chat| chat.is_some()), "what was reached is not shown");
+    assert!(views.chat(fixture.chat(1)).await.unwrap().is_some(), "the chat at the position is not shown");
 }
 
-/// A chat that `counts` has not seen has no messages yet.
+/// A chat that `counts` has not applied yet is shown with no messages.
 pub async fn chats_without_counts_have_no_messages(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
-    let (chats, messages) = (vec![fixture.chat_row(1)], vec![fixture.message_row(1, 1, "x")]);
+    let chats = vec![fixture.chat_row(1)];
+    let messages = vec![fixture.message_row(1, 1, "x")];
     fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
     let expected = ChatView { number: fixture.chat(1).number, messages_count: 0 };
-    assert_eq!(views.chat(fixture.chat(1)).await.ok(), Some(Some(expected)));
+    assert_eq!(views.chat(fixture.chat(1)).await.unwrap(), Some(expected));
 }
 
-/// Any character that a message may have, and the longest message, come back as they were written.
+/// Every character that a message may have, and the longest message, are shown as they were written.
 pub async fn texts_come_back_to_the_byte(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let long = "🚀".repeat(16_384);
-    let odd = " \u{1}\u{7f}\u{85}e\u{301}\u{fffd}\u{10ffff}👩‍👩‍👧 '\";--\\%_\r\n ";
-    let names = vec![fixture.name(odd, NameOrigin::Created)];
+    let special = " \u{1}\u{7f}\u{85}e\u{301}\u{fffd}\u{10ffff}👩‍👩‍👧 '\";--\\%_\r\n ";
+    let names = vec![fixture.name(special, NameOrigin::Created)];
     let chats = vec![fixture.chat_row(1)];
-    let messages = vec![fixture.message_row(1, 1, odd), fixture.message_row(1, 2, &long)];
+    let messages = vec![fixture.message_row(1, 1, special), fixture.message_row(1, 2, &long)];
     fixture.apply(&store, ViewsChanges { names, chats, messages, ..ViewsChanges::default() }).await;
-    let application = views.application(fixture.token).await.unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(application.map(|application| application.name).as_deref(), Some(odd));
-    for (number, body) in [(1, odd), (2, &long)] {
-        let message = views.message(fixture.chat(1), message_number(number)).await.ok().flatten();
+    let application = views.application(fixture.token).await.unwrap();
+    assert_eq!(application.map(|application| application.name).as_deref(), Some(special));
+    for (number, body) in [(1, special), (2, &long)] {
+        let message = views.message(fixture.chat(1), message_number(number)).await.unwrap();
         assert!(message.is_some_and(|message| message.body == body), "message {number}");
     }
 }
 
-/// From any cursor a list goes up or down item by item, says whether there is more, and never gives more than asked.
+/// From any cursor a list goes upwards or downwards, says whether there is more, and returns at most `limit` items.
 pub async fn lists_are_walked_both_ways(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("app", NameOrigin::Created)];
@@ -129,34 +143,34 @@ pub async fn lists_are_walked_both_ways(store: Arc<dyn ProjectionStore>, views: 
             Cursor::After(number) => Cursor::After(message_number(number)),
             Cursor::Before(number) => Cursor::Before(message_number(number)),
         };
-        let slice = messages_of(&views, &fixture, Page { cursor, limit }).await;
+        let slice = messages_of(&views, fixture.chat(3), Page { cursor, limit }).await;
         let numbers: Vec<_> = slice.items.iter().map(|message| message.number.get()).collect();
         assert_eq!((numbers, slice.more), (expected, more), "{cursor:?} {limit}");
     }
     let before_last = Page { cursor: Cursor::Before(fixture.chat(5).number), limit: 2 };
-    let chats = views.chats(fixture.token, before_last).await.ok().flatten().unwrap_or_else(|| panic!("no chats"));
+    let chats = views.chats(fixture.token, before_last).await.unwrap().unwrap();
     assert_eq!(chats.items.iter().map(|chat| chat.number.get()).collect::<Vec<_>>(), [4, 3]);
     assert!(chats.more);
-    applications_are_walked(&views, fixture.token).await;
+    assert_applications_are_sorted(&views, fixture.token).await;
 }
 
-/// The application is met from both sides, at its place among all that are there.
-async fn applications_are_walked(views: &Arc<dyn Views>, token: ApplicationToken) {
+/// The list of all applications leads to this one from both sides, and is sorted by token.
+async fn assert_applications_are_sorted(views: &Arc<dyn Views>, token: ApplicationToken) {
     let mut bytes = *token.as_bytes();
     bytes[15] ^= 1;
     let neighbour = ApplicationToken::from_bytes(bytes);
     let cursor = if neighbour < token { Cursor::After(neighbour) } else { Cursor::Before(neighbour) };
-    let slice = views.applications(Page { cursor, limit: 1 }).await.unwrap_or_else(|error| panic!("{error}"));
+    let slice = views.applications(Page { cursor, limit: 1 }).await.unwrap();
     assert_eq!(slice.items.first().map(|application| application.token), Some(token));
     for (cursor, ascending) in [(Cursor::First, true), (Cursor::Last, false)] {
         let page = Page { cursor, limit: MAX_ITEMS };
-        let slice = views.applications(page).await.unwrap_or_else(|error| panic!("{error}"));
+        let slice = views.applications(page).await.unwrap();
         let tokens: Vec<_> = slice.items.iter().map(|application| application.token).collect();
         assert!(tokens.is_sorted_by(|one, other| if ascending { one < other } else { one > other }));
     }
 }
 
-/// A page ends with the item that brings it to [`MAX_BYTES`] of text, and the next page goes on there.
+/// A page ends with the item that brings it to [`MAX_BYTES`] of text, and the next page continues behind that item.
 pub async fn lists_are_cut_by_size(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let body = "x".repeat(MAX_BYTES / 4 + 1);
@@ -164,24 +178,16 @@ pub async fn lists_are_cut_by_size(store: Arc<dyn ProjectionStore>, views: Arc<d
     let messages = (1..=6).map(|number| fixture.message_row(1, number, &body)).collect();
     fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
     let numbers = |slice: Slice<MessageView>| slice.items.iter().map(|item| item.number.get()).collect::<Vec<_>>();
-    let message_page = |cursor| Page { cursor, limit: MAX_ITEMS };
-    let chat_page = |cursor| {
-        let (views, chat) = (Arc::clone(&views), fixture.chat(1));
-        async move { views.messages(chat, message_page(cursor)).await.ok().flatten() }
-    };
-    let first = chat_page(Cursor::First).await.unwrap_or_else(|| panic!("no messages"));
+    let page = Page { cursor: Cursor::First, limit: MAX_ITEMS };
+    let first = messages_of(&views, fixture.chat(1), page).await;
     assert!(first.more);
     assert_eq!(numbers(first), [1, 2, 3, 4]);
-    let rest = chat_page(Cursor::After(message_number(4))).await.unwrap_or_else(|| panic!("no messages"));
+    let page = Page { cursor: Cursor::After(message_number(4)), limit: MAX_ITEMS };
+    let rest = messages_of(&views, fixture.chat(1), page).await;
     assert!(!rest.more);
     assert_eq!(numbers(rest), [5, 6]);
 }
 
-async fn messages_of(
-    views: &Arc<dyn Views>,
-    fixture: &Fixture,
-    page: Page<events::MessageNumber>,
-) -> Slice<MessageView> {
-    let messages = views.messages(fixture.chat(3), page).await.unwrap_or_else(|error| panic!("messages: {error}"));
-    messages.unwrap_or_else(|| panic!("no such chat"))
+async fn messages_of(views: &Arc<dyn Views>, chat: ChatKey, page: Page<MessageNumber>) -> Slice<MessageView> {
+    views.messages(chat, page).await.unwrap().unwrap()
 }

@@ -1,4 +1,4 @@
-//! What every answer has beside its body, and what costs less than an answer.
+//! What every answer has beside its body, and answers without one.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -25,8 +25,8 @@ pub async fn head_is_get_without_its_body(api: &Api) {
     }
 }
 
-/// What has not changed is 304 for whoever has it; what has changed is sent.
-pub async fn what_is_known_is_not_sent_again(api: &Api) {
+/// A client that has the current answer gets 304. One that has an older answer gets the current one.
+pub async fn an_unchanged_answer_is_304(api: &Api) {
     let chat = chat_with_messages(api).await;
     let messages = format!("{chat}/messages");
     let first = api.read(&messages).await;
@@ -43,7 +43,7 @@ pub async fn what_is_known_is_not_sent_again(api: &Api) {
     assert_ne!(changed.header("etag"), tag);
 }
 
-/// A long answer is gzipped for whoever asks, and only then.
+/// A long answer is gzipped if the client accepts that.
 pub async fn long_answers_are_gzipped_on_request(api: &Api) {
     let chat = chat_with_messages(api).await;
     let messages = format!("{chat}/messages");
@@ -53,10 +53,10 @@ pub async fn long_answers_are_gzipped_on_request(api: &Api) {
     assert_eq!((zipped.status, zipped.header("content-encoding"), &zipped.json), (200, "gzip", &Value::Null));
     assert!(zipped.header("vary").to_lowercase().contains("accept-encoding"), "{zipped:?}");
     let short = api.read_with(&chat, &[("accept-encoding", "gzip")]).await;
-    assert_eq!(short.header("content-encoding"), "", "a short answer is not worth it");
+    assert_eq!(short.header("content-encoding"), "", "a short answer is gzipped");
 }
 
-/// Every answer, refusals too, keeps browsers from making more of it than it is.
+/// Every answer, refusals too, has the headers that keep browsers from misusing it.
 pub async fn every_answer_is_hardened(api: &Api) {
     let answers: [Answer; 4] = [
         api.read(BASE).await,

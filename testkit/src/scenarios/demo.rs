@@ -1,11 +1,11 @@
-//! What a newcomer does first.
+//! The first steps of a newcomer.
 
 use reqwest::Method;
 use serde_json::json;
 
 use super::{Api, BASE, Port, found};
 
-/// The README's demo, with the answers to the letter.
+/// The README's demo, with its exact answers.
 pub async fn the_readme_demo(api: &Api) {
     let created = api.write(Method::POST, BASE, &json!({ "chat_application": { "name": "Support" } })).await;
     assert_eq!(created.status, 201);
@@ -13,16 +13,16 @@ pub async fn the_readme_demo(api: &Api) {
     assert!(token.len() == 32 && token.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')), "{token}");
     assert_eq!(created.json, json!({ "name": "Support", "token": token, "chats_count": 0 }));
     let application = format!("{BASE}/{token}");
-    location_leads_to(&created, &application);
+    assert_location(&created, &application);
 
     let chat = api.plain(Port::Write, Method::POST, &format!("{application}/chats")).await;
     assert_eq!((chat.status, &chat.json), (201, &json!({ "number": 1, "messages_count": 0 })));
-    location_leads_to(&chat, &format!("{application}/chats/1"));
+    assert_location(&chat, &format!("{application}/chats/1"));
 
     let messages = format!("{application}/chats/1/messages");
     let posted = api.write(Method::POST, &messages, &json!({ "message": { "body": "Hello, Straße! 🚀" } })).await;
     assert_eq!((posted.status, &posted.json), (201, &json!({ "number": 1 })));
-    location_leads_to(&posted, &format!("{messages}/1"));
+    assert_location(&posted, &format!("{messages}/1"));
 
     for (path, expected) in [
         (application.clone(), json!({ "name": "Support", "token": token, "chats_count": 1 })),
@@ -37,14 +37,14 @@ pub async fn the_readme_demo(api: &Api) {
     }
 }
 
-/// A write names where it can be read, absolutely, and how far the log must be read for it.
-fn location_leads_to(answer: &super::Answer, path: &str) {
+/// Asserts that a write has an absolute Location with this path, and a Log-Position.
+fn assert_location(answer: &super::Answer, path: &str) {
     let location = answer.header("location");
-    assert!(location.starts_with("http") && location.ends_with(path), "{location} does not lead to {path}");
+    assert!(location.starts_with("http") && location.ends_with(path), "{location} is not {path}");
     assert!(!answer.header("log-position").is_empty(), "{answer:?}");
 }
 
-/// Both methods rename, answer the new name, and are shown.
+/// Both methods rename an application and answer the new name, which readers are shown.
 pub async fn renaming_by_put_and_by_patch(api: &Api) {
     let application = api.application("first").await;
     let token = application.rsplit('/').next().unwrap_or_default();
@@ -56,7 +56,7 @@ pub async fn renaming_by_put_and_by_patch(api: &Api) {
     }
 }
 
-/// Creating a chat looks at no body, whatever is sent.
+/// Creating a chat ignores the request's body.
 pub async fn a_chat_needs_no_body(api: &Api) {
     let chats = format!("{}/chats", api.application("app").await);
     for (number, (content_type, body)) in (1..).zip([
@@ -70,7 +70,7 @@ pub async fn a_chat_needs_no_body(api: &Api) {
     }
 }
 
-/// Numbers, counts, lists and search of one application know nothing of another.
+/// Numbers, counts, lists and search are separate for each application.
 pub async fn two_applications_never_see_each_other(api: &Api) {
     let (one, other) = (api.application("one").await, api.application("other").await);
     let (chat_of_one, chat_of_other) = (api.chat(&one).await, api.chat(&other).await);
@@ -84,8 +84,8 @@ pub async fn two_applications_never_see_each_other(api: &Api) {
     assert_eq!(api.read(&format!("{chat_of_other}/messages/2")).await.status, 404);
 }
 
-/// Both ports tell that they are alive and, once the projections have caught up, that they are ready.
-pub async fn both_ports_tell_their_health(api: &Api) {
+/// Both ports answer that they are alive and, once the projections have caught up, that they are ready.
+pub async fn both_ports_answer_their_health(api: &Api) {
     api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
     for port in [Port::Write, Port::Read] {
         for path in ["/health", "/health/live", "/health/ready"] {

@@ -1,4 +1,4 @@
-//! What the API says of itself holds: every route, every status, every member.
+//! The OpenAPI description is true and complete: every route, every status, every member.
 
 use std::collections::BTreeSet;
 
@@ -7,30 +7,30 @@ use serde_json::{Value, json};
 
 use super::{Answer, Api, BASE, Port, found};
 
-/// Documented, but not to be had from a healthy system by asking.
+/// Documented statuses that a healthy system does not answer on request.
 const NOT_ON_REQUEST: [&str; 3] = ["408", "409", "503"];
 
-/// Every documented answer of every route is had for real, with the members of its schema; and no other answer is.
+/// Every route answers each documented status with the members of its schema, and no other status.
 pub async fn every_answer_is_as_described(api: &Api) {
     let application = api.application("described").await;
     let chat = api.chat(&application).await;
     api.post_all(&chat, &["hello"]).await;
-    let [write, read] = [describe(api, Port::Write).await, describe(api, Port::Read).await];
+    let [write, read] = [read_description(api, Port::Write).await, read_description(api, Port::Read).await];
     let answers = [write_answers(api, &application).await, read_answers(api, &application).await];
     for (description, answers) in [write, read].iter().zip(answers) {
-        let mut had = BTreeSet::new();
+        let mut statuses = BTreeSet::new();
         for (route, method, answer) in &answers {
-            check(description, route, method, answer);
-            had.insert((*route, *method, answer.status.to_string()));
+            assert_is_documented(description, route, method, answer);
+            statuses.insert((*route, *method, answer.status.to_string()));
         }
         for (route, method, status) in documented(description) {
-            let is_had = had.contains(&(route, method, status.to_owned()));
-            assert!(is_had || NOT_ON_REQUEST.contains(&status), "{method} {route} never answered {status}");
+            let was_answered = statuses.contains(&(route, method, status.to_owned()));
+            assert!(was_answered || NOT_ON_REQUEST.contains(&status), "{method} {route} never answered {status}");
         }
     }
 }
 
-async fn describe(api: &Api, port: Port) -> Value {
+async fn read_description(api: &Api, port: Port) -> Value {
     let answer = api.plain(port, Method::GET, "/openapi.json").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
     assert!(
@@ -43,17 +43,17 @@ async fn describe(api: &Api, port: Port) -> Value {
 
 /// All documented routes, methods and statuses.
 fn documented(description: &Value) -> Vec<(&str, &str, &str)> {
-    let mut all = Vec::new();
+    let mut documented = Vec::new();
     for (route, methods) in description["paths"].as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
             let statuses = operation["responses"].as_object().into_iter().flatten();
-            all.extend(statuses.map(|(status, _)| (route.as_str(), method.as_str(), status.as_str())));
+            documented.extend(statuses.map(|(status, _)| (route.as_str(), method.as_str(), status.as_str())));
         }
     }
-    all
+    documented
 }
 
-fn check(description: &Value, route: &str, method: &str, answer: &Answer) {
+fn assert_is_documented(description: &Value, route: &str, method: &str, answer: &Answer) {
     let response = &description["paths"][route][method]["responses"][answer.status.to_string()];
     assert!(response.is_object(), "{method} {route} answered {}, which is not documented: {answer:?}", answer.status);
     let Some((content_type, content)) = response["content"].as_object().and_then(|content| content.iter().next())
@@ -67,18 +67,18 @@ fn check(description: &Value, route: &str, method: &str, answer: &Answer) {
     {
         assert!(answer.headers.contains_key(header.as_str()), "{method} {route} lacks {header}: {answer:?}");
     }
-    has_members_of(description, &content["schema"], &answer.json, &format!("{method} {route}"));
+    assert_matches_schema(description, &content["schema"], &answer.json, &format!("{method} {route}"));
 }
 
-/// The members are those of the schema: all that are required, and none that is not there.
-fn has_members_of(description: &Value, schema: &Value, json: &Value, what: &str) {
+/// Asserts that JSON has all required members of a schema, and no member that is not in the schema.
+fn assert_matches_schema(description: &Value, schema: &Value, json: &Value, what: &str) {
     if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/components/schemas/")) {
-        return has_members_of(description, &description["components"]["schemas"][name], json, what);
+        return assert_matches_schema(description, &description["components"]["schemas"][name], json, what);
     }
     match schema["type"].as_str() {
         Some("array") => {
             let items = json.as_array().unwrap_or_else(|| panic!("{what}: no list: {json}"));
-            items.iter().for_each(|item| has_members_of(description, &schema["items"], item, what));
+            items.iter().for_each(|item| assert_matches_schema(description, &schema["items"], item, what));
         }
         Some("object") => {
             let members = json.as_object().unwrap_or_else(|| panic!("{what}: no object: {json}"));
@@ -94,7 +94,7 @@ fn has_members_of(description: &Value, schema: &Value, json: &Value, what: &str)
                 assert!(is_of_type, "{what}: {name} is not of its type: {json}");
             }
             for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                // utoipa documents members that are left out when empty as required.
+                // utoipa documents members that are omitted when empty as required.
                 assert!(
                     members.contains_key(name) || matches!(name, "errors" | "parts"),
                     "{what} lacks {name}: {json}"
@@ -106,7 +106,8 @@ fn has_members_of(description: &Value, schema: &Value, json: &Value, what: &str)
     }
 }
 
-type Had = Vec<(&'static str, &'static str, Answer)>;
+/// Answers, each with its route and method.
+type Answers = Vec<(&'static str, &'static str, Answer)>;
 
 const ONE: &str = "/api/v1/chat_applications/{token}";
 const CHATS: &str = "/api/v1/chat_applications/{token}/chats";
@@ -117,12 +118,12 @@ const MESSAGE: &str = "/api/v1/chat_applications/{token}/chats/{chat}/messages/{
 const OPERATION: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
 const UNKNOWN: &str = "0123456789abcdef0123456789abcdef";
 
-async fn write_answers(api: &Api, application: &str) -> Had {
+async fn write_answers(api: &Api, application: &str) -> Answers {
     let (chats, messages) = (format!("{application}/chats"), format!("{application}/chats/1/messages"));
     let unknown = format!("{BASE}/{UNKNOWN}");
     let (name, body) = (json!({ "chat_application": { "name": "x" } }), json!({ "message": { "body": "x" } }));
     let key = format!("description-{}", application.rsplit('/').next().unwrap_or_default());
-    let mut had = Had::new();
+    let mut answers = Answers::new();
     for (route, method, path, good) in [
         (BASE, "post", BASE, &name),
         (ONE, "put", application, &name),
@@ -131,11 +132,11 @@ async fn write_answers(api: &Api, application: &str) -> Had {
     ] {
         let verb = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap_or_else(|error| panic!("{error}"));
         let raw = |content_type, bytes| api.send_raw(verb.clone(), path, content_type, bytes);
-        had.push((route, method, api.write(verb.clone(), path, good).await));
-        had.push((route, method, raw(Some("application/json"), b"{".to_vec()).await));
-        had.push((route, method, raw(Some("application/json"), vec![b' '; 300 * 1024]).await));
-        had.push((route, method, raw(Some("text/plain"), b"{}".to_vec()).await));
-        had.push((route, method, api.write(verb.clone(), path, &json!({})).await));
+        answers.push((route, method, api.write(verb.clone(), path, good).await));
+        answers.push((route, method, raw(Some("application/json"), b"{".to_vec()).await));
+        answers.push((route, method, raw(Some("application/json"), vec![b' '; 300 * 1024]).await));
+        answers.push((route, method, raw(Some("text/plain"), b"{}".to_vec()).await));
+        answers.push((route, method, api.write(verb.clone(), path, &json!({})).await));
     }
     for (route, method, path, json) in [
         (ONE, Method::PUT, unknown.clone(), &name),
@@ -150,28 +151,28 @@ async fn write_answers(api: &Api, application: &str) -> Had {
         } else {
             "post"
         };
-        had.push((route, name, api.write(method, &path, json).await));
+        answers.push((route, name, api.write(method, &path, json).await));
     }
-    had.push((CHATS, "post", api.plain(Port::Write, Method::POST, &chats).await));
-    had.push((
+    answers.push((CHATS, "post", api.plain(Port::Write, Method::POST, &chats).await));
+    answers.push((
         CHATS,
         "post",
         api.write_with(Method::POST, &chats, &[("idempotency-key", "short")], &Value::Null).await,
     ));
     for path in OPERATION {
-        had.push((path, "get", api.plain(Port::Write, Method::GET, path).await));
+        answers.push((path, "get", api.plain(Port::Write, Method::GET, path).await));
     }
     let keyed = [("idempotency-key", key.as_str())];
-    had.push((MESSAGES, "post", api.write_with(Method::POST, &messages, &keyed, &body).await));
+    answers.push((MESSAGES, "post", api.write_with(Method::POST, &messages, &keyed, &body).await));
     let other = json!({ "message": { "body": "y" } });
-    had.push((MESSAGES, "post", api.write_with(Method::POST, &messages, &keyed, &other).await));
-    had
+    answers.push((MESSAGES, "post", api.write_with(Method::POST, &messages, &keyed, &other).await));
+    answers
 }
 
-async fn read_answers(api: &Api, application: &str) -> Had {
+async fn read_answers(api: &Api, application: &str) -> Answers {
     let chat = format!("{application}/chats/1");
     let unknown = format!("{BASE}/{UNKNOWN}");
-    let mut had = Had::new();
+    let mut answers = Answers::new();
     for (route, path, missing) in [
         (BASE, BASE.to_owned(), None),
         (ONE, application.to_owned(), Some(unknown.clone())),
@@ -181,15 +182,15 @@ async fn read_answers(api: &Api, application: &str) -> Had {
         (SEARCH, found(&chat, "hello"), Some(found(&format!("{application}/chats/7"), "hello"))),
         (MESSAGE, format!("{chat}/messages/1"), Some(format!("{chat}/messages/4000000000"))),
     ] {
-        had.push((route, "get", api.read(&path).await));
-        had.push((route, "get", api.read_with(&path, &[("if-none-match", "*")]).await));
-        had.push((route, "get", api.read_with(&path, &[("await-position", "nonsense")]).await));
+        answers.push((route, "get", api.read(&path).await));
+        answers.push((route, "get", api.read_with(&path, &[("if-none-match", "*")]).await));
+        answers.push((route, "get", api.read_with(&path, &[("await-position", "nonsense")]).await));
         if let Some(missing) = missing {
-            had.push((route, "get", api.read(&missing).await));
+            answers.push((route, "get", api.read(&missing).await));
         }
     }
     for path in OPERATION {
-        had.push((path, "get", api.read(path).await));
+        answers.push((path, "get", api.read(path).await));
     }
-    had
+    answers
 }

@@ -1,10 +1,10 @@
-//! Some hundreds of messages in many languages and scripts, and every search compared with a plain scan.
+//! A few hundred messages in many languages and scripts. Every search is compared with a plain scan.
 
 use read_model::folding::fold;
 
 use super::{Api, found};
 
-/// Beginnings, middles and ends of sentences; every combination is a message.
+/// Beginnings, middles and ends of sentences. Every combination is a message.
 const SENTENCES: &[[&[&str]; 3]] = &[
     [
         &["The captain", "My neighbour's cat", "Nobody"],
@@ -59,7 +59,7 @@ const SENTENCES: &[[&[&str]; 3]] = &[
     [&["🚀 to the 🌙", "👩‍👩‍👧 & 🐈", "🇫🇷🇩🇪"], &["❤️", "👍🏽", "→"], &["🎉🎉🎉", "1️⃣2️⃣", "☕ ﬁn"]],
 ];
 
-/// Every piece of every sentence, in other spellings, is found where it stands and nowhere else.
+/// Every piece of every sentence, also in other spellings, is found in exactly the messages that contain it.
 pub async fn some_hundreds_of_messages_in_many_languages(api: &Api) {
     let mut bodies = Vec::new();
     for [beginnings, middles, ends] in SENTENCES {
@@ -75,25 +75,25 @@ pub async fn some_hundreds_of_messages_in_many_languages(api: &Api) {
         let message = api.read(&format!("{chat}/messages/{number}")).await;
         assert_eq!(message.json, serde_json::json!({ "number": number, "body": body }));
     }
-    for question in questions() {
-        let folded = fold(&question);
+    for query in queries() {
+        let folded = fold(&query);
         let expected: Vec<u64> =
             (1..).zip(&bodies).filter(|(_, body)| fold(body).contains(&folded)).map(|(number, _)| number).collect();
-        let hits = api.read(&found(&chat, &question)).await;
+        let hits = api.read(&found(&chat, &query)).await;
         let numbers: Vec<u64> =
             hits.json.as_array().into_iter().flatten().filter_map(|hit| hit["number"].as_u64()).collect();
-        assert_eq!(numbers, expected, "{question:?}");
+        assert_eq!(numbers, expected, "{query:?}");
     }
 }
 
-/// All pieces as they are, in capitals and in small letters, and their first one, two and three characters.
-fn questions() -> Vec<String> {
-    let mut questions = Vec::new();
+/// All pieces as they are, in upper case and in lower case, and their first one, two and three characters.
+fn queries() -> Vec<String> {
+    let mut queries = Vec::new();
     for piece in SENTENCES.iter().flatten().copied().flatten() {
-        questions.extend([(*piece).to_owned(), piece.to_uppercase(), piece.to_lowercase()]);
-        questions.extend((1..=3).map(|count| piece.chars().take(count).collect()));
+        queries.extend([(*piece).to_owned(), piece.to_uppercase(), piece.to_lowercase()]);
+        queries.extend((1..=3).map(|count| piece.chars().take(count).collect()));
     }
-    questions.sort_unstable();
-    questions.dedup();
-    questions
+    queries.sort_unstable();
+    queries.dedup();
+    queries
 }

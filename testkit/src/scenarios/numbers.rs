@@ -1,4 +1,4 @@
-//! Numbers under concurrency: 1, 2, 3 … without a gap and without a double.
+//! Numbers under concurrency: 1, 2, 3 … without gaps and duplicates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::{Api, Port};
 const CLIENTS: u64 = 32;
 const MESSAGES: u64 = 1_000;
 
-/// Twenty chats created at one moment are numbered 1 to 20.
+/// Twenty chats created concurrently are numbered 1 to 20.
 pub async fn twenty_chats_created_at_once(api: &Api) {
     let application = api.application("app").await;
     let mut tasks = JoinSet::new();
@@ -26,7 +26,7 @@ pub async fn twenty_chats_created_at_once(api: &Api) {
     assert_eq!(application.json["chats_count"], 20);
 }
 
-/// Fifteen messages posted at one moment are numbered 1 to 15.
+/// Fifteen messages posted concurrently are numbered 1 to 15.
 pub async fn fifteen_messages_posted_at_once(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let mut tasks = JoinSet::new();
@@ -38,29 +38,29 @@ pub async fn fifteen_messages_posted_at_once(api: &Api) {
     api.wait_for_messages(&chat, 15).await;
 }
 
-/// A thousand messages from many clients are numbered 1 to 1,000, and each is read back under the number it was given.
+/// A thousand messages from many clients are numbered 1 to 1,000, and each is read under its number.
 pub async fn a_thousand_messages_from_32_clients(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let mut tasks = JoinSet::new();
     for client in 0..CLIENTS {
         let (api, chat) = (api.clone(), chat.clone());
         tasks.spawn(async move {
-            let mut given = Vec::new();
+            let mut posted = Vec::new();
             for index in (client..MESSAGES).step_by(CLIENTS as usize) {
                 let body = format!("message {index} of client {client}");
-                given.push((api.post(&chat, &body).await, body));
+                posted.push((api.post(&chat, &body).await, body));
             }
-            given
+            posted
         });
     }
-    let given: BTreeMap<u64, String> = tasks.join_all().await.into_iter().flatten().collect();
-    assert_eq!(given.keys().copied().collect::<Vec<_>>(), (1..=MESSAGES).collect::<Vec<_>>());
+    let posted: BTreeMap<u64, String> = tasks.join_all().await.into_iter().flatten().collect();
+    assert_eq!(posted.keys().copied().collect::<Vec<_>>(), (1..=MESSAGES).collect::<Vec<_>>());
     api.wait_for_messages(&chat, MESSAGES as usize).await;
-    let expected: Vec<Value> = given.iter().map(|(number, body)| json!({ "number": number, "body": body })).collect();
+    let expected: Vec<Value> = posted.iter().map(|(number, body)| json!({ "number": number, "body": body })).collect();
     api.read_until_json(&format!("{chat}/messages"), expected.into()).await;
 }
 
-/// Whoever posts after another has been answered gets a higher number, whichever client the other was.
+/// A post that is sent after another post's answer gets the higher number, whichever clients sent them.
 pub async fn a_later_post_gets_a_higher_number(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let highest_answered = Arc::new(AtomicU64::new(0));

@@ -1,4 +1,4 @@
-//! Reading one's own writes without waiting by hand.
+//! Clients read their own writes with Await-Position.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::{Answer, Api, BASE, Port, found};
 
-/// A read waits for as long as it may: how fast projections are is not what is looked at here, and no machine is always quick.
+/// The longest wait that a read may ask for. These scenarios do not test how fast projections are.
 const PATIENTLY: (&str, &str) = ("prefer", "wait=10");
 
 async fn read_after(api: &Api, path: &str, written: &Answer) -> Value {
@@ -21,18 +21,18 @@ async fn post(api: &Api, chat: &str, body: &str) -> Answer {
     posted
 }
 
-/// Whoever sends the position of a write with a read sees the write: every kind of write, every kind of read, at once.
+/// A read with the position of a write shows the write, for every kind of write and every kind of read.
 pub async fn a_read_shows_the_write_it_awaits(api: &Api) {
     let created = api.write(Method::POST, BASE, &json!({ "chat_application": { "name": "one" } })).await;
     let token = created.json["token"].as_str().unwrap_or_default();
     let application = format!("{BASE}/{token}");
-    let of_application = |name: &str, chats: u32| json!({ "name": name, "token": token, "chats_count": chats });
-    assert_eq!(read_after(api, &application, &created).await, of_application("one", 0));
+    let shown = |name: &str, chats: u32| json!({ "name": name, "token": token, "chats_count": chats });
+    assert_eq!(read_after(api, &application, &created).await, shown("one", 0));
     let renamed = api.write(Method::PUT, &application, &json!({ "chat_application": { "name": "two" } })).await;
-    assert_eq!(read_after(api, &application, &renamed).await, of_application("two", 0));
+    assert_eq!(read_after(api, &application, &renamed).await, shown("two", 0));
     for number in 1..=20 {
         let chat = api.plain(Port::Write, Method::POST, &format!("{application}/chats")).await;
-        assert_eq!(read_after(api, &application, &chat).await, of_application("two", number));
+        assert_eq!(read_after(api, &application, &chat).await, shown("two", number));
         let chat_path = format!("{application}/chats/{number}");
         assert_eq!(read_after(api, &chat_path, &chat).await, json!({ "number": number, "messages_count": 0 }));
         let body = format!("message of {number}");
@@ -72,12 +72,12 @@ pub async fn several_positions_are_awaited(api: &Api) {
     }
 }
 
-/// What does not come within the wait is 503 `projection-behind`, with when to try again.
-pub async fn what_does_not_come_in_time_is_503(api: &Api) {
+/// Where a position is not reached within the wait, the answer is 503 `projection-behind` with Retry-After.
+pub async fn a_position_that_is_not_reached_in_time_is_503(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let posted = post(api, &chat, "x").await;
     read_after(api, &found(&chat, "x"), &posted).await;
-    // A position a long way after that of a write, in the same partition.
+    // A position far behind that of the write, in the same partition.
     let (partition, _) = posted.header("log-position").split_once(':').unwrap_or_default();
     let later = format!("{partition}:9000000000000000000");
     for path in
@@ -91,8 +91,8 @@ pub async fn what_does_not_come_in_time_is_503(api: &Api) {
     }
 }
 
-/// What is no position is refused, and what no write ever gave is not taken for one.
-pub async fn what_is_no_position_is_400(api: &Api) {
+/// A malformed position is refused.
+pub async fn a_malformed_position_is_400(api: &Api) {
     for value in ["", "x", "0", "0:", "0:1,", "-1:1", "0:1;1:1", "0:1.0:2", "99999999999999999999:1"] {
         let answer = api.read_with(BASE, &[("await-position", value)]).await;
         answer.assert_problem(400, "malformed-position");

@@ -1,4 +1,4 @@
-//! Lists, part by part.
+//! Lists, page by page.
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ fn sizes(pages: &[Vec<Value>]) -> Vec<usize> {
     pages.iter().map(Vec::len).collect()
 }
 
-/// A chat with messages whose bodies are made from their places in no particular order.
+/// Creates a chat with this many messages. `body` makes each body from an index. The messages are posted in any order.
 async fn chat_of(api: &Api, count: u64, body: impl Fn(u64) -> String + Clone + Send + 'static) -> String {
     let chat = api.chat(&api.application("paged").await).await;
     let mut tasks = JoinSet::new();
@@ -35,7 +35,7 @@ async fn chat_of(api: &Api, count: u64, body: impl Fn(u64) -> String + Clone + S
     chat
 }
 
-/// 2,500 messages upwards and downwards, from either end and from the middle, in pages of every kind.
+/// 2,500 messages are paged upwards and downwards, from either end and from the middle.
 pub async fn messages_are_paged_both_ways(api: &Api) {
     let chat = chat_of(api, MESSAGES, |index| format!("message {index}")).await;
     let messages = format!("{chat}/messages");
@@ -75,7 +75,7 @@ pub async fn messages_are_paged_both_ways(api: &Api) {
     assert_eq!(exactly.next(), None, "a full last page has no next one");
 }
 
-/// Long messages make shorter pages, and the Links lead through all of them.
+/// Pages of long messages have fewer items, and the Links lead through all of them.
 pub async fn a_page_ends_at_about_a_mebibyte(api: &Api) {
     let chat = chat_of(api, 100, |index| format!("{index:03} {}", "🚀".repeat(16_380))).await;
     let up = api.pages(&format!("{chat}/messages")).await;
@@ -106,7 +106,7 @@ pub async fn chats_are_paged(api: &Api) {
     assert_eq!((numbers(&before[..1]), numbers(&before[1..])), (vec![3, 4, 5], vec![1, 2]));
 }
 
-/// Applications by token, among whatever others there are.
+/// Applications are paged by token, among those of other tests.
 pub async fn applications_are_paged_by_token(api: &Api) {
     let mut own = Vec::new();
     for name in ["a", "b", "c"] {
@@ -116,7 +116,7 @@ pub async fn applications_are_paged_by_token(api: &Api) {
         own.push(json!({ "name": name, "token": token, "chats_count": 0 }));
     }
     own.sort_by_key(|application| token(application).to_owned());
-    // Tokens are 128 random bits: nobody else's lies right beside one.
+    // Tokens are 128 random bits, so no other token is adjacent.
     let beside = |application: &Value, step: i128| {
         let token = u128::from_str_radix(token(application), 16);
         format!("{:032x}", token.unwrap_or_else(|error| panic!("{application}: {error}")).wrapping_add_signed(step))
@@ -142,7 +142,7 @@ fn token(application: &Value) -> &str {
     application["token"].as_str().unwrap_or_else(|| panic!("no token: {application}"))
 }
 
-/// A parameter that says nothing sensible is refused, never guessed at.
+/// Malformed parameters are refused.
 pub async fn nonsense_in_a_query_is_400(api: &Api) {
     let application = api.application("app").await;
     let chat = api.chat(&application).await;

@@ -1,4 +1,4 @@
-//! What is refused, with which status, and why.
+//! Refused requests, with status and code.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::{Answer, Api, BASE, Port};
 const JSON: Option<&str> = Some("application/json");
 const NO_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// Unknown applications, chats and messages, for readers and for writers.
+/// Unknown applications, chats and messages are 404 for reads and for writes.
 pub async fn what_does_not_exist_is_404(api: &Api) {
     let application = api.application("app").await;
     let chat = api.chat(&application).await;
@@ -42,8 +42,8 @@ pub async fn what_does_not_exist_is_404(api: &Api) {
     }
 }
 
-/// What cannot be a token or a number names nothing.
-pub async fn what_is_no_token_or_number_is_404(api: &Api) {
+/// A malformed token or number in a path is 404.
+pub async fn a_malformed_token_or_number_is_404(api: &Api) {
     let application = api.application("app").await;
     let chat = api.chat(&application).await;
     api.post_all(&chat, &["x"]).await;
@@ -51,17 +51,17 @@ pub async fn what_is_no_token_or_number_is_404(api: &Api) {
     for number in
         ["0", "-1", "+1", "007", "01", "1.5", "1e3", "99999999999999999999", "one", "%20", "1%20", "%C3", "%FF"]
     {
-        let of_no_chat = format!("{application}/chats/{number}");
+        let malformed_chat = format!("{application}/chats/{number}");
         for path in [
-            of_no_chat.clone(),
-            format!("{of_no_chat}/messages"),
-            format!("{of_no_chat}/messages/1"),
-            format!("{of_no_chat}/messages/search?q=x"),
+            malformed_chat.clone(),
+            format!("{malformed_chat}/messages"),
+            format!("{malformed_chat}/messages/1"),
+            format!("{malformed_chat}/messages/search?q=x"),
             format!("{chat}/messages/{number}"),
         ] {
             api.read(&path).await.assert_problem(404, "not-found");
         }
-        api.write(Method::POST, &format!("{of_no_chat}/messages"), &body).await.assert_problem(404, "not-found");
+        api.write(Method::POST, &format!("{malformed_chat}/messages"), &body).await.assert_problem(404, "not-found");
     }
     let name = json!({ "chat_application": { "name": "x" } });
     let known = application.rsplit('/').next().unwrap_or_default();
@@ -72,15 +72,19 @@ pub async fn what_is_no_token_or_number_is_404(api: &Api) {
         if token == known {
             continue;
         }
-        let of_none = format!("{BASE}/{token}");
-        for path in [of_none.clone(), format!("{of_none}/chats"), format!("{of_none}/chats/1/messages/1")] {
+        let malformed_application = format!("{BASE}/{token}");
+        for path in [
+            malformed_application.clone(),
+            format!("{malformed_application}/chats"),
+            format!("{malformed_application}/chats/1/messages/1"),
+        ] {
             api.read(&path).await.assert_problem(404, "not-found");
         }
         for (method, path, json) in [
-            (Method::PUT, of_none.clone(), &name),
-            (Method::PATCH, of_none.clone(), &name),
-            (Method::POST, format!("{of_none}/chats"), &Value::Null),
-            (Method::POST, format!("{of_none}/chats/1/messages"), &body),
+            (Method::PUT, malformed_application.clone(), &name),
+            (Method::PATCH, malformed_application.clone(), &name),
+            (Method::POST, format!("{malformed_application}/chats"), &Value::Null),
+            (Method::POST, format!("{malformed_application}/chats/1/messages"), &body),
         ] {
             api.write(method, &path, json).await.assert_problem(404, "not-found");
         }
@@ -100,32 +104,32 @@ const ROUTES: &[(&str, &[Method], &[Method])] = &[
 const READS: &[Method] = &[Method::GET, Method::HEAD];
 const HEALTH: &[&str] = &["/health", "/health/live", "/health/ready"];
 
-/// Every method that a port does not have for a route: 405 with those that it has, and the name of the other port.
+/// A method that a port does not have for a route is 405 with Allow, and the detail names the other port.
 pub async fn a_method_that_a_port_does_not_have_is_405(api: &Api) {
     for (route, written, read) in ROUTES {
         let path = format!("{BASE}{}", route.replace("TOKEN", NO_TOKEN));
-        refuses_all_but(api, Port::Write, &path, written).await;
-        refuses_all_but(api, Port::Read, &path, read).await;
+        assert_refuses_all_but(api, Port::Write, &path, written).await;
+        assert_refuses_all_but(api, Port::Read, &path, read).await;
     }
     for path in HEALTH {
-        refuses_all_but(api, Port::Write, path, READS).await;
-        refuses_all_but(api, Port::Read, path, READS).await;
+        assert_refuses_all_but(api, Port::Write, path, READS).await;
+        assert_refuses_all_but(api, Port::Read, path, READS).await;
     }
 }
 
-async fn refuses_all_but(api: &Api, port: Port, path: &str, allowed: &[Method]) {
+async fn assert_refuses_all_but(api: &Api, port: Port, path: &str, allowed: &[Method]) {
     for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
         if allowed.contains(&method) {
             continue;
         }
         let answer = api.plain(port, method.clone(), path).await;
-        let mut said: Vec<_> =
+        let mut allow: Vec<_> =
             answer.header("allow").split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         let mut expected: Vec<_> = allowed.iter().map(Method::as_str).collect();
-        said.sort_unstable();
+        allow.sort_unstable();
         expected.sort_unstable();
-        assert_eq!((answer.status, said), (405, expected), "{method} {path} on the {port:?} port: {answer:?}");
-        assert!(answer.headers.contains_key("allow"), "{method} {path}: Allow is there, though empty");
+        assert_eq!((answer.status, allow), (405, expected), "{method} {path} on the {port:?} port: {answer:?}");
+        assert!(answer.headers.contains_key("allow"), "{method} {path} has no Allow");
         if method != Method::HEAD {
             answer.assert_problem(405, "method-not-allowed");
             let other = if port == Port::Read { "write port" } else { "read port" };
@@ -134,7 +138,7 @@ async fn refuses_all_but(api: &Api, port: Port, path: &str, allowed: &[Method]) 
     }
 }
 
-/// A route that takes JSON, with the object and the field in it.
+/// A route that takes JSON, with the object and its field.
 struct JsonRoute {
     method: Method,
     path: String,
@@ -142,7 +146,7 @@ struct JsonRoute {
     field: &'static str,
 }
 
-/// All of them, on an application and a chat that are there.
+/// All of them, with an existing application and chat.
 async fn json_routes(api: &Api) -> [JsonRoute; 4] {
     let application = api.application("app").await;
     let messages = format!("{}/messages", api.chat(&application).await);
@@ -171,7 +175,7 @@ impl JsonRoute {
     }
 }
 
-/// Malformed JSON of every kind is 400, whatever else is wrong with it; another content type is 415.
+/// Malformed JSON is 400, and another content type is 415.
 pub async fn what_is_not_json_is_400_or_415(api: &Api) {
     for route in json_routes(api).await {
         let up_to_value = route.up_to_value().into_bytes();
@@ -195,10 +199,10 @@ pub async fn what_is_not_json_is_400_or_415(api: &Api) {
     let deep = |brackets: &str| format!("{{\"chat_application\":{{\"name\":\"x\"}},\"x\":{brackets}}}").into_bytes();
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
     api.write_raw(BASE, JSON, deep(&open)).await.assert_problem(400, "malformed-json");
-    assert_eq!(api.write_raw(BASE, JSON, deep(&(open + &close))).await.status, 201, "an unknown member is passed over");
+    assert_eq!(api.write_raw(BASE, JSON, deep(&(open + &close))).await.status, 201, "an unknown member is not ignored");
 }
 
-/// 256 KiB are taken (and looked at), one byte more is not.
+/// A body of 256 KiB is accepted. One byte more is 413.
 pub async fn too_large_a_body_is_413(api: &Api) {
     for route in json_routes(api).await {
         let padded = |bytes: usize| {
@@ -215,7 +219,7 @@ pub async fn too_large_a_body_is_413(api: &Api) {
     }
 }
 
-/// Missing members, wrong types, and texts that are none.
+/// Missing members, wrong types and unacceptable texts are 422.
 pub async fn fields_that_are_not_acceptable_are_422(api: &Api) {
     let blank = "\u{a0}\u{2003}\u{3000}\t\n";
     let application = api.application("app").await;
@@ -243,8 +247,8 @@ pub async fn fields_that_are_not_acceptable_are_422(api: &Api) {
         for (method, path) in [(Method::POST, BASE), (Method::PUT, &application), (Method::PATCH, &application)] {
             let answer = api.write(method, path, &body).await;
             answer.assert_problem(422, "invalid-fields");
-            let said = answer.json["errors"][field][0].as_str().unwrap_or_else(|| panic!("{field}: {answer:?}"));
-            assert!(said.starts_with(message), "{said}");
+            let error = answer.json["errors"][field][0].as_str().unwrap_or_else(|| panic!("{field}: {answer:?}"));
+            assert!(error.starts_with(message), "{error}");
         }
     }
     let chat = api.chat(&application).await;
@@ -259,13 +263,16 @@ pub async fn fields_that_are_not_acceptable_are_422(api: &Api) {
     ] {
         let answer = api.write(Method::POST, &messages, &body).await;
         answer.assert_problem(422, "invalid-fields");
-        assert!(answer.json["errors"]["body"][0].as_str().is_some_and(|said| said.starts_with(message)), "{answer:?}");
+        assert!(
+            answer.json["errors"]["body"][0].as_str().is_some_and(|error| error.starts_with(message)),
+            "{answer:?}"
+        );
     }
     assert_eq!(api.post(&chat, "still the first").await, 1, "a refused message takes no number");
 }
 
-/// A member that comes twice says nothing clearly, and a body that is too long is so in every spelling.
-pub async fn what_is_said_twice_or_at_length_is_422(api: &Api) {
+/// A duplicate member is 422, and so is a body that is too long, in every spelling.
+pub async fn a_duplicate_member_or_too_long_a_body_is_422(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let messages = format!("{chat}/messages");
     let escaped = "\\ud83d\\ude80".repeat(16_385);
@@ -280,7 +287,7 @@ pub async fn what_is_said_twice_or_at_length_is_422(api: &Api) {
     }
 }
 
-/// A path is the same path in percent-encoding.
+/// A percent-encoded path means the same as the decoded one.
 pub async fn a_percent_encoded_path_is_the_same_path(api: &Api) {
     let application = api.application("app").await;
     let chat = api.chat(&application).await;
@@ -291,7 +298,7 @@ pub async fn a_percent_encoded_path_is_the_same_path(api: &Api) {
     assert_eq!((message.status, &message.json), (200, &json!({ "number": 1, "body": "x" })));
 }
 
-/// The longest name and the longest body come back to the letter; unknown members are passed over.
+/// The longest name and the longest body are shown unchanged. Unknown members are ignored.
 pub async fn texts_up_to_their_limits_are_kept(api: &Api) {
     let name = "é".repeat(255);
     let body = json!({ "chat_application": { "name": name, "colour": "blue" }, "more": [1, { "x": null }] });

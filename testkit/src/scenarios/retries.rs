@@ -1,4 +1,4 @@
-//! Sending a POST again, with an Idempotency-Key.
+//! Retries of POST with an Idempotency-Key.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,26 +22,30 @@ fn message(body: &str) -> Value {
     json!({ "message": { "body": body } })
 }
 
-/// Whatever is created, a retry gets the answer of the first time, and nothing is created twice.
+/// A retry of any POST gets the first answer, and nothing is created twice.
 pub async fn a_retry_gets_the_first_answer(api: &Api) {
     let key = fresh_key("retry");
     let body = json!({ "chat_application": { "name": "once" } });
-    let application = same_twice(api, BASE, &key, &body).await;
+    let application = post_twice(api, BASE, &key, &body).await;
     let application = format!("{BASE}/{}", application.json["token"].as_str().unwrap_or_default());
-    let chat = same_twice(api, &format!("{application}/chats"), &key, &Value::Null).await;
+    let chat = post_twice(api, &format!("{application}/chats"), &key, &Value::Null).await;
     assert_eq!(chat.json, json!({ "number": 1, "messages_count": 0 }));
     let messages = format!("{application}/chats/1/messages");
-    assert_eq!(same_twice(api, &messages, &key, &message("hello")).await.json, json!({ "number": 1 }));
+    assert_eq!(post_twice(api, &messages, &key, &message("hello")).await.json, json!({ "number": 1 }));
 
     assert_eq!(api.post(&format!("{application}/chats/1"), "next").await, 2);
-    assert_eq!(post(api, &messages, &key, &message("hello")).await.json, json!({ "number": 1 }), "later, too");
+    assert_eq!(
+        post(api, &messages, &key, &message("hello")).await.json,
+        json!({ "number": 1 }),
+        "a later retry got another answer"
+    );
     api.wait_for_messages(&format!("{application}/chats/1"), 2).await;
     let expected = json!([{ "number": 1, "body": "hello" }, { "number": 2, "body": "next" }]);
     assert_eq!(api.read(&messages).await.json, expected);
     api.read_until(&application, |answer| answer.json["chats_count"] == 1).await;
 }
 
-async fn same_twice(api: &Api, path: &str, key: &str, body: &Value) -> Answer {
+async fn post_twice(api: &Api, path: &str, key: &str, body: &Value) -> Answer {
     let first = post(api, path, key, body).await;
     assert_eq!(first.status, 201, "{first:?}");
     let again = post(api, path, key, body).await;
@@ -51,7 +55,7 @@ async fn same_twice(api: &Api, path: &str, key: &str, body: &Value) -> Answer {
     first
 }
 
-/// Eight clients that send one request at the same moment are given one number.
+/// Eight clients that send one request concurrently get one number.
 pub async fn eight_at_once_are_one(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let (messages, key) = (format!("{chat}/messages"), fresh_key("eight"));
@@ -63,11 +67,11 @@ pub async fn eight_at_once_are_one(api: &Api) {
     for answer in tasks.join_all().await {
         assert_eq!((answer.status, &answer.json), (201, &json!({ "number": 1 })));
     }
-    assert_eq!(api.post(&chat, "two").await, 2, "no number was lost to a retry");
+    assert_eq!(api.post(&chat, "two").await, 2, "a retry took a number");
     api.wait_for_messages(&chat, 2).await;
 }
 
-/// A key that is sent with other values is refused, and takes no number.
+/// A key with other values is refused, and takes no number.
 pub async fn a_key_with_another_body_is_422(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let (messages, key) = (format!("{chat}/messages"), fresh_key("reused"));
@@ -93,7 +97,7 @@ pub async fn a_key_holds_for_its_route_only(api: &Api) {
     }
 }
 
-/// A refused request is not remembered: its key is free for the corrected one.
+/// A refused request is not remembered, so its key is free for the corrected request.
 pub async fn a_refused_request_leaves_its_key_free(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let (messages, key) = (format!("{chat}/messages"), fresh_key("refused"));
@@ -103,8 +107,8 @@ pub async fn a_refused_request_leaves_its_key_free(api: &Api) {
     post(api, &unknown, &key, &message("nowhere")).await.assert_problem(404, "not-found");
 }
 
-/// With quotes and without, a key is the same; what is no key is refused.
-pub async fn what_is_no_key_is_400(api: &Api) {
+/// A key means the same with quotes and without. A malformed key is refused.
+pub async fn a_malformed_key_is_400(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let (messages, key) = (format!("{chat}/messages"), fresh_key("quoted"));
     for sent in [key.clone(), format!("\"{key}\"")] {

@@ -1,4 +1,4 @@
-//! Search: what is the same to a reader is found, and nothing else.
+//! Search ignores case, accents and compatibility forms, and finds nothing else.
 
 use serde_json::Value;
 
@@ -16,8 +16,8 @@ async fn numbers(api: &Api, chat: &str, q: &str) -> Vec<u64> {
     answer.json.as_array().into_iter().flatten().filter_map(|item: &Value| item["number"].as_u64()).collect()
 }
 
-/// Case, accents and compatibility forms do not matter, in the message or in the question.
-pub async fn the_same_to_a_reader_is_found(api: &Api) {
+/// Case, accents and compatibility forms do not matter, in the message and in the query.
+pub async fn case_accents_and_compatibility_forms_do_not_matter(api: &Api) {
     let bodies = [
         "Hauptstraße 7",
         "HAUPTSTRASSE",
@@ -47,7 +47,7 @@ pub async fn the_same_to_a_reader_is_found(api: &Api) {
     }
 }
 
-/// Whatever folds to one text is one text: each spelling finds all of them, as a whole and by a single character.
+/// Each spelling finds all spellings that fold to the same text, as a whole and by a single character.
 pub async fn either_spelling_finds_the_other(api: &Api) {
     let groups: [&[&str]; 5] = [
         &["Straße", "STRASSE", "strasse", "STRAẞE"],
@@ -56,7 +56,7 @@ pub async fn either_spelling_finds_the_other(api: &Api) {
         &["Ｆ", "f", "F"],
         &["㍿", "株式会社"],
     ];
-    // Brackets, since one group's text may lie within another's.
+    // In brackets, since the text of one group may be part of another's.
     let spellings: Vec<String> = groups.concat().iter().map(|text| format!("<{text}>")).collect();
     let chat = chat_with(api, &spellings.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let mut first = 1;
@@ -70,7 +70,7 @@ pub async fn either_spelling_finds_the_other(api: &Api) {
     }
 }
 
-/// A search is answered from its chat alone, though its neighbours have the same words; ascending by number.
+/// A search finds messages of its chat alone, ascending by number, although other chats have the same words.
 pub async fn only_the_chat_itself_is_searched(api: &Api) {
     let application = api.application("search").await;
     let (one, other) = (api.chat(&application).await, api.chat(&application).await);
@@ -83,7 +83,7 @@ pub async fn only_the_chat_itself_is_searched(api: &Api) {
     assert_eq!(numbers(api, &one, "zebra three").await, Vec::<u64>::new());
 }
 
-/// One or two characters, emoji, and whatever has a meaning to some engine are looked for as they stand.
+/// One or two characters, emoji, and characters that are special in some engine are found literally.
 pub async fn short_and_special_texts_are_found_literally(api: &Api) {
     let bodies =
         ["100% sure", "snake_case", "\"quoted\"", "2 * 3", "x' OR 1=1 --", "rocket 🚀🚀🛸", "👩‍👩‍👧", "a\\b", "tab\there"];
@@ -109,7 +109,7 @@ pub async fn short_and_special_texts_are_found_literally(api: &Api) {
     }
 }
 
-/// Hits come by number, in pages with Links that keep the question.
+/// Results are sorted by number, and the Links of their pages keep the query.
 pub async fn results_are_paged(api: &Api) {
     let bodies: Vec<_> = (1..=25).map(|number| if number % 5 == 0 { "a needle & more" } else { "hay" }).collect();
     let chat = chat_with(api, &bodies).await;
@@ -124,8 +124,8 @@ pub async fn results_are_paged(api: &Api) {
     }
 }
 
-/// No question, too long a one, one with U+0000 or one with nothing in it.
-pub async fn a_question_without_an_answer_is_400(api: &Api) {
+/// A query that is missing, too long, contains U+0000 or folds to nothing is 400.
+pub async fn a_malformed_query_is_400(api: &Api) {
     let chat = chat_with(api, &["x"]).await;
     let search = format!("{chat}/messages/search");
     for path in [

@@ -1,4 +1,4 @@
-//! A server that is away is an error, soon, and forgotten once it is back.
+//! While the server is away every call fails soon. Once it is back they succeed.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,25 +7,26 @@ use distributed::elastic::{ElasticIndex, UrlError};
 use events::{Offset, Position};
 use read_model::{Page, SearchIndex, SearchText};
 use serde_json::json;
+use thiserror_ext::AsReport;
 
-use super::fake::fake;
-use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, found, told};
-use super::proxy::{Mode, proxy};
+use super::fake::start_fake;
+use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, found};
 use super::server::on_an_index;
+use crate::fault_proxy::{FaultProxy, Mode};
 
-/// An answer, or an error, must be there by then: the longest time-out of one exchange and some more.
+/// Longest wait for an answer or an error: the longest time-out of one exchange, and some more.
 const SOON: Duration = Duration::from_secs(8);
 
 async fn every_call_fails_soon_and_works_again() {
-    on_an_index(async |here| {
-        let (proxy, chat) = (proxy(&here.address(), "").await, chat());
-        let index = here.adapter_at(&proxy.url);
+    on_an_index(async |elastic| {
+        let (proxy, chat) = (FaultProxy::start(&elastic.address()).await, chat());
+        let index = elastic.adapter_by(&proxy);
         proxy.set(Mode::Refuse);
         assert_all_fail(&index, chat).await;
         proxy.set(Mode::Forward);
         add(&index, documents(chat, &["needle"])).await;
-        // The last time readers know the live generation, and it is the search itself that fails.
-        for mode in [Mode::Refuse, Mode::Silence, Mode::Refuse] {
+        // The third time readers know the live generation, so the search itself fails.
+        for mode in [Mode::Refuse, Mode::HoldRequests, Mode::Refuse] {
             proxy.set(mode);
             assert_all_fail(&index, chat).await;
             proxy.set(Mode::Forward);
@@ -36,7 +37,7 @@ async fn every_call_fails_soon_and_works_again() {
     .await;
 }
 
-/// All at once, so that their time-outs run side by side.
+/// Makes all calls concurrently, so that their time-outs overlap.
 async fn assert_all_fail(index: &ElasticIndex, chat: events::ChatKey) {
     let begin = Instant::now();
     let (text, position) = (SearchText::new("needle").unwrap(), Position::up_to(PARTITION, Offset(1)));
@@ -49,7 +50,7 @@ async fn assert_all_fail(index: &ElasticIndex, chat: events::ChatKey) {
     );
     assert!(prepared.is_err());
     for error in [checkpoint.err(), indexed.err(), reached.err(), found.err()] {
-        let text = told(&error.expect("it succeeded without a server"));
+        let text = error.expect("it succeeded without a server").to_report_string();
         assert!(text.contains("Elasticsearch does not answer: "), "{text}");
         assert!(!text.contains(&chat.token.to_hex()), "{text}");
     }
@@ -58,10 +59,10 @@ async fn assert_all_fail(index: &ElasticIndex, chat: events::ChatKey) {
 
 async fn a_password_goes_to_the_server_and_nowhere_else() {
     let heads = Arc::new(Mutex::new(Vec::new()));
-    let server = fake({
+    let server = start_fake({
         let heads = Arc::clone(&heads);
-        move |asked| {
-            heads.lock().unwrap().push(asked.text.clone());
+        move |request| {
+            heads.lock().unwrap().push(request.text.clone());
             (401, json!({"error": {"type": "security_exception", "reason": "no"}, "status": 401}).to_string())
         }
     })
@@ -74,13 +75,17 @@ async fn a_password_goes_to_the_server_and_nowhere_else() {
     assert!(heads.lock().unwrap().iter().all(is_sent));
     drop(server);
     let away = index.checkpoint(PARTITION).await.unwrap_err();
-    assert!(told(&refused).contains("status 401: security_exception: no"), "{}", told(&refused));
-    for text in [told(&refused), told(&away), format!("{refused:?}{away:?}{index:?}")] {
+    assert!(
+        refused.to_report_string().contains("status 401: security_exception: no"),
+        "{}",
+        refused.to_report_string()
+    );
+    for text in [refused.to_report_string(), away.to_report_string(), format!("{refused:?}{away:?}{index:?}")] {
         assert!(!text.contains("cret"), "{text}");
     }
 }
 
-async fn what_is_no_url_is_refused_without_being_repeated() {
+async fn a_malformed_url_is_refused_without_being_repeated() {
     for (url, expected) in [
         ("", UrlError::Malformed),
         ("localhost", UrlError::Malformed),
@@ -96,5 +101,5 @@ async fn what_is_no_url_is_refused_without_being_repeated() {
 tests!(
     every_call_fails_soon_and_works_again,
     a_password_goes_to_the_server_and_nowhere_else,
-    what_is_no_url_is_refused_without_being_repeated,
+    a_malformed_url_is_refused_without_being_repeated,
 );

@@ -1,9 +1,9 @@
-//! Chats, documents and steps.
+//! Chats, documents and batches.
 
 use distributed::elastic::ElasticIndex;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId};
 use read_model::folding::fold;
-use read_model::{Applied, Checkpoint, CheckpointMove, Page, SearchDocument, SearchError, SearchIndex, SearchText};
+use read_model::{Applied, Checkpoint, CheckpointMove, Page, SearchDocument, SearchIndex, SearchText};
 use uuid::Uuid;
 
 pub(crate) const PARTITION: PartitionId = PartitionId(3);
@@ -17,7 +17,7 @@ pub(crate) fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument
     SearchDocument { chat, number: MessageNumber::new(number).unwrap(), body: body.into(), folded: fold(body) }
 }
 
-/// Texts as the messages 1, 2, 3 … of a chat.
+/// These texts as the messages 1, 2, 3 … of a chat.
 pub(crate) fn documents<T: AsRef<str>>(chat: ChatKey, texts: &[T]) -> Vec<SearchDocument> {
     (1..).zip(texts).map(|(number, text)| document(chat, number, text.as_ref())).collect()
 }
@@ -30,7 +30,7 @@ pub(crate) fn checkpoint_move(from: u64, to: u64) -> CheckpointMove {
     }
 }
 
-/// Indexes as the next batch.
+/// Indexes documents as the next batch.
 pub(crate) async fn add(index: &ElasticIndex, documents: Vec<SearchDocument>) {
     let from = index.checkpoint(PARTITION).await.unwrap().next.0;
     assert_eq!(index.index(checkpoint_move(from, from + 1), documents).await.unwrap(), Applied::Done);
@@ -39,15 +39,4 @@ pub(crate) async fn add(index: &ElasticIndex, documents: Vec<SearchDocument>) {
 pub(crate) async fn found(index: &ElasticIndex, chat: ChatKey, pattern: &str) -> Vec<u32> {
     let slice = index.search(chat, &SearchText::new(pattern).unwrap(), Page::FIRST).await.unwrap();
     slice.items.iter().map(|message| message.number.get()).collect()
-}
-
-/// An error with everything below it, as a log would show it.
-pub(crate) fn told(error: &SearchError) -> String {
-    let mut text = error.to_string();
-    let mut below = std::error::Error::source(error);
-    while let Some(error) = below {
-        text = format!("{text}: {error}");
-        below = error.source();
-    }
-    text
 }

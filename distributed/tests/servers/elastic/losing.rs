@@ -1,8 +1,8 @@
-//! A projector whose index is deleted, or whose server dies, in the middle of its work has everything in the index in the end.
+//! A projector fills its index completely, also when the index is deleted or the server dies during its work.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use distributed::elastic::ElasticIndex;
 use distributed::kafka::{KafkaLog, PARTITIONS};
@@ -13,26 +13,25 @@ use projector::AssignedPartitions;
 use projector::search::SearchSink;
 use read_model::{Page, SearchIndex, SearchText};
 use service::health::Readiness;
+use testkit::polling::{eventually_within, until};
+use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::fixture::told;
-use super::proxy::proxy;
-use super::server::{Here, on_a_server};
+use super::server::{TestServer, on_a_server};
 use crate::containers;
+use crate::fault_proxy::{FaultProxy, Mode};
 use crate::kafka::support::{fresh_chat, message, open, server};
 
-/// Longest wait for what must come.
+/// Longest wait for an event that must happen.
 const LONG_WAIT: Duration = Duration::from_secs(180);
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(50);
-/// Chats of a log: enough for most partitions, of which each must begin anew by itself.
+/// Chats of a log. They are in most partitions, and each partition must begin anew by itself.
 const CHATS: usize = 12;
-/// Batches of a replay that the server takes before it dies.
+/// Batches of a replay that the server indexes before it dies.
 const INDEXED: usize = 3;
 
-/// A log of its own with so many messages in each chat.
+/// A new log with this many messages in each chat.
 async fn log_of(messages: u32) -> (Arc<KafkaLog>, Vec<ChatKey>) {
     let log = open(server().await).await;
     let chats: Vec<_> = (0..CHATS).map(|_| fresh_chat()).collect();
@@ -67,72 +66,66 @@ fn feed(log: &Arc<KafkaLog>, index: impl SearchIndex + 'static) -> DropGuard {
 }
 
 /// Waits until every chat has exactly these messages.
-async fn until_all_are_found(index: &ElasticIndex, chats: &[ChatKey], messages: u32) {
-    let begin = Instant::now();
+async fn wait_until_all_are_found(index: &ElasticIndex, chats: &[ChatKey], messages: u32) {
     for chat in chats {
-        while let Err(what) = finds_all(index, *chat, messages).await {
-            assert!(begin.elapsed() < LONG_WAIT, "{chat}: {what}");
-            tokio::time::sleep(LOOK).await;
-        }
+        let what = format!("index of all messages of {chat}");
+        eventually_within(LONG_WAIT, &what, async || finds_all(index, *chat, messages).await).await;
     }
 }
 
-/// Whether a chat has exactly these messages, and what it has otherwise.
+/// Whether a chat has exactly these messages. The error says what it has instead.
 async fn finds_all(index: &ElasticIndex, chat: ChatKey, messages: u32) -> Result<(), String> {
     let text = SearchText::new("body").unwrap();
-    let found = index.search(chat, &text, Page::FIRST).await.map_err(|error| told(&error))?;
+    let found = index.search(chat, &text, Page::FIRST).await.map_err(|error| error.to_report_string())?;
     let numbers: Vec<_> = found.items.iter().map(|message| message.number.get()).collect();
     if numbers == (1..=messages).collect::<Vec<_>>() { Ok(()) } else { Err(format!("only {numbers:?}")) }
 }
 
-async fn what_is_deleted_while_a_projector_runs_comes_back() {
+async fn what_is_deleted_while_a_projector_runs_is_made_again() {
     let (log, chats) = log_of(3).await;
-    on_a_server(|here| delete_and_wait(here, log, chats)).await;
+    on_a_server(|elastic| delete_and_wait(elastic, log, chats)).await;
 }
 
-async fn delete_and_wait(here: Arc<Here>, log: Arc<KafkaLog>, chats: Vec<ChatKey>) {
-    let reader = here.adapter();
-    let _feeding = feed(&log, here.adapter());
-    until_all_are_found(&reader, &chats, 3).await;
-    // The index, everything, the pointer; and nothing is posted that would wake anybody.
+async fn delete_and_wait(elastic: Arc<TestServer>, log: Arc<KafkaLog>, chats: Vec<ChatKey>) {
+    let reader = elastic.adapter();
+    let _feeding = feed(&log, elastic.adapter());
+    wait_until_all_are_found(&reader, &chats, 3).await;
+    // The index, both, the pointer. No message is posted that would wake the projector.
     for lost in [["-1"].as_slice(), &["-1", "-pointer"], &["-pointer"]] {
         for index in lost {
-            assert_eq!(here.raw(Method::Delete, index, None).await.0, 200);
+            assert_eq!(elastic.raw(Method::Delete, index, None).await.0, 200);
         }
-        let begin = Instant::now();
-        while !is_there(&here).await {
-            assert!(begin.elapsed() < LONG_WAIT, "{lost:?} did not come back");
-            tokio::time::sleep(LOOK).await;
-        }
-        until_all_are_found(&reader, &chats, 3).await;
-        // It is the index that it was.
-        here.adapter().prepare().await.unwrap();
+        until(LONG_WAIT, &format!("new {lost:?}"), async || is_there(&elastic).await).await;
+        wait_until_all_are_found(&reader, &chats, 3).await;
+        // The new index has the right settings.
+        elastic.adapter().prepare().await.unwrap();
     }
 }
 
-async fn is_there(here: &Here) -> bool {
-    here.raw(Method::Get, "-1", None).await.0 == 200 && here.raw(Method::Get, "-pointer/_doc/live", None).await.0 == 200
+async fn is_there(elastic: &TestServer) -> bool {
+    elastic.raw(Method::Get, "-1", None).await.0 == 200
+        && elastic.raw(Method::Get, "-pointer/_doc/live", None).await.0 == 200
 }
 
-/// Some documents are there, with and without a checkpoint that covers them, and some were on their way.
+/// When the server dies, some documents are indexed with a checkpoint, some without, and some are still being sent.
 async fn a_server_that_dies_in_the_middle_of_a_replay_has_everything_in_the_end() {
     let (log, chats) = log_of(3).await;
     let server = containers::own_elasticsearch().await;
-    let here = Here::new(containers::elasticsearch_url(&server));
-    here.adapter().prepare().await.unwrap();
-    let proxy = proxy(&here.address(), "/_bulk").await;
-    let _feeding = feed(&log, here.adapter_at(&proxy.url));
+    let elastic = TestServer::new(containers::elasticsearch_url(&server));
+    elastic.adapter().prepare().await.unwrap();
+    let proxy = FaultProxy::holding(&elastic.address(), "/_bulk").await;
+    let _feeding = feed(&log, elastic.adapter_by(&proxy));
     for _ in 0..INDEXED {
-        proxy.holds_one().await;
-        proxy.release();
+        proxy.wait_until_held().await;
+        proxy.release_one();
     }
-    proxy.holds_one().await;
+    proxy.wait_until_held().await;
     server.restart().await;
-    proxy.release_all();
-    until_all_are_found(&here.adapter(), &chats, 3).await;
+    proxy.set(Mode::Forward);
+    wait_until_all_are_found(&elastic.adapter(), &chats, 3).await;
 }
 
 tests!(
     a_server_that_dies_in_the_middle_of_a_replay_has_everything_in_the_end,
-    what_is_deleted_while_a_projector_runs_comes_back,
+    what_is_deleted_while_a_projector_runs_is_made_again,
 );

@@ -1,50 +1,47 @@
-//! Indices of a test's own on a real server.
+//! Indices for each test, on the Elasticsearch that all tests share.
 
-use std::future::Future;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
 use distributed::elastic::ElasticIndex;
 use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
+use futures_util::FutureExt;
 use read_model::SearchIndex;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::containers;
+use crate::fault_proxy::FaultProxy;
 
-/// A server, and names on it that no other test uses.
-pub(crate) struct Here {
+/// A server, and a prefix of index names that no other test uses.
+pub(crate) struct TestServer {
     pub(crate) url: String,
     pub(crate) prefix: String,
     transport: Transport,
 }
 
-/// Runs a test on a prepared index and deletes it afterwards.
-pub(crate) async fn on_an_index<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Arc<Here>) -> F) {
-    on_a_server(|here| {
-        let test = test(Arc::clone(&here));
-        async move {
-            here.adapter().prepare().await.unwrap();
-            test.await;
-        }
+/// Runs a test on a prepared index, and deletes it afterwards.
+pub(crate) async fn on_an_index(test: impl AsyncFnOnce(Arc<TestServer>)) {
+    on_a_server(async |elastic| {
+        elastic.adapter().prepare().await.unwrap();
+        test(elastic).await;
     })
     .await;
 }
 
-/// Runs a test with nothing prepared and deletes what it makes.
-pub(crate) async fn on_a_server<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Arc<Here>) -> F) {
-    let url = containers::elasticsearch().await.to_owned();
-    let here = Arc::new(Here::new(url));
-    let outcome = tokio::spawn(test(Arc::clone(&here))).await;
-    here.delete().await;
-    if let Err(error) = outcome {
-        resume_unwind(error.into_panic());
+/// Runs a test without a prepared index, and deletes its indices afterwards.
+pub(crate) async fn on_a_server(test: impl AsyncFnOnce(Arc<TestServer>)) {
+    let elastic = Arc::new(TestServer::new(containers::elasticsearch().await.to_owned()));
+    let outcome = AssertUnwindSafe(test(Arc::clone(&elastic))).catch_unwind().await;
+    elastic.delete().await;
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
     }
 }
 
-impl Here {
+impl TestServer {
     pub(crate) fn new(url: String) -> Self {
         let pool = SingleNodeConnectionPool::new(Url::parse(&url).unwrap());
         let transport = TransportBuilder::new(pool).disable_proxy().build().unwrap();
@@ -56,7 +53,11 @@ impl Here {
         self.adapter_at(&self.url)
     }
 
-    /// The same by way of another address.
+    /// Another process's adapter, through a proxy.
+    pub(crate) fn adapter_by(&self, proxy: &FaultProxy) -> ElasticIndex {
+        self.adapter_at(&format!("http://{}", proxy.address()))
+    }
+
     pub(crate) fn adapter_at(&self, url: &str) -> ElasticIndex {
         ElasticIndex::with_prefix(url, &self.prefix).unwrap()
     }
@@ -65,12 +66,12 @@ impl Here {
         Arc::new(self.adapter())
     }
 
-    /// The server's address without the scheme.
+    /// `HOST:PORT` of the server.
     pub(crate) fn address(&self) -> String {
         self.url.trim_start_matches("http://").trim_end_matches('/').to_owned()
     }
 
-    /// Asks the server itself: `path` is what follows the prefix.
+    /// Sends a request to the server itself. `path` is what follows the prefix.
     pub(crate) async fn raw(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let path = format!("{}{path}", self.prefix);
         let body = body.map(|body| body.to_string());

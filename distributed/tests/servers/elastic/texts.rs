@@ -1,16 +1,19 @@
-//! Exactly the messages that contain a text are found, however long and strange both are.
+//! Search finds exactly the messages that contain a text, also with the longest and the rarest texts.
 
 use std::sync::{Arc, Mutex};
 
 use distributed::elastic::ElasticIndex;
 use elasticsearch::http::Method;
 use events::ChatKey;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 use read_model::folding::fold;
 use read_model::page::MAX_BYTES;
 use read_model::{Cursor, Page, SearchIndex, SearchText};
 use serde_json::json;
 
-use super::fake::fake;
+use super::fake::start_fake;
 use super::fixture::{add, chat, document, documents, found};
 use super::server::on_an_index;
 
@@ -19,8 +22,8 @@ const BODY: usize = 16_384;
 const QUERY: usize = 1_000;
 
 async fn the_longest_texts_are_found_to_the_last_character() {
-    on_an_index(async |here| {
-        let (index, chat) = (here.adapter(), chat());
+    on_an_index(async |elastic| {
+        let (index, chat) = (elastic.adapter(), chat());
         let emoji = |count| "🚀".repeat(count);
         let texts = [
             emoji(BODY),
@@ -52,51 +55,39 @@ async fn the_longest_texts_are_found_to_the_last_character() {
     .await;
 }
 
-/// A source of numbers that look random and are the same each time.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
-
-    fn text(&mut self, alphabet: &[char], length: usize) -> String {
-        (0..length).map(|_| alphabet[self.below(alphabet.len())]).collect()
-    }
-}
-
-/// The server reads text in pieces of some thousand UTF-16 units; long texts with characters of one and of two such units
-/// put the ends of these pieces everywhere.
+/// The server reads text in pieces of a few thousand UTF-16 units. In long texts with characters of one and of two units, the
+/// pieces end everywhere.
 async fn parts_of_long_texts_are_found_wherever_they_are() {
-    on_an_index(async |here| {
-        let (index, chat, mut numbers) = (here.adapter(), chat(), Numbers(1));
+    on_an_index(async |elastic| {
+        let (index, chat, mut random) = (elastic.adapter(), chat(), StdRng::seed_from_u64(1));
         let alphabet: Vec<char> = "abc𝔘🚀👨\u{200d}👩 \n\"\\{}*?한\u{ffff}\u{10ffff}".chars().collect();
         let texts: Vec<_> = (0..60)
-            .map(|_| numbers.below(5_000))
-            .map(|length| fold(&Numbers(length as u64).text(&alphabet, length)))
+            .map(|_| {
+                let length = random.random_range(0..5_000);
+                fold(&(0..length).map(|_| *alphabet.choose(&mut random).unwrap()).collect::<String>())
+            })
             .collect();
         add(&index, documents(chat, &texts)).await;
         for _ in 0..400 {
-            let text: Vec<_> = texts[numbers.below(texts.len())].chars().collect();
-            let start = numbers.below(text.len().max(1));
-            let length = [1, 2, 3, 4, 5, 40, QUERY][numbers.below(7)];
+            let text: Vec<_> = texts.choose(&mut random).unwrap().chars().collect();
+            let start = random.random_range(0..text.len().max(1));
+            let length = *[1, 2, 3, 4, 5, 40, QUERY].choose(&mut random).unwrap();
             let mut part: Vec<_> = text[start.min(text.len())..(start + length).min(text.len())].to_vec();
-            if numbers.below(3) == 0
+            if random.random_ratio(1, 3)
                 && let Some(last) = part.last_mut()
             {
-                *last = alphabet[numbers.below(alphabet.len())];
+                *last = *alphabet.choose(&mut random).unwrap();
             }
-            exactly(&index, chat, &texts, &part.into_iter().collect::<String>()).await;
+            assert_finds_exactly(&index, chat, &texts, &part.into_iter().collect::<String>()).await;
         }
     })
     .await;
 }
 
-/// Every piece of one to five characters of texts with characters that mean something elsewhere.
+/// Searches for every piece of one to five characters of texts with special characters.
 async fn every_short_part_is_found() {
-    on_an_index(async |here| {
-        let (index, chat) = (here.adapter(), chat());
+    on_an_index(async |elastic| {
+        let (index, chat) = (elastic.adapter(), chat());
         let texts = [
             "\t tab\r\nline\u{b}\u{c}\u{1}\u{7f}\u{85}\u{2028}",
             "{\"query\": {\"match_all\": {}}} --' OR 1=1; /* %_ */",
@@ -112,7 +103,7 @@ async fn every_short_part_is_found() {
             let characters: Vec<_> = text.chars().collect();
             for length in [1, 2, 3, 5] {
                 for part in characters.windows(length) {
-                    exactly(&index, chat, &folded, &part.iter().collect::<String>()).await;
+                    assert_finds_exactly(&index, chat, &folded, &part.iter().collect::<String>()).await;
                 }
             }
         }
@@ -120,8 +111,8 @@ async fn every_short_part_is_found() {
     .await;
 }
 
-/// What is found is what contains the folded pattern, given the folded texts.
-async fn exactly(index: &ElasticIndex, chat: ChatKey, folded: &[String], pattern: &str) {
+/// Asserts that exactly the texts that contain the folded pattern are found. The texts are folded already.
+async fn assert_finds_exactly(index: &ElasticIndex, chat: ChatKey, folded: &[String], pattern: &str) {
     let Some(pattern) = SearchText::new(pattern) else { return };
     let pattern = pattern.as_str();
     let expected: Vec<u32> =
@@ -129,34 +120,34 @@ async fn exactly(index: &ElasticIndex, chat: ChatKey, folded: &[String], pattern
     assert_eq!(found(index, chat, pattern).await, expected, "{pattern:?}");
 }
 
-/// What the adapter asks is asked again as it was, of the server itself, which then tells how many shards it has asked.
+/// The test repeats the adapter's request at the real server, which answers how many shards it has searched.
 async fn a_search_asks_one_shard() {
-    on_an_index(async |here| {
+    on_an_index(async |elastic| {
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let server = fake({
+        let server = start_fake({
             let lines = Arc::clone(&lines);
-            move |asked| {
-                lines.lock().unwrap().extend(asked.line.contains("/_search").then(|| asked.line.clone()));
+            move |request| {
+                lines.lock().unwrap().extend(request.line.contains("/_search").then(|| request.line.clone()));
                 let answer = json!({"found": true, "_source": {"generation": 1}, "timed_out": false, "hits": {}});
                 (200, answer.to_string())
             }
         })
         .await;
-        let index = here.adapter_at(&format!("http://{}", server.address));
+        let index = elastic.adapter_at(&format!("http://{}", server.address));
         assert_eq!(found(&index, chat(), "needle").await, [0_u32; 0]);
         let line = lines.lock().unwrap().pop().unwrap();
-        // Without what would leave out the number of shards.
-        let asked = line.trim_start_matches(&format!("POST /{}", here.prefix)).split("&filter_path").next().unwrap();
-        let shards = async |path: &str| here.raw(Method::Post, path, None).await.1["_shards"]["total"].clone();
-        assert_eq!(shards(asked).await, 1, "{asked}");
-        assert_eq!(shards("-1/_search").await, 4, "there is more than one");
+        // Without the filter that leaves out the number of shards.
+        let path = line.trim_start_matches(&format!("POST /{}", elastic.prefix)).split("&filter_path").next().unwrap();
+        let shards = async |path: &str| elastic.raw(Method::Post, path, None).await.1["_shards"]["total"].clone();
+        assert_eq!(shards(path).await, 1, "{path}");
+        assert_eq!(shards("-1/_search").await, 4, "the index has one shard only");
     })
     .await;
 }
 
 async fn numbers_of_32_bits_are_kept_and_walked() {
-    on_an_index(async |here| {
-        let (index, chat) = (here.adapter(), chat());
+    on_an_index(async |elastic| {
+        let (index, chat) = (elastic.adapter(), chat());
         let numbers = [1, 9, 10, 2_147_483_648, u32::MAX];
         add(&index, numbers.map(|number| document(chat, number, "needle")).to_vec()).await;
         assert_eq!(found(&index, chat, "needle").await, numbers);
@@ -165,11 +156,12 @@ async fn numbers_of_32_bits_are_kept_and_walked() {
 }
 
 async fn answers_are_cut_by_size_and_walked_both_ways() {
-    on_an_index(async |here| {
-        let (index, chat) = (here.adapter(), chat());
-        // Stretches of short and of long ones, so that a step's guess is wrong both ways.
-        let length = |at: usize| if at % 100 < 80 { 1 + at % 50 } else { 1 + (at * 7_919) % 16_384 };
-        let texts: Vec<_> = (0..400).map(|at| "🚀".repeat(length(at))).collect();
+    on_an_index(async |elastic| {
+        let (index, chat) = (elastic.adapter(), chat());
+        // Runs of short and of long texts, so that the adapter's guess of the size of a page is too low and too high.
+        let mut random = StdRng::seed_from_u64(1);
+        let lengths = (0..400).map(|n| random.random_range(if n % 100 < 80 { 1..=50 } else { 1..=BODY }));
+        let texts: Vec<_> = lengths.map(|length| "🚀".repeat(length)).collect();
         add(&index, documents(chat, &texts)).await;
         let up = walk(&index, chat, Cursor::First).await;
         assert_eq!(up, (1..=400).collect::<Vec<_>>());
@@ -180,7 +172,7 @@ async fn answers_are_cut_by_size_and_walked_both_ways() {
     .await;
 }
 
-/// All numbers, page by page; each page but the last is full and not overfull.
+/// Reads all pages, and returns the numbers. Asserts that each page but the last is full, and none overfull.
 async fn walk(index: &ElasticIndex, chat: ChatKey, mut cursor: Cursor<events::MessageNumber>) -> Vec<u32> {
     let (mut numbers, mut pages) = (Vec::new(), 0);
     loop {
@@ -193,7 +185,7 @@ async fn walk(index: &ElasticIndex, chat: ChatKey, mut cursor: Cursor<events::Me
         numbers.extend(slice.items.iter().map(|message| message.number.get()));
         pages += 1;
         if !slice.more {
-            assert!(pages > 2, "it was not cut");
+            assert!(pages > 2, "the list was not cut");
             return numbers;
         }
         cursor = if cursor.descends() { Cursor::Before(last.number) } else { Cursor::After(last.number) };

@@ -1,4 +1,4 @@
-//! Who waits for a position is told, however many they are.
+//! Every waiter for a position is answered, also where there are many.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,16 +8,17 @@ use distributed::elastic::ElasticIndex;
 use events::{Offset, PartitionId, Position};
 use read_model::SearchIndex;
 use serde_json::{Value, json};
+use thiserror_ext::AsReport;
 
-use super::fake::{Fake, fake};
-use super::fixture::{PARTITION, add, chat, documents, told};
+use super::fake::{Fake, start_fake};
+use super::fixture::{PARTITION, add, chat, documents};
 use super::server::on_an_index;
 
 const LONG_WAIT: Duration = Duration::from_secs(20);
 
-async fn many_who_wait_are_all_told() {
-    on_an_index(async |here| {
-        let (reader, writer) = (Arc::new(here.adapter()), here.adapter());
+async fn many_waiters_are_all_answered() {
+    on_an_index(async |elastic| {
+        let (reader, writer) = (Arc::new(elastic.adapter()), elastic.adapter());
         let waiters: Vec<_> = (0..200_u64)
             .map(|waiter| {
                 let reader = Arc::clone(&reader);
@@ -28,7 +29,7 @@ async fn many_who_wait_are_all_told() {
                 })
             })
             .collect();
-        // Whoever asks for the others may go at any time.
+        // The waiter that polls for the others may be cancelled at any time.
         for waiter in waiters.iter().step_by(7) {
             waiter.abort();
         }
@@ -47,13 +48,14 @@ async fn many_who_wait_are_all_told() {
 
 const WAITERS: usize = 50;
 
-/// An index with a pointer whose server answers questions about checkpoints with `answer`, given how many there were before.
+/// An index on a fake server. `answer` returns the answer to a request for checkpoints. Its argument is the number of such
+/// requests before.
 async fn with_checkpoints(answer: impl Fn(usize) -> (u16, Value) + Send + Sync + 'static) -> (Fake, ElasticIndex) {
-    let asked = AtomicUsize::new(0);
-    let server = fake(move |request| {
+    let requests = AtomicUsize::new(0);
+    let server = start_fake(move |request| {
         let (status, body) = match request.line.contains("/_mget") {
             false => (200, json!({"found": true, "_source": {"generation": 1}})),
-            true => answer(asked.fetch_add(1, Ordering::Relaxed)),
+            true => answer(requests.fetch_add(1, Ordering::Relaxed)),
         };
         (status, body.to_string())
     })
@@ -62,16 +64,16 @@ async fn with_checkpoints(answer: impl Fn(usize) -> (u16, Value) + Send + Sync +
     (server, index)
 }
 
-async fn one_asks_for_all_who_wait() {
-    /// Answers before one says that the position is passed.
-    const IN_VAIN: usize = 10;
-    let asked = Arc::new(AtomicUsize::new(0));
+async fn one_waiter_polls_for_all() {
+    /// Answers before the position is reached.
+    const NOT_YET: usize = 10;
+    let requests = Arc::new(AtomicUsize::new(0));
     let (_server, index) = with_checkpoints({
-        let asked = Arc::clone(&asked);
+        let requests = Arc::clone(&requests);
         move |before| {
-            asked.store(before + 1, Ordering::Relaxed);
+            requests.store(before + 1, Ordering::Relaxed);
             let checkpoint = json!({"checkpoint": {"next": 1, "epoch": 0}});
-            let document = json!({"_id": "checkpoint:3", "found": before >= IN_VAIN, "_source": checkpoint});
+            let document = json!({"_id": "checkpoint:3", "found": before >= NOT_YET, "_source": checkpoint});
             (200, json!({"docs": [document]}))
         }
     })
@@ -81,12 +83,12 @@ async fn one_asks_for_all_who_wait() {
     for reached in futures_util::future::join_all(waiters).await {
         assert!(reached.unwrap());
     }
-    let asked = asked.load(Ordering::Relaxed);
-    // One more may be under way for somebody who came late.
-    assert!(asked <= IN_VAIN + 2, "{asked} questions");
+    let requests = requests.load(Ordering::Relaxed);
+    // One more may be sent for a waiter that came late.
+    assert!(requests <= NOT_YET + 2, "{requests} requests");
 }
 
-async fn all_who_wait_are_told_of_a_failure() {
+async fn all_waiters_get_the_error() {
     let (_server, index) = with_checkpoints(|before| match before {
         0..3 => (200, json!({"docs": []})),
         _ => (503, json!({"error": {"type": "no_shard_available_action_exception", "reason": "gone"}, "status": 503})),
@@ -95,15 +97,15 @@ async fn all_who_wait_are_told_of_a_failure() {
     let (position, began) = (Position::up_to(PARTITION, Offset(1)), Instant::now());
     let waiters = (0..WAITERS).map(|_| index.reached(&position, LONG_WAIT));
     for reached in futures_util::future::join_all(waiters).await {
-        let text = told(&reached.unwrap_err());
+        let text = reached.unwrap_err().to_report_string();
         assert!(text.contains("status 503: no_shard_available_action_exception: gone"), "{text}");
     }
     assert!(began.elapsed() < LONG_WAIT / 2, "{:?}", began.elapsed());
 }
 
-async fn a_position_of_very_many_partitions_is_a_small_question() {
-    on_an_index(async |here| {
-        let (index, began) = (here.adapter(), Instant::now());
+async fn a_position_of_very_many_partitions_is_a_small_request() {
+    on_an_index(async |elastic| {
+        let (index, began) = (elastic.adapter(), Instant::now());
         add(&index, vec![]).await;
         let mut position = Position::up_to(PARTITION, Offset(1));
         for partition in (0..u16::MAX).filter(|id| *id != PARTITION.0).take(Position::MAX_PARTITIONS - 1) {
@@ -116,24 +118,24 @@ async fn a_position_of_very_many_partitions_is_a_small_question() {
 }
 
 async fn positions_of_several_partitions_are_waited_for_in_each() {
-    on_an_index(async |here| {
-        let index = here.adapter();
+    on_an_index(async |elastic| {
+        let index = elastic.adapter();
         add(&index, vec![]).await;
         let mut position = Position::up_to(PARTITION, Offset(1));
         let reached = async |position: &Position| index.reached(position, Duration::ZERO).await.unwrap();
         assert!(reached(&position).await);
-        assert!(reached(&Position::default()).await, "nothing is always reached");
+        assert!(reached(&Position::default()).await, "an empty position is not reached");
         position.merge(&Position::up_to(PartitionId(4), Offset(0)));
-        assert!(reached(&position).await, "so is the start of a partition");
+        assert!(reached(&position).await, "the start of a partition is not reached");
         position.merge(&Position::up_to(PartitionId(5), Offset(1)));
         assert!(!reached(&position).await);
     })
     .await;
 }
 
-async fn a_wait_in_vain_ends_in_time() {
-    on_an_index(async |here| {
-        let index = here.adapter();
+async fn a_wait_ends_in_time() {
+    on_an_index(async |elastic| {
+        let index = elastic.adapter();
         let within = Duration::from_millis(300);
         let begin = Instant::now();
         assert!(!index.reached(&Position::up_to(PARTITION, Offset(1)), within).await.unwrap());
@@ -144,10 +146,10 @@ async fn a_wait_in_vain_ends_in_time() {
 }
 
 tests!(
-    many_who_wait_are_all_told,
-    one_asks_for_all_who_wait,
-    all_who_wait_are_told_of_a_failure,
-    a_position_of_very_many_partitions_is_a_small_question,
+    many_waiters_are_all_answered,
+    one_waiter_polls_for_all,
+    all_waiters_get_the_error,
+    a_position_of_very_many_partitions_is_a_small_request,
     positions_of_several_partitions_are_waited_for_in_each,
-    a_wait_in_vain_ends_in_time,
+    a_wait_ends_in_time,
 );

@@ -1,4 +1,4 @@
-//! Clients that post to warm, cold and new chats, and try again with the same key where they have one.
+//! Clients that post to warm, cold and new chats, and retry posts that have a key.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,51 +9,50 @@ use testkit::scenarios::Api;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::record::{Answered, Attempt, Kind, Post, Record};
+use super::record::{Attempt, Kind, Outcome, Post, Record};
 
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// Longest wait of a client for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// Pause after an answer.
-const PACE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(5);
 /// Pause after a refusal.
-const PACE_REFUSED: Duration = Duration::from_millis(50);
-/// Each how many-th post has a key.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(50);
+/// Every third post has a key.
 const KEYED: usize = 3;
-/// Each how many-th of those is sent again although it was answered.
+/// Of these, every fourth is sent again although it was answered.
 const SENT_TWICE: usize = 4;
 
-/// How long what was answered before a fault is sent again after it, until it is answered.
-const RETRIED: Duration = Duration::from_secs(30);
-/// How many of those are on their way at once.
-const RETRIES_AT_ONCE: usize = 8;
+/// Longest time in which a post from before a fault is retried until it is answered.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Retries that run concurrently.
+const CONCURRENT_RETRIES: usize = 8;
 
-/// What is posted to.
+/// The chats of the load.
 pub(crate) struct Chats {
     pub(crate) application: String,
     pub(crate) warm: Vec<String>,
     pub(crate) cold: Vec<String>,
 }
 
-/// Clients at work, until they are told to stop.
+/// Running clients.
 pub(crate) struct Clients {
     pub(crate) record: Arc<Record>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
-/// One of them.
 struct Client {
     kind: Kind,
-    /// Which of those of its kind it is.
+    /// Its number among the clients of its kind.
     index: usize,
-    /// The command-apis; its own is first, and after a failure it asks the next.
+    /// The command-apis. It posts to the first, and after a failure to the next.
     apis: Vec<(usize, Api)>,
     chats: Arc<Chats>,
     record: Arc<Record>,
 }
 
 impl Clients {
-    /// For each command-api two that post to warm chats, one to cold and one to new ones.
+    /// Starts four clients for each command-api: two post to warm chats, one to cold and one to new ones.
     pub(crate) fn start(apis: &[Api], chats: Chats) -> Self {
         let (record, chats, stop) = (Arc::new(Record::default()), Arc::new(chats), CancellationToken::new());
         let mut tasks = JoinSet::new();
@@ -63,57 +62,56 @@ impl Clients {
                 order.rotate_left(own);
                 let (chats, record) = (Arc::clone(&chats), Arc::clone(&record));
                 let client = Client { kind, index: own + apis.len() * place, apis: order, chats, record };
-                tasks.spawn(client.post(stop.clone()));
+                tasks.spawn(client.run(stop.clone()));
             }
         }
         Self { record, tasks, stop }
     }
 
-    pub(crate) async fn stop(mut self) -> Arc<Record> {
+    pub(crate) async fn stop(self) -> Arc<Record> {
         self.stop.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.unwrap();
-        }
+        self.tasks.join_all().await;
         self.record
     }
 }
 
-/// Sends what has a key and was given a number before a moment again, through each command-api. Each has to answer; the
-/// record says whether the answer is the first one. The answer here is how many were sent again.
+/// Sends every keyed post that was given a number before a moment again, through each command-api. Each retry must be answered,
+/// and the record checks the answer. Returns the number of retries.
 pub(crate) async fn retry(record: &Record, apis: &[Api], before: Instant) -> usize {
     let posts = record.keyed_before(before);
-    let again = posts.iter().flat_map(|post| apis.iter().enumerate().map(move |(through, api)| (through, api, post)));
-    let answered = futures_util::stream::iter(again).map(async |(through, api, post)| {
-        let deadline = Instant::now() + RETRIED;
-        while !matches!(send(record, through, api, post).await, Answered::Number(_)) {
-            assert!(Instant::now() < deadline, "a retry was not answered within {RETRIED:?}: {post:?}");
+    let retries = posts.iter().flat_map(|post| apis.iter().enumerate().map(move |(through, api)| (through, api, post)));
+    let answered = futures_util::stream::iter(retries).map(async |(through, api, post)| {
+        let deadline = Instant::now() + RETRY_TIMEOUT;
+        while !matches!(send(record, through, api, post).await, Outcome::Number(_)) {
+            assert!(Instant::now() < deadline, "a retry was not answered within {RETRY_TIMEOUT:?}: {post:?}");
         }
     });
-    answered.buffer_unordered(RETRIES_AT_ONCE).count().await
+    answered.buffer_unordered(CONCURRENT_RETRIES).count().await
 }
 
-async fn send(record: &Record, through: usize, api: &Api, post: &Arc<Post>) -> Answered {
+/// Sends a post to the command-api with the index `through`.
+async fn send(record: &Record, through: usize, api: &Api, post: &Arc<Post>) -> Outcome {
     let (path, json) = match &post.body {
         Some(body) => (format!("{}/messages", post.parent), json!({ "message": { "body": body } })),
         None => (format!("{}/chats", post.parent), json!({})),
     };
     let headers: Vec<_> = post.key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
     let sent = Instant::now();
-    let answer = match tokio::time::timeout(PATIENCE, api.try_write(&path, &headers, &json)).await {
-        Err(_) | Ok(None) => Answered::Nothing,
+    let answer = match tokio::time::timeout(ANSWER_TIMEOUT, api.try_write(&path, &headers, &json)).await {
+        Err(_) | Ok(None) => Outcome::Nothing,
         Ok(Some(answer)) => match answer.status {
-            201 => Answered::Number(answer.number()),
-            503 => Answered::Refused,
-            _ => Answered::Otherwise(format!("{answer:?}")),
+            201 => Outcome::Number(answer.number()),
+            503 => Outcome::Refused,
+            _ => Outcome::Unexpected(format!("{answer:?}")),
         },
     };
     record.add(Attempt { post: Arc::clone(post), through, sent, answered: Instant::now(), answer: answer.clone() });
-    tokio::time::sleep(if matches!(answer, Answered::Number(_)) { PACE } else { PACE_REFUSED }).await;
+    tokio::time::sleep(if matches!(answer, Outcome::Number(_)) { PAUSE } else { PAUSE_AFTER_REFUSAL }).await;
     answer
 }
 
 impl Client {
-    async fn post(self, stop: CancellationToken) {
+    async fn run(self, stop: CancellationToken) {
         for turn in self.index.. {
             if stop.is_cancelled() {
                 return;
@@ -124,20 +122,20 @@ impl Client {
                 Kind::New => {
                     let application = &self.chats.application;
                     let created = Post::new(application, false, turn % KEYED == 1, self.kind);
-                    let Some(number) = self.carry_out(&created, turn, &stop).await else { continue };
+                    let Some(number) = self.send_until_answered(&created, turn, &stop).await else { continue };
                     format!("{application}/chats/{number}")
                 }
             };
             let post = Post::new(&chat, true, turn.is_multiple_of(KEYED), self.kind);
-            self.carry_out(&post, turn, &stop).await;
+            self.send_until_answered(&post, turn, &stop).await;
         }
     }
 
-    /// Sends a post until it is answered, if it has a key; otherwise once.
-    async fn carry_out(&self, post: &Arc<Post>, turn: usize, stop: &CancellationToken) -> Option<u64> {
+    /// Sends a post until it is answered if it has a key, and once otherwise. Returns its number.
+    async fn send_until_answered(&self, post: &Arc<Post>, turn: usize, stop: &CancellationToken) -> Option<u64> {
         for (through, api) in self.apis.iter().cycle() {
             let answer = send(&self.record, *through, api, post).await;
-            if let Answered::Number(number) = answer {
+            if let Outcome::Number(number) = answer {
                 if post.key.is_some() && turn.is_multiple_of(SENT_TWICE) {
                     let (through, api) = &self.apis[self.apis.len() - 1];
                     send(&self.record, *through, api, post).await;

@@ -1,9 +1,8 @@
-//! What the faults happen to: servers of their own, two command-apis that can be stopped, projectors and a query API.
+//! A system for faults: its own servers, two command-apis that can be stopped, projectors and a query-api.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clap::Parser;
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
 use distributed::sequencer::RedisKeys;
@@ -12,75 +11,71 @@ use events::{Epoch, Event, Offset, PartitionId, Position, Record, StreamKey};
 use projector::process::Process;
 use read_model::{Projection, ProjectionStore};
 use redis::cmd;
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions};
 use testcontainers::core::{CmdWaitFor, ExecCommand};
-use testkit::scenarios::{Api, Port, eventually};
+use testkit::polling::{eventually, until};
+use testkit::scenarios::{Api, Port};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::clients::Chats;
 use super::program::{Program, Servers};
-use crate::containers::{self, Server, SideDoor, answers, brokers, free_port, redis_url};
-use crate::topology::projector_config;
-use crate::wire::Wire;
+use crate::containers::{self, Server, SideDoor, brokers, free_port, redis_url, wait_for_redis};
+use crate::fault_proxy::FaultProxy;
+use crate::topology::{NOBODY, projector_config, start_query_api};
 
 /// Chats that are posted to all the time.
 const WARM: usize = 4;
-/// Chats whose counters are forgotten before each fault.
+/// Chats whose counters are deleted before each fault.
 const COLD: usize = 60;
-/// Longest wait for the projections to come to the log's end.
+/// Longest wait for the projections to reach the log's end.
 const CAUGHT_UP: Duration = Duration::from_secs(300);
-/// Pause between two looks at how far they are.
-const LOOK: Duration = Duration::from_millis(50);
-/// Where epochs are claimed.
+/// The partition where epochs are claimed.
 const CLAIMS: PartitionId = PartitionId(0);
-/// How much of the log is read at once.
 const READ: ReadLimit = ReadLimit { records: 4_096, wait: Duration::from_secs(1) };
 
-/// All of it.
 pub(crate) struct Fixture {
     pub(crate) kafka: Server,
     pub(crate) redis: Server,
     pub(crate) log: KafkaLog,
     pub(crate) store: MySqlProjections,
     pub(crate) programs: [Program; 2],
-    /// Between the first of them and Kafka.
-    pub(crate) kafka_wire: Wire,
-    /// Between the first of them and Redis.
-    pub(crate) redis_wire: Wire,
+    /// Between the first command-api and Kafka.
+    pub(crate) kafka_proxy: FaultProxy,
+    /// Between the first command-api and Redis.
+    pub(crate) redis_proxy: FaultProxy,
     /// The projector of the views.
     pub(crate) views: Program,
     servers: Servers,
     counts: Projector,
-    /// One for each command-api.
+    /// A client of each command-api.
     pub(crate) apis: Vec<Api>,
     read_url: String,
-    seen: CountsSnapshot,
+    /// Up to where the log was read.
+    read: LogState,
     _reads: DropGuard,
 }
 
-/// A projector in this process, until it is stopped or dropped.
+/// A projector in this process. It stops when the value is dropped.
 struct Projector {
     stop: DropGuard,
     running: JoinHandle<()>,
 }
 
-/// How far the log has been looked at, and which epoch was the last to start in each partition.
+/// Up to where the log was read, and the last epoch that has started in each partition.
 #[derive(Clone, Default)]
-struct CountsSnapshot {
+struct LogState {
     next: Position,
     epochs: BTreeMap<PartitionId, Epoch>,
 }
 
-/// What has come into the log since it was looked at before.
+/// What was appended to the log since it was read before.
 #[derive(Debug, Default)]
-pub(crate) struct Came {
+pub(crate) struct Appended {
     pub(crate) void: usize,
-    /// The epochs that have been claimed: what is neither an event nor a start.
+    /// The epochs that were claimed: the offsets without an event or a start.
     pub(crate) claims: BTreeSet<Epoch>,
-    /// Those that have started, be it in one partition.
+    /// The epochs that have started in at least one partition.
     pub(crate) epochs: BTreeSet<Epoch>,
     pub(crate) valid: usize,
 }
@@ -88,26 +83,24 @@ pub(crate) struct Came {
 impl Fixture {
     pub(crate) async fn start() -> Self {
         let side_port = free_port();
-        let kafka_wire = Wire::to(side_port).await;
-        let kafka = containers::own_kafka(Some(SideDoor { port: side_port, advertised: kafka_wire.port })).await;
-        let (redis, mysql_url) = (containers::changeable_redis().await, own_database().await);
-        let redis_wire = Wire::to(redis.port).await;
+        let kafka_proxy = FaultProxy::start(&format!("127.0.0.1:{side_port}")).await;
+        let kafka = containers::own_kafka(Some(SideDoor { port: side_port, advertised: kafka_proxy.port })).await;
+        let redis = containers::changeable_redis().await;
+        let redis_proxy = FaultProxy::start(&format!("127.0.0.1:{}", redis.port)).await;
+        let mysql_url = containers::database("faults").await;
         let servers = Servers { brokers: brokers(&kafka), redis_url: redis_url(&redis), mysql_url };
-        let by_wire = Servers {
-            brokers: format!("127.0.0.1:{}", kafka_wire.port),
-            redis_url: format!("redis://127.0.0.1:{}", redis_wire.port),
+        let proxied = Servers {
+            brokers: kafka_proxy.address(),
+            redis_url: format!("redis://{}", redis_proxy.address()),
             ..servers.clone()
         };
         let programs =
-            [Program::command_api("command-api-1", &by_wire), Program::command_api("command-api-2", &servers)];
+            [Program::command_api("command-api-1", &proxied), Program::command_api("command-api-2", &servers)];
         let counts = Projector::start(&servers, Projection::Counts).await;
-        let views = Program::views(&servers);
+        let views = Program::projector_of_views(&servers);
         let stop = CancellationToken::new();
-        // Nobody searches: so there is no Elasticsearch.
-        let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", &servers.mysql_url];
-        let arguments = arguments.into_iter().chain(["--elasticsearch-url", "http://127.0.0.1:9"]);
-        let config = query_api::cli::Cli::parse_from(arguments).serve;
-        let reads = query_api::process::Process::start(&config, stop.clone()).await.unwrap();
+        // Nobody searches, so there is no Elasticsearch.
+        let reads = start_query_api(&servers.mysql_url, NOBODY, &stop).await;
         let read_url = format!("http://{}", reads.read_addr());
         tokio::spawn(reads.wait());
         let fixture = Self {
@@ -115,34 +108,39 @@ impl Fixture {
             log: KafkaLog::connect(Cluster::new(servers.brokers.as_str())).unwrap(),
             store: MySqlProjections::new(&servers.mysql_url).unwrap(),
             read_url,
-            seen: CountsSnapshot::default(),
+            read: LogState::default(),
             _reads: stop.drop_guard(),
             kafka,
             redis,
             programs,
-            kafka_wire,
-            redis_wire,
+            kafka_proxy,
+            redis_proxy,
             views,
             servers,
             counts,
         };
-        fixture.ready().await;
+        fixture.wait_until_ready().await;
         fixture
     }
 
-    /// Waits until both command-apis say that they are.
-    pub(crate) async fn ready(&self) {
+    /// Waits until both command-apis are ready.
+    pub(crate) async fn wait_until_ready(&self) {
         for api in &self.apis {
-            is_ready(api).await;
+            api.wait_until_ready(Port::Write).await;
         }
     }
 
-    /// A third command-api, which nobody else posts through.
-    pub(crate) async fn quiet_command_api(&self) -> (Program, Api) {
+    /// Starts a third command-api, without load.
+    pub(crate) async fn idle_command_api(&self) -> (Program, Api) {
         let program = Program::command_api("command-api-3", &self.servers);
         let api = Api::new(&program.url(), &self.read_url);
-        is_ready(&api).await;
+        api.wait_until_ready(Port::Write).await;
         (program, api)
+    }
+
+    /// The logs of both command-apis.
+    pub(crate) fn logs(&self) -> String {
+        self.programs.iter().map(Program::log).collect::<Vec<_>>().join("\n")
     }
 
     /// The sum of a metric over both command-apis.
@@ -154,37 +152,37 @@ impl Fixture {
         sum
     }
 
-    /// A new application, with chats that are posted to and such as nobody has posted to for long.
+    /// Creates an application with warm and cold chats.
     pub(crate) async fn chats(&self) -> Chats {
         let api = &self.apis[0];
         let application = api.application("faults").await;
-        let mut chats = Vec::new();
-        for _ in 0..WARM + COLD {
-            chats.push(api.chat(&application).await);
-            api.post(&chats[chats.len() - 1], &Uuid::new_v4().to_string()).await;
+        let mut warm = api.chats(&application, WARM + COLD).await;
+        for chat in &warm {
+            api.post(chat, &Uuid::new_v4().to_string()).await;
         }
-        let cold = chats.split_off(WARM);
+        let cold = warm.split_off(WARM);
         self.forget(&cold).await;
-        Chats { application, warm: chats, cold }
+        Chats { application, warm, cold }
     }
 
-    /// Makes Redis forget counters, as it does by itself when they have not been used for a day.
+    /// Deletes the counters of chats. Redis does so itself when they were not used for a day.
     async fn forget(&self, chats: &[String]) {
         let epoch = self.epoch().await;
-        let counters: Vec<_> = chats.iter().map(|chat| RedisKeys::default().counter(epoch, &stream(chat))).collect();
+        let counters: Vec<_> =
+            chats.iter().map(|chat| RedisKeys::default().counter(epoch, &parse_stream(chat))).collect();
         let forgotten: usize = cmd("DEL").arg(counters).query_async(&mut self.connection().await).await.unwrap();
         assert_eq!(forgotten, chats.len());
     }
 
-    /// The epoch that is in force, as Redis has it.
+    /// The epoch in force, from Redis.
     pub(crate) async fn epoch(&self) -> Epoch {
         let value: String = cmd("GET").arg("tally:epoch").query_async(&mut self.connection().await).await.unwrap();
         Epoch(value.split('@').next().unwrap().parse().unwrap())
     }
 
-    /// The number that Redis has given last in a chat, in an epoch.
+    /// The last number that Redis has given in a chat, in an epoch.
     pub(crate) async fn counter(&self, epoch: Epoch, chat: &str) -> Option<u64> {
-        let counter = RedisKeys::default().counter(epoch, &stream(chat));
+        let counter = RedisKeys::default().counter(epoch, &parse_stream(chat));
         cmd("GET").arg(counter).query_async(&mut self.connection().await).await.unwrap()
     }
 
@@ -198,17 +196,17 @@ impl Fixture {
         let () = cmd("FLUSHALL").query_async(&mut self.connection().await).await.unwrap();
     }
 
-    /// Waits until somebody holds the lock of those who begin an epoch; the answer is who.
-    pub(crate) async fn somebody_fences(&self) -> String {
+    /// Waits until a process holds the lock of a fence, and returns the owner's token.
+    pub(crate) async fn wait_for_fencer(&self) -> String {
         let redis = self.connection().await;
         eventually("a fence", async || {
             let held: Option<String> = cmd("GET").arg("tally:lock").query_async(&mut redis.clone()).await.unwrap();
-            held.ok_or("nobody holds the lock")
+            held.ok_or("the lock is free")
         })
         .await
     }
 
-    /// Runs a command where Redis is.
+    /// Runs a command in the container of Redis.
     pub(crate) async fn in_redis(&self, command: &str) {
         let command = ExecCommand::new(["sh", "-c", command]).with_cmd_ready_condition(CmdWaitFor::exit_code(0));
         self.redis.container.exec(command).await.unwrap();
@@ -217,7 +215,7 @@ impl Fixture {
     /// Kills Redis and starts it again.
     pub(crate) async fn restart_redis(&self) {
         self.redis.restart().await;
-        answers(&self.redis).await;
+        wait_for_redis(&self.redis).await;
     }
 
     pub(crate) async fn stop_counts(&mut self) {
@@ -231,25 +229,28 @@ impl Fixture {
         self.counts = Projector::start(&self.servers, Projection::Counts).await;
     }
 
-    /// Where the log ends. A client that was idle while Kafka was away was seen to know no partition for 5 s afterwards, which is
-    /// as long as it asks by itself.
+    /// The log's end. A client that was idle while Kafka was away was seen to know no partition for 5 s afterwards, its refresh
+    /// interval.
     async fn end(&self) -> Position {
         eventually("the end of the log", async || self.log.end().await).await
     }
 
-    /// Waits until a projection has come to what the log's end is now.
-    pub(crate) async fn caught_up(&self, projection: Projection) {
-        let (end, deadline) = (self.end().await, Instant::now() + CAUGHT_UP);
-        for (partition, bound) in end.bounds() {
-            while self.store.checkpoint(projection, partition).await.unwrap().next < bound {
-                assert!(Instant::now() < deadline, "{projection:?} did not come to the end of {partition:?}");
-                tokio::time::sleep(LOOK).await;
+    /// Waits until a projection has passed the current end of the log.
+    pub(crate) async fn wait_until_caught_up(&self, projection: Projection) {
+        let end = self.end().await;
+        until(CAUGHT_UP, &format!("end of {projection:?}"), async || {
+            for (partition, bound) in end.bounds() {
+                if self.store.checkpoint(projection, partition).await.unwrap().next < bound {
+                    return false;
+                }
             }
-        }
+            true
+        })
+        .await;
     }
 
-    /// How many events were parked.
-    pub(crate) async fn parked(&self) -> usize {
+    /// The number of dead letters.
+    pub(crate) async fn dead_letters(&self) -> usize {
         let mut parked = 0;
         for partition in PARTITIONS.partitions() {
             parked += self.store.dead_letters(partition, 10).await.unwrap().len();
@@ -257,35 +258,37 @@ impl Fixture {
         parked
     }
 
-    /// Reads the log on, from where it was read to before.
-    pub(crate) async fn came(&mut self) -> Came {
-        let (seen, came) = self.look(&HashSet::new()).await;
-        self.seen = seen;
-        came
+    /// Reads the rest of the log.
+    pub(crate) async fn read_log(&mut self) -> Appended {
+        let (read, appended) = self.read_from(&HashSet::new()).await;
+        self.read = read;
+        appended
     }
 
-    /// What has come since of these messages. The next look begins where this one did.
-    pub(crate) async fn came_of(&self, bodies: &HashSet<String>) -> Came {
-        self.look(bodies).await.1
+    /// Reads the rest of the log, and counts these messages alone. The next call begins at the same place.
+    pub(crate) async fn peek_at_log(&self, bodies: &HashSet<String>) -> Appended {
+        self.read_from(bodies).await.1
     }
 
-    async fn look(&self, bodies: &HashSet<String>) -> (CountsSnapshot, Came) {
-        let (end, mut seen, mut came) = (self.end().await, self.seen.clone(), Came::default());
+    async fn read_from(&self, bodies: &HashSet<String>) -> (LogState, Appended) {
+        let end = self.end().await;
+        let mut read = self.read.clone();
+        let mut appended = Appended::default();
         for (partition, bound) in end.bounds() {
-            let mut next = seen.next.bound(partition);
+            let mut next = read.next.bound(partition);
             while next < bound {
                 let log_batch = self.log.read(partition, next, READ).await.unwrap();
-                came.add(&log_batch, partition, next, seen.epochs.entry(partition).or_default(), bodies);
+                appended.add(&log_batch, partition, next, read.epochs.entry(partition).or_default(), bodies);
                 next = log_batch.next;
             }
-            seen.next.merge(&Position::up_to(partition, next));
+            read.next.merge(&Position::up_to(partition, next));
         }
-        (seen, came)
+        (read, appended)
     }
 }
 
-impl Came {
-    /// Adds what lies in a batch of a partition; of the events only these messages, if any are named.
+impl Appended {
+    /// Adds a batch of a partition. Of the events it counts these messages alone, or all if there are none.
     fn add(
         &mut self,
         log_batch: &LogBatch,
@@ -316,7 +319,6 @@ impl Came {
     }
 }
 
-/// Whether this is one of these messages.
 fn is_one_of(record: &Record, bodies: &HashSet<String>) -> bool {
     matches!(record.decode(), Ok(Event::MessagePosted(posted)) if bodies.contains(&posted.body))
 }
@@ -331,21 +333,8 @@ impl Projector {
     }
 }
 
-/// Waits until a command-api says that it is.
-async fn is_ready(api: &Api) {
-    // What is not started yet refuses connections.
-    eventually("readiness", async || if api.is_ready(Port::Write).await { Ok(()) } else { Err("not ready") }).await;
-}
-
-async fn own_database() -> String {
-    let (server, name) = (containers::mysql().await, format!("faults_{}", Uuid::new_v4().simple()));
-    let mut connection = server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-    format!("{server}/{name}")
-}
-
-/// The stream of a chat by its path.
-pub(crate) fn stream(chat: &str) -> StreamKey {
+/// Parses the path of a chat.
+pub(crate) fn parse_stream(chat: &str) -> StreamKey {
     let mut parts = chat.rsplit('/');
     let (number, token) = (parts.next().unwrap(), parts.nth(1).unwrap());
     format!("{token}:{number}").parse().unwrap()

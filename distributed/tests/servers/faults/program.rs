@@ -1,6 +1,6 @@
-//! A command-api or a projector as a process of its own, which can be stopped in the middle of what it does, and killed.
+//! A command-api or a projector as its own process, which can be paused at any moment, and killed.
 //!
-//! The program is this test binary under another first argument: so it is always the one that was built with the tests.
+//! The program is this test binary with another first argument, so it is always built with the tests.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -16,40 +16,40 @@ use crate::containers::free_port;
 const COMMAND_API: &str = "command-api";
 const PROJECTOR: &str = "projector";
 
-/// Which program this process is to be, and how.
-pub(crate) enum Asked {
+/// The program that the command line names.
+pub(crate) enum Cli {
     CommandApi(Box<command_api::cli::Cli>),
     Projector(projector::cli::Cli),
 }
 
-/// What the command line asks for, if it is not for tests.
-pub(crate) fn asked_for() -> Option<Asked> {
+/// Parses the command line. `None` where it is for tests.
+pub(crate) fn from_arguments() -> Option<Cli> {
     let mut arguments = std::env::args().skip(1).peekable();
     match arguments.peek()?.as_str() {
-        COMMAND_API => Some(Asked::CommandApi(Box::new(command_api::cli::Cli::parse_from(arguments)))),
-        PROJECTOR => Some(Asked::Projector(projector::cli::Cli::parse_from(arguments))),
+        COMMAND_API => Some(Cli::CommandApi(Box::new(command_api::cli::Cli::parse_from(arguments)))),
+        PROJECTOR => Some(Cli::Projector(projector::cli::Cli::parse_from(arguments))),
         _ => None,
     }
 }
 
-/// Is that program until it is told to end.
-pub(crate) fn run(asked: Asked) -> ExitCode {
+/// Runs a program until a signal ends it.
+pub(crate) fn run(cli: Cli) -> ExitCode {
     let ended = Runtime::new().unwrap().block_on(async {
-        match asked {
-            Asked::CommandApi(cli) => command_api::cli::run(*cli).await,
-            Asked::Projector(cli) => projector::cli::run(cli).await,
+        match cli {
+            Cli::CommandApi(cli) => command_api::cli::run(*cli).await,
+            Cli::Projector(cli) => projector::cli::run(cli).await,
         }
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            crate::tell(&error.to_string());
+            crate::report(&error.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
-/// Where its servers are.
+/// The addresses of its servers.
 #[derive(Clone)]
 pub(crate) struct Servers {
     pub(crate) brokers: String,
@@ -57,7 +57,7 @@ pub(crate) struct Servers {
     pub(crate) mysql_url: String,
 }
 
-/// A running program. It is killed when the value is dropped.
+/// A running program, which is killed when the value is dropped.
 pub(crate) struct Program {
     child: Child,
     arguments: Vec<String>,
@@ -66,7 +66,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts a command-api; its log is a file of this name.
+    /// Starts a command-api that logs to a file of this name.
     pub(crate) fn command_api(name: &str, servers: &Servers) -> Self {
         let Servers { brokers, redis_url, mysql_url } = servers;
         let servers = ["--kafka-brokers", brokers, "--redis-url", redis_url, "--mysql-url", mysql_url];
@@ -74,7 +74,7 @@ impl Program {
     }
 
     /// Starts a projector of the views.
-    pub(crate) fn views(servers: &Servers) -> Self {
+    pub(crate) fn projector_of_views(servers: &Servers) -> Self {
         let Servers { brokers, mysql_url, .. } = servers;
         let servers = ["--kafka-brokers", brokers, "--mysql-url", mysql_url];
         Self::start("projector-views", &[PROJECTOR, "views"], "--projector-addr", &servers)
@@ -99,13 +99,11 @@ impl Program {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Whatever it does, it does nothing more.
     pub(crate) fn pause(&self) {
         self.send(Signal::STOP);
     }
 
-    /// It goes on where it was.
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn resume(&self) {
         self.send(Signal::CONT);
     }
 
@@ -113,12 +111,11 @@ impl Program {
         self.child.kill().await.unwrap();
     }
 
-    /// What it has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// One of its metrics, whatever its labels; 0 if it has none of that name.
+    /// The sum of a metric over all labels, or 0 if there is none of that name.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let metrics = reqwest::get(format!("{}/metrics", self.url())).await.unwrap().text().await.unwrap();
         let values = metrics.lines().filter_map(|line| line.strip_prefix(name));

@@ -1,4 +1,4 @@
-//! Brokers go away and come back. They are librdkafka's mock of a cluster, which does so when told.
+//! Brokers go away and come back. They are librdkafka's mock cluster.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,15 @@ use futures_util::future::join_all;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use testkit::polling;
 
 use super::support::{DEADLINE, fresh, fresh_chat, message, until};
 
-/// All that an append may take: its own bound, and librdkafka's tick.
+/// Longest time that an append may take: its own time-out, and librdkafka's tick.
 const APPEND_BOUND: Duration = Duration::from_secs(8);
 const ALL_BROKERS: i32 = -1;
-/// Within this time the log has looked at its brokers.
-const LOOKS: Duration = Duration::from_secs(3);
+/// Within this time the log checks its brokers.
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 type Brokers = MockCluster<'static, DefaultProducerContext>;
 
@@ -35,23 +36,23 @@ async fn append(log: &KafkaLog) -> Result<(), AppendError> {
     log.append(message(fresh_chat(), 1)).await.map(drop)
 }
 
-async fn brokers_that_go_away_are_noticed_and_so_is_their_return() {
+async fn brokers_that_go_away_and_return_are_noticed() {
     let (brokers, log) = open();
     append(&log).await.unwrap();
     assert!(!log.is_away());
     brokers.broker_down(ALL_BROKERS).unwrap();
-    until("the brokers are known to be away", || log.is_away()).await;
+    until("notice that the brokers are away", || log.is_away()).await;
     let began = Instant::now();
     let answer = append(&log).await;
     assert!(matches!(answer, Err(AppendError::Unacknowledged(_))), "{answer:?}");
     assert!(began.elapsed() < APPEND_BOUND, "{:?}", began.elapsed());
     assert!(log.is_away());
     brokers.broker_up(ALL_BROKERS).unwrap();
-    until("the brokers are known to be back", || !log.is_away()).await;
+    until("notice that the brokers are back", || !log.is_away()).await;
     append(&log).await.unwrap();
 }
 
-/// As when a broker is stopped: connections stay, answers do not come.
+/// As when a broker is paused, connections stay open and no answer comes.
 async fn brokers_that_do_not_answer_are_away_too() {
     let (brokers, log) = open();
     append(&log).await.unwrap();
@@ -60,13 +61,13 @@ async fn brokers_that_do_not_answer_are_away_too() {
     let answer = append(&log).await;
     assert!(matches!(answer, Err(AppendError::Unacknowledged(_))), "{answer:?}");
     assert!(began.elapsed() < APPEND_BOUND, "{:?}", began.elapsed());
-    until("the brokers are known to be away", || log.is_away()).await;
+    until("notice that the brokers are away", || log.is_away()).await;
     brokers.broker_round_trip_time(ALL_BROKERS, Duration::ZERO).unwrap();
-    until("the brokers are known to be back", || !log.is_away()).await;
+    until("notice that the brokers are back", || !log.is_away()).await;
     append(&log).await.unwrap();
 }
 
-/// Appends to it are given up; those to others go on, and so the log is not away.
+/// Appends to this partition fail. Appends to the others succeed, so the log is not away.
 async fn one_partition_without_its_leader_does_not_make_the_log_away() {
     const LEADS_ONE: i32 = 2;
     let brokers = MockCluster::new(2).unwrap();
@@ -86,14 +87,13 @@ async fn one_partition_without_its_leader_does_not_make_the_log_away() {
     for _ in 0..2 {
         let answer = log.append(message(in_partition(true), 1)).await;
         assert!(matches!(answer, Err(AppendError::Unacknowledged(_))), "{answer:?}");
-        // Longer than the next look at the brokers takes.
-        let looking = async {
+        let appending = async {
             loop {
                 assert!(!log.is_away(), "the log is away");
                 log.append(message(in_partition(false), 1)).await.unwrap();
             }
         };
-        tokio::time::timeout(LOOKS, looking).await.unwrap_err();
+        tokio::time::timeout(CHECK_INTERVAL, appending).await.unwrap_err();
     }
 }
 
@@ -109,7 +109,7 @@ async fn more_appends_than_the_queue_takes_are_refused_at_once() {
     assert!(began.elapsed() < 2 * APPEND_BOUND, "{:?}", began.elapsed());
 }
 
-async fn a_closed_log_takes_no_more() {
+async fn a_closed_log_refuses_appends() {
     let (_brokers, log) = open();
     append(&log).await.unwrap();
     log.close().await;
@@ -126,27 +126,22 @@ async fn closing_waits_for_appends_under_way_but_not_for_ever() {
     assert!(began.elapsed() < APPEND_BOUND, "{:?}", began.elapsed());
 }
 
-/// Some errors make a producer useless for ever; then there is another.
+/// Some errors make a producer useless. The log then makes another one.
 async fn a_producer_that_broke_is_replaced() {
     let (brokers, cluster) = brokers();
     let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
     brokers.request_errors(RDKafkaApiKey::InitProducerId, &[broken]);
     let log = KafkaLog::connect(cluster).unwrap();
     assert!(matches!(append(&log).await, Err(AppendError::Unacknowledged(_))), "the producer is not broken");
-    let appending = async {
-        while append(&log).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, appending).await.unwrap();
+    polling::until(DEADLINE, "append by another producer", async || append(&log).await.is_ok()).await;
 }
 
 tests!(
-    brokers_that_go_away_are_noticed_and_so_is_their_return,
+    brokers_that_go_away_and_return_are_noticed,
     brokers_that_do_not_answer_are_away_too,
     one_partition_without_its_leader_does_not_make_the_log_away,
     more_appends_than_the_queue_takes_are_refused_at_once,
-    a_closed_log_takes_no_more,
+    a_closed_log_refuses_appends,
     closing_waits_for_appends_under_way_but_not_for_ever,
     a_producer_that_broke_is_replaced,
 );

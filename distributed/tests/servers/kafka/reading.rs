@@ -1,9 +1,9 @@
-//! What Kafka adds to reading: markers, holes between offsets, records of others, a lost beginning.
+//! Reading what only Kafka has: markers, holes between offsets, records of other programs, a deleted beginning.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
+use distributed::kafka::{KafkaLog, PARTITIONS};
 use distributed::ports::MarkerLog;
 use event_log::{EventLog, ReadError, ReadLimit};
 use events::{Epoch, EpochStart, Marker, Offset, PartitionId};
@@ -11,22 +11,22 @@ use futures_util::future::join_all;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::AdminOptions;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::support::{
-    DEADLINE, admin, append_messages, config, fresh, fresh_chat, message, numbers, open, open_at, read, server,
+    DEADLINE, admin, append_messages, config, fresh, fresh_chat, message, numbers, open, open_at, read, send, server,
 };
 
 const AT_ONCE: ReadLimit = ReadLimit { records: 100, wait: Duration::ZERO };
 
-async fn markers_lie_among_events_and_are_told_apart() {
+async fn markers_among_events_are_read_as_markers() {
     let brokers = server().await;
     let (log, chat) = (open(brokers).await, fresh_chat());
     let partition = append_messages(&log, chat, 1).await;
     assert_eq!(log.append_marker(partition, Marker::EpochClaimed).await.unwrap(), Offset(1));
     assert_eq!(log.append_marker(partition, Marker::EpochStarted(Epoch(1))).await.unwrap(), Offset(2));
     log.append(message(chat, 2)).await.unwrap();
-    // One after the other may be fetched apart.
+    // The records may come in several reads.
     let (mut events, mut epochs, mut next) = (Vec::new(), Vec::new(), 0);
     while next < 4 {
         let log_batch = read(&log, partition, next, 100).await;
@@ -56,8 +56,8 @@ async fn a_tail_of_markers_alone_is_passed() {
     assert_eq!(end.next, next);
 }
 
-/// Without waiting, too, a read gives what lies before the end: the log may be new to the process, and nothing fetched.
-async fn what_is_there_is_given_without_a_wait() {
+/// A read that does not wait returns what lies before the end, also where the process has not fetched anything yet.
+async fn existing_records_are_read_without_waiting() {
     let brokers = server().await;
     let cluster = fresh(brokers);
     let partition = append_messages(&*open_at(&cluster).await, fresh_chat(), 3).await;
@@ -67,7 +67,7 @@ async fn what_is_there_is_given_without_a_wait() {
     assert_eq!(other.read(partition, Offset(3), AT_ONCE).await.unwrap().next, Offset(3));
 }
 
-/// Records of a transaction are followed by one that no client is shown.
+/// The records of a transaction are followed by a control record that no client sees.
 async fn holes_between_offsets_are_passed() {
     let brokers = server().await;
     let cluster = fresh(brokers);
@@ -84,7 +84,7 @@ async fn holes_between_offsets_are_passed() {
         producer.commit_transaction(DEADLINE).unwrap();
     });
     hole.await.unwrap();
-    // The coordinator of transactions writes the end after it has answered.
+    // The transaction coordinator writes the control record after it has answered.
     let ended = async { while log.end().await.unwrap().bound(partition) < Offset(3) {} };
     tokio::time::timeout(DEADLINE, ended).await.unwrap();
     log.append(message(chat, 2)).await.unwrap();
@@ -93,50 +93,27 @@ async fn holes_between_offsets_are_passed() {
     assert_eq!((numbers(&log_batch), log_batch.events[0].offset, log_batch.next), (vec![2], Offset(3), Offset(4)));
 }
 
-/// Puts a record at the end of a partition as others would: with this key and value, if any.
-async fn stray(
-    cluster: &Cluster,
-    partition: PartitionId,
-    key: Option<&str>,
-    value: Option<&str>,
-    headers: OwnedHeaders,
-) {
-    let others: FutureProducer = config(cluster).create().unwrap();
-    let record = FutureRecord::<str, str>::to(&cluster.topic).partition(partition.0.into()).headers(headers);
-    let record = FutureRecord { key, payload: value, ..record };
-    others.send_result(record).unwrap().await.unwrap().unwrap();
-}
-
-async fn what_is_no_record_is_told_and_passed() {
-    let cluster = fresh(server().await);
-    let log = open_at(&cluster).await;
-    event_log::conformance::what_is_no_record_is_told_and_passed(log, async |partition| {
-        stray(&cluster, partition, None, Some("of a console"), OwnedHeaders::new()).await;
-    })
-    .await;
-}
-
-/// A topic that somebody else writes to, or deletes from as if it were compacted, stops nobody.
-async fn records_of_others_lie_among_events_and_are_told_apart() {
+/// Foreign records, and tombstones as in a compacted topic, do not stop readers.
+async fn foreign_records_among_events_are_reported() {
     let cluster = fresh(server().await);
     let (log, chat) = (open_at(&cluster).await, fresh_chat());
     let partition = append_messages(&log, chat, 1).await;
     for (key, value) in [(Some("key"), None), (Some("key"), Some("value")), (None, None)] {
-        stray(&cluster, partition, key, value, OwnedHeaders::new()).await;
+        send(&cluster, partition, key, value, OwnedHeaders::new()).await;
     }
     log.append(message(chat, 2)).await.unwrap();
-    let (mut seen, mut unreadable, mut next) = (Vec::new(), Vec::new(), 0);
+    let (mut read_numbers, mut unreadable, mut next) = (Vec::new(), Vec::new(), 0);
     while next < 5 {
         let log_batch = read(&log, partition, next, 100).await;
-        seen.extend(numbers(&log_batch));
+        read_numbers.extend(numbers(&log_batch));
         unreadable.extend(log_batch.unreadable.iter().map(|one| one.offset.0));
         next = log_batch.next.0;
     }
-    assert_eq!((seen, unreadable), (vec![1, 2], vec![1, 2, 3]));
+    assert_eq!((read_numbers, unreadable), (vec![1, 2], vec![1, 2, 3]));
 }
 
-/// Whoever passed it would never see it: it may be an epoch, or an event that counts.
-async fn what_a_newer_release_has_written_is_told_after_what_lies_before_it() {
+/// A reader that passed such a record would miss it. It may start an epoch, or be an event that counts.
+async fn a_record_of_a_newer_release_is_an_error_after_the_records_before_it() {
     let cluster = fresh(server().await);
     let (log, chat) = (open_at(&cluster).await, fresh_chat());
     let partition = append_messages(&log, chat, 2).await;
@@ -144,23 +121,23 @@ async fn what_a_newer_release_has_written_is_told_after_what_lies_before_it() {
     let headers = attributes
         .into_iter()
         .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-    stray(&cluster, partition, None, None, headers).await;
+    send(&cluster, partition, None, None, headers).await;
     log.append(message(chat, 3)).await.unwrap();
-    let (mut seen, mut next) = (Vec::new(), 0);
+    let (mut read_numbers, mut next) = (Vec::new(), 0);
     while next < 2 {
         let log_batch = read(&log, partition, next, 100).await;
-        seen.extend(numbers(&log_batch));
+        read_numbers.extend(numbers(&log_batch));
         next = log_batch.next.0;
     }
-    assert_eq!((seen, next), (vec![1, 2], 2));
+    assert_eq!((read_numbers, next), (vec![1, 2], 2));
     for _ in 0..2 {
         let answer = log.read(partition, Offset(2), ReadLimit { records: 100, wait: DEADLINE }).await;
         assert!(matches!(answer, Err(ReadError::Newer { offset: Offset(2), .. })), "{answer:?}");
     }
-    assert_eq!(numbers(&read(&log, partition, 3, 100).await), [3], "what comes after it can be read");
+    assert_eq!(numbers(&read(&log, partition, 3, 100).await), [3], "the records behind it cannot be read");
 }
 
-async fn a_place_outside_of_the_log_is_told_whether_waited_for_or_not() {
+async fn reading_outside_of_the_log_is_an_error_with_and_without_waiting() {
     let brokers = server().await;
     let log = open(brokers).await;
     let partition = append_messages(&log, fresh_chat(), 2).await;
@@ -170,12 +147,12 @@ async fn a_place_outside_of_the_log_is_told_whether_waited_for_or_not() {
             assert!(matches!(answer, Err(ReadError::BeyondEnd { end: Offset(2), .. })), "{answer:?}");
         }
     }
-    assert_eq!(numbers(&read(&log, partition, 1, 1).await), [2], "after that the log is read as before");
+    assert_eq!(numbers(&read(&log, partition, 1, 1).await), [2], "the log cannot be read after the error");
     let beyond = PartitionId(PARTITIONS.get());
     assert!(matches!(log.read(beyond, Offset(0), AT_ONCE).await, Err(ReadError::UnknownPartition(_))));
 }
 
-async fn a_lost_beginning_is_told() {
+async fn reading_a_deleted_beginning_is_an_error() {
     let brokers = server().await;
     let cluster = fresh(brokers);
     let log = open_at(&cluster).await;
@@ -190,13 +167,13 @@ async fn a_lost_beginning_is_told() {
     assert_eq!(numbers(&read(&log, partition, 2, 1).await), [3]);
 }
 
-/// Several walk one partition from different places at once; each sees all of it, in order.
+/// Several readers read one partition from different offsets concurrently. Each gets all records in order.
 async fn readers_of_one_partition_do_not_disturb_each_other() {
     const MESSAGES: u32 = 200;
     let brokers = server().await;
     let (log, chat) = (open(brokers).await, fresh_chat());
     let partition = append_messages(&log, chat, MESSAGES).await;
-    // One waits at the end all the while.
+    // Another reader waits at the end all the time.
     let waiting = tokio::spawn({
         let log = Arc::clone(&log);
         async move { read(&log, partition, MESSAGES.into(), 1).await }
@@ -204,14 +181,14 @@ async fn readers_of_one_partition_do_not_disturb_each_other() {
     let walks = (0..6).map(|walker| {
         let log = Arc::clone(&log);
         tokio::spawn(async move {
-            let (mut seen, first) = (Vec::new(), walker * 30);
+            let (mut read_numbers, first) = (Vec::new(), walker * 30);
             let mut next = u64::from(first);
             while next < MESSAGES.into() {
                 let log_batch = read(&log, partition, next, 7).await;
-                seen.extend(numbers(&log_batch));
+                read_numbers.extend(numbers(&log_batch));
                 next = log_batch.next.0;
             }
-            assert_eq!(seen, (first + 1..=MESSAGES).collect::<Vec<_>>());
+            assert_eq!(read_numbers, (first + 1..=MESSAGES).collect::<Vec<_>>());
         })
     });
     for walk in join_all(walks).await {
@@ -222,30 +199,29 @@ async fn readers_of_one_partition_do_not_disturb_each_other() {
     assert_eq!(numbers(&waiting.await.unwrap()), [MESSAGES + 1]);
 }
 
-/// A read that is given up takes nothing away from the next.
-async fn a_read_that_is_given_up_loses_nothing() {
+/// A read that is cancelled takes no record away from the next.
+async fn a_cancelled_read_loses_nothing() {
     let brokers = server().await;
     let (log, chat) = (open(brokers).await, fresh_chat());
     let partition = append_messages(&log, chat, 1).await;
     for number in 2..20 {
         let from = u64::from(number) - 1;
-        let given_up = tokio::time::timeout(Duration::from_millis(3), read(&log, partition, from, 1)).await;
-        assert!(given_up.is_err());
+        let cancelled = tokio::time::timeout(Duration::from_millis(3), read(&log, partition, from, 1)).await;
+        assert!(cancelled.is_err());
         log.append(message(chat, number)).await.unwrap();
         assert_eq!(numbers(&read(&log, partition, from, 1).await), [number]);
     }
 }
 
 tests!(
-    markers_lie_among_events_and_are_told_apart,
+    markers_among_events_are_read_as_markers,
     a_tail_of_markers_alone_is_passed,
-    what_is_there_is_given_without_a_wait,
+    existing_records_are_read_without_waiting,
     holes_between_offsets_are_passed,
-    what_is_no_record_is_told_and_passed,
-    records_of_others_lie_among_events_and_are_told_apart,
-    what_a_newer_release_has_written_is_told_after_what_lies_before_it,
-    a_place_outside_of_the_log_is_told_whether_waited_for_or_not,
-    a_lost_beginning_is_told,
+    foreign_records_among_events_are_reported,
+    a_record_of_a_newer_release_is_an_error_after_the_records_before_it,
+    reading_outside_of_the_log_is_an_error_with_and_without_waiting,
+    reading_a_deleted_beginning_is_an_error,
     readers_of_one_partition_do_not_disturb_each_other,
-    a_read_that_is_given_up_loses_nothing,
+    a_cancelled_read_loses_nothing,
 );

@@ -1,4 +1,4 @@
-//! A Kafka for tests, and topics of their own on it.
+//! Topics on a real Kafka.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,17 @@ use events::{
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use testkit::polling;
 use uuid::Uuid;
 
 use crate::containers;
 
-/// Longest that a test waits for something that must come.
+/// Longest wait for an event that must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Brokers of a real Kafka.
+/// The brokers of a real Kafka.
 pub(crate) async fn server() -> String {
     containers::kafka().await.to_owned()
 }
@@ -29,7 +32,7 @@ pub(crate) fn fresh(brokers: impl Into<String>) -> Cluster {
     Cluster { brokers: brokers.into(), topic: format!("test.{}", Uuid::new_v4()) }
 }
 
-/// A log on a topic of its own.
+/// A log on its own topic.
 pub(crate) async fn open(brokers: String) -> Arc<KafkaLog> {
     open_at(&fresh(brokers)).await
 }
@@ -41,11 +44,47 @@ pub(crate) async fn open_at(cluster: &Cluster) -> Arc<KafkaLog> {
     Arc::new(log)
 }
 
-/// Makes the topic in a way that is not the product's.
-pub(crate) async fn make_topic(cluster: &Cluster, partitions: i32, settings: &[(&str, &str)]) {
-    let new = NewTopic::new(&cluster.topic, partitions, TopicReplication::Fixed(-1));
-    let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
-    let results = admin(cluster).create_topics([&new], &AdminOptions::new()).await.unwrap();
+/// A topic that no other test uses, and its log.
+pub(crate) struct Topic {
+    cluster: Cluster,
+    log: Arc<KafkaLog>,
+}
+
+impl Topic {
+    pub(crate) fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log) as _
+    }
+
+    pub(crate) fn spoil(&self) -> impl AsyncFnOnce(PartitionId) {
+        async |partition| send(&self.cluster, partition, None, Some("from a console"), OwnedHeaders::new()).await
+    }
+}
+
+/// Runs a test on its own topic.
+pub(crate) async fn on_a_topic(test: impl AsyncFnOnce(Topic)) {
+    let cluster = fresh(server().await);
+    let log = open_at(&cluster).await;
+    test(Topic { cluster, log }).await;
+}
+
+/// Appends a record to a partition as another program would, with this key and value.
+pub(crate) async fn send(
+    cluster: &Cluster,
+    partition: PartitionId,
+    key: Option<&str>,
+    value: Option<&str>,
+    headers: OwnedHeaders,
+) {
+    let producer: FutureProducer = config(cluster).create().unwrap();
+    let record = FutureRecord::<str, str>::to(&cluster.topic).partition(partition.0.into()).headers(headers);
+    producer.send_result(FutureRecord { key, payload: value, ..record }).unwrap().await.unwrap().unwrap();
+}
+
+/// Creates the topic with other settings than Tally does.
+pub(crate) async fn create_topic(cluster: &Cluster, partitions: i32, settings: &[(&str, &str)]) {
+    let topic = NewTopic::new(&cluster.topic, partitions, TopicReplication::Fixed(-1));
+    let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+    let results = admin(cluster).create_topics([&topic], &AdminOptions::new()).await.unwrap();
     assert!(results.iter().all(Result::is_ok), "{results:?}");
 }
 
@@ -59,7 +98,7 @@ pub(crate) fn config(cluster: &Cluster) -> ClientConfig {
     config
 }
 
-/// A chat that nothing else uses.
+/// A chat that no other test uses.
 pub(crate) fn fresh_chat() -> ChatKey {
     let token = ApplicationToken::from_bytes(Uuid::new_v4().into_bytes());
     ChatKey { token, number: ChatNumber::new(1).unwrap() }
@@ -72,7 +111,7 @@ pub(crate) fn message(chat: ChatKey, number: u32) -> Record {
     Record::encode(&Event::MessagePosted(posted), EventId(Uuid::now_v7()), UnixMillis(1_782_898_200_123)).unwrap()
 }
 
-/// Appends messages `1..=count` of a chat in turn; the answer is their partition.
+/// Appends messages `1..=count` of a chat in turn, and returns their partition.
 pub(crate) async fn append_messages(log: &KafkaLog, chat: ChatKey, count: u32) -> PartitionId {
     let mut partition = None;
     for number in 1..=count {
@@ -97,12 +136,7 @@ pub(crate) fn numbers(log_batch: &LogBatch) -> Vec<u32> {
     log_batch.events.iter().map(|recorded| recorded.record.number.unwrap().get()).collect()
 }
 
-/// Waits until something holds, looking at it again and again.
+/// Polls until a condition holds.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
-    let looking = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
+    polling::until(DEADLINE, what, async || holds()).await;
 }

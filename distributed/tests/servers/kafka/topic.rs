@@ -1,10 +1,10 @@
-//! The topic is made as it must be, and refused if it is not.
+//! A missing topic is created with the required settings. A topic with other settings is refused.
 
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS, PrepareError};
 use futures_util::future::join_all;
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 
-use super::support::{admin, append_messages, fresh, fresh_chat, make_topic, server};
+use super::support::{admin, append_messages, create_topic, fresh, fresh_chat, server};
 
 async fn prepare(cluster: &Cluster) -> Result<(), PrepareError> {
     KafkaLog::connect(cluster.clone()).unwrap().prepare().await
@@ -42,7 +42,7 @@ async fn another_number_of_partitions_is_refused() {
     let brokers = server().await;
     for partitions in [1, i32::from(PARTITIONS.get()) + 1] {
         let cluster = fresh(&brokers);
-        make_topic(&cluster, partitions, &[("retention.ms", "-1")]).await;
+        create_topic(&cluster, partitions, &[("retention.ms", "-1")]).await;
         let error = prepare(&cluster).await.unwrap_err();
         assert!(
             error.to_string().contains(&format!("has {partitions} partitions, and this program needs 12")),
@@ -62,16 +62,16 @@ async fn a_topic_that_loses_events_is_refused() {
         let cluster = fresh(&brokers);
         let settings = [("retention.ms", "-1"), (name, value)];
         let settings = if name == "retention.ms" { &settings[1..] } else { &settings };
-        make_topic(&cluster, PARTITIONS.get().into(), settings).await;
+        create_topic(&cluster, PARTITIONS.get().into(), settings).await;
         let error = prepare(&cluster).await.unwrap_err();
         assert!(matches!(error, PrepareError::Loses { .. }), "{error:?}");
         assert!(error.to_string().contains(remedy), "{error}");
     }
 }
 
-/// Making a log asks nobody, preparing it does.
-async fn brokers_that_are_not_there_are_told_of() {
-    // Port 9 discards; nobody listens there.
+/// Connecting sends nothing to the brokers. Preparing does.
+async fn preparing_without_brokers_is_an_error() {
+    // Port 9 is for discarding. Nothing listens there.
     let log = KafkaLog::connect(fresh("127.0.0.1:9")).unwrap();
     assert!(matches!(log.prepare().await, Err(PrepareError::Unavailable { .. })));
 }
@@ -81,5 +81,5 @@ tests!(
     processes_may_prepare_at_once_and_again,
     another_number_of_partitions_is_refused,
     a_topic_that_loses_events_is_refused,
-    brokers_that_are_not_there_are_told_of,
+    preparing_without_brokers_is_an_error,
 );

@@ -1,4 +1,4 @@
-//! Operators are told of what is parked.
+//! Operators are told of dead letters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use read_model::{DeadLetter, ProjectionStore, ViewsChanges};
 
 use super::fixture::{checkpoint_move, place};
-use super::proxy::{Mode, proxy};
 use super::server::Database;
+use crate::fault_proxy::{FaultProxy, Mode};
 
-/// COM_QUERY and its text. (How a connection is set up has READ-COMMITTED in it.)
+/// COM_QUERY and its text. (The statements that set a connection up contain READ-COMMITTED.)
 const COMMIT: &str = "\u{3}COMMIT";
 
 /// Counts dead letters and nothing else.
@@ -36,22 +36,22 @@ impl Recorder for DeadLetters {
     }
 }
 
-/// Whether the batch was committed is not known, and may never be to this process.
-async fn who_hears_nothing_of_the_commit_has_told_of_the_dead_letter() {
+/// The process may never learn whether the batch was committed.
+async fn a_dead_letter_is_counted_although_the_commit_is_not_answered() {
     let database = Database::new().await;
-    let way = proxy(database.address()).await;
-    let store = MySqlProjections::new(&database.url_by(&way.address)).unwrap();
-    // Of this thread, which the test stays on.
-    let told = DeadLetters::default();
-    let _recording = metrics::set_default_local_recorder(&told);
-    way.set(Mode::MuteAt(COMMIT));
+    let proxy = FaultProxy::start(database.address()).await;
+    let store = MySqlProjections::new(&database.url_by(&proxy)).unwrap();
+    // The recorder is this thread's. The test does not leave the thread.
+    let counted = DeadLetters::default();
+    let _recording = metrics::set_default_local_recorder(&counted);
+    proxy.set(Mode::MuteAt(COMMIT));
     let letter = DeadLetter { source: place(0), reason: "broken".to_owned() };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
     tokio::select! {
         applied = store.apply_views(checkpoint_move(0, 1), changes) => panic!("{applied:?}"),
-        () = way.muted(1) => {}
+        () = proxy.wait_until_muted(1) => {}
     }
-    assert_eq!(told.0.load(Ordering::SeqCst), 1);
+    assert_eq!(counted.0.load(Ordering::SeqCst), 1);
 }
 
-tests!(who_hears_nothing_of_the_commit_has_told_of_the_dead_letter);
+tests!(a_dead_letter_is_counted_although_the_commit_is_not_answered);

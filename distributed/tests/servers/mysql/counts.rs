@@ -1,4 +1,4 @@
-//! What the number server is told of.
+//! What the sequencer reads from `counts`.
 
 use distributed::mysql::MySqlCounts;
 use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot};
@@ -10,20 +10,20 @@ use read_model::{
 use super::fixture::{PARTITION, chat, checkpoint_move, place, token};
 use super::server::Database;
 
-async fn the_number_server_is_told_what_the_log_has() {
+async fn the_sequencer_reads_what_the_log_has() {
     let database = Database::new().await;
     let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
     assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None);
     assert_eq!(counts.last_message(chat(1)).await.unwrap().value, None);
-    let mut seen = ChatCounts::default();
-    seen.see(MessageNumber::new(5).unwrap());
-    let early = CountsChanges { chats: [(chat(1), seen.clone())].into(), ..CountsChanges::default() };
+    let mut chat_counts = ChatCounts::default();
+    chat_counts.see(MessageNumber::new(5).unwrap());
+    let early = CountsChanges { chats: [(chat(1), chat_counts.clone())].into(), ..CountsChanges::default() };
     store.apply_counts(checkpoint_move(0, 1), early).await.unwrap();
     assert_eq!(counts.last_message(chat(1)).await.unwrap().value, None, "messages do not make a chat");
-    seen.created = true;
+    chat_counts.created = true;
     let created = ApplicationCountsDelta { created: true, chats: 0, last_chat: 0 };
     let changes = CountsChanges {
-        chats: [(chat(1), seen)].into(),
+        chats: [(chat(1), chat_counts)].into(),
         applications: [(token(1), created)].into(),
         ..CountsChanges::default()
     };
@@ -31,12 +31,12 @@ async fn the_number_server_is_told_what_the_log_has() {
     store.apply_counts(CheckpointMove { partition: PARTITION, from: Offset(1), to }, changes).await.unwrap();
     let checkpoints: Checkpoints = [(PARTITION, to)].into();
     assert_eq!(counts.checkpoints().await.unwrap(), checkpoints);
-    // Each answer says how far counts had come when it was given, one that there is nothing, too.
-    let seen = |value| CountsSnapshot { checkpoints: checkpoints.clone(), value };
-    assert_eq!(counts.last_message(chat(1)).await.unwrap(), seen(Some(5)));
-    assert_eq!(counts.last_chat(token(1)).await.unwrap(), seen(Some(0)));
-    assert_eq!(counts.last_message(chat(2)).await.unwrap(), seen(None));
-    assert_eq!(counts.last_chat(token(2)).await.unwrap(), seen(None));
+    // Each answer has the checkpoints of its moment, also an answer that there is nothing.
+    let snapshot = |answer| CountsSnapshot { checkpoints: checkpoints.clone(), value: answer };
+    assert_eq!(counts.last_message(chat(1)).await.unwrap(), snapshot(Some(5)));
+    assert_eq!(counts.last_chat(token(1)).await.unwrap(), snapshot(Some(0)));
+    assert_eq!(counts.last_message(chat(2)).await.unwrap(), snapshot(None));
+    assert_eq!(counts.last_chat(token(2)).await.unwrap(), snapshot(None));
     let unused = counts.find_request(&[7; 32], UnixMillis(0)).await.unwrap();
     assert_eq!((unused.checkpoints, unused.value), (checkpoints, None));
 }
@@ -59,8 +59,12 @@ async fn answered_requests_are_found_and_forgotten_in_time() {
     let found = counts.find_request(&request.key, UnixMillis(9 * DAY)).await.unwrap().value.unwrap();
     assert_eq!((found.request, found.number, found.stream), (request, first.number, first.stream));
     assert_eq!(found.position, Position::up_to(PARTITION, Offset(1)));
-    assert_eq!(counts.find_request(&request.key, UnixMillis(10 * DAY)).await.unwrap().value, None, "it is too old");
-    // Used again after it was forgotten: the newer answer counts.
+    assert_eq!(
+        counts.find_request(&request.key, UnixMillis(10 * DAY)).await.unwrap().value,
+        None,
+        "an expired answer was found"
+    );
+    // The key is used again after it was forgotten. The newer answer counts.
     let changes = CountsChanges { requests: vec![answered(2, 12, 1)], ..CountsChanges::default() };
     store.apply_counts(checkpoint_move(1, 2), changes).await.unwrap();
     let found = counts.find_request(&request.key, UnixMillis(9 * DAY)).await.unwrap().value.unwrap();
@@ -69,8 +73,12 @@ async fn answered_requests_are_found_and_forgotten_in_time() {
     let late = AnsweredRequest { request: other, ..answered(3, 16, 2) };
     let changes = CountsChanges { requests: vec![late], ..CountsChanges::default() };
     store.apply_counts(checkpoint_move(2, 3), changes).await.unwrap();
-    assert_eq!(counts.find_request(&request.key, UnixMillis(0)).await.unwrap().value, None, "both were removed");
+    assert_eq!(
+        counts.find_request(&request.key, UnixMillis(0)).await.unwrap().value,
+        None,
+        "an expired answer is still there"
+    );
     assert!(counts.find_request(&other.key, UnixMillis(0)).await.unwrap().value.is_some());
 }
 
-tests!(the_number_server_is_told_what_the_log_has, answered_requests_are_found_and_forgotten_in_time,);
+tests!(the_sequencer_reads_what_the_log_has, answered_requests_are_found_and_forgotten_in_time,);

@@ -1,4 +1,4 @@
-//! What the tests write.
+//! Rows and batches.
 
 use std::collections::BTreeMap;
 
@@ -43,8 +43,8 @@ pub(crate) fn messages(chat: ChatKey, bodies: &[String]) -> ViewsChanges {
     ViewsChanges { chats, messages: messages.collect(), ..ViewsChanges::default() }
 }
 
-/// One chat more for each of these applications.
-pub(crate) fn a_chat_more(tokens: &[ApplicationToken]) -> CountsChanges {
+/// Adds one chat to the counts of each application.
+pub(crate) fn one_more_chat(tokens: &[ApplicationToken]) -> CountsChanges {
     let delta = ApplicationCountsDelta { created: true, chats: 1, last_chat: 1 };
     let applications: BTreeMap<_, _> = tokens.iter().map(|token| (*token, delta)).collect();
     CountsChanges { applications, ..CountsChanges::default() }

@@ -1,5 +1,5 @@
-//! An owner that freezes in the middle of a batch: another one takes over within about ten seconds, and what was frozen
-//! writes nothing any more. The settings that see to it are those that the adapter makes.
+//! An owner that freezes in the middle of a batch: another owner takes over within about ten seconds, and the frozen one writes
+//! nothing more. The adapter's session settings achieve this.
 
 use std::time::{Duration, Instant};
 
@@ -8,26 +8,26 @@ use events::Offset;
 use read_model::{Applied, Projection, ProjectionStore, Views, ViewsChanges};
 
 use super::fixture::{PARTITION, chat, checkpoint_move, messages, number};
-use super::proxy::{Mode, proxy};
 use super::server::Database;
+use crate::fault_proxy::{FaultProxy, Mode};
 
-/// wait_timeout, and what the taking over itself takes on a busy machine.
+/// wait_timeout, and the time that taking over needs on a busy machine.
 const LETS_GO: Duration = Duration::from_secs(13);
 
-/// Freezes an owner as `mode` says while it applies a batch.
+/// Freezes an owner while it applies a batch, and lets another owner take over.
 async fn freeze(database: &Database, mode: Mode, frozen: ViewsChanges) {
-    let way = proxy(database.address()).await;
-    let owner = MySqlProjections::new(&database.url_by(&way.address)).unwrap();
+    let proxy = FaultProxy::start(database.address()).await;
+    let owner = MySqlProjections::new(&database.url_by(&proxy)).unwrap();
     let other = database.projections();
     assert_eq!(owner.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
-    way.set(mode);
+    proxy.set(mode);
     let freezing = tokio::spawn(async move { owner.apply_views(checkpoint_move(1, 2), frozen).await });
-    way.muted(1).await;
+    proxy.wait_until_muted(1).await;
     let began = Instant::now();
     let bodies = ["by the other".to_owned()];
     assert_eq!(other.apply_views(checkpoint_move(1, 2), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
     assert!(began.elapsed() < LETS_GO, "{:?}", began.elapsed());
-    assert!(began.elapsed() > Duration::from_secs(1), "nothing was held");
+    assert!(began.elapsed() > Duration::from_secs(1), "the frozen owner held no lock");
     assert_eq!(other.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(2));
     assert_eq!(other.message(chat(1), number(1)).await.unwrap().unwrap().body, bodies[0]);
     freezing.abort();
@@ -45,7 +45,7 @@ async fn an_owner_that_freezes_in_the_middle_of_a_statement_lets_go() {
     freeze(&database, Mode::MuteAfter("INSERT INTO messages", 1024 * 1024), messages(chat(1), &bodies)).await;
 }
 
-/// A frozen process that goes on finds that it was superseded.
+/// A frozen process that continues finds that it was superseded.
 async fn an_owner_that_wakes_finds_the_checkpoint_moved() {
     let database = Database::new().await;
     let (owner, other) = (database.projections(), database.projections());

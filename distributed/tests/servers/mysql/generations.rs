@@ -1,19 +1,18 @@
-//! Generations that change while somebody reads or writes.
+//! Generations that change during reads and writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use distributed::mysql::MySqlCounts;
 use distributed::ports::CountsReader;
-use std::time::Duration;
-
 use events::{Offset, Position};
 use read_model::{Checkpoint, NameChange, NameOrigin, Page, Projection, ProjectionStore, Views, ViewsChanges};
 
-use super::fixture::{PARTITION, a_chat_more, chat, checkpoint_move, messages, place, token};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, one_more_chat, place, token};
 use super::server::Database;
 
-/// Every body of a page is of the same generation, while the pointer goes to and fro.
+/// All messages of a page are of one generation while the pointer moves back and forth.
 async fn each_call_reads_one_generation() {
     let database = Database::new().await;
     for generation in ["one", "two"] {
@@ -21,7 +20,7 @@ async fn each_call_reads_one_generation() {
         let name =
             NameChange { token: token(1), name: generation.to_owned(), origin: NameOrigin::Created, source: place(0) };
         let changes = ViewsChanges { names: vec![name], ..messages(chat(1), &bodies) };
-        // Opened anew, since a writer stays with the generation that it found.
+        // A writer stays with the generation that it found, so each generation needs its own store.
         let store = database.projections();
         if generation == "two" {
             database.run("UPDATE projections SET generation = 2 WHERE name = 'views'").await;
@@ -38,34 +37,34 @@ async fn each_call_reads_one_generation() {
             }
         }
     });
-    let mut seen = [0_u32; 2];
+    let mut pages = [0_u32; 2];
     for _ in 0..300 {
         let page = readers.messages(chat(1), Page::FIRST).await.unwrap().unwrap();
         assert_eq!(page.items.len(), 200);
         assert!(page.items.iter().all(|message| message.body == page.items[0].body), "two generations on one page");
-        seen[usize::from(page.items[0].body == "two")] += 1;
+        pages[usize::from(page.items[0].body == "two")] += 1;
         assert_eq!(readers.chats(token(1), Page::FIRST).await.unwrap().unwrap().items.len(), 1);
         assert_eq!(readers.applications(Page::FIRST).await.unwrap().items.len(), 1);
     }
     stop.store(true, Ordering::SeqCst);
     swapping.await.unwrap();
-    assert!(seen.iter().all(|times| *times > 0), "the pointer did not move: {seen:?}");
+    assert!(pages.iter().all(|count| *count > 0), "the pointer did not move: {pages:?}");
 }
 
-/// A writer that was open before the pointer moved goes on with its own generation, in `counts` too.
+/// A writer that was open before the pointer moved stays with its own generation, also in `counts`.
 async fn a_writer_of_counts_stays_with_its_generation() {
     let database = Database::new().await;
     let (old, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
-    old.apply_counts(checkpoint_move(0, 1), a_chat_more(&[token(1)])).await.unwrap();
+    old.apply_counts(checkpoint_move(0, 1), one_more_chat(&[token(1)])).await.unwrap();
     database.run("UPDATE projections SET generation = 2 WHERE name = 'counts'").await;
     assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None);
     assert!(counts.checkpoints().await.unwrap().is_empty());
-    old.apply_counts(checkpoint_move(1, 2), a_chat_more(&[token(1)])).await.unwrap();
+    old.apply_counts(checkpoint_move(1, 2), one_more_chat(&[token(1)])).await.unwrap();
     assert_eq!(old.checkpoint(Projection::Counts, PARTITION).await.unwrap().next, Offset(2));
-    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None, "a zombie was seen");
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None, "a write to the old generation is shown");
     let new = database.projections();
     assert_eq!(new.checkpoint(Projection::Counts, PARTITION).await.unwrap(), Checkpoint::START);
-    // The projections have a generation each.
+    // Each projection has its own generation.
     assert_eq!(
         new.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap(),
         read_model::Applied::Done

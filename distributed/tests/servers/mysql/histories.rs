@@ -1,4 +1,4 @@
-//! What SQLite shows of a history from one partition and in one batch, MySQL shows from several and in many.
+//! MySQL shows a history from several partitions in many batches as SQLite shows it from one partition in one batch.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::server::Database;
 
 const HISTORIES: usize = 6;
 
-/// Everything that readers can see without search.
+/// Everything that readers are shown, without search.
 #[derive(Debug, PartialEq)]
 struct Shown {
     applications: Vec<ApplicationView>,
@@ -27,21 +27,21 @@ struct Shown {
     messages: Vec<(ChatKey, Vec<MessageView>)>,
 }
 
-async fn shown(views: &dyn Views) -> Shown {
+async fn read_all(views: &dyn Views) -> Shown {
     let applications = views.applications(Page::FIRST).await.unwrap().items;
     let (mut chats, mut messages) = (Vec::new(), Vec::new());
     for token in applications.iter().map(|application| application.token) {
-        let of_application = views.chats(token, Page::FIRST).await.unwrap().unwrap().items;
-        for number in of_application.iter().map(|chat| chat.number) {
+        let listed = views.chats(token, Page::FIRST).await.unwrap().unwrap().items;
+        for number in listed.iter().map(|chat| chat.number) {
             let chat = ChatKey { token, number };
             messages.push((chat, views.messages(chat, Page::FIRST).await.unwrap().unwrap().items));
         }
-        chats.push((token, of_application));
+        chats.push((token, listed));
     }
     Shown { applications, chats, messages }
 }
 
-/// Applies a batch as run loops do, and a second time, as after a crash before the answer.
+/// Applies a batch as a run loop does, and a second time, as after a crash before the answer.
 async fn apply(store: &Arc<dyn ProjectionStore>, batch: &[RecordedEvent]) {
     let (first, last) = (&batch[0], &batch[batch.len() - 1]);
     let to = Checkpoint { next: last.offset.next(), ..Checkpoint::START };
@@ -53,7 +53,7 @@ async fn apply(store: &Arc<dyn ProjectionStore>, batch: &[RecordedEvent]) {
     }
 }
 
-/// A directory of its own, until it is dropped.
+/// A directory that is deleted with the value.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -70,31 +70,31 @@ impl Drop for Directory {
     }
 }
 
-/// The streams one after the other: the plainest log of these events.
+/// What SQLite shows of the streams one after the other.
 async fn shown_by_sqlite(streams: &[histories::Stream]) -> Shown {
     let directory = Directory::new();
     let data_dir = DataDir::open(&directory.0).unwrap();
     let store: Arc<SqliteProjections> = Arc::new(data_dir.open_projections(Uuid::nil()).await.unwrap());
     apply(&(Arc::clone(&store) as _), &histories::placed(streams.concat(), PartitionId(0))).await;
-    let shown = shown(&*store).await;
+    let shown = read_all(&*store).await;
     store.close().await.unwrap();
     shown
 }
 
-/// The log as Kafka has it: each stream in its partition.
-fn assignment(log: &[Record]) -> Vec<Vec<RecordedEvent>> {
-    let of = |partition| {
+/// The log as Kafka has it, each stream in its partition.
+fn split_into_partitions(log: &[Record]) -> Vec<Vec<RecordedEvent>> {
+    let records_of = |partition| {
         let records = log.iter().filter(|record| PARTITIONS.partition_of(&record.stream) == partition);
         histories::placed(records.cloned().collect(), partition)
     };
-    PARTITIONS.partitions().map(of).filter(|log| !log.is_empty()).collect()
+    PARTITIONS.partitions().map(records_of).filter(|log| !log.is_empty()).collect()
 }
 
 async fn several_partitions_are_shown_as_one_is_by_sqlite() {
     for (streams, log, cuts) in histories::samples(HISTORIES) {
-        let (database, logs) = (Database::new().await, assignment(&log));
-        assert!(logs.len() > 1, "all of it is in one partition");
-        // Each partition has an owner of its own, and all are at it at once.
+        let (database, logs) = (Database::new().await, split_into_partitions(&log));
+        assert!(logs.len() > 1, "the history has one partition only");
+        // Each partition has its own owner. All owners work concurrently.
         let owners = logs.into_iter().map(|log| {
             let (store, cuts) = (database.projections() as Arc<dyn ProjectionStore>, cuts.clone());
             tokio::spawn(async move {
@@ -107,7 +107,7 @@ async fn several_partitions_are_shown_as_one_is_by_sqlite() {
         for owner in owners.collect::<Vec<_>>() {
             assert_eq!(owner.await.unwrap(), []);
         }
-        assert_eq!(shown(&*database.projections()).await, shown_by_sqlite(&streams).await);
+        assert_eq!(read_all(&*database.projections()).await, shown_by_sqlite(&streams).await);
     }
 }
 

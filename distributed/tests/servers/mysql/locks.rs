@@ -1,4 +1,4 @@
-//! Batches that meet each other.
+//! Batches that compete for locks.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use distributed::ports::CountsReader;
 use events::PartitionId;
 use read_model::{ApplicationCountsDelta, Applied, CheckpointMove, CountsChanges, ProjectionStore, ViewsChanges};
 
-use super::fixture::{a_chat_more, chat, checkpoint_move, messages, place, token};
+use super::fixture::{chat, checkpoint_move, messages, one_more_chat, place, token};
 use super::server::Database;
 
-/// Somebody else takes the rows of two applications in the other order, and has done more than the batch has, so that it
-/// is the batch that MySQL takes back: it is applied anew.
-async fn a_batch_that_a_deadlock_took_back_is_applied_anew() {
+/// Another transaction locks the rows of two applications in the other order. It has written more than the batch, so MySQL
+/// resolves the deadlock by rolling the batch back. The store applies the batch again.
+async fn a_batch_that_a_deadlock_rolled_back_is_applied_again() {
     let database = Database::new().await;
     let store = database.projections();
     let tokens = [token(1), token(2)];
-    store.apply_counts(checkpoint_move(0, 1), a_chat_more(&tokens)).await.unwrap();
+    store.apply_counts(checkpoint_move(0, 1), one_more_chat(&tokens)).await.unwrap();
     let mut other = database.connect().await;
     for statement in [
-        // So that it locks no more rows than it is told to.
+        // So that it locks only the rows that it changes.
         "SET SESSION transaction_isolation = 'READ-COMMITTED'",
         "START TRANSACTION",
         "INSERT INTO chats (generation, token, number, created_event) \
@@ -32,10 +32,10 @@ async fn a_batch_that_a_deadlock_took_back_is_applied_anew() {
     }
     let batch = tokio::spawn({
         let store = Arc::clone(&store);
-        async move { store.apply_counts(checkpoint_move(1, 2), a_chat_more(&tokens)).await }
+        async move { store.apply_counts(checkpoint_move(1, 2), one_more_chat(&tokens)).await }
     });
-    database.somebody_waits_for_a_lock().await;
-    // Succeeds only because the batch is what was taken back.
+    database.wait_for_a_lock_wait().await;
+    // This succeeds only because MySQL has rolled the batch back.
     let first = "UPDATE application_counts SET chats_count = chats_count + 100 \
                  WHERE generation = 1 AND token = REPEAT(CHAR(1), 16)";
     sqlx::raw_sql(first).execute(&mut other).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_batch_that_a_deadlock_took_back_is_applied_anew() {
     assert_eq!(counts, [102, 102]);
 }
 
-/// Many owners begin many partitions at once: each first batch is applied once, by one of them.
+/// Many owners begin many partitions concurrently. Each first batch is applied once, by one of them.
 async fn of_many_first_owners_one_begins_each_partition() {
     let database = Database::new().await;
     const PARTITIONS: u16 = 12;
@@ -72,11 +72,11 @@ async fn of_many_first_owners_one_begins_each_partition() {
     }
 }
 
-/// A connection whose batch failed is not used again, and nothing of the batch is there.
+/// A connection whose batch failed is not used again, and nothing of the batch is written.
 async fn a_batch_that_fails_leaves_nothing() {
     let database = Database::new().await;
     let store = database.projections();
-    // Two dead letters at one place cannot be: the last statement of the batch fails.
+    // Two dead letters at one place violate the primary key, so the last statement of the batch fails.
     let letter = read_model::DeadLetter { source: place(0), reason: "twice".to_owned() };
     let broken = ViewsChanges { dead_letters: vec![letter.clone(), letter], ..messages(chat(1), &["x".to_owned()]) };
     assert!(store.apply_views(checkpoint_move(0, 1), broken).await.is_err());
@@ -89,7 +89,7 @@ async fn a_batch_that_fails_leaves_nothing() {
     assert_eq!(chats, [token(2).as_bytes().to_vec()]);
 }
 
-/// An application of which only something is counted that is nothing does not exist.
+/// An application whose counts are all zero, and that was not created, does not exist.
 async fn an_application_without_creation_and_chats_is_none() {
     let database = Database::new().await;
     let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
@@ -105,8 +105,8 @@ async fn an_application_without_creation_and_chats_is_none() {
     assert_eq!(counts.last_chat(token(1)).await.unwrap().value, Some(3), "its chats came before it");
 }
 
-/// Two partitions add to the same applications at once, in batches of many.
-async fn partitions_that_share_applications_get_past_each_other() {
+/// Several partitions add to the same applications concurrently, in batches of many rows.
+async fn partitions_that_share_applications_do_not_block_each_other() {
     const ROUNDS: u64 = 30;
     let database = Database::new().await;
     let applications = |created| {
@@ -138,9 +138,9 @@ async fn partitions_that_share_applications_get_past_each_other() {
 }
 
 tests!(
-    a_batch_that_a_deadlock_took_back_is_applied_anew,
+    a_batch_that_a_deadlock_rolled_back_is_applied_again,
     of_many_first_owners_one_begins_each_partition,
     a_batch_that_fails_leaves_nothing,
     an_application_without_creation_and_chats_is_none,
-    partitions_that_share_applications_get_past_each_other,
+    partitions_that_share_applications_do_not_block_each_other,
 );

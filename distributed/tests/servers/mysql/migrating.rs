@@ -1,4 +1,4 @@
-//! Migrations that meet each other, or were cut off.
+//! Concurrent migrations, and migrations that were cut off.
 
 use std::time::{Duration, Instant};
 
@@ -12,30 +12,32 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::{Database, until};
 
-/// Changes a table that is there, and so waits for whoever uses it.
+/// It changes an existing table, and so waits for every transaction that uses the table.
 const LAST_MIGRATION: i64 = 12;
 
-/// Somebody who migrates and does not come to an end holds others up for as long as they like, and no longer.
-async fn who_waits_for_others_gives_up_in_time() {
+/// A process waits for another's migration for its own limit and no longer.
+async fn waiting_for_another_migration_ends_in_time() {
     let database = Database::new().await;
     let mut other = database.connect().await;
-    // The name that sqlx gives to its lock: from the CRC-32 of the database's name.
+    // sqlx derives the name of its lock from the CRC-32 of the database's name.
     let lock = "SELECT CAST(get_lock(lower(hex(0x3d32ad9e * crc32(database()))), 0) AS SIGNED)";
     let is_held: i64 = sqlx::query_scalar(lock).fetch_one(&mut other).await.unwrap();
     assert_eq!(is_held, 1);
     let began = Instant::now();
-    let given_up = migrate_within(&database.url(), Duration::from_millis(500)).await.unwrap_err();
-    assert!(matches!(given_up, MigrateError::Slow { .. }) && !given_up.is_lasting(), "{given_up}");
+    let error = migrate_within(&database.url(), Duration::from_millis(500)).await.unwrap_err();
+    assert!(matches!(error, MigrateError::Slow { .. }) && !error.is_lasting(), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     drop(other);
     // In a task, as the processes do it.
-    let (url, boxed) =
-        (database.url(), |url: String| -> BoxFuture<'static, _> { Box::pin(async move { migrate(&url).await }) });
-    tokio::spawn(boxed(url)).await.unwrap().unwrap();
-    until("the end of the one that was given up", async || database.connections("true").await == 0).await;
+    let migrating: BoxFuture<'static, _> = Box::pin({
+        let url = database.url();
+        async move { migrate(&url).await }
+    });
+    tokio::spawn(migrating).await.unwrap().unwrap();
+    until("the end of the attempt that took too long", async || database.connections("true").await == 0).await;
 }
 
-async fn a_migration_that_was_cut_off_is_told_with_what_to_do() {
+async fn a_migration_that_was_cut_off_is_refused_with_what_to_do() {
     let database = Database::new().await;
     database.run("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 7").await;
     let refused = migrate(&database.url()).await.unwrap_err();
@@ -43,8 +45,8 @@ async fn a_migration_that_was_cut_off_is_told_with_what_to_do() {
     assert!(refused.to_string().contains("drop the database"), "{refused}");
 }
 
-/// A database whose last migration is still to be run, and somebody who keeps it from being run.
-async fn held_up() -> (Database, MySqlConnection) {
+/// A database whose last migration is still to be run, and a connection whose transaction blocks the migration.
+async fn with_a_blocked_migration() -> (Database, MySqlConnection) {
     let database = Database::new().await;
     let mut holder = database.connect().await;
     let undone = sqlx::query("DELETE FROM _sqlx_migrations WHERE version = ?").bind(LAST_MIGRATION);
@@ -54,8 +56,8 @@ async fn held_up() -> (Database, MySqlConnection) {
     (database, holder)
 }
 
-/// The connection that waits for a table, if there is one.
-async fn who_waits(database: &Database, connection: &mut MySqlConnection) -> Option<u64> {
+/// The id of the connection that waits for a table, if there is one.
+async fn waiting_connection(database: &Database, connection: &mut MySqlConnection) -> Option<u64> {
     let statement = sqlx::query_scalar(
         "SELECT processlist_id FROM performance_schema.threads \
          WHERE processlist_db = ? AND processlist_state = 'Waiting for table metadata lock'",
@@ -64,37 +66,37 @@ async fn who_waits(database: &Database, connection: &mut MySqlConnection) -> Opt
 }
 
 async fn a_stop_in_the_middle_of_a_migration_does_not_cut_it_off() {
-    let (database, mut holder) = held_up().await;
+    let (database, mut holder) = with_a_blocked_migration().await;
     let (store, stop, readiness) = (database.projections(), CancellationToken::new(), Readiness::new());
     let part = readiness.part("tables");
     let migrating = retry_uninterrupted(&part, &stop, MigrateError::is_lasting, || store.migrate().boxed());
     let stopping = async {
-        until("the migration", async || who_waits(&database, &mut holder).await.is_some()).await;
+        until("the migration", async || waiting_connection(&database, &mut holder).await.is_some()).await;
         stop.cancel();
-        // Whatever the stop does, it has done by now.
+        // Lets the stop take effect before the transaction ends.
         tokio::task::yield_now().await;
         sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
     };
     let (migrated, ()) = tokio::join!(migrating, stopping);
-    assert!(migrated.unwrap().is_none(), "it went on after the stop");
+    assert!(migrated.unwrap().is_none(), "it continued after the stop");
     let applied = sqlx::query_scalar::<_, bool>("SELECT success FROM _sqlx_migrations WHERE version = ?");
     assert!(applied.bind(LAST_MIGRATION).fetch_one(&mut holder).await.unwrap(), "it was cut off");
     migrate(&database.url()).await.unwrap();
     holder.close().await.unwrap();
 }
 
-/// What the server refuses it has not begun: it is tried again.
+/// A statement that the server refuses has changed nothing, so the migration can be tried again.
 async fn a_migration_that_the_server_refuses_is_not_cut_off() {
-    let (database, mut holder) = held_up().await;
+    let (database, mut holder) = with_a_blocked_migration().await;
     let url = database.url();
     let migrating = tokio::spawn(async move { migrate(&url).await });
-    let mut waits = None;
+    let mut waiting = None;
     until("the migration", async || {
-        waits = who_waits(&database, &mut holder).await;
-        waits.is_some()
+        waiting = waiting_connection(&database, &mut holder).await;
+        waiting.is_some()
     })
     .await;
-    let kill = AssertSqlSafe(format!("KILL QUERY {}", waits.unwrap()));
+    let kill = AssertSqlSafe(format!("KILL QUERY {}", waiting.unwrap()));
     sqlx::raw_sql(kill).execute(&mut holder).await.unwrap();
     let refused = migrating.await.unwrap().unwrap_err();
     assert!(!refused.is_lasting(), "{refused}");
@@ -122,8 +124,8 @@ async fn any_number_may_migrate_at_once_and_again() {
 }
 
 tests!(
-    who_waits_for_others_gives_up_in_time,
-    a_migration_that_was_cut_off_is_told_with_what_to_do,
+    waiting_for_another_migration_ends_in_time,
+    a_migration_that_was_cut_off_is_refused_with_what_to_do,
     a_stop_in_the_middle_of_a_migration_does_not_cut_it_off,
     a_migration_that_the_server_refuses_is_not_cut_off,
     any_number_may_migrate_at_once_and_again,

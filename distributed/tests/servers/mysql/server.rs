@@ -1,79 +1,87 @@
-//! A database for each test, on the MySQL that all share.
+//! A database for each test, on the MySQL that all tests share.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use distributed::mysql::{MySqlProjections, migrate};
+use read_model::{ProjectionStore, Views};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
-use uuid::Uuid;
+use testkit::polling;
 
 use crate::containers;
+use crate::fault_proxy::FaultProxy;
 
-/// Longest wait for what must come.
+/// Longest wait for an event that must happen.
 const LONG_WAIT: Duration = Duration::from_secs(10);
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(10);
 
-/// A database of its own.
+/// A database that no other test uses.
 pub(crate) struct Database {
-    server: &'static str,
-    name: String,
+    url: String,
+}
+
+/// Runs a test on its own database.
+pub(crate) async fn on_a_database(test: impl AsyncFnOnce(Database)) {
+    test(Database::new().await).await;
 }
 
 impl Database {
-    /// With the tables in it.
+    /// Creates a database with the tables.
     pub(crate) async fn new() -> Self {
         let database = Self::empty().await;
-        migrate(&database.url()).await.unwrap();
+        migrate(&database.url).await.unwrap();
         database
     }
 
-    /// Without tables.
+    /// Creates a database without tables.
     pub(crate) async fn empty() -> Self {
-        let database = Self { server: containers::mysql().await, name: format!("test_{}", Uuid::new_v4().simple()) };
-        let mut connection = database.server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
-        // The name is made up here; statements that define things take no parameters.
-        let statement = AssertSqlSafe(format!("CREATE DATABASE {}", database.name));
-        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-        database
+        Self { url: containers::database("test").await }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("{}/{}", self.server, self.name)
+        self.url.clone()
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.url.rsplit_once('/').unwrap().1
     }
 
-    /// As if it had just been made: without tables.
-    pub(crate) async fn make_anew(&self) {
-        let mut connection = self.server.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
+    /// Deletes all tables.
+    pub(crate) async fn recreate(&self) {
+        let mut connection = self.connect().await;
         for statement in ["DROP", "CREATE"] {
-            let statement = AssertSqlSafe(format!("{statement} DATABASE {}", self.name));
+            // The name was made up by the tests. DROP and CREATE take no parameters.
+            let statement = AssertSqlSafe(format!("{statement} DATABASE {}", self.name()));
             sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
         }
         connection.close().await.unwrap();
     }
 
-    /// HOST:PORT.
+    /// `HOST:PORT` of the server.
     pub(crate) fn address(&self) -> &str {
-        self.server.rsplit_once('@').unwrap().1
+        let (server, _) = self.url.rsplit_once('/').unwrap();
+        server.rsplit_once('@').unwrap().1
     }
 
-    /// The same database by another way to the server.
-    pub(crate) fn url_by(&self, address: &str) -> String {
-        self.url().replace(self.address(), address)
+    /// The URL of this database through a proxy.
+    pub(crate) fn url_by(&self, proxy: &FaultProxy) -> String {
+        self.url.replace(self.address(), &proxy.address())
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn ProjectionStore> {
+        self.projections()
+    }
+
+    pub(crate) fn views(&self) -> Arc<dyn Views> {
+        self.projections()
     }
 
     pub(crate) fn projections(&self) -> Arc<MySqlProjections> {
-        Arc::new(MySqlProjections::new(&self.url()).unwrap())
+        Arc::new(MySqlProjections::new(&self.url).unwrap())
     }
 
     pub(crate) async fn connect(&self) -> MySqlConnection {
-        self.url().parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap()
+        self.url.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap()
     }
 
     pub(crate) async fn run(&self, statement: &'static str) {
@@ -82,21 +90,21 @@ impl Database {
         connection.close().await.unwrap();
     }
 
-    /// How many connections to this database there are that `what` holds for, this one not counted.
-    pub(crate) async fn connections(&self, what: &'static str) -> i64 {
+    /// Counts the connections to this database for which a condition holds, without its own.
+    pub(crate) async fn connections(&self, condition: &'static str) -> i64 {
         let mut connection = self.connect().await;
         let count = sqlx::query_scalar(AssertSqlSafe(format!(
-            // Not the process list: it fails on statements of others whose values are no text.
+            // The process list fails on statements of other connections whose values are not text.
             "SELECT count(*) FROM performance_schema.threads \
-             WHERE processlist_db = ? AND processlist_id <> connection_id() AND {what}"
+             WHERE processlist_db = ? AND processlist_id <> connection_id() AND {condition}"
         )));
-        let count = count.bind(&self.name).fetch_one(&mut connection).await.unwrap();
+        let count = count.bind(self.name()).fetch_one(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         count
     }
 
-    /// Waits until somebody waits for a lock of a row in this database.
-    pub(crate) async fn somebody_waits_for_a_lock(&self) {
+    /// Waits until a transaction waits for the lock of a row in this database.
+    pub(crate) async fn wait_for_a_lock_wait(&self) {
         let mut connection = self.connect().await;
         until("a wait for a lock", async || {
             let waiting: i64 = sqlx::query_scalar(
@@ -112,11 +120,7 @@ impl Database {
     }
 }
 
-/// Looks again and again until it is there.
-pub(crate) async fn until(what: &str, mut is_there: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + LONG_WAIT;
-    while !is_there().await {
-        assert!(Instant::now() < deadline, "{what} did not come within {LONG_WAIT:?}");
-        tokio::time::sleep(LOOK).await;
-    }
+/// Polls until a condition holds.
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    polling::until(LONG_WAIT, what, holds).await;
 }

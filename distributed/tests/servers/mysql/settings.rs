@@ -1,4 +1,4 @@
-//! A server, and a URL, that are set up otherwise than ours.
+//! A server and a URL with other settings than ours.
 
 use std::sync::Arc;
 
@@ -10,38 +10,38 @@ use sqlx::{ConnectOptions, Connection, MySqlConnection};
 use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, place};
 use crate::containers::{mysql_url, own_mysql};
 
-/// Longer than its column takes.
+/// Longer than the column of the reason.
 const TOO_LONG: usize = 70_000;
 
-async fn set(connection: &mut MySqlConnection, statement: &'static str) {
+async fn run(connection: &mut MySqlConnection, statement: &'static str) {
     sqlx::raw_sql(statement).execute(connection).await.unwrap();
 }
 
-/// Neither the character set that a URL names nor a server that is not strict changes a text without a word.
-async fn whatever_is_set_up_no_text_is_changed() {
+/// Neither the character set in a URL nor a server without strict mode changes a text silently.
+async fn no_setting_changes_a_text() {
     let server = own_mysql().await;
     let url = mysql_url(&server) + "/tally";
     let mut root = url.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
-    set(&mut root, "SET GLOBAL max_allowed_packet = 8388608").await;
+    run(&mut root, "SET GLOBAL max_allowed_packet = 8388608").await;
     let refused = migrate(&url).await.unwrap_err();
     assert!(matches!(refused, MigrateError::SmallPackets { found: 8_388_608 }) && refused.is_lasting(), "{refused}");
     assert!(refused.to_string().contains("--max-allowed-packet=64M"), "{refused}");
-    set(&mut root, "SET GLOBAL max_allowed_packet = 16777216").await;
-    set(&mut root, "SET GLOBAL sql_mode = ''").await;
+    run(&mut root, "SET GLOBAL max_allowed_packet = 16777216").await;
+    run(&mut root, "SET GLOBAL sql_mode = ''").await;
     let url = url + "?charset=latin1&collation=latin1_bin";
     migrate(&url).await.unwrap();
     let store = Arc::new(MySqlProjections::new(&url).unwrap());
     let bodies = ["é🚀".to_owned()];
     assert_eq!(store.apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
     assert_eq!(store.message(chat(1), number(1)).await.unwrap().unwrap().body, bodies[0]);
-    // As many of the longest messages as are read at once, where a statement may have 16 MiB.
+    // A batch of the longest messages, with at most 16 MiB for a statement.
     let bodies = vec!["🚀".repeat(16_384); 256];
     assert_eq!(store.apply_views(checkpoint_move(1, 2), messages(chat(2), &bodies)).await.unwrap(), Applied::Done);
     let letter = DeadLetter { source: place(2), reason: "x".repeat(TOO_LONG) };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
-    assert!(store.apply_views(checkpoint_move(2, 3), changes).await.is_err(), "it was cut without a word");
+    assert!(store.apply_views(checkpoint_move(2, 3), changes).await.is_err(), "the reason was cut silently");
     assert_eq!(store.dead_letters(PARTITION, 10).await.unwrap(), []);
     root.close().await.unwrap();
 }
 
-tests!(whatever_is_set_up_no_text_is_changed);
+tests!(no_setting_changes_a_text);

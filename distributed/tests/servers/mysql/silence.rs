@@ -1,4 +1,4 @@
-//! A server that cannot be reached, closes connections, or says nothing any more.
+//! A server that cannot be reached, closes connections, or falls silent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,49 +10,49 @@ use events::{Offset, Position};
 use read_model::{Applied, Page, Projection, ProjectionStore, Views, ViewsChanges};
 
 use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, token};
-use super::proxy::{Mode, proxy};
 use super::server::{Database, until};
+use crate::fault_proxy::{FaultProxy, Mode};
 
-/// Longest wait for an error where no connection can be had.
+/// Longest wait for an error where no connection can be opened.
 const NO_CONNECTION: Duration = Duration::from_secs(4);
-/// Longest wait for the end of a read that is not answered.
+/// Longest wait for the end of a read without an answer.
 const NO_ANSWER: Duration = Duration::from_secs(11);
 /// More than the connections for reads.
 const MANY: u32 = 24;
 
 async fn a_server_that_cannot_be_reached_is_an_error_soon_and_comes_back() {
     let database = Database::new().await;
-    let way = proxy(database.address()).await;
-    let url = database.url_by(&way.address);
+    let proxy = FaultProxy::start(database.address()).await;
+    let url = database.url_by(&proxy);
     let (store, counts) = (Arc::new(MySqlProjections::new(&url).unwrap()), MySqlCounts::new(&url).unwrap());
     store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
-    way.set(Mode::Refuse);
+    proxy.set(Mode::Refuse);
     let position = Position::up_to(PARTITION, Offset(9));
     let mut began = Instant::now();
-    let mut failed = |what: &str, is_error: bool| {
+    let mut assert_failed = |what: &str, is_error: bool| {
         assert!(is_error, "{what} did not fail");
         assert!(began.elapsed() < NO_CONNECTION, "{what} took {:?}", began.elapsed());
         began = Instant::now();
     };
-    failed("a read", store.chat(chat(1)).await.is_err());
-    failed("a list", store.applications(Page::FIRST).await.is_err());
-    failed("a batch", store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await.is_err());
-    failed("a count", counts.last_chat(token(1)).await.is_err());
-    failed("a wait", store.reached(Projection::Views, &position, Duration::from_secs(30)).await.is_err());
-    way.set(Mode::Forward);
+    assert_failed("a read", store.chat(chat(1)).await.is_err());
+    assert_failed("a list", store.applications(Page::FIRST).await.is_err());
+    assert_failed("a batch", store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await.is_err());
+    assert_failed("a count", counts.last_chat(token(1)).await.is_err());
+    assert_failed("a wait", store.reached(Projection::Views, &position, Duration::from_secs(30)).await.is_err());
+    proxy.set(Mode::Forward);
     until("an answer", async || store.chat(chat(1)).await.is_ok_and(|chat| chat.is_some())).await;
-    // A connection that was used a moment ago may be one of those that were closed.
+    // The pool may still hand out a connection that the proxy has closed.
     let applied = async || store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await;
     until("a batch", async || applied().await.is_ok_and(|applied| applied == Applied::Done)).await;
 }
 
-/// Reads that are not answered end, and their connections do not stand in the way of those that come after.
+/// Reads without an answer end, and their connections do not block later reads.
 async fn reads_that_are_not_answered_end_and_others_go_on() {
     let database = Database::new().await;
-    let way = proxy(database.address()).await;
-    let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
+    let proxy = FaultProxy::start(database.address()).await;
+    let store = Arc::new(MySqlProjections::new(&database.url_by(&proxy)).unwrap());
     store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
-    way.set(Mode::MuteAt("SELECT m.body"));
+    proxy.set(Mode::MuteAt("SELECT m.body"));
     let reads: Vec<_> = (0..MANY)
         .map(|_| {
             let store = Arc::clone(&store);
@@ -64,34 +64,34 @@ async fn reads_that_are_not_answered_end_and_others_go_on() {
         assert!(is_error);
         assert!(began.elapsed() < NO_ANSWER, "{:?}", began.elapsed());
     }
-    way.set(Mode::Forward);
+    proxy.set(Mode::Forward);
     until("an answer", async || store.message(chat(1), number(1)).await.is_ok_and(|message| message.is_some())).await;
 }
 
-/// A connection on its way back is asked whether it is alive; the answer may never come.
-async fn connections_that_die_on_their_way_back_are_replaced() {
+/// The pool pings a connection when it is returned. The answer may never come.
+async fn connections_that_die_when_they_are_returned_are_replaced() {
     let database = Database::new().await;
-    let way = proxy(database.address()).await;
-    let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
+    let proxy = FaultProxy::start(database.address()).await;
+    let store = Arc::new(MySqlProjections::new(&database.url_by(&proxy)).unwrap());
     store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
-    way.set(Mode::MuteAtPing);
+    proxy.set(Mode::MuteAtPing);
     let reads = (0..MANY).map(|_| store.message(chat(1), number(1)));
     let failed = futures_util::future::join_all(reads).await.into_iter().filter(Result::is_err).count();
-    assert_eq!(failed, 0, "reads waited in vain for connections");
-    way.muted(1).await;
+    assert_eq!(failed, 0, "reads did not get a connection");
+    proxy.wait_until_muted(1).await;
 }
 
-/// As after a failover: every connection that was there is dead without having been closed, and new ones work.
+/// As after a failover, every existing connection is dead without having been closed, and new ones work.
 async fn connections_that_died_in_silence_are_replaced() {
     let database = Database::new().await;
-    let way = proxy(database.address()).await;
-    let store = Arc::new(MySqlProjections::new(&database.url_by(&way.address)).unwrap());
+    let proxy = FaultProxy::start(database.address()).await;
+    let store = Arc::new(MySqlProjections::new(&database.url_by(&proxy)).unwrap());
     store.apply_views(checkpoint_move(0, 1), messages(chat(1), &["there".to_owned()])).await.unwrap();
     let reads = (0..MANY).map(|_| store.message(chat(1), number(1)));
     assert!(futures_util::future::join_all(reads).await.into_iter().all(|read| read.is_ok()));
-    way.set(Mode::Mute);
-    way.muted(2).await;
-    way.set(Mode::Forward);
+    proxy.set(Mode::Mute);
+    proxy.wait_until_muted(2).await;
+    proxy.set(Mode::Forward);
     until("an answer", async || store.message(chat(1), number(1)).await.is_ok()).await;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(1) {
@@ -102,19 +102,19 @@ async fn connections_that_died_in_silence_are_replaced() {
     assert!(futures_util::future::join_all(reads).await.into_iter().all(|read| read.is_ok()));
 }
 
-/// A read that nobody waits for any more leaves nothing for the one that comes after it, wherever it was given up.
-async fn reads_that_are_given_up_do_not_mix_their_answers_with_others() {
+/// A read that is cancelled at any point leaves no answer behind for the next read.
+async fn cancelled_reads_do_not_mix_their_answers_with_others() {
     let database = Database::new().await;
     let store = database.projections();
     let bodies: Vec<_> = (1..=50).map(|number| format!("message {number}")).collect();
     store.apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap();
     for round in 0..400_u64 {
-        let given_up = async {
+        let cancelled = async {
             let page = store.messages(chat(1), Page::FIRST);
             drop(tokio::time::timeout(Duration::from_micros(round * 5), page).await);
         };
         let wanted = u32::try_from(round % 50 + 1).unwrap();
-        let (_, found) = tokio::join!(given_up, store.message(chat(1), number(wanted)));
+        let (_, found) = tokio::join!(cancelled, store.message(chat(1), number(wanted)));
         assert_eq!(found.unwrap().unwrap().body, bodies[wanted as usize - 1]);
         let found = store.message(chat(1), number(wanted)).await.unwrap();
         assert_eq!(found.unwrap().body, bodies[wanted as usize - 1]);
@@ -152,9 +152,9 @@ async fn a_server_that_is_away_fails_soon_and_works_again() {
 tests!(
     a_server_that_cannot_be_reached_is_an_error_soon_and_comes_back,
     reads_that_are_not_answered_end_and_others_go_on,
-    connections_that_die_on_their_way_back_are_replaced,
+    connections_that_die_when_they_are_returned_are_replaced,
     connections_that_died_in_silence_are_replaced,
-    reads_that_are_given_up_do_not_mix_their_answers_with_others,
+    cancelled_reads_do_not_mix_their_answers_with_others,
     a_url_without_a_database_is_refused,
     a_server_that_is_away_fails_soon_and_works_again,
 );

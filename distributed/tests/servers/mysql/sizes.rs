@@ -11,8 +11,8 @@ use read_model::{Applied, Cursor, DeadLetter, NameChange, NameOrigin, Page, Proj
 use testkit::histories;
 
 use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, place, token};
-use super::proxy::proxy;
 use super::server::{Database, until};
+use crate::fault_proxy::FaultProxy;
 
 async fn a_batch_of_a_thousand_of_the_longest_messages_is_applied() {
     let database = Database::new().await;
@@ -22,13 +22,13 @@ async fn a_batch_of_a_thousand_of_the_longest_messages_is_applied() {
     assert_eq!(store.apply_views(checkpoint_move(0, 1), changes.clone()).await.unwrap(), Applied::Done);
     let last = store.message(chat(1), number(1_000)).await.unwrap().unwrap();
     assert!(last.body == bodies[999]);
-    // Once more, all of it is a duplicate.
+    // Applied again, every row is a duplicate.
     assert_eq!(store.apply_views(checkpoint_move(1, 2), changes).await.unwrap(), Applied::Done);
     assert_eq!(store.dead_letters(super::fixture::PARTITION, 10).await.unwrap(), []);
 }
 
-/// Texts that no client of ours may send, in one batch: they must not stop the projection, however large a statement the
-/// server takes.
+/// Texts that are longer than clients may send, in one batch, do not stop the projection, whatever the server's limit for a
+/// statement is.
 async fn a_batch_of_texts_that_are_too_long_is_applied() {
     let database = Database::new().await;
     let store = database.projections();
@@ -48,7 +48,7 @@ async fn a_batch_of_texts_that_are_too_long_is_applied() {
     assert!(store.application(token(127)).await.unwrap().unwrap().name == text);
 }
 
-/// What is wrong with an event may be said in as many words as the event has, which can be a megabyte.
+/// The reason of a dead letter may quote the event, which can be a megabyte long.
 async fn a_broken_event_and_a_rename_of_many_words_do_not_stop_their_partition() {
     let database = Database::new().await;
     let store = database.projections();
@@ -64,7 +64,7 @@ async fn a_broken_event_and_a_rename_of_many_words_do_not_stop_their_partition()
     assert_eq!(parked.reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
 }
 
-/// A page that is cut by its size does not bring the rest of a thousand long messages over the wire.
+/// For a page that is cut by its size, the server does not send the rest of the long messages.
 async fn a_page_reads_little_more_than_it_shows() {
     let database = Database::new().await;
     let bodies = vec!["x".repeat(64 * 1024); 800];
@@ -72,20 +72,20 @@ async fn a_page_reads_little_more_than_it_shows() {
         database.projections().apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap(),
         Applied::Done
     );
-    let way = proxy(database.address()).await;
-    let store = MySqlProjections::new(&database.url_by(&way.address)).unwrap();
+    let proxy = FaultProxy::start(database.address()).await;
+    let store = MySqlProjections::new(&database.url_by(&proxy)).unwrap();
     let slice = store.messages(chat(1), Page::FIRST).await.unwrap().unwrap();
     assert!(slice.more);
     assert_eq!(slice.items.len(), MAX_BYTES / (64 * 1024));
     until("the end of every statement", async || database.connections("processlist_command <> 'Sleep'").await == 0)
         .await;
-    // What lies in the buffers of sockets is on its way all the same.
+    // What fits into the buffers of sockets is sent all the same.
     let most = 16 * MAX_BYTES as u64;
-    assert!(way.bytes_from_server() < most, "{} bytes", way.bytes_from_server());
+    assert!(proxy.bytes_from_server() < most, "{} bytes", proxy.bytes_from_server());
 }
 
-/// A page that is cut by its number of items keeps its connection, and so does one that is cut by its size unless much more
-/// would come.
+/// A page that is cut by its number of items keeps its connection. So does a page that is cut by its size, unless much more
+/// would follow.
 async fn walking_through_a_list_needs_no_new_connections() {
     const LONG_BODY_BYTES: usize = MAX_BYTES / 50;
     let short: Vec<_> = (1..=200).map(|number| number.to_string()).collect();
@@ -98,8 +98,8 @@ async fn walking_through_a_list_needs_no_new_connections() {
 async fn walk(bodies: &[String], limit: u32) {
     let database = Database::new().await;
     database.projections().apply_views(checkpoint_move(0, 1), messages(chat(1), bodies)).await.unwrap();
-    let way = proxy(database.address()).await;
-    let store = MySqlProjections::new(&database.url_by(&way.address)).unwrap();
+    let proxy = FaultProxy::start(database.address()).await;
+    let store = MySqlProjections::new(&database.url_by(&proxy)).unwrap();
     let (mut read, mut pages) = (Vec::new(), 0);
     let mut cursor = Cursor::First;
     loop {
@@ -112,8 +112,8 @@ async fn walk(bodies: &[String], limit: u32) {
         }
     }
     assert!(read == bodies);
-    // On its way back a connection is in nobody's hands for a moment, so there is more than one.
-    assert!(2 * way.connections() <= pages, "{} connections for {pages} pages", way.connections());
+    // While the pool takes a connection back, the next page needs another one.
+    assert!(2 * proxy.connections() <= pages, "{} connections for {pages} pages", proxy.connections());
 }
 
 tests!(

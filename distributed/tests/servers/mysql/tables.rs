@@ -1,4 +1,4 @@
-//! Tables that are not there.
+//! Missing tables.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ async fn readers_are_ready_only_with_every_table() {
     for table in READ {
         let rename = |from, to| AssertSqlSafe(format!("RENAME TABLE {from} TO {to}"));
         sqlx::raw_sql(rename(table, "elsewhere")).execute(&mut connection).await.unwrap();
-        assert!(Arc::clone(&store).check().await.is_err(), "nobody missed {table}");
+        assert!(Arc::clone(&store).check().await.is_err(), "{table} is not checked");
         sqlx::raw_sql(rename("elsewhere", table)).execute(&mut connection).await.unwrap();
         Arc::clone(&store).check().await.unwrap();
     }
@@ -28,7 +28,7 @@ async fn readers_are_ready_only_with_every_table() {
     connection.close().await.unwrap();
 }
 
-async fn the_projection_search_is_looked_for_in_vain() {
+async fn the_projection_search_is_not_in_mysql() {
     let database = Database::new().await;
     let store = database.projections();
     store.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap();
@@ -37,4 +37,4 @@ async fn the_projection_search_is_looked_for_in_vain() {
     assert!(reason.contains("search is not kept in MySQL"), "{reason}");
 }
 
-tests!(readers_are_ready_only_with_every_table, the_projection_search_is_looked_for_in_vain);
+tests!(readers_are_ready_only_with_every_table, the_projection_search_is_not_in_mysql);

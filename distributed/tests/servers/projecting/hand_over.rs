@@ -1,4 +1,4 @@
-//! Projectors of one kind join, are stopped and die while messages are posted; those that are there have everything.
+//! Projectors of one kind join, stop and die while messages are posted. The result is complete.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,15 +8,15 @@ use testkit::scenarios::Api;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{CHATS, all_is_there};
+use super::{CHATS, assert_all_is_shown};
 use crate::containers::ready;
 use crate::topology::{kinds, one_of_each, servers};
 
-/// How often two projectors of each kind join and go.
+/// How often two projectors of each kind join and leave.
 const ROUNDS: usize = 2;
 const CLIENTS: usize = 2;
 
-/// A projector that has joined: it has its partitions, and has caught up with them.
+/// A projector that has joined its group and caught up with its partitions.
 struct Joined {
     stop: CancellationToken,
     waiting: JoinHandle<()>,
@@ -33,7 +33,7 @@ impl Joined {
     }
 }
 
-/// Two beside the one that is there, of which one is stopped and the other dies, again and again.
+/// Starts two projectors beside the existing one, stops one and lets the other die, again and again.
 async fn hand_over(config: &Config) {
     for _ in 0..ROUNDS {
         let (stopped, dying) = tokio::join!(Joined::join(config), Joined::join(config));
@@ -44,7 +44,7 @@ async fn hand_over(config: &Config) {
     }
 }
 
-/// Posts to all chats in turn until `stop`; the answer is how many each has been posted to.
+/// Posts to all chats in turn until `stop`. Returns how many messages each chat has.
 async fn post_until(api: &Api, chats: &[String], stop: &CancellationToken) -> usize {
     let rounds = AtomicUsize::new(0);
     let clients = (0..CLIENTS).map(|client| {
@@ -62,13 +62,10 @@ async fn post_until(api: &Api, chats: &[String], stop: &CancellationToken) -> us
     rounds.into_inner()
 }
 
-async fn whoever_joins_stops_or_dies_under_load_loses_nothing() {
+async fn projectors_that_join_stop_or_die_under_load_lose_nothing() {
     let (servers, api) = (servers().await, &one_of_each().await.api);
     let application = api.application("hand over").await;
-    let mut chats = Vec::new();
-    for _ in 0..CHATS {
-        chats.push(api.chat(&application).await);
-    }
+    let chats = api.chats(&application, CHATS).await;
     let stop = CancellationToken::new();
     let handing_over = async {
         for config in kinds(servers) {
@@ -77,7 +74,7 @@ async fn whoever_joins_stops_or_dies_under_load_loses_nothing() {
         stop.cancel();
     };
     let (count, ()) = tokio::join!(post_until(api, &chats, &stop), handing_over);
-    all_is_there(servers, api, &application, &chats, count).await;
+    assert_all_is_shown(servers, api, &application, &chats, count).await;
 }
 
-tests!(whoever_joins_stops_or_dies_under_load_loses_nothing);
+tests!(projectors_that_join_stop_or_die_under_load_lose_nothing);

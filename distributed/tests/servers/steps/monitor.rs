@@ -1,30 +1,29 @@
-//! What a Redis was asked, in the order in which it did it: the lines of its MONITOR.
+//! The commands of a Redis in the order in which it has executed them: the lines of its MONITOR.
 
 /// One command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     /// Microseconds since 1970 by the clock of Redis.
     pub(crate) at: u64,
-    /// The connection by which it came.
+    /// The client's connection.
     pub(crate) from: String,
     pub(crate) words: Vec<String>,
 }
 
 impl Command {
-    /// Reads a line; `None` for what a script has called.
+    /// Parses a line. `None` for a command that a script has called.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (at, rest) = line.split_once(' ').unwrap();
         let (seconds, micros) = at.split_once('.').unwrap();
         let at = seconds.parse::<u64>().unwrap() * 1_000_000 + micros.parse::<u64>().unwrap();
         let (source, words) = rest.split_once("] ").unwrap();
         let from = source.trim_start_matches("[0 ").to_owned();
-        (!source.ends_with("lua")).then(|| Self { at, from, words: words_of(words) })
+        (!source.ends_with("lua")).then(|| Self { at, from, words: parse_words(words) })
     }
 }
 
-/// Words in quotation marks, in which a backslash stands before what is special. (Nothing that Tally sends needs more than
-/// these; bytes above ASCII would stand as numbers.)
-fn words_of(line: &str) -> Vec<String> {
+/// Parses words in quotation marks with escapes. (MONITOR also escapes bytes above ASCII. Tally sends none.)
+fn parse_words(line: &str) -> Vec<String> {
     let (mut words, mut word) = (Vec::new(), None::<String>);
     let mut characters = line.chars();
     while let Some(character) = characters.next() {

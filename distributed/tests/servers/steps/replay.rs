@@ -1,4 +1,4 @@
-//! What was seen, taken as steps of the model.
+//! The trace, taken as steps of the model.
 
 use std::collections::HashMap;
 
@@ -13,45 +13,45 @@ use redis::Script;
 
 use super::monitor::Command;
 
-/// A post, one with a key, the same again after Redis was wiped, and another.
+/// A post, a post with a key, its retry after Redis was wiped, and another post.
 static TRIES: [TrySpec; 4] = [TrySpec::plain(0), TrySpec::keyed(1), TrySpec::keyed(1), TrySpec::plain(2)];
 
 /// The partition of the chat.
 const OWN: usize = 1;
-/// What lies in it before the model begins.
+/// The number of its entries before the model begins.
 pub(crate) const PAST: u8 = 2;
 
-/// How far `counts` was in the chat's partition.
+/// The checkpoint of `counts` in the chat's partition.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct CountsCheckpoint {
     next: u64,
     epoch: u64,
 }
 
-/// What is known of a process beside its state in the model.
+/// What the replay knows of a process beside its state in the model.
 #[derive(Default)]
 struct Known {
-    /// When it deleted the epoch's key.
+    /// When it deleted the epoch's key, in microseconds.
     deleted: Option<u64>,
-    /// The texts that it has loaded last.
+    /// The scripts that it has loaded last.
     hold: String,
     reserve: String,
-    /// How far `counts` was when it asked last.
-    counted: Place,
+    /// The checkpoint that it has read last.
+    counted: CountsCheckpoint,
 }
 
-/// The model, as far as it was led.
+/// The model, and its state after the steps so far.
 pub(crate) struct Replay {
     model: Scope,
     state: State,
-    /// The try that the client has come to.
+    /// The current try of the client.
     index: usize,
     /// The ticket of each try.
     tickets: [String; TRIES.len()],
     known: [Known; PROCESSES],
     /// The connection of each process.
     connections: Vec<String>,
-    /// The scripts that were loaded, by their names.
+    /// The loaded scripts by their SHA-1.
     scripts: HashMap<String, String>,
     pub(crate) taken: Vec<Action>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) fn new() -> Self {
         let scope = Scope {
-            name: "what really happened",
+            name: "replay",
             tries: &TRIES,
             fence: Detail::Stepwise,
             fill: Detail::Stepwise,
@@ -85,7 +85,7 @@ impl Replay {
         }
     }
 
-    /// Takes the step, which the model must allow, and after which everything must hold.
+    /// Takes a step. The model must allow it, and every invariant must hold after it.
     fn take(&mut self, action: Action) {
         let next = self.model.step(&self.state, action);
         self.state = next.unwrap_or_else(|| {
@@ -93,7 +93,7 @@ impl Replay {
         });
         self.taken.push(action);
         for (invariant, holds) in INVARIANTS {
-            assert!(holds(&self.model, &self.state), "not {invariant} any more after {:?}", self.taken);
+            assert!(holds(&self.model, &self.state), "{invariant} does not hold after {:?}", self.taken);
         }
     }
 
@@ -105,17 +105,17 @@ impl Replay {
         self.state.tries[self.index].phase
     }
 
-    pub(crate) fn see(&mut self, command: &Command) {
+    pub(crate) fn apply(&mut self, command: &Command) {
         let words: Vec<_> = command.words.iter().map(String::as_str).collect();
         match words.as_slice() {
             ["INFO"] if !self.connections.contains(&command.from) => self.connections.push(command.from.clone()),
             ["INFO" | "TIME" | "HELLO" | "PING", ..] | ["CLIENT" | "SCRIPT", "SETINFO" | "EXISTS", ..] => {}
-            ["ECHO", said] => self.hear(said, command.at),
+            ["ECHO", entry] => self.apply_entry(entry, command.at),
             ["DEL", _lock] if self.state.redis.keys.lock.is_none() => {}
             ["DEL", _lock] => self.take(Action::LockExpires),
             ["FLUSHALL"] => self.take(Action::Fail(Fault::Wipe)),
             ["SCRIPT", "FLUSH"] => self.take(Action::Fail(Fault::Restart)),
-            _ => self.see_process(self.process(&command.from), &words, command.at),
+            _ => self.apply_command(self.process(&command.from), &words, command.at),
         }
     }
 
@@ -123,26 +123,26 @@ impl Replay {
         self.connections.iter().position(|own| own == connection).unwrap()
     }
 
-    /// What a process has sent.
-    fn see_process(&mut self, process: usize, words: &[&str], at: u64) {
+    /// A process has sent a command.
+    fn apply_command(&mut self, process: usize, words: &[&str], at: u64) {
         match words {
             ["GET", _epoch] => self.look(process),
             ["SET", _lock, owner, "NX", "PX", _life] => self.try_lock(process, owner),
             ["SCRIPT", "LOAD", text] => self.load(process, text),
             ["EVALSHA", script, keys, rest @ ..] => {
                 let (keys, arguments) = rest.split_at(keys.parse().unwrap());
-                let text = self.scripts.get(*script).unwrap_or_else(|| panic!("nobody has loaded {script}")).clone();
+                let text = self.scripts.get(*script).unwrap_or_else(|| panic!("{script} was not loaded")).clone();
                 match arguments[0] {
                     "renew" | "delete" | "set" | "release" => self.hold(process, &text, arguments, at),
                     _ => self.call(process, &text, keys, arguments),
                 }
             }
-            _ => panic!("the model knows nothing of {words:?}"),
+            _ => panic!("the model does not know {words:?}"),
         }
     }
 
-    /// The epoch's key was read. Where that is the first look and finds no epoch, the hold script is loaded next, and it makes
-    /// no difference to do so now.
+    /// A process has read the epoch's key. Where its first look finds no epoch, it loads the hold script next. The model may
+    /// take that step now.
     fn look(&mut self, process: usize) {
         match self.keeper(process) {
             EpochKeeper::Searching if self.state.redis.in_force(&self.model).is_some() => {
@@ -153,7 +153,7 @@ impl Replay {
         }
     }
 
-    /// A script was loaded.
+    /// A process has loaded a script.
     fn load(&mut self, process: usize, text: &str) {
         self.scripts.insert(Script::new(text).get_hash().to_owned(), text.to_owned());
         if text.contains("'renew'") {
@@ -165,7 +165,7 @@ impl Replay {
         }
     }
 
-    /// The lock was taken, unless somebody had it.
+    /// A process has tried to take the lock. It has the lock now, unless another has it.
     fn try_lock(&mut self, process: usize, owner: &str) {
         let hold = &self.known[process].hold;
         assert!(hold.contains(&format!("~= '{owner}'")), "{owner} is not the owner in {hold}");
@@ -173,7 +173,7 @@ impl Replay {
         self.take(if is_free { Action::TakeLock(process) } else { Action::BeginAgain(process) });
     }
 
-    /// The hold script was called. If the lock is another's it has done nothing, and the attempt is over.
+    /// A process has called the hold script. If the lock is another's, the script has done nothing, and the attempt is over.
     fn hold(&mut self, process: usize, text: &str, arguments: &[&str], at: u64) {
         assert_eq!(text, self.known[process].hold, "the script of another attempt");
         if !self.state.redis.holds_lock(&self.model, Owner::Current(process)) {
@@ -190,15 +190,15 @@ impl Replay {
             ["set", value] => {
                 let text = &self.known[process].reserve;
                 assert!(text.contains(&format!("~= '{value}'")), "{value} is not the epoch of {text}");
-                assert_eq!(keeper, EpochKeeper::Loaded(epoch_of(value)));
+                assert_eq!(keeper, EpochKeeper::Loaded(parse_epoch(value)));
                 self.take(Action::Set(process));
             }
             ["release"] => self.take(Action::Release(process)),
-            _ => panic!("the model knows nothing of {arguments:?}"),
+            _ => panic!("the model does not know {arguments:?}"),
         }
     }
 
-    /// A reserve script was called.
+    /// A process has called a reserve script.
     fn call(&mut self, process: usize, text: &str, keys: &[&str], arguments: &[&str]) {
         let EpochKeeper::Open(epoch) = self.keeper(process) else { panic!("{arguments:?} without an epoch") };
         assert!(text.contains(&format!("~= '{}@", epoch.0)), "not the script of epoch {epoch:?}: {text}");
@@ -219,14 +219,14 @@ impl Replay {
                 assert_eq!(self.phase(), Phase::Opening(epoch, last.parse().unwrap()));
                 self.take(Action::Open(index));
             }
-            _ => panic!("the model knows nothing of {arguments:?}"),
+            _ => panic!("the model does not know {arguments:?}"),
         }
     }
 
-    /// The log of a process or the client has said something.
-    fn hear(&mut self, said: &str, at: u64) {
-        let words: Vec<_> = said.split(' ').collect();
-        let [process, what, numbers @ ..] = words.as_slice() else { panic!("nothing was said") };
+    /// The log or the client has written an entry.
+    fn apply_entry(&mut self, entry: &str, at: u64) {
+        let words: Vec<_> = entry.split(' ').collect();
+        let [process, what, numbers @ ..] = words.as_slice() else { panic!("an empty entry") };
         let process = process.parse::<usize>().unwrap();
         let number = |place: usize| numbers[place].parse::<u8>().unwrap();
         let epoch = |place| Epoch(number(place));
@@ -246,20 +246,20 @@ impl Replay {
             "started" => self.take(Action::LandStart { partition: number(0).into(), epoch: epoch(1) }),
             "append" => assert_eq!(self.phase(), Phase::Appending { number: number(0), epoch: epoch(1) }),
             "appended" => self.take(Action::Land(self.index)),
-            // Only whether the claim lies there is looked at: no step of its own.
+            // Here the process only verifies its claim, which is no step of the model.
             "end" | "ended" if matches!(self.keeper(process), EpochKeeper::Claimed(_)) => {}
             "end" => self.take(Action::BeginReading(process)),
             "ended" => self.take(Action::EndReading(process)),
-            "counted" => self.known[process].counted = place(numbers),
+            "counted" => self.known[process].counted = parse_checkpoint(numbers),
             "last" => self.count(process, numbers),
             "known" => self.look_up(process, numbers),
-            "told" => {
+            "acknowledged" => {
                 if matches!(self.phase(), Phase::Landed { .. }) {
                     self.take(Action::Acknowledge(self.index));
                 }
                 assert_eq!(self.phase().acknowledged_number(), Some(number(0)));
             }
-            _ => panic!("nobody says {said}"),
+            _ => panic!("an unknown entry: {entry}"),
         }
     }
 
@@ -270,37 +270,37 @@ impl Replay {
         self.take(Action::Claim(process));
     }
 
-    /// `counts` has answered with a last number: it had to have come to the end before it was asked, and when it answered.
+    /// `counts` has answered with a last number. It must have passed the end before the call, and in its answer.
     fn count(&mut self, process: usize, answer: &[&str]) {
         let Phase::AwaitingCounts(_, ends) = self.phase() else { panic!("a last number in {:?}", self.phase()) };
         let end = u64::from(ends[OWN] + PAST);
-        let (before, now) = (self.known[process].counted, place(&answer[1..]));
+        let (before, now) = (self.known[process].counted, parse_checkpoint(&answer[1..]));
         assert!(
             before.next >= end && now.next >= end,
-            "counted up to {before:?} and {now:?}, and the log ends at {end}"
+            "counts was at {before:?} and {now:?}, and the log ends at {end}"
         );
         self.take(Action::ReadLastNumber { index: self.index, last: answer[0].parse().ok() });
     }
 
-    /// It has answered whether it knows a key: it had to have passed the start of the epoch.
+    /// `counts` has answered whether it knows a key. It must have passed the start of the epoch.
     fn look_up(&mut self, process: usize, answer: &[&str]) {
         let Phase::KeyUnknown(Epoch(epoch)) = self.phase() else { panic!("a key in {:?}", self.phase()) };
-        let (before, now) = (self.known[process].counted, place(&answer[1..]));
+        let (before, now) = (self.known[process].counted, parse_checkpoint(&answer[1..]));
         assert!(
             before.epoch.min(now.epoch) >= epoch.into(),
-            "in {before:?} and {now:?}, and epoch {epoch} has started"
+            "counts was at {before:?} and {now:?}, and epoch {epoch} has started"
         );
         self.take(Action::LookUp { index: self.index, known: answer[0].parse().ok() });
     }
 }
 
-/// Of `next@epoch` for each partition that of the chat's.
-fn place(places: &[&str]) -> Place {
+/// Parses the `next@epoch` of the chat's partition.
+fn parse_checkpoint(places: &[&str]) -> CountsCheckpoint {
     let (next, epoch) = places[OWN].split_once('@').unwrap();
-    Place { next: next.parse().unwrap(), epoch: epoch.parse().unwrap() }
+    CountsCheckpoint { next: next.parse().unwrap(), epoch: epoch.parse().unwrap() }
 }
 
-/// The epoch in the value of its key.
-fn epoch_of(value: &str) -> Epoch {
+/// Parses the value of the epoch's key.
+fn parse_epoch(value: &str) -> Epoch {
     Epoch(value.split('@').next().unwrap().parse().unwrap())
 }

@@ -1,5 +1,5 @@
-//! A log in memory that says to Redis what it does before it does it, and when it has: so MONITOR shows in one order what
-//! became of both. It says how far `counts` was, too, whenever that was asked, and with each of its answers.
+//! A log in memory that writes a trace into Redis, before and after each of its operations. So MONITOR shows the commands of Redis
+//! and the calls of the log in one order. Calls of `counts` are in the trace with its checkpoints.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -16,39 +16,38 @@ use redis::cmd;
 
 use crate::memory::MemoryLog;
 
-/// What one process has of it.
-pub(crate) struct WatchedLog {
-    /// Which process.
+/// The log as one process sees it.
+pub(crate) struct TracedLog {
     pub(crate) process: usize,
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) redis: MultiplexedConnection,
 }
 
-impl WatchedLog {
-    /// Says something, and waits until it stands in the order of everything.
-    pub(crate) async fn say(&self, what: impl AsRef<str>) {
-        let said = format!("{} {}", self.process, what.as_ref());
-        let _: String = cmd("ECHO").arg(said).query_async(&mut self.redis.clone()).await.unwrap();
+impl TracedLog {
+    /// Writes an entry, and waits until it has its place in the trace.
+    pub(crate) async fn trace(&self, entry: impl AsRef<str>) {
+        let entry = format!("{} {}", self.process, entry.as_ref());
+        let _: String = cmd("ECHO").arg(entry).query_async(&mut self.redis.clone()).await.unwrap();
     }
 }
 
-fn number(number: Option<impl Display>) -> String {
+fn format_number(number: Option<impl Display>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
-/// For each partition how far it is counted, and in which epoch.
-fn place(checkpoints: &Checkpoints) -> String {
+/// The offset and the epoch of each partition.
+fn format_checkpoints(checkpoints: &Checkpoints) -> String {
     let places = checkpoints.values().map(|checkpoint| format!("{}@{}", checkpoint.next, checkpoint.epoch));
     places.collect::<Vec<_>>().join(" ")
 }
 
 #[async_trait]
-impl EventLog for WatchedLog {
+impl EventLog for TracedLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
         let epoch = record.epoch.unwrap_or(Epoch(u64::MAX));
-        self.say(format!("append {} {epoch}", number(record.number))).await;
+        self.trace(format!("append {} {epoch}", format_number(record.number))).await;
         let appended = self.log.append(record).await;
-        self.say("appended").await;
+        self.trace("appended").await;
         appended
     }
 
@@ -57,15 +56,15 @@ impl EventLog for WatchedLog {
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
-        self.say("end").await;
+        self.trace("end").await;
         let end = self.log.end().await;
-        self.say("ended").await;
+        self.trace("ended").await;
         end
     }
 }
 
 #[async_trait]
-impl MarkerLog for WatchedLog {
+impl MarkerLog for TracedLog {
     fn partitions(&self) -> PartitionCount {
         self.log.partitions()
     }
@@ -73,23 +72,23 @@ impl MarkerLog for WatchedLog {
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
         let PartitionId(place) = partition;
         match marker {
-            Marker::EpochClaimed => self.say(format!("claim {place}")).await,
-            Marker::EpochStarted(epoch) => self.say(format!("start {place} {epoch}")).await,
+            Marker::EpochClaimed => self.trace(format!("claim {place}")).await,
+            Marker::EpochStarted(epoch) => self.trace(format!("start {place} {epoch}")).await,
         }
         let offset = self.log.append_marker(partition, marker).await?;
         match marker {
-            Marker::EpochClaimed => self.say(format!("claimed {}", offset.0)).await,
-            Marker::EpochStarted(epoch) => self.say(format!("started {place} {epoch}")).await,
+            Marker::EpochClaimed => self.trace(format!("claimed {}", offset.0)).await,
+            Marker::EpochStarted(epoch) => self.trace(format!("started {place} {epoch}")).await,
         }
         Ok(offset)
     }
 }
 
 #[async_trait]
-impl CountsReader for WatchedLog {
+impl CountsReader for TracedLog {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         let checkpoints = self.log.checkpoints().await?;
-        self.say(format!("counted {}", place(&checkpoints))).await;
+        self.trace(format!("counted {}", format_checkpoints(&checkpoints))).await;
         Ok(checkpoints)
     }
 
@@ -99,7 +98,7 @@ impl CountsReader for WatchedLog {
 
     async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let last = self.log.last_message(chat).await?;
-        self.say(format!("last {} {}", number(last.value), place(&last.checkpoints))).await;
+        self.trace(format!("last {} {}", format_number(last.value), format_checkpoints(&last.checkpoints))).await;
         Ok(last)
     }
 
@@ -108,9 +107,9 @@ impl CountsReader for WatchedLog {
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
     ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
-        let answered = self.log.find_request(key, since).await?;
-        let known = number(answered.value.as_ref().and_then(|answered| answered.number));
-        self.say(format!("known {known} {}", place(&answered.checkpoints))).await;
-        Ok(answered)
+        let found = self.log.find_request(key, since).await?;
+        let known = format_number(found.value.as_ref().and_then(|record| record.number));
+        self.trace(format!("known {known} {}", format_checkpoints(&found.checkpoints))).await;
+        Ok(found)
     }
 }

@@ -1,4 +1,4 @@
-//! A store that counts what becomes of its batches.
+//! A store that counts batches by their outcome.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use read_model::{
     StoreError, ViewsChanges,
 };
 
-/// What became of batches.
+/// Batches by outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
-    /// Whoever wrote them was dropped meanwhile: nobody knows whether they are there.
+    /// Their writer was dropped. They may or may not be applied.
     pub(crate) cut: AtomicU32,
-    /// Somebody else had been there.
+    /// Another owner was first.
     pub(crate) superseded: AtomicU32,
 }
 
@@ -26,15 +26,15 @@ pub(crate) struct WatchedStore {
     pub(crate) batches: Arc<Batches>,
 }
 
-/// Counts itself when it is dropped before it is known what became of the batch.
+/// A batch that is being written. It is counted as cut when it is dropped without an outcome.
 struct Batch<'a> {
     batches: &'a Batches,
-    is_over: bool,
+    has_ended: bool,
 }
 
 impl Batch<'_> {
     fn ends(mut self, applied: &Result<Applied, StoreError>) {
-        self.is_over = true;
+        self.has_ended = true;
         if matches!(applied, Ok(Applied::Superseded)) {
             self.batches.superseded.fetch_add(1, Ordering::SeqCst);
         }
@@ -43,13 +43,13 @@ impl Batch<'_> {
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        self.batches.cut.fetch_add(u32::from(!self.is_over), Ordering::SeqCst);
+        self.batches.cut.fetch_add(u32::from(!self.has_ended), Ordering::SeqCst);
     }
 }
 
 impl WatchedStore {
     fn batch(&self) -> Batch<'_> {
-        Batch { batches: &self.batches, is_over: false }
+        Batch { batches: &self.batches, has_ended: false }
     }
 }
 

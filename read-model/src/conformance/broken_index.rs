@@ -1,0 +1,117 @@
+//! A search index with one fault.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use events::{ChatKey, ChatNumber, MessageNumber, PartitionId, Position};
+
+use crate::changes::SearchDocument;
+use crate::folding::{SearchText, fold};
+use crate::page::{Cursor, Page, Slice};
+use crate::search_index::{SearchError, SearchIndex};
+use crate::store::{Applied, Checkpoint, CheckpointMove};
+use crate::view::MessageView;
+
+/// A fault of an index. Each check of [`search_conformance!`](crate::search_conformance!) must find one.
+#[expect(missing_docs, reason = "each name says what the index does wrong")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchFault {
+    NeverWaits,
+    OneForAllChats,
+    KeepsEverything,
+    PrefixesOnly,
+    IgnoresTheCursor,
+    PercentMeansAnything,
+    ReplacesNoncharacters,
+    CheckpointStays,
+}
+
+struct BrokenIndex {
+    index: Arc<dyn SearchIndex>,
+    fault: SearchFault,
+    numbers: AtomicU32,
+}
+
+impl SearchFault {
+    /// Puts this fault between a check and an index that has none.
+    pub fn inject(self, index: Arc<dyn SearchIndex>) -> Arc<dyn SearchIndex> {
+        Arc::new(BrokenIndex { index, fault: self, numbers: AtomicU32::new(1_000) })
+    }
+}
+
+impl BrokenIndex {
+    fn chat(&self, chat: ChatKey) -> ChatKey {
+        match self.fault {
+            SearchFault::OneForAllChats => ChatKey { number: ChatNumber::new(1).unwrap(), ..chat },
+            _ => chat,
+        }
+    }
+}
+
+fn replace_noncharacters(text: &str) -> String {
+    text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+}
+
+#[async_trait]
+impl SearchIndex for BrokenIndex {
+    fn batch_size(&self) -> u32 {
+        self.index.batch_size()
+    }
+
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
+        match self.fault {
+            SearchFault::CheckpointStays => Ok(Checkpoint::START),
+            _ => self.index.checkpoint(partition).await,
+        }
+    }
+
+    async fn index(
+        &self,
+        checkpoint_move: CheckpointMove,
+        mut documents: Vec<SearchDocument>,
+    ) -> Result<Applied, SearchError> {
+        for document in &mut documents {
+            document.chat = self.chat(document.chat);
+            if self.fault == SearchFault::KeepsEverything {
+                document.number = MessageNumber::new(self.numbers.fetch_add(1, Ordering::SeqCst)).unwrap();
+            }
+            if self.fault == SearchFault::ReplacesNoncharacters {
+                document.folded = replace_noncharacters(&document.folded);
+            }
+        }
+        self.index.index(checkpoint_move, documents).await
+    }
+
+    async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
+        match self.fault {
+            SearchFault::NeverWaits => Ok(true),
+            _ => self.index.reached(position, within).await,
+        }
+    }
+
+    async fn search(
+        &self,
+        chat: ChatKey,
+        text: &SearchText,
+        page: Page<MessageNumber>,
+    ) -> Result<Slice<MessageView>, SearchError> {
+        let page = match self.fault {
+            SearchFault::IgnoresTheCursor => Page { cursor: Cursor::First, ..page },
+            _ => page,
+        };
+        let text = match self.fault {
+            SearchFault::PercentMeansAnything => {
+                SearchText::new(&text.as_str().replace('%', "")).unwrap_or_else(|| text.clone())
+            }
+            SearchFault::ReplacesNoncharacters => SearchText::new(&replace_noncharacters(text.as_str())).unwrap(),
+            _ => text.clone(),
+        };
+        let mut slice = self.index.search(self.chat(chat), &text, page).await?;
+        if self.fault == SearchFault::PrefixesOnly {
+            slice.items.retain(|message| fold(&message.body).starts_with(text.as_str()));
+        }
+        Ok(slice)
+    }
+}

@@ -1,0 +1,117 @@
+//! A store with one fault.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use events::{ChatKey, EventId, Offset, PartitionId};
+use uuid::Uuid;
+
+use crate::changes::{CountsChanges, DeadLetter, NameOrigin, ViewsChanges};
+use crate::counts::ChatCounts;
+use crate::store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, StoreError};
+
+/// A fault of a store. Each check of [`store_conformance!`](crate::store_conformance!) must find one.
+#[expect(missing_docs, reason = "each name says what the store does wrong")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFault {
+    DropsEarlyMessages,
+    AppliesStaleSteps,
+    ForgetsApplications,
+    ForgetsChatCounts,
+    CheckpointStays,
+    CutsTexts,
+    ForgetsIdentities,
+    LastNameHolds,
+    HidesDeadLetters,
+}
+
+struct BrokenStore {
+    store: Arc<dyn ProjectionStore>,
+    fault: StoreFault,
+    names: AtomicU64,
+}
+
+impl StoreFault {
+    /// Puts this fault between a check and a store that has none.
+    pub fn inject(self, store: Arc<dyn ProjectionStore>) -> Arc<dyn ProjectionStore> {
+        Arc::new(BrokenStore { store, fault: self, names: AtomicU64::new(1_000) })
+    }
+}
+
+impl BrokenStore {
+    /// With the fault that stale steps are applied, makes a step begin at the checkpoint.
+    async fn redirect(&self, projection: Projection, checkpoint_move: CheckpointMove) -> CheckpointMove {
+        if self.fault != StoreFault::AppliesStaleSteps {
+            return checkpoint_move;
+        }
+        let from = self.store.checkpoint(projection, checkpoint_move.partition).await.unwrap().next;
+        CheckpointMove {
+            from,
+            to: Checkpoint { next: checkpoint_move.to.next.max(from), ..checkpoint_move.to },
+            ..checkpoint_move
+        }
+    }
+
+    fn damage(&self, changes: &mut ViewsChanges) {
+        match self.fault {
+            StoreFault::DropsEarlyMessages if changes.chats.is_empty() => changes.messages.clear(),
+            StoreFault::CutsTexts => changes.names.iter_mut().for_each(|change| change.name.truncate(1 << 16)),
+            StoreFault::ForgetsIdentities => {
+                changes.messages.iter_mut().for_each(|row| row.source.event_id = EventId(Uuid::new_v4()));
+            }
+            StoreFault::LastNameHolds => changes.names.iter_mut().for_each(|change| {
+                change.origin = NameOrigin::Renamed;
+                change.source.event_id = EventId(Uuid::new_v4());
+                change.source.offset = Offset(self.names.fetch_add(1, Ordering::SeqCst));
+            }),
+            _ => {}
+        }
+    }
+}
+
+#[async_trait]
+impl ProjectionStore for BrokenStore {
+    async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
+        match self.fault {
+            StoreFault::CheckpointStays => Ok(Checkpoint::START),
+            _ => self.store.checkpoint(projection, partition).await,
+        }
+    }
+
+    async fn apply_views(
+        &self,
+        checkpoint_move: CheckpointMove,
+        mut changes: ViewsChanges,
+    ) -> Result<Applied, StoreError> {
+        self.damage(&mut changes);
+        self.store.apply_views(self.redirect(Projection::Views, checkpoint_move).await, changes).await
+    }
+
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+        let mut counts = self.store.chat_counts(chats).await?;
+        if self.fault == StoreFault::ForgetsChatCounts {
+            counts.values_mut().for_each(|counts| *counts = ChatCounts::default());
+        }
+        Ok(counts)
+    }
+
+    async fn apply_counts(
+        &self,
+        checkpoint_move: CheckpointMove,
+        mut changes: CountsChanges,
+    ) -> Result<Applied, StoreError> {
+        if self.fault == StoreFault::ForgetsApplications {
+            changes.applications.clear();
+        }
+        let checkpoint_move = self.redirect(Projection::Counts, checkpoint_move).await;
+        let applied = self.store.apply_counts(checkpoint_move, changes).await?;
+        Ok(if self.fault == StoreFault::AppliesStaleSteps { Applied::Done } else { applied })
+    }
+
+    async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        let dead_letters = self.store.dead_letters(partition, limit).await?;
+        Ok(if self.fault == StoreFault::HidesDeadLetters { Vec::new() } else { dead_letters })
+    }
+}
