@@ -12,7 +12,7 @@ pub fn save(scope: &Scope, state: &mut State) -> Option<()> {
     }
     let mut keys = state.redis.keys;
     if !scope.has(Mistake::ScriptSentAgain) {
-        // The scripts are lost together with the tail, so nobody can reach the epoch's counters, tickets and requests again.
+        // The scripts are lost together with the tail, so the epoch's counters, tickets and requests are out of reach.
         keys = Keys { epoch: keys.epoch, lock: keys.lock, ..Keys::default() };
     }
     state.redis.saved = Some(keys);

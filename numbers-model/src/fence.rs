@@ -1,7 +1,7 @@
 //! How an epoch begins, step by step.
 //!
-//! After a step that is refused, fails or gets no reply, the process takes [`begin_again`]: it gives up its owner token. Redis and
-//! the log may still carry out what it had sent.
+//! A process takes [`begin_again`] after a step that is refused, fails or gets no reply: it gives its owner token up.
+//! Redis and the log may still carry out the commands and appends that it has sent.
 
 use crate::epoch::Epoch;
 use crate::log::Entry;
@@ -87,7 +87,7 @@ pub fn release(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     };
     state.check_lock_held(scope, process)?;
     state.redis.keys.lock = None;
-    state.forget_attempt(process, Owner::Nobody);
+    state.forget_attempt(process, Owner::Abandoned);
     *state.keeper(process) = EpochKeeper::Open(epoch);
     Some(())
 }
@@ -129,7 +129,7 @@ pub fn wait(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     }
     *state.keeper(process) = next;
     if next != EpochKeeper::Waited {
-        state.forget_attempt(process, Owner::Nobody);
+        state.forget_attempt(process, Owner::Abandoned);
     }
     Some(())
 }
@@ -224,7 +224,7 @@ pub fn set(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
         *state.keeper(process) = EpochKeeper::Published(epoch);
         return Some(());
     }
-    state.forget_attempt(process, Owner::Nobody);
+    state.forget_attempt(process, Owner::Abandoned);
     *state.keeper(process) = EpochKeeper::Open(epoch);
     Some(())
 }
@@ -272,11 +272,11 @@ pub fn begin_again(state: &mut State, process: usize) -> Option<()> {
     *keeper = EpochKeeper::Searching;
     if under_way.is_some() {
         *late_command = under_way;
-        state.redis.rename_owner(Owner::Former(process), Owner::Nobody);
+        state.redis.rename_owner(Owner::Former(process), Owner::Abandoned);
         state.redis.scripts.former[process] = state.redis.scripts.hold[process];
         state.forget_attempt(process, Owner::Former(process));
     } else {
-        state.forget_attempt(process, Owner::Nobody);
+        state.forget_attempt(process, Owner::Abandoned);
     }
     Some(())
 }

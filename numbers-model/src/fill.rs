@@ -125,7 +125,7 @@ pub fn ticket_expires(state: &mut State, index: usize) -> Option<()> {
     Some(())
 }
 
-/// Nobody has used the counter for 24 h. The design assumes that no append takes longer, so every append of an earlier
+/// The counter was not used for 24 h. The design assumes that no append takes longer, so every append of an earlier
 /// reservation that will ever land has landed. Redis forgets the counter an hour later, when no earlier ticket is valid.
 pub fn counter_idles(state: &mut State) -> Option<()> {
     let keys = &mut state.redis.keys;

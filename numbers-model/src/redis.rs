@@ -12,7 +12,7 @@ pub enum Owner {
     /// The attempt that this process gave up while a command was under way.
     Former(usize),
     /// Any other attempt that was given up.
-    Nobody,
+    Abandoned,
 }
 
 /// The keys, which a snapshot or an append-only file can bring back.
@@ -28,7 +28,7 @@ pub struct Keys {
     pub counter: Option<u8>,
     /// Tickets to open the counter, a bit each.
     pub tickets: u8,
-    /// Whether nobody has used the counter for 24 h, so that Redis will forget it unless somebody uses it.
+    /// Whether the counter was not used for 24 h. Redis will forget it unless it is used.
     pub is_idle: bool,
     /// The number that a post with a key received.
     pub remembered: [Option<u8>; MOST_TRIES],
@@ -66,7 +66,7 @@ impl Redis {
         let has_script = match owner {
             Owner::Current(process) => self.scripts.hold[process],
             Owner::Former(process) => self.scripts.former[process],
-            Owner::Nobody => false,
+            Owner::Abandoned => false,
         };
         // With this mistake the process compares the lock itself, and a lock that came back with older keys is as good as any.
         (has_script || scope.has(Mistake::RevivedLock)) && self.keys.lock == Some(owner)
@@ -77,7 +77,7 @@ impl Redis {
         self.keys = Keys { epoch: Some(epoch), lock: self.keys.lock, ..Keys::default() };
     }
 
-    /// Deletes the epoch's key. Nobody can reach the epoch's counters, tickets and requests any more.
+    /// Deletes the epoch's key. The epoch's counters, tickets and requests are out of reach from then on.
     pub fn delete_epoch_key(&mut self) {
         self.keys = Keys { lock: self.keys.lock, ..Keys::default() };
     }
@@ -87,7 +87,7 @@ impl Redis {
         let mirrored = |owner| match owner {
             Owner::Current(process) => Owner::Current(1 - process),
             Owner::Former(process) => Owner::Former(1 - process),
-            Owner::Nobody => Owner::Nobody,
+            Owner::Abandoned => Owner::Abandoned,
         };
         self.keys.lock = self.keys.lock.map(mirrored);
         self.saved = self.saved.map(|keys| Keys { lock: keys.lock.map(mirrored), ..keys });

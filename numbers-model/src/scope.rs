@@ -32,7 +32,7 @@ pub struct Scope {
     pub fault_kinds: &'static [Fault],
     /// Most appends of `EpochClaimed`.
     pub max_claims: u8,
-    /// How often at most Redis forgets the counter because nobody used it.
+    /// How often at most Redis forgets the idle counter.
     pub max_expiries: u8,
     /// Whether a renewal of the lock is an action. It changes nothing, as a lock may expire at any time. Only the replay of
     /// real commands needs it.

@@ -203,7 +203,7 @@ impl State {
             if is_lost {
                 process.late_command = None;
                 redis.scripts.former[index] = false;
-                redis.rename_owner(Owner::Former(index), Owner::Nobody);
+                redis.rename_owner(Owner::Former(index), Owner::Abandoned);
             }
             if let Some(LateCommand::Set(epoch)) = process.late_command {
                 needed_scripts |= epoch.bit();

@@ -76,7 +76,7 @@ impl EpochKeeper {
         self.unavailable_reason.subscribe()
     }
 
-    /// Changes the state before the reason, so that whoever reads that there is no reason can reserve numbers.
+    /// Changes the state before the reason: once a reader sees no reason, numbers can be reserved.
     fn set_state(&self, state: EpochState) {
         let reason = match &state {
             EpochState::Unavailable(reason) => Some(reason.to_string()),

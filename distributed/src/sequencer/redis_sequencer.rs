@@ -43,7 +43,7 @@ pub enum StartError {
     Url(#[source] RedisError),
 }
 
-/// What a reservation needs until its append is acknowledged.
+/// The part of a reservation that its append and acknowledgement need.
 struct EpochGuard {
     /// `None` for a token that was reserved without Redis. Such a reservation does not lapse.
     epoch: Option<Epoch>,
