@@ -162,25 +162,25 @@ fn parse_limit(text: Option<&str>) -> Result<u32, ApiError> {
 
 /// Parses 0 and every number in canonical decimals. Numbers above `u64::MAX` become that, because all of them lie above every
 /// key.
-fn number_or_zero(text: &str) -> Option<u64> {
+fn parse_number_or_zero(text: &str) -> Option<u64> {
     let canonical =
         text == "0" || matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
     canonical.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-macro_rules! numbered {
+macro_rules! impl_list_key {
     ($number:ident) => {
         impl ListKey for $number {
             const FORMAT: &'static str = "a number: 0, 1, 2, 3 … without sign or leading zero";
 
             fn after(text: &str) -> Option<Cursor<Self>> {
                 // Nothing lies after the last number, nor after any above it.
-                let number = u32::try_from(number_or_zero(text)?).unwrap_or(u32::MAX);
+                let number = u32::try_from(parse_number_or_zero(text)?).unwrap_or(u32::MAX);
                 Some(Self::new(number).map_or(Cursor::First, Cursor::After))
             }
 
             fn before(text: &str) -> Option<Cursor<Self>> {
-                let Ok(number) = u32::try_from(number_or_zero(text)?) else {
+                let Ok(number) = u32::try_from(parse_number_or_zero(text)?) else {
                     // Every valid number lies before this one.
                     return Some(Cursor::Last);
                 };
@@ -195,8 +195,8 @@ macro_rules! numbered {
     };
 }
 
-numbered!(ChatNumber);
-numbered!(MessageNumber);
+impl_list_key!(ChatNumber);
+impl_list_key!(MessageNumber);
 
 impl ListKey for ApplicationToken {
     const FORMAT: &'static str = "a token of 32 lower-case hexadecimal digits";
