@@ -22,7 +22,6 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub serve: Config,
 }
 
@@ -48,7 +47,6 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub data: DataArgs,
     /// One JSON object instead of a table
     #[arg(long)]

@@ -17,21 +17,15 @@ pub struct DataArgs {
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub data: DataArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub write: WriteAddr,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub read: ReadAddr,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub public: PublicReadUrl,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub cors: Cors,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the program's own help")]
     pub logs: LogArgs,
 }

@@ -36,8 +36,8 @@ pub struct AssignedPartitions {
     pub readiness: Readiness,
 }
 
-/// A running run loop.
-struct Running {
+/// A run loop that runs, and the handles to it.
+struct RunningLoop {
     stop: CancellationToken,
     applied: watch::Receiver<Option<Offset>>,
     part: Part,
@@ -75,7 +75,7 @@ impl AssignedPartitions {
                 never = &mut polling => match never {},
             }
         };
-        running.into_values().for_each(|run_loop: Running| run_loop.stop.cancel());
+        running.into_values().for_each(|run_loop: RunningLoop| run_loop.stop.cancel());
         first.and(run_loop::wait_for_ends(run_loops).await)
     }
 
@@ -83,7 +83,7 @@ impl AssignedPartitions {
     fn change_run_loops(
         &self,
         assigned: &BTreeSet<PartitionId>,
-        running: &mut BTreeMap<PartitionId, Running>,
+        running: &mut BTreeMap<PartitionId, RunningLoop>,
         run_loops: &mut RunLoops,
     ) {
         running.retain(|partition, run_loop| {
@@ -102,13 +102,13 @@ impl AssignedPartitions {
         }
     }
 
-    fn start_run_loop(&self, partition: PartitionId, run_loops: &mut RunLoops) -> Running {
+    fn start_run_loop(&self, partition: PartitionId, run_loops: &mut RunLoops) -> RunningLoop {
         let projection = self.sink.projection().name();
         tracing::info!(projection, partition = partition.0, "taken over");
         let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
         let part = self.readiness.part(projection);
         let run_loop = RunLoop::new(feed, part.clone());
-        let running = Running { stop: CancellationToken::new(), applied: run_loop.subscribe(), part: part.clone() };
+        let running = RunningLoop { stop: CancellationToken::new(), applied: run_loop.subscribe(), part: part.clone() };
         let stop = running.stop.clone();
         run_loops.spawn(async move {
             let ended = run_loop.run(stop.clone()).await;
@@ -142,7 +142,7 @@ impl AssignedPartitions {
     fn report_progress(
         &self,
         end: &Position,
-        running: &BTreeMap<PartitionId, Running>,
+        running: &BTreeMap<PartitionId, RunningLoop>,
         report: impl Fn(PartitionId, Offset),
     ) {
         for (partition, run_loop) in running {

@@ -1,5 +1,4 @@
 //! The command line of `projector`, and what each command does.
-#![expect(missing_docs, reason = "a doc comment of a flattened field would become the program's own help")]
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
