@@ -45,18 +45,6 @@ fn refuse_misspelt_level(filter: &str) -> Result<(), TelemetryError> {
     misspelt.map_or(Ok(()), |directive| Err(TelemetryError::Level { directive: directive.to_owned() }))
 }
 
-/// An error and its sources in one line. Errors here never print their source themselves.
-pub fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        source = error.source();
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
