@@ -30,11 +30,11 @@ pub(crate) struct Precondition {
 impl Precondition {
     pub(crate) fn from_request(method: &Method, headers: &HeaderMap) -> Self {
         let is_read = matches!(*method, Method::GET | Method::HEAD);
-        // Most requests have no such header. For these, this does not allocate.
+        // For a request without If-None-Match, which most requests are, this does not allocate.
         Self { is_read, if_none_match: headers.typed_get() }
     }
 
-    /// Adds a tag to a response of known length. If the client has this response already, reduces it to the head of a 304.
+    /// Adds a tag to a response of known length. If the client's copy is current, returns a 304 without a body.
     pub(crate) async fn apply(&self, response: Response) -> Response {
         if !self.is_read || response.status() != StatusCode::OK {
             return response;

@@ -1,4 +1,4 @@
-//! Cross-origin requests: which pages of other origins a browser lets through.
+//! Cross-origin requests (CORS): tells browsers which origins' pages may call the API.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

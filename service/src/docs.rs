@@ -13,7 +13,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 const DOCUMENT: &str = "/openapi.json";
-/// The page loads scripts and styles from this server, sends requests to it, and has images as data URLs and inline styles.
+/// The page loads scripts and styles from this server and sends requests to it. Its images are data URLs, and some of its
+/// styles are inline.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; frame-ancestors 'none'",
@@ -21,12 +22,12 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 
 pub(crate) fn routes(description: OpenApi) -> Router {
     let description = Arc::new(description);
-    let answer = move || {
+    let serve_document = move || {
         let description = Arc::clone(&description);
         async move { Json(&*description).into_response() }
     };
     let page: Router = SwaggerUi::new("/docs").config(Config::from(DOCUMENT)).into();
-    Router::new().route(DOCUMENT, get(answer)).merge(page.layer(MapResponseLayer::new(with_page_policy)))
+    Router::new().route(DOCUMENT, get(serve_document)).merge(page.layer(MapResponseLayer::new(with_page_policy)))
 }
 
 fn with_page_policy(mut response: Response) -> Response {

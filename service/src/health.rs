@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::problem::{Problem, ProblemBody, RETRY_AFTER_FAILURE};
 
-/// Whether to send requests to this process: only while all of its parts are ready.
+/// Tells whether this process should get requests: only while all of its parts are ready.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     parts: Arc<Mutex<Parts>>,
@@ -24,7 +24,7 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct Parts {
     names: BTreeSet<&'static str>,
-    /// Why parts are not ready. Parts may share a name, as the partitions of one projection do.
+    /// Why parts are not ready. Parts may share a name, as the partitions of one projection do, so each has an id.
     failing: BTreeMap<(&'static str, PartId), String>,
     next_id: PartId,
 }
@@ -44,7 +44,7 @@ impl Readiness {
         Self::default()
     }
 
-    /// Adds a part. Several may have one name.
+    /// Adds a part, which is not ready yet. Several parts may have the same name.
     pub fn part(&self, name: &'static str) -> Part {
         let mut parts = self.parts.lock();
         parts.next_id += 1;
@@ -58,7 +58,7 @@ impl Readiness {
         self.parts.lock().failing.is_empty()
     }
 
-    /// Why parts are not ready, by name. Of several with one name, the first reason.
+    /// Why parts are not ready, by name. Of several parts with the same name, the first one's reason.
     fn failing(&self) -> BTreeMap<&'static str, String> {
         let mut failing = BTreeMap::new();
         for ((name, _), reason) in &self.parts.lock().failing {
@@ -67,7 +67,7 @@ impl Readiness {
         failing
     }
 
-    /// Whether each part is ready, by name. Several with one name are ready once all are.
+    /// Whether each part is ready, by name. A name that several parts have is ready once all of them are.
     pub(crate) fn parts_ready(&self) -> BTreeMap<&'static str, bool> {
         let parts = self.parts.lock();
         let is_ready = |name| !parts.failing.keys().any(|(failing, _)| *failing == name);
@@ -90,7 +90,7 @@ pub(crate) fn routes(readiness: Readiness) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(live)).routes(routes!(ready)).with_state(readiness)
 }
 
-/// The process is well.
+/// The process answers.
 #[derive(Serialize, ToSchema)]
 struct Health {
     /// Always ok.
@@ -104,7 +104,7 @@ const OK: Json<Health> = Json(Health { status: "ok" });
     get,
     path = "/health",
     tag = "operation",
-    responses((status = 200, description = "It does", body = Health))
+    responses((status = 200, description = "The process answers", body = Health))
 )]
 async fn health() -> Json<Health> {
     OK
@@ -115,7 +115,7 @@ async fn health() -> Json<Health> {
     get,
     path = "/health/live",
     tag = "operation",
-    responses((status = 200, description = "It does", body = Health))
+    responses((status = 200, description = "The process answers", body = Health))
 )]
 async fn live() -> Json<Health> {
     OK
@@ -127,10 +127,10 @@ async fn live() -> Json<Health> {
     path = "/health/ready",
     tag = "operation",
     responses(
-        (status = 200, description = "Send them", body = Health),
+        (status = 200, description = "The process is ready: send requests", body = Health),
         (
             status = 503,
-            description = "Do not; `parts` says which parts are not ready, and why",
+            description = "The process is not ready: send no requests. `parts` says which parts are not ready, and why",
             body = ProblemBody,
             content_type = "application/problem+json"
         )

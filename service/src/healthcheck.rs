@@ -15,7 +15,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    #[error("nobody listens on {address}")]
+    #[error("nothing listens on {address}")]
     Unreachable {
         address: SocketAddr,
         #[source]
@@ -30,7 +30,7 @@ pub enum NotReady {
     },
     #[error("{address} did not answer within {} s", RESPONSE_TIMEOUT.as_secs())]
     TimedOut { address: SocketAddr },
-    /// The process itself says so, and gives its reasons in the body.
+    /// The process answered that it is not ready. The body has its reasons.
     #[error("{address} answered {status}: {body}")]
     Reported { address: SocketAddr, status: StatusCode, body: String },
 }
@@ -44,7 +44,8 @@ pub async fn healthcheck(address: SocketAddr) -> Result<(), NotReady> {
     }
 }
 
-/// A process that listens on all addresses of the machine can be reached at the loopback address.
+/// Replaces the unspecified address by the loopback address, at which a process that listens on all addresses can be
+/// reached.
 fn to_local(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -68,7 +69,7 @@ async fn request_readiness(address: SocketAddr) -> Result<(), NotReady> {
         let status = response.status();
         Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
     };
-    // The connection future does the input and output. Its outcome adds nothing to that of the exchange.
+    // The connection future does the input and output. Its outcome is ignored: the exchange reports every failure.
     let (response, _) = tokio::join!(exchange, connection);
     let (status, body) = response.map_err(no_response)?;
     if status.is_success() {

@@ -1,4 +1,4 @@
-//! The frame of every process: readiness, metrics, ports, and the order in which they end.
+//! A running process: readiness, metrics, ports, and the order in which they end.
 
 use std::net::SocketAddr;
 
@@ -33,13 +33,14 @@ pub enum HostError {
     Metrics(MetricsError),
 }
 
-/// A listener whose connections wait in the system's backlog until [`Host::serve`].
+/// A listener that accepts no connection before [`Host::serve`]. Until then, connections wait in the system's backlog.
 pub struct BoundListener {
     listener: TcpListener,
-    /// Where it listens. If port 0 was requested, this has the port that the system chose.
+    /// The address of the listener. If port 0 was requested, it has the port that the system chose.
     pub addr: SocketAddr,
 }
 
+/// A port that the process serves: the settings beside its routes.
 pub struct Port {
     /// The name in metrics.
     pub name: &'static str,
@@ -49,7 +50,7 @@ pub struct Port {
 }
 
 impl Host {
-    /// Create it first in a process: only what is recorded afterwards is in the metrics.
+    /// Call this first in a process: metrics that are recorded earlier are lost.
     pub fn new(stop: CancellationToken) -> Result<Self, HostError> {
         let metrics = Metrics::install().map_err(HostError::Metrics)?;
         let readiness = Readiness::new();
@@ -61,7 +62,7 @@ impl Host {
         &self.readiness
     }
 
-    /// Cancel it to end the process.
+    /// The stop token. Cancel it to end the process.
     pub const fn stop(&self) -> &CancellationToken {
         &self.stop
     }
@@ -73,8 +74,8 @@ impl Host {
         Ok(BoundListener { listener, addr })
     }
 
-    /// Listens on `address`, which was given by `flag`, and answers there, but is not ready yet. Returns the address with
-    /// the port that the system chose, if it was asked to.
+    /// Listens on `address` and starts to serve the port there; see [`Host::bind`] and [`Host::serve`]. Returns the
+    /// address. If port 0 was requested, the address has the port that the system chose.
     pub async fn bind_and_serve(
         &mut self,
         address: SocketAddr,
@@ -102,8 +103,8 @@ impl Host {
         self.tasks.spawn(task);
     }
 
-    /// Call this once every part is added. From then on, the parts alone decide whether the process is ready. Before, it is
-    /// not ready, because a part that is not added yet cannot say that it is failing.
+    /// Call this once every part is added. From then on, the parts alone decide whether the process is ready. Before,
+    /// the process is not ready, because a part that has not been added yet might be failing.
     pub fn mark_started(&self) {
         self.process.ready();
     }
@@ -119,8 +120,8 @@ impl Host {
         }
     }
 
-    /// Like [`Host::wait`], for a process that cannot do without `task`. The task ends at the stop; if it ends sooner, this
-    /// stops the process. Returns what the task returns, or that it panicked.
+    /// Like [`Host::wait`], for a process that depends on `task`. The task must end at the stop; if it ends sooner, this
+    /// stops the process. Returns the task's result, or an error if the task panicked.
     pub async fn wait_for_task<T>(&mut self, task: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
         let outcome = task.await;
         self.stop.cancel();

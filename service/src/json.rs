@@ -1,4 +1,4 @@
-//! The extractor of JSON bodies: bounded in size and time, and rejecting with a reason.
+//! The extractor of JSON bodies. It bounds their size and time, and says why it rejects one.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,7 +28,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
-/// Accepts an object only. serde would read a struct from an array of its fields, too.
+/// Accepts a JSON object only. serde alone would also read a struct from an array of its fields.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
 
@@ -83,8 +83,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
-/// Whether the announced length is too large and reading would not help: the client waits for permission to send (Expect),
-/// or announces more than would be discarded.
+/// Whether to refuse a body that is announced as too large without reading it: the client waits for permission to send
+/// (Expect), or announces more than would be discarded.
 fn is_not_worth_reading(request: &Request) -> bool {
     let waits_for_permission = request.headers().contains_key(EXPECT);
     let bytes_worth_reading = if waits_for_permission { MAX_BODY_BYTES } else { MAX_BODY_BYTES + MAX_DISCARDED_BYTES };
@@ -112,7 +112,8 @@ async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
     if total > MAX_BODY_BYTES { Err(too_large()) } else { Ok(buffer.freeze()) }
 }
 
-/// Reports malformed JSON rather than a wrong shape, whichever comes first in the text.
+/// Parses a body. If it is malformed and has a wrong shape too, reports that it is malformed, even if the wrong shape comes
+/// first in the text.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if std::str::from_utf8(body).is_err() {
         return Err(malformed("the body is not UTF-8"));
@@ -141,9 +142,9 @@ fn wrong_shape<T: DeserializeOwned>(body: &[u8]) -> Problem {
         Err(error) => {
             let field = error.path().iter().next_back().map(ToString::to_string).filter(|field| field != ".");
             let error = error.into_inner();
-            let place = format!(" at line {} column {}", error.line(), error.column());
+            let location = format!(" at line {} column {}", error.line(), error.column());
             let message = error.to_string();
-            let message = message.strip_suffix(&place).unwrap_or(&message).to_owned();
+            let message = message.strip_suffix(&location).unwrap_or(&message).to_owned();
             // serde reports a missing field at its parent.
             let (field, message) = match message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
             {

@@ -3,10 +3,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | the parts of the command line that several programs share |
-//! | [`program`] | from a command line to an exit code |
+//! | [`program`] | runs a program and returns its exit code |
 //! | [`telemetry`] | logs |
-//! | [`host`] | a process: readiness, metrics, ports, and the order in which they end |
-//! | [`shutdown`], [`listen`], [`serve`] | from a signal and an address to connections that are drained |
+//! | [`host`] | a running process: readiness, metrics, ports, and the order in which they end |
+//! | [`shutdown`], [`listen`], [`serve`] | stop on a signal; listen on an address; accept, serve and drain connections |
 //! | [`router`] | limits, 404, 405 and panics around the routes of an API |
 //! | `conditional`, [`cors`], `gzip`, `security_headers` | layers that change every response |
 //! | [`metrics`] | metrics of the process and of its requests |
@@ -16,7 +16,7 @@
 //! | [`json`], [`query`], [`path`] | extractors that reject with problems |
 //! | [`problem`], [`responses`] | RFC 9457 problems; their descriptions for OpenAPI |
 //!
-//! **Architecture invariant:** nothing here knows what is served.
+//! **Architecture invariant:** this crate depends on no other crate of Tally, so it serves any API.
 
 mod conditional;
 pub mod config;

@@ -48,11 +48,11 @@ struct Shared {
 
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
-    #[error("the buckets of the metrics are not acceptable")]
+    #[error("the buckets of the histograms are invalid")]
     Buckets(#[source] BuildError),
     #[error("the thread that sums up metrics cannot be started; is the limit of threads reached?")]
     Upkeep(#[source] std::io::Error),
-    #[error("metrics of this process are recorded elsewhere already")]
+    #[error("another recorder of this process's metrics is installed already")]
     Taken,
 }
 
@@ -69,7 +69,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Metrics apart from those of the process, so that tests do not see each other's.
+    /// Creates metrics that are separate from those of the process, so that tests do not see each other's.
     pub fn isolated() -> Result<Self, MetricsError> {
         let builder = PrometheusBuilder::new().set_buckets(BUCKETS_SECONDS).map_err(MetricsError::Buckets)?;
         let recorder = Arc::new(builder.build_recorder());
@@ -85,7 +85,7 @@ impl Metrics {
         Ok(Self { shared, port: None })
     }
 
-    /// The same recorder for the requests of one port. The name becomes their label `port`.
+    /// Uses the same recorder for the requests of one port. The name becomes their label `port`.
     #[must_use]
     pub const fn with_port(mut self, name: &'static str) -> Self {
         self.port = Some(name);
@@ -117,7 +117,8 @@ impl Metrics {
     }
 }
 
-/// Runs until the last user has dropped the metrics, and for one more interval at most.
+/// Moves recorded values into their histograms at intervals. Ends at most one interval after the last user has dropped the
+/// metrics.
 fn run_upkeep(metrics: &Weak<Shared>) {
     loop {
         std::thread::sleep(UPKEEP_INTERVAL);
@@ -171,8 +172,8 @@ impl RequestMetrics {
             series.durations.record(duration.as_secs_f64());
         };
         {
-            let all = self.series.read();
-            let mut series = all.get(route).into_iter().flatten();
+            let by_route = self.series.read();
+            let mut series = by_route.get(route).into_iter().flatten();
             if let Some(series) = series.find(|series| series.method == method && series.status == status) {
                 return record(series);
             }

@@ -11,11 +11,11 @@ use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
 
-/// The path parameters of a request. A malformed one names nothing, so it is 404.
+/// The path parameters of a request. A malformed parameter is 404, because nothing has such a path.
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
-/// Deserializes a parameter by its `FromStr`. serde's own numbers accept signs and leading zeros, and so would give one thing
+/// Deserializes a parameter by its `FromStr`. serde's own numbers accept signs and leading zeros, which would give one thing
 /// several paths.
 pub fn parse<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
     Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
@@ -27,7 +27,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(path)) => Ok(Self(path)),
-            Err(_) => Err(Problem::not_found("nothing has an address like this")),
+            Err(_) => Err(Problem::not_found("nothing has such a path")),
         }
     }
 }

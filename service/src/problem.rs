@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// When a client may try again after a temporary condition.
+/// How long a client should wait after a temporary condition before it tries again.
 pub const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -82,7 +82,7 @@ impl Problem {
         self
     }
 
-    /// Adds why parts of this process are not ready.
+    /// Adds the reasons why parts of this process are not ready.
     #[must_use]
     pub fn with_parts(mut self, parts: BTreeMap<&'static str, String>) -> Self {
         self.parts = parts;

@@ -1,4 +1,4 @@
-//! Runs a program to its exit code.
+//! Runs a program and turns its outcome into an exit code.
 
 use std::error::Error;
 use std::io::{Write, stderr};
@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 /// Longest wait at the end for blocking threads, which may be waiting for a server that does not answer.
 const BLOCKING_THREADS_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Runs the program and returns its exit code. An error goes to standard error, for people.
+/// Runs `work` on a new runtime and returns the exit code of its outcome. Writes an error to standard error, for people.
 pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, Box<dyn Error>>>) -> ExitCode {
     let outcome = match Runtime::new() {
         Ok(runtime) => {

@@ -47,7 +47,7 @@ pub fn build_router(routes: impl Into<OpenApiRouter>, config: RouterConfig) -> R
 
 fn build_bounded_router(bounds: Bounds, routes: OpenApiRouter, config: RouterConfig) -> Router {
     let RouterConfig { readiness, other_port, cors_origins, metrics } = config;
-    // The first is the outermost.
+    // The first layer is the outermost.
     let layers = (
         GzipLayer,
         from_fn_with_state(Arc::new(RequestMetrics::new(metrics.clone())), finish_response),
@@ -66,7 +66,7 @@ fn build_bounded_router(bounds: Bounds, routes: OpenApiRouter, config: RouterCon
             let detail = format!("{method} is not answered here. {other_port}");
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
         })
-        .fallback(async || Problem::not_found("there is no such route; /docs shows those that there are"))
+        .fallback(async || Problem::not_found("there is no such route; /docs lists the routes"))
         .layer(layers)
 }
 
@@ -96,15 +96,14 @@ async fn enforce_bounds(State(bounds): State<Bounds>, request: Request, next: Ne
     };
     match tokio::time::timeout(bounds.timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => {
-            Problem::unavailable("timed-out", "this took too long; whether it was done is unknown").into_response()
-        }
+        Err(_) => Problem::unavailable("timed-out", "the request took too long; whether it was carried out is unknown")
+            .into_response(),
     }
 }
 
 /// The panic hook has already logged the panic, see [`crate::telemetry::init`].
 fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
-    let detail = "something went wrong here; whether it was done is unknown";
+    let detail = "the server failed; whether the request was carried out is unknown";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response()
 }
 

@@ -11,8 +11,8 @@ const NOTHING_ALLOWED: HeaderValue = HeaderValue::from_static("default-src 'none
 /// A client may keep a response but must revalidate it, which costs little: see [`crate::conditional`].
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Adds headers that keep a browser from doing more with a response than show it. A handler may set its own policy and
-/// caching, but not its own rules for types and referrers.
+/// Adds headers that let a browser only show a response. A handler may set its own Content-Security-Policy and
+/// Cache-Control; the other headers are always overwritten.
 pub(crate) fn add(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(REFERRER_POLICY, NO_REFERRER);

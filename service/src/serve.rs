@@ -1,4 +1,4 @@
-//! Connections: accepted, served, drained.
+//! Accepts, serves and drains connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) 
     let graceful = GracefulShutdown::new();
     let abort = CancellationToken::new();
     while let Some((slot, stream)) = next_connection(&listener, &slots, &stop).await {
-        let connection = graceful.watch(connection(stream, app.clone()));
+        let connection = graceful.watch(build_connection(stream, app.clone()));
         let abort = abort.clone();
         tokio::spawn(async move {
             if let Some(Err(error)) = abort.run_until_cancelled_owned(connection).await {
@@ -55,7 +55,7 @@ pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) 
     }
 }
 
-/// Returns `None` on `stop`.
+/// Waits for a slot and then for a connection. Returns `None` on `stop`.
 async fn next_connection(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
@@ -76,7 +76,10 @@ async fn next_connection(
     stop.run_until_cancelled(accepting).await.flatten()
 }
 
-fn connection(stream: TcpStream, app: Router) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+fn build_connection(
+    stream: TcpStream,
+    app: Router,
+) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "answers on this connection may be late");
     }

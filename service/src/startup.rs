@@ -1,4 +1,4 @@
-//! Retries until the servers that a process needs are there. A process may start before they do.
+//! Retries until the servers that a process needs are there. The process may start before its servers.
 
 use std::error::Error;
 use std::time::Duration;
@@ -70,7 +70,7 @@ async fn retry_with_grace<'a, T, E: Error>(
     Ok(None)
 }
 
-/// Returns the output of `work`, or `None` if it is not there `grace` after the stop.
+/// Returns the output of `work`, or `None` if `work` has not ended `grace` after the stop.
 async fn run_until_stopped<T>(stop: &CancellationToken, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
     let grace_over = async {
         stop.cancelled().await;
@@ -140,15 +140,15 @@ mod tests {
         assert!(retry_until_ready(&part, &stop, is_permanent, never).await.unwrap().is_none());
     }
 
-    /// Stops during an attempt that needs `takes`. Returns whether the attempt ended, and how long it got.
-    async fn stop_during_attempt(takes: Duration) -> (bool, Duration) {
+    /// Stops during an attempt that takes `duration`. Returns whether the attempt ended, and how long it got.
+    async fn stop_during_attempt(duration: Duration) -> (bool, Duration) {
         let part = Readiness::new().part("server");
         let stop = CancellationToken::new();
         let is_done = &AtomicBool::new(false);
         let started = Instant::now();
         let attempt = || {
             async move {
-                tokio::time::sleep(takes).await;
+                tokio::time::sleep(duration).await;
                 is_done.store(true, Ordering::SeqCst);
                 Ok::<_, Failure>(())
             }

@@ -22,7 +22,7 @@ pub enum TelemetryError {
     Twice(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Writes logs and panics to standard error. Text is in colour if that is a terminal.
+/// Writes logs and panics to standard error. Text is in colour if standard error is a terminal.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     refuse_misspelt_level(filter)?;
     let filter =
@@ -38,7 +38,7 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// `EnvFilter` takes any word for a target. A misspelt level would turn off all logs.
+/// Refuses a misspelt level. `EnvFilter` would take it for a target, and turn off all logs.
 fn refuse_misspelt_level(filter: &str) -> Result<(), TelemetryError> {
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let misspelt = filter.split(',').find(|directive| !directive.contains('=') && !is_level(directive));

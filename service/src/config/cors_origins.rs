@@ -10,8 +10,8 @@ use super::public_url::is_host_and_port;
 /// The origins whose pages may use the APIs.
 #[derive(Debug, Clone, Args)]
 pub struct Cors {
-    /// Origins whose pages may use both APIs, such as `https://app.example.com`, separated by commas; * lets all; none are
-    /// let by default
+    /// Origins whose pages may use both APIs, such as `https://app.example.com`, separated by commas; * allows all
+    /// origins; by default none is allowed
     #[arg(long, env = "TALLY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
     pub cors_origins: CorsOrigins,
 }
@@ -30,7 +30,7 @@ pub enum MalformedOrigins {
     )]
     Origin(String),
     /// `*` stands beside origins.
-    #[error("* lets all origins; write it alone, or only origins")]
+    #[error("* allows all origins: write either * alone, or a list of origins without *")]
     AllAndSome,
 }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused_with_what_to_write() {
+    fn a_malformed_origin_is_refused_with_the_expected_format() {
         for text in [
             "app.example.com",
             "https://",

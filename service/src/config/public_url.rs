@@ -10,7 +10,7 @@ use clap::Args;
 /// The URL under which clients reach the read API.
 #[derive(Debug, Clone, Args)]
 pub struct PublicReadUrl {
-    /// URL under which clients reach the read API; the Location of what they create begins with it
+    /// URL under which clients reach the read API; the header Location of a creation begins with it
     #[arg(long, env = "TALLY_PUBLIC_READ_URL", value_name = "URL", default_value = "http://localhost:3000")]
     pub public_read_url: PublicUrl,
 }
@@ -50,7 +50,7 @@ impl FromStr for PublicUrl {
     }
 }
 
-/// Whether it is a host or a host and a port, without a user.
+/// Whether the authority is a host or a host and a port, without a user.
 pub(super) fn is_host_and_port(authority: &Authority) -> bool {
     let after_host = authority.as_str().strip_prefix(authority.host());
     !authority.host().is_empty() && after_host.is_some_and(|port| port.is_empty() || authority.port_u16().is_some())

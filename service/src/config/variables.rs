@@ -1,9 +1,9 @@
 //! The environment variables of the product.
 
-/// What every variable of the product begins with.
+/// The prefix of every variable of the product.
 const PREFIX: &str = "TALLY_";
 
-/// A variable that begins like one of the product's but is unknown: a misspelling that would go unnoticed.
+/// A variable that has the product's prefix but is unknown. It is probably misspelt, and would have no effect.
 #[derive(Debug, thiserror::Error)]
 #[error("the environment has {0}, which Tally does not know; correct or unset it (--help lists the variables)")]
 pub struct UnknownVariable(String);
