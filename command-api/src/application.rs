@@ -16,7 +16,7 @@ pub struct ChatApplication {
 #[derive(Debug, Clone)]
 pub enum ApplicationCommand {
     Create {
-        /// The token that was reserved.
+        /// The token that was reserved for the application.
         token: ApplicationToken,
         name: Name,
     },

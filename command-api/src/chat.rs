@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::Body;
 
-/// A chat. It needs no state: whoever has reserved a number knows that the number's parent exists.
+/// A chat. It needs no state: the sequencer reserves a number only in a parent that exists.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chat;
 
 #[derive(Debug, Clone)]
 pub enum ChatCommand {
     Create {
-        /// The chat, under the number that was reserved in its application.
+        /// The chat's key, with the number that was reserved in its application.
         chat: ChatKey,
     },
     Post {
         chat: ChatKey,
-        /// The number that was reserved in the chat.
+        /// The message's number, which was reserved in the chat.
         number: MessageNumber,
         body: Body,
     },

@@ -10,7 +10,7 @@ use service::{shutdown, telemetry};
 
 use crate::process::Process;
 
-/// The write API of Tally: commands become events in Kafka, under numbers from Redis
+/// The write API of Tally: turns commands into events in Kafka, with numbers from Redis
 ///
 /// Without a command it serves. SIGTERM or Ctrl-C stops it cleanly; nothing that was acknowledged is lost.
 #[derive(Debug, Parser)]

@@ -26,11 +26,11 @@ pub struct Commands {
 #[derive(Debug)]
 pub struct Written<T> {
     pub value: T,
-    /// Covers the event.
+    /// A position that covers the event.
     pub position: Position,
 }
 
-/// Which command failed, and why. Unless the reason says otherwise, the log may have the event all the same.
+/// Which command failed, and why. Unless the reason says otherwise, the event may be in the log despite the failure.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error("creating an application failed")]
@@ -48,7 +48,7 @@ impl Commands {
         Self { log, sequencer, running: TaskTracker::new() }
     }
 
-    /// Waits until every command that has begun has ended.
+    /// Waits until all running commands have ended.
     pub async fn drain(&self) {
         self.running.close();
         self.running.wait().await;

@@ -1,4 +1,4 @@
-//! Deciding: an aggregate turns a command into its event.
+//! Runs an aggregate, which turns a command into its event.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -10,9 +10,9 @@ use tokio::task::unconstrained;
 
 /// Turns `command` into its one event, without ever suspending the task.
 ///
-/// The record must be queued for the log before anything else can run after the reservation's answer; hence a plain
-/// function. cqrs-es declares [`Aggregate::handle`] async, but a pure aggregate awaits only the sink's lock, and nobody
-/// else holds that lock.
+/// No other task may run between the reservation's answer and the queueing of the record for the log, so this function is
+/// not async. cqrs-es declares [`Aggregate::handle`] async, but a pure aggregate awaits only the sink's lock, which nothing
+/// else holds.
 ///
 /// # Panics
 /// If the aggregate waits for something, or does not write exactly one event.

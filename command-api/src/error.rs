@@ -1,4 +1,4 @@
-//! Errors as HTTP answers: the one place where an error of this API becomes a status.
+//! The one place where an error of this API becomes a status.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use crate::commands::CommandError;
 use crate::text::TextError;
 use crate::writer::WriteError;
 
-/// The answer of a handler that does not succeed.
+/// The error of a handler.
 #[derive(Debug)]
 pub enum ApiError {
     Command(CommandError),
@@ -51,8 +51,8 @@ fn command_problem(error: &CommandError) -> Problem {
         WriteError::LookUp(error) | WriteError::Reserve(error) => reserve_problem(error, parent),
         WriteError::Open(error) => reserve_problem(error, "parent"),
         WriteError::Append(error) => append_problem(error),
-        WriteError::LapsedAfter => unacknowledged(),
-        WriteError::LogAway | WriteError::LapsedBefore => Problem::unavailable(
+        WriteError::LapsedDuringAppend => unacknowledged(),
+        WriteError::LogAway | WriteError::LapsedBeforeAppend => Problem::unavailable(
             "log-unavailable",
             "the event log cannot be written now; nothing was written; try again",
         ),
@@ -62,7 +62,7 @@ fn command_problem(error: &CommandError) -> Problem {
         WriteError::Interrupted(_) => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal-error",
-            "something went wrong here; whether the command was carried out is unknown",
+            "the server failed; whether the command was carried out is unknown",
         ),
     }
 }
@@ -77,20 +77,21 @@ fn reserve_problem(error: &ReserveError, parent: &str) -> Problem {
         ReserveError::Exhausted => Problem::new(
             StatusCode::CONFLICT,
             "numbers-exhausted",
-            "all 4,294,967,295 numbers here are taken; start a new one",
+            format!("all 4,294,967,295 numbers of this {parent} are taken; create another {parent}"),
         ),
         ReserveError::KeyReused => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "idempotency-key-reused",
-            "this Idempotency-Key was used here with other values; send the first values, or another key",
+            "this Idempotency-Key was used on this route with other values; send the first values, or another key",
         ),
         ReserveError::Fencing => Problem::unavailable(
             "numbers-fencing",
-            "numbers are being made safe after a loss, which takes some seconds; nothing was written; try again",
+            "numbers are being recovered after a loss, which takes some seconds; nothing was written; try again",
         ),
-        ReserveError::Unavailable(_) => {
-            Problem::unavailable("numbers-unavailable", "numbers cannot be given now; nothing was written; try again")
-        }
+        ReserveError::Unavailable(_) => Problem::unavailable(
+            "numbers-unavailable",
+            "numbers cannot be reserved now; nothing was written; try again",
+        ),
     }
 }
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use events::RequestKey;
 use service::problem::Problem;
 
-/// Clients guess shorter keys, or use one twice by chance.
+/// A shorter key could be guessed, or be used twice by chance.
 const MIN_CHARACTERS: usize = 16;
 const MAX_CHARACTERS: usize = 255;
 const HEADER: &str = "idempotency-key";
@@ -51,7 +51,7 @@ impl IdempotencyKey {
     }
 }
 
-/// The key of a request, if it has one; what is not a key is 400 `malformed-idempotency-key`.
+/// The key of a request, if it has one. A malformed key is 400 `malformed-idempotency-key`.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct Key {

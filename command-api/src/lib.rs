@@ -4,9 +4,9 @@
 //! |---|---|
 //! | [`mod@routes`] | the routes: convert, call one method, convert back |
 //! | [`commands`] | the commands, one method each: reserve, decide, append |
-//! | [`application`], [`chat`] | the aggregates: a command, with what was reserved for it, becomes an event |
+//! | [`application`], [`chat`] | the aggregates: turn a command, with its reserved number or token, into an event |
 //! | `decide` | runs an aggregate |
-//! | [`writer`] | reserves, appends and opens on behalf of one command |
+//! | [`writer`] | calls the ports for one command: reserves, appends, opens |
 //! | [`text`] | rules for names and bodies |
 //! | [`idempotency_key`] | the header Idempotency-Key, with which a client may repeat a POST |
 //! | `trace` | the header traceparent |

@@ -24,8 +24,8 @@ pub struct Process {
     host: Host,
     commands: Commands,
     log: Arc<KafkaLog>,
-    /// Prepares the log, and then watches whether it is away.
-    watching: JoinHandle<Result<(), PrepareError>>,
+    /// The task that runs `watch_log`.
+    log_watcher: JoinHandle<Result<(), PrepareError>>,
 }
 
 impl Process {
@@ -45,9 +45,9 @@ impl Process {
         let readiness = host.readiness().clone();
         let stop = host.stop().clone();
         host.spawn(watch_sequencer(sequencer, readiness.part("numbers"), stop.clone()));
-        let watching = tokio::spawn(watch_log(Arc::clone(&log), readiness.part("log"), stop));
+        let log_watcher = tokio::spawn(watch_log(Arc::clone(&log), readiness.part("log"), stop));
         host.mark_started();
-        Ok(Self { write_addr, host, commands, log, watching })
+        Ok(Self { write_addr, host, commands, log, log_watcher })
     }
 
     /// The address of the write API.
@@ -58,16 +58,16 @@ impl Process {
     /// Waits for the stop, and then until every request is answered and every append acknowledged.
     ///
     /// # Errors
-    /// If the log cannot be used until somebody acts.
+    /// If somebody must change something before the log can be used.
     pub async fn wait(mut self) -> Result<(), Box<dyn Error>> {
-        let watched = self.host.wait_for_task(self.watching).await;
+        let watched = self.host.wait_for_task(self.log_watcher).await;
         self.commands.drain().await;
         self.log.close().await;
         Ok(watched??)
     }
 }
 
-/// Prepares the log, and from then on keeps its part up to date.
+/// Prepares the log. From then on, marks `part` as failed while the log is away.
 async fn watch_log(log: Arc<KafkaLog>, part: Part, stop: CancellationToken) -> Result<(), PrepareError> {
     if retry_until_ready(&part, &stop, PrepareError::is_lasting, || log.prepare().boxed()).await?.is_some() {
         monitor(part, stop, || async { if log.is_away() { Err(LogAway) } else { Ok(()) } }).await;
@@ -80,15 +80,15 @@ async fn watch_log(log: Arc<KafkaLog>, part: Part, stop: CancellationToken) -> R
 #[error("Kafka is away")]
 struct LogAway;
 
-/// Keeps the part of the numbers up to date: it fails while no number can be reserved.
+/// Marks `part` as failed while no number can be reserved.
 async fn watch_sequencer(sequencer: Arc<RedisSequencer>, part: Part, stop: CancellationToken) {
-    let mut trouble = sequencer.unavailable_reason();
+    let mut reason = sequencer.unavailable_reason();
     loop {
-        match trouble.borrow_and_update().clone() {
+        match reason.borrow_and_update().clone() {
             None => part.ready(),
             Some(reason) => part.failed(reason),
         }
-        match stop.run_until_cancelled(trouble.changed()).await {
+        match stop.run_until_cancelled(reason.changed()).await {
             Some(Ok(())) => {}
             Some(Err(_)) | None => return,
         }

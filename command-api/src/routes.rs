@@ -37,12 +37,12 @@ pub const fn port(cors_origins: CorsOrigins) -> Port {
 #[derive(Clone)]
 struct WriteApi {
     commands: Commands,
-    /// The URL by which clients reach the read API, for Location.
+    /// The URL under which clients reach the read API, for the header Location.
     read_url: Arc<PublicUrl>,
 }
 
-/// Each parameter of a path is a type of its own, so that it is described once, where it is parsed. A handler extracts those
-/// that its path has.
+/// Each path parameter has a type of its own, so that it is described once, where it is parsed. A handler extracts the
+/// parameters of its path.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 struct TokenPath {
@@ -73,14 +73,15 @@ struct ChatPath {
 )]
 struct Description;
 
-/// `read_url` is where clients reach the read API.
+/// `read_url` is the URL under which clients reach the read API.
 pub fn routes(commands: Commands, read_url: PublicUrl) -> OpenApiRouter {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(create_application))
         .routes(rename_routes())
         .routes(routes!(create_chat))
         .routes(routes!(post_message))
-        // Paths of the read API. With a route here they answer 405, which names the other port, instead of 404.
+        // Paths of the read API. Because they have a route here, a request for one is answered 405, which names the other
+        // port, instead of 404.
         .route("/api/v1/chat_applications/{token}/chats/{chat}", MethodRouter::new())
         .route("/api/v1/chat_applications/{token}/chats/{chat}/messages/search", MethodRouter::new())
         .route("/api/v1/chat_applications/{token}/chats/{chat}/messages/{message}", MethodRouter::new())
@@ -161,7 +162,7 @@ struct PostedMessage {
 #[response(
     status = 201,
     headers(
-        ("Location" = String, description = "The URL to read it at"),
+        ("Location" = String, description = "The URL of the creation on the read API"),
         ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
     )
 )]
@@ -198,7 +199,7 @@ async fn create_application(
     Ok(Created(created, location, written.position))
 }
 
-/// Gives an application another name.
+/// Renames an application.
 #[utoipa::path(
     method(put, patch),
     path = "/api/v1/chat_applications/{token}",
@@ -243,7 +244,8 @@ async fn create_chat(
     Trace { trace }: Trace,
 ) -> Result<Created<CreatedChat>, ApiError> {
     let written = api.commands.create_chat(token, key.as_ref(), trace).await?;
-    let (read_url, number) = (api.read_url.as_str(), written.value);
+    let read_url = api.read_url.as_str();
+    let number = written.value;
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{number}", token.to_hex());
     let created = CreatedChat { number, messages_count: 0 };
     Ok(Created(created, location, written.position))
@@ -268,7 +270,8 @@ async fn post_message(
 ) -> Result<Created<PostedMessage>, ApiError> {
     let body = parse_field("body", request.message.0.body, Body::new)?;
     let written = api.commands.post_message(ChatKey { token, number: chat }, body, key.as_ref(), trace).await?;
-    let (read_url, number) = (api.read_url.as_str(), written.value);
+    let read_url = api.read_url.as_str();
+    let number = written.value;
     let location = format!("{read_url}/api/v1/chat_applications/{}/chats/{chat}/messages/{number}", token.to_hex());
     let posted = PostedMessage { number };
     Ok(Created(posted, location, written.position))
@@ -278,7 +281,7 @@ fn parse_name(request: ApplicationRequest) -> Result<Name, ApiError> {
     parse_field("name", request.chat_application.0.name, Name::new)
 }
 
-/// Checks a text field. A missing one counts as empty.
+/// Checks a text field. A missing field counts as empty.
 fn parse_field<T>(
     field: &'static str,
     value: Option<String>,

@@ -64,7 +64,7 @@ fn check(text: &str, max: usize) -> Result<(), TextError> {
     if text.chars().all(char::is_whitespace) {
         return Err(TextError::Blank);
     }
-    // A text has at most as many characters as bytes, so that most texts need not be counted.
+    // A text has at most as many characters as bytes, so a text of few bytes need not be counted.
     if text.len() > max && text.chars().count() > max {
         return Err(TextError::TooLong { max });
     }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_kept_unchanged_but_for_the_nul_character() {
+    fn texts_are_kept_unchanged_and_the_nul_character_is_refused() {
         let odd = " \u{1}e\u{301}\u{fffd}\n ";
         assert_eq!(Body::new(odd.into()).map(Body::into_string).as_deref(), Ok(odd));
         assert_eq!(Body::new("a\0b".into()), Err(TextError::Nul));

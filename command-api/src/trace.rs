@@ -8,7 +8,8 @@ use events::TraceParent;
 
 const HEADER: &str = "traceparent";
 
-/// The trace of a request. What is no trace is passed over, as W3C Trace Context asks: it is nothing that a command depends on.
+/// The trace of a request, if it has one. A malformed header is ignored, as W3C Trace Context requires, because no command
+/// depends on it.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct Trace {
@@ -24,7 +25,7 @@ impl<S: Sync> FromRequestParts<S> for Trace {
         let mut values = parts.headers.get_all(HEADER).iter();
         let trace = match (values.next(), values.next()) {
             (Some(value), None) => value.to_str().ok().and_then(|text| text.parse().ok()),
-            // Of several headers nothing says which one is meant.
+            // Several headers are ambiguous.
             _ => None,
         };
         Ok(Self { trace })

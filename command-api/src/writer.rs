@@ -1,4 +1,4 @@
-//! The way of one command to the log: reserve, append, open.
+//! Calls the ports for one command: reserve, append, open.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::application::ApplicationRefusal;
 
-/// The ports, for one command that came with this request.
+/// The ports, and what each record of one command carries: its request key and its trace.
 pub(crate) struct Writer {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) sequencer: Arc<dyn Sequencer>,
@@ -28,7 +28,7 @@ pub enum WriteError {
     LogAway,
     #[error("the sequencer could not look up whether the application exists")]
     LookUp(#[source] ReserveError),
-    #[error("the sequencer reserved nothing")]
+    #[error("the sequencer could not reserve a number or token")]
     Reserve(#[source] ReserveError),
     #[error("the application refused the command")]
     Refused(#[source] ApplicationRefusal),
@@ -36,13 +36,14 @@ pub enum WriteError {
     Encode(#[source] EncodeError),
     /// The event was not appended.
     #[error("the reservation lapsed before the append")]
-    LapsedBefore,
-    /// The event may be in the log all the same.
+    LapsedBeforeAppend,
+    /// Unless the source says otherwise, the event may be in the log.
     #[error("the event was not acknowledged")]
     Append(#[source] AppendError),
-    /// The event is in the log, but another may have been given its number: nobody may be answered with it.
+    /// The event is in the log, but its number or token may have been given to another request, so the client must not
+    /// get it.
     #[error("the reservation lapsed before the event log acknowledged the append")]
-    LapsedAfter,
+    LapsedDuringAppend,
     /// The event is in the log.
     #[error("the application or chat was created, but cannot take children yet")]
     Open(#[source] ReserveError),
@@ -73,7 +74,7 @@ impl Writer {
     /// Appends an event for which something was reserved. If an earlier attempt of the same request has written the event
     /// already, this appends nothing.
     ///
-    /// Its first poll queues the record: nothing is awaited before the log's own append.
+    /// The first poll queues the record, because nothing is awaited before the log's own append.
     pub(crate) async fn append_reserved<T: Copy>(
         &self,
         event: &Event,
@@ -84,10 +85,10 @@ impl Writer {
         }
         let record = self.record(event, reservation.epoch())?;
         if reservation.has_lapsed() {
-            return Err(WriteError::LapsedBefore);
+            return Err(WriteError::LapsedBeforeAppend);
         }
         let position = self.log.append(record).await.map_err(WriteError::Append)?;
-        if reservation.has_lapsed() { Err(WriteError::LapsedAfter) } else { Ok(position) }
+        if reservation.has_lapsed() { Err(WriteError::LapsedDuringAppend) } else { Ok(position) }
     }
 
     /// Appends an event for which nothing was reserved.
@@ -102,7 +103,7 @@ impl Writer {
         self.sequencer.open(created, ticket).await.map_err(WriteError::Open)
     }
 
-    /// Keeps numbers from being lost to appends that cannot succeed.
+    /// Refuses a command whose append would fail. Otherwise the number that it reserves would be lost.
     fn refuse_while_log_is_away(&self) -> Result<(), WriteError> {
         if self.log.is_away() { Err(WriteError::LogAway) } else { Ok(()) }
     }

@@ -1,5 +1,5 @@
-//! Commands on a log and a sequencer on SQLite: given these events in the log, when a command is carried out, then the log
-//! has these events too.
+//! Commands on a log and a sequencer on SQLite: given these events in the log, when a command is carried out, then it
+//! appends these events.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

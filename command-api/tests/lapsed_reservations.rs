@@ -1,4 +1,4 @@
-//! A reservation is good for the time T only. If T is over, command-api appends nothing; if T ends during the append,
+//! A reservation is valid for a limited time T. If T is over, command-api appends nothing; if T ends during the append,
 //! command-api does not answer with success. Between a reservation and its append no other task runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -28,17 +28,17 @@ const EPOCH: Epoch = Epoch(41);
 
 /// When T ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lapses {
+enum LapseTime {
     Never,
     /// Between the reservation and the append.
-    Before,
+    BeforeAppend,
     /// During the append, which succeeds.
-    Meanwhile,
+    DuringAppend,
 }
 
 /// A log and a sequencer that decide when T ends.
 struct FakePorts {
-    lapses: Lapses,
+    lapse_time: LapseTime,
     has_lapsed: Arc<AtomicBool>,
     appended: Mutex<Vec<Record>>,
     opened: AtomicUsize,
@@ -60,9 +60,9 @@ impl ReservationGuard for FakeGuard {
 }
 
 impl FakePorts {
-    fn new(lapses: Lapses) -> Arc<Self> {
+    fn new(lapse_time: LapseTime) -> Arc<Self> {
         Arc::new(Self {
-            lapses,
+            lapse_time,
             has_lapsed: Arc::default(),
             appended: Mutex::default(),
             opened: AtomicUsize::new(0),
@@ -72,7 +72,7 @@ impl FakePorts {
     }
 
     async fn reserve_value<T: Copy>(&self, value: T) -> Reservation<T> {
-        self.has_lapsed.store(self.lapses == Lapses::Before, Ordering::SeqCst);
+        self.has_lapsed.store(self.lapse_time == LapseTime::BeforeAppend, Ordering::SeqCst);
         self.let_another_task_run_at_the_next_pause().await;
         Reservation::new(value, FakeGuard(Arc::clone(&self.has_lapsed)))
     }
@@ -93,7 +93,7 @@ impl EventLog for FakePorts {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
         self.others_ran_before_append.store(self.others_ran.load(Ordering::SeqCst), Ordering::SeqCst);
         self.appended.lock().unwrap().push(record);
-        self.has_lapsed.store(self.lapses == Lapses::Meanwhile, Ordering::SeqCst);
+        self.has_lapsed.store(self.lapse_time == LapseTime::DuringAppend, Ordering::SeqCst);
         Ok(Position::default())
     }
 
@@ -167,7 +167,7 @@ async fn assert_unavailable(error: CommandError, outcome: &str) {
 #[tokio::test]
 async fn an_append_that_is_acknowledged_in_time_succeeds() {
     for command in COMMANDS {
-        let ports = FakePorts::new(Lapses::Never);
+        let ports = FakePorts::new(LapseTime::Never);
         carry_out(&ports, command).await.unwrap();
         let epochs: Vec<_> = ports.appended.lock().unwrap().iter().map(|record| record.epoch).collect();
         assert_eq!(epochs, [Some(EPOCH)], "{command:?}");
@@ -177,7 +177,7 @@ async fn an_append_that_is_acknowledged_in_time_succeeds() {
 #[tokio::test]
 async fn a_reservation_that_has_lapsed_is_not_appended() {
     for command in COMMANDS {
-        let ports = FakePorts::new(Lapses::Before);
+        let ports = FakePorts::new(LapseTime::BeforeAppend);
         assert_unavailable(carry_out(&ports, command).await.unwrap_err(), "nothing was written").await;
         assert!(ports.appended.lock().unwrap().is_empty(), "{command:?}");
         assert_eq!(ports.opened.load(Ordering::SeqCst), 0, "{command:?}");
@@ -187,7 +187,7 @@ async fn a_reservation_that_has_lapsed_is_not_appended() {
 #[tokio::test]
 async fn an_append_that_is_acknowledged_too_late_is_answered_503() {
     for command in COMMANDS {
-        let ports = FakePorts::new(Lapses::Meanwhile);
+        let ports = FakePorts::new(LapseTime::DuringAppend);
         assert_unavailable(carry_out(&ports, command).await.unwrap_err(), "it may or may not have been written").await;
         assert_eq!(ports.appended.lock().unwrap().len(), 1, "{command:?}");
         assert_eq!(ports.opened.load(Ordering::SeqCst), 0, "{command:?} may be void by now");
@@ -197,7 +197,7 @@ async fn an_append_that_is_acknowledged_too_late_is_answered_503() {
 #[tokio::test]
 async fn no_other_task_runs_between_a_reservation_and_its_append() {
     for command in COMMANDS {
-        let ports = FakePorts::new(Lapses::Never);
+        let ports = FakePorts::new(LapseTime::Never);
         carry_out(&ports, command).await.unwrap();
         assert!(!ports.others_ran_before_append.load(Ordering::SeqCst), "{command:?}");
     }

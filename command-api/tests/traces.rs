@@ -70,12 +70,12 @@ async fn every_write_keeps_the_trace_of_its_request() {
 }
 
 #[tokio::test]
-async fn a_write_without_a_well_formed_trace_is_written_all_the_same() {
+async fn a_write_without_a_well_formed_trace_succeeds_without_one() {
     let fixture = fixture().await;
     let chats = format!("{BASE}/{}/chats", TOKEN.to_hex());
-    let none: [&[&str]; 4] = [&[], &[""], &["00-0-0-00"], &[TRACE, TRACE]];
-    for traces in none {
+    let ignored: [&[&str]; 4] = [&[], &[""], &["00-0-0-00"], &[TRACE, TRACE]];
+    for traces in ignored {
         fixture.write("POST", &chats, traces, "").await;
     }
-    assert_eq!(fixture.traces().await, vec![None; none.len()]);
+    assert_eq!(fixture.traces().await, vec![None; ignored.len()]);
 }
