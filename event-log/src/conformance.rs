@@ -4,7 +4,8 @@
 //!
 //! To add a check, write its function and name it in the list at the top of its file, with the fault that it must find.
 //! Every adapter's tests then run it, and `embedded/tests/broken_adapters.rs` proves that it fails on an adapter with that
-//! fault. A check that is not in its list is never used, and so a warning.
+//! fault. The compiler warns of a check that is missing from its
+//! list, because nothing uses it.
 
 #![expect(clippy::unwrap_used, reason = "a check that panics has failed")]
 

@@ -9,12 +9,12 @@ use crate::BackendError;
 
 /// An append-only log of records in partitions, kept for ever.
 ///
-/// - **Durable:** once an append is answered with a position, its record survives a crash of this process and of the
-///   machine, as far as the storage medium keeps its promises, and every reader finds the record.
+/// - **Durable:** once an append is answered with a position, every reader finds its record. The record survives a crash of
+///   this process and of the machine, if the storage medium keeps what it has synced.
 /// - **Ordered:** the records of a partition have one order, the same for every reader, and ascending offsets. All records
 ///   of a stream are in one partition. If an append begins after another append of its stream was answered, its record
 ///   follows the other's record.
-/// - **Unaltered:** a record is read as it was appended, to the byte.
+/// - **Unaltered:** a reader gets each record byte for byte as it was appended.
 ///
 /// The outcome of a failed append is unknown unless the error says otherwise: the record may still reach the log later. A
 /// caller that appends the record again may write it twice; projections recognise the duplicate by its event id.
@@ -27,8 +27,8 @@ pub trait EventLog: Send + Sync {
 
     /// Reads the records of `partition` from `from` on, in log order, as far as `limit` allows.
     ///
-    /// At the end of the log it waits for a record, at most for `limit.wait`; then the batch is empty. Data that is no
-    /// record is reported in [`LogBatch::unreadable`] and passed, so that it stops no reader for ever. A record of a newer
+    /// At the end of the log it waits for a record, for `limit.wait` at most. If none comes, the batch is empty. Data that is
+    /// no record is reported in [`LogBatch::unreadable`] and skipped, so that it stops no reader for ever. A record of a newer
     /// release is an error, but only once everything before it has been read.
     async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError>;
 
@@ -41,7 +41,7 @@ pub trait EventLog: Send + Sync {
     }
 }
 
-/// Everything in a partition from the offset that was asked for up to `next`.
+/// The content of a partition from the requested offset up to `next`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogBatch {
     /// The events, in log order.
@@ -50,7 +50,7 @@ pub struct LogBatch {
     pub epochs: Vec<EpochStart>,
     /// The data that is no record, in log order.
     pub unreadable: Vec<Unreadable>,
-    /// The offset at which the next batch begins. If this batch is empty, it is the offset that was asked for.
+    /// The offset at which the next batch begins. If this batch is empty, it is the requested offset.
     pub next: Offset,
 }
 
@@ -104,9 +104,9 @@ pub enum ReadError {
          was lost; restore the log, or delete the projections and let them be rebuilt"
     )]
     BeyondEnd {
-        /// The partition that was asked for.
+        /// The requested partition.
         partition: PartitionId,
-        /// The offset that was asked for.
+        /// The requested offset.
         from: Offset,
         /// The end of the partition.
         end: Offset,
@@ -114,12 +114,12 @@ pub enum ReadError {
     /// The offset is before the log's beginning: old records were deleted.
     #[error(
         "offset {from} of partition {partition} is no longer in the log, which begins at {begin}: events were deleted; \
-         restore the log from a copy, and see that it keeps them for ever"
+         restore the log from a copy, and make sure that it keeps events for ever"
     )]
     Truncated {
-        /// The partition that was asked for.
+        /// The requested partition.
         partition: PartitionId,
-        /// The offset that was asked for.
+        /// The requested offset.
         from: Offset,
         /// The first offset of the partition.
         begin: Offset,

@@ -12,12 +12,12 @@ use crate::BackendError;
 ///
 /// - **Once:** a sequencer never reserves a number of a parent twice, nor a number that is in the log already, whatever
 ///   restarts or is lost.
-/// - **Ascending:** if a reservation begins after another was answered, its number is higher.
-/// - **Dense but for losses:** a number is skipped only if the event for which it was reserved never reached the log.
+/// - **Ascending:** a reservation that begins after another was answered gets a higher number.
+/// - **Dense, except for gaps:** a number is skipped only if the event for which it was reserved never reached the log.
 /// - **Existence:** a parent exists once the append of its creation was answered and [`Sequencer::open`] was called. An
 ///   adapter may know of the parent without that call. No number is reserved in a parent that does not exist.
 /// - **Retries:** a request with a key that reached the log within [`KEY_MEMORY`] is given its first reservation again,
-///   also after a restart. Requests with one key at the same moment are all given the same reservation.
+///   also after a restart. Concurrent requests with one key all get the same reservation.
 #[async_trait]
 pub trait Sequencer: Send + Sync {
     /// Reserves the next number of `parent`, or finds the number that `request` was given before.
@@ -37,15 +37,16 @@ pub trait Sequencer: Send + Sync {
     /// Whether `parent` exists.
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError>;
 
-    /// Makes `parent` ready for the numbering of its children, right after the log has acknowledged its creation. `ticket`
-    /// comes from the parent's reservation. An adapter that cannot do so now may postpone it to the first child.
+    /// Makes `parent` ready for the numbering of its children. Call this right after the log has acknowledged the parent's
+    /// creation, with the `ticket` of the parent's reservation. An adapter that cannot open the parent now may do so at the
+    /// first child.
     async fn open(&self, parent: StreamKey, ticket: Option<Ticket>) -> Result<(), ReserveError>;
 }
 
 /// How long a sequencer remembers a request with a key after its event was written.
 pub const KEY_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A number or a token that no other request is given.
+/// A number or a token that no other request gets.
 ///
 /// Keep the reservation until the outcome of its append is known. While the reservation lives, the adapter treats the
 /// number or token as taken, although the log does not have it yet.
@@ -55,8 +56,8 @@ pub struct Reservation<T> {
     guard: Box<dyn ReservationGuard>,
 }
 
-/// The permission to open the counter of one parent. Each ticket expires for itself, whether or not another ticket for the
-/// same parent is still valid.
+/// The permission to open the counter of one parent. Each ticket has its own expiry: another ticket for the same
+/// parent may still be valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// The epoch in which the ticket was issued.
@@ -118,7 +119,7 @@ impl<T: Copy> Reservation<T> {
         self.guard.has_lapsed()
     }
 
-    /// The position that covers the event, if the event is known to be in the log already. Append nothing then.
+    /// The position that covers the event, if the event is known to be in the log already. The caller then appends nothing.
     pub const fn position(&self) -> Option<&Position> {
         self.in_log.as_ref()
     }

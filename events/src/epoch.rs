@@ -6,7 +6,7 @@ use crate::position::{Offset, PartitionId};
 
 /// A period in which the number server has lost nothing. When the server loses something, a higher epoch begins.
 ///
-/// The value is the offset in partition 0 of the marker that claimed the epoch, so that it only grows. An event carries the
+/// The value is the offset in partition 0 of the marker that claimed the epoch, so epochs ascend. An event carries the
 /// epoch in which it was reserved. An event that lies after the start of a higher epoch is void: the number server may have
 /// given its number to another event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// The value of a [`ChatNumber`] or a [`MessageNumber`], for code that counts either.
 ///
-/// It has 32 bits: four billion chats an application and four billion messages a chat. Stores rely on this bound: a chat's
-/// and a message's number fit one 64-bit row id.
+/// It has 32 bits: four billion chats an application and four billion messages a chat. Stores rely on this bound: a
+/// message's number is the lower half of a 64-bit row id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Number(NonZeroU32);
@@ -23,7 +23,7 @@ impl Number {
     /// The first number of every parent.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 
-    /// `None` for 0, which is no number.
+    /// Makes a number; `None` for 0, which is no number.
     pub const fn new(value: u32) -> Option<Self> {
         match NonZeroU32::new(value) {
             Some(value) => Some(Self(value)),
@@ -64,7 +64,7 @@ macro_rules! define_number {
         pub struct $name(pub Number);
 
         impl $name {
-            /// `None` for 0, which is no number.
+            /// Makes a number; `None` for 0, which is no number.
             pub const fn new(value: u32) -> Option<Self> {
                 match Number::new(value) {
                     Some(number) => Some(Self(number)),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn other_texts_are_malformed() {
         for text in ["", "0", "-1", "+1", "007", "1.5", "1e3", " 1", "1 ", "١", "4294967296", "99999999999999999999"] {
             assert_eq!(text.parse::<Number>(), Err(MalformedNumber), "{text:?}");
         }

@@ -8,7 +8,7 @@ use crate::stream::StreamKey;
 pub struct PartitionCount(u16);
 
 impl PartitionCount {
-    /// `None` for 0.
+    /// Makes a count; `None` for 0.
     pub const fn new(count: u16) -> Option<Self> {
         if count == 0 { None } else { Some(Self(count)) }
     }

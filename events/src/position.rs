@@ -46,7 +46,7 @@ pub struct Position(BTreeMap<PartitionId, Offset>);
 
 /// The text is not in the format of a [`Position`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is not a log position; send back the value of a Log-Position header as it was")]
+#[error("this is not a log position; send back the unchanged value of a Log-Position header")]
 pub struct MalformedPosition;
 
 impl Position {
@@ -77,7 +77,7 @@ impl Position {
         self.0.len()
     }
 
-    /// Extends this position by another: each partition gets the farther of both bounds.
+    /// Extends this position by `other`: each partition gets the farther of both bounds.
     pub fn merge(&mut self, other: &Self) {
         for (partition, bound) in other.bounds() {
             let own = self.0.entry(partition).or_insert(bound);
@@ -111,9 +111,9 @@ impl FromStr for Position {
         let mut bounds = BTreeMap::new();
         for part in text.split('.') {
             let (partition, bound) = part.split_once(':').ok_or(MalformedPosition)?;
-            let partition = PartitionId(decimal(partition)?);
-            let known = bounds.insert(partition, Offset(decimal(bound)?));
-            if known.is_some() || bounds.len() > Self::MAX_PARTITIONS {
+            let partition = PartitionId(parse_decimal(partition)?);
+            let duplicate = bounds.insert(partition, Offset(parse_decimal(bound)?));
+            if duplicate.is_some() || bounds.len() > Self::MAX_PARTITIONS {
                 return Err(MalformedPosition);
             }
         }
@@ -121,7 +121,7 @@ impl FromStr for Position {
     }
 }
 
-fn decimal<T: FromStr>(digits: &str) -> Result<T, MalformedPosition> {
+fn parse_decimal<T: FromStr>(digits: &str) -> Result<T, MalformedPosition> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(MalformedPosition);
     }

@@ -14,7 +14,7 @@ use crate::upcast::{self, UpcastError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
 
-/// A record of the log: an event's JSON, and headers beside it.
+/// A record of the log: an event's JSON and its headers.
 ///
 /// The headers repeat the event's stream and number, so that a number counts as taken even if the JSON is unreadable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct RecordedEvent {
 
 /// An event could not be serialized. Events have only texts and numbers, so this is not expected to happen.
 #[derive(Debug, thiserror::Error)]
-#[error("the event has no JSON")]
+#[error("the event cannot be serialized as JSON")]
 pub struct EncodeError(#[source] serde_json::Error);
 
 /// Why a record could not be decoded.
@@ -68,7 +68,7 @@ pub enum DecodeError {
         /// Version of the JSON's shape.
         version: u16,
     },
-    /// The event itself is broken, so that no reader will ever decode it.
+    /// The event itself is broken: no reader, of any release, can decode it.
     #[error("{event_type} version {version} cannot be read")]
     Broken {
         /// Wire name of the type.
@@ -91,7 +91,7 @@ pub enum BrokenEvent {
     #[error("it cannot be upcast")]
     Upcast(#[source] UpcastError),
     /// The JSON names another stream or number than the headers.
-    #[error("its JSON and its headers name different things")]
+    #[error("its JSON and its headers name different streams or numbers")]
     Contradiction,
 }
 
@@ -147,11 +147,11 @@ impl Record {
 
     fn decode_as(&self, event_type: EventType) -> Result<Event, BrokenEvent> {
         let event = if self.version == event_type.current_version() {
-            parse(event_type, &self.data)
+            parse_data(event_type, &self.data)
         } else {
             let upcast = upcast::to_current(event_type, self.version, &self.data, upcast::UPCASTERS)
                 .map_err(BrokenEvent::Upcast)?;
-            parse(event_type, &upcast)
+            parse_data(event_type, &upcast)
         }
         .map_err(BrokenEvent::Shape)?;
         if event.stream() != self.stream || event.number() != self.number {
@@ -161,7 +161,7 @@ impl Record {
     }
 }
 
-fn parse(event_type: EventType, data: &[u8]) -> Result<Event, serde_json::Error> {
+fn parse_data(event_type: EventType, data: &[u8]) -> Result<Event, serde_json::Error> {
     match event_type {
         EventType::ChatApplicationCreated => serde_json::from_slice(data).map(Event::ChatApplicationCreated),
         EventType::ChatApplicationRenamed => serde_json::from_slice(data).map(Event::ChatApplicationRenamed),

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_id_follows_from_the_key_and_the_reservation_alone() {
+    fn an_event_id_depends_on_the_key_and_the_reservation_alone() {
         let request = RequestKey::new(&["message"], "key", &["body"]);
         assert_eq!(request.event_id("7"), RequestKey::new(&["message"], "key", &["other"]).event_id("7"));
         assert_ne!(request.event_id("7"), request.event_id("8"));

@@ -36,11 +36,11 @@ impl fmt::Display for TraceParent {
 impl FromStr for TraceParent {
     type Err = MalformedTraceParent;
 
-    /// Takes the fields of version 00 from the text of a later version too, which may have more fields after them.
+    /// Accepts later versions too: reads the fields of version 00 and ignores the fields after them.
     fn from_str(text: &str) -> Result<Self, MalformedTraceParent> {
         let (known, rest) = text.split_at_checked(LENGTH).ok_or(MalformedTraceParent)?;
         let mut fields = known.split('-');
-        let mut hex = |digits| lower_hex(fields.next()?, digits);
+        let mut hex = |digits| parse_lower_hex(fields.next()?, digits);
         let (Some(version), Some(trace), Some(parent), Some(flags)) = (hex(2), hex(32), hex(16), hex(2)) else {
             return Err(MalformedTraceParent);
         };
@@ -55,7 +55,7 @@ impl FromStr for TraceParent {
     }
 }
 
-fn lower_hex(text: &str, digits: usize) -> Option<u128> {
+fn parse_lower_hex(text: &str, digits: usize) -> Option<u128> {
     let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     (text.len() == digits && is_hex).then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }

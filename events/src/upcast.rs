@@ -1,7 +1,7 @@
 //! Upcasters: an old version of an event becomes the current one.
 //!
-//! An upcaster changes the JSON of one version to that of the next. A reader applies the upcasters from the version that
-//! was written to the current one, so that the rest of the program knows only the current shape. To add a version, raise
+//! An upcaster changes the JSON of one version to that of the next. A reader applies all upcasters from the written
+//! version to the current one, so that the rest of the program knows only the current shape. To add a version, raise
 //! [`EventType::current_version`], add an upcaster here, and add a fixture under `events/fixtures`. Never edit old
 //! fixtures.
 
@@ -56,7 +56,7 @@ pub(crate) fn to_current(
 mod tests {
     use super::*;
 
-    // No type has a second version yet, so this upcaster starts from a version 0 that never was.
+    // No type has a second version yet, so this upcaster starts from a version 0 that never existed.
     const STEPS: &[Upcaster] = &[Upcaster {
         event_type: EventType::ChatCreated,
         from: 0,

@@ -1,7 +1,7 @@
 //! Read your own writes: the headers `Await-Position` and `Prefer: wait`.
 //!
-//! A write returns `Log-Position`. A read may send it as `Await-Position`, or several joined by commas. It is answered once the
-//! projections that it reads have passed all of them.
+//! A write returns `Log-Position`. A read may send it as `Await-Position`, or several joined by commas. The read is answered once
+//! the projections that it needs have passed all of these positions.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl AwaitPosition {
             for text in value.to_str().ok()?.split(',') {
                 let position = position.get_or_insert_default();
                 position.merge(&text.trim().parse().ok()?);
-                // One position names at most so many partitions, and several together must not name more.
+                // The bound of one position holds for several together, too.
                 if position.partitions() > Position::MAX_PARTITIONS {
                     return None;
                 }
@@ -72,7 +72,7 @@ impl<S: Sync> FromRequestParts<S> for AwaitPosition {
             Problem::new(
                 axum::http::StatusCode::BAD_REQUEST,
                 "malformed-position",
-                "Await-Position takes the value of a Log-Position header as it was, or several joined by commas",
+                "Await-Position takes the unchanged value of a Log-Position header, or several joined by commas",
             )
         })
     }

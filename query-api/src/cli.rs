@@ -10,7 +10,7 @@ use service::{shutdown, telemetry};
 
 use crate::process::Process;
 
-/// The read API of Tally: what the projectors have made of the events, from MySQL and Elasticsearch
+/// The read API of Tally: answers queries from the projections in MySQL and Elasticsearch
 ///
 /// Without a command it serves. SIGTERM or Ctrl-C stops it cleanly.
 #[derive(Debug, Parser)]

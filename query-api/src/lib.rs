@@ -9,7 +9,7 @@
 //! | [`error`] | the one place where errors become statuses |
 //! | `cli`, `process` | the binary's composition root, with the feature `distributed` |
 //!
-//! **Architecture invariant:** nothing here writes, and nothing here knows the log.
+//! **Architecture invariant:** this crate only reads, and only from projections, never from the log.
 
 pub mod await_position;
 #[cfg(feature = "distributed")]

@@ -28,7 +28,7 @@ pub struct ListParameters {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "handlers read ListParameters")]
 pub(crate) struct LimitQuery {
-    /// Most items
+    /// Maximum number of items
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
@@ -61,9 +61,9 @@ pub(crate) struct NumberCursorQuery {
 
 /// The key by which a list is ordered.
 pub trait ListKey: Copy {
-    /// The cursor just above the key in `text`; `None` if that is no key.
+    /// Parses `after`: the cursor of the items above the key in `text`. `None` if `text` is no key.
     fn after(text: &str) -> Option<Cursor<Self>>;
-    /// The cursor just below the key in `text`; `None` if that is no key.
+    /// Parses `before`: the cursor of the items below the key in `text`. `None` if `text` is no key.
     fn before(text: &str) -> Option<Cursor<Self>>;
     /// The key as clients write it.
     fn to_text(self) -> String;
@@ -117,7 +117,7 @@ impl<K: ListKey> ListRequest<K> {
         Ok(Self { page: Page { cursor, limit }, descending, repeated })
     }
 
-    /// Puts the items into the requested order, and adds a Link while there are more. `path` is that of the request.
+    /// Puts the items into the requested order, and adds a Link while there are more. `path` is the request's path.
     pub fn respond<T: ListItem<Key = K>>(&self, path: &str, slice: Slice<T>) -> ListResponse<T> {
         let last = slice.items.last().filter(|_| slice.more);
         let next = last.map(|last| self.link_to_next(path, last.key()));
@@ -160,8 +160,8 @@ fn parse_limit(text: Option<&str>) -> Result<u32, ApiError> {
     limit.ok_or_else(|| ApiError::Malformed(format!("limit must be a number from 1 to {MAX_ITEMS}")))
 }
 
-/// Parses 0 and every number in canonical decimals. Numbers above `u64::MAX` become that, because all of them lie above every
-/// key.
+/// Parses 0 and every number in canonical decimals. A number above `u64::MAX` becomes `u64::MAX`: both lie above
+/// every key.
 fn parse_number_or_zero(text: &str) -> Option<u64> {
     let canonical =
         text == "0" || matches!(text.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));

@@ -31,9 +31,9 @@ pub enum QueryError {
     Search(#[source] SearchError),
 }
 
-/// The projections behind names and lists.
+/// The projections behind answers without counts.
 const VIEWS: [Projection; 1] = [Projection::Views];
-/// The projections behind answers that have a count.
+/// The projections behind answers with counts.
 const VIEWS_AND_COUNTS: [Projection; 2] = [Projection::Views, Projection::Counts];
 
 const APPLICATION: QueryError = QueryError::Unknown("application");
@@ -146,11 +146,11 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
-    /// Projections each of which reaches any position after this delay.
+    /// Projections that each reach any position after this delay.
     struct SlowProjections(Duration);
 
     impl SlowProjections {
-        async fn reached(&self, timeout: Duration) -> bool {
+        async fn wait_until_reached(&self, timeout: Duration) -> bool {
             tokio::time::sleep(timeout.min(self.0)).await;
             timeout >= self.0
         }
@@ -159,7 +159,7 @@ mod tests {
     #[async_trait]
     impl Views for SlowProjections {
         async fn reached(&self, _: Projection, _: &Position, timeout: Duration) -> Result<bool, ViewsError> {
-            Ok(Self::reached(self, timeout).await)
+            Ok(self.wait_until_reached(timeout).await)
         }
 
         async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
@@ -194,7 +194,7 @@ mod tests {
         }
 
         async fn reached(&self, _: &Position, timeout: Duration) -> Result<bool, SearchError> {
-            Ok(Self::reached(self, timeout).await)
+            Ok(self.wait_until_reached(timeout).await)
         }
 
         async fn search(

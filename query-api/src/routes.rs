@@ -26,8 +26,8 @@ pub const fn port(cors_origins: CorsOrigins) -> Port {
 /// Longest search text in characters (Unicode scalar values).
 const MAX_SEARCH_CHARACTERS: usize = 1_000;
 
-/// Each parameter of a path is a type of its own, so that it is described once, where it is parsed. A handler extracts those
-/// that its path has.
+/// Each path parameter has a type of its own, so that it is described once, where it is parsed. A handler extracts the
+/// parameters of its path.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 struct TokenPath {

@@ -12,16 +12,16 @@ use crate::log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit};
 #[expect(missing_docs, reason = "each name says what the log does wrong")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFault {
-    ForgetsTheTime,
+    DropsTheTime,
     ReadsFromTheStart,
     IgnoresTheLimit,
     EndLagsBehind,
     NeverWaits,
-    TakesBeyondForTheEnd,
+    ReadsNothingBeyondTheEnd,
     LosesAnAppend,
     SwapsNeighbours,
-    MovesRecords,
-    HidesTheUnreadable,
+    ChangesRecords,
+    HidesUnreadableRecords,
 }
 
 struct BrokenLog {
@@ -31,7 +31,7 @@ struct BrokenLog {
 }
 
 impl LogFault {
-    /// Puts this fault between a check and a log that has none.
+    /// Wraps a log without faults in a log with this fault.
     pub fn inject(self, log: Arc<dyn EventLog>) -> Arc<dyn EventLog> {
         Arc::new(BrokenLog { log, fault: self, calls: AtomicU64::new(0) })
     }
@@ -57,20 +57,22 @@ impl EventLog for BrokenLog {
             return Ok(LogBatch::empty(from));
         }
         let mut batch = match self.log.read(partition, from, limit).await {
-            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::TakesBeyondForTheEnd => LogBatch::empty(from),
+            Err(ReadError::BeyondEnd { .. }) if self.fault == LogFault::ReadsNothingBeyondTheEnd => {
+                LogBatch::empty(from)
+            }
             batch => batch?,
         };
         match self.fault {
-            LogFault::ForgetsTheTime => {
+            LogFault::DropsTheTime => {
                 batch.events.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(0));
             }
-            LogFault::HidesTheUnreadable => batch.unreadable.clear(),
+            LogFault::HidesUnreadableRecords => batch.unreadable.clear(),
             LogFault::SwapsNeighbours => batch.events.chunks_mut(2).for_each(|pair| {
                 if let [one, other] = pair {
                     std::mem::swap(&mut one.record, &mut other.record);
                 }
             }),
-            LogFault::MovesRecords => {
+            LogFault::ChangesRecords => {
                 let call = self.calls.fetch_add(1, Ordering::SeqCst);
                 batch.events.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(call));
             }

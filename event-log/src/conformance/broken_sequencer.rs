@@ -12,11 +12,11 @@ use crate::sequencer::{Reservation, ReserveError, Sequencer, Ticket};
 #[expect(missing_docs, reason = "each name says what the sequencer does wrong")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SequencerFault {
-    KnowsEverybody,
+    AcceptsUnknownParents,
     ForgetsRequests,
-    Skips,
-    CountsAllTogether,
-    Repeats,
+    SkipsNumbers,
+    SharesOneCounter,
+    RepeatsNumbers,
 }
 
 struct BrokenSequencer {
@@ -26,7 +26,7 @@ struct BrokenSequencer {
 }
 
 impl SequencerFault {
-    /// Puts this fault between a check and a sequencer that has none.
+    /// Wraps a sequencer without faults in a sequencer with this fault.
     pub fn inject(self, sequencer: Arc<dyn Sequencer>) -> Arc<dyn Sequencer> {
         Arc::new(BrokenSequencer { sequencer, fault: self, last: AtomicU32::new(0) })
     }
@@ -45,11 +45,11 @@ impl Sequencer for BrokenSequencer {
         };
         let reservation = self.sequencer.reserve(parent, request).await;
         let number = match self.fault {
-            SequencerFault::KnowsEverybody => 1,
+            SequencerFault::AcceptsUnknownParents => 1,
             SequencerFault::ForgetsRequests => return reservation,
-            SequencerFault::Skips => 2 * reservation?.value().get(),
-            SequencerFault::CountsAllTogether => self.last.fetch_add(1, Ordering::SeqCst) + 1,
-            SequencerFault::Repeats => reservation?.value().get().div_ceil(2),
+            SequencerFault::SkipsNumbers => 2 * reservation?.value().get(),
+            SequencerFault::SharesOneCounter => self.last.fetch_add(1, Ordering::SeqCst) + 1,
+            SequencerFault::RepeatsNumbers => reservation?.value().get().div_ceil(2),
         };
         Ok(Reservation::new(Number::new(number).unwrap(), ()))
     }
@@ -66,7 +66,7 @@ impl Sequencer for BrokenSequencer {
     }
 
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError> {
-        Ok(self.fault == SequencerFault::KnowsEverybody || self.sequencer.exists(parent).await?)
+        Ok(self.fault == SequencerFault::AcceptsUnknownParents || self.sequencer.exists(parent).await?)
     }
 
     async fn open(&self, parent: StreamKey, ticket: Option<Ticket>) -> Result<(), ReserveError> {

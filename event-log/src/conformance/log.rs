@@ -17,24 +17,24 @@ const SHORT_WAIT: Duration = Duration::from_millis(50);
 const WRITERS: u32 = 16;
 const RECORDS_A_WRITER: u32 = 25;
 
-/// Calls a macro with the arguments, the path of the suite, and every check of an [`EventLog`](crate::EventLog): the
-/// parts of the adapter that the check takes, and the [`LogFault`](crate::conformance::LogFault) that it must find. The
-/// parts are `log`, the log, and `spoil`, a function that puts something unreadable at the end of a partition.
+/// Calls a macro with the arguments, the path of the suite, and every check of an [`EventLog`](crate::EventLog). Each check
+/// is listed with the parts of the adapter that it takes, and the [`LogFault`](crate::conformance::LogFault) that it must
+/// find. The parts are `log`, the log, and `spoil`, a function that appends an unreadable record to a partition.
 #[macro_export]
 macro_rules! log_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
-            records_come_back_to_the_byte(log) => ForgetsTheTime,
+            records_come_back_to_the_byte(log) => DropsTheTime,
             reading_starts_where_it_is_asked_to(log) => ReadsFromTheStart,
             the_number_of_records_is_bounded(log) => IgnoresTheLimit,
             end_covers_every_answered_append(log) => EndLagsBehind,
             a_read_at_the_end_is_woken_by_a_record(log) => NeverWaits,
             the_wait_at_the_end_is_bounded(log) => NeverWaits,
-            reading_beyond_the_end_is_refused(log) => TakesBeyondForTheEnd,
-            unreadable_records_are_reported_and_passed(log, spoil) => HidesTheUnreadable,
+            reading_beyond_the_end_is_refused(log) => ReadsNothingBeyondTheEnd,
+            unreadable_records_are_reported_and_passed(log, spoil) => HidesUnreadableRecords,
             concurrent_appends_are_all_there_once(log) => LosesAnAppend,
             records_appended_in_turn_lie_in_turn(log) => SwapsNeighbours,
-            concurrent_readers_see_one_order(log) => MovesRecords,
+            concurrent_readers_see_one_order(log) => ChangesRecords,
         }
     };
 }
@@ -53,7 +53,7 @@ pub async fn records_come_back_to_the_byte(log: Arc<dyn EventLog>) {
     for record in &appended {
         append(&log, record.clone()).await;
     }
-    assert_eq!(records_of(&log, token).await, sorted(appended));
+    assert_eq!(read_records_of_application(&log, token).await, sort_by_event_id(appended));
 }
 
 /// The position of an append covers its record and nothing that is appended after it.
@@ -65,7 +65,11 @@ pub async fn reading_starts_where_it_is_asked_to(log: Arc<dyn EventLog>) {
     let (partition, from) = only_bound(&after_first);
     let events = read_to_end(&log, partition, from).await;
     assert!(events.iter().all(|recorded| recorded.partition == partition && recorded.offset >= from));
-    assert_eq!(records_in(&events, token), [second], "reading at an append's position gives what came after it");
+    assert_eq!(
+        filter_by_application(&events, token),
+        [second],
+        "reading at an append's position gives what came after it"
+    );
 }
 
 /// One read returns at most as many records as the limit allows, beginning with the first.
@@ -118,7 +122,7 @@ pub async fn the_wait_at_the_end_is_bounded(log: Arc<dyn EventLog>) {
     }
 }
 
-/// Reading beyond the end is an error, and not taken for reading at the end.
+/// Reading beyond the end is an error, unlike reading at the end.
 pub async fn reading_beyond_the_end_is_refused(log: Arc<dyn EventLog>) {
     append(&log, application_created(fresh_token())).await;
     let (partition, end) = last_bound(&log.end().await.unwrap());
@@ -127,8 +131,8 @@ pub async fn reading_beyond_the_end_is_refused(log: Arc<dyn EventLog>) {
     assert!(matches!(answer, Err(ReadError::BeyondEnd { .. })), "{answer:?}");
 }
 
-/// An unreadable record is reported with its place, and the records after it are read. `spoil` puts one at the end of the
-/// partition.
+/// An unreadable record is reported with its partition and offset, and the records after it are read. `spoil` appends an
+/// unreadable record to the partition.
 pub async fn unreadable_records_are_reported_and_passed(log: Arc<dyn EventLog>, spoil: impl AsyncFnOnce(PartitionId)) {
     let token = fresh_token();
     let (partition, spoiled) = only_bound(&append(&log, message_posted(token, 1, "before")).await);
@@ -138,14 +142,13 @@ pub async fn unreadable_records_are_reported_and_passed(log: Arc<dyn EventLog>, 
     for records in [1, 100] {
         let (mut events, mut unreadable, mut from) = (Vec::new(), Vec::new(), spoiled);
         while from < end {
-            let read = log.read(partition, from, ReadLimit { records, wait: DEADLINE }).await;
-            let read = read.unwrap();
+            let read = log.read(partition, from, ReadLimit { records, wait: DEADLINE }).await.unwrap();
             assert!(read.next > from, "{from} is not passed");
             from = read.next;
             events.extend(read.events);
             unreadable.extend(read.unreadable);
         }
-        assert_eq!(records_in(&events, token), std::slice::from_ref(&after));
+        assert_eq!(filter_by_application(&events, token), std::slice::from_ref(&after));
         let [one] = &unreadable[..] else { panic!("{unreadable:?}") };
         assert_eq!((one.partition, one.offset), (partition, spoiled));
         assert!(!one.reason.is_empty());
@@ -156,10 +159,10 @@ pub async fn unreadable_records_are_reported_and_passed(log: Arc<dyn EventLog>, 
 pub async fn concurrent_appends_are_all_there_once(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let appended = append_concurrently(&log, token).await;
-    assert_eq!(records_of(&log, token).await, sorted(appended));
+    assert_eq!(read_records_of_application(&log, token).await, sort_by_event_id(appended));
 }
 
-/// A record that is appended after another of its stream was acknowledged lies after it.
+/// If an append begins after another append of its stream was acknowledged, its record follows the other's record.
 pub async fn records_appended_in_turn_lie_in_turn(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     append_messages(&log, token, 50).await;
@@ -172,7 +175,7 @@ pub async fn records_appended_in_turn_lie_in_turn(log: Arc<dyn EventLog>) {
     assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
 }
 
-/// A record keeps its content and its place, and offsets ascend, in every read during the writing and after it.
+/// Every read, during the appends and after them, finds each record unchanged at the same offset, and offsets ascend.
 pub async fn concurrent_readers_see_one_order(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let begin = log.end().await.unwrap();
@@ -260,17 +263,17 @@ async fn read_all(log: &Arc<dyn EventLog>) -> Vec<RecordedEvent> {
     read_from(log, &begin).await
 }
 
-/// All records of an application, sorted by event id, since two streams have no common order.
-async fn records_of(log: &Arc<dyn EventLog>, token: ApplicationToken) -> Vec<Record> {
-    sorted(records_in(&read_all(log).await, token))
+/// Reads all records of an application. Sorts them by event id, because two streams have no common order.
+async fn read_records_of_application(log: &Arc<dyn EventLog>, token: ApplicationToken) -> Vec<Record> {
+    sort_by_event_id(filter_by_application(&read_all(log).await, token))
 }
 
-fn records_in(events: &[RecordedEvent], token: ApplicationToken) -> Vec<Record> {
+fn filter_by_application(events: &[RecordedEvent], token: ApplicationToken) -> Vec<Record> {
     let own = events.iter().filter(|recorded| StreamKey::token(&recorded.record.stream) == token);
     own.map(|recorded| recorded.record.clone()).collect()
 }
 
-fn sorted(mut records: Vec<Record>) -> Vec<Record> {
+fn sort_by_event_id(mut records: Vec<Record>) -> Vec<Record> {
     records.sort_by_key(|record| record.event_id);
     records
 }

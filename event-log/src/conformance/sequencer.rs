@@ -1,4 +1,4 @@
-//! The checks of a [`Sequencer`] and the log whose numbers it gives.
+//! The checks of a [`Sequencer`] together with its log.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::sequencer::{Reservation, ReserveError, Sequencer};
 const CLIENTS: u32 = 16;
 const RESERVATIONS_A_CLIENT: u32 = 25;
 
-/// Calls a macro with the arguments, the path of the suite, and every check of a [`Sequencer`](crate::Sequencer): the
-/// parts of the adapter that the check takes, and the [`SequencerFault`](crate::conformance::SequencerFault) that it must
-/// find. The parts are `log` and `sequencer`, and `cold`, a function that returns a sequencer over the same log that knows
-/// nothing yet.
+/// Calls a macro with the arguments, the path of the suite, and every check of a [`Sequencer`](crate::Sequencer). Each check
+/// is listed with the parts of the adapter that it takes, and the
+/// [`SequencerFault`](crate::conformance::SequencerFault) that it must find. The parts are `log`, `sequencer`, and `cold`, a
+/// function that returns another sequencer for the same log, which has no counters yet.
 #[macro_export]
 macro_rules! sequencer_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
-            unknown_parents_have_no_numbers(log, sequencer) => KnowsEverybody,
-            numbers_are_dense_and_ascending(log, sequencer) => Skips,
-            parents_are_counted_apart(log, sequencer) => CountsAllTogether,
-            reservations_at_once_are_all_different(log, sequencer) => Repeats,
-            cold_counters_continue_after_the_log(log, sequencer, cold) => CountsAllTogether,
+            unknown_parents_have_no_numbers(log, sequencer) => AcceptsUnknownParents,
+            numbers_are_dense_and_ascending(log, sequencer) => SkipsNumbers,
+            parents_are_counted_apart(log, sequencer) => SharesOneCounter,
+            reservations_at_once_are_all_different(log, sequencer) => RepeatsNumbers,
+            cold_counters_continue_after_the_log(log, sequencer, cold) => SharesOneCounter,
             a_key_is_given_its_number_again(log, sequencer, cold) => ForgetsRequests,
             a_key_is_given_its_token_again(log, sequencer) => ForgetsRequests,
             a_key_with_other_values_is_refused(log, sequencer) => ForgetsRequests,
@@ -43,7 +43,7 @@ pub async fn unknown_parents_have_no_numbers(_log: Arc<dyn EventLog>, sequencer:
 
 /// The numbers of a parent are 1, 2, 3 … from its creation on.
 pub async fn numbers_are_dense_and_ascending(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
-    let token = application_with_a_chat(&log, &sequencer).await;
+    let token = create_application_with_chat(&log, &sequencer).await;
     assert!(exists(&sequencer, token.into()).await);
     assert!(exists(&sequencer, chat(token)).await);
     for expected in 1..=20 {
@@ -53,8 +53,8 @@ pub async fn numbers_are_dense_and_ascending(log: Arc<dyn EventLog>, sequencer: 
 
 /// Applications and chats have counters of their own.
 pub async fn parents_are_counted_apart(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
-    let one = application_with_a_chat(&log, &sequencer).await;
-    let other = application_with_a_chat(&log, &sequencer).await;
+    let one = create_application_with_chat(&log, &sequencer).await;
+    let other = create_application_with_chat(&log, &sequencer).await;
     assert_eq!(reserve(&sequencer, one.into()).await.get(), 2, "chat 1 is in the log");
     assert_eq!(reserve(&sequencer, chat(one)).await.get(), 1);
     assert_eq!(reserve(&sequencer, chat(one)).await.get(), 2);
@@ -65,7 +65,7 @@ pub async fn parents_are_counted_apart(log: Arc<dyn EventLog>, sequencer: Arc<dy
 /// Concurrent reservations are all different, and leave no gap.
 pub async fn reservations_at_once_are_all_different(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let token = fresh_token();
-    create(&log, &sequencer, application_created(token)).await;
+    append_and_open(&log, &sequencer, application_created(token)).await;
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let sequencer = Arc::clone(&sequencer);
@@ -93,10 +93,9 @@ pub async fn cold_counters_continue_after_the_log(
     sequencer: Arc<dyn Sequencer>,
     cold: impl AsyncFn() -> Arc<dyn Sequencer>,
 ) {
-    let token = application_with_a_chat(&log, &sequencer).await;
+    let token = create_application_with_chat(&log, &sequencer).await;
     for number in [1, 2, 7, 5] {
-        let appended = log.append(message_posted(token, number, "x")).await;
-        appended.unwrap();
+        log.append(message_posted(token, number, "x")).await.unwrap();
     }
     let cold = cold().await;
     assert_eq!(reserve(&cold, chat(token)).await.get(), 8);
@@ -110,18 +109,18 @@ pub async fn a_key_is_given_its_number_again(
     sequencer: Arc<dyn Sequencer>,
     cold: impl AsyncFn() -> Arc<dyn Sequencer>,
 ) {
-    let token = application_with_a_chat(&log, &sequencer).await;
+    let token = create_application_with_chat(&log, &sequencer).await;
     let request = RequestKey::new(&[&token.to_hex()], "key", &["hello"]);
-    let first = keyed(&sequencer, chat(token), &request).await;
+    let first = reserve_with_key(&sequencer, chat(token), &request).await;
     assert_eq!((first.value().get(), first.position()), (1, None));
     let posted = Record { request: Some(request), ..message_posted(token, 1, "hello") };
     let position = log.append(posted).await.unwrap();
     drop(first);
     assert_eq!(reserve(&sequencer, chat(token)).await.get(), 2);
     for sequencer in [sequencer, cold().await] {
-        let again = keyed(&sequencer, chat(token), &request).await;
+        let again = reserve_with_key(&sequencer, chat(token), &request).await;
         assert_eq!(again.value().get(), 1);
-        // Where an adapter does not know the position, the command appends the event again.
+        // An adapter may not know the position. The command then appends the event again.
         assert!(again.position().is_none_or(|known| *known == position), "{again:?}");
     }
 }
@@ -130,10 +129,9 @@ pub async fn a_key_is_given_its_number_again(
 pub async fn a_key_is_given_its_token_again(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let (token, other) = (fresh_token(), fresh_token());
     let request = RequestKey::new(&[&token.to_hex()], "key", &["name"]);
-    let first = sequencer.reserve_token(token, Some(&request)).await;
-    let first = first.unwrap();
+    let first = sequencer.reserve_token(token, Some(&request)).await.unwrap();
     assert_eq!((first.value(), first.position()), (token, None));
-    create(&log, &sequencer, Record { request: Some(request), ..application_created(token) }).await;
+    append_and_open(&log, &sequencer, Record { request: Some(request), ..application_created(token) }).await;
     drop(first);
     let again = sequencer.reserve_token(other, Some(&request)).await.unwrap();
     assert_eq!(again.value(), token);
@@ -142,11 +140,11 @@ pub async fn a_key_is_given_its_token_again(log: Arc<dyn EventLog>, sequencer: A
 /// A key that was used with other values is refused.
 pub async fn a_key_with_other_values_is_refused(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let token = fresh_token();
-    create(&log, &sequencer, application_created(token)).await;
+    append_and_open(&log, &sequencer, application_created(token)).await;
     let request = |values| RequestKey::new(&[&token.to_hex()], "key", &[values]);
-    let first = keyed(&sequencer, token.into(), &request("one")).await;
+    let first = reserve_with_key(&sequencer, token.into(), &request("one")).await;
     let created = Record { request: Some(request("one")), ..chat_created(token, ChatNumber(first.value())) };
-    create(&log, &sequencer, created).await;
+    append_and_open(&log, &sequencer, created).await;
     drop(first);
     let refused = sequencer.reserve(token.into(), Some(&request("other"))).await;
     assert!(matches!(refused, Err(ReserveError::KeyReused)), "{refused:?}");
@@ -154,13 +152,13 @@ pub async fn a_key_with_other_values_is_refused(log: Arc<dyn EventLog>, sequence
 
 /// Concurrent requests with one key all get the same number.
 pub async fn one_key_at_once_is_one_number(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
-    let token = application_with_a_chat(&log, &sequencer).await;
+    let token = create_application_with_chat(&log, &sequencer).await;
     let request = RequestKey::new(&[&token.to_hex()], "key", &["hello"]);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (log, sequencer) = (Arc::clone(&log), Arc::clone(&sequencer));
             tokio::spawn(async move {
-                let reservation = keyed(&sequencer, chat(token), &request).await;
+                let reservation = reserve_with_key(&sequencer, chat(token), &request).await;
                 if reservation.position().is_none() {
                     let posted = message_posted(token, reservation.value().get(), "hello");
                     let posted = Record { request: Some(request), event_id: request.event_id("1"), ..posted };
@@ -176,7 +174,11 @@ pub async fn one_key_at_once_is_one_number(log: Arc<dyn EventLog>, sequencer: Ar
     assert_eq!(reserve(&sequencer, chat(token)).await.get(), 2);
 }
 
-async fn keyed(sequencer: &Arc<dyn Sequencer>, parent: StreamKey, request: &RequestKey) -> Reservation<Number> {
+async fn reserve_with_key(
+    sequencer: &Arc<dyn Sequencer>,
+    parent: StreamKey,
+    request: &RequestKey,
+) -> Reservation<Number> {
     sequencer.reserve(parent, Some(request)).await.unwrap()
 }
 
@@ -185,14 +187,14 @@ fn chat(token: ApplicationToken) -> StreamKey {
 }
 
 /// Creates an application with chat 1.
-async fn application_with_a_chat(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>) -> ApplicationToken {
+async fn create_application_with_chat(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>) -> ApplicationToken {
     let token = fresh_token();
-    create(log, sequencer, application_created(token)).await;
-    create(log, sequencer, chat_created(token, first_chat())).await;
+    append_and_open(log, sequencer, application_created(token)).await;
+    append_and_open(log, sequencer, chat_created(token, first_chat())).await;
     token
 }
 
-async fn create(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>, created: Record) {
+async fn append_and_open(log: &Arc<dyn EventLog>, sequencer: &Arc<dyn Sequencer>, created: Record) {
     let parent = created.stream;
     log.append(created).await.unwrap();
     sequencer.open(parent, None).await.unwrap();
