@@ -162,7 +162,7 @@ struct PostedMessage {
 #[response(
     status = 201,
     headers(
-        ("Location" = String, description = "The URL of the creation on the read API"),
+        ("Location" = String, description = "URL of the created application, chat or message on the read API"),
         ("Log-Position" = String, description = "Send it as Await-Position with a read that must show this write")
     )
 )]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::application::ApplicationRefusal;
 
-/// The ports, and what each record of one command carries: its request key and its trace.
+/// The ports for one command, with the request key and the trace that the command's record carries.
 pub(crate) struct Writer {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) sequencer: Arc<dyn Sequencer>,

@@ -9,8 +9,8 @@ use crate::BackendError;
 
 /// An append-only log of records in partitions, kept for ever.
 ///
-/// - **Durable:** once an append is answered with a position, every reader finds its record. The record survives a crash of
-///   this process and of the machine, if the storage medium keeps what it has synced.
+/// - **Durable:** once an append is answered with a position, every reader finds its record. The record survives a crash
+///   of this process and of the machine, if the storage medium keeps what it has synced.
 /// - **Ordered:** the records of a partition have one order, the same for every reader, and ascending offsets. All records
 ///   of a stream are in one partition. If an append begins after another append of its stream was answered, its record
 ///   follows the other's record.
@@ -27,9 +27,9 @@ pub trait EventLog: Send + Sync {
 
     /// Reads the records of `partition` from `from` on, in log order, as far as `limit` allows.
     ///
-    /// At the end of the log it waits for a record, for `limit.wait` at most. If none comes, the batch is empty. Data that is
-    /// no record is reported in [`LogBatch::unreadable`] and skipped, so that it stops no reader for ever. A record of a newer
-    /// release is an error, but only once everything before it has been read.
+    /// At the end of the log it waits for a record, for `limit.wait` at most. If none comes, the batch is empty. Data that
+    /// is no record is reported in [`LogBatch::unreadable`] and skipped, so that it stops no reader for ever. A record of a
+    /// newer release is an error, but only once everything before it has been read.
     async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError>;
 
     /// Finds the end of every partition. The position covers each append that was answered before the call.

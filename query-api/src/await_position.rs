@@ -1,7 +1,7 @@
 //! Read your own writes: the headers `Await-Position` and `Prefer: wait`.
 //!
-//! A write returns `Log-Position`. A read may send it as `Await-Position`, or several joined by commas. The read is answered once
-//! the projections that it needs have passed all of these positions.
+//! A write returns `Log-Position`. A read may send it as `Await-Position`, or several joined by commas. The read is
+//! answered once the projections that it needs have passed all of these positions.
 
 use std::time::Duration;
 

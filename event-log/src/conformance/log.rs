@@ -24,23 +24,23 @@ const RECORDS_A_WRITER: u32 = 25;
 macro_rules! log_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
-            records_come_back_to_the_byte(log) => DropsTheTime,
-            reading_starts_where_it_is_asked_to(log) => ReadsFromTheStart,
+            records_are_read_unaltered(log) => DropsTheTime,
+            reading_starts_at_the_requested_offset(log) => ReadsFromTheStart,
             the_number_of_records_is_bounded(log) => IgnoresTheLimit,
             end_covers_every_answered_append(log) => EndLagsBehind,
             a_read_at_the_end_is_woken_by_a_record(log) => NeverWaits,
             the_wait_at_the_end_is_bounded(log) => NeverWaits,
             reading_beyond_the_end_is_refused(log) => ReadsNothingBeyondTheEnd,
-            unreadable_records_are_reported_and_passed(log, spoil) => HidesUnreadableRecords,
-            concurrent_appends_are_all_there_once(log) => LosesAnAppend,
-            records_appended_in_turn_lie_in_turn(log) => SwapsNeighbours,
+            unreadable_records_are_reported_and_skipped(log, spoil) => HidesUnreadableRecords,
+            concurrent_appends_are_each_in_the_log_once(log) => LosesAnAppend,
+            sequential_appends_keep_their_order(log) => SwapsNeighbours,
             concurrent_readers_see_one_order(log) => ChangesRecords,
         }
     };
 }
 
 /// Every member of a record comes back as it was appended, and so do bodies of any characters and any size.
-pub async fn records_come_back_to_the_byte(log: Arc<dyn EventLog>) {
+pub async fn records_are_read_unaltered(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let long = "🚀".repeat(16_384);
     let bodies = ["plain", "", "\u{1}\u{7f}\u{fffd}\u{10ffff}", "e\u{301} ﬁ Ｆ", "'; DROP TABLE events; --", &long];
@@ -57,7 +57,7 @@ pub async fn records_come_back_to_the_byte(log: Arc<dyn EventLog>) {
 }
 
 /// The position of an append covers its record and nothing that is appended after it.
-pub async fn reading_starts_where_it_is_asked_to(log: Arc<dyn EventLog>) {
+pub async fn reading_starts_at_the_requested_offset(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let (first, second) = (message_posted(token, 1, "first"), message_posted(token, 2, "second"));
     let after_first = append(&log, first).await;
@@ -133,7 +133,7 @@ pub async fn reading_beyond_the_end_is_refused(log: Arc<dyn EventLog>) {
 
 /// An unreadable record is reported with its partition and offset, and the records after it are read. `spoil` appends an
 /// unreadable record to the partition.
-pub async fn unreadable_records_are_reported_and_passed(log: Arc<dyn EventLog>, spoil: impl AsyncFnOnce(PartitionId)) {
+pub async fn unreadable_records_are_reported_and_skipped(log: Arc<dyn EventLog>, spoil: impl AsyncFnOnce(PartitionId)) {
     let token = fresh_token();
     let (partition, spoiled) = only_bound(&append(&log, message_posted(token, 1, "before")).await);
     spoil(partition).await;
@@ -156,14 +156,14 @@ pub async fn unreadable_records_are_reported_and_passed(log: Arc<dyn EventLog>, 
 }
 
 /// Every record of many concurrent writers is in the log once.
-pub async fn concurrent_appends_are_all_there_once(log: Arc<dyn EventLog>) {
+pub async fn concurrent_appends_are_each_in_the_log_once(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     let appended = append_concurrently(&log, token).await;
     assert_eq!(read_records_of_application(&log, token).await, sort_by_event_id(appended));
 }
 
 /// If an append begins after another append of its stream was acknowledged, its record follows the other's record.
-pub async fn records_appended_in_turn_lie_in_turn(log: Arc<dyn EventLog>) {
+pub async fn sequential_appends_keep_their_order(log: Arc<dyn EventLog>) {
     let token = fresh_token();
     append_messages(&log, token, 50).await;
     let numbers: Vec<_> = read_all(&log)

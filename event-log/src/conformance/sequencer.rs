@@ -21,13 +21,13 @@ macro_rules! sequencer_conformance {
         $callback! { $($($arguments)*)?; $crate::conformance;
             unknown_parents_have_no_numbers(log, sequencer) => AcceptsUnknownParents,
             numbers_are_dense_and_ascending(log, sequencer) => SkipsNumbers,
-            parents_are_counted_apart(log, sequencer) => SharesOneCounter,
-            reservations_at_once_are_all_different(log, sequencer) => RepeatsNumbers,
+            each_parent_has_its_own_counter(log, sequencer) => SharesOneCounter,
+            concurrent_reservations_are_all_different(log, sequencer) => RepeatsNumbers,
             cold_counters_continue_after_the_log(log, sequencer, cold) => SharesOneCounter,
-            a_key_is_given_its_number_again(log, sequencer, cold) => ForgetsRequests,
-            a_key_is_given_its_token_again(log, sequencer) => ForgetsRequests,
+            a_repeated_key_gets_its_number_again(log, sequencer, cold) => ForgetsRequests,
+            a_repeated_key_gets_its_token_again(log, sequencer) => ForgetsRequests,
             a_key_with_other_values_is_refused(log, sequencer) => ForgetsRequests,
-            one_key_at_once_is_one_number(log, sequencer) => ForgetsRequests,
+            concurrent_requests_with_one_key_get_one_number(log, sequencer) => ForgetsRequests,
         }
     };
 }
@@ -52,7 +52,7 @@ pub async fn numbers_are_dense_and_ascending(log: Arc<dyn EventLog>, sequencer: 
 }
 
 /// Applications and chats have counters of their own.
-pub async fn parents_are_counted_apart(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
+pub async fn each_parent_has_its_own_counter(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let one = create_application_with_chat(&log, &sequencer).await;
     let other = create_application_with_chat(&log, &sequencer).await;
     assert_eq!(reserve(&sequencer, one.into()).await.get(), 2, "chat 1 is in the log");
@@ -63,7 +63,7 @@ pub async fn parents_are_counted_apart(log: Arc<dyn EventLog>, sequencer: Arc<dy
 }
 
 /// Concurrent reservations are all different, and leave no gap.
-pub async fn reservations_at_once_are_all_different(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
+pub async fn concurrent_reservations_are_all_different(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let token = fresh_token();
     append_and_open(&log, &sequencer, application_created(token)).await;
     let clients: Vec<_> = (0..CLIENTS)
@@ -104,7 +104,7 @@ pub async fn cold_counters_continue_after_the_log(
 
 /// A request that reached the log gets its number and its position again, also from a cold sequencer. Other requests get
 /// the next number.
-pub async fn a_key_is_given_its_number_again(
+pub async fn a_repeated_key_gets_its_number_again(
     log: Arc<dyn EventLog>,
     sequencer: Arc<dyn Sequencer>,
     cold: impl AsyncFn() -> Arc<dyn Sequencer>,
@@ -126,7 +126,7 @@ pub async fn a_key_is_given_its_number_again(
 }
 
 /// A retried request to create an application gets its token again.
-pub async fn a_key_is_given_its_token_again(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
+pub async fn a_repeated_key_gets_its_token_again(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let (token, other) = (fresh_token(), fresh_token());
     let request = RequestKey::new(&[&token.to_hex()], "key", &["name"]);
     let first = sequencer.reserve_token(token, Some(&request)).await.unwrap();
@@ -151,7 +151,7 @@ pub async fn a_key_with_other_values_is_refused(log: Arc<dyn EventLog>, sequence
 }
 
 /// Concurrent requests with one key all get the same number.
-pub async fn one_key_at_once_is_one_number(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
+pub async fn concurrent_requests_with_one_key_get_one_number(log: Arc<dyn EventLog>, sequencer: Arc<dyn Sequencer>) {
     let token = create_application_with_chat(&log, &sequencer).await;
     let request = RequestKey::new(&[&token.to_hex()], "key", &["hello"]);
     let clients: Vec<_> = (0..CLIENTS)
