@@ -81,7 +81,7 @@ pub struct ReadLimit {
     pub wait: Duration,
 }
 
-/// Why a record was not acknowledged.
+/// Why an append failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Too many appends are waiting. The record is not in the log.

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_preferred_wait_is_bounded_and_nonsense_is_ignored() {
+    fn the_preferred_wait_is_bounded_and_malformed_preferences_are_ignored() {
         for (value, seconds) in [
             ("wait=5", 5),
             ("Wait=\"3\"; x=y", 3),

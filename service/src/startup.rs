@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_part_is_as_the_last_check_found_it() {
+    async fn a_part_has_the_outcome_of_its_last_check() {
         let readiness = Readiness::new();
         let stop = CancellationToken::new();
         let is_well = Cell::new(true);

@@ -140,7 +140,9 @@ pub async fn unreadable_records_are_reported_and_skipped(log: Arc<dyn EventLog>,
     let after = message_posted(token, 2, "after");
     let (_, end) = only_bound(&append(&log, after.clone()).await);
     for records in [1, 100] {
-        let (mut events, mut unreadable, mut from) = (Vec::new(), Vec::new(), spoiled);
+        let mut events = Vec::new();
+        let mut unreadable = Vec::new();
+        let mut from = spoiled;
         while from < end {
             let read = log.read(partition, from, ReadLimit { records, wait: DEADLINE }).await.unwrap();
             assert!(read.next > from, "{from} is not passed");
