@@ -14,26 +14,27 @@ use crate::page::{Cursor, MAX_ITEMS, Page};
 use crate::search_index::SearchIndex;
 use crate::store::{Applied, Checkpoint, CheckpointMove};
 
-/// Calls a macro with the arguments, the path of the suite, and every check of a
-/// [`SearchIndex`](crate::SearchIndex): the parts of the adapter that the check takes, which is `index` alone, and the
-/// [`SearchFault`](crate::conformance::SearchFault) that it must find.
+/// Lists the checks of a [`SearchIndex`](crate::SearchIndex), each with the part of the adapter that it takes, which is
+/// always `index`, and the [`SearchFault`](crate::conformance::SearchFault) that it must find.
+///
+/// Calls the macro `$callback` with the arguments, the path of the suite and the list.
 #[macro_export]
 macro_rules! search_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
             the_index_keeps_its_checkpoint(index) => CheckpointStays,
-            an_indexed_position_is_waited_for(index) => NeverWaits,
+            readers_wait_for_an_indexed_position(index) => NeverWaits,
             every_substring_and_nothing_else_is_found(index) => PrefixesOnly,
-            special_characters_mean_themselves(index) => PercentMeansAnything,
+            special_characters_mean_themselves(index) => IgnoresPercentSigns,
             noncharacters_mean_themselves(index) => ReplacesNoncharacters,
-            a_search_stays_within_its_chat(index) => OneForAllChats,
-            documents_are_never_overwritten(index) => KeepsEverything,
-            results_are_paged(index) => IgnoresTheCursor,
+            a_search_stays_within_its_chat(index) => MergesChats,
+            documents_are_never_overwritten(index) => KeepsDuplicates,
+            results_are_paged(index) => IgnoresCursor,
         }
     };
 }
 
-/// The checkpoint is at the start, and after a batch it is where the batch ends. A stale batch does not move it.
+/// The checkpoint begins at the start. A batch moves it to the batch's end, and a stale batch does not move it.
 pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     assert_eq!(checkpoint(&index, &fixture).await, Checkpoint::START);
@@ -51,7 +52,7 @@ pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
 }
 
 /// A position is reached once the index's checkpoint has passed it. Then search finds the position's messages.
-pub async fn an_indexed_position_is_waited_for(index: Arc<dyn SearchIndex>) {
+pub async fn readers_wait_for_an_indexed_position(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let position = Position::up_to(fixture.partition, Offset(1));
     let reached = async |within| index.reached(&position, within).await.unwrap();
@@ -138,9 +139,9 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
 pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let chat = fixture.chat(1);
-    let alike = ['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{1ffff}', '\u{fdd0}'];
-    add(&index, &fixture, chat, &alike.map(|character| format!("x a{character}b{character}{character} y"))).await;
-    for (number, character) in (1..).zip(alike) {
+    let characters = ['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{1ffff}', '\u{fdd0}'];
+    add(&index, &fixture, chat, &characters.map(|character| format!("x a{character}b{character}{character} y"))).await;
+    for (number, character) in (1..).zip(characters) {
         for pattern in [
             format!("{character}"),
             format!("{character}b"),
@@ -167,7 +168,7 @@ pub async fn a_search_stays_within_its_chat(index: Arc<dyn SearchIndex>) {
     }
 }
 
-/// A document is kept when it is indexed again, and when another is indexed under its number.
+/// An indexed document stays unchanged when it is indexed again, or when another is indexed under its number.
 pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let chat = fixture.chat(1);
@@ -175,7 +176,7 @@ pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     add(&index, &fixture, chat, &["first".to_owned()]).await;
     add(&index, &fixture, chat, &["second".to_owned()]).await;
     let twice = vec![document(chat, 2, "third"), document(chat, 2, "fourth")];
-    let checkpoint_move = next_step(&index, &fixture).await;
+    let checkpoint_move = next_move(&index, &fixture).await;
     assert_eq!(index.index(checkpoint_move, twice).await.unwrap(), Applied::Done);
     for (pattern, expected) in
         [("first", vec![1]), ("second", vec![]), ("third", vec![2]), ("fourth", vec![]), ("ir", vec![1, 2])]
@@ -209,16 +210,16 @@ fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
     SearchDocument { chat, number: message_number(number), body: body.into(), folded: fold(body) }
 }
 
-/// Indexes texts as the messages 1, 2, 3 … of a chat, as the next batch.
+/// Indexes texts as the messages 1, 2, 3 … of a chat in one batch.
 async fn add(index: &Arc<dyn SearchIndex>, fixture: &Fixture, chat: ChatKey, texts: &[String]) {
     let documents = (1..).zip(texts).map(|(number, text)| document(chat, number, text)).collect();
-    let checkpoint_move = next_step(index, fixture).await;
+    let checkpoint_move = next_move(index, fixture).await;
     let applied = index.index(checkpoint_move, documents).await.unwrap();
     assert_eq!(applied, Applied::Done);
 }
 
 /// A batch of one event at the checkpoint.
-async fn next_step(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> CheckpointMove {
+async fn next_move(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> CheckpointMove {
     let from = checkpoint(index, fixture).await.next;
     CheckpointMove { partition: fixture.partition, from, to: at(from.0 + 1) }
 }

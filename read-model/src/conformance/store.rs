@@ -13,35 +13,36 @@ use crate::view::{ApplicationView, MessageView};
 use crate::views::Views;
 
 const OWNERS: u32 = 8;
-const STEPS: u64 = 3;
+const BATCHES: u64 = 3;
 const MANY: u32 = 1_000;
-/// Longer than a length of 16 bits can say.
+/// Longer than a length field of 16 bits allows.
 const LONG_NAME_BYTES: usize = 100 * 1024;
 
-/// Calls a macro with the arguments, the path of the suite, and every check of a
-/// [`ProjectionStore`](crate::ProjectionStore): the parts of the adapter that the check takes, and the
-/// [`StoreFault`](crate::conformance::StoreFault) that it must find. The parts are `store`, and `views`, which shows what is in
-/// the store.
+/// Lists the checks of a [`ProjectionStore`](crate::ProjectionStore), each with the parts of the adapter that it takes
+/// and the [`StoreFault`](crate::conformance::StoreFault) that it must find.
+///
+/// Calls the macro `$callback` with the arguments, the path of the suite and the list. A check writes to the part `store`
+/// and reads from the part `views`.
 #[macro_export]
 macro_rules! store_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
             checkpoints_move_with_their_batches(store) => CheckpointStays,
-            a_stale_step_writes_nothing(store, views) => AppliesStaleSteps,
-            of_two_owners_one_applies_a_step(store, views) => AppliesStaleSteps,
-            duplicates_change_nothing(store, views) => ForgetsIdentities,
+            a_stale_batch_writes_nothing(store, views) => AppliesStaleBatches,
+            one_of_several_owners_applies_a_batch(store, views) => AppliesStaleBatches,
+            duplicates_change_nothing(store, views) => ForgetsEventIds,
             the_second_of_two_events_under_one_key_is_parked(store, views) => HidesDeadLetters,
-            the_highest_name_holds(store, views) => LastNameHolds,
-            names_in_one_batch_are_as_in_several(store, views) => LastNameHolds,
-            long_names_and_reasons_are_kept(store, views) => CutsTexts,
-            a_chat_seen_late_is_shown_with_its_messages(store, views) => DropsEarlyMessages,
-            chat_counts_come_back(store) => ForgetsChatCounts,
+            the_last_rename_in_log_order_wins(store, views) => LastAppliedNameWins,
+            names_in_one_batch_resolve_as_in_several(store, views) => LastAppliedNameWins,
+            long_names_and_reasons_are_kept(store, views) => TruncatesNames,
+            a_late_chat_is_shown_with_its_messages(store, views) => DropsEarlyMessages,
+            chat_counts_are_loaded_as_applied(store) => ForgetsChatCounts,
             application_counts_add_up(store, views) => ForgetsApplications,
         }
     };
 }
 
-/// A checkpoint is at the start, and after a batch of its projection and partition it is where the batch ends.
+/// A checkpoint begins at the start. A batch of its projection and partition moves it to the batch's end.
 pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>) {
     let mut fixture = Fixture::new();
     assert_eq!(checkpoint(&store, Projection::Views, fixture.partition).await, Checkpoint::START);
@@ -57,7 +58,7 @@ pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>
 }
 
 /// A batch that does not begin at the checkpoint is not applied, whether it begins before or behind the checkpoint.
-pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn a_stale_batch_writes_nothing(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let chats = vec![fixture.chat_row(1), fixture.chat_row(2)];
     fixture.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
@@ -83,15 +84,15 @@ pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views:
 
 /// Of several owners that apply the same batch concurrently, one succeeds. This holds for a partition's first batch, which
 /// creates the checkpoint, and for later ones, which move it.
-pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn one_of_several_owners_applies_a_batch(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("app", NameOrigin::Created)];
     fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
-    for from in 0..STEPS {
+    for from in 0..BATCHES {
         let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset(from), to: at(from + 1) };
         let owners: Vec<_> = (0..OWNERS)
             .map(|_| {
-                let (store, changes) = (Arc::clone(&store), one_more_chat(&fixture));
+                let (store, changes) = (Arc::clone(&store), add_one_chat(&fixture));
                 tokio::spawn(async move { apply_counts(&store, checkpoint_move, changes).await })
             })
             .collect();
@@ -102,10 +103,10 @@ pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, v
         assert_eq!(done, 1, "from {from}");
     }
     let application = views.application(fixture.token).await.unwrap();
-    assert_eq!(application.map(|application| application.chats_count), Some(STEPS), "a batch was counted twice");
+    assert_eq!(application.map(|application| application.chats_count), Some(BATCHES), "a batch was counted twice");
 }
 
-fn one_more_chat(fixture: &Fixture) -> CountsChanges {
+fn add_one_chat(fixture: &Fixture) -> CountsChanges {
     let delta = ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() };
     CountsChanges { applications: [(fixture.token, delta)].into(), ..CountsChanges::default() }
 }
@@ -157,13 +158,13 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
     assert_eq!(message(&views, &fixture, 1, 2).await.as_deref(), Some("another"));
     assert_eq!(name(&views, &fixture).await.as_deref(), Some("first"));
     let mut found = dead_letters(&store, fixture.partition).await;
-    parked.sort_unstable_by_key(|place| place.offset);
-    found.sort_unstable_by_key(|place| place.offset);
+    parked.sort_unstable_by_key(|source| source.offset);
+    found.sort_unstable_by_key(|source| source.offset);
     assert_eq!(found, parked);
 }
 
-/// A rename overrides the creation and every earlier rename, in whatever order they are applied.
-pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+/// A rename overrides the creation and every earlier rename, in whatever order the events are applied.
+pub async fn the_last_rename_in_log_order_wins(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let created = fixture.name("created", NameOrigin::Created);
     let earlier = fixture.name("earlier", NameOrigin::Renamed);
@@ -184,7 +185,7 @@ pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<
 }
 
 /// An application keeps its first creation and shows its highest name, whether they come in one batch or in several.
-pub async fn names_in_one_batch_are_as_in_several(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn names_in_one_batch_resolve_as_in_several(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("first", NameOrigin::Created), fixture.name("second", NameOrigin::Created)];
     let mut parked = vec![names[1].source];
@@ -218,7 +219,7 @@ pub async fn long_names_and_reasons_are_kept(store: Arc<dyn ProjectionStore>, vi
 }
 
 /// Messages may be applied before their chat. They are shown once the chat is applied.
-pub async fn a_chat_seen_late_is_shown_with_its_messages(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn a_late_chat_is_shown_with_its_messages(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let messages = vec![fixture.message_row(1, 1, "early")];
     fixture.apply(&store, ViewsChanges { messages, ..ViewsChanges::default() }).await;
@@ -229,7 +230,7 @@ pub async fn a_chat_seen_late_is_shown_with_its_messages(store: Arc<dyn Projecti
 }
 
 /// Counts are loaded as they were applied, for many chats at once.
-pub async fn chat_counts_come_back(store: Arc<dyn ProjectionStore>) {
+pub async fn chat_counts_are_loaded_as_applied(store: Arc<dyn ProjectionStore>) {
     let fixture = Fixture::new();
     let counts = |number: u32| counts_of(&[1, 2 + number % 7, 20 + number]);
     let chats: Vec<_> = (1..=MANY).map(|number| fixture.chat(number)).collect();
