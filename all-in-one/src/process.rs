@@ -82,7 +82,7 @@ impl Process {
         let projections = Arc::clone(&self.data.projections);
         let stop = self.stop_projecting.clone();
         self.watches.spawn(async move {
-            if stop.run_until_cancelled(projections.damaged()).await.is_some() {
+            if stop.run_until_cancelled(projections.wait_for_damage()).await.is_some() {
                 part.failed(
                     "the file is damaged; stop tally, delete the file, start tally: it is rebuilt from the log",
                 );
