@@ -93,8 +93,8 @@ pub trait ProjectionStore: Send + Sync {
     /// them: the store applies the batch to exactly these counts or not at all.
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError>;
 
-    /// Applies a batch to `counts`. Only a sequencer outside of the log needs the answered requests and the existence of
-    /// applications; an adapter whose log assigns the numbers may leave them out.
+    /// Applies a batch to `counts`. Only a sequencer outside of the log needs the answered requests and the existence
+    /// of applications; an adapter whose log assigns the numbers may leave them out.
     async fn apply_counts(
         &self,
         checkpoint_move: CheckpointMove,

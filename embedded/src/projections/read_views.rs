@@ -14,8 +14,8 @@ use super::{Query, SqliteProjections};
 use crate::sqlite::{decode_error, decode_number, decode_token};
 
 impl SqliteProjections {
-    /// Reads rows until a page is full. `query` selects one row more than `limit`, if there is one, to show whether items
-    /// follow.
+    /// Reads rows until a page is full. `query` selects one row more than `limit`, if there is one, to show whether
+    /// items follow.
     ///
     /// `decode` returns an item and its bytes of text.
     pub(super) async fn read_slice<T>(

@@ -21,8 +21,8 @@ const LONG_NAME_BYTES: usize = 100 * 1024;
 /// Lists the checks of a [`ProjectionStore`](crate::ProjectionStore), each with the parts of the adapter that it takes
 /// and the [`StoreFault`](crate::conformance::StoreFault) that it must find.
 ///
-/// Calls the macro `$callback` with the arguments, the path of the suite and the list. A check writes to the part `store`
-/// and reads from the part `views`.
+/// Calls the macro `$callback` with the arguments, the path of the suite and the list. A check writes to the part
+/// `store` and reads from the part `views`.
 #[macro_export]
 macro_rules! store_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {

@@ -17,8 +17,8 @@ use crate::views::Views;
 /// Lists the checks of [`Views`](crate::Views), each with the parts of the adapter that it takes and the
 /// [`ViewsFault`](crate::conformance::ViewsFault) that it must find.
 ///
-/// Calls the macro `$callback` with the arguments, the path of the suite and the list. A check writes to the part `store`
-/// and reads from the part `views`.
+/// Calls the macro `$callback` with the arguments, the path of the suite and the list. A check writes to the part
+/// `store` and reads from the part `views`.
 #[macro_export]
 macro_rules! views_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
