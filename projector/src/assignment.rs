@@ -23,7 +23,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Feeds a projection from the partitions that are assigned to this process, for as long as they are.
 ///
-/// When a partition is taken away, this stops the partition's run loop, but does not wait for the loop's last batch. For
+/// When a partition is taken away, this stops the partition's run loop, but does not wait for its last batch. For
 /// a moment two processes may own the partition; the checkpoint decides between them.
 pub struct AssignedPartitions {
     /// The log with the events.
