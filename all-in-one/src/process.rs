@@ -34,8 +34,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Opens the data directory and both ports, and begins to answer. `stop` ends the
-    /// process; see [`Process::wait`].
+    /// Opens the data directory and both ports, and begins to answer. `stop` ends the process; see [`Process::wait`].
     ///
     /// # Errors
     /// A message that says what to do.
@@ -104,7 +103,7 @@ impl Process {
     /// Waits for the stop, and then until every request is answered, every event is committed and every file is closed.
     ///
     /// # Errors
-    /// [`Fatal`] if a run loop cannot go on: the views would no longer follow the log.
+    /// [`Fatal`] if a run loop has ended fatally: the views would no longer follow the log.
     pub async fn wait(mut self) -> Result<(), Fatal> {
         let outcome = tokio::select! {
             () = self.host.stop().cancelled() => Ok(()),

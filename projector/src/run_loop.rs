@@ -17,7 +17,7 @@ use crate::sink::SinkError;
 
 /// Pause after a batch that was not full. A batch costs more than its events do, so the events of this pause share the
 /// next batch. An event that comes after the pause is applied at once.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER_PAUSE: Duration = Duration::from_millis(10);
 /// Longest wait for a next event before the loop reads the log again.
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// Pause after the first failure; each further one doubles it. Jitter adds up to the same again.
@@ -182,7 +182,7 @@ impl RunLoop {
             if !is_full {
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(GATHER) => {}
+                    () = tokio::time::sleep(GATHER_PAUSE) => {}
                 }
             }
         }

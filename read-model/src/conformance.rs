@@ -93,14 +93,14 @@ impl Fixture {
     async fn apply(&self, store: &Arc<dyn ProjectionStore>, changes: ViewsChanges) {
         let checkpoint = store.checkpoint(crate::Projection::Views, self.partition).await;
         let from = checkpoint.unwrap().next;
-        let checkpoint_move = CheckpointMove { partition: self.partition, from, to: at(self.next.0) };
+        let checkpoint_move = CheckpointMove { partition: self.partition, from, to: checkpoint_at(self.next.0) };
         let applied = store.apply_views(checkpoint_move, changes).await.unwrap();
         assert_eq!(applied, Applied::Done);
     }
 }
 
 /// A checkpoint in the first epoch.
-fn at(next: u64) -> Checkpoint {
+fn checkpoint_at(next: u64) -> Checkpoint {
     Checkpoint { next: Offset(next), ..Checkpoint::START }
 }
 

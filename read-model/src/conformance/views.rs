@@ -145,7 +145,7 @@ pub async fn lists_are_paged_both_ways(store: Arc<dyn ProjectionStore>, views: A
             Cursor::After(number) => Cursor::After(message_number(number)),
             Cursor::Before(number) => Cursor::Before(message_number(number)),
         };
-        let slice = messages_of(&views, fixture.chat(3), Page { cursor, limit }).await;
+        let slice = read_messages(&views, fixture.chat(3), Page { cursor, limit }).await;
         let numbers: Vec<_> = slice.items.iter().map(|message| message.number.get()).collect();
         assert_eq!((numbers, slice.more), (expected, more), "{cursor:?} {limit}");
     }
@@ -181,15 +181,15 @@ pub async fn lists_are_cut_by_size(store: Arc<dyn ProjectionStore>, views: Arc<d
     fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
     let numbers = |slice: Slice<MessageView>| slice.items.iter().map(|item| item.number.get()).collect::<Vec<_>>();
     let page = Page { cursor: Cursor::First, limit: MAX_ITEMS };
-    let first = messages_of(&views, fixture.chat(1), page).await;
+    let first = read_messages(&views, fixture.chat(1), page).await;
     assert!(first.more);
     assert_eq!(numbers(first), [1, 2, 3, 4]);
     let page = Page { cursor: Cursor::After(message_number(4)), limit: MAX_ITEMS };
-    let rest = messages_of(&views, fixture.chat(1), page).await;
+    let rest = read_messages(&views, fixture.chat(1), page).await;
     assert!(!rest.more);
     assert_eq!(numbers(rest), [5, 6]);
 }
 
-async fn messages_of(views: &Arc<dyn Views>, chat: ChatKey, page: Page<MessageNumber>) -> Slice<MessageView> {
+async fn read_messages(views: &Arc<dyn Views>, chat: ChatKey, page: Page<MessageNumber>) -> Slice<MessageView> {
     views.messages(chat, page).await.unwrap().unwrap()
 }
