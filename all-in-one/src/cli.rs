@@ -11,10 +11,11 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard erro
 
 /// A chat backend in one process: a write API, a read API, and all data in one directory
 ///
-/// Applications own chats, chats own messages, and everything is numbered 1, 2, 3 … within its parent. Events are the
-/// truth; what is read is made from them. Ctrl-C or SIGTERM stops it cleanly; nothing that was acknowledged is lost.
+/// Applications own chats, chats own messages, and everything is numbered 1, 2, 3 … within its parent. The event
+/// log is the truth; everything that clients read is made from it. Ctrl-C or SIGTERM stops tally cleanly; nothing that
+/// was acknowledged is lost.
 ///
-/// Without a command it serves. The other commands work on the data directory of a stopped tally.
+/// Without a command, tally serves. The other commands work on the data directory of a stopped tally.
 #[derive(Debug, Parser)]
 #[command(name = "tally", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -30,7 +31,7 @@ pub struct Cli {
 pub enum Command {
     /// Answer requests until Ctrl-C or SIGTERM (this is what happens without a command, too)
     Serve(Config),
-    /// Show how far the event log and the projections go, and how much room they take
+    /// Show how many events the log has and each projection has applied, and the sizes of the files
     Status(StatusArgs),
     /// Make every projection anew beside the real ones, compare them row by row, and look for dead letters
     Verify(DataArgs),

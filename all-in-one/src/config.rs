@@ -8,7 +8,7 @@ use service::config::{Cors, LogArgs, PublicReadUrl, ReadAddr, WriteAddr};
 /// The data directory.
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
-    /// Directory of the event log and everything made from it; made if it is missing
+    /// Directory of the event log and everything made from it; created if it is missing
     #[arg(long, env = "TALLY_DATA", value_name = "DIRECTORY", default_value = "./data")]
     pub data: PathBuf,
 }

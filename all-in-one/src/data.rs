@@ -36,8 +36,8 @@ pub enum DataError {
     Projections(#[source] FeedError),
     /// A projection has applied events that the log does not have.
     #[error(
-        "the projection {projection} has seen {ahead} more events than the event log holds: a part of the log was lost; \
-         restore the data directory from a copy, or, to go on without those events, delete views.sqlite in it"
+        "the projection {projection} has applied {ahead} more events than the event log holds: a part of the log \
+         was lost; restore the data directory from a copy, or, to go on without those events, delete views.sqlite in it"
     )]
     LogShortened {
         /// The projection's name.
@@ -48,7 +48,7 @@ pub enum DataError {
 }
 
 impl Data {
-    /// Opens the directory, and makes it if it is missing.
+    /// Opens the directory; creates it if it is missing.
     ///
     /// # Errors
     /// [`DataError`] says what to do.
@@ -56,7 +56,7 @@ impl Data {
         Self::open_in(DataDir::open(path).map_err(DataError::Open)?).await
     }
 
-    /// Deletes the projections in the directory and opens it.
+    /// Opens the directory after deleting the projections in it.
     ///
     /// # Errors
     /// [`DataError`] says what to do.
@@ -82,7 +82,7 @@ impl Data {
         self.feeds_to(&self.projections).await
     }
 
-    /// Returns the same feeds for other projections than those in the directory.
+    /// Like [`Data::feeds`], but the feeds write to `projections`.
     ///
     /// # Errors
     /// If the log's partitions cannot be read.
@@ -106,6 +106,7 @@ impl Data {
         self.log.close().await;
     }
 
+    /// Fails if a projection has applied events that the log does not have.
     async fn refuse_shortened_log(&self) -> Result<(), DataError> {
         for feed in self.feeds().await? {
             let checkpoint = feed.checkpoint().await.map_err(DataError::Projections)?.next;

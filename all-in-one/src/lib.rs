@@ -4,9 +4,9 @@
 //! |---|---|
 //! | [`cli`], [`config`] | the command line of `tally` |
 //! | [`data`] | an opened data directory |
-//! | [`process`] | serving: the adapters, and the order in which everything starts and stops |
-//! | [`operator`] | the commands on a stopped data directory |
-//! | [`run`] | what each command does |
+//! | [`process`] | the process that serves: its adapters, and the order in which everything starts and stops |
+//! | [`operator`] | the operator's commands on the data directory of a stopped tally |
+//! | [`run`] | runs a command |
 //! | [`progress`] | progress bars on a terminal |
 //!
 //! **Architecture invariant:** this is the only crate that knows that the topology is the embedded one.

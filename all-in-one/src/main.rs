@@ -1,4 +1,4 @@
-//! `tally`: the whole of Tally in one process.
+//! `tally`: all of Tally in one process.
 
 use std::process::ExitCode;
 

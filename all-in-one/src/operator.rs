@@ -8,6 +8,7 @@ use std::sync::Arc;
 use embedded::OpenError;
 use embedded::compare::{CompareError, Difference, differences};
 use event_log::EventLog;
+use events::Offset;
 use projector::Feed;
 use projector::feed::FeedError;
 use read_model::{ProjectionStore, StoreError};
@@ -16,7 +17,7 @@ use serde::Serialize;
 use crate::data::{Data, DataError};
 use crate::progress;
 
-/// Most dead letters that are counted. A count of this many means that many or more.
+/// The most dead letters that are counted in a partition. A count of this many stands for this many or more.
 const MAX_DEAD_LETTERS: u32 = 1_000;
 
 /// Why a command could not be carried out.
@@ -42,13 +43,13 @@ pub enum OperatorError {
     Size {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// How far the log and every projection go.
+/// The numbers of events in the log and in every projection, and the sizes of the files.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Events in the log.
@@ -59,35 +60,35 @@ pub struct Status {
     pub projections_bytes: u64,
     /// Events that no view could show; 1,000 stands for that many or more.
     pub dead_letters: usize,
-    /// Each projection.
+    /// The progress of each projection.
     pub projections: Vec<ProjectionStatus>,
 }
 
-/// How far a projection goes.
+/// How far a projection has applied a partition.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct ProjectionStatus {
     /// Its name.
     pub name: &'static str,
     /// The partition that feeds it.
     pub partition: u16,
-    /// The offset of the next event for it to apply.
+    /// The offset of the next event that it applies.
     pub position: u64,
-    /// Events that it has yet to apply.
+    /// Events that it has not applied yet.
     pub lag: u64,
 }
 
 /// The result of a verification.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Events that were applied anew.
+    /// Events in the log.
     pub events: u64,
-    /// Tables that differ from those made anew.
+    /// Tables that differ from the rebuilt ones.
     pub differences: Vec<Difference>,
     /// Events that no view could show.
     pub dead_letters: usize,
 }
 
-/// Reads how far the log and the projections of a stopped tally go.
+/// Reads the status of a stopped tally.
 ///
 /// # Errors
 /// [`OperatorError`].
@@ -113,7 +114,7 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
     Ok(status)
 }
 
-/// Deletes the projections of a stopped tally, makes them anew and returns the number of events.
+/// Deletes the projections of a stopped tally, rebuilds them and returns the number of events.
 ///
 /// # Errors
 /// [`OperatorError`].
@@ -126,8 +127,8 @@ pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
     Ok(events)
 }
 
-/// Makes the projections of a stopped tally anew beside the real ones, each up to the real one's checkpoint, and compares
-/// them.
+/// Rebuilds the projections of a stopped tally beside the real ones, each up to the real one's checkpoint, and compares
+/// the two.
 ///
 /// # Errors
 /// [`OperatorError`].
@@ -156,7 +157,7 @@ pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
 }
 
 impl Verdict {
-    /// Whether every projection is what the log makes of it, without dead letters.
+    /// Whether no table differs from its rebuilt copy, and there are no dead letters.
     pub fn is_good(&self) -> bool {
         self.differences.is_empty() && self.dead_letters == 0
     }
@@ -188,7 +189,7 @@ impl fmt::Display for Status {
     }
 }
 
-async fn read_ends(feeds: &[Feed]) -> Result<Vec<events::Offset>, OperatorError> {
+async fn read_ends(feeds: &[Feed]) -> Result<Vec<Offset>, OperatorError> {
     let mut ends = Vec::new();
     for feed in feeds {
         ends.push(feed.end().await.map_err(OperatorError::Feed)?);
@@ -196,9 +197,9 @@ async fn read_ends(feeds: &[Feed]) -> Result<Vec<events::Offset>, OperatorError>
     Ok(ends)
 }
 
-async fn catch_up(feeds: &[Feed], goals: &[events::Offset], what: &'static str) -> Result<(), OperatorError> {
+async fn catch_up(feeds: &[Feed], goals: &[Offset], action: &'static str) -> Result<(), OperatorError> {
     for (feed, goal) in feeds.iter().zip(goals) {
-        let bar = progress::start_bar(format!("{what} {}", feed.projection().name()), goal.0);
+        let bar = progress::start_bar(format!("{action} {}", feed.projection().name()), goal.0);
         feed.catch_up(*goal, |next| bar.set_position(next.0)).await.map_err(OperatorError::Feed)?;
         bar.finish_and_clear();
     }

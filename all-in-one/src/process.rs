@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::data::{Data, DataError};
 use crate::progress;
 
-/// The part that fails when the file of the projections turns out to be damaged.
+/// The part of readiness that fails when the file of the projections is found damaged.
 const PROJECTIONS_PART: &str = "views.sqlite";
 
 /// A running Tally.
@@ -27,14 +27,14 @@ pub struct Process {
     commands: Commands,
     data: Data,
     run_loops: RunLoops,
-    /// The progress bars and the watch for damage.
+    /// The tasks that draw progress bars and wait for damage.
     watches: TaskTracker,
     /// Stops the run loops and the watches, once no command can write any more.
     stop_projecting: CancellationToken,
 }
 
 impl Process {
-    /// Opens the data directory and both ports, and begins to answer. `stop` ends it, see [`Process::wait`].
+    /// Opens the data directory and both ports, and begins to answer. `stop` ends the process; see [`Process::wait`].
     ///
     /// # Errors
     /// A message that says what to do.
@@ -75,14 +75,14 @@ impl Process {
         Ok(())
     }
 
-    /// Ends readiness once the file of the projections is damaged, since no answer from that file can be trusted.
+    /// Ends readiness once the file of the projections is found damaged, because answers from it may be wrong.
     fn watch_for_damage(&self) {
         let part = self.host.readiness().part(PROJECTIONS_PART);
         part.ready();
         let projections = Arc::clone(&self.data.projections);
         let stop = self.stop_projecting.clone();
         self.watches.spawn(async move {
-            if stop.run_until_cancelled(projections.damaged()).await.is_some() {
+            if stop.run_until_cancelled(projections.wait_for_damage()).await.is_some() {
                 part.failed(
                     "the file is damaged; stop tally, delete the file, start tally: it is rebuilt from the log",
                 );
@@ -103,9 +103,9 @@ impl Process {
     /// Waits for the stop, and then until every request is answered, every event is committed and every file is closed.
     ///
     /// # Errors
-    /// [`Fatal`] has stopped it: the views would no longer follow the log.
+    /// [`Fatal`] if a run loop has ended fatally: the views would no longer follow the log.
     pub async fn wait(mut self) -> Result<(), Fatal> {
-        let first = tokio::select! {
+        let outcome = tokio::select! {
             () = self.host.stop().cancelled() => Ok(()),
             fatal = run_loop::wait_for_fatal(&mut self.run_loops) => Err(fatal),
         };
@@ -117,6 +117,6 @@ impl Process {
         self.watches.close();
         self.watches.wait().await;
         self.data.close().await;
-        first.and(ended)
+        outcome.and(ended)
     }
 }

@@ -1,4 +1,4 @@
-//! Progress on a terminal. Where there is none, nothing is drawn.
+//! Draws progress bars, if standard error is a terminal.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ pub fn start_bar(message: String, length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style).with_message(message)
 }
 
-/// Shows how projections catch up with the log's present end, until they have or until `stop`.
+/// Shows one after the other how projections catch up with the end that the log has now. Returns once all have, or at
+/// `stop`.
 pub async fn show_catching_up(feeds: Vec<Feed>, stop: CancellationToken) {
     for feed in feeds {
         let (Ok(goal), Ok(mut checkpoint)) = (feed.end().await, feed.checkpoint().await) else {

@@ -1,4 +1,4 @@
-//! What each command does.
+//! Runs the commands.
 
 use std::error::Error;
 use std::io::{Write, stdout};
@@ -12,10 +12,10 @@ use crate::config::Config;
 use crate::operator;
 use crate::process::Process;
 
-/// See the exit codes in `tally --help`.
-const FOUND_A_DIFFERENCE: u8 = 3;
+/// The exit code of a verification that finds a difference or dead letters; see `tally --help`.
+const DIFFERENCE_EXIT_CODE: u8 = 3;
 
-/// Does what the command line asks for.
+/// Runs the command of the command line.
 ///
 /// # Errors
 /// A message that says what to do.
@@ -32,7 +32,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
             let verdict = operator::verify(&data.data).await?;
             writeln!(stdout(), "{verdict}")?;
             if !verdict.is_good() {
-                return Ok(ExitCode::from(FOUND_A_DIFFERENCE));
+                return Ok(ExitCode::from(DIFFERENCE_EXIT_CODE));
             }
         }
         Command::Rebuild(data) => {

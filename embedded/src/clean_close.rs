@@ -1,18 +1,19 @@
-//! Notes beside a database that it was closed cleanly, so that the next start need not check the whole file.
+//! Writes a note beside a database that was closed cleanly, so that the next start need not check the whole file.
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use crate::file_format::beside;
+use crate::file_format::with_suffix;
 
 /// Suffix of the note's file name.
 pub(crate) const CLEAN_SUFFIX: &str = "-clean";
 
-/// Writes the note: the length and the time of change of the database.
+/// Writes the note: the length and the time of change of the database. Writes none if the write-ahead
+/// log is not empty, because then the close was not clean.
 pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
-    if is_empty_or_missing(&beside(path, "-wal"))? {
-        std::fs::write(beside(path, CLEAN_SUFFIX), fingerprint(path)?)?;
+    if is_empty_or_missing(&with_suffix(path, "-wal"))? {
+        std::fs::write(with_suffix(path, CLEAN_SUFFIX), fingerprint(path)?)?;
     }
     Ok(())
 }
@@ -20,14 +21,14 @@ pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
 /// Whether a database is unchanged since [`note_clean_close`]. Deletes the note, because the database changes from now
 /// on.
 pub(crate) fn take_clean_note(path: &Path) -> std::io::Result<bool> {
-    let note_path = beside(path, CLEAN_SUFFIX);
+    let note_path = with_suffix(path, CLEAN_SUFFIX);
     let note = match std::fs::read_to_string(&note_path) {
         Ok(note) => note,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => return Ok(false),
         Err(error) => return Err(error),
     };
     std::fs::remove_file(&note_path)?;
-    Ok(note == fingerprint(path)? && is_empty_or_missing(&beside(path, "-wal"))?)
+    Ok(note == fingerprint(path)? && is_empty_or_missing(&with_suffix(path, "-wal"))?)
 }
 
 fn is_empty_or_missing(path: &Path) -> std::io::Result<bool> {
@@ -40,6 +41,6 @@ fn is_empty_or_missing(path: &Path) -> std::io::Result<bool> {
 
 fn fingerprint(path: &Path) -> std::io::Result<String> {
     let metadata = std::fs::metadata(path)?;
-    let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(format!("{} bytes, changed at {} ns\n", metadata.len(), changed.as_nanos()))
+    let changed_at = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(format!("{} bytes, changed at {} ns\n", metadata.len(), changed_at.as_nanos()))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::clean_close::{CLEAN_SUFFIX, take_clean_note};
-use crate::file_format::{beside, count_missing_pages};
+use crate::file_format::{count_missing_pages, with_suffix};
 use crate::log::SqliteLog;
 use crate::open_error::OpenError;
 use crate::projections::{IntegrityCheck, SqliteProjections};
@@ -15,10 +15,10 @@ use crate::projections::{IntegrityCheck, SqliteProjections};
 const LOCK_FILE: &str = "tally.lock";
 const LOG_FILE: &str = "log.sqlite";
 const PROJECTIONS_FILE: &str = "views.sqlite";
-/// Projections that are rebuilt to compare the real ones with, and deleted afterwards.
+/// Projections that are rebuilt for a comparison with the real ones, and deleted afterwards.
 const REFERENCE_FILE: &str = "reference.sqlite";
 
-/// A data directory. This process owns it as long as the value lives.
+/// A data directory. This process owns the directory as long as the value lives.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -113,7 +113,7 @@ impl DataDir {
         delete_database(&self.reference_path())
     }
 
-    /// Creates empty projections beside the real ones, to compare the real ones with.
+    /// Creates empty projections beside the real ones, for a comparison with them.
     ///
     /// # Errors
     /// [`OpenError::Projections`] or [`OpenError::DeleteProjections`].
@@ -146,6 +146,7 @@ async fn create_projections(path: PathBuf, log_id: Uuid) -> Result<SqliteProject
     let created = SqliteProjections::open(&path, log_id, IntegrityCheck::Skip).await;
     created
         .map_err(|source| OpenError::Projections { path: path.clone(), source })?
+        // Cannot happen: a new file gets the id of this log.
         .ok_or_else(|| OpenError::Projections { path, source: sqlx::Error::RowNotFound })
 }
 
@@ -164,7 +165,7 @@ fn write_owner(lock: &mut File) -> std::io::Result<()> {
 /// Deletes a database with the files that SQLite keeps beside it.
 fn delete_database(path: &Path) -> Result<(), OpenError> {
     for suffix in ["", "-wal", "-shm", CLEAN_SUFFIX] {
-        let file = beside(path, suffix);
+        let file = with_suffix(path, suffix);
         match std::fs::remove_file(&file) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -174,7 +175,8 @@ fn delete_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Opens the projections of an earlier process, after checks for damage that SQLite does not notice.
+/// Opens the projections of an earlier process, after checks for damage that SQLite does not notice. `None` if the file
+/// holds those of another log.
 ///
 /// The length of the file shows whether it was truncated. Overwritten pages show only in a read of the whole file
 /// (`PRAGMA quick_check`: seconds for a gigabyte), which is too slow for every start. So a clean close notes the file's

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Counts the pages that a database should have, but that are neither in its file nor in its write-ahead log. Only a
 /// truncated file misses pages: a crash during a checkpoint leaves every page in at least one of the two files.
 pub(crate) fn count_missing_pages(path: &Path) -> std::io::Result<u64> {
-    let wal = CommittedWal::read(&beside(path, "-wal"))?;
+    let wal = CommittedWal::read(&with_suffix(path, "-wal"))?;
     let mut file = match File::open(path) {
         Ok(file) => file,
         // SQLite creates the database before its write-ahead log, so a log without a database means a lost database.
@@ -83,7 +83,7 @@ impl CommittedWal {
     }
 }
 
-/// Fills the buffer; false if the file ends before.
+/// Fills the buffer; false if the file ends too early.
 fn fill_buffer(file: &mut File, buffer: &mut [u8]) -> std::io::Result<bool> {
     match file.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -93,12 +93,12 @@ fn fill_buffer(file: &mut File, buffer: &mut [u8]) -> std::io::Result<bool> {
 }
 
 /// A big-endian 32-bit integer.
-fn read_u32(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 4].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+fn read_u32(bytes: &[u8], start: usize) -> u64 {
+    bytes[start..start + 4].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// The path of a file beside a database: the database's name and a suffix.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// Appends a suffix to a database's path: the path of a file beside the database.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut file = path.as_os_str().to_owned();
     file.push(suffix);
     file.into()

@@ -5,8 +5,11 @@
 //! | [`data_dir`] | the directory, its lock and its two files |
 //! | [`log`] | [`event_log::EventLog`]: one writer that commits all queued appends as a group |
 //! | [`sequencer`] | [`event_log::Sequencer`]: counters in this process, which start from the log |
-//! | [`compare`] | compares two files of projections row by row |
 //! | [`projections`] | [`read_model::ProjectionStore`], [`read_model::Views`], [`read_model::SearchIndex`] |
+//! | [`compare`] | compares two files of projections row by row |
+//! | [`open_error`] | the errors of opening the directory, with advice for the operator |
+//! | `sqlite` | connections, transactions and multi-row statements of both files |
+//! | `file_format`, `clean_close` | find damage that SQLite does not notice, and skip the check after a clean close |
 //!
 //! **Architecture invariant:** `log.sqlite` is the truth, and every commit is fsynced. `views.sqlite` can be rebuilt
 //! from it, so an operator may delete that file whenever the process is stopped.

@@ -38,7 +38,7 @@ pub struct SqliteLog {
 }
 
 impl SqliteLog {
-    /// Opens the log at `path`. Creates a missing log, unless the projections show that there was one. Must be called
+    /// Opens the log at `path`. Creates a missing log, unless the projections show that a log was lost. Must be called
     /// in a tokio runtime.
     pub(crate) async fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
         let options = sqlite::connect_options(&path, Durability::PowerLoss);
@@ -85,7 +85,7 @@ enum PrepareError {
     Lost { applied: u64 },
 }
 
-/// Brings the schema up to date and gives the log its identity.
+/// Brings the schema up to date, gives a new log its identity, and returns the identity.
 async fn prepare(options: &sqlx::sqlite::SqliteConnectOptions, projections: &Path) -> Result<Uuid, PrepareError> {
     let mut connection = SqliteConnection::connect_with(options).await?;
     // The events of a young log are in its write-ahead log alone. Without that file SQLite finds an empty database. A

@@ -52,7 +52,7 @@ pub(crate) enum IntegrityCheck {
 /// A query with its values.
 type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-/// The reading connections. Every read goes through here, so that an error of a damaged file is noticed.
+/// The reading connections. Every read uses these methods, so that each error is checked for damage of the file.
 #[derive(Debug)]
 struct Readers {
     pool: SqlitePool,
@@ -67,7 +67,7 @@ struct Damage {
 }
 
 impl Readers {
-    /// A connection for several statements. The caller passes their errors to [`Damage::check`].
+    /// Acquires a connection for several statements. The caller passes their errors to [`Damage::check`].
     async fn acquire(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
         self.pool.acquire().await
     }
@@ -80,7 +80,7 @@ impl Readers {
         self.fetch(query).try_collect().await
     }
 
-    /// The first row of a query that has at most one.
+    /// Fetches the row of a query that has at most one.
     async fn fetch_optional(&self, query: Query) -> Result<Option<SqliteRow>, sqlx::Error> {
         query.fetch_optional(&self.pool).await.inspect_err(|error| self.damage.check(error))
     }
@@ -122,7 +122,7 @@ impl SqliteProjections {
         Ok(Some(Self { readers, writer: Writer::new(options), progress: progress? }))
     }
 
-    /// Closes the file after the running write.
+    /// Waits until the running write has ended, then closes the file.
     ///
     /// # Errors
     /// SQLite's error. Nothing is lost, because projections can be rebuilt.
@@ -135,16 +135,21 @@ impl SqliteProjections {
         Ok(())
     }
 
-    /// Waits until a read or a write finds that the file is damaged, which may be never. The log has advice then.
-    pub async fn damaged(&self) {
+    /// Waits until a read or a write finds that the file is damaged, which may be never. An error
+    /// with advice for the operator is logged then.
+    pub async fn wait_for_damage(&self) {
         // The wait cannot fail: the sender lives as long as `self`.
         drop(self.readers.damage.is_found.subscribe().wait_for(|is_found| *is_found).await);
     }
 
-    /// Notes whether an error comes from a damaged file, and passes it on.
+    /// Checks whether an error comes from a damaged file, and returns the error for the port.
     fn note_damage(&self, error: sqlx::Error) -> read_model::BackendError {
         self.readers.damage.check(&error);
         error.into()
+    }
+
+    async fn load_checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, sqlx::Error> {
+        decode_checkpoint(self.readers.fetch_optional(checkpoint_query(projection, partition)).await?)
     }
 
     /// Commits the transaction of a batch, then wakes readers that wait for its position.
@@ -193,7 +198,7 @@ async fn quick_check(connection: &mut SqliteConnection) -> Result<(), sqlx::Erro
     if outcome == "ok" { Ok(()) } else { Err(std::io::Error::new(std::io::ErrorKind::InvalidData, outcome).into()) }
 }
 
-/// How many events the projections at `path` have applied. `None` if the file is missing, unreadable or empty.
+/// Counts the events that the projections at `path` have applied. `None` if the file is missing, unreadable or empty.
 pub(crate) async fn count_applied_events(path: &Path) -> Option<u64> {
     let options = sqlite::connect_options(path, Durability::Crash).create_if_missing(false);
     let mut connection = SqliteConnection::connect_with(&options).await.ok()?;
@@ -230,12 +235,6 @@ fn decode_checkpoint(row: Option<SqliteRow>) -> Result<Checkpoint, sqlx::Error> 
     let next = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
     let epoch = Epoch(row.try_get::<i64, _>(1)?.cast_unsigned());
     Ok(Checkpoint { next, epoch })
-}
-
-impl SqliteProjections {
-    async fn load_checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, sqlx::Error> {
-        decode_checkpoint(self.readers.fetch_optional(checkpoint_query(projection, partition)).await?)
-    }
 }
 
 #[async_trait]

@@ -34,7 +34,7 @@ pub struct SqliteSequencer {
     requests: SharedMap<[u8; RequestKey::HASH_BYTES], tokio::sync::Mutex<()>>,
 }
 
-/// The last reserved number. Unset until it was read from the log, and for a parent that does not exist.
+/// The last reserved number of a parent. Unset until it is read from the log, and for a parent that does not exist.
 #[derive(Debug, Default)]
 struct Counter {
     last: OnceCell<AtomicU32>,
@@ -74,7 +74,7 @@ impl<K: Eq + Hash, V: Default> SharedMap<K, V> {
     }
 }
 
-/// The event of a request, as the log has it.
+/// The event that the log holds for a request.
 struct AnsweredRequest {
     stream: StreamKey,
     number: Option<Number>,
@@ -82,7 +82,7 @@ struct AnsweredRequest {
 }
 
 impl SqliteSequencer {
-    /// The sequencer of `log`.
+    /// Makes the sequencer of `log`.
     pub fn new(log: &SqliteLog) -> Self {
         Self { readers: log.readers(), counters: SharedMap::new(MAX_COUNTERS), requests: SharedMap::new(MAX_REQUESTS) }
     }

@@ -17,11 +17,11 @@ use uuid::Uuid;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a reading connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// SQLite copies a write-ahead log of this many pages into its database.
+/// Once the write-ahead log has this many pages, SQLite copies them into the database.
 const AUTOCHECKPOINT_PAGES: &str = "4000";
-/// Page cache of one connection in KiB; SQLite takes a negative number as KiB.
+/// Page cache of one connection. SQLite reads a negative number as KiB, a positive one as pages.
 const CACHE_KIB: &str = "-16000";
-/// Statements have one of these numbers of rows, so that few statements need to be prepared.
+/// A statement has one of these numbers of rows, so that SQLite prepares few different statements.
 const ROWS_PER_STATEMENT: [usize; 3] = [128, 16, 1];
 
 /// What a commit survives.
@@ -75,8 +75,9 @@ pub(crate) struct Writer {
     idle: Mutex<Option<SqliteConnection>>,
 }
 
-/// A transaction on the writing connection. Dropped, it is rolled back.
+/// A transaction on the writing connection. Dropping it rolls it back.
 pub(crate) struct WriteTransaction<'a> {
+    /// Gets the connection back at the commit. Holding its lock makes the next transaction wait.
     idle: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
 }
@@ -118,7 +119,8 @@ impl WriteTransaction<'_> {
     }
 }
 
-/// Writes rows with `head VALUES (…), (…) tail`, in statements of [`ROWS_PER_STATEMENT`] rows. No rows, no statement.
+/// Writes rows with `head VALUES (…), (…) tail`, in statements of [`ROWS_PER_STATEMENT`] rows. Without rows it runs no
+/// statement.
 ///
 /// Returns the rows of a RETURNING clause in `tail`, in no order.
 pub(crate) async fn insert_rows<R>(
@@ -171,7 +173,7 @@ pub(crate) async fn select_chats(
     .await
 }
 
-/// Decodes a chat from its columns `token` and `number`, given by index.
+/// Decodes a chat from the columns with the indices `token` and `number`.
 pub(crate) fn decode_chat(row: &SqliteRow, token: usize, number: usize) -> Result<ChatKey, sqlx::Error> {
     Ok(ChatKey { token: decode_token(row, token)?, number: ChatNumber(decode_number(row, number)?) })
 }
@@ -191,7 +193,7 @@ pub(crate) fn decode_event_id(row: &SqliteRow, column: usize) -> Result<EventId,
     Uuid::from_slice(row.try_get(column)?).map(EventId).map_err(|error| decode_error(column, error))
 }
 
-/// The error for a column with a value that this program does not write.
+/// Makes the error for a column with a value that no release writes.
 pub(crate) fn decode_error(column: usize, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_string(), source: source.into() }
 }

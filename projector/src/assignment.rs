@@ -1,4 +1,4 @@
-//! Partitions that several processes share: a run loop for each partition that is assigned to this one.
+//! Several processes share the partitions. Runs a run loop for each partition that is assigned to this process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -23,8 +23,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Feeds a projection from the partitions that are assigned to this process, for as long as they are.
 ///
-/// When a partition is taken away, its run loop is told to stop, but nobody waits for its last batch. For a moment two
-/// processes may own the partition; the checkpoint decides between them.
+/// When a partition is taken away, this stops the partition's run loop, but does not wait for its last batch. For
+/// a moment two processes may own the partition; the checkpoint decides between them.
 pub struct AssignedPartitions {
     /// The log with the events.
     pub log: Arc<dyn EventLog>,
@@ -36,7 +36,7 @@ pub struct AssignedPartitions {
     pub readiness: Readiness,
 }
 
-/// A run loop that runs, and the handles to it.
+/// The handles to a running run loop.
 struct RunningLoop {
     stop: CancellationToken,
     applied: watch::Receiver<Option<Offset>>,
@@ -45,7 +45,7 @@ struct RunningLoop {
 
 impl AssignedPartitions {
     /// Runs until `stop`, and lets the current batches end. `assigned` is `None` before the first assignment. `report` is
-    /// called every 5 s with each partition's checkpoint. Dropping the future cuts everything off.
+    /// called every 5 s with each partition's checkpoint. Dropping the future cuts the run loops off.
     ///
     /// # Errors
     /// [`Fatal`], after which the process must end.
@@ -58,10 +58,10 @@ impl AssignedPartitions {
         let mut run_loops = RunLoops::new();
         let mut running = BTreeMap::new();
         let (end, mut ends) = watch::channel(Position::default());
-        // Polled beside everything else, because the log may take its time to answer.
+        // Polled beside everything else, because the log may be slow to answer.
         let polling = self.poll_end(&end);
         tokio::pin!(polling);
-        let first = loop {
+        let outcome = loop {
             if let Some(partitions) = &*assigned.borrow_and_update() {
                 self.change_run_loops(partitions, &mut running, &mut run_loops);
                 self.part.ready();
@@ -76,7 +76,7 @@ impl AssignedPartitions {
             }
         };
         running.into_values().for_each(|run_loop: RunningLoop| run_loop.stop.cancel());
-        first.and(run_loop::wait_for_ends(run_loops).await)
+        outcome.and(run_loop::wait_for_ends(run_loops).await)
     }
 
     /// Stops the loops of partitions that were taken away, and starts a loop for each new one.
@@ -89,7 +89,11 @@ impl AssignedPartitions {
         running.retain(|partition, run_loop| {
             let is_kept = assigned.contains(partition);
             if !is_kept {
-                tracing::info!(projection = self.sink.projection().name(), partition = partition.0, "let go");
+                tracing::info!(
+                    projection = self.sink.projection().name(),
+                    partition = partition.0,
+                    "partition released"
+                );
                 run_loop.stop.cancel();
                 run_loop.part.ready();
                 // The partition's next owner reports its lag.
@@ -104,7 +108,7 @@ impl AssignedPartitions {
 
     fn start_run_loop(&self, partition: PartitionId, run_loops: &mut RunLoops) -> RunningLoop {
         let projection = self.sink.projection().name();
-        tracing::info!(projection, partition = partition.0, "taken over");
+        tracing::info!(projection, partition = partition.0, "partition taken over");
         let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
         let part = self.readiness.part(projection);
         let run_loop = RunLoop::new(feed, part.clone());
@@ -113,7 +117,7 @@ impl AssignedPartitions {
         run_loops.spawn(async move {
             let ended = run_loop.run(stop.clone()).await;
             if stop.is_cancelled() {
-                // Another process owns the partition now, so this one ignores the loop's failures.
+                // Another process may own the partition now, so this one ignores the loop's failures.
                 part.ready();
                 return Ok(());
             }

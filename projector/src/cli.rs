@@ -1,4 +1,4 @@
-//! The command line of `projector`, and what each command does.
+//! The command line of `projector`, and the execution of its commands.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,18 +33,18 @@ pub enum Command {
     Feed(FeedArgs),
     /// Bring the tables in MySQL up to date (views and counts do so at their start, too)
     Migrate(MigrateArgs),
-    /// Ask the projector of this machine that feeds this, or has this address, whether it is ready; exit code 0 if it is
+    /// Ask a projector whether it is ready; exit code 0 if it is
     Healthcheck(HealthcheckArgs),
 }
 
-/// Arguments of the subcommands that feed. Each projection has one, of its name.
+/// Arguments of the subcommands that feed. Each projection has a subcommand of its name.
 #[derive(Debug, Clone)]
 pub struct FeedArgs {
     pub config: Config,
     pub logs: LogArgs,
 }
 
-/// The arguments that these subcommands share.
+/// The arguments that the feeding subcommands share.
 #[derive(Debug, Args)]
 struct SharedArgs {
     #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT", help = projector_addr_help())]
@@ -65,15 +65,15 @@ pub struct MigrateArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct HealthcheckArgs {
-    /// What it feeds, where it has the address that is the default for that
-    #[arg(value_name = "FED", required_unless_present = "projector_addr", value_parser = projection_parser())]
+    /// Projection of the projector to ask, which listens on its default address on this machine
+    #[arg(value_name = "PROJECTION", required_unless_present = "projector_addr", value_parser = projection_parser())]
     pub projection: Option<Projection>,
-    /// Address and port of its health and metrics
+    /// Address and port of the projector's health and metrics
     #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT")]
     pub projector_addr: Option<SocketAddr>,
 }
 
-/// Does what the command line asks for.
+/// Runs the command of the command line.
 ///
 /// # Errors
 /// A message that says what to do.
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_healthcheck_asks_where_a_projector_is_by_default_or_where_it_is_told() {
+    fn the_healthcheck_asks_the_default_address_or_the_given_one() {
         for (fed, address) in [("views", "127.0.0.1:9101"), ("counts", "127.0.0.1:9102"), ("search", "127.0.0.1:9103")]
         {
             assert_eq!(healthcheck_address(&[fed]).unwrap(), address);

@@ -1,4 +1,4 @@
-//! The projection `counts`: how many chats an application has, and how many messages a chat.
+//! The projection `counts`: how many chats an application has, and how many messages a chat has.
 //!
 //! It reads headers only, so it counts the number of an event even if nobody can read the event's JSON.
 
@@ -15,14 +15,14 @@ use read_model::{
 
 use crate::sink::{ProjectionSink, ROWS_PER_BATCH, SinkError};
 
-/// The part of an event that counts.
+/// What an event changes in `counts`.
 enum Fact {
     ApplicationCreated(ApplicationToken),
     ChatCreated(ChatKey),
     MessagePosted(ChatKey, MessageNumber),
 }
 
-/// Returns the chats of a batch. Their counts must be loaded before [`fold`] is called.
+/// Returns the chats of a batch. The caller loads their counts and passes them to [`fold`].
 ///
 /// # Errors
 /// [`DecodeError::Newer`] if a newer version has written an event.

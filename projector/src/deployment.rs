@@ -15,7 +15,7 @@ use crate::search::SearchSink;
 use crate::sink::ProjectionSink;
 use crate::views::ViewsSink;
 
-/// Whatever differs from projection to projection.
+/// The settings that differ between projections.
 pub(crate) struct Deployment {
     /// The help of its subcommand.
     pub(crate) about: &'static str,
@@ -46,7 +46,7 @@ impl Deployment {
                 backend: Backend::MySql(|store| Arc::new(ViewsSink(store))),
             },
             Projection::Counts => Self {
-                about: "Feed the numbers of chats and messages into MySQL until Ctrl-C or SIGTERM",
+                about: "Feed the counts of chats and messages into MySQL until Ctrl-C or SIGTERM",
                 health_port: 9102,
                 backend: Backend::MySql(|store| Arc::new(CountsSink(store))),
             },
@@ -75,7 +75,7 @@ impl Backend {
         }
     }
 
-    /// The server's URL, as the command line gives it.
+    /// Parses the server's URL from the command line.
     pub(crate) fn parse_url(&self, matches: &ArgMatches) -> Result<String, clap::Error> {
         Ok(match self {
             Self::MySql(_) => MysqlArgs::from_arg_matches(matches)?.mysql_url,

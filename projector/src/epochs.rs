@@ -1,4 +1,5 @@
-//! Void events: those that were reserved in an epoch that has ended. No projection applies them.
+//! Drops void events, which no projection applies: they carry the number of an epoch that ended before they reached the
+//! log.
 
 use event_log::LogBatch;
 use events::{Epoch, RecordedEvent};
@@ -9,8 +10,8 @@ const VOID_EVENTS: &str = "tally_void_events_total";
 /// Returns the events of a batch without the void ones, and the highest epoch that has started by the batch's end.
 /// `epoch` is the highest that started before the batch.
 ///
-/// An event is void if it carries a lower epoch than the highest that started before it in its partition. Its number may
-/// have been given again since, and its writer was never told of a success.
+/// An event is void if it carries a lower epoch than the highest that started before it in its partition. Another event
+/// may have got its number since. No client was told that the void event succeeded.
 pub fn drop_void_events(log_batch: LogBatch, mut epoch: Epoch) -> (Vec<RecordedEvent>, Epoch) {
     let mut starts = log_batch.epochs.into_iter().peekable();
     let mut events = log_batch.events;

@@ -1,4 +1,4 @@
-//! One batch from the log to a projection.
+//! Moves batches from a partition of the log to a projection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +54,8 @@ impl Feed {
         Ok(self.log.end().await.map_err(FeedError::Read)?.bound(self.partition))
     }
 
-    /// Reads a batch from `next` on. At the log's end it waits for at most `wait`, and returns an empty batch if nothing
-    /// comes.
+    /// Reads a batch from `next` on. At the log's end it waits for at most `wait`, and returns an empty batch if no
+    /// event comes.
     ///
     /// # Errors
     /// If the log cannot be read there.
@@ -64,7 +64,7 @@ impl Feed {
         self.log.read(self.partition, next, limit).await.map_err(FeedError::Read)
     }
 
-    /// Whether the size of a batch has cut it, so that the log has more already.
+    /// Whether the batch has as many records as fit, so that the log may have more already.
     pub(crate) fn is_full(&self, log_batch: &LogBatch) -> bool {
         let records = log_batch.events.len() + log_batch.unreadable.len();
         u32::try_from(records).is_ok_and(|records| records >= self.sink.batch_size())
@@ -72,11 +72,11 @@ impl Feed {
 
     /// Applies a batch that was read at `from`, the projection's checkpoint, and returns the new checkpoint.
     ///
-    /// After an empty batch it reads the checkpoint again. So a projection that was lost and made again is filled from
-    /// the start even if its partition gets no new events.
+    /// For an empty batch it only reads the checkpoint again. So a projection that was lost and made again is filled
+    /// from the start even if its partition gets no new events.
     ///
     /// # Errors
-    /// Read the checkpoint before trying again.
+    /// After an error, read the checkpoint before trying again.
     pub async fn apply(&self, from: Checkpoint, mut log_batch: LogBatch) -> Result<Checkpoint, FeedError> {
         if log_batch.next == from.next {
             return self.checkpoint().await;

@@ -30,7 +30,7 @@ impl Feeder {
     /// Feeds until `stop`, and lets the current batches end.
     ///
     /// # Errors
-    /// If the projection cannot be fed any more until somebody acts.
+    /// If the projection cannot be fed until an operator acts.
     pub(crate) async fn feed(self) -> Result<(), BackendError> {
         if !self.prepare().await? {
             return Ok(());

@@ -1,17 +1,17 @@
-//! From the log to the views: projections and the loop that feeds them.
+//! The projections, and the loop that feeds them from the log.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`views`], [`counts`], [`search`] | the projections: pure functions from events to changes, and the sink that applies them |
 //! | [`sink`] | the port between a run loop and a projection |
 //! | [`epochs`] | void events, which no projection applies |
-//! | [`feed`] | one batch from the log to a projection |
-//! | [`run_loop`] | the one loop that feeds a projection from a partition |
+//! | [`feed`] | moves batches from a partition of the log to a projection |
+//! | [`run_loop`] | the loop over a feed: when to read, retry, stop and report readiness |
 //! | [`assignment`] | a run loop for each partition that is assigned to this process |
 //! | `deployment` | how each projection runs on servers: its port, its server, its help |
 //! | `cli`, `process`, `feeder` | the binary's composition root |
 //!
-//! The last four are there with the feature `distributed` only.
+//! `deployment`, `cli`, `process` and `feeder` exist only with the feature `distributed`.
 //!
 //! **Architecture invariant:** a projection is a function of the log alone. It reads no clock, no other projection and no
 //! network, so that dropping its tables and reading the log again gives the same tables.

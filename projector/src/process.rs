@@ -15,10 +15,10 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::deployment::{Client, Deployment};
 use crate::feeder::Feeder;
 
-/// The end of an answer to a request that this process does not serve.
+/// The last sentence of the answer to a request for a route that this process does not serve.
 const OTHER_PORT: &str = "This process feeds a projection; it answers /health and /metrics only.";
 
-/// What a process feeds, from where and to where.
+/// The projection that a process feeds, and the addresses that it uses.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The projection.
@@ -39,8 +39,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Opens the address of health and metrics and begins to feed, even if the servers are still away. `stop` ends it, see
-    /// [`Process::wait`].
+    /// Opens the address of health and metrics and begins to feed, even if the servers cannot be reached yet. `stop`
+    /// ends the process; see [`Process::wait`].
     ///
     /// # Errors
     /// A message that says what to do.
@@ -65,10 +65,10 @@ impl Process {
         self.addr
     }
 
-    /// Waits for the stop, and then until the current batches are applied.
+    /// Waits for the stop, and then until the current batches have been applied.
     ///
     /// # Errors
-    /// If the projection cannot be fed any more until somebody acts.
+    /// If the projection cannot be fed until an operator acts.
     pub async fn wait(mut self) -> Result<(), Box<dyn Error>> {
         self.host.wait_for_task(self.feeding).await?.map_err(|error| error as Box<dyn Error>)
     }

@@ -1,4 +1,4 @@
-//! The one loop that reads a partition of the log and applies it to a projection, batch by batch.
+//! The loop that reads a partition of the log and applies it to a projection, batch by batch.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::feed::{Feed, FeedError};
 use crate::sink::SinkError;
 
 /// Pause after a batch that was not full. A batch costs more than its events do, so the events of this pause share the
-/// next batch. An event that comes later than that is applied at once.
-const GATHER: Duration = Duration::from_millis(10);
+/// next batch. An event that comes after the pause is applied at once.
+const GATHER_PAUSE: Duration = Duration::from_millis(10);
 /// Longest wait for a next event before the loop reads the log again.
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// Pause after the first failure; each further one doubles it. Jitter adds up to the same again.
@@ -38,7 +38,7 @@ pub struct RunLoop {
     applied: watch::Sender<Option<Offset>>,
 }
 
-/// Running run loops. Dropping them cuts them off wherever they are, which is safe: a batch and its checkpoint are applied
+/// Running run loops. Dropping them cuts them off at any point, which is safe: a batch and its checkpoint are applied
 /// together or not at all.
 pub type RunLoops = JoinSet<Result<(), Stopped>>;
 
@@ -46,7 +46,7 @@ pub type RunLoops = JoinSet<Result<(), Stopped>>;
 #[derive(Debug, thiserror::Error)]
 pub enum Stopped {
     /// The log does not contain the projection's checkpoint.
-    #[error("the projection {projection} is somewhere that the log is not")]
+    #[error("the log does not contain the checkpoint of the projection {projection}")]
     NotInLog {
         /// The projection's name.
         projection: &'static str,
@@ -75,11 +75,11 @@ pub enum Fatal {
     NotInLog(Stopped),
     /// A run loop panicked, which is a bug in this program. If the process went on, that loop's partition would stand
     /// still unnoticed.
-    #[error("a run loop has panicked, as the log tells above; please report it")]
+    #[error("a run loop has panicked; its message is logged above; please report it")]
     Panicked(#[source] JoinError),
 }
 
-/// Waits until a run loop ends in a way that must end the process, too. Waits for ever if none does.
+/// Waits until the end of a run loop is [`Fatal`]. Waits for ever if none is.
 pub async fn wait_for_fatal(run_loops: &mut RunLoops) -> Fatal {
     while let Some(ended) = run_loops.join_next().await {
         if let Err(fatal) = check_end(ended) {
@@ -89,23 +89,23 @@ pub async fn wait_for_fatal(run_loops: &mut RunLoops) -> Fatal {
     std::future::pending().await
 }
 
-/// Waits until all run loops have ended. They must have been told to stop.
+/// Waits until all run loops have ended. The caller stops them first.
 ///
 /// # Errors
 /// The first [`Fatal`] end.
 pub async fn wait_for_ends(mut run_loops: RunLoops) -> Result<(), Fatal> {
-    let mut first = Ok(());
+    let mut outcome = Ok(());
     while let Some(ended) = run_loops.join_next().await {
-        first = first.and(check_end(ended));
+        outcome = outcome.and(check_end(ended));
     }
-    first
+    outcome
 }
 
 /// Decides whether the end of one run loop is fatal for the process.
 fn check_end(ended: Result<Result<(), Stopped>, JoinError>) -> Result<(), Fatal> {
     match ended {
         Ok(Ok(())) => Ok(()),
-        // The other partitions go on, and readiness names the one that does not.
+        // The other partitions go on, and readiness names the partition that has stopped.
         Ok(Err(stopped @ Stopped::Newer { .. })) => {
             tracing::error!(error = %stopped.as_report(), "a projection has stopped in one partition");
             Ok(())
@@ -176,13 +176,13 @@ impl RunLoop {
             is_in_log = true;
             let is_full = self.feed.is_full(&log_batch);
             let next = self.feed.apply(checkpoint, log_batch).await.map_err(|error| self.classify(error))?;
-            // A checkpoint that steps back belongs to a projection that was lost and made again: it must catch up.
+            // A checkpoint that steps back belongs to a projection that was lost and made again. It must catch up anew.
             (checkpoint, goal) = if next.next < checkpoint.next { self.begin().await? } else { (next, goal) };
             *pauses = RETRY.build();
             if !is_full {
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(GATHER) => {}
+                    () = tokio::time::sleep(GATHER_PAUSE) => {}
                 }
             }
         }

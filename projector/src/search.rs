@@ -9,7 +9,7 @@ use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchDocument
 
 use crate::sink::{ProjectionSink, SinkError};
 
-/// Returns the documents of a batch. Broken events have none; `views` parks them.
+/// Returns the documents of a batch. Broken events have none; `views` makes dead letters of them.
 ///
 /// # Errors
 /// [`DecodeError::Newer`] if a newer version has written an event: then nothing of the batch may be indexed.

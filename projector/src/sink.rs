@@ -14,14 +14,14 @@ pub trait ProjectionSink: Send + Sync {
     /// The most events of one batch.
     fn batch_size(&self) -> u32;
 
-    /// What of `partition` the projection has applied.
+    /// How far the projection has applied `partition`.
     ///
     /// # Errors
     /// If the store cannot be read.
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError>;
 
-    /// Applies a batch: every event that counts in the log from `checkpoint_move.from` to `checkpoint_move.to`. The
-    /// projection `views` parks the `unreadable` records there; the others ignore them.
+    /// Applies a batch: every event in the log from `checkpoint_move.from` to `checkpoint_move.to` that is not void.
+    /// The projection `views` stores the `unreadable` records as dead letters; the others ignore them.
     ///
     /// # Errors
     /// [`SinkError::Newer`] is permanent. After any other error the batch may or may not be applied: read the checkpoint
@@ -48,5 +48,5 @@ pub enum SinkError {
     Search(#[source] SearchError),
 }
 
-/// Most events of one batch of `views` or `counts`.
+/// The most events of one batch of `views` or `counts`.
 pub(crate) const ROWS_PER_BATCH: u32 = 512;

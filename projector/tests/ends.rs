@@ -1,4 +1,4 @@
-//! How a run loop ends, and whether its end ends the process.
+//! The ways in which a run loop ends, and which of them are fatal for the process.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

@@ -58,7 +58,7 @@ fn make_counts(created: bool, numbers: &[u32]) -> ChatCounts {
 }
 
 #[test]
-fn views_get_a_row_for_every_event_with_its_place() {
+fn views_get_a_row_for_every_event_with_its_source() {
     let batch = place_events(&[
         application(token(1), "one"),
         created(chat(1)),
@@ -86,7 +86,7 @@ fn views_park_a_broken_event_and_go_on() {
 }
 
 #[test]
-fn views_park_what_is_no_event_and_go_on() {
+fn views_park_an_unreadable_record_and_go_on() {
     let batch = place_records(vec![record(&posted(chat(1), 1, "x"))]);
     let stray = Unreadable { partition: PartitionId(0), offset: Offset(7), reason: "it has no headers".into() };
     let changes = views::collect_changes(&batch, &[stray]).unwrap();
@@ -97,7 +97,7 @@ fn views_park_what_is_no_event_and_go_on() {
 }
 
 #[test]
-fn views_say_in_a_bounded_number_of_words_what_is_wrong() {
+fn views_bound_the_length_of_a_reason() {
     for text in ["x", "é🚀"] {
         let data = format!("\"{}\"", text.repeat(100 * 1024)).into_bytes();
         let batch = place_records(vec![Record { data, ..record(&posted(chat(1), 1, "x")) }]);
@@ -108,7 +108,7 @@ fn views_say_in_a_bounded_number_of_words_what_is_wrong() {
 }
 
 #[test]
-fn no_projection_goes_past_an_event_of_a_newer_version() {
+fn no_projection_skips_an_event_of_a_newer_version() {
     let batch = place_records(vec![record(&created(chat(1))), raise_version(&posted(chat(1), 1, "x"))]);
     assert!(matches!(views::collect_changes(&batch, &[]), Err(DecodeError::Newer { .. })));
     assert!(matches!(counts::collect_chats(&batch), Err(DecodeError::Newer { .. })));
@@ -117,14 +117,14 @@ fn no_projection_goes_past_an_event_of_a_newer_version() {
 }
 
 #[test]
-fn counts_ask_for_the_chats_that_the_batch_touches() {
+fn counts_collect_the_chats_of_a_batch() {
     let batch =
         place_events(&[application(token(1), "x"), posted(chat(2), 1, "x"), created(chat(1)), posted(chat(2), 2, "y")]);
     assert_eq!(counts::collect_chats(&batch).unwrap(), [chat(1), chat(2)]);
 }
 
 #[test]
-fn counts_go_on_from_what_was_loaded() {
+fn counts_continue_from_the_loaded_counts() {
     let loaded = HashMap::from([(chat(1), make_counts(true, &[1, 2]))]);
     let batch =
         place_events(&[posted(chat(1), 3, "x"), posted(chat(1), 5, "y"), created(chat(2)), posted(chat(1), 3, "x")]);
@@ -135,7 +135,7 @@ fn counts_go_on_from_what_was_loaded() {
 }
 
 #[test]
-fn counts_count_a_chat_once_also_when_its_messages_came_first() {
+fn counts_count_a_chat_once_even_if_its_messages_came_first() {
     let loaded = HashMap::from([(chat(1), make_counts(true, &[])), (chat(2), make_counts(false, &[1]))]);
     let batch = place_events(&[created(chat(1)), created(chat(2)), created(chat(2))]);
     let changes = counts::fold(loaded, &batch).unwrap();
@@ -144,14 +144,14 @@ fn counts_count_a_chat_once_also_when_its_messages_came_first() {
 }
 
 #[test]
-fn counts_take_the_number_of_a_broken_event() {
+fn counts_include_the_number_of_a_broken_event() {
     let batch = place_records(vec![break_json(&posted(chat(1), 4, "x"))]);
     let changes = counts::fold(HashMap::new(), &batch).unwrap();
     assert_eq!(changes.chats[&chat(1)].last(), 4);
 }
 
 #[test]
-fn counts_tell_which_applications_were_created() {
+fn counts_mark_created_applications() {
     let batch = place_events(&[application(token(1), "x"), renamed(token(2), "y")]);
     let changes = counts::fold(HashMap::new(), &batch).unwrap();
     let created = ApplicationCountsDelta { created: true, chats: 0, last_chat: 0 };
@@ -159,7 +159,7 @@ fn counts_tell_which_applications_were_created() {
 }
 
 #[test]
-fn counts_keep_what_requests_with_keys_were_given() {
+fn counts_keep_the_answers_to_requests_with_keys() {
     let request = RequestKey::new(&["messages"], "key", &["x"]);
     let keyed = Record { request: Some(request), ..break_json(&posted(chat(1), 4, "x")) };
     let batch = place_records(vec![record(&posted(chat(1), 3, "w")), keyed.clone()]);
@@ -180,7 +180,7 @@ fn search_gets_the_folded_text_of_messages_only() {
 }
 
 #[test]
-fn search_passes_over_broken_events() {
+fn search_skips_broken_events() {
     let batch = place_records(vec![break_json(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
     assert_eq!(search::collect_documents(&batch).unwrap().len(), 1);
 }

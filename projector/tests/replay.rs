@@ -26,7 +26,7 @@ const PATTERNS: [&str; 4] = ["a", "é", "ab", "ca "];
 
 /// Everything that readers can read.
 #[derive(Debug, PartialEq)]
-struct Shown {
+struct ReadableState {
     applications: Vec<ApplicationView>,
     chats: Vec<(ApplicationToken, Vec<ChatView>)>,
     messages: Vec<(ApplicationToken, u32, Vec<MessageView>)>,
@@ -69,15 +69,15 @@ impl Projections {
         }
     }
 
-    async fn read_everything(&self) -> Shown {
+    async fn read_everything(&self) -> ReadableState {
         let store = &self.store;
         let applications = store.applications(Page::FIRST).await.unwrap().items;
         let mut chats = Vec::new();
         let mut messages = Vec::new();
         let mut found = Vec::new();
         for token in applications.iter().map(|application| application.token) {
-            let of_application = store.chats(token, Page::FIRST).await.unwrap().unwrap().items;
-            for number in of_application.iter().map(|chat| chat.number) {
+            let items = store.chats(token, Page::FIRST).await.unwrap().unwrap().items;
+            for number in items.iter().map(|chat| chat.number) {
                 let chat = ChatKey { token, number };
                 messages.push((token, number.get(), store.messages(chat, Page::FIRST).await.unwrap().unwrap().items));
                 for pattern in PATTERNS {
@@ -85,9 +85,9 @@ impl Projections {
                     found.push((pattern, store.search(chat, &text, Page::FIRST).await.unwrap().items));
                 }
             }
-            chats.push((token, of_application));
+            chats.push((token, items));
         }
-        Shown { applications, chats, messages, found }
+        ReadableState { applications, chats, messages, found }
     }
 }
 
@@ -104,7 +104,7 @@ proptest! {
         (streams, log) in histories::streams().prop_flat_map(|streams| (Just(streams.clone()), histories::log_of(streams))),
         cuts in proptest::collection::vec(any::<u16>(), 0..6),
     ) {
-        let (expected, shown, dead_letters) = Runtime::new().unwrap().block_on(async {
+        let (expected, actual, dead_letters) = Runtime::new().unwrap().block_on(async {
             let reference = Projections::new().await;
             reference.apply(&[&concatenate(&streams)]).await;
             let projections = Projections::new().await;
@@ -113,7 +113,7 @@ proptest! {
             let dead_letters = projections.store.dead_letters(PARTITION, 10).await.unwrap();
             (reference.read_everything().await, projections.read_everything().await, dead_letters)
         });
-        prop_assert_eq!(shown, expected);
+        prop_assert_eq!(actual, expected);
         prop_assert_eq!(dead_letters, vec![]);
     }
 }

@@ -1,4 +1,4 @@
-//! Decides which of several events under one key a store keeps. Pure functions, without a database.
+//! Decides which of several events under one key a store keeps. The functions are pure and need no database.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -56,10 +56,10 @@ pub(crate) fn keep_first_of_each_key<R: KeyedRow>(rows: &[R]) -> Vec<&R> {
     rows.iter().filter(|row| keys.insert(row.key())).collect()
 }
 
-/// Keeps the rows whose key is free. `holders` are the events of the rows that the store has already.
+/// Keeps the rows whose key is free. `holders` has the event of each row that the store has already.
 ///
 /// A row of the same event as the stored row is a duplicate and is dropped. A row of another event is a conflict: the
-/// first event in log order keeps the key, and the second becomes a dead letter.
+/// first event in log order keeps the key, and the other becomes a dead letter.
 pub(crate) fn resolve_conflicts<'a, R: KeyedRow>(
     rows: &'a [R],
     holders: &HashMap<R::Key, EventId>,
@@ -191,8 +191,8 @@ mod tests {
         ApplicationRow { token: TOKEN, created_event, name: name.to_owned(), name_rank }
     }
 
-    /// The row to write, if it changed, the number of new renames and the number of dead letters.
-    fn resolved(
+    /// Returns the row to write, if it changed, the number of new renames and the number of dead letters.
+    fn resolve(
         stored: Option<ApplicationRow>,
         applied_renames: &[u128],
         changes: &[NameChange],
@@ -204,32 +204,32 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_names_only_what_has_no_name() {
+    fn a_creation_names_only_an_unnamed_application() {
         let created = || change("created", Created, 1, 0);
-        assert_eq!(resolved(None, &[], &[created()]), (Some(row(Some(event(1)), "created", 0)), 0, 0));
+        assert_eq!(resolve(None, &[], &[created()]), (Some(row(Some(event(1)), "created", 0)), 0, 0));
         let renamed = row(None, "renamed", 6);
-        assert_eq!(resolved(Some(renamed), &[], &[created()]), (Some(row(Some(event(1)), "renamed", 6)), 0, 0));
+        assert_eq!(resolve(Some(renamed), &[], &[created()]), (Some(row(Some(event(1)), "renamed", 6)), 0, 0));
         let in_one_batch = [change("renamed", Renamed, 2, 0), change("created", Created, 1, 1)];
-        assert_eq!(resolved(None, &[], &in_one_batch), (Some(row(Some(event(1)), "renamed", 1)), 1, 0));
+        assert_eq!(resolve(None, &[], &in_one_batch), (Some(row(Some(event(1)), "renamed", 1)), 1, 0));
     }
 
     #[test]
     fn a_second_creation_is_parked_and_the_same_one_is_not() {
-        let there = || Some(row(Some(event(1)), "first", 0));
-        assert_eq!(resolved(there(), &[], &[change("first", Created, 1, 9)]), (None, 0, 0));
-        assert_eq!(resolved(there(), &[], &[change("second", Created, 2, 9)]), (None, 0, 1));
+        let stored = || Some(row(Some(event(1)), "first", 0));
+        assert_eq!(resolve(stored(), &[], &[change("first", Created, 1, 9)]), (None, 0, 0));
+        assert_eq!(resolve(stored(), &[], &[change("second", Created, 2, 9)]), (None, 0, 1));
         let in_one_batch = [change("first", Created, 1, 0), change("second", Created, 2, 1)];
-        assert_eq!(resolved(None, &[], &in_one_batch), (there(), 0, 1));
+        assert_eq!(resolve(None, &[], &in_one_batch), (stored(), 0, 1));
     }
 
     #[test]
-    fn the_highest_rename_holds_and_a_known_one_changes_nothing() {
-        let there = || Some(row(None, "there", 5));
-        assert_eq!(resolved(there(), &[], &[change("lower", Renamed, 2, 3)]), (None, 1, 0));
-        assert_eq!(resolved(there(), &[], &[change("higher", Renamed, 2, 5)]), (Some(row(None, "higher", 6)), 1, 0));
-        assert_eq!(resolved(there(), &[2], &[change("known", Renamed, 2, 9)]), (None, 0, 0));
+    fn the_highest_rename_wins_and_an_applied_one_changes_nothing() {
+        let stored = || Some(row(None, "stored", 5));
+        assert_eq!(resolve(stored(), &[], &[change("lower", Renamed, 2, 3)]), (None, 1, 0));
+        assert_eq!(resolve(stored(), &[], &[change("higher", Renamed, 2, 5)]), (Some(row(None, "higher", 6)), 1, 0));
+        assert_eq!(resolve(stored(), &[2], &[change("known", Renamed, 2, 9)]), (None, 0, 0));
         let twice = [change("one", Renamed, 2, 6), change("two", Renamed, 3, 7), change("one", Renamed, 2, 8)];
-        assert_eq!(resolved(there(), &[], &twice), (Some(row(None, "two", 8)), 2, 0));
+        assert_eq!(resolve(stored(), &[], &twice), (Some(row(None, "two", 8)), 2, 0));
     }
 
     fn chat_row(id: u128) -> ChatRow {

@@ -4,7 +4,7 @@
 //!
 //! To add a check, write its function and name it in the list at the top of its file, with the fault that it must find.
 //! Every adapter's tests then run it, and `embedded/tests/broken_adapters.rs` proves that it fails on an adapter with that
-//! fault. A check that is not in its list is never used, and so a warning.
+//! fault. The compiler warns of a check that is in no list, because nothing uses it.
 
 #![expect(clippy::unwrap_used, reason = "a check that panics has failed")]
 
@@ -44,7 +44,7 @@ const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Length of a wait for an event that must not happen.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
-/// A partition and an application that no other check uses. It hands out the places of their events.
+/// A partition and an application that no other check uses. Assigns ids and offsets to their events.
 struct Fixture {
     partition: PartitionId,
     next: Offset,
@@ -61,7 +61,7 @@ impl Fixture {
         }
     }
 
-    /// The next event and its offset.
+    /// Assigns the next event its id and offset.
     fn next_source(&mut self) -> SourceEvent {
         let source = SourceEvent { event_id: EventId(Uuid::now_v7()), offset: self.next };
         self.next = self.next.next();
@@ -89,18 +89,18 @@ impl Fixture {
         }
     }
 
-    /// Applies changes as the batch from the checkpoint to the last place that was handed out.
+    /// Applies changes as a batch from the checkpoint to the last offset that was assigned.
     async fn apply(&self, store: &Arc<dyn ProjectionStore>, changes: ViewsChanges) {
         let checkpoint = store.checkpoint(crate::Projection::Views, self.partition).await;
         let from = checkpoint.unwrap().next;
-        let checkpoint_move = CheckpointMove { partition: self.partition, from, to: at(self.next.0) };
+        let checkpoint_move = CheckpointMove { partition: self.partition, from, to: checkpoint_at(self.next.0) };
         let applied = store.apply_views(checkpoint_move, changes).await.unwrap();
         assert_eq!(applied, Applied::Done);
     }
 }
 
 /// A checkpoint in the first epoch.
-fn at(next: u64) -> Checkpoint {
+fn checkpoint_at(next: u64) -> Checkpoint {
     Checkpoint { next: Offset(next), ..Checkpoint::START }
 }
 

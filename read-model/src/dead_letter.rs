@@ -1,10 +1,10 @@
-//! How operators learn of events that cannot be shown.
+//! Logs and counts events that cannot be shown, so that operators learn of them.
 
 use events::PartitionId;
 
 use crate::changes::DeadLetter;
 
-/// Events that were parked since the process started; one event may be counted twice.
+/// Counts the events that were parked since the process started. One event may be counted twice.
 const DEAD_LETTERS: &str = "tally_dead_letters_total";
 
 /// Logs and counts the dead letters that a store is about to commit. The log omits their reasons, which may quote

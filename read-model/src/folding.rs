@@ -1,4 +1,4 @@
-//! When two texts are the same for search.
+//! Folds texts, so that search ignores case, accents and compatibility forms.
 //!
 //! Texts and queries are folded before a search engine gets them. So all engines find exactly the same messages, and no
 //! engine needs an analyser of its own. Folding repeats these steps, from chapter 3 of the Unicode standard, until
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_to_a_reader_is_the_same_to_search() {
+    fn case_accents_and_compatibility_forms_are_ignored() {
         for (one, other) in [
             ("Straße", "STRASSE"),
             ("É", "e\u{301}"),
@@ -85,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_otherwise_stays_different() {
+    fn other_differences_remain() {
         for (one, other) in [("a", "b"), ("o", "0"), ("🚀", "🛸"), ("ガ", "ザ"), ("ı", "j"), (" ", "_")] {
             assert_ne!(fold(one), fold(other), "{one} {other}");
         }
     }
 
     #[test]
-    fn every_character_settles() {
+    fn folding_converges_for_every_character() {
         for character in '\0'..=char::MAX {
             let folded = fold(character.encode_utf8(&mut [0; 4]));
             assert_eq!(fold_once(&folded), folded, "{character:?}");
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn ascii_takes_the_short_way_to_the_same_place() {
+    fn the_shortcut_for_ascii_gives_the_same_result() {
         let ascii: String = (0..=127_u8).map(char::from).collect();
         assert_eq!(fold(&ascii), fold_once(&ascii));
     }
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn trigrams_are_counted_in_characters_after_folding() {
-        for (asked, has_trigrams) in [("ab", false), ("é🚀", false), ("a\u{301}b", false), ("abc", true), ("ﬁn", true)]
+        for (text, has_trigrams) in [("ab", false), ("é🚀", false), ("a\u{301}b", false), ("abc", true), ("ﬁn", true)]
         {
-            assert_eq!(SearchText::new(asked).unwrap().has_trigrams(), has_trigrams, "{asked}");
+            assert_eq!(SearchText::new(text).unwrap().has_trigrams(), has_trigrams, "{text}");
         }
     }
 

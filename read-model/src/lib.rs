@@ -4,11 +4,12 @@
 //! |---|---|
 //! | [`view`] | applications, chats and messages as readers see them |
 //! | [`page`] | which part of a list a reader asks for, and the part that it gets |
-//! | [`folding`] | when two texts are the same for search |
+//! | [`folding`] | folds texts, so that search ignores case, accents and compatibility forms |
 //! | [`counts`] | how many messages a chat has, from numbers that arrive in any order |
 //! | [`changes`] | the changes that a batch of events makes to each projection, as data |
-//! | [`views_writer`] | how a batch is written to `views`, above the SQL of a database |
-//! | [`dead_letter`] | how operators learn of events that cannot be shown |
+//! | [`views_writer`] | writes a batch to `views`, above the SQL of a database |
+//! | `conflicts` | decides which of several events under one key a store keeps |
+//! | [`dead_letter`] | logs and counts events that cannot be shown |
 //! | [`views`], [`store`], [`search_index`] | the ports: read views, write projections, index and search |
 //! | [`conformance`] | the ports' contracts as assertions, which each adapter's tests run |
 //!

@@ -16,7 +16,7 @@ use crate::view::MessageView;
 ///
 /// - **Covered:** once the checkpoint has passed a message, searches find it.
 /// - **First come, first kept:** an indexed document is never overwritten.
-/// - Applying a batch again, whole or in part, changes nothing.
+/// - **Idempotent:** indexing a batch again, whole or in part, changes nothing.
 #[async_trait]
 pub trait SearchIndex: Send + Sync {
     /// How far `partition` is indexed; [`Checkpoint::START`] before the first batch.
@@ -26,14 +26,14 @@ pub trait SearchIndex: Send + Sync {
     /// document.
     fn batch_size(&self) -> u32;
 
-    /// Indexes a batch. Even if it answers [`Applied::Superseded`], it may have indexed some of the documents.
+    /// Indexes a batch. An index that answers [`Applied::Superseded`] may have indexed some of the documents.
     async fn index(
         &self,
         checkpoint_move: CheckpointMove,
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError>;
 
-    /// Waits until searches find everything that `position` covers. Returns false if they do not after `within`.
+    /// Waits until searches find every message that `position` covers. Returns false if they do not after `within`.
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError>;
 
     /// Finds the messages of `chat` that contain `text`, ordered by number.
@@ -66,7 +66,7 @@ pub enum SearchError {
         #[source]
         source: BackendError,
     },
-    /// See [`SearchIndex::search`].
+    /// See [`SearchIndex::search`] and [`SearchIndex::reached`].
     #[error("the search index cannot be queried")]
     Search(#[source] BackendError),
 }

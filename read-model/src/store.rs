@@ -90,11 +90,11 @@ pub trait ProjectionStore: Send + Sync {
     /// Loads the counts of these chats. A chat without counts is left out.
     ///
     /// The counts stay valid until the checkpoint of the chats' partition moves. So a caller can compute a batch from
-    /// them, and applies it to exactly these counts or not at all.
+    /// them: the store applies the batch to exactly these counts or not at all.
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError>;
 
-    /// Applies a batch to `counts`. Answered requests and the existence of applications serve a sequencer outside of
-    /// the log; an adapter whose log assigns the numbers may leave them out.
+    /// Applies a batch to `counts`. Only a sequencer outside of the log needs the answered requests and the existence
+    /// of applications; an adapter whose log assigns the numbers may leave them out.
     async fn apply_counts(
         &self,
         checkpoint_move: CheckpointMove,
@@ -105,7 +105,7 @@ pub trait ProjectionStore: Send + Sync {
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 }
 
-/// Why a call to the store failed. Before a caller tries a batch again, it reads the checkpoint.
+/// Why a call to the store failed. A caller reads the checkpoint before it retries a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// See [`ProjectionStore::checkpoint`].

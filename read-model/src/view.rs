@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Application)]
 pub struct ApplicationView {
-    /// What people call it now.
+    /// Its current name.
     pub name: String,
-    /// Its public name.
+    /// Its public identifier.
     #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     pub token: ApplicationToken,
     /// How many chats it has.
@@ -35,6 +35,6 @@ pub struct MessageView {
     /// Its number within the chat.
     #[schema(value_type = u32, minimum = 1)]
     pub number: MessageNumber,
-    /// What was said.
+    /// Its text.
     pub body: String,
 }

@@ -1,4 +1,4 @@
-//! How a batch is written to `views`, the same for every database. An adapter contributes SQL only.
+//! Writes a batch to `views` in the same way for every database. An adapter contributes SQL only.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,19 +12,19 @@ use crate::dead_letter::report_dead_letters;
 
 /// The statements of [`write_views`], inside the transaction of one batch.
 ///
-/// No method decides anything: the rows that an insert gets are free of conflicts, apart from those of
-/// [`ViewsTransaction::insert_messages`]. An empty slice costs no statement.
+/// No method resolves a conflict: the rows that an insert gets are free of conflicts, apart from those of
+/// [`ViewsTransaction::insert_messages`]. For an empty slice a method runs no statement.
 pub trait ViewsTransaction: Send {
     /// The adapter's own error.
     type Error: Send;
 
-    /// The stored rows of the applications that these changes name.
+    /// Loads the stored rows of the applications in these changes.
     fn load_applications(
         &mut self,
         changes: &[NameChange],
     ) -> impl Future<Output = Result<Vec<ApplicationRow>, Self::Error>> + Send;
 
-    /// Those of these renames that are stored.
+    /// Returns those renames that are stored already.
     fn load_renames(&mut self, renames: &[Rename])
     -> impl Future<Output = Result<HashSet<Rename>, Self::Error>> + Send;
 
@@ -37,7 +37,7 @@ pub trait ViewsTransaction: Send {
     /// Inserts renames.
     fn insert_renames(&mut self, renames: &[Rename]) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Those of these chats that are stored, each with the event that created it.
+    /// Returns those chats that are stored already, each with the event that created it.
     fn load_chats(
         &mut self,
         chats: &[ChatRow],
@@ -49,7 +49,7 @@ pub trait ViewsTransaction: Send {
     /// Inserts the messages whose key is free, and returns the other keys, each with the event that holds it. No two of
     /// the messages have the same key.
     ///
-    /// One method, because a database that can skip a conflicting row needs no read before the insert.
+    /// One method does both, because a database that can skip conflicting rows needs no read before the insert.
     fn insert_messages(
         &mut self,
         messages: &[&MessageRow],
@@ -63,7 +63,7 @@ pub trait ViewsTransaction: Send {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// Writes a batch: names, chats, messages, and as dead letters the events that lost a conflict.
+/// Writes a batch: names, chats, messages and dead letters. An event that loses a conflict becomes a dead letter.
 ///
 /// Reports the dead letters to operators; see [`report_dead_letters`]. The caller commits afterwards.
 ///
@@ -80,6 +80,7 @@ pub async fn write_views<T: ViewsTransaction>(
     let new_chats = resolve_conflicts(&changes.chats, &holders, &mut dead_letters);
     transaction.insert_chats(&new_chats).await?;
     let holders = transaction.insert_messages(&keep_first_of_each_key(&changes.messages)).await?;
+    // The messages without a conflict are stored by now. This call only collects the dead letters.
     resolve_conflicts(&changes.messages, &holders, &mut dead_letters);
     transaction.insert_dead_letters(partition, &dead_letters).await?;
     report_dead_letters(partition, &dead_letters);

@@ -150,7 +150,6 @@ async fn store_requests(connection: &mut SqliteConnection, first: i64, records: 
     let Some(now_ms) = requests.iter().map(|(_, _, occurred_at)| occurred_at.0).max() else {
         return Ok(());
     };
-    let key_memory_ms = u64::try_from(KEY_MEMORY.as_millis()).unwrap_or(u64::MAX);
     insert_rows(
         connection,
         "INSERT INTO requests (request_key, log_offset, occurred_at_ms) ",
@@ -162,6 +161,7 @@ async fn store_requests(connection: &mut SqliteConnection, first: i64, records: 
         },
     )
     .await?;
+    let key_memory_ms = u64::try_from(KEY_MEMORY.as_millis()).unwrap_or(u64::MAX);
     sqlx::query(
         "DELETE FROM requests WHERE request_key IN \
          (SELECT request_key FROM requests WHERE occurred_at_ms < ? ORDER BY occurred_at_ms LIMIT ?)",
@@ -193,7 +193,8 @@ async fn raise_counters(connection: &mut SqliteConnection, records: &[Record]) -
     Ok(())
 }
 
-/// The counters that a record creates or raises. The record's headers suffice: even a broken event has used its number.
+/// Lists the counters that a record creates or raises. Reads the record's headers only, because even a broken event has
+/// used its number.
 fn list_counters(record: &Record) -> impl Iterator<Item = (StreamKey, u32)> {
     let used = record.number.map_or(0, events::Number::get);
     let (raised, opened) = match (EventType::from_wire_name(&record.event_type), record.stream) {

@@ -1,7 +1,7 @@
 //! Assigns each chat a small integer, so that the rows of one chat lie together in a table ordered by row id.
 //!
-//! Two projections do so, each in a table of its own, in the order in which chats arrive. An ordinal never leaves the
-//! file.
+//! The projections `views` and `search` each have their own table of ordinals, assigned in the order in which chats
+//! arrive. An ordinal is used in its own file only.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! Publishes how far each projection has come, for readers that wait for a position.
+//! Publishes each projection's checkpoints, for readers that wait for a position.
 
 use std::time::Duration;
 

@@ -14,7 +14,10 @@ use super::{Query, SqliteProjections};
 use crate::sqlite::{decode_error, decode_number, decode_token};
 
 impl SqliteProjections {
-    /// Reads rows until a page is full. `query` selects up to one row more than the page's limit.
+    /// Reads rows until a page is full. `query` selects one row more than `limit`, if there is one, to show whether
+    /// items follow.
+    ///
+    /// `decode` returns an item and its bytes of text.
     pub(super) async fn read_slice<T>(
         &self,
         limit: u32,

@@ -1,9 +1,9 @@
 //! The search index: one row of text for each message, and an FTS5 index of the texts' trigrams.
 //!
-//! A search for three characters or more is a phrase of trigrams. FTS5 finds every text that contains them, and a few
-//! others, because it reads U+FFFE and U+FFFF as U+FFFD; so the query also compares the texts that FTS5 finds. One or
-//! two characters have no trigram, so the query scans the texts of the chat. A chat is a range of row ids either way,
-//! so the cost depends on the size of that chat only.
+//! A search for three characters or more is a phrase of trigrams. FTS5 finds every text that contains the phrase. It
+//! finds a few other texts too, because it reads U+FFFE and U+FFFF as U+FFFD; so the query also compares the texts. One
+//! or two characters have no trigram, so for these the query scans the texts of the chat. In both cases a chat is a
+//! range of row ids, so the cost depends on the size of that chat only.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -26,7 +26,8 @@ const CHATS: OrdinalTable = OrdinalTable {
     insert: "INSERT INTO search_chats (token, number) ",
 };
 
-/// Small, because indexing is slow and the other projections wait for it: they write to the same database.
+/// The most documents of one batch. The bound is small, because indexing is slow and the other projections, which write
+/// to the same database, wait meanwhile.
 const DOCUMENTS_PER_BATCH: u32 = 256;
 
 impl SqliteProjections {

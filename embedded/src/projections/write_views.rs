@@ -92,7 +92,7 @@ impl ViewsTransaction for ViewsTables<'_> {
 
     async fn load_chats(&mut self, chats: &[ChatRow]) -> Result<HashMap<ChatKey, EventId>, sqlx::Error> {
         let keys: Vec<_> = chats.iter().map(|row| row.chat).collect();
-        // A row without an event only gives the chat its ordinal; see insert_messages.
+        // A row without an event only gives the chat its ordinal: insert_messages inserts it for an early message.
         let head =
             "SELECT token, number, created_event FROM chats WHERE created_event IS NOT NULL AND (token, number) IN";
         let rows = select_chats(self.connection, head, &keys).await?;

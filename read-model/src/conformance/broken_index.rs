@@ -19,11 +19,11 @@ use crate::view::MessageView;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SearchFault {
     NeverWaits,
-    OneForAllChats,
-    KeepsEverything,
+    MergesChats,
+    KeepsDuplicates,
     PrefixesOnly,
-    IgnoresTheCursor,
-    PercentMeansAnything,
+    IgnoresCursor,
+    IgnoresPercentSigns,
     ReplacesNoncharacters,
     CheckpointStays,
 }
@@ -35,7 +35,7 @@ struct BrokenIndex {
 }
 
 impl SearchFault {
-    /// Puts this fault between a check and an index that has none.
+    /// Wraps a correct index in one with this fault.
     pub fn inject(self, index: Arc<dyn SearchIndex>) -> Arc<dyn SearchIndex> {
         Arc::new(BrokenIndex { index, fault: self, numbers: AtomicU32::new(1_000) })
     }
@@ -44,7 +44,7 @@ impl SearchFault {
 impl BrokenIndex {
     fn chat(&self, chat: ChatKey) -> ChatKey {
         match self.fault {
-            SearchFault::OneForAllChats => ChatKey { number: ChatNumber::new(1).unwrap(), ..chat },
+            SearchFault::MergesChats => ChatKey { number: ChatNumber::new(1).unwrap(), ..chat },
             _ => chat,
         }
     }
@@ -74,7 +74,7 @@ impl SearchIndex for BrokenIndex {
     ) -> Result<Applied, SearchError> {
         for document in &mut documents {
             document.chat = self.chat(document.chat);
-            if self.fault == SearchFault::KeepsEverything {
+            if self.fault == SearchFault::KeepsDuplicates {
                 document.number = MessageNumber::new(self.numbers.fetch_add(1, Ordering::SeqCst)).unwrap();
             }
             if self.fault == SearchFault::ReplacesNoncharacters {
@@ -98,11 +98,11 @@ impl SearchIndex for BrokenIndex {
         page: Page<MessageNumber>,
     ) -> Result<Slice<MessageView>, SearchError> {
         let page = match self.fault {
-            SearchFault::IgnoresTheCursor => Page { cursor: Cursor::First, ..page },
+            SearchFault::IgnoresCursor => Page { cursor: Cursor::First, ..page },
             _ => page,
         };
         let text = match self.fault {
-            SearchFault::PercentMeansAnything => {
+            SearchFault::IgnoresPercentSigns => {
                 SearchText::new(&text.as_str().replace('%', "")).unwrap_or_else(|| text.clone())
             }
             SearchFault::ReplacesNoncharacters => SearchText::new(&replace_noncharacters(text.as_str())).unwrap(),

@@ -17,13 +17,13 @@ use crate::store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionSt
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreFault {
     DropsEarlyMessages,
-    AppliesStaleSteps,
+    AppliesStaleBatches,
     ForgetsApplications,
     ForgetsChatCounts,
     CheckpointStays,
-    CutsTexts,
-    ForgetsIdentities,
-    LastNameHolds,
+    TruncatesNames,
+    ForgetsEventIds,
+    LastAppliedNameWins,
     HidesDeadLetters,
 }
 
@@ -34,16 +34,16 @@ struct BrokenStore {
 }
 
 impl StoreFault {
-    /// Puts this fault between a check and a store that has none.
+    /// Wraps a correct store in one with this fault.
     pub fn inject(self, store: Arc<dyn ProjectionStore>) -> Arc<dyn ProjectionStore> {
         Arc::new(BrokenStore { store, fault: self, names: AtomicU64::new(1_000) })
     }
 }
 
 impl BrokenStore {
-    /// With the fault that stale steps are applied, makes a step begin at the checkpoint.
+    /// If the fault is to apply stale batches, makes the batch begin at the checkpoint.
     async fn redirect(&self, projection: Projection, checkpoint_move: CheckpointMove) -> CheckpointMove {
-        if self.fault != StoreFault::AppliesStaleSteps {
+        if self.fault != StoreFault::AppliesStaleBatches {
             return checkpoint_move;
         }
         let from = self.store.checkpoint(projection, checkpoint_move.partition).await.unwrap().next;
@@ -57,11 +57,11 @@ impl BrokenStore {
     fn damage(&self, changes: &mut ViewsChanges) {
         match self.fault {
             StoreFault::DropsEarlyMessages if changes.chats.is_empty() => changes.messages.clear(),
-            StoreFault::CutsTexts => changes.names.iter_mut().for_each(|change| change.name.truncate(1 << 16)),
-            StoreFault::ForgetsIdentities => {
+            StoreFault::TruncatesNames => changes.names.iter_mut().for_each(|change| change.name.truncate(1 << 16)),
+            StoreFault::ForgetsEventIds => {
                 changes.messages.iter_mut().for_each(|row| row.source.event_id = EventId(Uuid::new_v4()));
             }
-            StoreFault::LastNameHolds => changes.names.iter_mut().for_each(|change| {
+            StoreFault::LastAppliedNameWins => changes.names.iter_mut().for_each(|change| {
                 change.origin = NameOrigin::Renamed;
                 change.source.event_id = EventId(Uuid::new_v4());
                 change.source.offset = Offset(self.names.fetch_add(1, Ordering::SeqCst));
@@ -107,7 +107,7 @@ impl ProjectionStore for BrokenStore {
         }
         let checkpoint_move = self.redirect(Projection::Counts, checkpoint_move).await;
         let applied = self.store.apply_counts(checkpoint_move, changes).await?;
-        Ok(if self.fault == StoreFault::AppliesStaleSteps { Applied::Done } else { applied })
+        Ok(if self.fault == StoreFault::AppliesStaleBatches { Applied::Done } else { applied })
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

@@ -12,16 +12,16 @@ use crate::view::{ApplicationView, ChatView, MessageView};
 use crate::views::{Views, ViewsError};
 
 /// A fault of views. Each check of [`views_conformance!`](crate::views_conformance!) must find one.
-#[expect(missing_docs, reason = "each name says what the views does wrong")]
+#[expect(missing_docs, reason = "each name says what the views do wrong")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ViewsFault {
     NeverWaits,
-    TakesEmptyForAbsent,
-    TakesAbsentForEmpty,
+    ReturnsAbsentForEmpty,
+    ReturnsEmptyForAbsent,
     HidesUncountedChats,
     IgnoresSize,
     NeverHasMore,
-    Trims,
+    TrimsTexts,
 }
 
 struct BrokenViews {
@@ -30,7 +30,7 @@ struct BrokenViews {
 }
 
 impl ViewsFault {
-    /// Puts this fault between a check and views that have none.
+    /// Wraps correct views in views with this fault.
     pub fn inject(self, views: Arc<dyn Views>) -> Arc<dyn Views> {
         Arc::new(BrokenViews { views, fault: self })
     }
@@ -39,8 +39,8 @@ impl ViewsFault {
 impl BrokenViews {
     fn damage<T>(&self, slice: Option<Slice<T>>) -> Option<Slice<T>> {
         match (&self.fault, slice) {
-            (ViewsFault::TakesEmptyForAbsent, Some(slice)) if slice.items.is_empty() => None,
-            (ViewsFault::TakesAbsentForEmpty, None) => Some(Slice { items: Vec::new(), more: false }),
+            (ViewsFault::ReturnsAbsentForEmpty, Some(slice)) if slice.items.is_empty() => None,
+            (ViewsFault::ReturnsEmptyForAbsent, None) => Some(Slice { items: Vec::new(), more: false }),
             (ViewsFault::NeverHasMore, Some(slice)) => Some(Slice { more: false, ..slice }),
             (_, slice) => slice,
         }
@@ -79,7 +79,7 @@ impl Views for BrokenViews {
 
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
         let mut view = self.views.message(chat, number).await?;
-        if let (ViewsFault::Trims, Some(view)) = (&self.fault, &mut view) {
+        if let (ViewsFault::TrimsTexts, Some(view)) = (&self.fault, &mut view) {
             view.body = view.body.trim().to_owned();
         }
         Ok(view)

@@ -7,51 +7,53 @@ use std::time::Duration;
 
 use events::{ChatKey, Epoch, MessageNumber, Offset, Position};
 
-use super::{Fixture, LONG_WAIT, SHORT_WAIT, at, message_number};
+use super::{Fixture, LONG_WAIT, SHORT_WAIT, checkpoint_at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::{SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
 use crate::search_index::SearchIndex;
 use crate::store::{Applied, Checkpoint, CheckpointMove};
 
-/// Calls a macro with the arguments, the path of the suite, and every check of a
-/// [`SearchIndex`](crate::SearchIndex): the parts of the adapter that the check takes, which is `index` alone, and the
-/// [`SearchFault`](crate::conformance::SearchFault) that it must find.
+/// Lists the checks of a [`SearchIndex`](crate::SearchIndex), each with the part of the adapter that it takes, which is
+/// always `index`, and the [`SearchFault`](crate::conformance::SearchFault) that it must find.
+///
+/// Calls the macro `$callback` with the arguments, the path of the suite and the list.
 #[macro_export]
 macro_rules! search_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
             the_index_keeps_its_checkpoint(index) => CheckpointStays,
-            an_indexed_position_is_waited_for(index) => NeverWaits,
+            readers_wait_for_an_indexed_position(index) => NeverWaits,
             every_substring_and_nothing_else_is_found(index) => PrefixesOnly,
-            special_characters_mean_themselves(index) => PercentMeansAnything,
+            special_characters_mean_themselves(index) => IgnoresPercentSigns,
             noncharacters_mean_themselves(index) => ReplacesNoncharacters,
-            a_search_stays_within_its_chat(index) => OneForAllChats,
-            documents_are_never_overwritten(index) => KeepsEverything,
-            results_are_paged(index) => IgnoresTheCursor,
+            a_search_stays_within_its_chat(index) => MergesChats,
+            documents_are_never_overwritten(index) => KeepsDuplicates,
+            results_are_paged(index) => IgnoresCursor,
         }
     };
 }
 
-/// The checkpoint is at the start, and after a batch it is where the batch ends. A stale batch does not move it.
+/// The checkpoint begins at the start. A batch moves it to the batch's end, and a stale batch does not move it.
 pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
-    assert_eq!(checkpoint(&index, &fixture).await, Checkpoint::START);
-    let checkpoint_move = |from, to| CheckpointMove { partition: fixture.partition, from: Offset(from), to: at(to) };
+    assert_eq!(load_checkpoint(&index, &fixture).await, Checkpoint::START);
+    let checkpoint_move =
+        |from, to| CheckpointMove { partition: fixture.partition, from: Offset(from), to: checkpoint_at(to) };
     for (from, to, applied) in
         [(0, 3, Applied::Done), (0, 3, Applied::Superseded), (2, 5, Applied::Superseded), (3, 4, Applied::Done)]
     {
         assert_eq!(index.index(checkpoint_move(from, to), vec![]).await.unwrap(), applied, "{from} to {to}");
     }
-    assert_eq!(checkpoint(&index, &fixture).await, at(4));
+    assert_eq!(load_checkpoint(&index, &fixture).await, checkpoint_at(4));
     let to = Checkpoint { next: Offset(5), epoch: Epoch(3) };
     let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset(4), to };
     assert_eq!(index.index(checkpoint_move, vec![]).await.unwrap(), Applied::Done);
-    assert_eq!(checkpoint(&index, &fixture).await, to);
+    assert_eq!(load_checkpoint(&index, &fixture).await, to);
 }
 
 /// A position is reached once the index's checkpoint has passed it. Then search finds the position's messages.
-pub async fn an_indexed_position_is_waited_for(index: Arc<dyn SearchIndex>) {
+pub async fn readers_wait_for_an_indexed_position(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let position = Position::up_to(fixture.partition, Offset(1));
     let reached = async |within| index.reached(&position, within).await.unwrap();
@@ -62,7 +64,7 @@ pub async fn an_indexed_position_is_waited_for(index: Arc<dyn SearchIndex>) {
     add(&index, &fixture, fixture.chat(1), &["needle".to_owned()]).await;
     assert!(waiter.await.unwrap(), "it was not woken");
     assert!(reached(Duration::ZERO).await, "a second call does not see that it was reached");
-    assert_eq!(found(&index, fixture.chat(1), "needle").await, [1]);
+    assert_eq!(find_numbers(&index, fixture.chat(1), "needle").await, [1]);
 }
 
 /// The hits are exactly the texts that contain the pattern. The texts are over small alphabets, where near misses abound.
@@ -75,7 +77,7 @@ pub async fn every_substring_and_nothing_else_is_found(index: Arc<dyn SearchInde
             let folded = fold(&pattern);
             let expected: Vec<u32> =
                 (1..).zip(&texts).filter(|(_, text)| fold(text).contains(&folded)).map(|(number, _)| number).collect();
-            assert_eq!(found(&index, fixture.chat(chat), &pattern).await, expected, "{pattern:?}");
+            assert_eq!(find_numbers(&index, fixture.chat(chat), &pattern).await, expected, "{pattern:?}");
         }
     }
 }
@@ -130,7 +132,7 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
         ("%%%", vec![]),
         ("sn*", vec![]),
     ] {
-        assert_eq!(found(&index, fixture.chat(1), pattern).await, expected, "{pattern:?}");
+        assert_eq!(find_numbers(&index, fixture.chat(1), pattern).await, expected, "{pattern:?}");
     }
 }
 
@@ -138,9 +140,9 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
 pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let chat = fixture.chat(1);
-    let alike = ['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{1ffff}', '\u{fdd0}'];
-    add(&index, &fixture, chat, &alike.map(|character| format!("x a{character}b{character}{character} y"))).await;
-    for (number, character) in (1..).zip(alike) {
+    let characters = ['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{1ffff}', '\u{fdd0}'];
+    add(&index, &fixture, chat, &characters.map(|character| format!("x a{character}b{character}{character} y"))).await;
+    for (number, character) in (1..).zip(characters) {
         for pattern in [
             format!("{character}"),
             format!("{character}b"),
@@ -148,10 +150,10 @@ pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
             format!("{character}{character} y"),
             format!("x a{character}b{character}{character} y"),
         ] {
-            assert_eq!(found(&index, chat, &pattern).await, [number], "{pattern:?}");
+            assert_eq!(find_numbers(&index, chat, &pattern).await, [number], "{pattern:?}");
         }
     }
-    assert_eq!(found(&index, chat, "a\u{ffff}b\u{fffd}").await, [0_u32; 0]);
+    assert_eq!(find_numbers(&index, chat, "a\u{ffff}b\u{fffd}").await, [0_u32; 0]);
 }
 
 /// The same text in another chat or application is not found.
@@ -162,12 +164,12 @@ pub async fn a_search_stays_within_its_chat(index: Arc<dyn SearchIndex>) {
     add(&index, &fixture, fixture.chat(2), &texts).await;
     add(&index, &other, other.chat(1), &texts).await;
     for pattern in ["needle", "ed", "e"] {
-        assert_eq!(found(&index, fixture.chat(1), pattern).await, [1]);
-        assert_eq!(found(&index, other.chat(2), pattern).await, [0_u32; 0]);
+        assert_eq!(find_numbers(&index, fixture.chat(1), pattern).await, [1]);
+        assert_eq!(find_numbers(&index, other.chat(2), pattern).await, [0_u32; 0]);
     }
 }
 
-/// A document is kept when it is indexed again, and when another is indexed under its number.
+/// An indexed document stays unchanged when it is indexed again, or when another is indexed under its number.
 pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let chat = fixture.chat(1);
@@ -175,12 +177,12 @@ pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     add(&index, &fixture, chat, &["first".to_owned()]).await;
     add(&index, &fixture, chat, &["second".to_owned()]).await;
     let twice = vec![document(chat, 2, "third"), document(chat, 2, "fourth")];
-    let checkpoint_move = next_step(&index, &fixture).await;
+    let checkpoint_move = next_move(&index, &fixture).await;
     assert_eq!(index.index(checkpoint_move, twice).await.unwrap(), Applied::Done);
     for (pattern, expected) in
         [("first", vec![1]), ("second", vec![]), ("third", vec![2]), ("fourth", vec![]), ("ir", vec![1, 2])]
     {
-        assert_eq!(found(&index, chat, pattern).await, expected, "{pattern}");
+        assert_eq!(find_numbers(&index, chat, pattern).await, expected, "{pattern}");
     }
 }
 
@@ -199,7 +201,7 @@ pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
             (Cursor::Before(message_number(4)), 2, vec![2], false),
             (Cursor::Last, 2, vec![10, 8], true),
         ] {
-            let (numbers, is_more) = page(&index, chat, pattern, Page { cursor, limit }).await;
+            let (numbers, is_more) = search_page(&index, chat, pattern, Page { cursor, limit }).await;
             assert_eq!((numbers, is_more), (expected, more), "{pattern} {cursor:?}");
         }
     }
@@ -209,29 +211,29 @@ fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
     SearchDocument { chat, number: message_number(number), body: body.into(), folded: fold(body) }
 }
 
-/// Indexes texts as the messages 1, 2, 3 … of a chat, as the next batch.
+/// Indexes texts as the messages 1, 2, 3 … of a chat in one batch.
 async fn add(index: &Arc<dyn SearchIndex>, fixture: &Fixture, chat: ChatKey, texts: &[String]) {
     let documents = (1..).zip(texts).map(|(number, text)| document(chat, number, text)).collect();
-    let checkpoint_move = next_step(index, fixture).await;
+    let checkpoint_move = next_move(index, fixture).await;
     let applied = index.index(checkpoint_move, documents).await.unwrap();
     assert_eq!(applied, Applied::Done);
 }
 
 /// A batch of one event at the checkpoint.
-async fn next_step(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> CheckpointMove {
-    let from = checkpoint(index, fixture).await.next;
-    CheckpointMove { partition: fixture.partition, from, to: at(from.0 + 1) }
+async fn next_move(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> CheckpointMove {
+    let from = load_checkpoint(index, fixture).await.next;
+    CheckpointMove { partition: fixture.partition, from, to: checkpoint_at(from.0 + 1) }
 }
 
-async fn checkpoint(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> Checkpoint {
+async fn load_checkpoint(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> Checkpoint {
     index.checkpoint(fixture.partition).await.unwrap()
 }
 
-async fn found(index: &Arc<dyn SearchIndex>, chat: ChatKey, pattern: &str) -> Vec<u32> {
-    page(index, chat, pattern, Page { cursor: Cursor::First, limit: MAX_ITEMS }).await.0
+async fn find_numbers(index: &Arc<dyn SearchIndex>, chat: ChatKey, pattern: &str) -> Vec<u32> {
+    search_page(index, chat, pattern, Page { cursor: Cursor::First, limit: MAX_ITEMS }).await.0
 }
 
-async fn page(
+async fn search_page(
     index: &Arc<dyn SearchIndex>,
     chat: ChatKey,
     pattern: &str,

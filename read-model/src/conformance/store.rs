@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use events::{Epoch, Offset, PartitionId};
 
-use super::{Fixture, at, message_number};
+use super::{Fixture, checkpoint_at, message_number};
 use crate::changes::{ApplicationCountsDelta, CountsChanges, DeadLetter, NameOrigin, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::page::Page;
@@ -13,60 +13,62 @@ use crate::view::{ApplicationView, MessageView};
 use crate::views::Views;
 
 const OWNERS: u32 = 8;
-const STEPS: u64 = 3;
+const BATCHES: u64 = 3;
 const MANY: u32 = 1_000;
-/// Longer than a length of 16 bits can say.
+/// Longer than a length field of 16 bits allows.
 const LONG_NAME_BYTES: usize = 100 * 1024;
 
-/// Calls a macro with the arguments, the path of the suite, and every check of a
-/// [`ProjectionStore`](crate::ProjectionStore): the parts of the adapter that the check takes, and the
-/// [`StoreFault`](crate::conformance::StoreFault) that it must find. The parts are `store`, and `views`, which shows what is in
-/// the store.
+/// Lists the checks of a [`ProjectionStore`](crate::ProjectionStore), each with the parts of the adapter that it takes
+/// and the [`StoreFault`](crate::conformance::StoreFault) that it must find.
+///
+/// Calls the macro `$callback` with the arguments, the path of the suite and the list. A check writes to the part
+/// `store` and reads from the part `views`.
 #[macro_export]
 macro_rules! store_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
             checkpoints_move_with_their_batches(store) => CheckpointStays,
-            a_stale_step_writes_nothing(store, views) => AppliesStaleSteps,
-            of_two_owners_one_applies_a_step(store, views) => AppliesStaleSteps,
-            duplicates_change_nothing(store, views) => ForgetsIdentities,
+            a_stale_batch_writes_nothing(store, views) => AppliesStaleBatches,
+            one_of_several_owners_applies_a_batch(store, views) => AppliesStaleBatches,
+            duplicates_change_nothing(store, views) => ForgetsEventIds,
             the_second_of_two_events_under_one_key_is_parked(store, views) => HidesDeadLetters,
-            the_highest_name_holds(store, views) => LastNameHolds,
-            names_in_one_batch_are_as_in_several(store, views) => LastNameHolds,
-            long_names_and_reasons_are_kept(store, views) => CutsTexts,
-            a_chat_seen_late_is_shown_with_its_messages(store, views) => DropsEarlyMessages,
-            chat_counts_come_back(store) => ForgetsChatCounts,
+            the_last_rename_in_log_order_wins(store, views) => LastAppliedNameWins,
+            names_in_one_batch_resolve_as_in_several(store, views) => LastAppliedNameWins,
+            long_names_and_reasons_are_kept(store, views) => TruncatesNames,
+            a_late_chat_is_shown_with_its_messages(store, views) => DropsEarlyMessages,
+            chat_counts_are_loaded_as_applied(store) => ForgetsChatCounts,
             application_counts_add_up(store, views) => ForgetsApplications,
         }
     };
 }
 
-/// A checkpoint is at the start, and after a batch of its projection and partition it is where the batch ends.
+/// A checkpoint begins at the start. A batch of its projection and partition moves it to the batch's end.
 pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>) {
     let mut fixture = Fixture::new();
-    assert_eq!(checkpoint(&store, Projection::Views, fixture.partition).await, Checkpoint::START);
+    assert_eq!(load_checkpoint(&store, Projection::Views, fixture.partition).await, Checkpoint::START);
     let chats = vec![fixture.chat_row(1)];
     fixture.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
-    assert_eq!(checkpoint(&store, Projection::Views, fixture.partition).await, at(1));
-    assert_eq!(checkpoint(&store, Projection::Counts, fixture.partition).await, Checkpoint::START);
+    assert_eq!(load_checkpoint(&store, Projection::Views, fixture.partition).await, checkpoint_at(1));
+    assert_eq!(load_checkpoint(&store, Projection::Counts, fixture.partition).await, Checkpoint::START);
     let to = Checkpoint { next: Offset(9), epoch: Epoch(7) };
     let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset::START, to };
     assert_eq!(apply_counts(&store, checkpoint_move, CountsChanges::default()).await, Applied::Done);
-    assert_eq!(checkpoint(&store, Projection::Counts, fixture.partition).await, to);
-    assert_eq!(checkpoint(&store, Projection::Views, fixture.partition).await, at(1));
+    assert_eq!(load_checkpoint(&store, Projection::Counts, fixture.partition).await, to);
+    assert_eq!(load_checkpoint(&store, Projection::Views, fixture.partition).await, checkpoint_at(1));
 }
 
 /// A batch that does not begin at the checkpoint is not applied, whether it begins before or behind the checkpoint.
-pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn a_stale_batch_writes_nothing(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let chats = vec![fixture.chat_row(1), fixture.chat_row(2)];
     fixture.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
     for (from, to) in [(0, 3), (1, 3), (3, 4)] {
-        let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset(from), to: at(to) };
+        let checkpoint_move =
+            CheckpointMove { partition: fixture.partition, from: Offset(from), to: checkpoint_at(to) };
         let messages = vec![fixture.message_row(1, 1, "stale")];
         let applied = apply_views(&store, checkpoint_move, ViewsChanges { messages, ..ViewsChanges::default() }).await;
         assert_eq!(applied, Applied::Superseded, "from {from} to {to}");
-        let chats = [(fixture.chat(1), counts_of(&[1]))].into();
+        let chats = [(fixture.chat(1), make_counts(&[1]))].into();
         let applications =
             [(fixture.token, ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() })]
                 .into();
@@ -76,22 +78,23 @@ pub async fn a_stale_step_writes_nothing(store: Arc<dyn ProjectionStore>, views:
             Applied::Superseded
         );
     }
-    assert_eq!(message(&views, &fixture, 1, 1).await, None);
+    assert_eq!(read_message(&views, &fixture, 1, 1).await, None);
     assert_eq!(load_counts(&store, &fixture, 1).await, None);
-    assert_eq!(checkpoint(&store, Projection::Views, fixture.partition).await, at(2));
+    assert_eq!(load_checkpoint(&store, Projection::Views, fixture.partition).await, checkpoint_at(2));
 }
 
 /// Of several owners that apply the same batch concurrently, one succeeds. This holds for a partition's first batch, which
 /// creates the checkpoint, and for later ones, which move it.
-pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn one_of_several_owners_applies_a_batch(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("app", NameOrigin::Created)];
     fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
-    for from in 0..STEPS {
-        let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset(from), to: at(from + 1) };
+    for from in 0..BATCHES {
+        let checkpoint_move =
+            CheckpointMove { partition: fixture.partition, from: Offset(from), to: checkpoint_at(from + 1) };
         let owners: Vec<_> = (0..OWNERS)
             .map(|_| {
-                let (store, changes) = (Arc::clone(&store), one_more_chat(&fixture));
+                let (store, changes) = (Arc::clone(&store), add_one_chat(&fixture));
                 tokio::spawn(async move { apply_counts(&store, checkpoint_move, changes).await })
             })
             .collect();
@@ -102,10 +105,10 @@ pub async fn of_two_owners_one_applies_a_step(store: Arc<dyn ProjectionStore>, v
         assert_eq!(done, 1, "from {from}");
     }
     let application = views.application(fixture.token).await.unwrap();
-    assert_eq!(application.map(|application| application.chats_count), Some(STEPS), "a batch was counted twice");
+    assert_eq!(application.map(|application| application.chats_count), Some(BATCHES), "a batch was counted twice");
 }
 
-fn one_more_chat(fixture: &Fixture) -> CountsChanges {
+fn add_one_chat(fixture: &Fixture) -> CountsChanges {
     let delta = ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() };
     CountsChanges { applications: [(fixture.token, delta)].into(), ..CountsChanges::default() }
 }
@@ -128,9 +131,9 @@ pub async fn duplicates_change_nothing(store: Arc<dyn ProjectionStore>, views: A
     };
     fixture.next = Offset(8);
     fixture.apply(&store, twice).await;
-    assert_eq!(message(&views, &fixture, 1, 1).await.as_deref(), Some("once"));
-    assert_eq!(name(&views, &fixture).await.as_deref(), Some("second"));
-    assert_eq!(dead_letters(&store, fixture.partition).await, []);
+    assert_eq!(read_message(&views, &fixture, 1, 1).await.as_deref(), Some("once"));
+    assert_eq!(read_name(&views, &fixture).await.as_deref(), Some("second"));
+    assert_eq!(load_dead_letters(&store, fixture.partition).await, []);
 }
 
 /// Of two different events that create the same application, chat or message, the first in log order is kept and the second
@@ -153,17 +156,17 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
     };
     parked.extend([second.names[0].source, second.chats[0].source, second.messages[0].source]);
     fixture.apply(&store, second).await;
-    assert_eq!(message(&views, &fixture, 1, 1).await.as_deref(), Some("first"));
-    assert_eq!(message(&views, &fixture, 1, 2).await.as_deref(), Some("another"));
-    assert_eq!(name(&views, &fixture).await.as_deref(), Some("first"));
-    let mut found = dead_letters(&store, fixture.partition).await;
-    parked.sort_unstable_by_key(|place| place.offset);
-    found.sort_unstable_by_key(|place| place.offset);
+    assert_eq!(read_message(&views, &fixture, 1, 1).await.as_deref(), Some("first"));
+    assert_eq!(read_message(&views, &fixture, 1, 2).await.as_deref(), Some("another"));
+    assert_eq!(read_name(&views, &fixture).await.as_deref(), Some("first"));
+    let mut found = load_dead_letters(&store, fixture.partition).await;
+    parked.sort_unstable_by_key(|source| source.offset);
+    found.sort_unstable_by_key(|source| source.offset);
     assert_eq!(found, parked);
 }
 
-/// A rename overrides the creation and every earlier rename, in whatever order they are applied.
-pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+/// A rename overrides the creation and every earlier rename, in whatever order the events are applied.
+pub async fn the_last_rename_in_log_order_wins(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let created = fixture.name("created", NameOrigin::Created);
     let earlier = fixture.name("earlier", NameOrigin::Renamed);
@@ -171,7 +174,7 @@ pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<
     for names in [vec![later.clone()], vec![earlier.clone()], vec![created]] {
         fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
         fixture.next = fixture.next.next();
-        assert_eq!(name(&views, &fixture).await.as_deref(), Some("later"));
+        assert_eq!(read_name(&views, &fixture).await.as_deref(), Some("later"));
     }
     // A duplicate of a rename does not restore its name, although it lies behind the others in the log.
     let again = fixture.name("earlier", NameOrigin::Renamed);
@@ -180,28 +183,28 @@ pub async fn the_highest_name_holds(store: Arc<dyn ProjectionStore>, views: Arc<
         ..again
     }];
     fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
-    assert_eq!(name(&views, &fixture).await.as_deref(), Some("later"));
+    assert_eq!(read_name(&views, &fixture).await.as_deref(), Some("later"));
 }
 
 /// An application keeps its first creation and shows its highest name, whether they come in one batch or in several.
-pub async fn names_in_one_batch_are_as_in_several(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn names_in_one_batch_resolve_as_in_several(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("first", NameOrigin::Created), fixture.name("second", NameOrigin::Created)];
     let mut parked = vec![names[1].source];
     fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
-    assert_eq!(name(&views, &fixture).await.as_deref(), Some("first"));
-    assert_eq!(dead_letters(&store, fixture.partition).await, parked);
+    assert_eq!(read_name(&views, &fixture).await.as_deref(), Some("first"));
+    assert_eq!(load_dead_letters(&store, fixture.partition).await, parked);
     let mut other = Fixture { token: Fixture::new().token, ..fixture };
     let names = vec![other.name("renamed", NameOrigin::Renamed), other.name("created", NameOrigin::Created)];
     other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
-    assert_eq!(name(&views, &other).await.as_deref(), Some("renamed"));
-    assert_eq!(dead_letters(&store, other.partition).await, parked);
+    assert_eq!(read_name(&views, &other).await.as_deref(), Some("renamed"));
+    assert_eq!(load_dead_letters(&store, other.partition).await, parked);
     // The store remembers the creation, although it did not need its name.
     let names = vec![other.name("created again", NameOrigin::Created)];
     parked.push(names[0].source);
     other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
-    assert_eq!(name(&views, &other).await.as_deref(), Some("renamed"));
-    assert_eq!(dead_letters(&store, other.partition).await, parked);
+    assert_eq!(read_name(&views, &other).await.as_deref(), Some("renamed"));
+    assert_eq!(load_dead_letters(&store, other.partition).await, parked);
 }
 
 /// Neither the longest reason of a dead letter nor the longest name that fits into an event stops the projection.
@@ -212,33 +215,33 @@ pub async fn long_names_and_reasons_are_kept(store: Arc<dyn ProjectionStore>, vi
     let reason = "🚀".repeat(DeadLetter::MAX_REASON_CHARACTERS);
     let broken = vec![DeadLetter { source: fixture.next_source(), reason }];
     fixture.apply(&store, ViewsChanges { names, dead_letters: broken.clone(), ..ViewsChanges::default() }).await;
-    assert!(name(&views, &fixture).await.is_some_and(|name| name == long), "the name has changed");
+    assert!(read_name(&views, &fixture).await.is_some_and(|name| name == long), "the name has changed");
     let found = store.dead_letters(fixture.partition, MANY).await.unwrap();
     assert!(found == broken, "the reason has changed");
 }
 
 /// Messages may be applied before their chat. They are shown once the chat is applied.
-pub async fn a_chat_seen_late_is_shown_with_its_messages(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn a_late_chat_is_shown_with_its_messages(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let messages = vec![fixture.message_row(1, 1, "early")];
     fixture.apply(&store, ViewsChanges { messages, ..ViewsChanges::default() }).await;
-    assert_eq!(message(&views, &fixture, 1, 1).await, None);
+    assert_eq!(read_message(&views, &fixture, 1, 1).await, None);
     let chats = vec![fixture.chat_row(1)];
     fixture.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
-    assert_eq!(message(&views, &fixture, 1, 1).await.as_deref(), Some("early"));
+    assert_eq!(read_message(&views, &fixture, 1, 1).await.as_deref(), Some("early"));
 }
 
 /// Counts are loaded as they were applied, for many chats at once.
-pub async fn chat_counts_come_back(store: Arc<dyn ProjectionStore>) {
+pub async fn chat_counts_are_loaded_as_applied(store: Arc<dyn ProjectionStore>) {
     let fixture = Fixture::new();
-    let counts = |number: u32| counts_of(&[1, 2 + number % 7, 20 + number]);
+    let counts = |number: u32| make_counts(&[1, 2 + number % 7, 20 + number]);
     let chats: Vec<_> = (1..=MANY).map(|number| fixture.chat(number)).collect();
     assert!(store.chat_counts(&chats).await.unwrap().is_empty());
     let changes = CountsChanges {
         chats: chats.iter().map(|chat| (*chat, counts(chat.number.get()))).collect(),
         ..CountsChanges::default()
     };
-    let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset::START, to: at(1) };
+    let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset::START, to: checkpoint_at(1) };
     assert_eq!(apply_counts(&store, checkpoint_move, changes.clone()).await, Applied::Done);
     let loaded = store.chat_counts(&chats).await.unwrap();
     assert_eq!(loaded.into_iter().collect::<std::collections::BTreeMap<_, _>>(), changes.chats);
@@ -253,7 +256,7 @@ pub async fn application_counts_add_up(store: Arc<dyn ProjectionStore>, views: A
         let other = Fixture::new();
         let applications =
             [(fixture.token, ApplicationCountsDelta { chats, last_chat, ..ApplicationCountsDelta::default() })].into();
-        let checkpoint_move = CheckpointMove { partition: other.partition, from: Offset::START, to: at(1) };
+        let checkpoint_move = CheckpointMove { partition: other.partition, from: Offset::START, to: checkpoint_at(1) };
         let changes = CountsChanges { applications, ..CountsChanges::default() };
         assert_eq!(apply_counts(&store, checkpoint_move, changes).await, Applied::Done);
     }
@@ -262,7 +265,7 @@ pub async fn application_counts_add_up(store: Arc<dyn ProjectionStore>, views: A
     assert_eq!(application, Some(expected));
 }
 
-fn counts_of(numbers: &[u32]) -> ChatCounts {
+fn make_counts(numbers: &[u32]) -> ChatCounts {
     let mut counts = ChatCounts::default();
     counts.created = true;
     numbers.iter().for_each(|number| counts.see(message_number(*number)));
@@ -273,7 +276,11 @@ async fn load_counts(store: &Arc<dyn ProjectionStore>, fixture: &Fixture, chat: 
     store.chat_counts(&[fixture.chat(chat)]).await.unwrap().remove(&fixture.chat(chat))
 }
 
-async fn checkpoint(store: &Arc<dyn ProjectionStore>, projection: Projection, partition: PartitionId) -> Checkpoint {
+async fn load_checkpoint(
+    store: &Arc<dyn ProjectionStore>,
+    projection: Projection,
+    partition: PartitionId,
+) -> Checkpoint {
     store.checkpoint(projection, partition).await.unwrap()
 }
 
@@ -293,17 +300,17 @@ async fn apply_counts(
     store.apply_counts(checkpoint_move, changes).await.unwrap()
 }
 
-async fn dead_letters(store: &Arc<dyn ProjectionStore>, partition: PartitionId) -> Vec<crate::SourceEvent> {
+async fn load_dead_letters(store: &Arc<dyn ProjectionStore>, partition: PartitionId) -> Vec<crate::SourceEvent> {
     let letters = store.dead_letters(partition, MANY).await.unwrap();
     letters.into_iter().map(|letter| letter.source).collect()
 }
 
-async fn name(views: &Arc<dyn Views>, fixture: &Fixture) -> Option<String> {
+async fn read_name(views: &Arc<dyn Views>, fixture: &Fixture) -> Option<String> {
     let application = views.application(fixture.token).await.unwrap();
     application.map(|application| application.name)
 }
 
-async fn message(views: &Arc<dyn Views>, fixture: &Fixture, chat: u32, number: u32) -> Option<String> {
+async fn read_message(views: &Arc<dyn Views>, fixture: &Fixture, chat: u32, number: u32) -> Option<String> {
     let (chat, number) = (fixture.chat(chat), message_number(number));
     let one = views.message(chat, number).await.unwrap();
     let listed = views.messages(chat, Page::FIRST).await.unwrap();

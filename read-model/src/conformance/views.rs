@@ -14,26 +14,28 @@ use crate::store::{Projection, ProjectionStore};
 use crate::view::{ChatView, MessageView};
 use crate::views::Views;
 
-/// Calls a macro with the arguments, the path of the suite, and every check of [`Views`](crate::Views): the parts of the
-/// adapter that the check takes, and the [`ViewsFault`](crate::conformance::ViewsFault) that it must find. The parts are
-/// `views`, and `store`, which fills them.
+/// Lists the checks of [`Views`](crate::Views), each with the parts of the adapter that it takes and the
+/// [`ViewsFault`](crate::conformance::ViewsFault) that it must find.
+///
+/// Calls the macro `$callback` with the arguments, the path of the suite and the list. A check writes to the part
+/// `store` and reads from the part `views`.
 #[macro_export]
 macro_rules! views_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
-            what_is_not_there_is_none(store, views) => TakesAbsentForEmpty,
-            chats_are_known_by_the_nearest_row(store, views) => TakesEmptyForAbsent,
-            a_position_is_waited_for(store, views) => NeverWaits,
+            missing_items_are_none(store, views) => ReturnsEmptyForAbsent,
+            a_chat_list_exists_with_the_application_or_a_chat(store, views) => ReturnsAbsentForEmpty,
+            readers_wait_for_a_position(store, views) => NeverWaits,
             chats_without_counts_have_no_messages(store, views) => HidesUncountedChats,
-            texts_come_back_to_the_byte(store, views) => Trims,
-            lists_are_walked_both_ways(store, views) => NeverHasMore,
+            texts_are_returned_unchanged(store, views) => TrimsTexts,
+            lists_are_paged_both_ways(store, views) => NeverHasMore,
             lists_are_cut_by_size(store, views) => IgnoresSize,
         }
     };
 }
 
 /// An item without a row is `None`, and so is the list of an unknown parent. The list of a known parent may be empty.
-pub async fn what_is_not_there_is_none(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn missing_items_are_none(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("app", NameOrigin::Created)];
     let chats = vec![fixture.chat_row(2)];
@@ -49,7 +51,7 @@ pub async fn what_is_not_there_is_none(store: Arc<dyn ProjectionStore>, views: A
 }
 
 /// A chat list exists once the application or one of its chats is applied, whichever comes first.
-pub async fn chats_are_known_by_the_nearest_row(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn a_chat_list_exists_with_the_application_or_a_chat(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let (mut named, mut chatty) = (Fixture::new(), Fixture::new());
     let names = vec![named.name("app", NameOrigin::Created)];
     named.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
@@ -64,9 +66,9 @@ pub async fn chats_are_known_by_the_nearest_row(store: Arc<dyn ProjectionStore>,
     }
 }
 
-/// A position is reached once the projection's checkpoint has passed it, and not before. A call returns at once where it was
-/// reached before, and as soon as it is reached while the call waits.
-pub async fn a_position_is_waited_for(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+/// A position is reached once the projection's checkpoint has passed it, and not before. A call returns at once if the
+/// position is reached already. Otherwise it waits, and returns as soon as the position is reached.
+pub async fn readers_wait_for_a_position(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let chats = vec![fixture.chat_row(1)];
     let position = Position::up_to(fixture.partition, fixture.next);
@@ -100,7 +102,7 @@ pub async fn chats_without_counts_have_no_messages(store: Arc<dyn ProjectionStor
 }
 
 /// Every character that a message may have, and the longest message, are shown as they were written.
-pub async fn texts_come_back_to_the_byte(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn texts_are_returned_unchanged(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let long = "🚀".repeat(16_384);
     let special = " \u{1}\u{7f}\u{85}e\u{301}\u{fffd}\u{10ffff}👩‍👩‍👧 '\";--\\%_\r\n ";
@@ -117,7 +119,7 @@ pub async fn texts_come_back_to_the_byte(store: Arc<dyn ProjectionStore>, views:
 }
 
 /// From any cursor a list goes upwards or downwards, says whether there is more, and returns at most `limit` items.
-pub async fn lists_are_walked_both_ways(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn lists_are_paged_both_ways(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("app", NameOrigin::Created)];
     let chats = (1..=5).map(|number| fixture.chat_row(number)).collect();
@@ -143,7 +145,7 @@ pub async fn lists_are_walked_both_ways(store: Arc<dyn ProjectionStore>, views: 
             Cursor::After(number) => Cursor::After(message_number(number)),
             Cursor::Before(number) => Cursor::Before(message_number(number)),
         };
-        let slice = messages_of(&views, fixture.chat(3), Page { cursor, limit }).await;
+        let slice = read_messages(&views, fixture.chat(3), Page { cursor, limit }).await;
         let numbers: Vec<_> = slice.items.iter().map(|message| message.number.get()).collect();
         assert_eq!((numbers, slice.more), (expected, more), "{cursor:?} {limit}");
     }
@@ -154,7 +156,7 @@ pub async fn lists_are_walked_both_ways(store: Arc<dyn ProjectionStore>, views: 
     assert_applications_are_sorted(&views, fixture.token).await;
 }
 
-/// The list of all applications leads to this one from both sides, and is sorted by token.
+/// A page that starts beside an application begins with it, and the list of all applications is sorted by token.
 async fn assert_applications_are_sorted(views: &Arc<dyn Views>, token: ApplicationToken) {
     let mut bytes = *token.as_bytes();
     bytes[15] ^= 1;
@@ -179,15 +181,15 @@ pub async fn lists_are_cut_by_size(store: Arc<dyn ProjectionStore>, views: Arc<d
     fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
     let numbers = |slice: Slice<MessageView>| slice.items.iter().map(|item| item.number.get()).collect::<Vec<_>>();
     let page = Page { cursor: Cursor::First, limit: MAX_ITEMS };
-    let first = messages_of(&views, fixture.chat(1), page).await;
+    let first = read_messages(&views, fixture.chat(1), page).await;
     assert!(first.more);
     assert_eq!(numbers(first), [1, 2, 3, 4]);
     let page = Page { cursor: Cursor::After(message_number(4)), limit: MAX_ITEMS };
-    let rest = messages_of(&views, fixture.chat(1), page).await;
+    let rest = read_messages(&views, fixture.chat(1), page).await;
     assert!(!rest.more);
     assert_eq!(numbers(rest), [5, 6]);
 }
 
-async fn messages_of(views: &Arc<dyn Views>, chat: ChatKey, page: Page<MessageNumber>) -> Slice<MessageView> {
+async fn read_messages(views: &Arc<dyn Views>, chat: ChatKey, page: Page<MessageNumber>) -> Slice<MessageView> {
     views.messages(chat, page).await.unwrap().unwrap()
 }
