@@ -43,9 +43,9 @@ pub(super) enum LogEntry {
 /// Why a record on Kafka cannot be decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DecodeError {
-    /// A newer release has written it. Describes the record by its headers.
+    /// A newer release has written the record. The text describes the record by its headers.
     Newer(String),
-    /// No release has written it. Says what is wrong with it; a dead letter keeps this text.
+    /// No release has written the record. The text says what is wrong with it; a dead letter keeps the text.
     Broken(&'static str),
 }
 
@@ -97,10 +97,10 @@ fn add_header(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
 pub(super) fn decode(message: &impl Message) -> Result<LogEntry, DecodeError> {
     let headers = message.headers().ok_or(DecodeError::Broken("it has no headers"))?;
     let headers = KnownHeaders::collect(headers).ok_or(DecodeError::Broken("a header is there twice or is no text"))?;
-    let is_known = headers.spec_version == Some(SPEC_VERSION.1);
+    let has_our_spec_version = headers.spec_version == Some(SPEC_VERSION.1);
     let entry = match (message.key(), message.payload()) {
-        (Some(key), Some(data)) if is_known => headers.parse_record(key, data).map(LogEntry::Event),
-        (None, None) if is_known => headers.parse_marker().map(LogEntry::Marker),
+        (Some(key), Some(data)) if has_our_spec_version => headers.parse_record(key, data).map(LogEntry::Event),
+        (None, None) if has_our_spec_version => headers.parse_marker().map(LogEntry::Marker),
         _ => None,
     };
     entry.ok_or_else(|| match headers.describe_newer() {

@@ -98,7 +98,7 @@ impl PartitionCursor {
         }
     }
 
-    /// The caller's error for one of librdkafka. Most often the offset does not exist.
+    /// Converts an error of librdkafka to the caller's error. Most often, the offset does not exist.
     async fn explain(&mut self, from: Offset, error: KafkaError) -> ReadError {
         // After an error librdkafka may have stopped fetching.
         self.unassign();
@@ -216,7 +216,7 @@ impl PartitionCursor {
 }
 
 enum Failure {
-    /// An error of librdkafka, to be explained.
+    /// An error of librdkafka, which [`PartitionCursor::explain`] converts.
     Kafka(KafkaError),
     /// The caller's error.
     Read(ReadError),
