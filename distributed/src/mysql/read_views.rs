@@ -16,7 +16,7 @@ use super::checkpoint_tx::Generation;
 use super::columns::{decode_number, decode_token};
 use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
 
-/// The most text that a read discards so that its connection can be reused. To read more costs more than a new
+/// The most text that a read discards so that its connection can be reused. Reading more costs more than a new
 /// connection.
 const MAX_LEFTOVER_BYTES: usize = 2 * MAX_BYTES;
 

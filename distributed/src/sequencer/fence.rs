@@ -1,9 +1,9 @@
 //! Begins an epoch.
 //!
-//! After Redis may have lost something, every number that it would give is suspect. A *fence* first makes sure that no number
-//! of the former epoch is acknowledged any more. It then writes the new epoch into the log, and only then lets Redis give
-//! numbers again, from counters that are filled from the log alone. docs/adr/0006-epochs-in-the-log.md gives the reason for
-//! each step.
+//! Once Redis may have lost something, it may give a number a second time. A *fence* first makes sure that no number of
+//! the former epoch is acknowledged any more. It then writes the new epoch into the log, and only then lets Redis give
+//! numbers again, from counters that are filled from the log alone. docs/adr/0006-epochs-in-the-log.md gives the reason
+//! for each step.
 
 use std::sync::Arc;
 use std::time::Duration;
