@@ -7,7 +7,6 @@
 //! many statements or requests at once as the log has partitions.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Instant;
 
 use distributed::kafka::PARTITIONS;
@@ -92,7 +91,7 @@ async fn copy_into_elasticsearch(url: &str, rows: &[Row], concurrency: usize) ->
     // An earlier run may have left the index behind.
     client.delete(format!("{url}/{INDEX}")).send().await?;
     client.put(format!("{url}/{INDEX}")).json(&definition).send().await?.error_for_status()?;
-    let (client, bulk) = (Arc::new(client), format!("{url}/{INDEX}/_bulk?filter_path=errors"));
+    let bulk = format!("{url}/{INDEX}/_bulk?filter_path=errors");
     let began = Instant::now();
     let requests = stream::iter(rows.chunks(DOCUMENTS_PER_REQUEST).map(|rows| send(&client, &bulk, rows)));
     requests.buffer_unordered(concurrency).try_collect::<()>().await?;

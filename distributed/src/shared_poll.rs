@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const POLL_PAUSE: Duration = Duration::from_millis(20);
 
 /// An adapter's own error, shared by all waiters.
-type SharedError = Arc<dyn std::error::Error + Send + Sync>;
+pub(crate) type SharedError = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Polls a server while somebody waits, and shares each result with all waiters.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ impl<T: Default + Send + Sync + 'static> SharedPoll<T> {
         let initial = Poll { serial: 0, result: Ok(T::default()) };
         let shared = Arc::new(Self { latest: watch::Sender::new(initial), waiter_arrived: Notify::new() });
         let stop = CancellationToken::new();
-        let (this, stopped) = (Arc::clone(&shared), stop.clone());
+        let stopped = stop.clone();
+        let this = Arc::clone(&shared);
         tokio::spawn(async move { stopped.run_until_cancelled(this.run(poll)).await });
         (shared, stop.drop_guard())
     }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-/// An error that all waiters of a poll get.
-type SharedError = Arc<dyn std::error::Error + Send + Sync>;
+use crate::shared_poll::SharedError;
 
 /// Why a request failed. Each cause may be temporary, except that of a request that the server *refuses*.
 #[derive(Debug, thiserror::Error)]

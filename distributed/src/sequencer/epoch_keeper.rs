@@ -63,7 +63,8 @@ impl EpochKeeper {
         let unavailable_reason = watch::Sender::new(Some("starting".to_owned()));
         let keeper = Arc::new(Self { redis, keys, state, unavailable_reason });
         let stop = CancellationToken::new();
-        let (this, stopped) = (Arc::clone(&keeper), stop.clone());
+        let stopped = stop.clone();
+        let this = Arc::clone(&keeper);
         tokio::spawn(async move { stopped.run_until_cancelled(this.run(log)).await });
         (keeper, stop.drop_guard())
     }

@@ -123,8 +123,9 @@ impl Fence<'_> {
 impl FenceLock<'_> {
     /// Runs one operation of the hold script.
     async fn run_step(&self, arguments: &[&str]) -> Result<(), FenceError> {
-        let (lock, epoch) = (self.keys.lock(), self.keys.epoch());
-        match self.redis.call_script(&self.hold_sha1, &[&lock, &epoch], arguments).await {
+        let lock_key = self.keys.lock();
+        let epoch_key = self.keys.epoch();
+        match self.redis.call_script(&self.hold_sha1, &[&lock_key, &epoch_key], arguments).await {
             Ok(Value::Int(1)) => Ok(()),
             Ok(_) => Err(FenceError::LockLost),
             Err(error) => Err(FenceError::Redis(error)),
