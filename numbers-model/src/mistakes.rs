@@ -16,7 +16,7 @@ pub enum Mistake {
     LateMarker,
     /// The process compares the lock itself, without a script that a restart removes.
     RevivedLock,
-    /// The process deletes the epoch's key whoever holds the lock.
+    /// The process deletes the epoch's key even if another process holds the lock.
     UnconditionalDelete,
     /// A fill that needs the log's end joins a read that has already begun.
     BarrierJoinedHalfWay,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::shared_poll::SharedError;
 
-/// Why a request failed. Each cause may be temporary, except that of a request that the server *refuses*.
+/// Why a request failed. Most causes are temporary. [`Self::Refused`] and [`Self::Document`] may be lasting, depending
+/// on their status.
 #[derive(Debug, thiserror::Error)]
 pub enum ElasticError {
     /// The server did not answer, or its answer broke off.

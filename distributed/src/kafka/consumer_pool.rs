@@ -160,7 +160,7 @@ impl Drop for CursorGuard<'_> {
     }
 }
 
-/// Settings of the consumers. They bound what is fetched ahead for each partition.
+/// Settings of the consumers. They bound how much is fetched ahead for each partition.
 fn consumer_config(cluster: &Cluster) -> ClientConfig {
     let mut config = client::base_config(cluster);
     config

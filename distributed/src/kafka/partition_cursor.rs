@@ -201,7 +201,7 @@ impl PartitionCursor {
         Ok(())
     }
 
-    /// Stops fetching, and discards what was fetched ahead.
+    /// Stops fetching, and discards the records that were fetched ahead.
     pub(super) fn unassign(&mut self) {
         if !self.is_assigned {
             return;
