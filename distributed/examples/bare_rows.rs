@@ -1,11 +1,12 @@
-//! The yardstick of `scripts/bench-servers` for a replay: the messages that are in MySQL already, put once more into a
-//! table, or an index, made like Tally's own, with nothing but multi-row statements or `_bulk`.
+//! Measures how fast bare MySQL and Elasticsearch take the messages of a replay. `scripts/bench-servers` compares
+//! Tally's replay with it.
 //!
-//! `bare_rows MYSQL_URL ELASTICSEARCH_URL` says how long each took. No checkpoint, no generation, no comparison: what is
-//! left is what the servers need for the same rows, as many statements or requests at once as the log has partitions.
+//! `bare_rows MYSQL_URL ELASTICSEARCH_URL` copies the messages that MySQL has into a second table by multi-row INSERT,
+//! and into a second index by `_bulk`, both made like Tally's own. It prints how long each copy took. It moves no
+//! checkpoint and compares no rows, so it shows the time that the servers alone need for the same rows. It sends as
+//! many statements or requests at once as the log has partitions.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Instant;
 
 use distributed::kafka::PARTITIONS;
@@ -15,12 +16,13 @@ use serde_json::{Value, json};
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::{MySql, QueryBuilder};
 
-/// Rows of one statement, and documents of one request: as in the projector's batches.
-const ROWS_A_STATEMENT: usize = 512;
-const DOCUMENTS_A_REQUEST: usize = 1_000;
+/// As many rows as in a batch of the projector.
+const ROWS_PER_STATEMENT: usize = 512;
+/// As many documents as in a request of the projector.
+const DOCUMENTS_PER_REQUEST: usize = 1_000;
 const INDEX: &str = "bare-rows";
-/// The index whose settings are taken over.
-const TALLYS_INDEX: &str = "tally-search-1";
+/// The index whose settings and mapping are copied.
+const TALLY_INDEX: &str = "tally-search-1";
 
 type Error = Box<dyn std::error::Error>;
 
@@ -38,29 +40,31 @@ struct Row {
 async fn main() -> Result<(), Error> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [mysql, elasticsearch] = &arguments[..] else { panic!("usage: bare_rows MYSQL_URL ELASTICSEARCH_URL") };
-    let at_once = usize::from(PARTITIONS.get());
+    let concurrency = usize::from(PARTITIONS.get());
     let pool = MySqlPoolOptions::new().max_connections(PARTITIONS.get().into()).connect(mysql).await?;
     let rows: Vec<Row> = sqlx::query_as("SELECT generation, token, chat_number, number, event_id, body FROM messages")
         .fetch_all(&pool)
         .await?;
-    tell("MySQL, multi-row INSERT", rows.len(), into_mysql(&pool, &rows, at_once).await?);
-    tell("Elasticsearch, _bulk", rows.len(), into_elasticsearch(elasticsearch, &rows, at_once).await?);
+    let seconds = copy_into_mysql(&pool, &rows, concurrency).await?;
+    print_rate("MySQL, multi-row INSERT", rows.len(), seconds);
+    let seconds = copy_into_elasticsearch(elasticsearch, &rows, concurrency).await?;
+    print_rate("Elasticsearch, _bulk", rows.len(), seconds);
     Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "it is what the program is for")]
 #[expect(clippy::cast_precision_loss, reason = "there are fewer rows than a float counts")]
-fn tell(how: &str, rows: usize, seconds: f64) {
+fn print_rate(how: &str, rows: usize, seconds: f64) {
     println!("bare {how}: {rows} rows in {seconds:.1} s, {:.0} /s", rows as f64 / seconds);
 }
 
-/// How many seconds it took.
-async fn into_mysql(pool: &MySqlPool, rows: &[Row], at_once: usize) -> Result<f64, Error> {
+/// Copies the rows into a new table. Returns the seconds that this took.
+async fn copy_into_mysql(pool: &MySqlPool, rows: &[Row], concurrency: usize) -> Result<f64, Error> {
     sqlx::query("DROP TABLE IF EXISTS bare_rows").execute(pool).await?;
     sqlx::query("CREATE TABLE bare_rows LIKE messages").execute(pool).await?;
     let began = Instant::now();
-    let statements = stream::iter(rows.chunks(ROWS_A_STATEMENT).map(|rows| insert(pool, rows)));
-    statements.buffer_unordered(at_once).try_collect::<()>().await?;
+    let statements = stream::iter(rows.chunks(ROWS_PER_STATEMENT).map(|rows| insert(pool, rows)));
+    statements.buffer_unordered(concurrency).try_collect::<()>().await?;
     let seconds = began.elapsed().as_secs_f64();
     sqlx::query("DROP TABLE bare_rows").execute(pool).await?;
     Ok(seconds)
@@ -76,21 +80,21 @@ async fn insert(pool: &MySqlPool, rows: &[Row]) -> Result<(), sqlx::Error> {
     insert.build().execute(pool).await.map(drop)
 }
 
-/// How many seconds it took, with the one refresh at the end.
-async fn into_elasticsearch(url: &str, rows: &[Row], at_once: usize) -> Result<f64, Error> {
+/// Copies the rows into a new index. Returns the seconds that this took, including one refresh at the end.
+async fn copy_into_elasticsearch(url: &str, rows: &[Row], concurrency: usize) -> Result<f64, Error> {
     let client = reqwest::Client::new();
-    let described: Value = client.get(format!("{url}/{TALLYS_INDEX}")).send().await?.error_for_status()?.json().await?;
-    let Value::Object(index) = &described[TALLYS_INDEX]["settings"]["index"] else { panic!("no index {TALLYS_INDEX}") };
-    let taken_over = ["analysis", "number_of_shards", "auto_expand_replicas", "refresh_interval"];
-    let settings: Value = taken_over.iter().map(|name| ((*name).to_owned(), index[*name].clone())).collect();
-    let made_of = json!({"settings": {"index": settings}, "mappings": described[TALLYS_INDEX]["mappings"]});
-    // It may be there from a run before, or not.
+    let described: Value = client.get(format!("{url}/{TALLY_INDEX}")).send().await?.error_for_status()?.json().await?;
+    let Value::Object(index) = &described[TALLY_INDEX]["settings"]["index"] else { panic!("no index {TALLY_INDEX}") };
+    let copied_settings = ["analysis", "number_of_shards", "auto_expand_replicas", "refresh_interval"];
+    let settings: Value = copied_settings.iter().map(|name| ((*name).to_owned(), index[*name].clone())).collect();
+    let definition = json!({"settings": {"index": settings}, "mappings": described[TALLY_INDEX]["mappings"]});
+    // An earlier run may have left the index behind.
     client.delete(format!("{url}/{INDEX}")).send().await?;
-    client.put(format!("{url}/{INDEX}")).json(&made_of).send().await?.error_for_status()?;
-    let (client, bulk) = (Arc::new(client), format!("{url}/{INDEX}/_bulk?filter_path=errors"));
+    client.put(format!("{url}/{INDEX}")).json(&definition).send().await?.error_for_status()?;
+    let bulk = format!("{url}/{INDEX}/_bulk?filter_path=errors");
     let began = Instant::now();
-    let requests = stream::iter(rows.chunks(DOCUMENTS_A_REQUEST).map(|rows| send(&client, &bulk, rows)));
-    requests.buffer_unordered(at_once).try_collect::<()>().await?;
+    let requests = stream::iter(rows.chunks(DOCUMENTS_PER_REQUEST).map(|rows| send(&client, &bulk, rows)));
+    requests.buffer_unordered(concurrency).try_collect::<()>().await?;
     client.post(format!("{url}/{INDEX}/_refresh")).send().await?.error_for_status()?;
     let seconds = began.elapsed().as_secs_f64();
     client.delete(format!("{url}/{INDEX}")).send().await?.error_for_status()?;

@@ -1,7 +1,9 @@
-//! The yardstick of `scripts/bench-servers`: an axum server whose POST makes one call to Redis and one append to Kafka, to
-//! as many partitions and with the settings of Tally's own producer, and nothing else.
+//! An axum server whose POST only makes one call to Redis and one append to Kafka. `scripts/bench-servers` compares
+//! Tally with it.
 //!
-//! `bare_servers ADDRESS REDIS_URL KAFKA_BROKERS SECONDS` ends by itself.
+//! Its topic has as many partitions as Tally's, and its producer uses the acknowledgement, batching time and
+//! compression of Tally's producer. `bare_servers ADDRESS REDIS_URL KAFKA_BROKERS SECONDS` ends by itself after
+//! SECONDS.
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use redis::aio::ConnectionManager;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-/// Longest life that can be asked for.
+/// The most SECONDS that the program runs.
 const MAX_LIFE_SECONDS: u64 = 3_600;
 const TOPIC: &str = "bare.probe";
 const SCRIPT: &str = "return redis.call('INCR', KEYS[1])";
@@ -46,7 +48,7 @@ struct Servers {
     kafka: FutureProducer,
 }
 
-async fn posted(
+async fn post_message(
     State(mut servers): State<Servers>,
     Path((_, chat)): Path<(String, u32)>,
     Json(request): Json<Request>,
@@ -68,12 +70,12 @@ async fn posted(
     }
 }
 
-async fn servers(redis_url: &str, brokers: &str) -> Servers {
+async fn connect(redis_url: &str, brokers: &str) -> Servers {
     let client = redis::Client::open(redis_url).unwrap_or_else(|error| panic!("{redis_url}: {error}"));
     let mut redis = ConnectionManager::new(client).await.unwrap_or_else(|error| panic!("{redis_url}: {error}"));
     let load = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut redis).await;
     let script = load.unwrap_or_else(|error| panic!("SCRIPT LOAD: {error}"));
-    make_topic(brokers).await;
+    create_topic(brokers).await;
     let kafka = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
@@ -86,13 +88,13 @@ async fn servers(redis_url: &str, brokers: &str) -> Servers {
     Servers { redis, script, kafka }
 }
 
-async fn make_topic(brokers: &str) {
+async fn create_topic(brokers: &str) {
     let client: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .create()
         .unwrap_or_else(|error| panic!("{brokers}: {error}"));
     let topic = NewTopic::new(TOPIC, PARTITIONS.get().into(), TopicReplication::Fixed(1));
-    // It may be there from a run before.
+    // An earlier run may have left the topic behind: each topic's own result is ignored.
     client.create_topics([&topic], &AdminOptions::new()).await.unwrap_or_else(|error| panic!("{TOPIC}: {error}"));
 }
 
@@ -107,7 +109,7 @@ async fn main() {
     let listener =
         listener.tap_io(|stream| stream.set_nodelay(true).unwrap_or_else(|error| panic!("nodelay: {error}")));
     let route = "/api/v1/chat_applications/{token}/chats/{chat}/messages";
-    let app = Router::new().route(route, post(posted)).with_state(servers(redis_url, brokers).await);
+    let app = Router::new().route(route, post(post_message)).with_state(connect(redis_url, brokers).await);
     let life = Duration::from_secs(life.min(MAX_LIFE_SECONDS));
     let served = tokio::time::timeout(life, axum::serve(listener, app).into_future()).await;
     assert!(served.is_err(), "the server ended early");

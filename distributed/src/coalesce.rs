@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// Merges concurrent calls of one operation into few runs, one at a time. A call that arrives during a run waits for the
-/// next run: the outcome of the current one could miss what the caller did just before. The first waiting caller runs the
+/// next run, because the current run may miss a change that the caller has just made. The first waiting caller runs the
 /// operation for all that have arrived by then, and all of them get its outcome, also if that is a failure.
 #[derive(Debug)]
 pub(crate) struct Coalescer<T> {

@@ -91,7 +91,7 @@ impl ElasticIndex {
         prepare::prepare(&self.client, self.generations.prefix()).await
     }
 
-    /// The checkpoint; the start if index or pointer was lost, after creating it again.
+    /// Reads the checkpoint. If the index or the pointer was lost, creates it again first, and then reads the start.
     async fn read_or_prepare(&self, partition: PartitionId) -> Result<Checkpoint, BackendError> {
         match self.read_checkpoint(partition).await {
             Err(error) if error.needs_prepare() => {
@@ -157,8 +157,8 @@ impl ElasticIndex {
     }
 }
 
-/// A batch costs one refresh and one checkpoint, whatever its size. A projector that catches up fills it with the
-/// events that the log's reader has fetched ahead, a few MiB at most.
+/// Most events of a batch. A batch costs one refresh and one checkpoint, whatever its size. A projector that catches up
+/// fills it with the events that the log's reader has fetched ahead, a few MiB at most.
 const BATCH_SIZE: u32 = 4_096;
 
 #[async_trait]

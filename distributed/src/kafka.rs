@@ -6,7 +6,7 @@
 //! | `cluster` | brokers, topic and number of partitions |
 //! | `producer` | appends records |
 //! | `producer_health` | whether the brokers are away, and whether the producer is broken |
-//! | `consumer_pool` | which of the process's cursors serves a read |
+//! | `consumer_pool` | lends a cursor of the process to each read |
 //! | `partition_cursor` | reads one partition from an offset on |
 //! | `watermarks` | where partitions begin and end |
 //! | `topic` | creates the topic, and refuses one that would lose or move events |
@@ -14,9 +14,10 @@
 //! | `consumer_group` | [`Membership`]: which partitions are assigned to this process |
 //! | `client`, `background_drop` | settings, logging and disposal of all librdkafka clients |
 //!
-//! **Invariant:** no thread of the async runtime calls a function of librdkafka that may wait for a broker, and a
-//! constant of its module bounds every such wait. A `partition_cursor` assigns, unassigns and polls without a pause on
-//! the runtime's threads: librdkafka's own main thread answers these calls, and waits for no broker.
+//! **Architecture invariant:** no thread of the async runtime calls a function of librdkafka that may wait for a
+//! broker. Each module bounds its own waits for brokers by a constant. A `partition_cursor` does call librdkafka on the
+//! runtime's threads, to assign, unassign and poll: librdkafka's own main thread answers these calls, and waits for no
+//! broker.
 
 mod background_drop;
 mod client;

@@ -8,6 +8,8 @@
 //! | [`mysql`] | [`read_model::ProjectionStore`] and [`read_model::Views`] on MySQL |
 //! | [`sequencer`] | [`event_log::Sequencer`] on Redis: epochs, counters, idempotency keys |
 //! | [`ports`] | the ports through which one adapter uses another |
+//! | `coalesce` | runs an operation once for all callers that need its outcome at the same time |
+//! | `shared_poll` | polls a server on behalf of all waiters |
 //!
 //! **Architecture invariant:** an adapter knows its own server only; it uses another one through [`ports`].
 

@@ -45,7 +45,7 @@ use crate::shared_poll::SharedPoll;
 pub use counts::MySqlCounts;
 pub use migrate::MigrateError;
 
-/// The URL of MySQL cannot be used.
+/// Why a URL of MySQL cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// It is no URL of MySQL.
@@ -157,7 +157,7 @@ pub async fn migrate(url: &str) -> Result<(), MigrateError> {
     migrate_within(url, migrate::OTHERS_WAIT).await
 }
 
-/// Does the same with another bound on the wait for other processes.
+/// As [`migrate`], with `wait` as the bound on the wait for other processes.
 ///
 /// # Errors
 /// [`MigrateError`].

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const POLL_PAUSE: Duration = Duration::from_millis(20);
 
 /// An adapter's own error, shared by all waiters.
-type SharedError = Arc<dyn std::error::Error + Send + Sync>;
+pub(crate) type SharedError = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Polls a server while somebody waits, and shares each result with all waiters.
 #[derive(Debug)]
@@ -34,10 +34,11 @@ impl<T: Default + Send + Sync + 'static> SharedPoll<T> {
         F: Future<Output = Result<T, E>> + Send,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
-        let none = Poll { serial: 0, result: Ok(T::default()) };
-        let shared = Arc::new(Self { latest: watch::Sender::new(none), waiter_arrived: Notify::new() });
+        let initial = Poll { serial: 0, result: Ok(T::default()) };
+        let shared = Arc::new(Self { latest: watch::Sender::new(initial), waiter_arrived: Notify::new() });
         let stop = CancellationToken::new();
-        let (this, stopped) = (Arc::clone(&shared), stop.clone());
+        let stopped = stop.clone();
+        let this = Arc::clone(&shared);
         tokio::spawn(async move { stopped.run_until_cancelled(this.run(poll)).await });
         (shared, stop.drop_guard())
     }
@@ -64,8 +65,8 @@ impl<T: Default + Send + Sync + 'static> SharedPoll<T> {
         self.latest.send_modify(|latest| latest.result = Ok(T::default()));
     }
 
-    /// Waits until `condition` holds: true once it does, false if it does not within `timeout`. A poll that fails during the
-    /// wait ends it with its error.
+    /// Waits until `condition` holds, then returns true. Returns false if it does not hold within `timeout`. A poll
+    /// that fails during the wait ends the wait with its error.
     ///
     /// The first result that is checked is either the latest of other waiters, at most one pause and one poll old, or
     /// `T::default()`.
@@ -106,7 +107,7 @@ mod tests {
             async move { Ok::<_, std::io::Error>(value) }
         });
         let waits = (0..100).map(|_| poll.wait_until(LONG, |value| *value >= 5));
-        assert!(futures_util::future::join_all(waits).await.into_iter().all(|waited| waited.is_ok_and(|is| is)));
+        assert!(futures_util::future::join_all(waits).await.into_iter().all(|waited| waited.is_ok_and(|holds| holds)));
         assert_eq!(polls.load(Ordering::SeqCst), 5);
         tokio::time::sleep(LONG).await;
         assert!(polls.load(Ordering::SeqCst) <= 6, "it was polled although nobody waited");

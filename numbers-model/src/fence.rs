@@ -1,7 +1,7 @@
 //! How an epoch begins, step by step.
 //!
-//! A process takes [`begin_again`] after a step that is refused, fails or gets no reply: it gives its owner token up.
-//! Redis and the log may still carry out the commands and appends that it has sent.
+//! After a step that is refused, fails or gets no reply, a process takes the step [`begin_again`]: it gives its owner
+//! token up. Redis and the log may still carry out the commands and appends that it has sent.
 
 use crate::epoch::Epoch;
 use crate::log::Entry;
@@ -15,7 +15,7 @@ impl State {
         &mut self.processes[process].keeper
     }
 
-    /// Refuses a step of the process's current attempt that has lost the lock or the hold script.
+    /// Refuses the step if the process's current attempt has lost the lock or the hold script.
     fn check_lock_held(&self, scope: &Scope, process: usize) -> Option<()> {
         self.redis.holds_lock(scope, Owner::Current(process)).then_some(())
     }
@@ -48,8 +48,8 @@ pub fn adopt(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     Some(())
 }
 
-/// The process finds no epoch, and loads the hold script with a new owner token in its text. An epoch that comes into force
-/// between the two is the same as one that does so later: the second search finds it.
+/// The process finds no epoch, and loads the hold script with a new owner token in its text. An epoch that comes into
+/// force between these two commands is like one that comes into force later: the second search finds it.
 pub fn load_hold_script(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     let is_ready = *state.keeper(process) == EpochKeeper::Searching && state.redis.in_force(scope).is_none();
     if !is_ready || scope.fence == Detail::AtOnce {
@@ -109,13 +109,13 @@ fn delete_as(scope: &Scope, state: &mut State, owner: Owner) -> Option<()> {
     if !state.redis.holds_lock(scope, owner) && !scope.has(Mistake::UnconditionalDelete) {
         return None;
     }
-    state.ended_one_in_force |= state.redis.in_force(scope).is_some();
+    state.fence_ended_epoch_in_force |= state.redis.in_force(scope).is_some();
     state.redis.delete_epoch_key();
     Some(())
 }
 
-/// The wait is over: 1.1 T after the reply to the deletion. So T is over for every number that Redis gave before, even by the
-/// clocks of other machines.
+/// The wait is over: 1.1 T after the reply to the deletion. So T is over for every number that Redis gave before, even
+/// by the clocks of other machines.
 pub fn wait(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     let next = match *state.keeper(process) {
         EpochKeeper::Deleted => EpochKeeper::Waited,
@@ -239,8 +239,8 @@ fn set_as(scope: &Scope, state: &mut State, owner: Owner, epoch: Epoch) -> Optio
     Some(())
 }
 
-/// The process renews the lock while it waits. That changes nothing: the protocol must not rely on how long a lock lasts, so
-/// here a lock may expire at any time.
+/// The process renews the lock while it waits. That changes nothing: the protocol must not rely on how long a lock
+/// lasts, so here a lock may expire at any time.
 pub fn renew(scope: &Scope, state: &State, process: usize) -> Option<()> {
     let waits = matches!(
         state.processes[process].keeper,

@@ -9,7 +9,7 @@ pub fn ticket(scope: &Scope, index: usize) -> u8 {
     if scope.has(Mistake::SharedTicket) { 1 } else { 1 << index }
 }
 
-/// The try writes its ticket, and at once asks for the log's end: to ask later would only yield a later end.
+/// The try writes its ticket, and at once asks for the log's end: asking later would only yield a later end.
 pub fn take_ticket(scope: &Scope, state: &mut State, index: usize) -> Option<()> {
     let Phase::Cold(epoch, process) = state.tries[index].phase else {
         return None;
@@ -23,8 +23,8 @@ pub fn take_ticket(scope: &Scope, state: &mut State, index: usize) -> Option<()>
     Some(())
 }
 
-/// A process begins to read the log's end for all tries that wait for it. The end is that of this moment: a later one would
-/// only cover more.
+/// A process begins to read the log's end for all tries that wait for it. The end is that of this moment: a later one
+/// would only cover more.
 pub fn begin_reading(state: &mut State, process: usize) -> Option<()> {
     if state.processes[process].reading.is_some() {
         return None;
@@ -53,8 +53,8 @@ pub fn end_reading(state: &mut State, process: usize) -> Option<()> {
     Some(())
 }
 
-/// Every last number that `counts` may return once it has passed the ends that a try waits for; `None` if it knows no such
-/// parent.
+/// Every last number that `counts` may return once it has passed the ends that a try waits for; `None` if it knows no
+/// such parent.
 pub fn possible_last_numbers(scope: &Scope, state: &State, index: usize) -> Vec<Option<u8>> {
     let Phase::AwaitingCounts(_, ends) = state.tries[index].phase else {
         return Vec::new();
@@ -90,8 +90,8 @@ pub fn read_last_number(scope: &Scope, state: &mut State, index: usize, last: Op
     Some(())
 }
 
-/// The counter is set if there is none, the epoch is in force and the ticket is valid. Then, and also if the ticket is gone,
-/// the try calls the reserve script again. A try that has created the parent does nothing more.
+/// The counter is set if there is none, the epoch is in force and the ticket is valid. Then, and also if the ticket is
+/// gone, the try calls the reserve script again. A try that has created the parent does nothing more.
 pub fn open(scope: &Scope, state: &mut State, index: usize) -> Option<()> {
     let creates = scope.tries.get(index)?.creates;
     let (epoch, last) = match state.tries[index].phase {
@@ -126,7 +126,8 @@ pub fn ticket_expires(state: &mut State, index: usize) -> Option<()> {
 }
 
 /// The counter was not used for 24 h. The design assumes that no append takes longer, so every append of an earlier
-/// reservation that will ever land has landed. Redis forgets the counter an hour later, when no earlier ticket is valid.
+/// reservation that will ever land has landed. Redis forgets the counter an hour later, when no earlier ticket is
+/// valid.
 pub fn counter_idles(state: &mut State) -> Option<()> {
     let keys = &mut state.redis.keys;
     if keys.counter.is_none() || keys.is_idle {

@@ -1,5 +1,5 @@
-//! Invariants, which hold in every state, and goals, which some state must reach: without them an invariant could hold only
-//! because nothing happens.
+//! Invariants, which hold in every state, and goals, which some state must reach: without them an invariant could hold
+//! only because nothing happens.
 
 use stateright::Property;
 
@@ -7,17 +7,18 @@ use crate::log::Entry;
 use crate::scope::{Children, Detail, PARTITIONS, Scope};
 use crate::state::{Phase, State};
 
-/// Promise 2, as clients see it.
+/// The promise that no two things get the same number, as clients see it.
 pub const NUMBERS_UNIQUE: &str = "no number is acknowledged for two posts";
-/// Promise 1: an acknowledged write is never lost, nor void, nor parked because another has its number; nor is its parent.
+/// The promise that nothing acknowledged disappears: neither the event nor its parent's is lost, void, or parked
+/// because another event has its number.
 pub const ACKNOWLEDGED_IS_IN_LOG: &str = "an acknowledged post is in the log, valid and the first of its number";
-/// Promise 2, as projections see it.
+/// The promise that no two things get the same number, as projections see it.
 pub const EVENTS_UNIQUE: &str = "no two valid events carry one number";
-/// Promise 3.
+/// The promise that a post gets a higher number if it is sent after another client's 201.
 pub const NUMBERS_ASCEND: &str = "a post sent after another's 201 gets a higher number";
 /// The promise of an Idempotency-Key.
 pub const ONE_ANSWER_PER_KEY: &str = "a key is one message and one answer";
-/// The reason that an event of the epoch in force is never void. So no two epochs alternate.
+/// While this holds, an event of the epoch in force is never void, and no two epochs alternate.
 pub const EPOCH_IS_HIGHEST: &str = "the epoch in force is the highest ever, and the highest started in every partition";
 /// A fence never ends an epoch that works.
 pub const ONLY_FAULTS_END_EPOCHS: &str = "an epoch in force is ended by faults of Redis only";
@@ -129,5 +130,5 @@ fn epoch_is_highest(scope: &Scope, state: &State) -> bool {
 }
 
 fn only_faults_end_epochs(_: &Scope, state: &State) -> bool {
-    !state.ended_one_in_force
+    !state.fence_ended_epoch_in_force
 }

@@ -1,9 +1,11 @@
-//! The protocol by which numbers survive Redis, as a specification that a model checker explores to its end.
+//! The protocol by which numbers survive the loss of Redis, as a specification that a model checker explores
+//! exhaustively.
 //!
-//! `distributed::sequencer` implements the protocol, and docs/numbers.md explains it. The model takes it in steps so small that
-//! everything may happen between two of them. It has two processes; one Redis that may lose its tail, be wiped, restarted or
-//! replaced; a log in which appends land late or never; and clients that retry. [`stateright`] takes every possible step in
-//! every reachable state, and checks the [`invariants`] in each state. So within the bounds of a scope no case is missed.
+//! `distributed::sequencer` implements the protocol, and docs/numbers.md explains it. The model divides it into steps
+//! so small that everything may happen between two of them. It has two processes; one Redis that may lose its tail, be
+//! wiped, restarted or replaced; a log in which appends land late or never; and clients that retry. [`stateright`]
+//! takes every possible step in every reachable state, and checks the [`invariants`] in each state. So within the
+//! bounds of a scope no case is missed.
 //!
 //! Read [`state`] first. Then read the steps:
 //!
@@ -12,27 +14,29 @@
 //! - [`fill`]: how a cold counter is filled from the log;
 //! - [`faults`]: what happens to Redis.
 //!
-//! [`redis`] and [`log`] are the two servers. [`model`] lists the steps. A pause is a step that is not taken: so neither a
-//! process that sleeps between two steps nor a Redis that does not reply needs a step of its own. [`scopes`] sets how much of
-//! everything is explored at once. [`mistakes`] are errors that an implementation could easily make. The checker must find each
-//! of them: otherwise the invariants might hold because they demand too little.
+//! [`redis`] and [`log`] are the two servers. An [`epoch`] is the offset of its claim. [`model`] lists the steps. A pause
+//! is a step that is not taken: so neither a process that sleeps between two steps nor a Redis that does not reply needs
+//! a step of its own. A [`scope`] bounds one exploration, and [`scopes`] lists them all. [`mistakes`] are errors that an
+//! implementation could easily make. The checker must find each of them: otherwise the invariants might hold because
+//! they demand too little.
 //!
-//! The model has no clock. The protocol assumes only three things of time, and each is a step here: a fence waits longer than T
-//! after the reply to the deletion ([`fence::wait`]), no append lands 24 h after its reservation ([`fill::counter_idles`]), and
-//! a ticket is valid for less time than either takes ([`fill::ticket_expires`]).
+//! The model has no clock. The protocol makes only three assumptions about time, and each is part of a step here: a
+//! fence waits longer than T after the reply to the deletion ([`fence::wait`]); no append lands 24 h after its
+//! reservation, and no ticket is valid for so long (both [`fill::counter_idles`]). A ticket may expire at any earlier
+//! time too ([`fill::ticket_expires`]).
 //!
 //! # What is explored together
 //!
-//! A fence in all its steps is explored beside posts without keys, beside retries with a key, and beside children of every
-//! partition. A fill in all its steps is explored beside a creation, and beside children of every partition. A fence and a fill
-//! in all their steps together have too many states. They meet in three places only, and each has its step: a fence ends the
-//! epoch (then every step of a fill is refused, because the script compares the epoch), makes the counter cold, and writes
-//! its markers before every end that a fill of the new epoch reads. The same is true of keys of chats: of a fence, a look-up
-//! needs only the epoch's start, in one partition or in all.
+//! A fence in all its steps is explored beside posts without keys, beside retries with a key, and beside children of
+//! every partition. A fill in all its steps is explored beside a creation, and beside children of every partition. A
+//! fence and a fill in all their steps together have too many states. They meet in three places only, and each has its
+//! step: a fence ends the epoch (then every step of a fill is refused, because the script compares the epoch), makes
+//! the counter cold, and writes its markers before every end that a fill of the new epoch reads. The same is true of
+//! keys of chats: all that a look-up needs from a fence is the epoch's start, in one partition or in all.
 //!
 //! # What is left out
 //!
-//! The code does more than these steps, but that can give no number that the model does not give:
+//! The code does more than these steps. But none of the following can give a number that the model does not give:
 //!
 //! - *Old epochs.* In the model, a key that Redis does not know is always looked up. The script does not ask for that in an
 //!   epoch older than 25 h: every key that must still be known was then used in this epoch, and Redis remembers it.
@@ -49,11 +53,11 @@
 //!
 //! # How the model is tied to the code
 //!
-//! A test of `distributed` replays in the model the events that a Redis and a log recorded of two real processes: each command,
-//! by its script's text where it calls one, each append and marker, each read of the log's end, and the checkpoints of `counts`
-//! at each read. A step that is not possible in the model at that moment fails the test. The replay cannot see what the scripts
-//! do inside Redis (they compare the epoch and the owner, and use a ticket once), nor what command-api does with a reservation
-//! that has lapsed. Other tests check these from outside.
+//! A test of `distributed` replays in the model the events that a Redis and a log recorded of two real processes: each
+//! command, by its script's text where it calls one, each append and marker, each read of the log's end, and the
+//! checkpoints of `counts` at each read. A step that is not possible in the model at that moment fails the test. The
+//! replay cannot see what the scripts do inside Redis (they compare the epoch and the owner, and use a ticket once),
+//! nor what command-api does with a reservation that has lapsed. Other tests check these from outside.
 
 pub mod client;
 pub mod epoch;

@@ -1,11 +1,12 @@
-//! The log. It only grows, records land in it at any time after they were sent or never, and its markers make events void.
+//! The log. It only grows. A record lands in it at any time after it was sent, or never. The log's markers make events
+//! void.
 
 use crate::epoch::Epoch;
 use crate::mistakes::Mistake;
 use crate::scope::{PARTITIONS, PROCESSES, Scope};
 
 /// More entries than any scope makes in one partition.
-const LONGEST: usize = 14;
+const MAX_ENTRIES: usize = 14;
 
 /// The content of one offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -23,7 +24,7 @@ pub enum Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Partition {
     length: u8,
-    entries: [Entry; LONGEST],
+    entries: [Entry; MAX_ENTRIES],
 }
 
 /// The log, and the markers that are on their way to it. The tries have the events that are on their way.

@@ -1,5 +1,7 @@
-//! Mistakes that an implementation could make. Each is switched on where its step is taken, and the checker must find the
-//! invariants that it breaks.
+//! Mistakes that an implementation could make. Each is switched on where its step is taken, and the checker must find
+//! the invariants that it breaks.
+
+/// A mistake. A scope makes one at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mistake {
     /// The epoch's key is set before the wait, while numbers of the former epoch can still be acknowledged.
@@ -14,7 +16,7 @@ pub enum Mistake {
     LateMarker,
     /// The process compares the lock itself, without a script that a restart removes.
     RevivedLock,
-    /// The process deletes the epoch's key whoever holds the lock.
+    /// The process deletes the epoch's key even if another process holds the lock.
     UnconditionalDelete,
     /// A fill that needs the log's end joins a read that has already begun.
     BarrierJoinedHalfWay,
@@ -22,7 +24,8 @@ pub enum Mistake {
     FillWithoutATicket,
     /// The last chat of an application is read once `counts` has passed the end of one partition only.
     LastChatOfOnePartition,
-    /// The checkpoints and the last number are read from two states of `counts`, which may have been emptied in between.
+    /// The checkpoints and the last number are read from two states of `counts`, which may have been emptied in
+    /// between.
     NumberOfAnotherState,
     /// A key that Redis does not know is treated as new.
     KeyMemoryLost,

@@ -3,7 +3,7 @@
 use stateright::{Model, Property};
 
 use crate::epoch::Epoch;
-use crate::scope::{Detail, Fault, MOST_TRIES, PARTITIONS, PROCESSES, Scope};
+use crate::scope::{Detail, Fault, MAX_TRIES, PARTITIONS, PROCESSES, Scope};
 use crate::state::State;
 use crate::{client, faults, fence, fill, invariants};
 
@@ -180,4 +180,4 @@ impl Model for Scope {
     }
 }
 
-const _: () = assert!(MOST_TRIES <= 8, "a ticket is a bit of a byte");
+const _: () = assert!(MAX_TRIES <= 8, "a ticket is a bit of a byte");

@@ -2,9 +2,10 @@
 
 use crate::epoch::Epoch;
 use crate::mistakes::Mistake;
-use crate::scope::{MOST_TRIES, PROCESSES, Scope};
+use crate::scope::{MAX_TRIES, PROCESSES, Scope};
 
-/// The owner of a lock. Every attempt to begin an epoch has an owner token of its own, so only these need to be told apart.
+/// The owner of a lock. Every attempt to begin an epoch has an owner token of its own, so only these need to be told
+/// apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     /// The current attempt of this process.
@@ -17,8 +18,8 @@ pub enum Owner {
 
 /// The keys, which a snapshot or an append-only file can bring back.
 ///
-/// Counters, tickets and requests have the epoch in their names. So only those of the epoch in the epoch's key can be reached,
-/// and the model has no others.
+/// Counters, tickets and requests have the epoch in their names. So only those of the epoch in the epoch's key can be
+/// reached, and the model has no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Keys {
     /// The epoch's key.
@@ -31,7 +32,7 @@ pub struct Keys {
     /// Whether the counter was not used for 24 h. Redis will forget it unless it is used.
     pub is_idle: bool,
     /// The number that a post with a key received.
-    pub remembered: [Option<u8>; MOST_TRIES],
+    pub remembered: [Option<u8>; MAX_TRIES],
 }
 
 /// The scripts that Redis has.
@@ -49,7 +50,7 @@ pub struct Scripts {
 pub struct Redis {
     pub keys: Keys,
     pub scripts: Scripts,
-    /// The keys that come back if the tail is lost. They are those of one moment, which is chosen once.
+    /// The keys that come back if the tail is lost: those of one moment, which [`crate::faults::save`] chooses once.
     pub saved: Option<Keys>,
 }
 
@@ -68,7 +69,8 @@ impl Redis {
             Owner::Former(process) => self.scripts.former[process],
             Owner::Abandoned => false,
         };
-        // With this mistake the process compares the lock itself, and a lock that came back with older keys is as good as any.
+        // With this mistake the process compares the lock itself, and a lock that came back with older keys is as good
+        // as any.
         (has_script || scope.has(Mistake::RevivedLock)) && self.keys.lock == Some(owner)
     }
 

@@ -1,4 +1,4 @@
-//! Scopes: which part of the protocol is explored step by step, and how much of everything there is in it.
+//! A scope: which parts of the protocol are explored step by step, and the bounds of everything else.
 
 use crate::mistakes::Mistake;
 
@@ -7,12 +7,12 @@ pub const PROCESSES: usize = 2;
 /// Partitions of the log. Epochs are claimed in the first.
 pub const PARTITIONS: usize = 2;
 /// Most tries of a scope, and most posts.
-pub const MOST_TRIES: usize = 4;
+pub const MAX_TRIES: usize = 4;
 
 /// The bounds of one exploration.
 ///
-/// The whole protocol in all its steps has too many states to be explored to its end. So each scope takes one part step by
-/// step and the others at once. Every part is taken step by step by some scope.
+/// The whole protocol in all its steps has too many states to be explored to its end. So each scope takes one part step
+/// by step and the others at once. Every part is taken step by step by some scope.
 #[derive(Debug, Clone)]
 pub struct Scope {
     /// The scope's name in the summary.
@@ -34,11 +34,11 @@ pub struct Scope {
     pub max_claims: u8,
     /// How often at most Redis forgets the idle counter.
     pub max_expiries: u8,
-    /// Whether a renewal of the lock is an action. It changes nothing, as a lock may expire at any time. Only the replay of
-    /// real commands needs it.
+    /// Whether a renewal of the lock is an action. It changes nothing, as a lock may expire at any time. Only the
+    /// replay of real commands needs it.
     pub renewals: bool,
-    /// Whether a state and its mirror image, in which the two processes have changed places, are explored as one. That halves
-    /// the work, and makes traces hard to read.
+    /// Whether a state and its mirror image, in which the two processes have changed places, are explored as one. That
+    /// halves the work, and makes traces hard to read.
     pub mirrors: bool,
     pub mistake: Option<Mistake>,
 }
@@ -52,7 +52,7 @@ pub enum Detail {
     AtOnce,
 }
 
-/// Where the events lie that number a parent's children.
+/// Which partitions hold the events of a parent's children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Children {
     /// The messages of a chat: all in one partition.
@@ -61,7 +61,8 @@ pub enum Children {
     Spread,
 }
 
-/// A fault of Redis. A pause of Redis and a lost reply are no faults: steps are taken later, or the attempt starts over.
+/// A fault of Redis. A pause of Redis and a lost reply are no faults: steps are taken later, or the attempt starts
+/// over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// Its process is restarted: scripts are lost, keys are kept.
@@ -81,8 +82,8 @@ pub struct TrySpec {
     pub post: u8,
     /// Whether it has an Idempotency-Key.
     pub keyed: bool,
-    /// Whether it is no post but the creation of the parent. Its event has the number 0, below those of the children. (The
-    /// parent's own number is reserved as any post's is, from the counter of the parent's parent.)
+    /// Whether it creates the parent instead of posting to it. Its event has the number 0, below those of the children.
+    /// (The parent's own number is reserved as any post's is, from the counter of the parent's parent.)
     pub creates: bool,
 }
 

@@ -4,19 +4,19 @@ use crate::epoch::Epoch;
 use crate::log::{Entry, Log};
 use crate::mistakes::Mistake;
 use crate::redis::{Keys, Owner, Redis, Scripts};
-use crate::scope::{MOST_TRIES, PARTITIONS, PROCESSES, Scope};
+use crate::scope::{MAX_TRIES, PARTITIONS, PROCESSES, Scope};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
     pub processes: [Process; PROCESSES],
     pub redis: Redis,
     pub log: Log,
-    pub tries: [Try; MOST_TRIES],
+    pub tries: [Try; MAX_TRIES],
     pub budget: Budget,
     /// The highest epoch that was ever in force. No process knows it.
     pub highest_in_force: Option<Epoch>,
     /// Whether a fence has ended an epoch in which Redis gave numbers.
-    pub ended_one_in_force: bool,
+    pub fence_ended_epoch_in_force: bool,
 }
 
 /// Bounds events that could otherwise happen for ever.
@@ -88,7 +88,7 @@ pub struct Try {
     pub phase: Phase,
     /// The highest number that was acknowledged when the post was first sent.
     pub floor: u8,
-    /// Which processes have deleted the epoch's key after the try got its number, and wait since.
+    /// Which processes have deleted the epoch's key after the try got its number, and have waited since then.
     pub waited_out_by: [bool; PROCESSES],
     /// Whether T is over since its number was requested.
     pub has_lapsed: bool,
@@ -150,10 +150,10 @@ impl State {
             redis: Redis::default(),
             log: Log::default(),
             processes: [process; PROCESSES],
-            tries: [unsent; MOST_TRIES],
+            tries: [unsent; MAX_TRIES],
             budget: Budget { faults: scope.max_faults, claims: scope.max_claims, expiries: scope.max_expiries },
             highest_in_force: None,
-            ended_one_in_force: false,
+            fence_ended_epoch_in_force: false,
         };
         if scope.begins_in_an_epoch {
             state.begin_epoch();
@@ -178,7 +178,7 @@ impl State {
         self.tries.iter().filter_map(|sent| sent.phase.acknowledged_number()).max().unwrap_or(0)
     }
 
-    /// The lesser of the state and its mirror image. Nothing distinguishes the processes, so both go on alike.
+    /// The lesser of the state and its mirror image. Nothing distinguishes the processes, so both states behave alike.
     #[must_use]
     pub fn canonical(self) -> Self {
         let mut mirrored = self;
@@ -189,7 +189,8 @@ impl State {
         self.min(mirrored)
     }
 
-    /// Removes what can make no difference any more, so that states that behave alike are equal.
+    /// Clears the parts of the state that cannot make a difference any more, so that states that behave alike are
+    /// equal.
     pub fn normalize(&mut self, scope: &Scope) {
         let redis = &mut self.redis;
         let mut needed_scripts = redis.keys.epoch.map_or(0, Epoch::bit);
@@ -222,7 +223,7 @@ impl State {
 }
 
 impl Try {
-    /// T is over.
+    /// Ends the time in which the try's reservation is valid: T is over.
     pub fn lapse(&mut self) {
         match self.phase {
             Phase::Appending { .. } => self.has_lapsed = true,

@@ -79,7 +79,8 @@ pub(super) async fn create(
     names: &IndexNames,
     documents: &[SearchDocument],
 ) -> Result<BulkOutcome, ElasticError> {
-    // Drops later documents of an id here. At the server a later one could win, if only the first is to be sent again.
+    // Drops later documents of an id here. At the server a later one could win: if the server had no room for the
+    // first, that one would be sent again after the later one.
     let mut ids = HashSet::new();
     let mut outcome = BulkOutcome::AllCreated;
     let mut chunk = Chunk::default();
@@ -145,8 +146,8 @@ async fn send(
     result.map(|()| upload.outcome)
 }
 
-/// Sends the documents once. Leaves those in `upload` that the server had no room for, and reports the first as
-/// [`ElasticError::Busy`].
+/// Sends the documents once. Those that the server had no room for stay in `upload`, and the result is
+/// [`ElasticError::Busy`] with the reason for the first of them.
 async fn send_once(client: &ElasticClient, names: &IndexNames, upload: &mut Upload) -> Result<(), ElasticError> {
     let busy = |documents, reason| ElasticError::Busy { documents, attempts: ATTEMPTS, reason };
     let path = format!("{}/_bulk", names.write_alias);

@@ -1,4 +1,4 @@
-//! Waits for checkpoints. The server cannot notify of one, so one poll serves all waiters of a generation.
+//! Waits for checkpoints. The server cannot announce a new checkpoint, so one poll serves all waiters of a generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};

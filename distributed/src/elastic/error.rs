@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-/// An error that all waiters of a poll get.
-type SharedError = Arc<dyn std::error::Error + Send + Sync>;
+use crate::shared_poll::SharedError;
 
-/// Why a request failed. Each cause may be temporary, except that of a request that the server *refuses*.
+/// Why a request failed. Most causes are temporary. [`Self::Refused`] and [`Self::Document`] may be lasting, depending
+/// on their status.
 #[derive(Debug, thiserror::Error)]
 pub enum ElasticError {
     /// The server did not answer, or its answer broke off.
@@ -60,7 +60,7 @@ pub enum PrepareError {
     /// The server is too old, or its version cannot be read.
     #[error("the server is Elasticsearch {version}; upgrade it to 7.17 or newer")]
     TooOld { version: String },
-    /// The index would find other messages than ours would, or fail.
+    /// Searches of this index would fail, or find other messages than searches of an index that this version creates.
     #[error(
         "the index {index} was not created by this version of Tally: {difference}; delete it, and the search projector \
          creates it again from the log, or choose another server"

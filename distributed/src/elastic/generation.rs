@@ -46,14 +46,14 @@ impl Generation {
         }
     }
 
-    /// Makes all documents visible to searches that were written before this call. One refresh costs the server the
+    /// Makes all documents that were written before this call visible to searches. One refresh costs the server the
     /// same for one batch as for the batches of all partitions, so concurrent callers share it.
     pub(super) async fn refresh(&self, client: &ElasticClient) -> Result<(), ElasticError> {
         let refresh = async || self.call_every_shard(client, "_refresh").await.map_err(Arc::new);
         self.refreshes.run(refresh).await.map_err(ElasticError::Refresh)
     }
 
-    /// Brings all documents to the disk, on every copy of a shard, that were written before this call. Concurrent
+    /// Writes all documents that were sent before this call to the disk, on every copy of every shard. Concurrent
     /// callers share one flush.
     pub(super) async fn flush(&self, client: &ElasticClient) -> Result<(), ElasticError> {
         let flush = async || self.call_every_shard(client, "_flush").await.map_err(Arc::new);

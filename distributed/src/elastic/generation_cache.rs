@@ -46,8 +46,8 @@ impl GenerationCache {
 
     /// The generation that was live at the writer's first call.
     ///
-    /// Fails where the pointer is missing, although the writer knows its generation: no search would find what it
-    /// writes.
+    /// Fails if the pointer is missing, even if the writer knows its generation: no search would find the documents
+    /// that it writes.
     pub(super) async fn for_writing(&self, client: &ElasticClient) -> Result<Arc<Generation>, ElasticError> {
         if let Some(generation) = unexpired(&self.writer) {
             return Ok(generation);
@@ -56,7 +56,7 @@ impl GenerationCache {
         let number = pointer::read(client, &self.prefix).await?.ok_or(ElasticError::NotPrepared)?;
         let mut writer = self.writer.lock();
         let first = writer.take().map(|cached| cached.generation);
-        let generation = first.unwrap_or_else(|| self.generation(number));
+        let generation = first.unwrap_or_else(|| self.new_generation(number));
         *writer = Some(Cached { generation: Arc::clone(&generation), expires_at });
         Ok(generation)
     }
@@ -71,7 +71,8 @@ impl GenerationCache {
         Ok(self.update_reader(number, expires_at))
     }
 
-    /// Caches the number that a read of the pointer returned. `expires_at` tells when that read began.
+    /// Caches the number that a read of the pointer returned. `expires_at` is [`POINTER_TTL`] after the read began, so
+    /// it also tells which of two reads began later.
     fn update_reader(&self, number: u32, expires_at: Instant) -> Arc<Generation> {
         let mut reader = self.reader.lock();
         let generation = match reader.take() {
@@ -83,13 +84,13 @@ impl GenerationCache {
             }
             // The same generation stays the same value: its waiters share one poll.
             Some(cached) if cached.generation.names.generation == number => cached.generation,
-            _ => self.generation(number),
+            _ => self.new_generation(number),
         };
         *reader = Some(Cached { generation: Arc::clone(&generation), expires_at });
         generation
     }
 
-    /// Makes the next reader read the pointer again.
+    /// Makes the next reader read the pointer again, if readers still use `generation`.
     pub(super) fn expire(&self, generation: &Arc<Generation>) {
         let mut reader = self.reader.lock();
         if let Some(cached) = reader.as_mut().filter(|cached| Arc::ptr_eq(&cached.generation, generation)) {
@@ -97,7 +98,7 @@ impl GenerationCache {
         }
     }
 
-    fn generation(&self, number: u32) -> Arc<Generation> {
+    fn new_generation(&self, number: u32) -> Arc<Generation> {
         Arc::new(Generation::new(IndexNames::new(&self.prefix, number)))
     }
 }

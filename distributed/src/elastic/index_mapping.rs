@@ -24,8 +24,8 @@ pub(super) fn message_index(write_alias: &str) -> Value {
             "number_of_shards": SHARDS,
             // A second copy as soon as there is a second node.
             "auto_expand_replicas": "0-1",
-            // Each batch refreshes its documents before its checkpoint moves. The periodic refresh covers a rest: a
-            // superseded second owner of the partition may still bring a document onto a replica after that.
+            // Each batch refreshes its documents before its checkpoint moves. The periodic refresh is for a rare case:
+            // while a partition has two owners for a moment, a document may reach a replica after the batch's refresh.
             "refresh_interval": "10s",
             "translog": translog(),
             "analysis": analysis(),
@@ -43,7 +43,7 @@ pub(super) fn pointer_index() -> Value {
     })
 }
 
-/// It is the server's default, but an operator's index template may set another durability.
+/// [`DURABILITY`] is the server's default. It is set explicitly because an operator's index template may set another.
 fn translog() -> Value {
     json!({"durability": DURABILITY})
 }

@@ -20,7 +20,7 @@ const MAX_HITS: u32 = 100;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
-struct Found {
+struct SearchReply {
     timed_out: bool,
     hits: Hits,
 }
@@ -103,17 +103,18 @@ async fn fetch_hits(
     let routing = routing_key(chat);
     let query = [
         ("routing", routing.as_str()),
-        // A part of the messages would be a wrong answer.
+        // An answer that lacks some of the messages would be wrong.
         ("allow_partial_search_results", "false"),
+        // `max_score` keeps the object `hits` in an answer without messages.
         ("filter_path", "timed_out,hits.hits._source,hits.max_score,error"),
     ];
     let body = Body::Json(build_query(&routing, text, cursor, size));
     let request = Request { method: Method::Post, path: &path, query: &query, body, timeout: QUICK_TIMEOUT };
-    let found: Found = client.fetch_json(request).await?;
-    if found.timed_out {
+    let reply: SearchReply = client.fetch_json(request).await?;
+    if reply.timed_out {
         return Err(ElasticError::Unreachable { reason: "the server gave up the search halfway".to_owned() });
     }
-    Ok(found.hits.hits)
+    Ok(reply.hits.hits)
 }
 
 /// Filters only, without scores: the numbers decide the order.

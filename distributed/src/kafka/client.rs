@@ -68,7 +68,7 @@ pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// Logs an error of a client that belongs to no single call.
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
-    tracing::warn!(target: "librdkafka", %error, reason, "Kafka");
+    tracing::warn!(target: "librdkafka", %error, reason, "a Kafka client reports an error");
 }
 
 /// Runs `call`, which waits for a broker, on a thread that may block.

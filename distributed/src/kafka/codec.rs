@@ -11,9 +11,14 @@ use uuid::Uuid;
 
 use super::rfc3339;
 
-const SPEC_VERSION: (&str, &str) = ("ce_specversion", "1.0");
-const SOURCE: (&str, &str) = ("ce_source", "/tally");
-const CONTENT_TYPE: (&str, &str) = ("content-type", "application/json");
+/// The version of CloudEvents that this release writes.
+const OUR_SPEC_VERSION: &str = "1.0";
+const OUR_SOURCE: &str = "/tally";
+const OUR_CONTENT_TYPE: &str = "application/json";
+
+const SPEC_VERSION: &str = "ce_specversion";
+const SOURCE: &str = "ce_source";
+const CONTENT_TYPE: &str = "content-type";
 const ID: &str = "ce_id";
 const TYPE: &str = "ce_type";
 const TIME: &str = "ce_time";
@@ -43,9 +48,9 @@ pub(super) enum LogEntry {
 /// Why a record on Kafka cannot be decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DecodeError {
-    /// A newer release has written it. Describes the record by its headers.
+    /// A newer release has written the record. The text describes the record by its headers.
     Newer(String),
-    /// No release has written it. Says what is wrong with it; a dead letter keeps this text.
+    /// No release has written the record. The text says what is wrong with it; a dead letter keeps the text.
     Broken(&'static str),
 }
 
@@ -53,7 +58,7 @@ pub(super) fn record_headers(record: &Record) -> Result<OwnedHeaders, TimeOutOfR
     let time = rfc3339::format(record.occurred_at).ok_or(TimeOutOfRange)?;
     let mut headers = cloud_event_headers(record.event_id.0, &record.event_type);
     headers = add_header(headers, TIME, &time);
-    headers = add_header(headers, CONTENT_TYPE.0, CONTENT_TYPE.1);
+    headers = add_header(headers, CONTENT_TYPE, OUR_CONTENT_TYPE);
     headers = add_header(headers, VERSION, &record.version.to_string());
     if let Some(number) = record.number {
         headers = add_header(headers, NUMBER, &number.to_string());
@@ -84,9 +89,9 @@ pub(super) fn marker_headers(marker: Marker, id: Uuid) -> OwnedHeaders {
 fn cloud_event_headers(id: Uuid, event_type: &str) -> OwnedHeaders {
     let mut text = Uuid::encode_buffer();
     let mut headers = OwnedHeaders::new_with_capacity(MAX_HEADERS);
-    headers = add_header(headers, SPEC_VERSION.0, SPEC_VERSION.1);
+    headers = add_header(headers, SPEC_VERSION, OUR_SPEC_VERSION);
     headers = add_header(headers, ID, id.hyphenated().encode_lower(&mut text));
-    headers = add_header(headers, SOURCE.0, SOURCE.1);
+    headers = add_header(headers, SOURCE, OUR_SOURCE);
     add_header(headers, TYPE, event_type)
 }
 
@@ -97,10 +102,10 @@ fn add_header(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
 pub(super) fn decode(message: &impl Message) -> Result<LogEntry, DecodeError> {
     let headers = message.headers().ok_or(DecodeError::Broken("it has no headers"))?;
     let headers = KnownHeaders::collect(headers).ok_or(DecodeError::Broken("a header is there twice or is no text"))?;
-    let is_known = headers.spec_version == Some(SPEC_VERSION.1);
+    let has_our_spec_version = headers.spec_version == Some(OUR_SPEC_VERSION);
     let entry = match (message.key(), message.payload()) {
-        (Some(key), Some(data)) if is_known => headers.parse_record(key, data).map(LogEntry::Event),
-        (None, None) if is_known => headers.parse_marker().map(LogEntry::Marker),
+        (Some(key), Some(data)) if has_our_spec_version => headers.parse_record(key, data).map(LogEntry::Event),
+        (None, None) if has_our_spec_version => headers.parse_marker().map(LogEntry::Marker),
         _ => None,
     };
     entry.ok_or_else(|| match headers.describe_newer() {
@@ -130,8 +135,8 @@ impl<'a> KnownHeaders<'a> {
         let mut known = Self::default();
         for header in headers.iter() {
             let field = match header.key {
-                "ce_specversion" => &mut known.spec_version,
-                "ce_source" => &mut known.source,
+                SPEC_VERSION => &mut known.spec_version,
+                SOURCE => &mut known.source,
                 ID => &mut known.id,
                 TYPE => &mut known.event_type,
                 TIME => &mut known.time,
@@ -186,12 +191,12 @@ impl<'a> KnownHeaders<'a> {
 
     /// Describes a record that claims to come from a newer release; `None` if it does not.
     fn describe_newer(&self) -> Option<String> {
-        if self.source? != SOURCE.1 {
+        if self.source? != OUR_SOURCE {
             return None;
         }
         let spec_version = self.spec_version?;
         let event_type = self.event_type?;
-        if spec_version != SPEC_VERSION.1 {
+        if spec_version != OUR_SPEC_VERSION {
             return is_newer_spec(spec_version).then(|| format!("a CloudEvent of version {spec_version}"));
         }
         let is_newer = match (EventType::from_wire_name(event_type), self.version.and_then(parse_decimal)) {
@@ -207,7 +212,7 @@ fn is_newer_spec(spec_version: &str) -> bool {
     let parse = |text: &str| {
         text.split_once('.').and_then(|(major, minor)| Some((parse_decimal(major)?, parse_decimal(minor)?)))
     };
-    parse(spec_version) > parse(SPEC_VERSION.1)
+    parse(spec_version) > parse(OUR_SPEC_VERSION)
 }
 
 fn parse_decimal(digits: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! Which partitions this process has, of those that the processes of a projection share.
+//! Joins the consumer group of a projection's processes. The group assigns each partition to one of them.
 //!
 //! Kafka's group protocol serves for the assignment only: the member fetches nothing, and a projection continues where
 //! its own checkpoint says. The projection compares this checkpoint with each batch, so two processes that both believe
@@ -30,8 +30,8 @@ const HEARTBEAT_MS: &str = "2000";
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a member commits its checkpoints to the group.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// How soon the member's thread notices that it has to end.
-const POLL: Duration = Duration::from_millis(100);
+/// How long one poll waits. The member's thread checks between two polls whether it has to end.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A membership in the group of a projection's processes, until it is closed or dropped.
 ///
@@ -122,12 +122,12 @@ struct Member {
 impl Member {
     /// Serves the group until the membership ends. Dropping the consumer then leaves the group.
     fn run(self) {
-        let mut committed = Instant::now();
+        let mut last_commit_at = Instant::now();
         while !self.state.leaving.load(Ordering::Acquire) {
             // A poll returns errors only, and the context has already logged them.
-            drop(self.consumer.poll(POLL));
-            if committed.elapsed() >= COMMIT_INTERVAL {
-                committed = Instant::now();
+            drop(self.consumer.poll(POLL_TIMEOUT));
+            if last_commit_at.elapsed() >= COMMIT_INTERVAL {
+                last_commit_at = Instant::now();
                 self.commit();
             }
         }
@@ -224,7 +224,9 @@ impl GroupContext {
     fn remove_partitions(&self, removed: &BTreeSet<PartitionId>, lost: bool) {
         if lost {
             self.partitions_lost.store(true, Ordering::Relaxed);
-            tracing::warn!("the group missed this member's heartbeats; it keeps its partitions until it rejoins");
+            tracing::warn!(
+                "the group missed this member's heartbeats; the member keeps its partitions until it rejoins"
+            );
             return;
         }
         self.update_owned(|owned| owned.retain(|partition| !removed.contains(partition)));
@@ -250,10 +252,10 @@ fn acknowledge(
     consumer: &BaseConsumer<GroupContext>,
     incrementally: fn(&BaseConsumer<GroupContext>, &TopicPartitionList) -> KafkaResult<()>,
 ) -> KafkaResult<()> {
-    let nothing = TopicPartitionList::new();
+    let no_partitions = TopicPartitionList::new();
     match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => incrementally(consumer, &nothing),
-        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&nothing),
+        RebalanceProtocol::Cooperative => incrementally(consumer, &no_partitions),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&no_partitions),
     }
 }
 

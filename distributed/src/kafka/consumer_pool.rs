@@ -1,9 +1,9 @@
-//! Which of the process's cursors serves a read.
+//! Lends a cursor of the process to each read.
 //!
-//! A consumer of librdkafka has one cursor in a partition, and fetches ahead from it. A read that continues an earlier
-//! one gets the cursor where that one left it. Concurrent reads of one partition get cursors of different consumers, so
-//! that they neither wait for nor disturb each other. The pool creates the second consumer and further ones when reads
-//! need them.
+//! A consumer of librdkafka has one cursor in a partition, and fetches ahead from it. A read that begins where an
+//! earlier read ended gets the cursor of the earlier read. Concurrent reads of one partition get cursors of different
+//! consumers, so that they neither wait for nor disturb each other. The pool creates the second consumer and further
+//! ones when reads need them.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -33,7 +33,8 @@ const LOG_POLL: Duration = Duration::from_millis(1);
 
 /// All consumers of the process, and their cursors.
 pub(super) struct ConsumerPool {
-    // Before the consumers: cursors share them, and the last owner drops a consumer on its own thread.
+    // Dropped before `consumers`, because a cursor owns its consumer too: so each consumer's last owner is its
+    // `BackgroundDrop`, which drops the consumer on a thread of its own.
     partitions: Vec<PartitionCursors>,
     consumers: Mutex<Vec<BackgroundDrop<Arc<LogConsumer>>>>,
     config: ClientConfig,
@@ -61,12 +62,12 @@ impl ConsumerPool {
             .collect();
         let config = consumer_config(cluster);
         let pool = Self { partitions, consumers: Mutex::default(), config, topic: cluster.topic.clone() };
-        pool.consumer(0).map_err(ConnectError)?;
+        pool.get_or_create_consumer(0).map_err(ConnectError)?;
         Ok(pool)
     }
 
-    /// Consumer number `number`, created if it is the next one.
-    fn consumer(&self, number: usize) -> Result<Arc<LogConsumer>, KafkaError> {
+    /// Returns consumer number `number`. Creates it first if it does not exist.
+    fn get_or_create_consumer(&self, number: usize) -> Result<Arc<LogConsumer>, KafkaError> {
         let mut consumers = self.consumers.lock();
         while consumers.len() <= number {
             consumers.push(BackgroundDrop::new(Arc::new(self.config.create_with_context(LoggingContext)?)));
@@ -76,11 +77,12 @@ impl ConsumerPool {
 
     /// See [`event_log::EventLog::end`].
     pub(super) async fn fetch_log_end(&self) -> Result<Position, ReadError> {
-        let consumer = self.consumer(0).map_err(|error| ReadError::Unavailable(error.into()))?;
+        let consumer = self.get_or_create_consumer(0).map_err(|error| ReadError::Unavailable(error.into()))?;
         watermarks::fetch_log_end(consumer, self.topic.clone()).await.map_err(ReadError::Unavailable)
     }
 
-    /// A cursor to read `partition` with, positioned at `from` if an idle one is.
+    /// Lends a cursor of `partition`: the idle one that is at `from`, if there is one, otherwise any idle one or a new
+    /// one.
     pub(super) async fn checkout(&self, partition: PartitionId, from: Offset) -> Result<CursorGuard<'_>, ReadError> {
         let cursors = self.partitions.get(usize::from(partition.0)).ok_or(ReadError::UnknownPartition(partition))?;
         let busy = || ReadError::Unavailable(FetchError::Busy { partition }.into());
@@ -90,7 +92,8 @@ impl ConsumerPool {
         let cursor = match idle.take_best(from) {
             Some(cursor) => cursor,
             None => {
-                let consumer = self.consumer(idle.created).map_err(|error| ReadError::Unavailable(error.into()))?;
+                let consumer = self.get_or_create_consumer(idle.created);
+                let consumer = consumer.map_err(|error| ReadError::Unavailable(error.into()))?;
                 let cursor = PartitionCursor::new(consumer, self.topic.clone(), partition)
                     .ok_or(ReadError::UnknownPartition(partition))?;
                 idle.created += 1;
@@ -101,7 +104,8 @@ impl ConsumerPool {
         Ok(CursorGuard { cursor: Some(cursor), cursors, _permit: permit })
     }
 
-    /// Stops unused cursors from fetching ahead, and has the consumers log their lines. Blocks for a few milliseconds.
+    /// Stops unused cursors from fetching ahead, and polls the consumers, so that they log. Blocks for a few
+    /// milliseconds.
     pub(super) fn maintain(&self, now: Instant) {
         for cursors in &self.partitions {
             let unused = |cursor: &&mut PartitionCursor| {
@@ -109,7 +113,7 @@ impl ConsumerPool {
             };
             cursors.idle.lock().cursors.iter_mut().filter(unused).for_each(PartitionCursor::unassign);
         }
-        // A copy of the list, so that nobody who needs a consumer waits for the polls.
+        // Copies the list, so that a caller who needs a consumer does not wait for the polls.
         let consumers: Vec<_> = self.consumers.lock().iter().map(|consumer| Arc::clone(consumer)).collect();
         for consumer in consumers {
             while consumer.poll(LOG_POLL).is_some() {}
@@ -118,7 +122,7 @@ impl ConsumerPool {
 }
 
 impl IdleCursors {
-    /// Takes the cursor at `from`, else the one that was unused for longest.
+    /// Takes the cursor at `from`, otherwise the one that nobody has used for the longest time.
     fn take_best(&mut self, from: Offset) -> Option<PartitionCursor> {
         let index = self.cursors.iter().position(|cursor| cursor.is_at(from)).or_else(|| {
             let oldest = self.cursors.iter().enumerate().min_by_key(|(_, cursor)| cursor.last_used());
@@ -156,7 +160,7 @@ impl Drop for CursorGuard<'_> {
     }
 }
 
-/// Settings of the consumers. They bound what is fetched ahead for each partition.
+/// Settings of the consumers. They bound how much is fetched ahead for each partition.
 fn consumer_config(cluster: &Cluster) -> ClientConfig {
     let mut config = client::base_config(cluster);
     config

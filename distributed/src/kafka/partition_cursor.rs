@@ -98,7 +98,7 @@ impl PartitionCursor {
         }
     }
 
-    /// The caller's error for one of librdkafka. Most often the offset does not exist.
+    /// Converts an error of librdkafka to the caller's error. Most often, the offset does not exist.
     async fn explain(&mut self, from: Offset, error: KafkaError) -> ReadError {
         // After an error librdkafka may have stopped fetching.
         self.unassign();
@@ -201,7 +201,7 @@ impl PartitionCursor {
         Ok(())
     }
 
-    /// Stops fetching, and discards what was fetched ahead.
+    /// Stops fetching, and discards the records that were fetched ahead.
     pub(super) fn unassign(&mut self) {
         if !self.is_assigned {
             return;
@@ -216,7 +216,7 @@ impl PartitionCursor {
 }
 
 enum Failure {
-    /// An error of librdkafka, to be explained.
+    /// An error of librdkafka, which [`PartitionCursor::explain`] converts.
     Kafka(KafkaError),
     /// The caller's error.
     Read(ReadError),

@@ -36,7 +36,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Most records in a batch. Where the broker already had a batch, librdkafka reports [`Offset::Invalid`] for its first
-/// record and counts up from there for the others. This bound keeps all of these below zero, where no offset is.
+/// record and counts up from there for the others. This bound keeps all of them below zero: so none looks like an
+/// offset.
 ///
 /// [`Offset::Invalid`]: rdkafka::Offset::Invalid
 const MAX_BATCH_RECORDS: &str = "1000";
@@ -46,7 +47,7 @@ type Delivery = Result<Offset, DeliveryError>;
 /// Why the offset of a record is not known.
 #[derive(Debug, thiserror::Error)]
 enum DeliveryError {
-    /// The log may have the record or not.
+    /// The log may or may not have the record.
     #[error(transparent)]
     Kafka(KafkaError),
     /// The log has the record. An acknowledgement was lost, the producer sent the record again, and the broker answered
@@ -82,7 +83,7 @@ impl ClientContext for DeliveryContext {
 impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = Box<oneshot::Sender<Delivery>>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, append: Self::DeliveryOpaque) {
+    fn delivery(&self, result: &DeliveryResult<'_>, delivery_sender: Self::DeliveryOpaque) {
         let delivery = match result {
             Ok(message) => {
                 self.health.record_delivery();
@@ -96,7 +97,7 @@ impl ProducerContext for DeliveryContext {
             }
         };
         // The caller may have stopped waiting; that changes nothing in the log.
-        drop(append.send(delivery));
+        drop(delivery_sender.send(delivery));
     }
 }
 
@@ -117,7 +118,7 @@ impl LogProducer {
             .set("acks", "all")
             .set("linger.ms", LINGER_MS)
             .set("batch.num.messages", MAX_BATCH_RECORDS)
-            // It costs no measurable throughput, and the topic is kept for ever.
+            // Compression costs no measurable throughput, and the topic is kept for ever.
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", MAX_WAITING)
             .set("queue.buffering.max.kbytes", MAX_WAITING_KIB)
@@ -151,8 +152,8 @@ impl LogProducer {
         if self.closed.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }
-        let (append, delivery) = oneshot::channel();
-        let mut record = BaseRecord::<String, Vec<u8>, _>::with_opaque_to(&self.topic, Box::new(append))
+        let (delivery_sender, delivery) = oneshot::channel();
+        let mut record = BaseRecord::<String, Vec<u8>, _>::with_opaque_to(&self.topic, Box::new(delivery_sender))
             .partition(i32::from(partition.0))
             .headers(headers);
         if let Some((key, value)) = key_and_value {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// What the producer's callbacks and probes have found out.
+/// The state of brokers and producer, as the producer's callbacks and the probes report it.
 #[derive(Debug, Default)]
 pub(super) struct ProducerHealth {
     away: AtomicBool,
@@ -13,8 +13,8 @@ pub(super) struct ProducerHealth {
     suspected: AtomicBool,
     /// A record was delivered since the last probe began.
     delivered: AtomicBool,
-    /// The producer has met an error after which it accepts no record. It wakes nobody: should every new producer break
-    /// at once, maintenance sets the pace at which they are replaced.
+    /// The producer has met an error after which it accepts no record. This flag wakes nobody: if every new producer
+    /// breaks at once, the interval of the maintenance limits how often they are replaced.
     broken: AtomicBool,
 }
 

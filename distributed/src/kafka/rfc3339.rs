@@ -18,7 +18,7 @@ pub(super) fn format(time: UnixMillis) -> Option<String> {
 pub(super) fn parse(text: &str) -> Option<UnixMillis> {
     let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let time = UnixMillis(time.as_millis().try_into().ok()?);
-    // humantime also accepts other precisions, `+00:00` and leap seconds. Their text comes out differently.
+    // humantime also accepts other precisions, `+00:00` and leap seconds. [`format`] writes those times differently.
     (format(time)? == text).then_some(time)
 }
 

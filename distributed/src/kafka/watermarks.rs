@@ -74,8 +74,8 @@ fn fetch_end_offsets(consumer: &LogConsumer, topic: &str, timeout: Duration) -> 
     Ok(end)
 }
 
-/// Whether the partition gets another leader, or is not known everywhere yet. A broker does not know the partitions of
-/// a new topic at once, and the client does not know them while a broker comes back.
+/// Whether the partition is getting another leader, or is not known everywhere yet. A broker does not know the
+/// partitions of a new topic at once, and the client does not know them while a broker comes back.
 fn is_transient(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -12,9 +12,9 @@ use super::connections::{Connections, Lease};
 
 /// Bound on the retries of a batch after deadlocks and waits for locks.
 const MAX_RETRIES: usize = 10;
-/// Pause before the first retry; each further pause is half as long again.
+/// Pause before the first retry; each further pause is 1.5 times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause. Jitter makes each pause up to twice as long.
+/// Longest pause before jitter, which makes each pause up to twice as long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A generation of a projection.

@@ -25,9 +25,7 @@ impl MySqlCounts {
     pub fn new(url: &str) -> Result<Self, ClientError> {
         Ok(Self { readers: Connections::readers(&parse_url(url)?) })
     }
-}
 
-impl MySqlCounts {
     /// Reads the checkpoints and an answer in one statement, so that they belong to the same state of the tables. Each
     /// row starts with the columns of one checkpoint. The columns of the answer follow, the same in each row, or NULL
     /// if there is none.

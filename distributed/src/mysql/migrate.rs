@@ -20,7 +20,7 @@ pub const OTHERS_WAIT: Duration = Duration::from_secs(60);
 /// The same in a running service, which tries again. Short, because a service that stops waits for the current attempt.
 pub(super) const ATTEMPT_WAIT: Duration = Duration::from_secs(5);
 /// Longest run of the migrations, for a server that does not answer any more. A change of the largest table takes less.
-/// To give up interrupts a migration.
+/// Giving up interrupts a migration.
 const MIGRATIONS_WAIT: Duration = Duration::from_secs(10 * 60);
 /// The settings of the connection, in seconds. wait_timeout: the server disconnects a frozen process, so that another
 /// can migrate. lock_wait_timeout: the server waits for a table that is in use. sql_mode: a value that does not fit a
@@ -110,12 +110,12 @@ async fn limit(within: Duration, work: impl Future<Output = Result<(), MigrateEr
 
 /// Sets the connection up, and checks the server's version and settings.
 async fn check_server(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
-    let ask = async {
+    let query = async {
         connection.execute(SETTINGS).await?;
         let statement = sqlx::query_as("SELECT CAST(version() AS CHAR), CAST(@@max_allowed_packet AS UNSIGNED)");
         statement.fetch_one(connection).await
     };
-    let (found, packet): (String, u64) = with_timeout(CONNECT_WAIT, ask).await.map_err(MigrateError::Unavailable)?;
+    let (found, packet): (String, u64) = with_timeout(CONNECT_WAIT, query).await.map_err(MigrateError::Unavailable)?;
     if !is_new_enough(&found) {
         return Err(MigrateError::Version { found });
     }

@@ -4,8 +4,8 @@ use sqlx::mysql::{MySql, MySqlRow};
 use sqlx::query_builder::Separated;
 use sqlx::{MySqlConnection, QueryBuilder};
 
-/// Statements have one of these numbers of rows, so that few statements need to be prepared. Far below MySQL's bound of
-/// 65,535 values for a statement.
+/// Each statement has one of these numbers of rows, so that few statements need to be prepared. All of them stay far
+/// below MySQL's bound of 65,535 values for a statement.
 const ROWS_PER_STATEMENT: [usize; 4] = [128, 16, 4, 1];
 /// The smallest max_allowed_packet that Tally works with; MySQL's default is four times as large.
 pub(super) const SMALLEST_PACKET_BYTES: u64 = 16 * 1024 * 1024;
@@ -13,7 +13,7 @@ pub(super) const SMALLEST_PACKET_BYTES: u64 = 16 * 1024 * 1024;
 /// messages of the greatest length fit into it.
 const MAX_TEXT_BYTES: usize = 12 * 1024 * 1024;
 
-/// Writes rows with `head VALUES (…), (…) tail`. No rows, no statement.
+/// Writes rows with `head VALUES (…), (…) tail`. Sends no statement if there are no rows.
 pub(super) async fn insert_rows<R>(
     connection: &mut MySqlConnection,
     head: &'static str,

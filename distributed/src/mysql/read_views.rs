@@ -16,7 +16,7 @@ use super::checkpoint_tx::Generation;
 use super::columns::{decode_number, decode_token};
 use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
 
-/// The most text that a read discards so that its connection can be reused. To read more costs more than a new
+/// The most text that a read discards so that its connection can be reused. Reading more costs more than a new
 /// connection.
 const MAX_LEFTOVER_BYTES: usize = 2 * MAX_BYTES;
 
@@ -111,7 +111,7 @@ impl MySqlProjections {
 
     async fn read_applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, sqlx::Error> {
         let LiveGenerations { views, counts } = self.load_live_generations().await?;
-        let (above, below) = tokens_between(page.cursor);
+        let (lowest, highest) = tokens_between(page.cursor);
         let query = if page.cursor.descends() {
             "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
              LEFT JOIN application_counts AS c ON c.generation = ? AND c.token = a.token \
@@ -121,10 +121,10 @@ impl MySqlProjections {
              LEFT JOIN application_counts AS c ON c.generation = ? AND c.token = a.token \
              WHERE a.generation = ? AND a.token >= ? AND a.token <= ? ORDER BY a.token LIMIT ?"
         };
-        let (Some(above), Some(below)) = (above, below) else {
+        let (Some(lowest), Some(highest)) = (lowest, highest) else {
             return Ok(Slice { items: Vec::new(), more: false });
         };
-        let query = sqlx::query(query).bind(counts.0).bind(views.0).bind(above).bind(below).bind(page.limit + 1);
+        let query = sqlx::query(query).bind(counts.0).bind(views.0).bind(lowest).bind(highest).bind(page.limit + 1);
         self.read_slice(page.limit, query, decode_application).await
     }
 
@@ -240,13 +240,13 @@ fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Option<Vec<u8>>, Option<
     let first = 0_u128;
     let last = u128::MAX;
     let number = |token: ApplicationToken| u128::from_be_bytes(*token.as_bytes());
-    let (above, below) = match cursor {
+    let (lowest, highest) = match cursor {
         Cursor::First | Cursor::Last => (Some(first), Some(last)),
         Cursor::After(token) => (number(token).checked_add(1), Some(last)),
         Cursor::Before(token) => (Some(first), number(token).checked_sub(1)),
     };
     let bytes = |number: u128| number.to_be_bytes().to_vec();
-    (above.map(bytes), below.map(bytes))
+    (lowest.map(bytes), highest.map(bytes))
 }
 
 /// The exclusive bounds of the numbers of a page.

@@ -13,8 +13,8 @@ use super::checkpoint_tx::{Batch, Generation};
 use super::columns::{decode_chat, decode_error};
 use super::multi_row::{insert_rows, select_in};
 
-/// How long answered requests are kept, by the times of the events. Longer than the sequencer searches for them, because
-/// writers' clocks may differ and a batch may arrive late.
+/// How long answered requests are kept, by the times of the events. Longer than the sequencer searches for them,
+/// because writers' clocks may differ and a batch may arrive late.
 const REQUEST_RETENTION: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// The most expired requests that one batch deletes: more than a batch inserts, so that they do not accumulate.
 const MAX_DELETED_PER_BATCH: u32 = 2_000;
@@ -121,7 +121,7 @@ async fn write_requests(
         connection,
         "INSERT INTO answered_requests (generation, request_key, event_id, request_values, stream, number, \
          partition_id, log_offset, occurred_at_ms) ",
-        // The same event again: keeps the first row. The assignment changes nothing.
+        // If the same event comes again, its first row stays as it is: the assignment changes nothing.
         " ON DUPLICATE KEY UPDATE log_offset = answered_requests.log_offset",
         requests,
         |row, answered| {

@@ -134,12 +134,12 @@ impl ViewsTransaction for ViewsTables<'_> {
                 .push_bind(chat.number.get())
                 .push_bind(number.get());
         });
-        let mut held = HashMap::new();
+        let mut existing = HashMap::new();
         for row in &rows.await? {
             let key = (decode_chat(row, 0, 1)?, MessageNumber(decode_number(row, 2)?));
-            held.insert(key, decode_event_id(row, 3)?);
+            existing.insert(key, decode_event_id(row, 3)?);
         }
-        let new: Vec<_> = messages.iter().filter(|row| !held.contains_key(&(row.chat, row.number))).collect();
+        let new: Vec<_> = messages.iter().filter(|row| !existing.contains_key(&(row.chat, row.number))).collect();
         for run in split_by_text(&new, |message| message.body.len()) {
             insert_rows(
                 self.connection,
@@ -157,7 +157,7 @@ impl ViewsTransaction for ViewsTables<'_> {
             )
             .await?;
         }
-        Ok(held)
+        Ok(existing)
     }
 
     async fn insert_dead_letters(

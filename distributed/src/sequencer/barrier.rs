@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use crate::coalesce::Coalescer;
 
-/// The end of a log, as a barrier: an append that was acknowledged before a call lies before the end that the call returns.
+/// The end of a log, as a barrier: an append that was acknowledged before a call lies before the end that the call
+/// returns.
 pub(super) struct Barrier {
     log: Arc<dyn EventLog>,
     reads: Coalescer<Result<Position, Arc<ReadError>>>,
@@ -20,7 +21,7 @@ impl Barrier {
         Self { log, reads: Coalescer::new(Duration::ZERO) }
     }
 
-    /// Reads the end of every partition after this call.
+    /// Returns the end of every partition. The read begins after this call does.
     pub(super) async fn read_end(&self) -> Result<Position, Arc<ReadError>> {
         let began_at = Instant::now();
         let end = self.reads.run(async || self.log.end().await.map_err(Arc::new)).await;

@@ -18,7 +18,7 @@ use crate::ports::MarkerLog;
 
 /// Pause between two checks of the epoch in force.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Pause after a first failed attempt; each further one doubles it.
+/// Pause after the first failed attempt; each further failure doubles the pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause. Attempts go on until there is an epoch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ enum NoEpoch {
     Unsupported(Unsupported),
     #[error("the epoch could not be read from Redis")]
     Redis(#[source] RedisFailure),
-    /// A process that began an epoch now would only take the lock from others that can.
+    /// If this process tried to begin an epoch, it would only keep the lock from processes that can reach the log.
     #[error("there is no epoch of numbers, and none can be begun while the event log is away")]
     LogAway,
     #[error(transparent)]
@@ -63,7 +63,8 @@ impl EpochKeeper {
         let unavailable_reason = watch::Sender::new(Some("starting".to_owned()));
         let keeper = Arc::new(Self { redis, keys, state, unavailable_reason });
         let stop = CancellationToken::new();
-        let (this, stopped) = (Arc::clone(&keeper), stop.clone());
+        let stopped = stop.clone();
+        let this = Arc::clone(&keeper);
         tokio::spawn(async move { stopped.run_until_cancelled(this.run(log)).await });
         (keeper, stop.drop_guard())
     }

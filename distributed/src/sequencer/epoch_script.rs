@@ -1,7 +1,7 @@
 //! The scripts of an epoch: `reserve.lua` works in one epoch only, `hold.lua` in one attempt to begin one.
 //!
-//! Redis names a script by the SHA-1 of its text. Processes of several releases share an epoch only while their texts are
-//! equal byte by byte, so a change of a script, be it a blank, ends the epochs of other releases.
+//! Redis names a script by the SHA-1 of its text. Processes of several releases share an epoch only while their texts
+//! are equal byte by byte, so any change of a script, even of one blank, ends the epochs of other releases.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use event_log::KEY_MEMORY;
 use events::Epoch;
 use redis::Script;
 
-/// Redis forgets a counter that was not used for so long. That is longer than any key is remembered, so a counter that a
-/// retry opens again still exists.
+/// How long Redis keeps a counter that nobody uses. That is longer than Redis remembers any key: so when the retry of a
+/// creation opens the counter again, the counter still exists, and keeps its number.
 const COUNTER_IDLE: Duration = Duration::from_secs(25 * 60 * 60);
 /// How long a ticket is valid.
 const TICKET_LIFE: Duration = Duration::from_secs(60);
-/// During this first part of an epoch, a key that Redis does not know may have been used in the epoch before. It is an hour
-/// longer than keys are remembered, because clocks differ.
+/// During this first part of an epoch, a key that Redis does not know may have been used in the epoch before. It is an
+/// hour longer than keys are remembered, because clocks differ.
 const EPOCH_YOUTH: Duration = Duration::from_secs(25 * 60 * 60);
 
-/// Every operation of an epoch is one of this script, which first compares the epoch's key: so a Redis that was wiped or came
-/// back with an older state refuses. A Redis that was restarted does not have the script.
+/// Has all operations of an epoch. It first compares the epoch's key, so a Redis that was wiped, or that came back with
+/// an older state, refuses. A Redis that was restarted does not have the script.
 ///
-/// Its reply is an integer on success, otherwise a list whose first element is the reason.
+/// The reply is an integer, or a list whose first element says why there is no integer.
 const RESERVE_SCRIPT: &str = include_str!("reserve.lua");
 
 /// An epoch with its script.
@@ -64,8 +64,8 @@ impl EpochScript {
 
 /// The script of one attempt to begin an epoch. Each operation works only while the lock has the attempt's owner.
 ///
-/// The text contains the owner: a Redis that was restarted meanwhile does not have the script, and one that was wiped does
-/// not have the lock.
+/// The text contains the owner: a Redis that was restarted meanwhile does not have the script, and one that was wiped
+/// does not have the lock.
 const HOLD_SCRIPT: &str = include_str!("hold.lua");
 
 /// How long the lock of a fence lasts unless it is renewed.

@@ -1,9 +1,9 @@
 //! Begins an epoch.
 //!
-//! After Redis may have lost something, every number that it would give is suspect. A *fence* first makes sure that no number
-//! of the former epoch is acknowledged any more. It then writes the new epoch into the log, and only then lets Redis give
-//! numbers again, from counters that are filled from the log alone. docs/adr/0006-epochs-in-the-log.md gives the reason for
-//! each step.
+//! Once Redis may have lost something, it may give a number a second time. A *fence* first makes sure that no number of
+//! the former epoch is acknowledged any more. It then writes the new epoch into the log, and only then lets Redis give
+//! numbers again, from counters that are filled from the log alone. docs/adr/0006-epochs-in-the-log.md gives the reason
+//! for each step.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,8 +123,9 @@ impl Fence<'_> {
 impl FenceLock<'_> {
     /// Runs one operation of the hold script.
     async fn run_step(&self, arguments: &[&str]) -> Result<(), FenceError> {
-        let (lock, epoch) = (self.keys.lock(), self.keys.epoch());
-        match self.redis.call_script(&self.hold_sha1, &[&lock, &epoch], arguments).await {
+        let lock_key = self.keys.lock();
+        let epoch_key = self.keys.epoch();
+        match self.redis.call_script(&self.hold_sha1, &[&lock_key, &epoch_key], arguments).await {
             Ok(Value::Int(1)) => Ok(()),
             Ok(_) => Err(FenceError::LockLost),
             Err(error) => Err(FenceError::Redis(error)),

@@ -1,4 +1,5 @@
-//! A connection to one Redis. It checks the server's version and settings, and calls scripts without loading them by itself.
+//! A connection to one Redis. It checks the server's version and settings. If Redis has lost a script, a call of the
+//! script fails: the connection never loads it again by itself.
 
 use std::time::Duration;
 
@@ -74,7 +75,8 @@ impl RedisClient {
         }
     }
 
-    /// Calls a loaded script. Not `redis::Script`: that loads a missing script again, which would hide a restart of Redis.
+    /// Calls a loaded script. Not `redis::Script`: that loads a missing script again, which would hide a restart of
+    /// Redis.
     pub(super) async fn call_script(
         &self,
         sha1: &str,

@@ -104,8 +104,8 @@ impl RedisSequencer {
         }
     }
 
-    /// One attempt to reserve a number; `None` if another attempt can succeed. `looked_up_in` is the epoch in which `counts`
-    /// did not know the request.
+    /// One attempt to reserve a number; `None` if another attempt can succeed. `looked_up_in` is the epoch in which
+    /// `counts` did not know the request.
     async fn try_reserve_number(
         &self,
         parent: &StreamKey,
@@ -171,8 +171,8 @@ impl RedisSequencer {
         Ok(Some(Reservation::new(token, guard)))
     }
 
-    /// A random token is unique without Redis. With an epoch in force, Redis also writes a ticket for the token's counter;
-    /// without one that counter stays cold.
+    /// A random token is unique without Redis. With an epoch in force, Redis also writes a ticket for the token's
+    /// counter; without one that counter stays cold.
     async fn reserve_token_without_key(
         &self,
         fresh: ApplicationToken,
@@ -215,10 +215,11 @@ impl RedisSequencer {
 
     async fn fill_counter(&self, script: &EpochScript, parent: &StreamKey) -> Result<(), ReserveError> {
         let ticket = new_ticket(script);
-        // The ticket is written before the log's end is read: so a fill that is delayed by more than a ticket's life does not
-        // open the counter.
+        // The ticket is written before the log's end is read: so a fill that is delayed by more than a ticket's life
+        // does not open the counter.
         self.scripts.write_ticket(script, ticket).await?;
         let last_number = self.last_number_in_log(parent).await?.ok_or(ReserveError::UnknownParent)?;
+        // The next attempt follows in any case: it finds the counter, or learns why there is none.
         let opened = self.scripts.open_counter(script, parent, ticket, last_number).await;
         if matches!(opened, Ok(ScriptReply::Integer(_))) {
             metrics::counter!("tally_numbers_cold_fills_total").increment(1);
@@ -283,8 +284,9 @@ impl Sequencer for RedisSequencer {
         Ok(self.last_number_in_log(&parent).await?.is_some())
     }
 
-    /// Opens the counter only in the epoch of the reservation, and while its ticket is valid: later, another process may have
-    /// opened and used the counter, and Redis may have forgotten it. A counter that stays cold is filled on first use.
+    /// Opens the counter only in the epoch of the reservation, and while its ticket is valid: later, another process
+    /// may have opened and used the counter, and Redis may have forgotten it. A counter that stays cold is filled on
+    /// first use.
     async fn open(&self, parent: StreamKey, ticket: Option<Ticket>) -> Result<(), ReserveError> {
         let (Ok(script), Some(ticket)) = (self.script(), ticket) else {
             return Ok(());

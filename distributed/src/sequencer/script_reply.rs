@@ -23,7 +23,7 @@ pub(super) enum ScriptReply {
     Exhausted,
     /// The ticket for the counter has expired or was used.
     TicketExpired,
-    /// No script of Tally replies this.
+    /// A reply that no script of Tally gives.
     Unexpected(String),
 }
 
