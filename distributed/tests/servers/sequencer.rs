@@ -12,7 +12,7 @@ use events::{
 };
 use uuid::Uuid;
 
-use crate::containers::{self, Server, own_redis, ready, redis_url};
+use crate::containers::{self, Server, own_redis, redis_url, wait_for};
 use crate::fault_proxy::{FaultProxy, Mode};
 use crate::memory::{MarkerKind, MemoryLog};
 
@@ -148,7 +148,7 @@ async fn forget_everything(numbers: &Numbers) {
 async fn begin_a_new_epoch(numbers: &Numbers, process: &RedisSequencer) {
     let epochs = numbers.log.epochs().0.len();
     forget_everything(numbers).await;
-    ready("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
+    wait_for("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
     wait_until_open(process).await;
 }
 
@@ -234,7 +234,7 @@ async fn assert_continues_in_a_new_epoch(numbers: &Numbers, fault: impl AsyncFnO
 
 /// Posts as soon as the process gives numbers, and returns the number.
 async fn post_when_open(numbers: &Numbers, process: &RedisSequencer, chat: ChatKey) -> u32 {
-    ready("a number", async || match process.reserve(chat.into(), None).await {
+    wait_for("a number", async || match process.reserve(chat.into(), None).await {
         Ok(reservation) => {
             let number = MessageNumber(reservation.value());
             let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into() };
@@ -301,7 +301,7 @@ async fn a_key_is_looked_up_once_counts_has_passed_the_new_epoch() {
         let one = Arc::clone(&one);
         async move { one.reserve(chat.into(), Some(&request)).await }
     });
-    ready("a wait for counts", async || (numbers.log.checkpoint_reads() > reads + 1).then_some(())).await;
+    wait_for("a wait for counts", async || (numbers.log.checkpoint_reads() > reads + 1).then_some(())).await;
     numbers.log.resume_counts();
     let again = waiting.await.unwrap().unwrap();
     assert_eq!(again.value().get(), 1);
@@ -331,7 +331,7 @@ async fn a_process_that_loses_the_lock_writes_nothing_more() {
             LockLoss::AfterItsStarts => numbers.log.hold_markers(MarkerKind::Starts),
         }
         let _sequencer = numbers.start();
-        ready("the step", async || has_come_to(&direct, lock_loss).await.then_some(())).await;
+        wait_for("the step", async || has_come_to(&direct, lock_loss).await.then_some(())).await;
         let scripts = cached_scripts(&direct).await;
         for key in [direct.keys.lock(), direct.keys.epoch()] {
             let () = redis::cmd("SET").arg(key).arg(ANOTHER).query_async(&mut direct.redis().await).await.unwrap();
@@ -339,7 +339,7 @@ async fn a_process_that_loses_the_lock_writes_nothing_more() {
         proxy.set(Mode::Forward);
         numbers.log.release_markers();
         // Each attempt loads its own script, so the attempt that lost its lock has ended.
-        ready("another attempt", async || (cached_scripts(&direct).await > scripts + 2).then_some(())).await;
+        wait_for("another attempt", async || (cached_scripts(&direct).await > scripts + 2).then_some(())).await;
         for key in [direct.keys.lock(), direct.keys.epoch()] {
             let value: String = redis::cmd("GET").arg(key).query_async(&mut direct.redis().await).await.unwrap();
             assert_eq!(value, ANOTHER, "{lock_loss:?}");

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::clients::Chats;
 use super::program::{Program, Servers};
-use crate::containers::{self, Server, SideDoor, brokers, free_port, redis_url, wait_for_redis};
+use crate::containers::{self, SecondListener, Server, brokers, free_port, redis_url, wait_for_redis};
 use crate::fault_proxy::FaultProxy;
 use crate::topology::{NOBODY, projector_config, start_query_api};
 
@@ -84,7 +84,7 @@ impl Fixture {
     pub(crate) async fn start() -> Self {
         let side_port = free_port();
         let kafka_proxy = FaultProxy::start(&format!("127.0.0.1:{side_port}")).await;
-        let kafka = containers::own_kafka(Some(SideDoor { port: side_port, advertised: kafka_proxy.port })).await;
+        let kafka = containers::own_kafka(Some(SecondListener { port: side_port, advertised: kafka_proxy.port })).await;
         let redis = containers::changeable_redis().await;
         let redis_proxy = FaultProxy::start(&format!("127.0.0.1:{}", redis.port)).await;
         let mysql_url = containers::database("faults").await;
