@@ -87,8 +87,8 @@ fn main() -> ExitCode {
     let engine = runtime.block_on(containers::connect_to_engine());
     match &engine {
         Ok(docker) => {
-            if let Err(left) = runtime.block_on(runs::sweep(docker)) {
-                report(&left);
+            if let Err(error) = runtime.block_on(runs::sweep(docker)) {
+                report(&error);
             }
             runtime.spawn(runs::end_on_signal(docker.clone()));
         }
@@ -109,8 +109,8 @@ fn main() -> ExitCode {
             Err(_) => Ok(()),
         }
     });
-    if let Err(left) = removed {
-        report(&left);
+    if let Err(error) = removed {
+        report(&error);
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()

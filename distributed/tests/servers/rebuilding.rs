@@ -1,4 +1,5 @@
-//! The tables are deleted under a running system. They are filled from the log again, and readers never see anything else.
+//! The tables are deleted under a running system. Projectors fill them from the log again. Until then, reads that
+//! await a position are refused; they never show incomplete data.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
