@@ -1,4 +1,4 @@
-"""Parts of the measuring scripts: calls, load by wrk, bounded waits, and reports of pairs of figures."""
+"""Functions that bench and bench-servers share: calls, load by wrk, bounded waits, and reports of pairs of figures."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "/api/v1/chat_applications"
 POSTING = ROOT / "scripts" / "post.lua"
-# How much longer than its measurement wrk may run.
+# How many seconds wrk may run beyond its measurement.
 WRK_SPARE_SECONDS = 30
 
 
@@ -33,7 +33,7 @@ def call(method, url, body=None):
 
 
 def wait_until(what, seconds, condition):
-    """Polls until condition; returns how many seconds that took."""
+    """Polls until the condition holds; returns how many seconds that took."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:

@@ -25,10 +25,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
-use tally::{DEADLINE, Tally, refused};
+use tally::{DEADLINE, Tally, expect_refusal};
 use tempfile::TempDir;
 use testkit::polling::eventually;
-use testkit::scenarios::{Answer, Api, BASE, Port, found};
+use testkit::scenarios::{Answer, Api, BASE, Port, search_path};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -65,7 +65,7 @@ fn request(body: Option<&String>) -> Value {
     body.map_or(json!({}), |body| json!({ "message": { "body": body } }))
 }
 
-/// Posts messages, or creates chats, until no answer comes. Returns what was acknowledged, and the last requests.
+/// Posts messages, or creates chats, until no answer comes. Returns the acknowledged requests, and the last requests.
 async fn write_until_gone(
     api: Api,
     path: String,
@@ -92,7 +92,7 @@ async fn write_until_gone(
     (acknowledged, last.into())
 }
 
-/// What was acknowledged in all rounds, and the number of violations.
+/// All acknowledged requests of the rounds so far, and the number of violations.
 #[derive(Default)]
 struct Ledger {
     by_path: BTreeMap<String, BTreeMap<u64, Option<String>>>,
@@ -112,7 +112,7 @@ impl Ledger {
         }
     }
 
-    /// Sends requests again. A request that was answered must get the same answer, and the others must be done once now.
+    /// Sends requests again. A request that was answered must get the same answer. Every other request must take effect once.
     async fn retry(&mut self, api: &Api, application: &str, requests: Vec<Keyed>) {
         for Keyed { path, key, body, number } in requests {
             let headers = [("idempotency-key", key.as_str())];
@@ -124,13 +124,13 @@ impl Ledger {
                 None => self.add(vec![(path, answer.number(), body)]),
             }
             let shown = [("await-position", answer.header("log-position")), ("prefer", "wait=10")];
-            for read in [application.to_owned(), found(&format!("{application}/chats/1"), WORD)] {
+            for read in [application.to_owned(), search_path(&format!("{application}/chats/1"), WORD)] {
                 assert_eq!(api.read_with(&read, &shown).await.status, 200);
             }
         }
     }
 
-    /// Compares everything that was acknowledged with what is shown.
+    /// Compares all acknowledged requests with the lists, the counts and the search.
     async fn compare(&mut self, api: &Api, application: &str) {
         for (path, acknowledged) in &self.by_path {
             let shown = api.pages(path).await.concat();
@@ -151,7 +151,7 @@ impl Ledger {
             let bodies: HashSet<_> = shown.iter().map(|item| item["body"].as_str()).collect();
             self.twice += shown.len() - bodies.len();
             assert_eq!(api.read(chat).await.json["messages_count"], shown.len(), "of {chat}");
-            assert!(api.pages(&found(chat, WORD)).await.concat() == shown, "search and list of {chat} differ");
+            assert!(api.pages(&search_path(chat, WORD)).await.concat() == shown, "search and list of {chat} differ");
         }
     }
 }
@@ -240,7 +240,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Posts until it was refused this many times. Returns what was acknowledged.
+/// Posts until this many posts were refused. Returns the acknowledged posts.
 async fn post_until_full(api: Api, path: String, name: String, refusals: usize) -> Vec<Acknowledged> {
     let (mut acknowledged, mut refused) = (Vec::new(), 0);
     for index in 0.. {
@@ -278,10 +278,10 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
     ledger.add(vec![(format!("{application}/chats"), 1, None)]);
     let first = api.post(&chat, &format!("{WORD} at first")).await;
     ledger.add(vec![(path.clone(), first, Some(format!("{WORD} at first")))]);
-    // With a full disk the projections do not advance, so the message has to be shown before.
+    // The projections do not advance on a full disk, so the message must be shown before the disk is filled.
     api.wait_for_messages(&chat, 1).await;
 
-    // With no room, and with some for which the log and the projections compete.
+    // With no room, and with a little room for which the log and the projections compete.
     for (time, left) in [0, 300_000, 0].into_iter().enumerate() {
         disk.fill(left);
         let mut clients = JoinSet::new();
@@ -295,7 +295,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
         for port in [Port::Write, Port::Read] {
             assert_eq!(api.plain(port, "GET".parse().unwrap(), "/health").await.status, 200, "{port:?}");
         }
-        for read_path in [BASE, &application, &chat, &path, &found(&chat, WORD)] {
+        for read_path in [BASE, &application, &chat, &path, &search_path(&chat, WORD)] {
             let answer = api.read(read_path).await;
             assert_eq!(answer.status, 200, "{read_path}: {answer:?}");
             assert_ne!(answer.json, json!([]), "{read_path}");
@@ -311,8 +311,10 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
         let number = posted.await.number();
         ledger.add(vec![(path.clone(), number, Some(body))]);
         api.read_until(&format!("{path}/{number}"), |answer| answer.status == 200).await;
-        api.read_until(&found(&chat, &format!("after the {time}th")), |answer| answer.json[0]["number"] == number)
-            .await;
+        api.read_until(&search_path(&chat, &format!("after the {time}th")), |answer| {
+            answer.json[0]["number"] == number
+        })
+        .await;
         api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
         wait_until_the_counts_agree(api, &chat).await;
         ledger.compare(api, &application).await;
@@ -327,7 +329,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
 async fn wait_until_the_counts_agree(api: &Api, chat: &str) {
     eventually("all projections of the chat", async || {
         let listed = api.pages(&format!("{chat}/messages")).await.concat().len();
-        let found = api.pages(&found(chat, WORD)).await.concat().len();
+        let found = api.pages(&search_path(chat, WORD)).await.concat().len();
         let counted = api.read(chat).await.json["messages_count"].clone();
         if counted == listed && found == listed { Ok(()) } else { Err((counted, listed, found)) }
     })
@@ -386,7 +388,9 @@ impl Filled {
         for path in [BASE, &self.application, &self.chat] {
             shown.push(api.read(path).await.json);
         }
-        for path in [format!("{}/messages", self.chat), found(&self.chat, WORD), found(&self.chat, "3007042")] {
+        for path in
+            [format!("{}/messages", self.chat), search_path(&self.chat, WORD), search_path(&self.chat, "3007042")]
+        {
             shown.extend(api.pages(&path).await.concat());
         }
         shown
@@ -416,7 +420,7 @@ fn cut(path: &Path, length: u64) {
     File::options().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
-/// Overwrites bytes with what no page contains.
+/// Overwrites bytes with a value that no page contains.
 fn overwrite(path: &Path, from: u64, to: u64) {
     let mut file = File::options().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(from)).unwrap();
@@ -469,7 +473,7 @@ async fn damage_of_the_projections_that_is_met_at_run_time_is_reported_with_what
     let views = filled.file("views.sqlite");
     let tally = Tally::start(filled.directory.path());
     tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
-    // All but the schema. No message was read yet, so none is in memory.
+    // Everything but the schema. No message was read yet, so no message is in memory.
     overwrite(&views, 40 * 4096, std::fs::metadata(&views).unwrap().len());
     let messages = tally.api.read(&format!("{}/messages", filled.chat)).await;
     messages.assert_problem(503, "views-unavailable");
@@ -495,7 +499,7 @@ async fn a_log_that_was_cut_is_refused_and_left_as_it_is() {
     for length in [whole.len() as u64 / 2, whole.len() as u64 - 4096, 5000, 10] {
         cut(&log, length);
         for _ in 0..2 {
-            let error = refused(filled.directory.path(), &[]);
+            let error = expect_refusal(filled.directory.path(), &[]);
             assert!(error.contains(RESTORE) && error.contains("log.sqlite"), "{length}: {error}");
             let left = std::fs::read(&log).unwrap();
             assert!(left.len() as u64 == length && whole.starts_with(&left), "the log was changed");
@@ -505,7 +509,7 @@ async fn a_log_that_was_cut_is_refused_and_left_as_it_is() {
     for gone in [|log: &Path| cut(log, 0), |log: &Path| std::fs::remove_file(log).unwrap()] {
         gone(&log);
         for _ in 0..2 {
-            let error = refused(filled.directory.path(), &[]);
+            let error = expect_refusal(filled.directory.path(), &[]);
             assert!(error.contains(RESTORE) && error.contains("delete views.sqlite"), "{error}");
         }
         for suffix in ["-wal", "-shm"] {
@@ -528,7 +532,7 @@ async fn a_log_that_was_cut_beside_its_write_ahead_log_is_refused_and_left_as_it
     let before = (std::fs::read(&log).unwrap(), std::fs::read(&wal).unwrap());
     assert!(!before.1.is_empty());
     for _ in 0..2 {
-        let error = refused(filled.directory.path(), &[]);
+        let error = expect_refusal(filled.directory.path(), &[]);
         assert!(error.contains(RESTORE) && error.contains("has been cut"), "{error}");
         assert!((std::fs::read(&log).unwrap(), std::fs::read(&wal).unwrap()) == before, "the log was changed");
     }
@@ -538,7 +542,7 @@ async fn a_log_that_was_cut_beside_its_write_ahead_log_is_refused_and_left_as_it
 async fn a_log_whose_write_ahead_log_was_cut_or_lost_in_a_crash_is_refused() {
     let damages: [fn(&Path); 4] = [
         cut_in_half,
-        // Not even all tables.
+        // Less than the pages that create all tables.
         |wal| cut(wal, 32 + 3 * (24 + 4096)),
         |wal| cut(wal, 0),
         |wal| std::fs::remove_file(wal).unwrap(),
@@ -554,7 +558,7 @@ async fn a_log_whose_write_ahead_log_was_cut_or_lost_in_a_crash_is_refused() {
             tally.kill();
             damage(&filled.file("log.sqlite-wal"));
             for _ in 0..2 {
-                let error = refused(filled.directory.path(), &[]);
+                let error = expect_refusal(filled.directory.path(), &[]);
                 assert!(error.contains(RESTORE) && error.contains("delete views.sqlite"), "{error}");
             }
         }
@@ -583,7 +587,7 @@ async fn a_log_with_a_migration_of_a_newer_version_is_refused() {
     let log = filled.file("log.sqlite");
     add_a_newer_migration(&log).await;
     let before = std::fs::read(&log).unwrap();
-    let error = refused(filled.directory.path(), &[]);
+    let error = expect_refusal(filled.directory.path(), &[]);
     assert!(
         error.contains("another version of Tally") && error.contains("a newer one") && error.contains("99"),
         "{error}"

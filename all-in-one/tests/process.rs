@@ -1,4 +1,4 @@
-//! `tally` as a process: how it starts, stops and refuses to start, and what it shows after a restart.
+//! `tally` as a process: it starts, stops, refuses to start, and shows the same data after a restart.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -9,9 +9,9 @@ use std::process::Command;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tally::{Tally, command, refused};
+use tally::{Tally, command, expect_refusal};
 use tempfile::TempDir;
-use testkit::scenarios::{Api, BASE, found};
+use testkit::scenarios::{Api, BASE, search_path};
 
 /// Reads everything about one chat.
 async fn read_all(api: &Api, application: &str, chat: &str) -> Vec<Value> {
@@ -21,8 +21,8 @@ async fn read_all(api: &Api, application: &str, chat: &str) -> Vec<Value> {
         application.to_owned(),
         chat.to_owned(),
         format!("{chat}/messages"),
-        found(chat, "ssa"),
-        found(chat, "ä"),
+        search_path(chat, "ssa"),
+        search_path(chat, "ä"),
     ] {
         shown.push(api.read(&path).await.json);
     }
@@ -111,7 +111,7 @@ async fn nothing_acknowledged_is_lost_when_it_is_stopped_under_load() {
     tally.stop();
 }
 
-/// Posts until the process refuses. Returns what was acknowledged.
+/// Posts until the process refuses. Returns the acknowledged messages.
 async fn post_until_refused(api: &Api, path: &str, client: u32) -> Vec<Value> {
     let mut acknowledged = Vec::new();
     for index in 0..1_000_000 {
@@ -130,7 +130,7 @@ async fn post_until_refused(api: &Api, path: &str, client: u32) -> Vec<Value> {
 async fn a_second_process_on_the_same_data_is_refused() {
     let directory = TempDir::new().unwrap();
     let tally = Tally::start(directory.path());
-    let error = refused(directory.path(), &[]);
+    let error = expect_refusal(directory.path(), &[]);
     assert!(error.contains("is in use by another tally") && error.contains(&tally.process.id().to_string()), "{error}");
     tally.stop();
 }
@@ -152,7 +152,7 @@ fn a_port_in_use_is_refused() {
 #[test]
 fn data_that_cannot_be_written_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = refused(&file.path().join("data"), &[]);
+    let error = expect_refusal(&file.path().join("data"), &[]);
     assert!(error.contains("cannot be written") && error.contains("--data"), "{error}");
 }
 
@@ -179,7 +179,7 @@ async fn a_log_that_has_lost_its_end_is_refused() {
     tally.api.read_until(&application, |answer| answer.status == 200).await;
     tally.stop();
     std::fs::rename(&copy, &log).unwrap();
-    let error = refused(directory.path(), &[]);
+    let error = expect_refusal(directory.path(), &[]);
     assert!(error.contains("1 more events than the event log holds") && error.contains("views.sqlite"), "{error}");
     std::fs::remove_file(directory.path().join("views.sqlite")).unwrap();
     let tally = Tally::start(directory.path());

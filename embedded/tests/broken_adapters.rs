@@ -1,5 +1,5 @@
-//! Every conformance check fails on an adapter with the fault that it must find. tests/conformance.rs runs the same checks on
-//! the same adapters without a fault.
+//! Every conformance check fails on an adapter with the fault that the check must find. tests/conformance.rs runs the same
+//! checks on the same adapters without a fault.
 
 mod databases;
 

@@ -1,4 +1,4 @@
-//! The data directory: who may have it, and what becomes of files that are damaged, foreign or gone.
+//! The data directory: it has one owner at a time, and damaged, foreign or missing files are refused or made anew.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -16,8 +16,8 @@ use uuid::Uuid;
 const TOKEN: ApplicationToken = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
 const PARTITION: PartitionId = PartitionId(0);
 
-/// Projections with one application in them, closed.
-async fn projections_of(log_id: Uuid, path: &Path) {
+/// Creates projections with one application, and closes them.
+async fn create_projections(log_id: Uuid, path: &Path) {
     let data_dir = DataDir::open(path).unwrap();
     let projections = data_dir.open_projections(log_id).await.unwrap();
     let source = SourceEvent { event_id: EventId(Uuid::nil()), offset: Offset::START };
@@ -34,7 +34,7 @@ async fn projections_of(log_id: Uuid, path: &Path) {
     projections.close().await.unwrap();
 }
 
-/// Whether the projections still know what they were given.
+/// Whether the projections still have their application.
 async fn are_kept(log_id: Uuid, path: &Path) -> bool {
     let data_dir = DataDir::open(path).unwrap();
     let projections = data_dir.open_projections(log_id).await.unwrap();
@@ -99,14 +99,14 @@ async fn a_log_that_is_no_database_is_refused_and_left_as_it_is() {
 #[tokio::test]
 async fn projections_are_kept_from_one_start_to_the_next() {
     let (directory, log_id) = (TempDir::new().unwrap(), Uuid::new_v4());
-    projections_of(log_id, directory.path()).await;
+    create_projections(log_id, directory.path()).await;
     assert!(are_kept(log_id, directory.path()).await);
 }
 
 #[tokio::test]
 async fn projections_of_another_log_are_made_anew() {
     let directory = TempDir::new().unwrap();
-    projections_of(Uuid::new_v4(), directory.path()).await;
+    create_projections(Uuid::new_v4(), directory.path()).await;
     assert!(!are_kept(Uuid::new_v4(), directory.path()).await);
 }
 
@@ -120,7 +120,7 @@ async fn projections_that_were_deleted_or_damaged_are_made_anew() {
     ];
     for damage in damages {
         let directory = TempDir::new().unwrap();
-        projections_of(log_id, directory.path()).await;
+        create_projections(log_id, directory.path()).await;
         damage(&directory.path().join("views.sqlite"));
         assert!(!are_kept(log_id, directory.path()).await);
     }

@@ -19,8 +19,8 @@ fn request(key: &str) -> RequestKey {
     RequestKey::new(&["chats"], key, &[])
 }
 
-/// Appends a chat that a request created so long ago.
-async fn chat_created(log: &SqliteLog, number: u32, key: &str, ago: Duration) {
+/// Appends the creation of a chat by a request, at a time that lies this long ago.
+async fn append_chat(log: &SqliteLog, number: u32, key: &str, ago: Duration) {
     let event = Event::ChatCreated(ChatCreated { token: TOKEN, number: ChatNumber::new(number).unwrap() });
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - ago;
     let at = UnixMillis(at.as_millis().try_into().unwrap());
@@ -28,8 +28,8 @@ async fn chat_created(log: &SqliteLog, number: u32, key: &str, ago: Duration) {
     log.append(Record { request: Some(request(key)), ..record }).await.unwrap();
 }
 
-/// What a request to create a chat is given now, and whether it was given it before.
-async fn given(log: &SqliteLog, key: &str) -> (u32, bool) {
+/// Reserves a chat number for a request. Returns the number, and whether the log already has the request.
+async fn reserve_chat(log: &SqliteLog, key: &str) -> (u32, bool) {
     let reservation = SqliteSequencer::new(log).reserve(TOKEN.into(), Some(&request(key))).await.unwrap();
     (reservation.value().get(), reservation.position().is_some())
 }
@@ -46,23 +46,23 @@ async fn a_request_is_remembered_for_a_day_and_over_a_restart() {
     let (data_dir, log) = open(&directory).await;
     let created = Event::ChatApplicationCreated(ChatApplicationCreated { token: TOKEN, name: "app".into() });
     log.append(Record::encode(&created, EventId(Uuid::now_v7()), UnixMillis(0)).unwrap()).await.unwrap();
-    chat_created(&log, 1, "expired", KEY_MEMORY + HOUR).await;
-    chat_created(&log, 2, "old", KEY_MEMORY - HOUR).await;
-    chat_created(&log, 3, "new", Duration::ZERO).await;
+    append_chat(&log, 1, "expired", KEY_MEMORY + HOUR).await;
+    append_chat(&log, 2, "old", KEY_MEMORY - HOUR).await;
+    append_chat(&log, 3, "new", Duration::ZERO).await;
     log.close().await;
     drop((log, data_dir));
 
     let (_data_dir, log) = open(&directory).await;
-    assert_eq!(given(&log, "new").await, (3, true));
-    assert_eq!(given(&log, "old").await, (2, true));
-    assert_eq!(given(&log, "expired").await, (4, false));
+    assert_eq!(reserve_chat(&log, "new").await, (3, true));
+    assert_eq!(reserve_chat(&log, "old").await, (2, true));
+    assert_eq!(reserve_chat(&log, "expired").await, (4, false));
 }
 
 #[tokio::test]
 async fn a_key_that_was_forgotten_can_be_used_again() {
     let directory = TempDir::new().unwrap();
     let (_data_dir, log) = open(&directory).await;
-    chat_created(&log, 1, "key", KEY_MEMORY + HOUR).await;
-    chat_created(&log, 2, "key", Duration::ZERO).await;
-    assert_eq!(given(&log, "key").await, (2, true));
+    append_chat(&log, 1, "key", KEY_MEMORY + HOUR).await;
+    append_chat(&log, 2, "key", Duration::ZERO).await;
+    assert_eq!(reserve_chat(&log, "key").await, (2, true));
 }

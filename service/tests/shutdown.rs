@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use service::shutdown::stop_on_signal;
 
-/// Longest life of the child process, in case no signal arrives.
+/// The child process ends after this time if no signal arrives.
 const CHILD_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[test]

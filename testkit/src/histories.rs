@@ -1,4 +1,4 @@
-//! Logs as applications could have written them: streams in any interleaving, with gaps and duplicates.
+//! Generates logs as applications could have written them: streams in any interleaving, with gaps and duplicates.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -36,9 +36,9 @@ pub fn log_of(streams: Vec<Stream>) -> impl Strategy<Value = Vec<Record>> {
         move |(owners, duplicates)| {
             let mut rest: Vec<_> = streams.iter().map(|stream| stream.iter()).collect();
             let mut log: Vec<Record> = owners.iter().filter_map(|owner| rest[*owner].next().cloned()).collect();
-            for (what, distance) in duplicates {
+            for (index, distance) in duplicates {
                 if !log.is_empty() {
-                    let first = usize::from(what) % log.len();
+                    let first = usize::from(index) % log.len();
                     let again = first + 1 + usize::from(distance) % (log.len() - first);
                     log.insert(again, log[first].clone());
                 }

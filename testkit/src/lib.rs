@@ -1,4 +1,4 @@
-//! What the tests of several crates share; never part of a product.
+//! Helpers that the tests of several crates share. No product contains them.
 //!
 //! | module | holds |
 //! |---|---|

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use crate::polling::eventually;
 
-/// Where all routes of the API begin.
+/// The path where all routes of the API begin.
 pub const BASE: &str = "/api/v1/chat_applications";
 
 /// Longest wait for one answer.
@@ -36,7 +36,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client of a running system.
 #[derive(Debug, Clone)]
 pub struct Api {
-    /// Where there are several, requests go to each in turn.
+    /// If there are several, requests go to each in turn.
     write_urls: Vec<String>,
     turn: Arc<AtomicUsize>,
     read_url: String,
@@ -155,7 +155,7 @@ impl Api {
         self.write_with(method, path, &[], body).await
     }
 
-    /// Posts JSON to the write port, with more headers. `None` where no answer comes, as from a process that ends.
+    /// Posts JSON to the write port, with these headers. `None` if no answer comes, for example from a process that ends.
     pub async fn try_write(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<Answer> {
         receive(self.json_request(Method::POST, path, headers, body).send().await).await.ok()
     }
@@ -171,12 +171,12 @@ impl Api {
         if let Some(content_type) = content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
-        answer(request.send().await).await
+        expect_answer(request.send().await).await
     }
 
-    /// Sends JSON to the write port, with more headers.
+    /// Sends JSON to the write port, with these headers.
     pub async fn write_with(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-        answer(self.json_request(method, path, headers, body).send().await).await
+        expect_answer(self.json_request(method, path, headers, body).send().await).await
     }
 
     fn json_request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> RequestBuilder {
@@ -187,7 +187,7 @@ impl Api {
     /// Reads from the read port, with headers.
     pub async fn read_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let request = self.client.get(format!("{}{path}", self.read_url));
-        answer(with_headers(request, headers).send().await).await
+        expect_answer(with_headers(request, headers).send().await).await
     }
 
     /// Reads from the read port.
@@ -197,10 +197,10 @@ impl Api {
 
     /// Sends a request without a body to either port.
     pub async fn plain(&self, port: Port, method: Method, path: &str) -> Answer {
-        answer(self.send_plain(port, method, path).await).await
+        expect_answer(self.send_plain(port, method, path).await).await
     }
 
-    /// Whether a port answers that its process is ready. It is not if no answer comes.
+    /// Whether a port answers that its process is ready. `false` if no answer comes.
     pub async fn is_ready(&self, port: Port) -> bool {
         let response = self.send_plain(port, Method::GET, "/health/ready").await;
         response.is_ok_and(|response| response.status() == 200)
@@ -272,8 +272,8 @@ impl Api {
         self.wait_for_messages(chat, bodies.len()).await;
     }
 
-    /// Waits until a chat of `count` messages counts and lists all of them, and search finds the last. (A chat is indexed in the
-    /// order of the log. So search then finds every message, if they were posted one after the other.)
+    /// Waits until a chat counts and lists its `count` messages, and search finds the last. If the messages were posted one after
+    /// the other, search then finds all of them, because a chat is indexed in the order of the log.
     pub async fn wait_for_messages(&self, chat: &str, count: usize) {
         self.read_until(chat, |answer| answer.json["messages_count"] == count).await;
         // Messages that were posted concurrently may be shown in another order, so the last alone is not enough.
@@ -284,7 +284,7 @@ impl Api {
         .await;
         let body: String = last["body"].as_str().unwrap_or_default().chars().take(40).collect();
         // Other messages may have the same body.
-        let search = format!("{}&after={}", found(chat, &body), count - 1);
+        let search = format!("{}&after={}", search_path(chat, &body), count - 1);
         self.read_until(&search, |answer| answer.json[0]["number"] == count).await;
     }
 
@@ -343,7 +343,7 @@ impl Answer {
 }
 
 /// The path of a search in a chat.
-pub fn found(chat: &str, q: &str) -> String {
+pub fn search_path(chat: &str, q: &str) -> String {
     let escaped: String = q.bytes().map(|byte| format!("%{byte:02X}")).collect();
     format!("{chat}/messages/search?q={escaped}")
 }
@@ -352,7 +352,7 @@ fn with_headers(request: RequestBuilder, headers: &[(&str, &str)]) -> RequestBui
     headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
 }
 
-async fn answer(response: Result<Response, reqwest::Error>) -> Answer {
+async fn expect_answer(response: Result<Response, reqwest::Error>) -> Answer {
     receive(response).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
 }
 

@@ -91,7 +91,7 @@ impl Drop for Tally {
 }
 
 /// Starts a `tally` that must refuse to start, and returns what it writes to standard error.
-pub(crate) fn refused(data: &Path, arguments: &[&str]) -> String {
+pub(crate) fn expect_refusal(data: &Path, arguments: &[&str]) -> String {
     let mut process = command(data, arguments).spawn().unwrap();
     let deadline = Instant::now() + DEADLINE;
     while process.try_wait().unwrap().is_none() {

@@ -36,7 +36,7 @@ impl Server {
         let docker = Docker::connect_with_defaults().unwrap();
         docker.kill_container(self.container.id(), None).await.unwrap();
         let has_ended = async || (!self.container.is_running().await.unwrap()).then_some(());
-        ready("the end of a server", has_ended).await;
+        wait_for("the end of a server", has_ended).await;
         self.container.start().await.unwrap();
     }
 
@@ -50,8 +50,8 @@ impl Server {
 /// The containers of shared servers, until the end of the run.
 static CONTAINERS: Mutex<Vec<ContainerAsync<GenericImage>>> = Mutex::new(Vec::new());
 
-/// The Docker engine, if it answers.
-pub(crate) async fn engine() -> Result<Docker, String> {
+/// Connects to the Docker engine, if it answers.
+pub(crate) async fn connect_to_engine() -> Result<Docker, String> {
     let docker = docker_client_instance().await.map_err(|error| error.to_string())?;
     docker.ping().await.map_err(|error| format!("no Docker engine answers ({error}); see make stack"))?;
     Ok(docker)
@@ -132,7 +132,7 @@ pub(crate) async fn own_elasticsearch() -> Server {
         .with_env_var("ES_JAVA_OPTS", "-Xms512m -Xmx512m");
     let server = start(request, 9200).await;
     let index = ElasticIndex::with_prefix(&elasticsearch_url(&server), "ready").unwrap();
-    ready("Elasticsearch", async || index.prepare().await.ok()).await;
+    wait_for("Elasticsearch", async || index.prepare().await.ok()).await;
     server
 }
 
@@ -141,16 +141,16 @@ pub(crate) fn elasticsearch_url(server: &Server) -> String {
 }
 
 /// A second port of a Kafka. Clients that bootstrap there are told to connect to the advertised port.
-pub(crate) struct SideDoor {
+pub(crate) struct SecondListener {
     pub(crate) port: u16,
     pub(crate) advertised: u16,
 }
 
 /// A Kafka that one test has for itself.
-pub(crate) async fn own_kafka(side: Option<SideDoor>) -> Server {
+pub(crate) async fn own_kafka(side: Option<SecondListener>) -> Server {
     let port = free_port();
-    let side = side.unwrap_or_else(|| SideDoor { port: free_port(), advertised: port });
-    let SideDoor { port: side_port, advertised } = side;
+    let side = side.unwrap_or_else(|| SecondListener { port: free_port(), advertised: port });
+    let SecondListener { port: side_port, advertised } = side;
     let settings = [
         ("NODE_ID", "1".to_owned()),
         ("PROCESS_ROLES", "broker,controller".to_owned()),
@@ -171,7 +171,7 @@ pub(crate) async fn own_kafka(side: Option<SideDoor>) -> Server {
     let server = start_at(request.with_mapped_port(side_port, side_port.tcp()), port, port).await;
     let cluster = Cluster { brokers: brokers(&server), topic: "ready".to_owned() };
     let log = KafkaLog::connect(cluster).unwrap();
-    ready("Kafka", async || log.prepare().await.ok()).await;
+    wait_for("Kafka", async || log.prepare().await.ok()).await;
     server
 }
 
@@ -187,7 +187,7 @@ pub(crate) async fn own_mysql() -> Server {
     let request = request.with_cmd(["mysqld", "--max-connections=1000"]);
     let server = start(request, 3306).await;
     let options: MySqlConnectOptions = mysql_url(&server).parse().unwrap();
-    ready("MySQL", async || options.connect().await.ok()?.close().await.ok()).await;
+    wait_for("MySQL", async || options.connect().await.ok()?.close().await.ok()).await;
     server
 }
 
@@ -216,7 +216,7 @@ const REDIS: [&str; 9] = [
     "no",
 ];
 
-/// Runs before [`REDIS`] where a test changes the data while Redis is stopped: Redis starts with the saved data, or with none.
+/// A script that starts [`REDIS`] on the saved data, or on none, where a test has asked for that while Redis ran.
 const RESTORE_REDIS: &str = "set -e
 cd /data
 if [ -e empty ]; then rm -rf empty appendonlydir; fi
@@ -251,7 +251,7 @@ fn redis_image() -> ContainerRequest<GenericImage> {
 /// Waits until a Redis answers.
 pub(crate) async fn wait_for_redis(server: &Server) {
     let url = redis_url(server);
-    ready("Redis", async || {
+    wait_for("Redis", async || {
         let client = redis::Client::open(url.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.ok()?;
         redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
@@ -263,14 +263,14 @@ pub(crate) fn redis_url(server: &Server) -> String {
     format!("redis://127.0.0.1:{}", server.port)
 }
 
-/// Polls until there is an answer.
-pub(crate) async fn ready<T>(what: &str, poll: impl AsyncFn() -> Option<T>) -> T {
+/// Polls until the answer is `Some`, and returns its value.
+pub(crate) async fn wait_for<T>(what: &str, poll: impl AsyncFn() -> Option<T>) -> T {
     eventually_within(READY_WAIT, what, async || poll().await.ok_or("nothing")).await
 }
 
 fn image(variable: &str, official: &str) -> ContainerRequest<GenericImage> {
     let name = std::env::var(variable).unwrap_or_else(|_| official.to_owned());
-    // A colon before a slash belongs to the port of a registry. The tag is behind the last colon.
+    // The tag is behind the last colon. A colon before a slash belongs to the port of a registry.
     let (name, tag) = match name.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, tag),
         _ => (name.as_str(), "latest"),

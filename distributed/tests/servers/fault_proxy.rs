@@ -15,9 +15,9 @@ use tokio::task::{AbortHandle, JoinSet};
 const LONG_WAIT: Duration = Duration::from_secs(30);
 /// MySQL's COM_PING: the length of the packet, its sequence number, the command.
 const PING: [u8; 5] = [1, 0, 0, 0, 0x0e];
-/// Most bytes that are read at once. A text that a mode names has to come in one read.
-const PIECE: usize = 64 * 1024;
-/// Most bytes of a connection that are held in one direction. The sender has to keep what comes after them.
+/// Most bytes that are read at once. A mode recognises its text only if one read contains all of it.
+const CHUNK: usize = 64 * 1024;
+/// Most bytes of a connection that are held in one direction. Further bytes are not read, and stay with the sender.
 const MAX_HELD: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) enum Mode {
     MuteAt(&'static str),
     /// A connection is muted when its client sends MySQL's COM_PING.
     MuteAtPing,
-    /// A connection is muted when its client has sent this many bytes, counted from the piece that has this text.
+    /// A connection is muted when its client has sent this many bytes, counted from the read that has this text.
     MuteAfter(&'static str, usize),
     /// What clients send is held: it is passed on when the mode changes, even if the client has gone by then.
     HoldRequests,
@@ -65,8 +65,8 @@ impl Mode {
         }
     }
 
-    /// The mode after a client has sent this, where it is another.
-    fn after(self, request: &[u8]) -> Option<Self> {
+    /// The mode to change to when a client has sent this request, if any.
+    fn next_mode(self, request: &[u8]) -> Option<Self> {
         match self {
             Self::HoldAnswersFrom(text) if contains(request, text) => Some(Self::HoldAnswers),
             Self::HoldBothWith(text) if contains(request, text) => Some(Self::HoldBoth),
@@ -88,8 +88,9 @@ pub(crate) struct FaultProxy {
 
 struct State {
     mode: watch::Sender<Mode>,
-    /// A permit for each connection that was muted, and for each request that was held.
+    /// A permit for each connection that was muted.
     muted: Semaphore,
+    /// A permit for each request that [`Mode::HoldEach`] has held.
     held: Semaphore,
     /// A permit for each held request that may be passed on.
     released: Semaphore,
@@ -97,7 +98,7 @@ struct State {
     bytes_from_server: AtomicU64,
 }
 
-/// A connection is to be muted.
+/// Why passing on has ended: the connection is to be muted.
 struct Muted;
 
 impl FaultProxy {
@@ -165,7 +166,7 @@ impl FaultProxy {
         self.state.released.add_permits(1);
     }
 
-    /// How many connections there were so far.
+    /// How many connections clients have opened so far.
     pub(crate) fn connections(&self) -> u64 {
         self.state.connections.load(Ordering::SeqCst)
     }
@@ -185,7 +186,7 @@ async fn connect(state: Arc<State>, client: TcpStream, server: String) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    // They live as long as this function, so a muted connection stays open.
+    // The halves live as long as this function, so a muted connection stays open.
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let mut modes = state.mode.subscribe();
@@ -215,53 +216,55 @@ impl State {
         from: &mut OwnedReadHalf,
         to: &mut OwnedWriteHalf,
     ) -> Result<(), Muted> {
-        let mut piece = vec![0; PIECE];
+        let mut chunk = vec![0; CHUNK];
         let (mut held, mut is_open) = (Vec::new(), true);
-        // How many bytes are still passed on before the connection is muted.
-        let mut left = None;
+        // How many bytes are still passed on before the connection is muted, if it is to be muted.
+        let mut bytes_until_muted = None;
         while is_open || !held.is_empty() {
             tokio::select! {
                 biased;
-                () = self.releases(direction), if !held.is_empty() => {
+                () = self.wait_while_held(direction), if !held.is_empty() => {
                     if to.write_all(&held).await.is_err() {
                         return Ok(());
                     }
                     held.clear();
                 }
-                read = from.read(&mut piece), if is_open && held.len() < MAX_HELD => {
+                read = from.read(&mut chunk), if is_open && held.len() < MAX_HELD => {
                     // An error is an end too.
                     let read = read.unwrap_or(0);
                     is_open = read > 0;
                     match direction {
-                        Direction::Requests => left = self.receive(&piece[..read], left).await,
+                        Direction::Requests => {
+                            bytes_until_muted = self.apply_mode(&chunk[..read], bytes_until_muted).await;
+                        }
                         Direction::Answers => {
                             self.bytes_from_server.fetch_add(read as u64, Ordering::SeqCst);
                         }
                     }
-                    let passed = left.map_or(read, |left| left.min(read));
-                    held.extend_from_slice(&piece[..passed]);
-                    left = left.map(|left| left - passed);
+                    let passed = bytes_until_muted.map_or(read, |bytes| bytes.min(read));
+                    held.extend_from_slice(&chunk[..passed]);
+                    bytes_until_muted = bytes_until_muted.map(|bytes| bytes - passed);
                 }
             }
-            if held.is_empty() && left == Some(0) {
+            if held.is_empty() && bytes_until_muted == Some(0) {
                 return Err(Muted);
             }
         }
-        // A receiver that has gone needs no end.
+        // This fails if the receiver has gone, which needs no end of the stream.
         drop(to.shutdown().await);
         Ok(())
     }
 
-    /// Waits until a direction is not held.
-    async fn releases(&self, direction: Direction) {
+    /// Waits while the mode holds a direction.
+    async fn wait_while_held(&self, direction: Direction) {
         drop(self.mode.subscribe().wait_for(|mode| !mode.holds(direction)).await);
     }
 
-    /// Does what the mode says about a request. Returns how many bytes are still passed on before the connection is muted, if
-    /// it is to be muted.
-    async fn receive(&self, request: &[u8], left: Option<usize>) -> Option<usize> {
+    /// Applies the mode to a request: changes the mode, or holds the request. Returns how many bytes are still passed on before
+    /// the connection is muted, if it is to be muted.
+    async fn apply_mode(&self, request: &[u8], bytes_until_muted: Option<usize>) -> Option<usize> {
         self.mode.send_if_modified(|mode| {
-            let next = mode.after(request);
+            let next = mode.next_mode(request);
             *mode = next.unwrap_or(*mode);
             next.is_some()
         });
@@ -269,7 +272,7 @@ impl State {
         match mode {
             Mode::MuteAt(text) if contains(request, text) => Some(0),
             Mode::MuteAtPing if request == PING => Some(0),
-            Mode::MuteAfter(text, bytes) if left.is_none() && contains(request, text) => Some(bytes),
+            Mode::MuteAfter(text, bytes) if bytes_until_muted.is_none() && contains(request, text) => Some(bytes),
             Mode::HoldEach(text) if contains(request, text) => {
                 self.held.add_permits(1);
                 let mut modes = self.mode.subscribe();
@@ -277,9 +280,9 @@ impl State {
                     permit = self.released.acquire() => permit.unwrap().forget(),
                     _ = modes.wait_for(|mode| *mode != Mode::HoldEach(text)) => {}
                 }
-                left
+                bytes_until_muted
             }
-            _ => left,
+            _ => bytes_until_muted,
         }
     }
 }

@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Acknowledgements before and after a fault, so that there is something to lose.
 const ENOUGH: usize = 200;
-/// How much of the append-only file is cut: Redis writes it to the disk once a second.
+/// How much of the append-only file is lost, in time: Redis syncs the file to the disk once a second.
 const TAIL: Duration = Duration::from_secs(1);
 /// How long Redis is paused: longer than any time-out of its clients, and than a reservation is valid.
 const REDIS_PAUSE: Duration = Duration::from_secs(10);
@@ -68,19 +68,19 @@ async fn under_load(name: &str, epochs: Epochs, fault: impl AsyncFnOnce(&mut Fix
         Some(fixture) => fixture,
         None => Fixture::start().await,
     };
-    let chats = fixture.chats().await;
+    let chats = fixture.create_chats().await;
     fixture.read_log().await;
     let void_before = VoidEvents::reported(&fixture).await;
     let began = Instant::now();
     let clients = Clients::start(&fixture.apis, chats);
-    until("load", PATIENCE, &fixture, || served(&fixture, &clients.record, began)).await;
+    until("load", PATIENCE, &fixture, || is_served(&fixture, &clients.record, began)).await;
     let fault_began = Instant::now();
     fault(&mut fixture, &clients.record).await;
     let fault_ended = Instant::now();
     until("recovery", RECOVERY, &fixture, || clients.record.all_served_since(fault_ended, fixture.apis.len())).await;
     let recovered = fault_ended.elapsed();
     let retried = retry(&clients.record, &fixture.apis, fault_began).await;
-    until("load afterwards", PATIENCE, &fixture, || served(&fixture, &clients.record, fault_ended)).await;
+    until("load afterwards", PATIENCE, &fixture, || is_served(&fixture, &clients.record, fault_ended)).await;
     let record = clients.stop().await;
     fixture.wait_until_caught_up(Projection::Views).await;
     fixture.wait_until_caught_up(Projection::Counts).await;
@@ -140,8 +140,8 @@ impl VoidEvents {
     }
 }
 
-/// Whether there were enough acknowledgements of each kind.
-fn served(fixture: &Fixture, record: &Record, since: Instant) -> bool {
+/// Whether there were enough acknowledgements, and one of each kind through each command-api.
+fn is_served(fixture: &Fixture, record: &Record, since: Instant) -> bool {
     record.all_served_since(since, fixture.apis.len()) && record.acknowledged_since(since) >= ENOUGH
 }
 
@@ -225,7 +225,7 @@ async fn redis_is_paused() {
 
 async fn kafka_is_paused() {
     under_load("Kafka paused for 8 s", NO_FENCE, async |fixture, _| {
-        // When Kafka comes back, it may take only the first request of each connection, so the append has its own.
+        // When Kafka comes back, it may take only the first request of each connection, so the append gets its own connection.
         let (_program, api) = fixture.idle_command_api().await;
         let (chat, body) = (api.chat(&api.application("paused").await).await, Uuid::new_v4().to_string());
         fixture.kafka.pause().await;
@@ -289,7 +289,7 @@ async fn appends_land_after_their_time_out() {
 async fn appends_land_after_their_epoch() {
     under_load("the same, and FLUSHALL before they came", ONE_FENCE, async |fixture, record| {
         let late = post_held_messages(fixture).await;
-        // Before the first command-api knows that Kafka is away, it may begin an epoch itself, and keep the other from doing so.
+        // Until the first command-api knows that Kafka is away, it may take the lock, and the other could begin no epoch.
         wait_until_not_ready(fixture, "log").await;
         fixture.flush().await;
         let flushed = Instant::now();
@@ -410,7 +410,7 @@ async fn both_fence() {
         fixture.flush().await;
         let first = fixture.wait_for_fencer().await;
         fixture.programs[0].pause();
-        // As if it had expired.
+        // Deletes the lock, as if it had expired.
         let () = cmd("DEL").arg("tally:lock").query_async(&mut fixture.connection().await).await.unwrap();
         fixture.programs[1].resume();
         assert_ne!(fixture.wait_for_fencer().await, first);
@@ -423,7 +423,7 @@ async fn both_fence() {
     .await;
 }
 
-/// Numbers are given again once counts has applied the whole log, and not before.
+/// Cold chats get numbers again only after `counts` has applied the whole log.
 async fn counts_lags_by_a_million_events() {
     let mut chats = Vec::new();
     under_load("counts behind by a million events, then FLUSHALL", ONE_FENCE, async |fixture, _| {

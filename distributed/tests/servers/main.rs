@@ -84,11 +84,11 @@ fn main() -> ExitCode {
     let runtime = Runtime::new().unwrap();
     let handle = runtime.handle().clone();
     let mut trials = tests(&handle);
-    let engine = runtime.block_on(containers::engine());
+    let engine = runtime.block_on(containers::connect_to_engine());
     match &engine {
         Ok(docker) => {
-            if let Err(left) = runtime.block_on(runs::sweep(docker)) {
-                report(&left);
+            if let Err(error) = runtime.block_on(runs::sweep(docker)) {
+                report(&error);
             }
             runtime.spawn(runs::end_on_signal(docker.clone()));
         }
@@ -109,8 +109,8 @@ fn main() -> ExitCode {
             Err(_) => Ok(()),
         }
     });
-    if let Err(left) = removed {
-        report(&left);
+    if let Err(error) = removed {
+        report(&error);
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
@@ -129,6 +129,6 @@ where
 
 /// Writes a line to standard error, where the test harness does not capture it.
 fn report(line: &str) {
-    // Where standard error cannot be written, the count of ignored tests remains.
+    // If standard error cannot be written, the count of ignored tests still shows what was skipped.
     drop(writeln!(stderr(), "{line}"));
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 /// Partitions, unless the test asks for another number.
 const PARTITIONS: u16 = 3;
 
-/// librdkafka's offset for "unknown", -1001, taken for an unsigned number.
+/// -1001, librdkafka's offset for "unknown", as an unsigned number.
 const NOWHERE: Offset = Offset(u64::MAX - 1000);
 
 /// An entry of a partition.
@@ -31,16 +31,15 @@ enum Entry {
 pub(crate) struct MemoryLog {
     partitions: PartitionCount,
     entries: Mutex<BTreeMap<PartitionId, Vec<Entry>>>,
-    /// Up to where `counts` has applied each partition, while it is held back.
-    counted: Mutex<Option<Position>>,
-    end: watch::Sender<()>,
-    /// Whether the log says that it is away.
+    /// How far `counts` has applied each partition while it is held back. `None` while it is not.
+    counts_bound: Mutex<Option<Position>>,
+    /// Whether the log reports that it is away.
     away: AtomicBool,
     /// The kind of marker whose acknowledgements are held.
     held: watch::Sender<Option<MarkerKind>>,
     /// How often the checkpoints of `counts` were read.
     checkpoint_reads: AtomicU64,
-    /// Whether it answers the claim of an epoch with a wrong offset.
+    /// Whether the log answers the claim of an epoch with a wrong offset.
     misplaces_claims: AtomicBool,
 }
 
@@ -61,8 +60,7 @@ impl MemoryLog {
         Self {
             partitions,
             entries,
-            counted: Mutex::new(None),
-            end: watch::Sender::new(()),
+            counts_bound: Mutex::new(None),
             away: AtomicBool::new(false),
             held: watch::Sender::new(None),
             checkpoint_reads: AtomicU64::new(0),
@@ -72,13 +70,13 @@ impl MemoryLog {
 
     /// From now on `counts` applies nothing, until [`Self::resume_counts`].
     pub(crate) fn hold_counts(&self) {
-        let end = end_of(&self.entries());
-        *self.counted.lock() = Some(end);
+        let end = find_end(&self.entries());
+        *self.counts_bound.lock() = Some(end);
     }
 
     /// Empties `counts`. It applies nothing until [`Self::resume_counts`].
     pub(crate) fn empty_counts(&self) {
-        *self.counted.lock() = Some(Position::default());
+        *self.counts_bound.lock() = Some(Position::default());
     }
 
     pub(crate) fn set_away(&self, is_away: bool) {
@@ -90,7 +88,7 @@ impl MemoryLog {
     }
 
     pub(crate) fn resume_counts(&self) {
-        *self.counted.lock() = None;
+        *self.counts_bound.lock() = None;
     }
 
     /// From now on markers of a kind are appended but not acknowledged, until [`Self::release_markers`].
@@ -126,18 +124,17 @@ impl MemoryLog {
         self.entries.lock()
     }
 
-    fn put(&self, partition: PartitionId, entry: Entry) -> Offset {
+    fn push_entry(&self, partition: PartitionId, entry: Entry) -> Offset {
         let mut entries = self.entries();
         let entries = entries.get_mut(&partition).unwrap();
         entries.push(entry);
-        self.end.send_replace(());
         Offset(entries.len() as u64 - 1)
     }
 
-    /// What `counts` has applied: the valid events, and its checkpoints.
-    fn counted(&self) -> (Vec<RecordedEvent>, Checkpoints) {
+    /// Computes what `counts` has applied: the valid events, and its checkpoints.
+    fn compute_counts(&self) -> (Vec<RecordedEvent>, Checkpoints) {
         let entries = self.entries();
-        let bound = self.counted.lock().clone().unwrap_or_else(|| end_of(&entries));
+        let bound = self.counts_bound.lock().clone().unwrap_or_else(|| find_end(&entries));
         let mut events = Vec::new();
         let mut checkpoints = BTreeMap::new();
         for (partition, entries) in entries.iter() {
@@ -159,7 +156,7 @@ impl MemoryLog {
     }
 }
 
-fn end_of(entries: &BTreeMap<PartitionId, Vec<Entry>>) -> Position {
+fn find_end(entries: &BTreeMap<PartitionId, Vec<Entry>>) -> Position {
     let mut end = Position::default();
     for (partition, entries) in entries {
         end.merge(&Position::up_to(*partition, Offset(entries.len() as u64)));
@@ -171,7 +168,7 @@ fn end_of(entries: &BTreeMap<PartitionId, Vec<Entry>>) -> Position {
 impl EventLog for MemoryLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
         let partition = self.partitions.partition_of(&record.stream);
-        Ok(Position::up_to(partition, self.put(partition, Entry::Event(Box::new(record))).next()))
+        Ok(Position::up_to(partition, self.push_entry(partition, Entry::Event(Box::new(record))).next()))
     }
 
     async fn read(&self, partition: PartitionId, _: Offset, _: ReadLimit) -> Result<LogBatch, ReadError> {
@@ -179,7 +176,7 @@ impl EventLog for MemoryLog {
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
-        Ok(end_of(&self.entries()))
+        Ok(find_end(&self.entries()))
     }
 
     fn is_away(&self) -> bool {
@@ -194,7 +191,7 @@ impl MarkerLog for MemoryLog {
     }
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
-        let offset = self.put(partition, Entry::Marker(marker));
+        let offset = self.push_entry(partition, Entry::Marker(marker));
         let is_claim = marker == Marker::EpochClaimed;
         let kind = if is_claim { MarkerKind::Claims } else { MarkerKind::Starts };
         self.held.subscribe().wait_for(|held| *held != Some(kind)).await.unwrap();
@@ -206,11 +203,11 @@ impl MarkerLog for MemoryLog {
 impl CountsReader for MemoryLog {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         self.checkpoint_reads.fetch_add(1, Ordering::SeqCst);
-        Ok(self.counted().1)
+        Ok(self.compute_counts().1)
     }
 
     async fn last_chat(&self, token: ApplicationToken) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
-        let (events, checkpoints) = self.counted();
+        let (events, checkpoints) = self.compute_counts();
         let own = events.iter().filter(|recorded| recorded.record.stream.token() == token);
         let last = own.filter_map(|recorded| match (recorded.record.known_type().ok()?, recorded.record.stream) {
             (EventType::ChatApplicationCreated, _) => Some(0),
@@ -221,7 +218,7 @@ impl CountsReader for MemoryLog {
     }
 
     async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
-        let (events, checkpoints) = self.counted();
+        let (events, checkpoints) = self.compute_counts();
         let own: Vec<_> =
             events.into_iter().filter(|recorded| recorded.record.stream == StreamKey::Chat(chat)).collect();
         let is = |recorded: &&RecordedEvent, kind| recorded.record.known_type().is_ok_and(|own| own == kind);
@@ -236,7 +233,7 @@ impl CountsReader for MemoryLog {
         key: &[u8; RequestKey::HASH_BYTES],
         since: UnixMillis,
     ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
-        let (events, checkpoints) = self.counted();
+        let (events, checkpoints) = self.compute_counts();
         let own = events.iter().filter(|recorded| recorded.record.occurred_at > since);
         let mut own = own.filter(|recorded| recorded.record.request.is_some_and(|request| request.key == *key));
         let value = own.next_back().map(|recorded| IdempotencyRecord {

@@ -22,7 +22,7 @@ use reqwest::Method;
 use serde_json::json;
 use service::health::Readiness;
 use testkit::polling::eventually;
-use testkit::scenarios::{Api, found};
+use testkit::scenarios::{Api, search_path};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +107,7 @@ async fn assert_all_is_shown(servers: &Servers, api: &Api, application: &str, ch
         assert_eq!(numbers, (1..=count as u64).collect::<Vec<_>>());
         // Concurrent messages may be indexed in another order than that of their numbers.
         eventually("search for all that is listed", async || {
-            let all_found = api.pages(&found(chat, "needle")).await.concat();
+            let all_found = api.pages(&search_path(chat, "needle")).await.concat();
             if all_found == listed { Ok(()) } else { Err(all_found.len()) }
         })
         .await;

@@ -1,7 +1,7 @@
 //! The query API while one of its servers is away.
 
 use distributed::mysql::migrate;
-use testkit::scenarios::{Api, BASE, Port, found};
+use testkit::scenarios::{Api, BASE, Port, search_path};
 use tokio_util::sync::CancellationToken;
 
 use crate::containers::{self, mysql_url, own_mysql};
@@ -25,7 +25,7 @@ async fn without_elasticsearch_all_but_search_is_answered() {
     api.wait_until_ready(Port::Read).await;
     assert_eq!(api.read(&format!("{chat}/messages")).await.json[0]["body"], "needle");
     assert_eq!(api.read(&chat).await.json["messages_count"], 1);
-    let refused = api.read(&found(&chat, "needle")).await;
+    let refused = api.read(&search_path(&chat, "needle")).await;
     refused.assert_problem(503, "search-unavailable");
     assert!(!refused.header("retry-after").is_empty());
     stop.cancel();

@@ -1,4 +1,5 @@
-//! The tables are deleted under a running system. They are filled from the log again, and readers never see anything else.
+//! The tables are deleted under a running system. Projectors fill them from the log again. Until then, reads that
+//! await a position are refused; they never show incomplete data.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,11 +55,11 @@ impl System {
         let api = Api::new(&write_url, &format!("http://{}", reads.read_addr()));
         processes.spawn(reads.wait());
         let system = Self { api, database, redis, _kafka: kafka, stop, processes };
-        system.ready().await;
+        system.wait_until_ready().await;
         system
     }
 
-    async fn ready(&self) {
+    async fn wait_until_ready(&self) {
         for port in [Port::Write, Port::Read] {
             self.api.wait_until_ready(port).await;
         }
@@ -163,7 +164,7 @@ async fn tables_that_are_deleted_under_a_running_system_are_filled_again() {
     system.empty_redis().await;
     migrate(&system.database.url()).await.unwrap();
     assert_eq!(read_all(api, &application, &chats, &position).await, before);
-    system.ready().await;
+    system.wait_until_ready().await;
     enough.cancel();
     for (chat, client) in chats.iter().zip(clients) {
         assert_numbers_are_given_once(api, chat, &client.await.unwrap()).await;

@@ -1,7 +1,7 @@
 //! The containers of a run. Each run labels its own, and removes those that dead runs have left behind.
 //!
-//! A run locks a file as long as it lives, however it ends. Its containers have the name of the file as a label. A run that
-//! gets the lock of another run's file knows that the other run is dead.
+//! Each run holds the lock of a file until its process ends, in whatever way. Its containers have the name of the file as a label.
+//! A run that gets the lock of another run's file knows that the other run is dead.
 
 use std::collections::HashMap;
 use std::fs::{File, create_dir_all, read_dir, remove_file, rename};
@@ -140,7 +140,7 @@ async fn containers_of_dead_runs_are_removed_and_those_of_living_runs_are_not() 
     sweep_in(&folder, &docker).await.unwrap();
     // Both runs live.
     assert!(exists(&docker, living_redis.container.id()).await && exists(&docker, dead_redis.container.id()).await);
-    // As when its process has ended: the file exists and is not locked.
+    // Unlocks the file and leaves it, as the end of the process does.
     let path = dead.path.clone();
     drop(dead);
     assert!(path.exists());

@@ -1,4 +1,4 @@
-//! The scenario suite, unchanged, on this topology.
+//! The scenario suite on the distributed topology, with one and with two processes of each kind.
 
 use libtest_mimic::Trial;
 use tokio::runtime::Handle;

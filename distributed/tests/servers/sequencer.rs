@@ -12,7 +12,7 @@ use events::{
 };
 use uuid::Uuid;
 
-use crate::containers::{self, Server, own_redis, ready, redis_url};
+use crate::containers::{self, Server, own_redis, redis_url, wait_for};
 use crate::fault_proxy::{FaultProxy, Mode};
 use crate::memory::{MarkerKind, MemoryLog};
 
@@ -148,7 +148,7 @@ async fn forget_everything(numbers: &Numbers) {
 async fn begin_a_new_epoch(numbers: &Numbers, process: &RedisSequencer) {
     let epochs = numbers.log.epochs().0.len();
     forget_everything(numbers).await;
-    ready("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
+    wait_for("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
     wait_until_open(process).await;
 }
 
@@ -176,8 +176,8 @@ async fn the_first_start_begins_an_epoch() {
     assert_eq!(numbers.post(&sequencer, chat, None).await, 1);
 }
 
-/// A process that cannot append would hold the lock until its append fails, again and again. So no other process could begin
-/// an epoch.
+/// A process that cannot append would take the lock again and again, each time until its append fails. No other process could
+/// begin an epoch.
 async fn a_process_that_cannot_write_to_the_log_does_not_fence() {
     let numbers = Numbers::shared().await;
     numbers.log.set_away(true);
@@ -190,7 +190,7 @@ async fn a_process_that_cannot_write_to_the_log_does_not_fence() {
     wait_until_open(&sequencer).await;
 }
 
-/// With the wrong offset as its epoch, every later epoch would be lower, and its events void.
+/// If a wrong, huge offset became the epoch, every later epoch would be lower, and the events of those epochs void.
 async fn a_claim_with_a_wrong_offset_begins_no_epoch() {
     let numbers = Numbers::shared().await;
     numbers.log.set_misplaces_claims(true);
@@ -234,7 +234,7 @@ async fn assert_continues_in_a_new_epoch(numbers: &Numbers, fault: impl AsyncFnO
 
 /// Posts as soon as the process gives numbers, and returns the number.
 async fn post_when_open(numbers: &Numbers, process: &RedisSequencer, chat: ChatKey) -> u32 {
-    ready("a number", async || match process.reserve(chat.into(), None).await {
+    wait_for("a number", async || match process.reserve(chat.into(), None).await {
         Ok(reservation) => {
             let number = MessageNumber(reservation.value());
             let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into() };
@@ -284,7 +284,7 @@ async fn a_key_of_the_epoch_before_is_given_its_number_again() {
     assert_eq!(numbers.post(&one, chat, Some(&unknown)).await, 3);
 }
 
-/// Before `counts` has passed the start of the new epoch, its not knowing a key does not prove that the key is new.
+/// A key that `counts` lacks is proven to be new only after `counts` has passed the start of the new epoch.
 async fn a_key_is_looked_up_once_counts_has_passed_the_new_epoch() {
     let server = own_redis().await;
     let numbers = Numbers::at(redis_url(&server));
@@ -301,7 +301,7 @@ async fn a_key_is_looked_up_once_counts_has_passed_the_new_epoch() {
         let one = Arc::clone(&one);
         async move { one.reserve(chat.into(), Some(&request)).await }
     });
-    ready("a wait for counts", async || (numbers.log.checkpoint_reads() > reads + 1).then_some(())).await;
+    wait_for("a wait for counts", async || (numbers.log.checkpoint_reads() > reads + 1).then_some(())).await;
     numbers.log.resume_counts();
     let again = waiting.await.unwrap().unwrap();
     assert_eq!(again.value().get(), 1);
@@ -316,7 +316,7 @@ enum LockLoss {
     AfterItsStarts,
 }
 
-/// A later write would disturb the process that has the lock now.
+/// A write after the loss would disturb the process that has the lock now.
 async fn a_process_that_loses_the_lock_writes_nothing_more() {
     const ANOTHER: &str = "another's";
     let server = own_redis().await;
@@ -325,13 +325,13 @@ async fn a_process_that_loses_the_lock_writes_nothing_more() {
         let numbers = Numbers { url: format!("redis://{}", proxy.address()), ..Numbers::at(String::new()) };
         let direct = Numbers { url: redis_url(&server), log: Arc::clone(&numbers.log), keys: numbers.keys.clone() };
         match lock_loss {
-            // NX as it is sent in the SET of the lock.
+            // The argument NX of the SET that takes the lock, as it is sent.
             LockLoss::BeforeItDeletes => proxy.set(Mode::HoldAnswersFrom("$2\r\nNX\r\n")),
             LockLoss::AfterItsClaim => numbers.log.hold_markers(MarkerKind::Claims),
             LockLoss::AfterItsStarts => numbers.log.hold_markers(MarkerKind::Starts),
         }
         let _sequencer = numbers.start();
-        ready("the step", async || has_come_to(&direct, lock_loss).await.then_some(())).await;
+        wait_for("the step", async || has_reached(&direct, lock_loss).await.then_some(())).await;
         let scripts = cached_scripts(&direct).await;
         for key in [direct.keys.lock(), direct.keys.epoch()] {
             let () = redis::cmd("SET").arg(key).arg(ANOTHER).query_async(&mut direct.redis().await).await.unwrap();
@@ -339,7 +339,7 @@ async fn a_process_that_loses_the_lock_writes_nothing_more() {
         proxy.set(Mode::Forward);
         numbers.log.release_markers();
         // Each attempt loads its own script, so the attempt that lost its lock has ended.
-        ready("another attempt", async || (cached_scripts(&direct).await > scripts + 2).then_some(())).await;
+        wait_for("another attempt", async || (cached_scripts(&direct).await > scripts + 2).then_some(())).await;
         for key in [direct.keys.lock(), direct.keys.epoch()] {
             let value: String = redis::cmd("GET").arg(key).query_async(&mut direct.redis().await).await.unwrap();
             assert_eq!(value, ANOTHER, "{lock_loss:?}");
@@ -350,7 +350,7 @@ async fn a_process_that_loses_the_lock_writes_nothing_more() {
     }
 }
 
-async fn has_come_to(numbers: &Numbers, lock_loss: LockLoss) -> bool {
+async fn has_reached(numbers: &Numbers, lock_loss: LockLoss) -> bool {
     let (claimed, started) = numbers.log.epochs();
     match lock_loss {
         LockLoss::BeforeItDeletes => {
@@ -386,7 +386,7 @@ async fn a_reservation_waits_for_counts_and_is_then_refused() {
     assert_eq!(waiting.await.unwrap().unwrap(), 2);
 }
 
-/// As after its tables were dropped. What the sequencer knew of its checkpoints does not hold any more.
+/// `counts` is empty, as after its tables were dropped. The checkpoints that the sequencer has read before are stale.
 async fn emptied_counts_give_no_number_twice() {
     let numbers = Numbers::shared().await;
     let one = numbers.process().await;

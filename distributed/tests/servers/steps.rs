@@ -2,8 +2,8 @@
 //!
 //! Two real sequencers on a real Redis begin an epoch, fill counters and give numbers. Then Redis loses its keys. The sequencers
 //! begin another epoch, during which one of them loses the lock, and answer a key of the former epoch. Then Redis loses its
-//! scripts. The test takes the commands of Redis and the calls of the log, in their order, as steps of the model. It fails on
-//! a step that the model does not know or does not allow at that moment.
+//! scripts. The test replays the commands of Redis and the calls of the log, in their order, as steps of the model. It fails on
+//! a step that the model does not know, or does not allow at that moment.
 //!
 //! The test does not see what a script does inside Redis. It sees each call with the text and the arguments of the script.
 
@@ -28,15 +28,15 @@ use redis::{Client, cmd};
 use uuid::Uuid;
 
 use self::monitor::Command;
-use self::replay::{PAST, Replay};
+use self::replay::{INITIAL_ENTRIES, Replay};
 use self::traced_log::TracedLog;
-use crate::containers::{own_redis, ready, redis_url};
+use crate::containers::{own_redis, redis_url, wait_for};
 use crate::memory::MemoryLog;
 use crate::sequencer::{now, wait_until_open};
 
-/// The model has as many.
+/// As many partitions as the model has.
 const PARTITIONS: u16 = 2;
-/// Ends the trace.
+/// The entry that ends the trace.
 const END: &str = "0 end";
 
 /// A process that gives numbers, and its log.
@@ -79,7 +79,7 @@ impl Process {
         let (process, request) = (self.clone(), request.copied());
         let posting = tokio::spawn(async move { process.post(chat, index, request.as_ref(), expected).await });
         let waits = || self.log.log.checkpoint_reads() > reads + 1;
-        ready("a wait for counts", async || (waits() || posting.is_finished()).then_some(())).await;
+        wait_for("a wait for counts", async || (waits() || posting.is_finished()).then_some(())).await;
         self.log.log.resume_counts();
         posting.await.unwrap();
     }
@@ -92,8 +92,8 @@ async fn every_step_is_one_of_the_model() {
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();
     let commands = client.get_async_monitor().await.unwrap().into_on_message::<String>();
     let memory = Arc::new(MemoryLog::with_partitions(PartitionCount::new(PARTITIONS).unwrap()));
-    let chat = chat(&memory).await;
-    // They start one after the other, so the order of the connections tells whose they are.
+    let chat = create_chat(&memory).await;
+    // The processes start one after the other, so the order of the connections tells which process has which.
     let one = Process::start(0, &url, &memory, &redis);
     memory.hold_counts();
     wait_until_open(&one.sequencer).await;
@@ -130,7 +130,7 @@ async fn every_step_is_one_of_the_model() {
     }
 }
 
-/// Takes the trace as steps of the model, and returns the steps.
+/// Replays the trace as steps of the model, and returns the steps.
 async fn replay(commands: impl Stream<Item = String>) -> Vec<Action> {
     let mut replay = Replay::new();
     let commands = commands.filter_map(async |line| Command::parse(&line));
@@ -147,7 +147,7 @@ async fn replay(commands: impl Stream<Item = String>) -> Vec<Action> {
 /// Deletes the lock of the process that fences, as if the lock had expired.
 async fn take_the_lock_away(redis: &MultiplexedConnection) {
     let lock = RedisKeys::default().lock();
-    ready("a fence", async || {
+    wait_for("a fence", async || {
         let deleted: usize = cmd("DEL").arg(&lock).query_async(&mut redis.clone()).await.unwrap();
         (deleted > 0).then_some(())
     })
@@ -156,13 +156,13 @@ async fn take_the_lock_away(redis: &MultiplexedConnection) {
 
 async fn wait_for_epoch(processes: [&Process; 2], epochs: usize) {
     for process in processes {
-        ready("a new epoch", async || (process.log.log.epochs().1.len() == epochs).then_some(())).await;
+        wait_for("a new epoch", async || (process.log.log.epochs().1.len() == epochs).then_some(())).await;
         wait_until_open(&process.sequencer).await;
     }
 }
 
 /// Creates a chat in the log, outside of the partition where epochs are claimed.
-async fn chat(log: &MemoryLog) -> ChatKey {
+async fn create_chat(log: &MemoryLog) -> ChatKey {
     let partitions = MarkerLog::partitions(log);
     let chats = std::iter::repeat_with(|| ChatKey {
         token: ApplicationToken::from_bytes(Uuid::new_v4().into_bytes()),
@@ -175,7 +175,7 @@ async fn chat(log: &MemoryLog) -> ChatKey {
     let application = Event::ChatApplicationCreated(ChatApplicationCreated { token: chat.token, name: "x".into() });
     let created = Event::ChatCreated(ChatCreated { token: chat.token, number: chat.number });
     let past = [application, created];
-    assert_eq!(past.len(), usize::from(PAST));
+    assert_eq!(past.len(), usize::from(INITIAL_ENTRIES));
     for event in past {
         log.append(Record::encode(&event, EventId(Uuid::now_v7()), now()).unwrap()).await.unwrap();
     }

@@ -74,14 +74,14 @@ impl Topology {
             write_urls.push(format!("http://{}", process.write_addr()));
             processes.spawn(async move { process.wait().await.unwrap() });
         }
-        for config in kinds(servers) {
+        for config in projector_configs(servers) {
             let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
             processes.spawn(async move { process.wait().await.unwrap() });
         }
         let process = start_query_api(&servers.mysql_url, servers.elasticsearch_url, &stop).await;
         let read_url = format!("http://{}", process.read_addr());
         processes.spawn(process.wait());
-        // Each by itself, since requests of one client go to all in turn.
+        // Waits for each command-api by itself, because a client of all sends requests to them in turn.
         for write_url in &write_urls {
             Api::new(write_url, &read_url).wait_until_ready(Port::Write).await;
         }
@@ -99,8 +99,8 @@ impl Topology {
     }
 }
 
-/// Every projection and its store.
-pub(crate) fn kinds(servers: &Servers) -> [Config; 3] {
+/// The configuration of one projector for each projection.
+pub(crate) fn projector_configs(servers: &Servers) -> [Config; 3] {
     Projection::ALL.map(|projection| {
         let store_url = match projection {
             Projection::Views | Projection::Counts => servers.mysql_url.as_str(),

@@ -1,4 +1,4 @@
-//! The SQLite adapters as their ports, on a directory of their own.
+//! The SQLite adapters, as values of their ports, on their own directory.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -21,7 +21,7 @@ const BUSY: Duration = Duration::from_secs(5);
 pub(crate) struct Databases {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) sequencer: Arc<dyn Sequencer>,
-    /// Another sequencer of the same log. It stays cold until it is first asked.
+    /// Another sequencer of the same log. It has no counter in memory until its first call.
     pub(crate) cold: Arc<dyn Sequencer>,
     pub(crate) store: Arc<dyn ProjectionStore>,
     pub(crate) views: Arc<dyn Views>,

@@ -41,7 +41,7 @@ async fn idle_connections_are_closed_at_once() {
     idle.send(REQUEST).await;
     assert_eq!(idle.answer().await.status, 200);
     server.stop.cancel();
-    timeout(AT_ONCE, server.ended()).await.expect("no request is in progress");
+    timeout(AT_ONCE, server.wait_until_ended()).await.expect("no request is in progress");
     assert_eq!(idle.closed().await, "");
     assert_eq!(fresh.closed().await, "");
 }
@@ -63,7 +63,7 @@ async fn a_request_in_progress_is_answered_and_its_connection_closed() {
     gate.opened.notify_one();
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
-    timeout(AT_ONCE, server.ended()).await.expect("no request is in progress any more");
+    timeout(AT_ONCE, server.wait_until_ended()).await.expect("no request is in progress any more");
     assert_eq!(client.closed().await, "");
 }
 
@@ -93,7 +93,7 @@ async fn a_request_that_does_not_end_is_cut_at_the_deadline() {
     tokio::time::pause();
     let stopped = Instant::now();
     server.stop.cancel();
-    server.ended().await;
+    server.wait_until_ended().await;
     assert!(stopped.elapsed() >= DRAIN_DEADLINE, "the request was given its time");
     assert!(stopped.elapsed() < DRAIN_DEADLINE + AT_ONCE, "and no more");
     // Otherwise it could still write after `serve` has returned.
@@ -111,7 +111,7 @@ async fn a_stalled_head_does_not_delay_the_stop_beyond_the_deadline() {
     tokio::time::pause();
     let stopped = Instant::now();
     server.stop.cancel();
-    server.ended().await;
+    server.wait_until_ended().await;
     assert!(stopped.elapsed() < DRAIN_DEADLINE + AT_ONCE);
     client.closed().await;
 }

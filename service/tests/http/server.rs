@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// Longest wait of a test. It exceeds every bound of the server, because a paused clock jumps to the nearest bound.
 const TEST_DEADLINE: Duration = Duration::from_secs(60);
 
-/// For a process without parts, with metrics of its own, that allows no other origin.
+/// The configuration of a process without readiness parts. It has its own metrics, and allows no other origin.
 pub(crate) fn router_config() -> RouterConfig {
     RouterConfig {
         readiness: Readiness::new(),
@@ -74,7 +74,7 @@ impl Server {
     }
 
     /// Waits until `serve` has returned.
-    pub(crate) async fn ended(self) {
+    pub(crate) async fn wait_until_ended(self) {
         timeout(TEST_DEADLINE, self.served).await.expect("serve must end").unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What every answer has beside its body, and answers without one.
+//! Headers that every answer has, and answers without a body.
 
 use reqwest::Method;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Api, BASE, Port, found};
+use super::{Api, BASE, Port, search_path};
 
 /// The README's demo, with its exact answers.
 pub async fn the_readme_demo(api: &Api) {
@@ -30,7 +30,10 @@ pub async fn the_readme_demo(api: &Api) {
         (format!("{application}/chats/1"), json!({ "number": 1, "messages_count": 1 })),
         (messages.clone(), json!([{ "number": 1, "body": "Hello, Straße! 🚀" }])),
         (format!("{messages}/1"), json!({ "number": 1, "body": "Hello, Straße! 🚀" })),
-        (found(&format!("{application}/chats/1"), "STRASSE"), json!([{ "number": 1, "body": "Hello, Straße! 🚀" }])),
+        (
+            search_path(&format!("{application}/chats/1"), "STRASSE"),
+            json!([{ "number": 1, "body": "Hello, Straße! 🚀" }]),
+        ),
     ] {
         let answer = api.read_until_json(&path, expected).await;
         assert_eq!(answer.header("content-type"), "application/json", "{path}");
@@ -79,8 +82,8 @@ pub async fn two_applications_never_see_each_other(api: &Api) {
     api.post_all(&chat_of_other, &["elsewhere"]).await;
     api.read_until_json(&format!("{one}/chats"), json!([{ "number": 1, "messages_count": 2 }])).await;
     api.read_until_json(&format!("{other}/chats"), json!([{ "number": 1, "messages_count": 1 }])).await;
-    assert_eq!(api.read(&found(&chat_of_other, "only here")).await.json, json!([]));
-    assert_eq!(api.read(&found(&chat_of_other, "he")).await.json, json!([{ "number": 1, "body": "elsewhere" }]));
+    assert_eq!(api.read(&search_path(&chat_of_other, "only here")).await.json, json!([]));
+    assert_eq!(api.read(&search_path(&chat_of_other, "he")).await.json, json!([{ "number": 1, "body": "elsewhere" }]));
     assert_eq!(api.read(&format!("{chat_of_other}/messages/2")).await.status, 404);
 }
 

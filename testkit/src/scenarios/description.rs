@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Api, BASE, Port, found};
+use super::{Answer, Api, BASE, Port, search_path};
 
-/// Documented statuses that a healthy system does not answer on request.
+/// Documented statuses that this scenario does not provoke.
 const NOT_ON_REQUEST: [&str; 3] = ["408", "409", "503"];
 
 /// Every route answers each documented status with the members of its schema, and no other status.
@@ -23,7 +23,7 @@ pub async fn every_answer_is_as_described(api: &Api) {
             assert_is_documented(description, route, method, answer);
             statuses.insert((*route, *method, answer.status.to_string()));
         }
-        for (route, method, status) in documented(description) {
+        for (route, method, status) in list_documented(description) {
             let was_answered = statuses.contains(&(route, method, status.to_owned()));
             assert!(was_answered || NOT_ON_REQUEST.contains(&status), "{method} {route} never answered {status}");
         }
@@ -41,8 +41,8 @@ async fn read_description(api: &Api, port: Port) -> Value {
     answer.json
 }
 
-/// All documented routes, methods and statuses.
-fn documented(description: &Value) -> Vec<(&str, &str, &str)> {
+/// Lists all documented routes, methods and statuses.
+fn list_documented(description: &Value) -> Vec<(&str, &str, &str)> {
     let mut documented = Vec::new();
     for (route, methods) in description["paths"].as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
@@ -179,7 +179,7 @@ async fn read_answers(api: &Api, application: &str) -> Answers {
         (CHATS, format!("{application}/chats"), Some(format!("{unknown}/chats"))),
         (CHAT, chat.clone(), Some(format!("{application}/chats/7"))),
         (MESSAGES, format!("{chat}/messages"), Some(format!("{application}/chats/7/messages"))),
-        (SEARCH, found(&chat, "hello"), Some(found(&format!("{application}/chats/7"), "hello"))),
+        (SEARCH, search_path(&chat, "hello"), Some(search_path(&format!("{application}/chats/7"), "hello"))),
         (MESSAGE, format!("{chat}/messages/1"), Some(format!("{chat}/messages/4000000000"))),
     ] {
         answers.push((route, "get", api.read(&path).await));

@@ -2,7 +2,7 @@
 
 use read_model::folding::fold;
 
-use super::{Api, found};
+use super::{Api, search_path};
 
 /// Beginnings, middles and ends of sentences. Every combination is a message.
 const SENTENCES: &[[&[&str]; 3]] = &[
@@ -79,7 +79,7 @@ pub async fn some_hundreds_of_messages_in_many_languages(api: &Api) {
         let folded = fold(&query);
         let expected: Vec<u64> =
             (1..).zip(&bodies).filter(|(_, body)| fold(body).contains(&folded)).map(|(number, _)| number).collect();
-        let hits = api.read(&found(&chat, &query)).await;
+        let hits = api.read(&search_path(&chat, &query)).await;
         let numbers: Vec<u64> =
             hits.json.as_array().into_iter().flatten().filter_map(|hit| hit["number"].as_u64()).collect();
         assert_eq!(numbers, expected, "{query:?}");

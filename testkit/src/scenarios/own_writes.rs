@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{Answer, Api, BASE, Port, found};
+use super::{Answer, Api, BASE, Port, search_path};
 
-/// The longest wait that a read may ask for. These scenarios do not test how fast projections are.
+/// Asks for the longest wait of a read, because these scenarios do not test how fast projections are.
 const PATIENTLY: (&str, &str) = ("prefer", "wait=10");
 
 async fn read_after(api: &Api, path: &str, written: &Answer) -> Value {
@@ -38,7 +38,7 @@ pub async fn a_read_shows_the_write_it_awaits(api: &Api) {
         let body = format!("message of {number}");
         let posted = post(api, &chat_path, &body).await;
         let message = json!({ "number": 1, "body": body });
-        assert_eq!(read_after(api, &found(&chat_path, &body), &posted).await, json!([message]));
+        assert_eq!(read_after(api, &search_path(&chat_path, &body), &posted).await, json!([message]));
         assert_eq!(read_after(api, &format!("{chat_path}/messages/1"), &posted).await, message);
         assert_eq!(read_after(api, &format!("{chat_path}/messages"), &posted).await, json!([message]));
         assert_eq!(read_after(api, &chat_path, &posted).await, json!({ "number": number, "messages_count": 1 }));
@@ -66,7 +66,7 @@ pub async fn several_positions_are_awaited(api: &Api) {
     for headers in [&[("await-position", joined.as_str()), PATIENTLY][..], &headers] {
         for (chat, _) in &written {
             assert_eq!(api.read_with(chat, headers).await.json["messages_count"], 1);
-            let search = found(chat, "x");
+            let search = search_path(chat, "x");
             assert_eq!(api.read_with(&search, headers).await.json, json!([{ "number": 1, "body": "x" }]));
         }
     }
@@ -76,13 +76,17 @@ pub async fn several_positions_are_awaited(api: &Api) {
 pub async fn a_position_that_is_not_reached_in_time_is_503(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let posted = post(api, &chat, "x").await;
-    read_after(api, &found(&chat, "x"), &posted).await;
+    read_after(api, &search_path(&chat, "x"), &posted).await;
     // A position far behind that of the write, in the same partition.
     let (partition, _) = posted.header("log-position").split_once(':').unwrap_or_default();
     let later = format!("{partition}:9000000000000000000");
-    for path in
-        [chat.clone(), format!("{chat}/messages"), format!("{chat}/messages/1"), found(&chat, "x"), BASE.to_owned()]
-    {
+    for path in [
+        chat.clone(),
+        format!("{chat}/messages"),
+        format!("{chat}/messages/1"),
+        search_path(&chat, "x"),
+        BASE.to_owned(),
+    ] {
         for wait in ["wait=0", "respond-async, wait=1"] {
             let answer = api.read_with(&path, &[("await-position", &later), ("prefer", wait)]).await;
             answer.assert_problem(503, "projection-behind");

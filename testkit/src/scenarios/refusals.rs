@@ -146,7 +146,7 @@ struct JsonRoute {
     field: &'static str,
 }
 
-/// All of them, with an existing application and chat.
+/// All routes that take JSON, with an existing application and chat.
 async fn json_routes(api: &Api) -> [JsonRoute; 4] {
     let application = api.application("app").await;
     let messages = format!("{}/messages", api.chat(&application).await);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Api, found};
+use super::{Api, search_path};
 
 async fn chat_with(api: &Api, bodies: &[&str]) -> String {
     let chat = api.chat(&api.application("search").await).await;
@@ -11,7 +11,7 @@ async fn chat_with(api: &Api, bodies: &[&str]) -> String {
 }
 
 async fn numbers(api: &Api, chat: &str, q: &str) -> Vec<u64> {
-    let answer = api.read(&found(chat, q)).await;
+    let answer = api.read(&search_path(chat, q)).await;
     assert_eq!(answer.status, 200, "{q:?}: {answer:?}");
     answer.json.as_array().into_iter().flatten().filter_map(|item: &Value| item["number"].as_u64()).collect()
 }
@@ -114,7 +114,7 @@ pub async fn results_are_paged(api: &Api) {
     let bodies: Vec<_> = (1..=25).map(|number| if number % 5 == 0 { "a needle & more" } else { "hay" }).collect();
     let chat = chat_with(api, &bodies).await;
     for q in ["needle & m", "& "] {
-        let path = found(&chat, q);
+        let path = search_path(&chat, q);
         let pages = api.pages(&format!("{path}&limit=2")).await;
         let by_page: Vec<Vec<u64>> =
             pages.iter().map(|page| page.iter().filter_map(|item| item["number"].as_u64()).collect()).collect();
@@ -135,11 +135,11 @@ pub async fn a_malformed_query_is_400(api: &Api) {
         format!("{search}?q=a%00b"),
         format!("{search}?q=%FF"),
         format!("{search}?q=a&limit=0"),
-        found(&chat, "\u{301}"),
-        found(&chat, "\u{301}\u{308}"),
-        found(&chat, &"é".repeat(1_001)),
+        search_path(&chat, "\u{301}"),
+        search_path(&chat, "\u{301}\u{308}"),
+        search_path(&chat, &"é".repeat(1_001)),
     ] {
         api.read(&path).await.assert_problem(400, "malformed-query");
     }
-    assert_eq!(api.read(&found(&chat, &"é".repeat(1_000))).await.status, 200);
+    assert_eq!(api.read(&search_path(&chat, &"é".repeat(1_000))).await.status, 200);
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use thiserror_ext::AsReport;
 
 use super::fake::start_fake;
-use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, found};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, find_numbers};
 use super::server::on_an_index;
 use crate::fault_proxy::{FaultProxy, Mode};
 
@@ -30,7 +30,7 @@ async fn every_call_fails_soon_and_works_again() {
             proxy.set(mode);
             assert_all_fail(&index, chat).await;
             proxy.set(Mode::Forward);
-            assert_eq!(found(&index, chat, "needle").await, [1], "after {mode:?}");
+            assert_eq!(find_numbers(&index, chat, "needle").await, [1], "after {mode:?}");
             assert_eq!(index.checkpoint(PARTITION).await.unwrap().next, Offset(1), "after {mode:?}");
         }
     })

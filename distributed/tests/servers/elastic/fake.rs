@@ -1,4 +1,4 @@
-//! A fake server. The test writes its answers.
+//! A fake server, for which each test supplies the answers.
 
 use std::sync::Arc;
 

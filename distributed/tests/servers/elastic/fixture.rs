@@ -36,7 +36,8 @@ pub(crate) async fn add(index: &ElasticIndex, documents: Vec<SearchDocument>) {
     assert_eq!(index.index(checkpoint_move(from, from + 1), documents).await.unwrap(), Applied::Done);
 }
 
-pub(crate) async fn found(index: &ElasticIndex, chat: ChatKey, pattern: &str) -> Vec<u32> {
+/// Searches a chat. Returns the numbers of the messages on the first page.
+pub(crate) async fn find_numbers(index: &ElasticIndex, chat: ChatKey, pattern: &str) -> Vec<u32> {
     let slice = index.search(chat, &SearchText::new(pattern).unwrap(), Page::FIRST).await.unwrap();
     slice.items.iter().map(|message| message.number.get()).collect()
 }

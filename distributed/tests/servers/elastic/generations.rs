@@ -7,7 +7,7 @@ use read_model::{Applied, Checkpoint, SearchIndex};
 use serde_json::json;
 use testkit::polling::until;
 
-use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, found};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, find_numbers};
 use super::server::on_an_index;
 
 /// Longest wait for a reader to notice that the pointer has moved.
@@ -17,7 +17,7 @@ async fn a_moved_pointer_moves_readers_and_no_writer() {
     on_an_index(async |elastic| {
         let (old, reader, chat) = (elastic.adapter(), elastic.adapter(), chat());
         add(&old, documents(chat, &["old needle"])).await;
-        assert_eq!(found(&reader, chat, "needle").await, [1]);
+        assert_eq!(find_numbers(&reader, chat, "needle").await, [1]);
 
         // As a rebuild swaps generations: on the condition that no other process has.
         let (_, pointer) = elastic.raw(Method::Get, "-pointer/_doc/live", None).await;
@@ -30,13 +30,14 @@ async fn a_moved_pointer_moves_readers_and_no_writer() {
         assert_eq!(new.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
         add(&new, documents(chat, &["new", "needle"])).await;
 
-        until(LONG_WAIT, "reader of the new generation", async || found(&reader, chat, "needle").await == [2]).await;
+        until(LONG_WAIT, "reader of the new generation", async || find_numbers(&reader, chat, "needle").await == [2])
+            .await;
         // A writer of the old generation continues there, and readers do not see its documents.
         assert_eq!(
             old.index(checkpoint_move(1, 2), documents(chat, &["needle", "x", "needle"])).await.unwrap(),
             Applied::Done
         );
-        assert_eq!(found(&reader, chat, "needle").await, [2]);
+        assert_eq!(find_numbers(&reader, chat, "needle").await, [2]);
         assert_eq!(new.checkpoint(PARTITION).await.unwrap().next.0, 1);
         assert_eq!(old.checkpoint(PARTITION).await.unwrap().next.0, 2);
     })

@@ -65,16 +65,16 @@ fn feed(log: &Arc<KafkaLog>, index: impl SearchIndex + 'static) -> DropGuard {
     stop.drop_guard()
 }
 
-/// Waits until every chat has exactly these messages.
+/// Waits until search finds exactly the messages 1 to `messages` in every chat.
 async fn wait_until_all_are_found(index: &ElasticIndex, chats: &[ChatKey], messages: u32) {
     for chat in chats {
         let what = format!("index of all messages of {chat}");
-        eventually_within(LONG_WAIT, &what, async || finds_all(index, *chat, messages).await).await;
+        eventually_within(LONG_WAIT, &what, async || check_all_are_found(index, *chat, messages).await).await;
     }
 }
 
-/// Whether a chat has exactly these messages. The error says what it has instead.
-async fn finds_all(index: &ElasticIndex, chat: ChatKey, messages: u32) -> Result<(), String> {
+/// Checks that search finds exactly the messages 1 to `messages` in a chat. The error has the numbers that it finds instead.
+async fn check_all_are_found(index: &ElasticIndex, chat: ChatKey, messages: u32) -> Result<(), String> {
     let text = SearchText::new("body").unwrap();
     let found = index.search(chat, &text, Page::FIRST).await.map_err(|error| error.to_report_string())?;
     let numbers: Vec<_> = found.items.iter().map(|message| message.number.get()).collect();
@@ -90,7 +90,7 @@ async fn delete_and_wait(elastic: Arc<TestServer>, log: Arc<KafkaLog>, chats: Ve
     let reader = elastic.adapter();
     let _feeding = feed(&log, elastic.adapter());
     wait_until_all_are_found(&reader, &chats, 3).await;
-    // The index, both, the pointer. No message is posted that would wake the projector.
+    // Deletes the index, then index and pointer, then the pointer. No message is posted that would wake the projector.
     for lost in [["-1"].as_slice(), &["-1", "-pointer"], &["-pointer"]] {
         for index in lost {
             assert_eq!(elastic.raw(Method::Delete, index, None).await.0, 200);

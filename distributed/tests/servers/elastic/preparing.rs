@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use thiserror_ext::AsReport;
 
 use super::fake::start_fake;
-use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, found};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, find_numbers};
 use super::server::on_a_server;
 
 async fn any_number_prepare_at_once_and_again() {
@@ -26,7 +26,7 @@ async fn any_number_prepare_at_once_and_again() {
         let (index, chat) = (elastic.adapter(), chat());
         add(&index, documents(chat, &["needle"])).await;
         prepare(&elastic).await.unwrap().unwrap();
-        assert_eq!(found(&index, chat, "needle").await, [1]);
+        assert_eq!(find_numbers(&index, chat, "needle").await, [1]);
     })
     .await;
 }

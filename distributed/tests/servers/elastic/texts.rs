@@ -14,7 +14,7 @@ use read_model::{Cursor, Page, SearchIndex, SearchText};
 use serde_json::json;
 
 use super::fake::start_fake;
-use super::fixture::{add, chat, document, documents, found};
+use super::fixture::{add, chat, document, documents, find_numbers};
 use super::server::on_an_index;
 
 /// Longest body and longest query of the HTTP interface, in characters.
@@ -47,7 +47,7 @@ async fn the_longest_texts_are_found_to_the_last_character() {
             ("\u{fdfa}".repeat(QUERY), vec![5]),
             (format!("{}a", "\u{fdfa}".repeat(QUERY - 1)), vec![]),
         ] {
-            assert_eq!(found(&index, chat, &pattern).await, expected, "{pattern:.40}");
+            assert_eq!(find_numbers(&index, chat, &pattern).await, expected, "{pattern:.40}");
         }
         let slice = index.search(chat, &SearchText::new("🛸").unwrap(), Page::FIRST).await.unwrap();
         assert_eq!(slice.items[0].body, texts[1]);
@@ -117,10 +117,10 @@ async fn assert_finds_exactly(index: &ElasticIndex, chat: ChatKey, folded: &[Str
     let pattern = pattern.as_str();
     let expected: Vec<u32> =
         (1..).zip(folded).filter(|(_, text)| text.contains(pattern)).map(|(number, _)| number).collect();
-    assert_eq!(found(index, chat, pattern).await, expected, "{pattern:?}");
+    assert_eq!(find_numbers(index, chat, pattern).await, expected, "{pattern:?}");
 }
 
-/// The test repeats the adapter's request at the real server, which answers how many shards it has searched.
+/// The test sends the adapter's request to the real server too, because its answer has the number of searched shards.
 async fn a_search_asks_one_shard() {
     on_an_index(async |elastic| {
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -134,7 +134,7 @@ async fn a_search_asks_one_shard() {
         })
         .await;
         let index = elastic.adapter_at(&format!("http://{}", server.address));
-        assert_eq!(found(&index, chat(), "needle").await, [0_u32; 0]);
+        assert_eq!(find_numbers(&index, chat(), "needle").await, [0_u32; 0]);
         let line = lines.lock().unwrap().pop().unwrap();
         // Without the filter that leaves out the number of shards.
         let path = line.trim_start_matches(&format!("POST /{}", elastic.prefix)).split("&filter_path").next().unwrap();
@@ -150,7 +150,7 @@ async fn numbers_of_32_bits_are_kept_and_walked() {
         let (index, chat) = (elastic.adapter(), chat());
         let numbers = [1, 9, 10, 2_147_483_648, u32::MAX];
         add(&index, numbers.map(|number| document(chat, number, "needle")).to_vec()).await;
-        assert_eq!(found(&index, chat, "needle").await, numbers);
+        assert_eq!(find_numbers(&index, chat, "needle").await, numbers);
     })
     .await;
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use thiserror_ext::AsReport;
 
 use super::fake::{Fake, Request, start_fake};
-use super::fixture::{PARTITION, add, chat, checkpoint_move, document, documents, found};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, document, documents, find_numbers};
 use super::server::on_an_index;
 use crate::fault_proxy::FaultProxy;
 
@@ -26,7 +26,7 @@ async fn of_two_owners_one_applies_a_step() {
             outcomes.sort_by_key(|outcome| *outcome == Applied::Superseded);
             assert_eq!(outcomes, [Applied::Done, Applied::Superseded], "round {round}");
         }
-        assert_eq!(found(&one, chat, "needle").await, (1..=20).collect::<Vec<_>>());
+        assert_eq!(find_numbers(&one, chat, "needle").await, (1..=20).collect::<Vec<_>>());
     })
     .await;
 }
@@ -48,7 +48,7 @@ async fn a_checkpoint_moved_after_the_documents_is_not_moved_again() {
             assert_eq!(quick.index(checkpoint_move, batch).await.unwrap(), Applied::Done);
             proxy.release_one();
             assert_eq!(slowly.await.unwrap().unwrap(), Applied::Superseded);
-            assert_eq!(found(&quick, chat, "needle").await, (1..=from + 1).collect::<Vec<_>>());
+            assert_eq!(find_numbers(&quick, chat, "needle").await, (1..=from + 1).collect::<Vec<_>>());
         }
     })
     .await;
@@ -71,8 +71,8 @@ async fn a_batch_cut_off_before_its_checkpoint_is_applied_again_without_duplicat
         let mut longer = batch;
         longer.push(document(chat, 3, "third needle"));
         assert_eq!(next.index(checkpoint_move(0, 3), longer).await.unwrap(), Applied::Done);
-        assert_eq!(found(&next, chat, "needle").await, [1, 2, 3]);
-        assert_eq!(found(&next, chat, "ee").await, [1, 2, 3]);
+        assert_eq!(find_numbers(&next, chat, "needle").await, [1, 2, 3]);
+        assert_eq!(find_numbers(&next, chat, "ee").await, [1, 2, 3]);
         let (_, counted) = elastic.raw(Method::Get, "-1/_count?q=chat:*", None).await;
         assert_eq!(counted["count"], 3);
     })
@@ -90,7 +90,7 @@ async fn a_step_from_anywhere_but_the_checkpoint_writes_nothing() {
             assert_eq!(from(stray).await, Applied::Superseded, "{stray}");
         }
         add(&index, documents(chat, &["needle"])).await;
-        assert_eq!(found(&index, chat, "stray").await, [0_u32; 0]);
+        assert_eq!(find_numbers(&index, chat, "stray").await, [0_u32; 0]);
     })
     .await;
 }
@@ -116,7 +116,7 @@ async fn batches_of_several_requests_arrive_whole() {
         add(&index, many.into_iter().chain(large).collect()).await;
         let (_, counted) = elastic.raw(Method::Get, "-1/_count?q=chat:*", None).await;
         assert_eq!(counted["count"], 2_630);
-        assert_eq!(found(&index, chat, "many").await.len(), 1_000);
+        assert_eq!(find_numbers(&index, chat, "many").await.len(), 1_000);
     })
     .await;
 }
@@ -136,7 +136,7 @@ async fn a_document_that_is_refused_fails_its_batch_and_is_named() {
         elastic.raw(Method::Put, "-1/_settings", Some(json!({"index.blocks.write": false}))).await;
         assert_eq!(index.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
         add(&index, documents(chat, &["needle"])).await;
-        assert_eq!(found(&index, chat, "needle").await, [1]);
+        assert_eq!(find_numbers(&index, chat, "needle").await, [1]);
     })
     .await;
 }
@@ -158,7 +158,7 @@ async fn a_deleted_index_is_not_made_by_a_write() {
         let index = elastic.adapter();
         assert_eq!(index.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
         add(&index, documents(chat, &["needle"])).await;
-        assert_eq!(found(&index, chat, "needle").await, [1]);
+        assert_eq!(find_numbers(&index, chat, "needle").await, [1]);
     })
     .await;
 }
@@ -191,8 +191,8 @@ async fn with_bulk(items: impl Fn(usize, &Request) -> (u16, Value) + Send + Sync
     with_answers("/_bulk", items).await
 }
 
-/// An index on a fake server that answers `status` for each document, and whose operation `failing` fails on one shard. The
-/// list is what operations the server was asked for.
+/// An index on a fake server. The server answers `status` for each document, and its operation `failing` fails on one shard.
+/// The list has the operations that the server was asked to do.
 async fn with_a_document(status: u16, failing: &'static str) -> (Fake, ElasticIndex, Arc<Mutex<Vec<String>>>) {
     let done = Arc::new(Mutex::new(Vec::new()));
     let (server, index) = with_answers("-1", {
@@ -305,7 +305,7 @@ async fn requests_are_bounded_in_documents_and_in_bytes() {
     let sent = sent.lock().unwrap();
     assert_eq!(sent.iter().map(|(documents, _)| documents).sum::<usize>(), 1_600);
     assert_eq!(sent[0].0, 1_000);
-    // 5 MiB, a last document, the head.
+    // At most 5 MiB, one more document, and the head of the request.
     assert!(sent.iter().all(|(_, bytes)| *bytes < 5_500_000), "{sent:?}");
     assert!(sent.len() <= 5, "{sent:?}");
 }

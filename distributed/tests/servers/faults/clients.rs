@@ -22,7 +22,7 @@ const KEYED: usize = 3;
 /// Of these, every fourth is sent again although it was answered.
 const SENT_TWICE: usize = 4;
 
-/// Longest time in which a post from before a fault is retried until it is answered.
+/// Longest time until a retry of a post from before a fault is answered.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Retries that run concurrently.
 const CONCURRENT_RETRIES: usize = 8;
@@ -57,11 +57,11 @@ impl Clients {
         let (record, chats, stop) = (Arc::new(Record::default()), Arc::new(chats), CancellationToken::new());
         let mut tasks = JoinSet::new();
         for own in 0..apis.len() {
-            for (place, kind) in [Kind::Warm, Kind::Warm, Kind::Cold, Kind::New].into_iter().enumerate() {
+            for (nth, kind) in [Kind::Warm, Kind::Warm, Kind::Cold, Kind::New].into_iter().enumerate() {
                 let mut order: Vec<_> = apis.iter().cloned().enumerate().collect();
                 order.rotate_left(own);
                 let (chats, record) = (Arc::clone(&chats), Arc::clone(&record));
-                let client = Client { kind, index: own + apis.len() * place, apis: order, chats, record };
+                let client = Client { kind, index: own + apis.len() * nth, apis: order, chats, record };
                 tasks.spawn(client.run(stop.clone()));
             }
         }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::clients::Chats;
 use super::program::{Program, Servers};
-use crate::containers::{self, Server, SideDoor, brokers, free_port, redis_url, wait_for_redis};
+use crate::containers::{self, SecondListener, Server, brokers, free_port, redis_url, wait_for_redis};
 use crate::fault_proxy::FaultProxy;
 use crate::topology::{NOBODY, projector_config, start_query_api};
 
@@ -51,7 +51,7 @@ pub(crate) struct Fixture {
     /// A client of each command-api.
     pub(crate) apis: Vec<Api>,
     read_url: String,
-    /// Up to where the log was read.
+    /// How far the log was read.
     read: LogState,
     _reads: DropGuard,
 }
@@ -62,14 +62,14 @@ struct Projector {
     running: JoinHandle<()>,
 }
 
-/// Up to where the log was read, and the last epoch that has started in each partition.
+/// How far the log was read, and the last epoch that has started in each partition.
 #[derive(Clone, Default)]
 struct LogState {
     next: Position,
     epochs: BTreeMap<PartitionId, Epoch>,
 }
 
-/// What was appended to the log since it was read before.
+/// What was appended to the log since the last read.
 #[derive(Debug, Default)]
 pub(crate) struct Appended {
     pub(crate) void: usize,
@@ -84,7 +84,7 @@ impl Fixture {
     pub(crate) async fn start() -> Self {
         let side_port = free_port();
         let kafka_proxy = FaultProxy::start(&format!("127.0.0.1:{side_port}")).await;
-        let kafka = containers::own_kafka(Some(SideDoor { port: side_port, advertised: kafka_proxy.port })).await;
+        let kafka = containers::own_kafka(Some(SecondListener { port: side_port, advertised: kafka_proxy.port })).await;
         let redis = containers::changeable_redis().await;
         let redis_proxy = FaultProxy::start(&format!("127.0.0.1:{}", redis.port)).await;
         let mysql_url = containers::database("faults").await;
@@ -153,7 +153,7 @@ impl Fixture {
     }
 
     /// Creates an application with warm and cold chats.
-    pub(crate) async fn chats(&self) -> Chats {
+    pub(crate) async fn create_chats(&self) -> Chats {
         let api = &self.apis[0];
         let application = api.application("faults").await;
         let mut warm = api.chats(&application, WARM + COLD).await;
@@ -229,8 +229,8 @@ impl Fixture {
         self.counts = Projector::start(&self.servers, Projection::Counts).await;
     }
 
-    /// The log's end. A client that was idle while Kafka was away was seen to know no partition for 5 s afterwards, its refresh
-    /// interval.
+    /// The log's end. After Kafka was away, an idle client may know no partition for up to 5 s, its refresh interval, so this
+    /// polls.
     async fn end(&self) -> Position {
         eventually("the end of the log", async || self.log.end().await).await
     }
@@ -251,11 +251,11 @@ impl Fixture {
 
     /// The number of dead letters.
     pub(crate) async fn dead_letters(&self) -> usize {
-        let mut parked = 0;
+        let mut dead_letters = 0;
         for partition in PARTITIONS.partitions() {
-            parked += self.store.dead_letters(partition, 10).await.unwrap().len();
+            dead_letters += self.store.dead_letters(partition, 10).await.unwrap().len();
         }
-        parked
+        dead_letters
     }
 
     /// Reads the rest of the log.

@@ -61,7 +61,7 @@ pub(crate) enum Outcome {
     Unexpected(String),
 }
 
-/// One sending.
+/// One time that a client has sent a request.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) post: Arc<Post>,
@@ -158,8 +158,8 @@ impl Record {
                 numbers.entry(post).or_insert_with(|| (Arc::clone(&attempt.post), number, attempt.answered));
             assert_eq!(*first, number, "a retry was given another number: {attempt:?}");
             *answered = attempt.answered.min(*answered);
-            let place = (attempt.post.parent.clone(), attempt.post.body.is_some(), number);
-            let other = posts.entry(place).or_insert(post);
+            let numbered = (attempt.post.parent.clone(), attempt.post.body.is_some(), number);
+            let other = posts.entry(numbered).or_insert(post);
             assert_eq!(*other, post, "a number was answered for two posts: {attempt:?}");
         }
         numbers.into_values().collect()

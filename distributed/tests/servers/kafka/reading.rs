@@ -1,4 +1,4 @@
-//! Reading what only Kafka has: markers, holes between offsets, records of other programs, a deleted beginning.
+//! Reads of things that only Kafka has: markers, holes between offsets, records of other programs, a deleted beginning.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +112,7 @@ async fn foreign_records_among_events_are_reported() {
     assert_eq!((read_numbers, unreadable), (vec![1, 2], vec![1, 2, 3]));
 }
 
-/// A reader that passed such a record would miss it. It may start an epoch, or be an event that counts.
+/// No reader may skip such a record, because it may start an epoch, or be an event.
 async fn a_record_of_a_newer_release_is_an_error_after_the_records_before_it() {
     let cluster = fresh(server().await);
     let (log, chat) = (open_at(&cluster).await, fresh_chat());

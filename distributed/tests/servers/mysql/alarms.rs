@@ -7,7 +7,7 @@ use distributed::mysql::MySqlProjections;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use read_model::{DeadLetter, ProjectionStore, ViewsChanges};
 
-use super::fixture::{checkpoint_move, place};
+use super::fixture::{checkpoint_move, source_event};
 use super::server::Database;
 use crate::fault_proxy::{FaultProxy, Mode};
 
@@ -45,7 +45,7 @@ async fn a_dead_letter_is_counted_although_the_commit_is_not_answered() {
     let counted = DeadLetters::default();
     let _recording = metrics::set_default_local_recorder(&counted);
     proxy.set(Mode::MuteAt(COMMIT));
-    let letter = DeadLetter { source: place(0), reason: "broken".to_owned() };
+    let letter = DeadLetter { source: source_event(0), reason: "broken".to_owned() };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
     tokio::select! {
         applied = store.apply_views(checkpoint_move(0, 1), changes) => panic!("{applied:?}"),

@@ -7,7 +7,7 @@ use read_model::{
     AnsweredRequest, ApplicationCountsDelta, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, ProjectionStore,
 };
 
-use super::fixture::{PARTITION, chat, checkpoint_move, place, token};
+use super::fixture::{PARTITION, chat, checkpoint_move, source_event, token};
 use super::server::Database;
 
 async fn the_sequencer_reads_what_the_log_has() {
@@ -31,7 +31,7 @@ async fn the_sequencer_reads_what_the_log_has() {
     store.apply_counts(CheckpointMove { partition: PARTITION, from: Offset(1), to }, changes).await.unwrap();
     let checkpoints: Checkpoints = [(PARTITION, to)].into();
     assert_eq!(counts.checkpoints().await.unwrap(), checkpoints);
-    // Each answer has the checkpoints of its moment, also an answer that there is nothing.
+    // Each answer has the checkpoints of the state that it was read from, also if it has no value.
     let snapshot = |answer| CountsSnapshot { checkpoints: checkpoints.clone(), value: answer };
     assert_eq!(counts.last_message(chat(1)).await.unwrap(), snapshot(Some(5)));
     assert_eq!(counts.last_chat(token(1)).await.unwrap(), snapshot(Some(0)));
@@ -51,7 +51,7 @@ async fn answered_requests_are_found_and_forgotten_in_time() {
         stream: chat(1).into(),
         number: events::Number::new(number),
         occurred_at: UnixMillis(day * DAY),
-        source: place(offset),
+        source: source_event(offset),
     };
     let first = answered(1, 10, 0);
     let changes = CountsChanges { requests: vec![first, first], ..CountsChanges::default() };

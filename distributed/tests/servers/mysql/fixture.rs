@@ -22,7 +22,7 @@ pub(crate) fn number(number: u32) -> MessageNumber {
     MessageNumber::new(number).unwrap()
 }
 
-pub(crate) fn place(offset: u64) -> SourceEvent {
+pub(crate) fn source_event(offset: u64) -> SourceEvent {
     SourceEvent { event_id: EventId(Uuid::now_v7()), offset: Offset(offset) }
 }
 
@@ -37,9 +37,9 @@ pub(crate) fn messages(chat: ChatKey, bodies: &[String]) -> ViewsChanges {
         chat,
         number: number(message),
         body: body.clone(),
-        source: place(message.into()),
+        source: source_event(message.into()),
     });
-    let chats = vec![ChatRow { chat, source: place(0) }];
+    let chats = vec![ChatRow { chat, source: source_event(0) }];
     ViewsChanges { chats, messages: messages.collect(), ..ViewsChanges::default() }
 }
 

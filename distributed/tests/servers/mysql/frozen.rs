@@ -11,8 +11,8 @@ use super::fixture::{PARTITION, chat, checkpoint_move, messages, number};
 use super::server::Database;
 use crate::fault_proxy::{FaultProxy, Mode};
 
-/// wait_timeout, and the time that taking over needs on a busy machine.
-const LETS_GO: Duration = Duration::from_secs(13);
+/// The session's wait_timeout, and the time that another owner needs to take over on a busy machine.
+const TAKEOVER_WAIT: Duration = Duration::from_secs(13);
 
 /// Freezes an owner while it applies a batch, and lets another owner take over.
 async fn freeze(database: &Database, mode: Mode, frozen: ViewsChanges) {
@@ -26,7 +26,7 @@ async fn freeze(database: &Database, mode: Mode, frozen: ViewsChanges) {
     let began = Instant::now();
     let bodies = ["by the other".to_owned()];
     assert_eq!(other.apply_views(checkpoint_move(1, 2), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
-    assert!(began.elapsed() < LETS_GO, "{:?}", began.elapsed());
+    assert!(began.elapsed() < TAKEOVER_WAIT, "{:?}", began.elapsed());
     assert!(began.elapsed() > Duration::from_secs(1), "the frozen owner held no lock");
     assert_eq!(other.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(2));
     assert_eq!(other.message(chat(1), number(1)).await.unwrap().unwrap().body, bodies[0]);

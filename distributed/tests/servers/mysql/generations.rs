@@ -9,7 +9,7 @@ use distributed::ports::CountsReader;
 use events::{Offset, Position};
 use read_model::{Checkpoint, NameChange, NameOrigin, Page, Projection, ProjectionStore, Views, ViewsChanges};
 
-use super::fixture::{PARTITION, chat, checkpoint_move, messages, one_more_chat, place, token};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, one_more_chat, source_event, token};
 use super::server::Database;
 
 /// All messages of a page are of one generation while the pointer moves back and forth.
@@ -17,8 +17,12 @@ async fn each_call_reads_one_generation() {
     let database = Database::new().await;
     for generation in ["one", "two"] {
         let bodies = vec![generation.to_owned(); 200];
-        let name =
-            NameChange { token: token(1), name: generation.to_owned(), origin: NameOrigin::Created, source: place(0) };
+        let name = NameChange {
+            token: token(1),
+            name: generation.to_owned(),
+            origin: NameOrigin::Created,
+            source: source_event(0),
+        };
         let changes = ViewsChanges { names: vec![name], ..messages(chat(1), &bodies) };
         // A writer stays with the generation that it found, so each generation needs its own store.
         let store = database.projections();
@@ -76,8 +80,12 @@ async fn a_writer_stays_with_its_generation_and_readers_follow_the_pointer() {
     let database = Database::new().await;
     let (old, readers) = (database.projections(), database.projections());
     let named = |name: &str, offset| {
-        let change =
-            NameChange { token: token(1), name: name.into(), origin: NameOrigin::Renamed, source: place(offset) };
+        let change = NameChange {
+            token: token(1),
+            name: name.into(),
+            origin: NameOrigin::Renamed,
+            source: source_event(offset),
+        };
         ViewsChanges { names: vec![change], ..ViewsChanges::default() }
     };
     old.apply_views(checkpoint_move(0, 1), named("old", 0)).await.unwrap();

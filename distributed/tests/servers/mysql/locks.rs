@@ -7,7 +7,7 @@ use distributed::ports::CountsReader;
 use events::PartitionId;
 use read_model::{ApplicationCountsDelta, Applied, CheckpointMove, CountsChanges, ProjectionStore, ViewsChanges};
 
-use super::fixture::{chat, checkpoint_move, messages, one_more_chat, place, token};
+use super::fixture::{chat, checkpoint_move, messages, one_more_chat, source_event, token};
 use super::server::Database;
 
 /// Another transaction locks the rows of two applications in the other order. It has written more than the batch, so MySQL
@@ -19,7 +19,7 @@ async fn a_batch_that_a_deadlock_rolled_back_is_applied_again() {
     store.apply_counts(checkpoint_move(0, 1), one_more_chat(&tokens)).await.unwrap();
     let mut other = database.connect().await;
     for statement in [
-        // So that it locks only the rows that it changes.
+        // At this level the transaction locks only the rows that it changes.
         "SET SESSION transaction_isolation = 'READ-COMMITTED'",
         "START TRANSACTION",
         "INSERT INTO chats (generation, token, number, created_event) \
@@ -77,7 +77,7 @@ async fn a_batch_that_fails_leaves_nothing() {
     let database = Database::new().await;
     let store = database.projections();
     // Two dead letters at one place violate the primary key, so the last statement of the batch fails.
-    let letter = read_model::DeadLetter { source: place(0), reason: "twice".to_owned() };
+    let letter = read_model::DeadLetter { source: source_event(0), reason: "twice".to_owned() };
     let broken = ViewsChanges { dead_letters: vec![letter.clone(), letter], ..messages(chat(1), &["x".to_owned()]) };
     assert!(store.apply_views(checkpoint_move(0, 1), broken).await.is_err());
     assert_eq!(

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::{Database, until};
 
-/// It changes an existing table, and so waits for every transaction that uses the table.
+/// The last migration. It changes an existing table, so it waits for every transaction that uses the table.
 const LAST_MIGRATION: i64 = 12;
 
 /// A process waits for another's migration for its own limit and no longer.

@@ -7,7 +7,7 @@ use read_model::{Applied, DeadLetter, ProjectionStore, Views, ViewsChanges};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, MySqlConnection};
 
-use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, place};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, source_event};
 use crate::containers::{mysql_url, own_mysql};
 
 /// Longer than the column of the reason.
@@ -37,7 +37,7 @@ async fn no_setting_changes_a_text() {
     // A batch of the longest messages, with at most 16 MiB for a statement.
     let bodies = vec!["🚀".repeat(16_384); 256];
     assert_eq!(store.apply_views(checkpoint_move(1, 2), messages(chat(2), &bodies)).await.unwrap(), Applied::Done);
-    let letter = DeadLetter { source: place(2), reason: "x".repeat(TOO_LONG) };
+    let letter = DeadLetter { source: source_event(2), reason: "x".repeat(TOO_LONG) };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
     assert!(store.apply_views(checkpoint_move(2, 3), changes).await.is_err(), "the reason was cut silently");
     assert_eq!(store.dead_letters(PARTITION, 10).await.unwrap(), []);

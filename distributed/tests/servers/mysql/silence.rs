@@ -144,7 +144,7 @@ async fn a_server_that_is_away_fails_soon_and_works_again() {
     assert!(store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await.is_err());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     server.container.start().await.unwrap();
-    containers::ready("MySQL", async || Arc::clone(&store).check().await.ok()).await;
+    containers::wait_for("MySQL", async || Arc::clone(&store).check().await.ok()).await;
     assert!(store.chat(chat(1)).await.unwrap().is_some());
     assert_eq!(store.apply_views(checkpoint_move(1, 2), ViewsChanges::default()).await.unwrap(), Applied::Done);
 }

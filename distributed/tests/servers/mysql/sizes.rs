@@ -10,7 +10,7 @@ use read_model::page::MAX_BYTES;
 use read_model::{Applied, Cursor, DeadLetter, NameChange, NameOrigin, Page, ProjectionStore, Views, ViewsChanges};
 use testkit::histories;
 
-use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, place, token};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, source_event, token};
 use super::server::{Database, until};
 use crate::fault_proxy::FaultProxy;
 
@@ -41,7 +41,7 @@ async fn a_batch_of_texts_that_are_too_long_is_applied() {
         token: token(byte),
         name: text.clone(),
         origin: NameOrigin::Renamed,
-        source: place(byte.into()),
+        source: source_event(byte.into()),
     };
     let changes = ViewsChanges { names: (0..128).map(name).collect(), ..ViewsChanges::default() };
     assert_eq!(store.apply_views(checkpoint_move(1, 128), changes).await.unwrap(), Applied::Done);

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{CHATS, assert_all_is_shown};
-use crate::containers::ready;
-use crate::topology::{kinds, one_of_each, servers};
+use crate::containers::wait_for;
+use crate::topology::{one_of_each, projector_configs, servers};
 
 /// How often two projectors of each kind join and leave.
 const ROUNDS: usize = 2;
@@ -28,7 +28,7 @@ impl Joined {
         let process = Process::start(config, stop.clone()).await.unwrap();
         let address = process.addr();
         let waiting = tokio::spawn(async move { process.wait().await.unwrap() });
-        ready("a projector that joins", async || healthcheck(address).await.ok()).await;
+        wait_for("a projector that joins", async || healthcheck(address).await.ok()).await;
         Self { stop, waiting }
     }
 }
@@ -68,7 +68,7 @@ async fn projectors_that_join_stop_or_die_under_load_lose_nothing() {
     let chats = api.chats(&application, CHATS).await;
     let stop = CancellationToken::new();
     let handing_over = async {
-        for config in kinds(servers) {
+        for config in projector_configs(servers) {
             hand_over(&config).await;
         }
         stop.cancel();

@@ -33,7 +33,7 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn ends(mut self, applied: &Result<Applied, StoreError>) {
+    fn record_outcome(mut self, applied: &Result<Applied, StoreError>) {
         self.has_ended = true;
         if matches!(applied, Ok(Applied::Superseded)) {
             self.batches.superseded.fetch_add(1, Ordering::SeqCst);
@@ -62,7 +62,7 @@ impl ProjectionStore for WatchedStore {
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
         let batch = self.batch();
         let applied = self.store.apply_views(checkpoint_move, changes).await;
-        batch.ends(&applied);
+        batch.record_outcome(&applied);
         applied
     }
 
@@ -77,7 +77,7 @@ impl ProjectionStore for WatchedStore {
     ) -> Result<Applied, StoreError> {
         let batch = self.batch();
         let applied = self.store.apply_counts(checkpoint_move, changes).await;
-        batch.ends(&applied);
+        batch.record_outcome(&applied);
         applied
     }
 

@@ -1,4 +1,4 @@
-//! The trace, taken as steps of the model.
+//! Replays the trace as steps of the model.
 
 use std::collections::HashMap;
 
@@ -17,9 +17,9 @@ use super::monitor::Command;
 static TRIES: [TrySpec; 4] = [TrySpec::plain(0), TrySpec::keyed(1), TrySpec::keyed(1), TrySpec::plain(2)];
 
 /// The partition of the chat.
-const OWN: usize = 1;
-/// The number of its entries before the model begins.
-pub(crate) const PAST: u8 = 2;
+const CHAT_PARTITION: usize = 1;
+/// How many entries that partition has before the model begins.
+pub(crate) const INITIAL_ENTRIES: u8 = 2;
 
 /// The checkpoint of `counts` in the chat's partition.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,16 +28,17 @@ struct CountsCheckpoint {
     epoch: u64,
 }
 
-/// What the replay knows of a process beside its state in the model.
+/// What the replay has observed of a process and the model does not hold.
 #[derive(Default)]
-struct Known {
-    /// When it deleted the epoch's key, in microseconds.
-    deleted: Option<u64>,
-    /// The scripts that it has loaded last.
-    hold: String,
-    reserve: String,
-    /// The checkpoint that it has read last.
-    counted: CountsCheckpoint,
+struct Observed {
+    /// When the process deleted the epoch's key, in microseconds.
+    deleted_at_us: Option<u64>,
+    /// The hold script that the process loaded last.
+    hold_script: String,
+    /// The reserve script that the process loaded last.
+    reserve_script: String,
+    /// The checkpoint that the process read last.
+    checkpoint: CountsCheckpoint,
 }
 
 /// The model, and its state after the steps so far.
@@ -48,7 +49,7 @@ pub(crate) struct Replay {
     index: usize,
     /// The ticket of each try.
     tickets: [String; TRIES.len()],
-    known: [Known; PROCESSES],
+    observed: [Observed; PROCESSES],
     /// The connection of each process.
     connections: Vec<String>,
     /// The loaded scripts by their SHA-1.
@@ -63,7 +64,7 @@ impl Replay {
             tries: &TRIES,
             fence: Detail::Stepwise,
             fill: Detail::Stepwise,
-            children: Children::In(OWN),
+            children: Children::In(CHAT_PARTITION),
             begins_in_an_epoch: false,
             max_faults: 2,
             fault_kinds: &[Fault::Wipe, Fault::Restart],
@@ -78,7 +79,7 @@ impl Replay {
             model: scope,
             index: 0,
             tickets: Default::default(),
-            known: Default::default(),
+            observed: Default::default(),
             connections: Vec::new(),
             scripts: HashMap::new(),
             taken: Vec::new(),
@@ -126,24 +127,24 @@ impl Replay {
     /// A process has sent a command.
     fn apply_command(&mut self, process: usize, words: &[&str], at: u64) {
         match words {
-            ["GET", _epoch] => self.look(process),
+            ["GET", _epoch] => self.read_epoch(process),
             ["SET", _lock, owner, "NX", "PX", _life] => self.try_lock(process, owner),
-            ["SCRIPT", "LOAD", text] => self.load(process, text),
+            ["SCRIPT", "LOAD", text] => self.load_script(process, text),
             ["EVALSHA", script, keys, rest @ ..] => {
                 let (keys, arguments) = rest.split_at(keys.parse().unwrap());
                 let text = self.scripts.get(*script).unwrap_or_else(|| panic!("{script} was not loaded")).clone();
                 match arguments[0] {
-                    "renew" | "delete" | "set" | "release" => self.hold(process, &text, arguments, at),
-                    _ => self.call(process, &text, keys, arguments),
+                    "renew" | "delete" | "set" | "release" => self.call_hold_script(process, &text, arguments, at),
+                    _ => self.call_reserve_script(process, &text, keys, arguments),
                 }
             }
             _ => panic!("the model does not know {words:?}"),
         }
     }
 
-    /// A process has read the epoch's key. Where its first look finds no epoch, it loads the hold script next. The model may
-    /// take that step now.
-    fn look(&mut self, process: usize) {
+    /// A process has read the epoch's key. If its first read finds no epoch, the process loads the hold script next. The model
+    /// may take that step now.
+    fn read_epoch(&mut self, process: usize) {
         match self.keeper(process) {
             EpochKeeper::Searching if self.state.redis.in_force(&self.model).is_some() => {
                 self.take(Action::Adopt(process));
@@ -154,41 +155,42 @@ impl Replay {
     }
 
     /// A process has loaded a script.
-    fn load(&mut self, process: usize, text: &str) {
+    fn load_script(&mut self, process: usize, text: &str) {
         self.scripts.insert(Script::new(text).get_hash().to_owned(), text.to_owned());
         if text.contains("'renew'") {
             assert_eq!(self.keeper(process), EpochKeeper::HoldLoaded, "a look comes first");
-            text.clone_into(&mut self.known[process].hold);
+            text.clone_into(&mut self.observed[process].hold_script);
         } else {
-            text.clone_into(&mut self.known[process].reserve);
+            text.clone_into(&mut self.observed[process].reserve_script);
             self.take(Action::LoadReserveScript(process));
         }
     }
 
     /// A process has tried to take the lock. It has the lock now, unless another has it.
     fn try_lock(&mut self, process: usize, owner: &str) {
-        let hold = &self.known[process].hold;
-        assert!(hold.contains(&format!("~= '{owner}'")), "{owner} is not the owner in {hold}");
+        let script = &self.observed[process].hold_script;
+        assert!(script.contains(&format!("~= '{owner}'")), "{owner} is not the owner in {script}");
         let is_free = self.state.redis.keys.lock.is_none();
         self.take(if is_free { Action::TakeLock(process) } else { Action::BeginAgain(process) });
     }
 
-    /// A process has called the hold script. If the lock is another's, the script has done nothing, and the attempt is over.
-    fn hold(&mut self, process: usize, text: &str, arguments: &[&str], at: u64) {
-        assert_eq!(text, self.known[process].hold, "the script of another attempt");
+    /// A process has called the hold script. If another process has the lock, the script has done nothing, and the attempt is
+    /// over.
+    fn call_hold_script(&mut self, process: usize, text: &str, arguments: &[&str], at: u64) {
+        assert_eq!(text, self.observed[process].hold_script, "the script of another attempt");
         if !self.state.redis.holds_lock(&self.model, Owner::Current(process)) {
             return self.take(Action::BeginAgain(process));
         }
         let keeper = self.keeper(process);
         match arguments {
             ["delete"] => {
-                self.known[process].deleted = Some(at);
+                self.observed[process].deleted_at_us = Some(at);
                 self.take(Action::Delete(process));
             }
             ["renew"] if matches!(keeper, EpochKeeper::Claimed(_)) => self.take(Action::CheckLock(process)),
             ["renew"] => self.take(Action::Renew(process)),
             ["set", value] => {
-                let text = &self.known[process].reserve;
+                let text = &self.observed[process].reserve_script;
                 assert!(text.contains(&format!("~= '{value}'")), "{value} is not the epoch of {text}");
                 assert_eq!(keeper, EpochKeeper::Loaded(parse_epoch(value)));
                 self.take(Action::Set(process));
@@ -199,7 +201,7 @@ impl Replay {
     }
 
     /// A process has called a reserve script.
-    fn call(&mut self, process: usize, text: &str, keys: &[&str], arguments: &[&str]) {
+    fn call_reserve_script(&mut self, process: usize, text: &str, keys: &[&str], arguments: &[&str]) {
         let EpochKeeper::Open(epoch) = self.keeper(process) else { panic!("{arguments:?} without an epoch") };
         assert!(text.contains(&format!("~= '{}@", epoch.0)), "not the script of epoch {epoch:?}: {text}");
         let index = self.index;
@@ -228,8 +230,8 @@ impl Replay {
         let words: Vec<_> = entry.split(' ').collect();
         let [process, what, numbers @ ..] = words.as_slice() else { panic!("an empty entry") };
         let process = process.parse::<usize>().unwrap();
-        let number = |place: usize| numbers[place].parse::<u8>().unwrap();
-        let epoch = |place| Epoch(number(place));
+        let number = |index: usize| numbers[index].parse::<u8>().unwrap();
+        let epoch = |index| Epoch(number(index));
         match *what {
             "try" => self.index = number(0).into(),
             "claim" => self.claim(process, at),
@@ -250,9 +252,9 @@ impl Replay {
             "end" | "ended" if matches!(self.keeper(process), EpochKeeper::Claimed(_)) => {}
             "end" => self.take(Action::BeginReading(process)),
             "ended" => self.take(Action::EndReading(process)),
-            "counted" => self.known[process].counted = parse_checkpoint(numbers),
-            "last" => self.count(process, numbers),
-            "known" => self.look_up(process, numbers),
+            "counted" => self.observed[process].checkpoint = parse_checkpoint(numbers),
+            "last" => self.read_last_number(process, numbers),
+            "known" => self.look_up_key(process, numbers),
             "acknowledged" => {
                 if matches!(self.phase(), Phase::Landed { .. }) {
                     self.take(Action::Acknowledge(self.index));
@@ -264,17 +266,18 @@ impl Replay {
     }
 
     fn claim(&mut self, process: usize, at: u64) {
-        let waited = u128::from(at - self.known[process].deleted.unwrap());
+        let waited = u128::from(at - self.observed[process].deleted_at_us.unwrap());
         assert!(waited * 10 >= RESERVATION_LIFE.as_micros() * 11, "claimed {waited} us after the deletion");
         self.take(Action::Wait(process));
         self.take(Action::Claim(process));
     }
 
-    /// `counts` has answered with a last number. It must have passed the end before the call, and in its answer.
-    fn count(&mut self, process: usize, answer: &[&str]) {
+    /// `counts` has answered with a last number. Its checkpoint must have passed the log's end before the call, and in the
+    /// answer.
+    fn read_last_number(&mut self, process: usize, answer: &[&str]) {
         let Phase::AwaitingCounts(_, ends) = self.phase() else { panic!("a last number in {:?}", self.phase()) };
-        let end = u64::from(ends[OWN] + PAST);
-        let (before, now) = (self.known[process].counted, parse_checkpoint(&answer[1..]));
+        let end = u64::from(ends[CHAT_PARTITION] + INITIAL_ENTRIES);
+        let (before, now) = (self.observed[process].checkpoint, parse_checkpoint(&answer[1..]));
         assert!(
             before.next >= end && now.next >= end,
             "counts was at {before:?} and {now:?}, and the log ends at {end}"
@@ -282,10 +285,10 @@ impl Replay {
         self.take(Action::ReadLastNumber { index: self.index, last: answer[0].parse().ok() });
     }
 
-    /// `counts` has answered whether it knows a key. It must have passed the start of the epoch.
-    fn look_up(&mut self, process: usize, answer: &[&str]) {
+    /// `counts` has answered whether it knows a key. Its checkpoint must have passed the start of the epoch.
+    fn look_up_key(&mut self, process: usize, answer: &[&str]) {
         let Phase::KeyUnknown(Epoch(epoch)) = self.phase() else { panic!("a key in {:?}", self.phase()) };
-        let (before, now) = (self.known[process].counted, parse_checkpoint(&answer[1..]));
+        let (before, now) = (self.observed[process].checkpoint, parse_checkpoint(&answer[1..]));
         assert!(
             before.epoch.min(now.epoch) >= epoch.into(),
             "counts was at {before:?} and {now:?}, and epoch {epoch} has started"
@@ -295,8 +298,8 @@ impl Replay {
 }
 
 /// Parses the `next@epoch` of the chat's partition.
-fn parse_checkpoint(places: &[&str]) -> CountsCheckpoint {
-    let (next, epoch) = places[OWN].split_once('@').unwrap();
+fn parse_checkpoint(checkpoints: &[&str]) -> CountsCheckpoint {
+    let (next, epoch) = checkpoints[CHAT_PARTITION].split_once('@').unwrap();
     CountsCheckpoint { next: next.parse().unwrap(), epoch: epoch.parse().unwrap() }
 }
 

@@ -1,5 +1,5 @@
-//! A log in memory that writes a trace into Redis, before and after each of its operations. So MONITOR shows the commands of Redis
-//! and the calls of the log in one order. Calls of `counts` are in the trace with its checkpoints.
+//! A log in memory that writes a trace into Redis, before and after each of its operations. MONITOR therefore shows the commands
+//! of Redis and the calls of the log in one order. The trace also has each read of `counts`, with its checkpoints.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct TracedLog {
 }
 
 impl TracedLog {
-    /// Writes an entry, and waits until it has its place in the trace.
+    /// Writes an entry, and waits until the trace has it.
     pub(crate) async fn trace(&self, entry: impl AsRef<str>) {
         let entry = format!("{} {}", self.process, entry.as_ref());
         let _: String = cmd("ECHO").arg(entry).query_async(&mut self.redis.clone()).await.unwrap();
@@ -37,8 +37,8 @@ fn format_number(number: Option<impl Display>) -> String {
 
 /// The offset and the epoch of each partition.
 fn format_checkpoints(checkpoints: &Checkpoints) -> String {
-    let places = checkpoints.values().map(|checkpoint| format!("{}@{}", checkpoint.next, checkpoint.epoch));
-    places.collect::<Vec<_>>().join(" ")
+    let texts = checkpoints.values().map(|checkpoint| format!("{}@{}", checkpoint.next, checkpoint.epoch));
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 #[async_trait]
@@ -70,15 +70,15 @@ impl MarkerLog for TracedLog {
     }
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
-        let PartitionId(place) = partition;
+        let PartitionId(partition_id) = partition;
         match marker {
-            Marker::EpochClaimed => self.trace(format!("claim {place}")).await,
-            Marker::EpochStarted(epoch) => self.trace(format!("start {place} {epoch}")).await,
+            Marker::EpochClaimed => self.trace(format!("claim {partition_id}")).await,
+            Marker::EpochStarted(epoch) => self.trace(format!("start {partition_id} {epoch}")).await,
         }
         let offset = self.log.append_marker(partition, marker).await?;
         match marker {
             Marker::EpochClaimed => self.trace(format!("claimed {}", offset.0)).await,
-            Marker::EpochStarted(epoch) => self.trace(format!("started {place} {epoch}")).await,
+            Marker::EpochStarted(epoch) => self.trace(format!("started {partition_id} {epoch}")).await,
         }
         Ok(offset)
     }
