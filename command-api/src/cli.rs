@@ -2,13 +2,12 @@
 
 use std::error::Error;
 
-use clap::{Args, Parser, Subcommand};
-use distributed::args::{KafkaArgs, MysqlArgs, RedisArgs};
-use service::config::{self, Cors, LogArgs, PublicReadUrl, WriteAddr};
+use clap::{Parser, Subcommand};
+use service::config::{self, WriteAddr};
 use service::healthcheck::healthcheck;
 use service::{shutdown, telemetry};
 
-use crate::process::Process;
+use crate::process::{Config, Process};
 
 /// The write API of Tally: turns commands into events in Kafka, with numbers from Redis
 ///
@@ -29,24 +28,6 @@ pub enum Command {
     Serve(Config),
     /// Ask the command-api of this machine whether it is ready; exit code 0 if it is
     Healthcheck(WriteAddr),
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct Config {
-    #[command(flatten)]
-    pub write: WriteAddr,
-    #[command(flatten)]
-    pub public: PublicReadUrl,
-    #[command(flatten)]
-    pub cors: Cors,
-    #[command(flatten)]
-    pub kafka: KafkaArgs,
-    #[command(flatten)]
-    pub redis: RedisArgs,
-    #[command(flatten)]
-    pub mysql: MysqlArgs,
-    #[command(flatten)]
-    pub logs: LogArgs,
 }
 
 /// Does what the command line asks for.

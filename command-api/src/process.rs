@@ -4,19 +4,40 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use clap::Args;
+use distributed::args::{KafkaArgs, MysqlArgs, RedisArgs};
 use distributed::kafka::{Cluster, KafkaLog, PrepareError};
 use distributed::mysql::MySqlCounts;
 use distributed::sequencer::{RedisKeys, RedisSequencer};
 use event_log::EventLog;
 use futures_util::FutureExt;
+use service::config::{Cors, LogArgs, PublicReadUrl, WriteAddr};
 use service::health::Part;
 use service::host::Host;
 use service::startup::{monitor, retry_until_ready};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Config;
 use crate::commands::Commands;
+
+/// The arguments for serving.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub write: WriteAddr,
+    #[command(flatten)]
+    pub public: PublicReadUrl,
+    #[command(flatten)]
+    pub cors: Cors,
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    #[command(flatten)]
+    pub mysql: MysqlArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
 
 /// A running write API.
 pub struct Process {

@@ -2,13 +2,12 @@
 
 use std::error::Error;
 
-use clap::{Args, Parser, Subcommand};
-use distributed::args::{ElasticsearchArgs, MysqlArgs};
-use service::config::{self, Cors, LogArgs, ReadAddr};
+use clap::{Parser, Subcommand};
+use service::config::{self, ReadAddr};
 use service::healthcheck::healthcheck;
 use service::{shutdown, telemetry};
 
-use crate::process::Process;
+use crate::process::{Config, Process};
 
 /// The read API of Tally: answers queries from the projections in MySQL and Elasticsearch
 ///
@@ -29,20 +28,6 @@ pub enum Command {
     Serve(Config),
     /// Ask the query-api of this machine whether it is ready; exit code 0 if it is
     Healthcheck(ReadAddr),
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct Config {
-    #[command(flatten)]
-    pub read: ReadAddr,
-    #[command(flatten)]
-    pub cors: Cors,
-    #[command(flatten)]
-    pub mysql: MysqlArgs,
-    #[command(flatten)]
-    pub elasticsearch: ElasticsearchArgs,
-    #[command(flatten)]
-    pub logs: LogArgs,
 }
 
 /// Does what the command line asks for.

@@ -4,14 +4,31 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use clap::Args;
+use distributed::args::{ElasticsearchArgs, MysqlArgs};
 use distributed::elastic::ElasticIndex;
 use distributed::mysql::MySqlProjections;
+use service::config::{Cors, LogArgs, ReadAddr};
 use service::host::Host;
 use service::startup::monitor;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Config;
 use crate::queries::Queries;
+
+/// The arguments for serving.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub read: ReadAddr,
+    #[command(flatten)]
+    pub cors: Cors,
+    #[command(flatten)]
+    pub mysql: MysqlArgs,
+    #[command(flatten)]
+    pub elasticsearch: ElasticsearchArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
 
 /// A running read API.
 pub struct Process {
