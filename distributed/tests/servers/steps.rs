@@ -37,7 +37,7 @@ use crate::sequencer::{now, wait_until_open};
 /// As many partitions as the model has.
 const PARTITIONS: u16 = 2;
 /// The entry that ends the trace.
-const END: &str = "0 end";
+const END: &str = "the trace is complete";
 
 /// A process that gives numbers, and its log.
 #[derive(Clone)]
