@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, HttpBody};
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, VARY};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, TRANSFER_ENCODING, VARY,
+};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 
@@ -24,14 +25,15 @@ const MAX_TAGGED_BYTES: u64 = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Precondition {
     is_read: bool,
-    if_none_match: Option<IfNoneMatch>,
+    /// The values of If-None-Match.
+    if_none_match: Vec<HeaderValue>,
 }
 
 impl Precondition {
     pub(crate) fn from_request(method: &Method, headers: &HeaderMap) -> Self {
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         // For a request without If-None-Match, which most requests are, this does not allocate.
-        Self { is_read, if_none_match: headers.typed_get() }
+        Self { is_read, if_none_match: headers.get_all(IF_NONE_MATCH).into_iter().cloned().collect() }
     }
 
     /// Adds a tag to a response of known length. If the client's copy is current, returns a 304 without a body.
@@ -46,22 +48,18 @@ impl Precondition {
         if bytes > gzip::MAX_PLAIN_BYTES {
             head.headers.append(VARY, ACCEPT_ENCODING.into());
         }
-        let mut tag: Option<ETag> = head.headers.typed_get();
-        if tag.is_none() {
+        if !head.headers.contains_key(ETAG) {
             let Ok(whole) = body.collect().await else {
                 let detail = "the answer could not be completed";
                 return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response();
             };
             let whole = whole.to_bytes();
-            tag = weak_tag(&whole);
-            if let Some(tag) = &tag {
-                head.headers.typed_insert(tag.clone());
+            if let Some(tag) = weak_tag(&whole) {
+                head.headers.insert(ETAG, tag);
             }
             body = Body::from(whole);
         }
-        if let (Some(tag), Some(if_none_match)) = (&tag, &self.if_none_match)
-            && !if_none_match.precondition_passes(tag)
-        {
+        if head.headers.get(ETAG).is_some_and(|tag| self.client_has(tag)) {
             head.status = StatusCode::NOT_MODIFIED;
             for name in [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING] {
                 head.headers.remove(name);
@@ -70,14 +68,27 @@ impl Precondition {
         }
         Response::from_parts(head, body)
     }
+
+    /// Compares weakly. The crate `headers` is not used here: its debug build panics at a space within a tag, and it ignores a
+    /// list with a tag outside of ASCII.
+    fn client_has(&self, tag: &HeaderValue) -> bool {
+        let tag = opaque_tag(tag.as_bytes());
+        let mut tags = self.if_none_match.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        tags.any(|known| known.trim_ascii() == b"*" || opaque_tag(known.trim_ascii()) == tag)
+    }
+}
+
+/// Strips the mark of a weak tag.
+fn opaque_tag(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
 /// A tag of these bytes. It is weak, because the body may be sent compressed. Another release of Rust may hash differently;
 /// each client then fetches the full response once.
-fn weak_tag(bytes: &[u8]) -> Option<ETag> {
+fn weak_tag(bytes: &[u8]) -> Option<HeaderValue> {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
-    format!("W/\"{:016x}\"", hasher.finish()).parse().ok()
+    HeaderValue::try_from(format!("W/\"{:016x}\"", hasher.finish())).ok()
 }
 
 /// An empty body of unknown length. hyper would send a known length as the Content-Length, which in a 304 must be the

@@ -63,9 +63,14 @@ async fn a_client_with_a_current_copy_gets_304_with_the_headers_it_needs() {
     // `Raw` has the head in lower case, but the server compares tags exactly.
     let tag = first.header("etag").unwrap().replace("w/", "W/");
     let strong = tag.trim_start_matches("W/");
-    for line in
-        [tag.clone(), strong.to_owned(), "*".to_owned(), format!("\"a\", W/\"b\" ,{tag}"), format!("{tag},\"a\"")]
-    {
+    for line in [
+        tag.clone(),
+        strong.to_owned(),
+        "*".to_owned(),
+        format!("\"a\", W/\"b\" ,{tag}"),
+        format!("{tag},\"a\""),
+        format!("\"é\", {tag}"),
+    ] {
         for method in ["GET", "HEAD"] {
             let answer = server.ask_raw(method, "/text", &[&format!("if-none-match: {line}")]).await;
             assert_eq!((answer.status(), answer.text()), (304, ""), "{method} {line}");
@@ -85,7 +90,7 @@ async fn a_client_with_a_current_copy_gets_304_with_the_headers_it_needs() {
 #[tokio::test]
 async fn a_client_with_another_copy_gets_the_full_response() {
     let server = server().await;
-    for line in ["\"a\"", "W/\"0000000000000000\"", "", "mine", "\"min\"", "\"*\""] {
+    for line in ["\"a\"", "W/\"0000000000000000\"", "", "mine", "\"min\"", "\"*\"", "\"a b\"", "\"a\tb\"", "\"", "W/"] {
         let answer = server.ask_raw("GET", "/tagged", &[&format!("if-none-match: {line}")]).await;
         assert_eq!((answer.status(), answer.text()), (200, "text"), "{line}");
     }
