@@ -157,7 +157,7 @@ pub async fn migrate(url: &str) -> Result<(), MigrateError> {
     migrate_within(url, migrate::OTHERS_WAIT).await
 }
 
-/// As [`migrate`], with `wait` as the bound on the wait for other processes.
+/// As [`migrate()`], with `wait` as the bound on the wait for other processes.
 ///
 /// # Errors
 /// [`MigrateError`].
