@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -23,6 +23,7 @@ pub struct Problem {
     errors: BTreeMap<String, Vec<String>>,
     parts: BTreeMap<&'static str, String>,
     retry_after: Option<Duration>,
+    accept_encoding: Option<&'static str>,
 }
 
 /// A problem as RFC 9457 defines it.
@@ -52,7 +53,7 @@ impl Problem {
     /// `code` is for programs and never changes; `detail` is for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, code, detail, errors: BTreeMap::new(), parts: BTreeMap::new(), retry_after: None }
+        Self { status, code, detail, errors: BTreeMap::new(), parts: BTreeMap::new(), retry_after: None, accept_encoding: None }
     }
 
     /// 404 `not-found`.
@@ -96,6 +97,13 @@ impl Problem {
         self
     }
 
+    /// Adds Accept-Encoding: the content codings that a request may have (RFC 9110, section 15.5.16).
+    #[must_use]
+    pub const fn with_accept_encoding(mut self, codings: &'static str) -> Self {
+        self.accept_encoding = Some(codings);
+        self
+    }
+
     pub const fn status(&self) -> StatusCode {
         self.status
     }
@@ -117,6 +125,9 @@ impl IntoResponse for Problem {
         if let Some(retry_after) = self.retry_after {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(codings) = self.accept_encoding {
+            response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
         }
         response
     }

@@ -60,6 +60,24 @@ async fn only_json_media_types_are_accepted() {
 }
 
 #[tokio::test]
+async fn a_content_encoding_is_415_and_names_what_is_accepted() {
+    let server = server().await;
+    let body = r#"{"item":{"title":"a"}}"#;
+    let send = async |lines: &str| {
+        let framing = format!("content-length: {}\r\n{lines}", body.len());
+        server.ask(head("application/json", &framing) + body).await
+    };
+    for encoded in ["gzip", "br", "GZIP", "identity, gzip", "identity\r\ncontent-encoding: deflate", "\u{e9}"] {
+        let answer = send(&format!("content-encoding: {encoded}")).await;
+        assert_eq!(answer.problem(), (415, "unsupported-content-encoding"), "{encoded}");
+        assert_eq!(answer.header("accept-encoding"), Some("identity"), "{encoded}");
+    }
+    for plain in ["", "identity", "Identity", "identity, identity", " , identity"] {
+        assert_eq!(send(&format!("content-encoding: {plain}")).await.status, 200, "{plain}");
+    }
+}
+
+#[tokio::test]
 async fn malformed_json_is_400() {
     let server = server().await;
     let too_deep = format!(r#"{{"item":{}"#, "[".repeat(100_000));
