@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use service::config::{Cors, LogArgs, PublicReadUrl, ReadAddr, WriteAddr};
+use service::config::{Connections, Cors, LogArgs, PublicReadUrl, ReadAddr, WriteAddr};
 
 /// The data directory.
 #[derive(Debug, Clone, Args)]
@@ -26,6 +26,8 @@ pub struct Config {
     pub public: PublicReadUrl,
     #[command(flatten)]
     pub cors: Cors,
+    #[command(flatten)]
+    pub connections: Connections,
     #[command(flatten)]
     pub logs: LogArgs,
 }

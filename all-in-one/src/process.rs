@@ -57,10 +57,14 @@ impl Process {
         };
         process.start_projecting().await?;
         process.watch_for_damage();
-        let cors_origins = &config.cors.cors_origins;
+        let (cors_origins, idle_timeout) = (&config.cors.cors_origins, config.connections.idle_timeout());
         let write_routes = command_api::routes(process.commands.clone(), config.public.public_read_url.clone());
-        process.host.serve(writes, command_api::routes::port(cors_origins.clone()), write_routes);
-        process.host.serve(reads, query_api::routes::port(cors_origins.clone()), query_api::routes(queries));
+        process.host.serve(writes, command_api::routes::port(cors_origins.clone(), idle_timeout), write_routes);
+        process.host.serve(
+            reads,
+            query_api::routes::port(cors_origins.clone(), idle_timeout),
+            query_api::routes(queries),
+        );
         process.host.mark_started();
         Ok(process)
     }

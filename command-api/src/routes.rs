@@ -1,6 +1,7 @@
 //! The routes of the write API.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -29,8 +30,13 @@ use crate::trace::Trace;
 /// The position in the log that a projection must reach to show this write.
 const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 
-pub const fn port(cors_origins: CorsOrigins) -> Port {
-    Port { name: "write", other_port: "Reads are answered on the read port (3000 by default).", cors_origins }
+pub const fn port(cors_origins: CorsOrigins, idle_timeout: Duration) -> Port {
+    Port {
+        name: "write",
+        other_port: "Reads are answered on the read port (3000 by default).",
+        cors_origins,
+        idle_timeout,
+    }
 }
 
 /// The state of the handlers.

@@ -8,6 +8,7 @@ use distributed::kafka::{Cluster, KafkaLog};
 use read_model::{BackendError, Projection};
 use service::config::CorsOrigins;
 use service::host::{Host, Port};
+use service::serve::DEFAULT_IDLE_TIMEOUT;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use utoipa_axum::router::OpenApiRouter;
@@ -50,7 +51,12 @@ impl Process {
         let log = Arc::new(KafkaLog::connect(cluster.clone())?);
         let backend = Deployment::for_projection(config.projection).backend;
         let Client { sink, server } = backend.make_client(&config.store_url)?;
-        let port = Port { name: "projector", other_port: OTHER_PORT, cors_origins: CorsOrigins::default() };
+        let port = Port {
+            name: "projector",
+            other_port: OTHER_PORT,
+            cors_origins: CorsOrigins::default(),
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+        };
         let addr = host.bind_and_serve(config.addr, "--projector-addr", port, OpenApiRouter::new()).await?;
         let part = host.readiness().part("partitions");
         let (readiness, stop) = (host.readiness().clone(), host.stop().clone());

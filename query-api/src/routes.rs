@@ -1,5 +1,7 @@
 //! The routes of the read API.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::Uri;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
@@ -19,8 +21,13 @@ use crate::error::ApiError;
 use crate::paging::{LimitQuery, ListParameters, ListRequest, ListResponse, NumberCursorQuery, TokenCursorQuery};
 use crate::queries::Queries;
 
-pub const fn port(cors_origins: CorsOrigins) -> Port {
-    Port { name: "read", other_port: "Writes are answered on the write port (8080 by default).", cors_origins }
+pub const fn port(cors_origins: CorsOrigins, idle_timeout: Duration) -> Port {
+    Port {
+        name: "read",
+        other_port: "Writes are answered on the write port (8080 by default).",
+        cors_origins,
+        idle_timeout,
+    }
 }
 
 /// Longest search text in characters (Unicode scalar values).

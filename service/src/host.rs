@@ -1,6 +1,7 @@
 //! A running process: readiness, metrics, ports, and the order in which they end.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
@@ -47,6 +48,8 @@ pub struct Port {
     /// A sentence for clients at the wrong port: it says which port to use.
     pub other_port: &'static str,
     pub cors_origins: CorsOrigins,
+    /// Longest silence between two requests of a connection.
+    pub idle_timeout: Duration,
 }
 
 impl Host {
@@ -91,11 +94,11 @@ impl Host {
 
     /// Starts to serve the port. The process is not ready before [`Host::mark_started`].
     pub fn serve(&mut self, listener: BoundListener, port: Port, routes: impl Into<OpenApiRouter>) {
-        let Port { name, other_port, cors_origins } = port;
+        let Port { name, other_port, cors_origins, idle_timeout } = port;
         let readiness = self.readiness.clone();
         let metrics = self.metrics.clone().with_port(name);
         let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, metrics });
-        self.tasks.spawn(serve(listener.listener, router, self.stop.clone()));
+        self.tasks.spawn(serve(listener.listener, router, idle_timeout, self.stop.clone()));
     }
 
     /// Runs a task beside the ports. It must end by itself once the stop token is cancelled.
@@ -134,12 +137,18 @@ impl Host {
 mod tests {
     use super::*;
     use crate::healthcheck::{NotReady, healthcheck};
+    use crate::serve::DEFAULT_IDLE_TIMEOUT;
 
     async fn start_host() -> (Host, SocketAddr) {
         let mut host = Host::new(CancellationToken::new()).unwrap();
         let listener = host.bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
         let addr = listener.addr;
-        let port = Port { name: "test", other_port: "", cors_origins: CorsOrigins::default() };
+        let port = Port {
+            name: "test",
+            other_port: "",
+            cors_origins: CorsOrigins::default(),
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+        };
         host.serve(listener, port, OpenApiRouter::new());
         (host, addr)
     }

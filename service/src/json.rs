@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -15,14 +15,14 @@ use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
+use crate::serve::Stopping;
 
 /// Largest body in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
-/// How many more bytes of a body that is too large are read and discarded. A client that is still sending would otherwise
-/// not see the response.
-const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 /// Longest wait for the whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the rest of the body once the process stops.
+const LAST_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The JSON body of a request, which must be an object.
 #[derive(Debug)]
@@ -68,14 +68,20 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail)
                 .with_accept_encoding("identity"));
         }
-        if is_not_worth_reading(&request) {
+        if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(too_large());
         }
-        let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body())).await {
-            Ok(body) => body?,
-            Err(_) => {
-                let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail));
+        let stopping = request.extensions().get::<Stopping>().cloned();
+        let body = tokio::select! {
+            body = tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body())) => match body {
+                Ok(body) => body?,
+                Err(_) => {
+                    let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+                    return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail));
+                }
+            },
+            () = wait_for_last_body(stopping) => {
+                return Err(Problem::unavailable("draining", "this process is stopping; nothing was written; try again"));
             }
         };
         parse(&body).map(|Object(value)| Self(value))
@@ -90,19 +96,21 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Whether the body has a content coding.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(CONTENT_ENCODING).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut codings =
+        headers.get_all(CONTENT_ENCODING).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     codings.any(|coding| {
         let coding = coding.trim_ascii();
         !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
     })
 }
 
-/// Whether to refuse a body that is announced as too large without reading it: the client waits for permission to send
-/// (Expect), or announces more than would be discarded.
-fn is_not_worth_reading(request: &Request) -> bool {
-    let waits_for_permission = request.headers().contains_key(EXPECT);
-    let bytes_worth_reading = if waits_for_permission { MAX_BODY_BYTES } else { MAX_BODY_BYTES + MAX_DISCARDED_BYTES };
-    request.body().size_hint().lower() > bytes_worth_reading as u64
+/// Waits until the process stops, and then for as long as a body that is on its way may take.
+async fn wait_for_last_body(stopping: Option<Stopping>) {
+    match stopping {
+        Some(Stopping(stop)) => stop.cancelled_owned().await,
+        None => std::future::pending().await,
+    }
+    tokio::time::sleep(LAST_BODY_TIMEOUT).await;
 }
 
 fn too_large() -> Problem {
@@ -112,18 +120,15 @@ fn too_large() -> Problem {
 
 async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
     let mut buffer = BytesMut::new();
-    let mut total = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| malformed("the body broke off before its announced end"))?;
         let Ok(data) = frame.into_data() else { continue };
-        total = total.saturating_add(data.len());
-        if total <= MAX_BODY_BYTES {
-            buffer.extend_from_slice(&data);
-        } else if total > MAX_BODY_BYTES + MAX_DISCARDED_BYTES {
+        if buffer.len() + data.len() > MAX_BODY_BYTES {
             return Err(too_large());
         }
+        buffer.extend_from_slice(&data);
     }
-    if total > MAX_BODY_BYTES { Err(too_large()) } else { Ok(buffer.freeze()) }
+    Ok(buffer.freeze())
 }
 
 /// Parses a body. If it is malformed and has a wrong shape too, reports that it is malformed, even if the wrong shape comes

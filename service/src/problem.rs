@@ -53,7 +53,15 @@ impl Problem {
     /// `code` is for programs and never changes; `detail` is for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, code, detail, errors: BTreeMap::new(), parts: BTreeMap::new(), retry_after: None, accept_encoding: None }
+        Self {
+            status,
+            code,
+            detail,
+            errors: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            retry_after: None,
+            accept_encoding: None,
+        }
     }
 
     /// 404 `not-found`.

@@ -102,7 +102,7 @@ async fn enforce_bounds(State(bounds): State<Bounds>, request: Request, next: Ne
 }
 
 /// The panic hook has already logged the panic, see [`crate::telemetry::init`].
-fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
+pub(crate) fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
     let detail = "the server failed; whether the request was carried out is unknown";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response()
 }
