@@ -44,7 +44,8 @@ impl Process {
         let writes = host.bind(config.write.write_addr, "--write-addr").await?;
         let reads = host.bind(config.read.read_addr, "--read-addr").await?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
-        let queries = Queries::new(Arc::clone(&data.projections) as _, Arc::clone(&data.projections) as _);
+        let projections = &data.projections;
+        let queries = Queries::new(Arc::clone(projections) as _, Arc::clone(projections) as _, host.stop().clone());
         let mut process = Self {
             write_addr: writes.addr,
             read_addr: reads.addr,

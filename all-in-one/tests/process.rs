@@ -5,7 +5,10 @@
 #[expect(dead_code, reason = "tests/crashes.rs uses the rest")]
 mod tally;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -185,4 +188,22 @@ async fn a_log_that_has_lost_its_end_is_refused() {
     let tally = Tally::start(directory.path());
     assert_eq!(tally.api.read(&application).await.status, 404);
     tally.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_waits_is_refused_at_once_at_the_stop() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let address = tally.up_line.split("reads on http://").nth(1).unwrap().split(',').next().unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    let awaited = "await-position: 0:9000000000000000000\r\nprefer: wait=10";
+    write!(client, "GET {BASE} HTTP/1.1\r\nhost: x\r\n{awaited}\r\n\r\n").unwrap();
+    // Connections are accepted in order: once a later one is answered, the server has this one.
+    assert_eq!(tally.api.read("/health").await.status, 200);
+    let stopping = Instant::now();
+    tally.stop();
+    assert!(stopping.elapsed() < Duration::from_secs(5), "{:?}", stopping.elapsed());
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"draining\""), "{answer}");
 }

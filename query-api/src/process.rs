@@ -47,7 +47,7 @@ impl Process {
         let mut host = Host::new(stop)?;
         let views = Arc::new(MySqlProjections::new(&config.mysql.mysql_url)?);
         let search = Arc::new(ElasticIndex::new(&config.elasticsearch.elasticsearch_url)?);
-        let routes = crate::routes(Queries::new(Arc::clone(&views) as _, search));
+        let routes = crate::routes(Queries::new(Arc::clone(&views) as _, search, host.stop().clone()));
         let port = crate::routes::port(config.cors.cors_origins.clone(), config.connections.idle_timeout());
         let read_addr = host.bind_and_serve(config.read.read_addr, "--read-addr", port, routes).await?;
         let part = host.readiness().part("views");
