@@ -8,6 +8,7 @@ use distributed::kafka::{Cluster, KafkaLog};
 use read_model::{BackendError, Projection};
 use service::config::CorsOrigins;
 use service::host::{Host, Port};
+use service::router::OtherPort;
 use service::serve::DEFAULT_IDLE_TIMEOUT;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -15,9 +16,6 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::deployment::{Client, Deployment};
 use crate::feeder::Feeder;
-
-/// The last sentence of the answer to a request for a route that this process does not serve.
-const OTHER_PORT: &str = "This process feeds a projection; it answers /health and /metrics only.";
 
 /// The projection that a process feeds, and the addresses that it uses.
 #[derive(Debug, Clone)]
@@ -53,7 +51,7 @@ impl Process {
         let Client { sink, server } = backend.make_client(&config.store_url)?;
         let port = Port {
             name: "projector",
-            other_port: OTHER_PORT,
+            other_port: OtherPort::NONE,
             cors_origins: CorsOrigins::default(),
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         };

@@ -8,13 +8,13 @@ use events::{ApplicationToken, ChatNumber, MessageNumber};
 use form_urlencoded::Serializer;
 use read_model::page::MAX_ITEMS;
 use read_model::{Cursor, Page, Slice};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::error::ApiError;
 
-/// The query parameters of every list and of the search, as the client sent them.
-#[derive(Debug, Default, Deserialize)]
+/// The query parameters of a list or of the search, as the client sent them. No list takes all of them.
+#[derive(Debug, Default)]
 pub struct ListParameters {
     pub limit: Option<String>,
     pub after: Option<String>,
@@ -88,15 +88,7 @@ pub struct ListRequest<K> {
 }
 
 impl<K: ListKey> ListRequest<K> {
-    /// Parses the request for a list that is always ascending.
-    pub fn parse_ascending(parameters: &ListParameters) -> Result<Self, ApiError> {
-        if parameters.order.is_some() {
-            return Err(ApiError::Malformed("this list takes no order".to_owned()));
-        }
-        Self::parse(parameters)
-    }
-
-    /// Parses the request for a list that takes `order`.
+    /// Parses the parameters of a list.
     pub fn parse(parameters: &ListParameters) -> Result<Self, ApiError> {
         let descending = match parameters.order.as_deref() {
             None | Some("asc") => false,
@@ -240,8 +232,6 @@ impl ListItem for read_model::MessageView {
 
 #[cfg(test)]
 mod tests {
-    use read_model::ChatView;
-
     use super::*;
 
     fn request(after: Option<&str>, before: Option<&str>, order: Option<&str>) -> ListRequest<MessageNumber> {
@@ -285,11 +275,5 @@ mod tests {
         assert_eq!(up, "</p?q=a%26b+%C3%A9&limit=2&after=5>; rel=\"next\"");
         let down = request(None, None, Some("desc")).link_to_next("/p", number(5));
         assert_eq!(down, "</p?q=a%26b+%C3%A9&order=desc&limit=2&before=5>; rel=\"next\"");
-    }
-
-    #[test]
-    fn a_list_without_order_refuses_it() {
-        let parameters = ListParameters { order: Some("desc".into()), ..ListParameters::default() };
-        assert!(ListRequest::<<ChatView as ListItem>::Key>::parse_ascending(&parameters).is_err());
     }
 }

@@ -86,7 +86,7 @@ mod tests {
     use crate::health::Readiness;
     use crate::listen::bind;
     use crate::metrics::Metrics;
-    use crate::router::{RouterConfig, build_router};
+    use crate::router::{OtherPort, RouterConfig, build_router};
     use crate::serve::{DEFAULT_IDLE_TIMEOUT, serve};
 
     #[tokio::test]
@@ -98,7 +98,7 @@ mod tests {
         let part = readiness.part("numbers");
         let router_config = RouterConfig {
             readiness,
-            other_port: "",
+            other_port: OtherPort::NONE,
             cors_origins: crate::config::CorsOrigins::default(),
             metrics: Metrics::isolated().unwrap(),
         };

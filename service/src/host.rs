@@ -12,7 +12,7 @@ use crate::config::CorsOrigins;
 use crate::health::{Part, Readiness};
 use crate::listen::{self, BindError};
 use crate::metrics::{Metrics, MetricsError};
-use crate::router::{RouterConfig, build_router};
+use crate::router::{OtherPort, RouterConfig, build_router};
 use crate::serve::serve;
 
 /// A process that serves ports until its stop token is cancelled. Dropping it aborts its tasks.
@@ -45,8 +45,7 @@ pub struct BoundListener {
 pub struct Port {
     /// The name in metrics.
     pub name: &'static str,
-    /// A sentence for clients at the wrong port: it says which port to use.
-    pub other_port: &'static str,
+    pub other_port: OtherPort,
     pub cors_origins: CorsOrigins,
     /// Longest silence between two requests of a connection.
     pub idle_timeout: Duration,
@@ -145,7 +144,7 @@ mod tests {
         let addr = listener.addr;
         let port = Port {
             name: "test",
-            other_port: "",
+            other_port: OtherPort::NONE,
             cors_origins: CorsOrigins::default(),
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         };

@@ -10,11 +10,11 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
-use crate::problem::Problem;
+use crate::prefer::Handling;
+use crate::problem::{Problem, shorten};
 use crate::serve::Stopping;
 
 /// Largest body in bytes.
@@ -28,27 +28,128 @@ const LAST_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
-/// Accepts a JSON object only. serde alone would also read a struct from an array of its fields.
+/// Accepts a JSON object only. serde alone would also read a struct from an array of its fields. Members that the struct does
+/// not have are passed over and remembered, see [`Object::known`].
 #[derive(Debug)]
-pub struct Object<T>(pub T);
+pub struct Object<T> {
+    value: T,
+    known: &'static [&'static str],
+    /// The names of unknown members.
+    unknown: Vec<String>,
+}
+
+/// Most unknown members that are named in a problem.
+const MAX_NAMED_MEMBERS: usize = 16;
+
+impl<T> Object<T> {
+    /// Returns the value. Under strict handling an unknown member is 422, because it may be a misspelt one.
+    pub fn known(self, handling: Handling) -> Result<T, Problem> {
+        if self.unknown.is_empty() || handling == Handling::Lenient {
+            return Ok(self.value);
+        }
+        let message = format!("is unknown; known are {}", self.known.join(", "));
+        let refuse = |problem: Problem, member| problem.with_field_error(member, message.clone());
+        Err(self.unknown.into_iter().fold(Problem::invalid_fields(), refuse))
+    }
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ObjectVisitor<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-            type Value = T;
+            type Value = Object<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members))
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                let (mut known, mut unknown): (&[&str], _) = (&[], Vec::new());
+                let members = Members { members, known: &mut known, unknown: &mut unknown };
+                Ok(Object { value: T::deserialize(members)?, known, unknown })
             }
         }
 
-        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// The members of an object, for a struct that asks for some of them.
+struct Members<'a, A> {
+    members: A,
+    /// The names that the struct asks for.
+    known: &'a mut &'static [&'static str],
+    unknown: &'a mut Vec<String>,
+}
+
+impl<'de, A: MapAccess<'de>> Deserializer<'de> for Members<'_, A> {
+    type Error = A::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+        visitor.visit_map(self.members)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        *self.known = fields;
+        visitor.visit_map(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(name) = self.members.next_key_seed(MemberName(self.known))? {
+            match name {
+                Ok(known) => return seed.deserialize(known.into_deserializer()).map(Some),
+                Err(unknown) => {
+                    self.members.next_value::<IgnoredAny>()?;
+                    if self.unknown.len() < MAX_NAMED_MEMBERS {
+                        self.unknown.push(unknown);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.members.next_value_seed(seed)
+    }
+}
+
+/// Reads the name of a member: `Ok` for one of these, `Err` for another.
+struct MemberName(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for MemberName {
+    type Value = Result<&'static str, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for MemberName {
+    type Value = Result<&'static str, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        let known = self.0.iter().find(|known| **known == name);
+        Ok(known.copied().ok_or_else(|| shorten(name)))
     }
 }
 
@@ -84,7 +185,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 return Err(Problem::unavailable("draining", "this process is stopping; nothing was written; try again"));
             }
         };
-        parse(&body).map(|Object(value)| Self(value))
+        parse(&body).map(|Object { value, .. }| Self(value))
     }
 }
 
@@ -170,7 +271,7 @@ fn wrong_shape<T: DeserializeOwned>(body: &[u8]) -> Problem {
                 Some(missing) => (missing.to_owned(), "is missing".to_owned()),
                 None => (field.unwrap_or_else(|| "json".to_owned()), message),
             };
-            Problem::invalid_fields().with_field_error(field, message)
+            Problem::invalid_fields().with_field_error(shorten(&field), shorten(&message))
         }
     }
 }

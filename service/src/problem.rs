@@ -49,6 +49,18 @@ pub struct ProblemBody {
     parts: BTreeMap<&'static str, String>,
 }
 
+/// Cuts a text of a client to a length that a problem may repeat. What is left out of the middle becomes an ellipsis.
+pub(crate) fn shorten(text: &str) -> String {
+    const HEAD_CHARACTERS: usize = 80;
+    const TAIL_CHARACTERS: usize = 80;
+    let count = text.chars().count();
+    if count <= HEAD_CHARACTERS + TAIL_CHARACTERS {
+        return text.to_owned();
+    }
+    let head = text.chars().take(HEAD_CHARACTERS);
+    head.chain(['…']).chain(text.chars().skip(count - TAIL_CHARACTERS)).collect()
+}
+
 impl Problem {
     /// `code` is for programs and never changes; `detail` is for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {

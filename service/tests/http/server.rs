@@ -10,7 +10,7 @@ use serde_json::Value;
 use service::config::CorsOrigins;
 use service::health::Readiness;
 use service::metrics::Metrics;
-use service::router::RouterConfig;
+use service::router::{OtherPort, RouterConfig};
 use service::serve::{DEFAULT_IDLE_TIMEOUT, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ const TEST_DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) fn router_config() -> RouterConfig {
     RouterConfig {
         readiness: Readiness::new(),
-        other_port: "",
+        other_port: OtherPort::NONE,
         cors_origins: CorsOrigins::default(),
         metrics: Metrics::isolated().unwrap(),
     }
