@@ -49,7 +49,7 @@ const READ_PORT: OtherPort = OtherPort {
 const READS: &[Method] = &[Method::GET, Method::HEAD];
 
 pub const fn port(cors_origins: CorsOrigins, idle_timeout: Duration) -> Port {
-    Port { name: "write", other_port: READ_PORT, cors_origins, idle_timeout }
+    Port { name: "write", other_port: READ_PORT, cors_origins, ignored_parts: &[], idle_timeout }
 }
 
 /// The state of the handlers.

@@ -53,6 +53,7 @@ impl Process {
             name: "projector",
             other_port: OtherPort::NONE,
             cors_origins: CorsOrigins::default(),
+            ignored_parts: &[],
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         };
         let addr = host.bind_and_serve(config.addr, "--projector-addr", port, OpenApiRouter::new()).await?;

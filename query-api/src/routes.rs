@@ -34,7 +34,7 @@ const WRITE_PORT: OtherPort = OtherPort {
 };
 
 pub const fn port(cors_origins: CorsOrigins, idle_timeout: Duration) -> Port {
-    Port { name: "read", other_port: WRITE_PORT, cors_origins, idle_timeout }
+    Port { name: "read", other_port: WRITE_PORT, cors_origins, ignored_parts: &[], idle_timeout }
 }
 
 /// Longest search text in characters (Unicode scalar values).

@@ -47,6 +47,8 @@ pub struct Port {
     pub name: &'static str,
     pub other_port: OtherPort,
     pub cors_origins: CorsOrigins,
+    /// Parts without which the port answers all the same. They do not decide whether it is ready.
+    pub ignored_parts: &'static [&'static str],
     /// Longest silence between two requests of a connection.
     pub idle_timeout: Duration,
 }
@@ -93,8 +95,8 @@ impl Host {
 
     /// Starts to serve the port. The process is not ready before [`Host::mark_started`].
     pub fn serve(&mut self, listener: BoundListener, port: Port, routes: impl Into<OpenApiRouter>) {
-        let Port { name, other_port, cors_origins, idle_timeout } = port;
-        let readiness = self.readiness.clone();
+        let Port { name, other_port, cors_origins, ignored_parts, idle_timeout } = port;
+        let readiness = self.readiness.ignoring(ignored_parts);
         let metrics = self.metrics.clone().with_port(name);
         let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, metrics });
         self.tasks.spawn(serve(listener.listener, router, idle_timeout, self.stop.clone()));
@@ -146,6 +148,7 @@ mod tests {
             name: "test",
             other_port: OtherPort::NONE,
             cors_origins: CorsOrigins::default(),
+            ignored_parts: &[],
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         };
         host.serve(listener, port, OpenApiRouter::new());

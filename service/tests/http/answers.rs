@@ -83,6 +83,28 @@ async fn a_process_is_ready_once_all_its_parts_are_and_always_alive() {
 }
 
 #[tokio::test]
+async fn a_port_is_ready_without_parts_that_it_does_not_need_and_health_names_them_all_the_same() {
+    let readiness = Readiness::new();
+    let (oven, door) = (readiness.part("oven"), readiness.part("door"));
+    door.ready();
+    let port = readiness.ignoring(&["oven"]);
+    assert!(port.is_ready() && !readiness.is_ready());
+    assert_eq!(ask_health(&port, "/health/ready").await.status, 200);
+    let health = async || {
+        let answer = ask_health(&port, "/health").await;
+        (answer.status, answer.body)
+    };
+    assert_eq!(health().await, (200, json!({"status": "ok", "parts": {"oven": "starting"}})));
+    door.failed("open");
+    let answer = ask_health(&port, "/health/ready").await;
+    assert_eq!((answer.problem(), &answer.body["parts"]), ((503, "not-ready"), &json!({"door": "open"})));
+    assert_eq!(health().await, (200, json!({"status": "ok", "parts": {"door": "open", "oven": "starting"}})));
+    oven.ready();
+    door.ready();
+    assert_eq!(health().await, (200, json!({"status": "ok"})));
+}
+
+#[tokio::test]
 async fn parts_of_one_name_must_all_be_ready() {
     let readiness = Readiness::new();
     let (one, other) = (readiness.part("views"), readiness.part("views"));
