@@ -124,7 +124,10 @@ impl<K: ListKey> ListRequest<K> {
         let direction = if self.page.cursor.descends() { "before" } else { "after" };
         let mut query = Serializer::new(String::new());
         query.extend_pairs(&self.repeated).append_pair(direction, &last.to_text());
-        format!("<{path}?{}>; rel=\"next\"", query.finish())
+        // Relative to the request's URL, whose path may have more in front, from a proxy. A reference of the query alone would
+        // do, but older libraries resolve that wrongly.
+        let name = path.rsplit('/').next().unwrap_or_default();
+        format!("<{name}?{}>; rel=\"next\"", query.finish())
     }
 }
 
@@ -132,7 +135,7 @@ impl<K: ListKey> ListRequest<K> {
 #[derive(IntoResponses)]
 #[response(
     status = 200,
-    headers(("Link" = Option<String>, description = "The path of the next page, with rel=next, while there is more"))
+    headers(("Link" = Option<String>, description = "The next page, with rel=next, while there is more: a reference relative to the request's URL"))
 )]
 pub struct ListResponse<T: ToSchema>(Vec<T>, Option<String>);
 
@@ -271,9 +274,9 @@ mod tests {
 
     #[test]
     fn the_link_keeps_every_parameter_and_moves_the_cursor() {
-        let up = request(Some("3"), None, None).link_to_next("/p", number(5));
-        assert_eq!(up, "</p?q=a%26b+%C3%A9&limit=2&after=5>; rel=\"next\"");
-        let down = request(None, None, Some("desc")).link_to_next("/p", number(5));
-        assert_eq!(down, "</p?q=a%26b+%C3%A9&order=desc&limit=2&before=5>; rel=\"next\"");
+        let up = request(Some("3"), None, None).link_to_next("/chats/1/p", number(5));
+        assert_eq!(up, "<p?q=a%26b+%C3%A9&limit=2&after=5>; rel=\"next\"");
+        let down = request(None, None, Some("desc")).link_to_next("/chats/1/p", number(5));
+        assert_eq!(down, "<p?q=a%26b+%C3%A9&order=desc&limit=2&before=5>; rel=\"next\"");
     }
 }
