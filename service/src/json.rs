@@ -19,6 +19,8 @@ use crate::serve::Stopping;
 
 /// Largest body in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// U+FEFF in UTF-8. Some editors put it before a text; JSON must not have it (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Longest wait for the whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the rest of the body once the process stops.
@@ -237,6 +239,9 @@ async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if std::str::from_utf8(body).is_err() {
         return Err(malformed("the body is not UTF-8"));
+    }
+    if body.starts_with(BYTE_ORDER_MARK) {
+        return Err(malformed("the body begins with a byte order mark (U+FEFF); send it without one"));
     }
     if body.is_empty() {
         return Err(malformed("the body is empty; send JSON"));

@@ -151,6 +151,13 @@ async fn malformed_json_is_400() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_is_called_that() {
+    let answer = send_json(&server().await, "\u{feff}{\"item\":{\"title\":\"a\"}}").await;
+    assert_eq!(answer.problem(), (400, "malformed-json"));
+    assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("byte order mark")), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn malformed_json_is_reported_even_after_a_wrong_shape() {
     let server = server().await;
     for body in [r#"{"item":{"title":5},"#, r#"{"item":{"title":5}} x"#, r#"5 5"#] {

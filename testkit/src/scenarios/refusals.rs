@@ -211,6 +211,10 @@ pub async fn what_is_not_json_is_400_or_415(api: &Api) {
         let up_to_value = route.up_to_value().into_bytes();
         let ends: [&[u8]; 6] = [b"", b"\"x\"}", b"\"x\"}} trailing", b"\"\xff\"}}", b"\"\\ud800\"}}", b"'x'}}"];
         let malformed = ends.map(|end| [&up_to_value, end].concat());
+        let with_byte_order_mark = [b"\xef\xbb\xbf", &*route.acceptable()].concat();
+        let answer = route.send(api, JSON, &with_byte_order_mark).await;
+        answer.assert_problem(400, "malformed-json");
+        assert!(answer.json["detail"].as_str().is_some_and(|detail| detail.contains("byte order mark")), "{answer:?}");
         let others: [&[u8]; 5] = [b"", b" ", b"{", b"{\"chat_application\":5,\"message\":5,", b"name=x"];
         for body in malformed.iter().map(Vec::as_slice).chain(others) {
             route.send(api, JSON, body).await.assert_problem(400, "malformed-json");
@@ -258,7 +262,7 @@ pub async fn too_large_a_body_is_413(api: &Api) {
 
 /// Missing members, wrong types and unacceptable texts are 422.
 pub async fn fields_that_are_not_acceptable_are_422(api: &Api) {
-    let blank = "\u{a0}\u{2003}\u{3000}\t\n";
+    let blank = "\u{a0}\u{2003}\u{3000}\t\n\u{200b}\u{3164}\u{2800}\u{ad}\u{fe0f}";
     let application = api.application("app").await;
     for (body, field, message) in [
         (json!({}), "chat_application", "is missing"),
