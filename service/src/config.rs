@@ -7,7 +7,7 @@ mod logs;
 mod public_url;
 mod variables;
 
-pub use self::addresses::{ReadAddr, WriteAddr};
+pub use self::addresses::{DEFAULT_READ_ADDR, MalformedAddress, ReadAddr, WriteAddr, collide, parse_address};
 pub use self::connections::Connections;
 pub use self::cors_origins::{Cors, CorsOrigins, MalformedOrigins};
 pub use self::logs::{LogArgs, LogFormat};
