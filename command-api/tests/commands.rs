@@ -34,7 +34,7 @@ struct Fixture {
 async fn given(events: &[Event]) -> Fixture {
     let directory = TempDir::new().unwrap();
     let data_dir = DataDir::open(directory.path()).unwrap();
-    let log = Arc::new(data_dir.open_log().await.unwrap());
+    let log = Arc::new(data_dir.open_log().unwrap());
     for event in events {
         let record = Record::encode(event, EventId(Uuid::now_v7()), UnixMillis(0)).unwrap();
         log.append(record).await.unwrap();

@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use event_log::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Number, Offset, Position, RequestKey, StreamKey};
 use parking_lot::Mutex;
-use sqlx::{Row, SqlitePool};
+use rusqlite::types::Type;
+use rusqlite::{OptionalExtension, Row};
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use crate::log::{PARTITION, SqliteLog};
-use crate::sqlite::decode_error;
+use crate::sqlite::{Readers, decode_error, prepare};
 
 /// Counters in memory, about 150 bytes each. Beyond this number, unused counters are dropped.
 const MAX_COUNTERS: usize = 200_000;
@@ -27,7 +28,7 @@ const SAME_KEY_WAIT: Duration = Duration::from_secs(10);
 /// yet.
 #[derive(Debug)]
 pub struct SqliteSequencer {
-    readers: SqlitePool,
+    readers: Arc<Readers>,
     counters: SharedMap<StreamKey, Counter>,
     /// A request with a key holds its lock from the look-up of the key until its append is answered. So a second
     /// request with the key finds the event of the first.
@@ -89,7 +90,7 @@ impl SqliteSequencer {
 
     async fn reserve_next(&self, parent: StreamKey) -> Result<(Number, Arc<Counter>), ReserveError> {
         let counter = self.counters.get_or_insert(parent);
-        let last = counter.last.get_or_try_init(|| self.load_counter(parent)).await?;
+        let last = counter.last.get_or_try_init(async || self.load_counter(parent)).await?;
         let before = last
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| last.checked_add(1))
             .map_err(|_| ReserveError::Exhausted)?;
@@ -97,15 +98,14 @@ impl SqliteSequencer {
         Ok((number, counter))
     }
 
-    async fn load_counter(&self, parent: StreamKey) -> Result<AtomicU32, ReserveError> {
-        let last: Option<i64> = sqlx::query_scalar("SELECT last_number FROM counters WHERE parent = ?")
-            .bind(parent.to_text())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
-        let last = last.ok_or(ReserveError::UnknownParent)?;
-        let last = u32::try_from(last).map_err(|error| unavailable(sqlx::Error::Decode(error.into())))?;
-        Ok(AtomicU32::new(last))
+    /// Reads the counter on this thread: one row by its key.
+    fn load_counter(&self, parent: StreamKey) -> Result<AtomicU32, ReserveError> {
+        let last = self.readers.read(|connection| {
+            prepare(connection, "SELECT last_number FROM counters WHERE parent = ?")?
+                .query_row([parent.to_text()], |row| row.get(0))
+                .optional()
+        });
+        last.map_err(unavailable)?.map(AtomicU32::new).ok_or(ReserveError::UnknownParent)
     }
 
     /// Locks the request's key; waits for other requests with the same key.
@@ -114,36 +114,35 @@ impl SqliteSequencer {
         tokio::time::timeout(SAME_KEY_WAIT, lock).await.map_err(|elapsed| ReserveError::Unavailable(elapsed.into()))
     }
 
-    /// Looks up the request's event in the log; `None` if the request is new, or older than [`KEY_MEMORY`].
-    async fn find_answered(&self, request: &RequestKey) -> Result<Option<AnsweredRequest>, ReserveError> {
-        let row = sqlx::query(
-            "SELECT log_offset, request_values, stream, number FROM requests JOIN events USING (log_offset) \
-             WHERE requests.request_key = ? AND requests.occurred_at_ms > ?",
-        )
-        .bind(request.key.as_slice())
-        .bind(expired_before_ms())
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(unavailable)?;
-        let Some(row) = row else {
+    /// Looks up the request's event in the log; `None` if the request is new, or older than [`KEY_MEMORY`]. Reads on this
+    /// thread: one row by its key.
+    fn find_answered(&self, request: &RequestKey) -> Result<Option<AnsweredRequest>, ReserveError> {
+        let found = self.readers.read(|connection| {
+            let mut statement = prepare(
+                connection,
+                "SELECT log_offset, request_values, stream, number FROM requests JOIN events USING (log_offset) \
+                 WHERE requests.request_key = ? AND requests.occurred_at_ms > ?",
+            )?;
+            let answered = |row: &Row| Ok((row.get(1)?, decode_answered(row)?));
+            statement.query_row((request.key, expired_before_ms()), answered).optional()
+        });
+        let Some((values, answered)): Option<([u8; RequestKey::HASH_BYTES], _)> = found.map_err(unavailable)? else {
             return Ok(None);
         };
-        let values: &[u8] = row.try_get(1).map_err(unavailable)?;
-        if values != request.values {
-            return Err(ReserveError::KeyReused);
-        }
-        let offset = Offset(row.try_get::<i64, _>(0).map_err(unavailable)?.cast_unsigned());
-        let stream: &str = row.try_get(2).map_err(unavailable)?;
-        let number: Option<u32> = row.try_get(3).map_err(unavailable)?;
-        Ok(Some(AnsweredRequest {
-            stream: stream.parse().map_err(|error| unavailable(decode_error(2, error)))?,
-            number: number.and_then(Number::new),
-            position: Position::up_to(PARTITION, offset.next()),
-        }))
+        if request.values == values { Ok(Some(answered)) } else { Err(ReserveError::KeyReused) }
     }
 }
 
-fn unavailable(error: sqlx::Error) -> ReserveError {
+fn decode_answered(row: &Row) -> rusqlite::Result<AnsweredRequest> {
+    let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());
+    Ok(AnsweredRequest {
+        stream: row.get_ref(2)?.as_str()?.parse().map_err(|error| decode_error(2, Type::Text, error))?,
+        number: row.get::<_, Option<u32>>(3)?.and_then(Number::new),
+        position: Position::up_to(PARTITION, offset.next()),
+    })
+}
+
+fn unavailable(error: rusqlite::Error) -> ReserveError {
     ReserveError::Unavailable(error.into())
 }
 
@@ -164,7 +163,7 @@ impl Sequencer for SqliteSequencer {
             return Ok(Reservation::new(number, CounterGuard(counter)));
         };
         let lock = self.lock_key(request).await?;
-        if let Some(AnsweredRequest { number: Some(number), position, .. }) = self.find_answered(request).await? {
+        if let Some(AnsweredRequest { number: Some(number), position, .. }) = self.find_answered(request)? {
             return Ok(Reservation::in_log(number, position));
         }
         let (number, counter) = self.reserve_next(parent).await?;
@@ -180,14 +179,14 @@ impl Sequencer for SqliteSequencer {
             return Ok(Reservation::new(fresh, ()));
         };
         let lock = self.lock_key(request).await?;
-        Ok(match self.find_answered(request).await? {
+        Ok(match self.find_answered(request)? {
             Some(AnsweredRequest { stream, position, .. }) => Reservation::in_log(stream.token(), position),
             None => Reservation::new(fresh, RequestGuard(lock, None)),
         })
     }
 
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError> {
-        match self.counters.get_or_insert(parent).last.get_or_try_init(|| self.load_counter(parent)).await {
+        match self.counters.get_or_insert(parent).last.get_or_try_init(async || self.load_counter(parent)).await {
             Ok(_) => Ok(true),
             Err(ReserveError::UnknownParent) => Ok(false),
             Err(error) => Err(error),
