@@ -1,5 +1,6 @@
 //! The event log in one SQLite table: a single partition whose offsets are row ids, dense from 0.
 
+mod checksum;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -10,10 +11,11 @@ use async_trait::async_trait;
 use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
 use events::{Epoch, Number, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, UnixMillis};
 use rusqlite::types::Type;
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::checksum::checksum;
 use self::writer::{GroupCommit, Outcome};
 use crate::migrate::{self, MigrateError, migrate};
 use crate::open_error::OpenError;
@@ -24,8 +26,18 @@ use crate::sqlite::{
 
 /// The only partition.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
-/// The reason of an unreadable row.
-const DAMAGED: &str = "a column of its row holds a value that no release writes";
+/// The number of columns that a checksum covers: all but the checksum.
+const COLUMNS: usize = 12;
+/// The reason of a row without a checksum that is unreadable.
+const MALFORMED: &str = "a column of its row holds a value that no release writes";
+
+/// Selects the columns that a checksum covers, then the checksum, then whether the row must have one.
+macro_rules! select_events {
+    () => {
+        "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, request_values, \
+         epoch, traceparent, data, checksum, log_offset >= (SELECT first_offset FROM checksums) FROM events"
+    };
+}
 
 /// [`EventLog`] on SQLite.
 #[derive(Debug)]
@@ -163,24 +175,55 @@ impl SqliteLog {
 fn read_rows(connection: &Connection, from: Offset, end: Offset, limit: u32) -> Result<LogBatch> {
     let mut statement = prepare(
         connection,
-        "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, \
-         request_values, epoch, traceparent, data FROM events \
-         WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?",
+        concat!(select_events!(), " WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?"),
     )?;
     let mut rows = statement.query((from.0.cast_signed(), end.0.cast_signed(), limit))?;
     let mut log_batch = LogBatch::empty(from);
     while let Some(row) = rows.next()? {
         let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());
-        match decode_record(row) {
+        match decode_row(row)? {
             Ok(record) => log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record }),
-            Err(error) if is_malformed(&error) => {
-                log_batch.unreadable.push(Unreadable { partition: PARTITION, offset, reason: DAMAGED.to_owned() });
-            }
-            Err(error) => return Err(error),
+            Err(Damaged(reason)) => log_batch.unreadable.push(Unreadable { partition: PARTITION, offset, reason }),
         }
         log_batch.next = offset.next();
     }
     Ok(log_batch)
+}
+
+/// Reads one record; `None` if the log has none at this offset.
+pub(crate) fn read_record(connection: &Connection, offset: Offset) -> Result<Option<Result<Record, Damaged>>> {
+    let mut statement = prepare(connection, concat!(select_events!(), " WHERE log_offset = ?"))?;
+    statement.query_row([offset.0.cast_signed()], decode_row).optional()
+}
+
+/// A row of the log is not as it was written.
+#[derive(Debug, thiserror::Error)]
+#[error("the record is damaged: {0}")]
+pub(crate) struct Damaged(String);
+
+/// Decodes a row of [`select_events`], if its checksum is right.
+fn decode_row(row: &Row) -> Result<Result<Record, Damaged>> {
+    let mut columns = Vec::with_capacity(COLUMNS);
+    for column in 0..COLUMNS {
+        columns.push(row.get_ref(column)?);
+    }
+    let stored: Option<u32> = match row.get(COLUMNS) {
+        Ok(stored) => stored,
+        Err(_) => return Ok(Err(Damaged("its checksum is no checksum".to_owned()))),
+    };
+    let is_required: bool = row.get(COLUMNS + 1)?;
+    match stored {
+        None if is_required => return Ok(Err(Damaged("it has no checksum".to_owned()))),
+        Some(stored) if stored != checksum(columns) => {
+            return Ok(Err(Damaged("its columns do not have its checksum".to_owned())));
+        }
+        None | Some(_) => {}
+    }
+    match decode_record(row) {
+        Ok(record) => Ok(Ok(record)),
+        Err(error) if is_malformed(&error) => Ok(Err(Damaged(MALFORMED.to_owned()))),
+        Err(error) => Err(error),
+    }
 }
 
 fn decode_record(row: &Row) -> Result<Record> {

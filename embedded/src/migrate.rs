@@ -8,6 +8,7 @@ pub(crate) const LOG: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite-log/0001_events.sql")),
     M::up(include_str!("../../migrations/sqlite-log/0002_epochs.sql")),
     M::up(include_str!("../../migrations/sqlite-log/0003_traces.sql")),
+    M::up(include_str!("../../migrations/sqlite-log/0004_checksums.sql")),
 ];
 
 /// The migrations of `views.sqlite`, oldest first.

@@ -3,19 +3,17 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use event_log::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Number, Offset, Position, RequestKey, StreamKey};
 use parking_lot::Mutex;
-use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Row};
-use tokio::sync::{OnceCell, OwnedMutexGuard};
+use rusqlite::OptionalExtension;
+use tokio::sync::OwnedMutexGuard;
 
-use crate::log::{PARTITION, SqliteLog};
-use crate::sqlite::{Readers, decode_error, prepare};
+use crate::log::{Damaged, PARTITION, SqliteLog, read_record};
+use crate::sqlite::{Readers, prepare};
 
 /// Counters in memory, about 150 bytes each. Beyond this number, unused counters are dropped.
 const MAX_COUNTERS: usize = 200_000;
@@ -35,24 +33,30 @@ pub struct SqliteSequencer {
     requests: SharedMap<[u8; RequestKey::HASH_BYTES], tokio::sync::Mutex<()>>,
 }
 
-/// The last reserved number of a parent. Unset until it is read from the log, and for a parent that does not exist.
-#[derive(Debug, Default)]
-struct Counter {
-    last: OnceCell<AtomicU32>,
+/// The last reserved number of a parent. `None` until it is read from the log, and for a parent that does not exist.
+type Counter = tokio::sync::Mutex<Option<u32>>;
+
+/// Guards a reserved number.
+struct NumberGuard {
+    /// Locks the counter until the record is queued, so that the records of a parent are queued in the order of their
+    /// numbers.
+    turn: Mutex<Option<OwnedMutexGuard<Option<u32>>>>,
+    /// Keeps the counter in memory until the record is appended.
+    _counter: Arc<Counter>,
+    /// Locks the key of the request, if it has one, until the record is appended.
+    _key: Option<OwnedMutexGuard<()>>,
 }
 
-/// Keeps the counter in memory until the reserved number is appended.
-struct CounterGuard(#[expect(dead_code, reason = "kept, not used")] Arc<Counter>);
+impl ReservationGuard for NumberGuard {
+    fn record_is_queued(&self) {
+        drop(self.turn.lock().take());
+    }
+}
 
-/// Keeps the lock of a request's key, and the counter if the request has one, until the event is appended.
-struct RequestGuard(
-    #[expect(dead_code, reason = "kept, not used")] OwnedMutexGuard<()>,
-    #[expect(dead_code, reason = "kept, not used")] Option<Arc<Counter>>,
-);
+/// Locks the key of a request for a token until the record is appended.
+struct KeyGuard(#[expect(dead_code, reason = "kept, not used")] OwnedMutexGuard<()>);
 
-impl ReservationGuard for CounterGuard {}
-
-impl ReservationGuard for RequestGuard {}
+impl ReservationGuard for KeyGuard {}
 
 /// One shared value for each key. Beyond `max` keys, values that nobody holds are dropped.
 #[derive(Debug)]
@@ -88,24 +92,33 @@ impl SqliteSequencer {
         Self { readers: log.readers(), counters: SharedMap::new(MAX_COUNTERS), requests: SharedMap::new(MAX_REQUESTS) }
     }
 
-    async fn reserve_next(&self, parent: StreamKey) -> Result<(Number, Arc<Counter>), ReserveError> {
+    async fn reserve_next(
+        &self,
+        parent: StreamKey,
+        key: Option<OwnedMutexGuard<()>>,
+    ) -> Result<Reservation<Number>, ReserveError> {
         let counter = self.counters.get_or_insert(parent);
-        let last = counter.last.get_or_try_init(async || self.load_counter(parent)).await?;
-        let before = last
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| last.checked_add(1))
-            .map_err(|_| ReserveError::Exhausted)?;
-        let number = Number::new(before + 1).ok_or(ReserveError::Exhausted)?;
-        Ok((number, counter))
+        let mut turn = Arc::clone(&counter).lock_owned().await;
+        let next = self.last_number(parent, &mut turn)?.checked_add(1).and_then(Number::new);
+        let number = next.ok_or(ReserveError::Exhausted)?;
+        *turn = Some(number.get());
+        Ok(Reservation::new(number, NumberGuard { turn: Mutex::new(Some(turn)), _counter: counter, _key: key }))
     }
 
-    /// Reads the counter on this thread: one row by its key.
-    fn load_counter(&self, parent: StreamKey) -> Result<AtomicU32, ReserveError> {
-        let last = self.readers.read(|connection| {
+    /// Returns the last reserved number of a parent. Reads it from the log on this thread if `counter` has none: one row by
+    /// its key.
+    fn last_number(&self, parent: StreamKey, counter: &mut Option<u32>) -> Result<u32, ReserveError> {
+        if let Some(last) = *counter {
+            return Ok(last);
+        }
+        let stored = self.readers.read(|connection| {
             prepare(connection, "SELECT last_number FROM counters WHERE parent = ?")?
                 .query_row([parent.to_text()], |row| row.get(0))
                 .optional()
         });
-        last.map_err(unavailable)?.map(AtomicU32::new).ok_or(ReserveError::UnknownParent)
+        let last = stored.map_err(unavailable)?.ok_or(ReserveError::UnknownParent)?;
+        *counter = Some(last);
+        Ok(last)
     }
 
     /// Locks the request's key; waits for other requests with the same key.
@@ -115,31 +128,36 @@ impl SqliteSequencer {
     }
 
     /// Looks up the request's event in the log; `None` if the request is new, or older than [`KEY_MEMORY`]. Reads on this
-    /// thread: one row by its key.
+    /// thread: two rows by their keys.
     fn find_answered(&self, request: &RequestKey) -> Result<Option<AnsweredRequest>, ReserveError> {
         let found = self.readers.read(|connection| {
-            let mut statement = prepare(
-                connection,
-                "SELECT log_offset, request_values, stream, number FROM requests JOIN events USING (log_offset) \
-                 WHERE requests.request_key = ? AND requests.occurred_at_ms > ?",
-            )?;
-            let answered = |row: &Row| Ok((row.get(1)?, decode_answered(row)?));
-            statement.query_row((request.key, expired_before_ms()), answered).optional()
+            let mut statement =
+                prepare(connection, "SELECT log_offset FROM requests WHERE request_key = ? AND occurred_at_ms > ?")?;
+            let row = statement.query_row((request.key, expired_before_ms()), |row| row.get::<_, i64>(0));
+            let Some(offset) = row.optional()?.map(|offset| Offset(offset.cast_unsigned())) else {
+                return Ok(None);
+            };
+            Ok(Some((offset, read_record(connection, offset)?)))
         });
-        let Some((values, answered)): Option<([u8; RequestKey::HASH_BYTES], _)> = found.map_err(unavailable)? else {
-            return Ok(None);
+        let (offset, record) = match found.map_err(unavailable)? {
+            None | Some((_, None)) => return Ok(None),
+            Some((offset, Some(record))) => (offset, record),
         };
-        if request.values == values { Ok(Some(answered)) } else { Err(ReserveError::KeyReused) }
+        let record = record.map_err(|source| ReserveError::Unavailable(DamagedAnswer { offset, source }.into()))?;
+        if record.request.is_none_or(|stored| stored.values != request.values) {
+            return Err(ReserveError::KeyReused);
+        }
+        let position = Position::up_to(PARTITION, offset.next());
+        Ok(Some(AnsweredRequest { stream: record.stream, number: record.number, position }))
     }
 }
 
-fn decode_answered(row: &Row) -> rusqlite::Result<AnsweredRequest> {
-    let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());
-    Ok(AnsweredRequest {
-        stream: row.get_ref(2)?.as_str()?.parse().map_err(|error| decode_error(2, Type::Text, error))?,
-        number: row.get::<_, Option<u32>>(3)?.and_then(Number::new),
-        position: Position::up_to(PARTITION, offset.next()),
-    })
+/// The record that answers a request is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("the event of this request, at offset {offset} of the log, cannot be read; run tally verify")]
+struct DamagedAnswer {
+    offset: Offset,
+    source: Damaged,
 }
 
 fn unavailable(error: rusqlite::Error) -> ReserveError {
@@ -159,15 +177,13 @@ impl Sequencer for SqliteSequencer {
         request: Option<&RequestKey>,
     ) -> Result<Reservation<Number>, ReserveError> {
         let Some(request) = request else {
-            let (number, counter) = self.reserve_next(parent).await?;
-            return Ok(Reservation::new(number, CounterGuard(counter)));
+            return self.reserve_next(parent, None).await;
         };
         let lock = self.lock_key(request).await?;
         if let Some(AnsweredRequest { number: Some(number), position, .. }) = self.find_answered(request)? {
             return Ok(Reservation::in_log(number, position));
         }
-        let (number, counter) = self.reserve_next(parent).await?;
-        Ok(Reservation::new(number, RequestGuard(lock, Some(counter))))
+        self.reserve_next(parent, Some(lock)).await
     }
 
     async fn reserve_token(
@@ -181,12 +197,13 @@ impl Sequencer for SqliteSequencer {
         let lock = self.lock_key(request).await?;
         Ok(match self.find_answered(request)? {
             Some(AnsweredRequest { stream, position, .. }) => Reservation::in_log(stream.token(), position),
-            None => Reservation::new(fresh, RequestGuard(lock, None)),
+            None => Reservation::new(fresh, KeyGuard(lock)),
         })
     }
 
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError> {
-        match self.counters.get_or_insert(parent).last.get_or_try_init(async || self.load_counter(parent)).await {
+        let counter = self.counters.get_or_insert(parent);
+        match self.last_number(parent, &mut *counter.lock().await) {
             Ok(_) => Ok(true),
             Err(ReserveError::UnknownParent) => Ok(false),
             Err(error) => Err(error),

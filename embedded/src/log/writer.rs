@@ -8,10 +8,12 @@ use std::thread::{self, JoinHandle};
 use event_log::{AppendError, KEY_MEMORY};
 use events::{EventType, Offset, Record, StreamKey};
 use parking_lot::Mutex;
-use rusqlite::{Connection, Result, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Result, params, params_from_iter};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::read_end;
+use super::checksum::checksum;
+use super::{COLUMNS, read_end};
 use crate::sqlite::{Database, Writer, prepare};
 
 /// Bound on the queue of appends. A further append is refused.
@@ -117,23 +119,28 @@ fn insert_events(connection: &Connection, first: Offset, records: &[Record]) -> 
     let mut statement = prepare(
         connection,
         "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
-         request_key, request_values, epoch, traceparent, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         request_key, request_values, epoch, traceparent, data, checksum) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for (offset, record) in (first.0.cast_signed()..).zip(records) {
-        statement.execute(params![
-            offset,
-            record.event_id.0.as_bytes(),
-            record.event_type,
-            record.version,
-            record.occurred_at.0.cast_signed(),
-            record.stream.to_text(),
-            record.number.map(events::Number::get),
-            record.request.map(|request| request.key),
-            record.request.map(|request| request.values),
-            record.epoch.map(|epoch| epoch.0.cast_signed()),
-            record.trace.map(|trace| trace.to_string()),
-            record.data,
-        ])?;
+        let stream = record.stream.to_text();
+        let trace = record.trace.map(|trace| trace.to_string());
+        let columns: [ValueRef; COLUMNS] = [
+            ValueRef::Integer(offset),
+            ValueRef::Blob(record.event_id.0.as_bytes()),
+            ValueRef::Text(record.event_type.as_bytes()),
+            ValueRef::Integer(record.version.into()),
+            ValueRef::Integer(record.occurred_at.0.cast_signed()),
+            ValueRef::Text(stream.as_bytes()),
+            record.number.map_or(ValueRef::Null, |number| ValueRef::Integer(number.get().into())),
+            record.request.as_ref().map_or(ValueRef::Null, |request| ValueRef::Blob(&request.key)),
+            record.request.as_ref().map_or(ValueRef::Null, |request| ValueRef::Blob(&request.values)),
+            record.epoch.map_or(ValueRef::Null, |epoch| ValueRef::Integer(epoch.0.cast_signed())),
+            trace.as_ref().map_or(ValueRef::Null, |trace| ValueRef::Text(trace.as_bytes())),
+            ValueRef::Blob(&record.data),
+        ];
+        let checksum = ValueRef::Integer(checksum(columns).into());
+        statement.execute(params_from_iter(columns.into_iter().chain([checksum]).map(ToSqlOutput::Borrowed)))?;
     }
     Ok(())
 }
