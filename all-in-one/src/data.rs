@@ -67,8 +67,8 @@ impl Data {
     }
 
     async fn open_in(directory: DataDir) -> Result<Self, DataError> {
-        let log = Arc::new(directory.open_log().await.map_err(DataError::Open)?);
-        let projections = directory.open_projections(log.log_id()).await.map_err(DataError::Open)?;
+        let log = Arc::new(directory.open_log().map_err(DataError::Open)?);
+        let projections = directory.open_projections(log.log_id()).map_err(DataError::Open)?;
         let data = Self { directory, log, projections: Arc::new(projections) };
         data.refuse_shortened_log().await?;
         Ok(data)

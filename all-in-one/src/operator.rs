@@ -139,7 +139,7 @@ pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
     for feed in &feeds {
         goals.push(feed.checkpoint().await.map_err(OperatorError::Feed)?.next);
     }
-    let reference = data.directory.open_reference(data.log.log_id()).await.map_err(OperatorError::Files)?;
+    let reference = data.directory.open_reference(data.log.log_id()).map_err(OperatorError::Files)?;
     let reference = Arc::new(reference);
     let reference_feeds = data.feeds_to(&reference).await.map_err(OperatorError::Data)?;
     catch_up(&reference_feeds, &goals, "verifying").await?;

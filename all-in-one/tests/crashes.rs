@@ -22,9 +22,8 @@ use events::{Number, Offset, PartitionId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, SqliteConnection};
 use tally::{DEADLINE, Tally, expect_refusal};
 use tempfile::TempDir;
 use testkit::polling::eventually;
@@ -567,25 +566,17 @@ async fn a_log_whose_write_ahead_log_was_cut_or_lost_in_a_crash_is_refused() {
 
 // Newer versions ------------------------------------------------------------------------------------------------------
 
-/// Writes the entry of a newer version's migration into the log.
-async fn add_a_newer_migration(log: &Path) {
-    let options = SqliteConnectOptions::new().filename(log);
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         SELECT 99, 'of a newer version', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
+/// Sets the number of migrations that the log has to that of a newer version.
+fn add_a_newer_migration(log: &Path) {
+    let connection = Connection::open(log).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_with_a_migration_of_a_newer_version_is_refused() {
     let filled = Filled::stopped().await;
     let log = filled.file("log.sqlite");
-    add_a_newer_migration(&log).await;
+    add_a_newer_migration(&log);
     let before = std::fs::read(&log).unwrap();
     let error = expect_refusal(filled.directory.path(), &[]);
     assert!(
@@ -615,7 +606,7 @@ async fn an_event_of_a_newer_version_stops_the_projections_but_neither_writes_no
 
 async fn append_an_event_of_version_99(data: &Path) {
     let data_dir = DataDir::open(data).unwrap();
-    let log = data_dir.open_log().await.unwrap();
+    let log = data_dir.open_log().unwrap();
     let limit = ReadLimit { records: 1000, wait: Duration::ZERO };
     let last = log.read(PartitionId(0), Offset::START, limit).await.unwrap().events.pop().unwrap();
     let mut newer = last.record;

@@ -1,6 +1,8 @@
 //! Calls the ports for one command: reserve, append, open.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use event_log::{AppendError, EventLog, Reservation, ReserveError, Sequencer, Ticket};
@@ -87,7 +89,15 @@ impl Writer {
         if reservation.has_lapsed() {
             return Err(WriteError::LapsedBeforeAppend);
         }
-        let position = self.log.append(record).await.map_err(WriteError::Append)?;
+        let mut append = self.log.append(record);
+        // The first poll queues the record.
+        let queued = poll_fn(|context| Poll::Ready(append.as_mut().poll(context))).await;
+        reservation.record_is_queued();
+        let appended = match queued {
+            Poll::Ready(appended) => appended,
+            Poll::Pending => append.await,
+        };
+        let position = appended.map_err(WriteError::Append)?;
         if reservation.has_lapsed() { Err(WriteError::LapsedDuringAppend) } else { Ok(position) }
     }
 

@@ -19,6 +19,7 @@ use events::{
     MessageNumber, MessagePosted, Offset, PartitionId, Record, UnixMillis,
 };
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 const TOKEN: ApplicationToken = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
@@ -34,7 +35,7 @@ struct Fixture {
 async fn given(events: &[Event]) -> Fixture {
     let directory = TempDir::new().unwrap();
     let data_dir = DataDir::open(directory.path()).unwrap();
-    let log = Arc::new(data_dir.open_log().await.unwrap());
+    let log = Arc::new(data_dir.open_log().unwrap());
     for event in events {
         let record = Record::encode(event, EventId(Uuid::now_v7()), UnixMillis(0)).unwrap();
         log.append(record).await.unwrap();
@@ -148,4 +149,27 @@ async fn a_request_that_is_in_the_log_appends_nothing_and_gets_its_first_answer(
     let second = fixture.commands.post_message(chat(1), body("z"), key.as_ref(), None).await.unwrap();
     assert_eq!((first.value, first.position), (second.value, second.position));
     assert_eq!(fixture.new_events().await, [message_posted(1, "z")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn simultaneous_posts_are_in_the_log_in_the_order_of_their_numbers() {
+    const CLIENTS: u32 = 32;
+    const POSTS: u32 = 100;
+    let fixture = given(&[application_created(TOKEN), chat_created(1)]).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let commands = fixture.commands.clone();
+        clients.spawn(async move {
+            for _ in 0..POSTS {
+                commands.post_message(chat(1), body("hello"), None, None).await.unwrap();
+            }
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    let limit = ReadLimit { records: CLIENTS * POSTS + 1, wait: Duration::ZERO };
+    let batch = fixture.log.read(PartitionId(0), fixture.first_new, limit).await.unwrap();
+    let numbers: Vec<_> = batch.events.iter().map(|event| event.record.number.unwrap().get()).collect();
+    assert_eq!(numbers, (1..=CLIENTS * POSTS).collect::<Vec<_>>());
 }

@@ -32,7 +32,7 @@ struct Fixture {
 async fn fixture() -> Fixture {
     let directory = TempDir::new().unwrap();
     let data_dir = DataDir::open(directory.path()).unwrap();
-    let log = Arc::new(data_dir.open_log().await.unwrap());
+    let log = Arc::new(data_dir.open_log().unwrap());
     let created = Event::ChatApplicationCreated(ChatApplicationCreated { token: TOKEN, name: "one".into() });
     log.append(Record::encode(&created, EventId(Uuid::now_v7()), UnixMillis(0)).unwrap()).await.unwrap();
     let commands = Commands::new(Arc::clone(&log) as _, Arc::new(SqliteSequencer::new(&log)));

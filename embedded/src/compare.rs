@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use read_model::Projection;
-use sqlx::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use rusqlite::{Connection, Result};
+
+use crate::sqlite::{Database, Durability, run_blocking};
 
 /// The difference between the rows of one table in two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Difference {
 pub struct CompareError {
     path: PathBuf,
     #[source]
-    source: sqlx::Error,
+    source: rusqlite::Error,
 }
 
 /// The queries that count the differences of one table.
@@ -73,35 +74,31 @@ const COMPARISONS: [Comparison; 9] = [
 /// # Errors
 /// SQLite's error, for example if a file is damaged.
 pub async fn differences(compared: &Path, reference: &Path) -> Result<Vec<Difference>, CompareError> {
-    let differences = compare(compared, reference).await;
+    let (path, reference) = (compared.to_owned(), reference.to_owned());
+    let differences = run_blocking(move || compare(&path, &reference)).await;
     differences.map_err(|source| CompareError { path: compared.to_owned(), source })
 }
 
-async fn compare(compared: &Path, reference: &Path) -> Result<Vec<Difference>, sqlx::Error> {
-    let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(compared)).await?;
-    sqlx::query("ATTACH DATABASE ? AS reference")
-        .bind(reference.to_string_lossy().into_owned())
-        .execute(&mut connection)
-        .await?;
+fn compare(compared: &Path, reference: &Path) -> Result<Vec<Difference>> {
+    let connection = Database::new(compared, Durability::Crash).connect()?;
+    connection.execute("ATTACH DATABASE ? AS reference", [reference.to_string_lossy()])?;
     for trigrams in [
         "CREATE VIRTUAL TABLE temp.trigrams_compared USING fts5vocab (main, search_trigrams, row)",
         "CREATE VIRTUAL TABLE temp.trigrams_reference USING fts5vocab (reference, search_trigrams, row)",
     ] {
-        sqlx::query(trigrams).execute(&mut connection).await?;
+        connection.execute(trigrams, ())?;
     }
     let mut differences = Vec::new();
     for Comparison { projection, table, missing, unexpected } in COMPARISONS {
-        let missing = count(&mut connection, missing).await?;
-        let unexpected = count(&mut connection, unexpected).await?;
+        let missing = count(&connection, missing)?;
+        let unexpected = count(&connection, unexpected)?;
         if missing > 0 || unexpected > 0 {
             differences.push(Difference { projection, table, missing, unexpected });
         }
     }
-    connection.close().await?;
     Ok(differences)
 }
 
-async fn count(connection: &mut SqliteConnection, sql: &'static str) -> Result<u64, sqlx::Error> {
-    let count: i64 = sqlx::query_scalar(sql).fetch_one(connection).await?;
-    Ok(count.cast_unsigned())
+fn count(connection: &Connection, sql: &'static str) -> Result<u64> {
+    connection.query_row(sql, (), |row| row.get(0)).map(i64::cast_unsigned)
 }

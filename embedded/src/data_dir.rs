@@ -4,13 +4,14 @@ use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use thiserror_ext::AsReport;
 use uuid::Uuid;
 
-use crate::clean_close::{CLEAN_SUFFIX, take_clean_note};
 use crate::file_format::{count_missing_pages, with_suffix};
 use crate::log::SqliteLog;
+use crate::notes::{CLEAN_SUFFIX, DAMAGED_SUFFIX, is_damage_noted, take_clean_note};
 use crate::open_error::OpenError;
-use crate::projections::{IntegrityCheck, SqliteProjections};
+use crate::projections::{OpenProjectionsError, SqliteProjections};
 
 const LOCK_FILE: &str = "tally.lock";
 const LOG_FILE: &str = "log.sqlite";
@@ -72,11 +73,11 @@ impl DataDir {
     /// # Errors
     /// [`OpenError::Log`], [`OpenError::LogCut`], [`OpenError::LogLost`] or [`OpenError::LogVersion`]. The file stays
     /// unchanged.
-    pub async fn open_log(&self) -> Result<SqliteLog, OpenError> {
+    pub fn open_log(&self) -> Result<SqliteLog, OpenError> {
         let path = self.log_path();
         // Checked first, because SQLite opens a truncated file without an error.
         match count_missing_pages(&path) {
-            Ok(0) => SqliteLog::open(path, &self.projections_path()).await,
+            Ok(0) => SqliteLog::open(path, &self.projections_path()),
             Ok(missing) => Err(OpenError::LogCut { path, missing }),
             Err(source) => Err(OpenError::Log { path, source: source.into() }),
         }
@@ -117,37 +118,41 @@ impl DataDir {
     ///
     /// # Errors
     /// [`OpenError::Projections`] or [`OpenError::DeleteProjections`].
-    pub async fn open_reference(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
+    pub fn open_reference(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
         self.delete_reference()?;
-        create_projections(self.reference_path(), log_id).await
+        create_projections(self.reference_path(), log_id)
     }
 
-    /// Opens the projections of the log `log_id`. A file that is missing, damaged, of another version or of another log
-    /// is created again; a replay of the log fills it.
+    /// Opens the projections of the log `log_id`. A file that is missing, of another version or of another log, or that is
+    /// known to be damaged, is created again; a replay of the log fills it.
     ///
     /// # Errors
     /// [`OpenError::Projections`] or [`OpenError::DeleteProjections`].
-    pub async fn open_projections(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
+    pub fn open_projections(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
         let path = self.projections_path();
         if path.exists() {
-            match open_existing(&path, log_id).await {
+            match open_existing(&path, log_id) {
                 Ok(Some(projections)) => return Ok(projections),
                 Ok(None) => tracing::warn!("the projections are of another log; they are rebuilt"),
-                Err(error) => tracing::warn!(%error, "the projections cannot be used; they are rebuilt from the log"),
+                Err(error) => tracing::warn!(
+                    error = %error.as_report(),
+                    "the projections cannot be used; they are rebuilt from the log"
+                ),
             }
         }
         delete_database(&path)?;
-        create_projections(path, log_id).await
+        create_projections(path, log_id)
     }
 }
 
 /// Creates a file of projections.
-async fn create_projections(path: PathBuf, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
-    let created = SqliteProjections::open(&path, log_id, IntegrityCheck::Skip).await;
-    created
-        .map_err(|source| OpenError::Projections { path: path.clone(), source })?
+fn create_projections(path: PathBuf, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
+    match SqliteProjections::open(&path, log_id) {
+        Ok(Some(projections)) => Ok(projections),
         // Cannot happen: a new file gets the id of this log.
-        .ok_or_else(|| OpenError::Projections { path, source: sqlx::Error::RowNotFound })
+        Ok(None) => Err(OpenError::Projections { path, source: "the file appeared meanwhile".into() }),
+        Err(source) => Err(OpenError::Projections { path, source: source.into() }),
+    }
 }
 
 fn read_owner(lock: &mut File) -> Option<u32> {
@@ -164,7 +169,7 @@ fn write_owner(lock: &mut File) -> std::io::Result<()> {
 
 /// Deletes a database with the files that SQLite keeps beside it.
 fn delete_database(path: &Path) -> Result<(), OpenError> {
-    for suffix in ["", "-wal", "-shm", CLEAN_SUFFIX] {
+    for suffix in ["", "-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX] {
         let file = with_suffix(path, suffix);
         match std::fs::remove_file(&file) {
             Ok(()) => {}
@@ -175,18 +180,26 @@ fn delete_database(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Opens the projections of an earlier process, after checks for damage that SQLite does not notice. `None` if the file
-/// holds those of another log.
+/// Opens the projections of an earlier process. `None` if the file holds those of another log.
 ///
-/// The length of the file shows whether it was truncated. Overwritten pages show only in a read of the whole file
-/// (`PRAGMA quick_check`: seconds for a gigabyte), which is too slow for every start. So a clean close notes the file's
-/// length and time of change, and a start skips the check if both are unchanged. A start checks the file after a crash,
-/// and after another process wrote or copied it.
-async fn open_existing(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjections>, sqlx::Error> {
+/// The length of the file shows at once whether it was truncated. Overwritten pages show only in a read of the whole file,
+/// which takes seconds for a gigabyte. A start does not wait for that: SQLite finds a damaged page when it reads it, and a
+/// check of the whole file runs beside the requests. A clean close notes the file's length and time of change, and a start
+/// skips the check if both are unchanged.
+fn open_existing(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjections>, OpenProjectionsError> {
     let missing = count_missing_pages(path)?;
     if missing > 0 {
-        return Err(std::io::Error::new(ErrorKind::UnexpectedEof, format!("{missing} pages of it are missing")).into());
+        return Err(OpenProjectionsError::Cut { missing });
     }
-    let check = if take_clean_note(path)? { IntegrityCheck::Skip } else { IntegrityCheck::Quick };
-    SqliteProjections::open(path, log_id, check).await
+    if is_damage_noted(path)? {
+        return Err(OpenProjectionsError::Damaged);
+    }
+    let is_clean = take_clean_note(path)?;
+    let projections = SqliteProjections::open(path, log_id)?;
+    if let Some(projections) = &projections
+        && !is_clean
+    {
+        projections.check_beside()?;
+    }
+    Ok(projections)
 }

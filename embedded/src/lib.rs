@@ -8,19 +8,28 @@
 //! | [`projections`] | [`read_model::ProjectionStore`], [`read_model::Views`], [`read_model::SearchIndex`] |
 //! | [`compare`] | compares two files of projections row by row |
 //! | [`open_error`] | the errors of opening the directory, with advice for the operator |
-//! | `sqlite` | connections, transactions and multi-row statements of both files |
-//! | `file_format`, `clean_close` | find damage that SQLite does not notice, and skip the check after a clean close |
+//! | `sqlite` | connections, transactions and statements of both files |
+//! | `migrate` | the schemas of both files |
+//! | `file_format` | detects a truncated file, which SQLite does not |
+//! | `notes` | notes for the next start: a clean close, or damage |
 //!
 //! **Architecture invariant:** `log.sqlite` is the truth, and every commit is fsynced. `views.sqlite` can be rebuilt
 //! from it, so an operator may delete that file whenever the process is stopped.
 
-mod clean_close;
+// The tests inside of the crate share databases with those outside.
+#[cfg(test)]
+extern crate self as embedded;
+
 pub mod compare;
 pub mod data_dir;
 mod file_format;
 pub mod log;
+mod migrate;
+mod notes;
 pub mod open_error;
 pub mod projections;
+#[cfg(test)]
+mod query_plans;
 pub mod sequencer;
 mod sqlite;
 

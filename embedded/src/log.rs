@@ -1,61 +1,70 @@
 //! The event log in one SQLite table: a single partition whose offsets are row ids, dense from 0.
 
+mod checksum;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
-use events::{Epoch, EventId, Number, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, UnixMillis};
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Connection, Row, SqliteConnection};
+use events::{Epoch, Number, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, UnixMillis};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::checksum::checksum;
 use self::writer::{GroupCommit, Outcome};
+use crate::migrate::{self, MigrateError, migrate};
 use crate::open_error::OpenError;
 use crate::projections;
-use crate::sqlite::{self, Durability};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-log");
+use crate::sqlite::{
+    Database, Durability, Readers, decode_error, decode_event_id, is_malformed, prepare, run_blocking,
+};
 
 /// The only partition.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
-/// The reason of an unreadable row.
-const DAMAGED: &str = "a column of its row holds a value that no release writes";
-/// Reading connections: one for each projection, one for the sequencer.
-const READERS: u32 = 4;
+/// The number of columns that a checksum covers: all but the checksum.
+const COLUMNS: usize = 12;
+/// The reason of a row without a checksum that is unreadable.
+const MALFORMED: &str = "a column of its row holds a value that no release writes";
+
+/// Selects the columns that a checksum covers, then the checksum, then whether the row must have one.
+macro_rules! select_events {
+    () => {
+        "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, request_values, \
+         epoch, traceparent, data, checksum, log_offset >= (SELECT first_offset FROM checksums) FROM events"
+    };
+}
 
 /// [`EventLog`] on SQLite.
 #[derive(Debug)]
 pub struct SqliteLog {
     log_id: Uuid,
-    readers: SqlitePool,
+    readers: Arc<Readers>,
     writer: GroupCommit,
     end: watch::Receiver<Offset>,
 }
 
 impl SqliteLog {
-    /// Opens the log at `path`. Creates a missing log, unless the projections show that a log was lost. Must be called
-    /// in a tokio runtime.
-    pub(crate) async fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
-        let options = sqlite::connect_options(&path, Durability::PowerLoss);
-        let log_id = prepare(&options, projections).await.map_err(|error| match error {
+    /// Opens the log at `path`. Creates a missing log, unless the projections show that a log was lost.
+    pub(crate) fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
+        let database = Database::new(&path, Durability::PowerLoss);
+        let (log_id, end) = prepare_file(&database, projections).map_err(|error| match error {
             PrepareError::Lost { applied } => OpenError::LogLost { path: path.clone(), applied },
-            PrepareError::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _))
-            | PrepareError::Query(source) => OpenError::Log { path: path.clone(), source },
-            PrepareError::Migrate(source) => OpenError::LogVersion { path: path.clone(), source },
+            PrepareError::Migrate(source @ (MigrateError::Newer { .. } | MigrateError::Migration(_))) => {
+                OpenError::LogVersion { path: path.clone(), source: source.into() }
+            }
+            PrepareError::Migrate(MigrateError::Sqlite(source)) | PrepareError::Query(source) => {
+                OpenError::Log { path: path.clone(), source: source.into() }
+            }
         })?;
-        let unusable = |source| OpenError::Log { path: path.clone(), source };
-        let readers = sqlite::connect_readers(&options, READERS).await.map_err(unusable)?;
-        let next: i64 = sqlx::query_scalar("SELECT coalesce(max(log_offset) + 1, 0) FROM events")
-            .fetch_one(&readers)
-            .await
-            .map_err(unusable)?;
-        let (committed, end) = watch::channel(Offset(next.cast_unsigned()));
-        Ok(Self { log_id, readers, writer: GroupCommit::start(options, committed), end })
+        let (committed, end) = watch::channel(end);
+        let writer = GroupCommit::start(database.clone(), committed)
+            .map_err(|source| OpenError::Log { path, source: source.into() })?;
+        Ok(Self { log_id, readers: Arc::new(Readers::new(database)), writer, end })
     }
 
     /// The identity of this log.
@@ -64,54 +73,58 @@ impl SqliteLog {
     }
 
     /// Reading connections, for the sequencer.
-    pub(crate) fn readers(&self) -> SqlitePool {
-        self.readers.clone()
+    pub(crate) fn readers(&self) -> Arc<Readers> {
+        Arc::clone(&self.readers)
     }
 
     /// Refuses further appends, commits the queued ones, and closes the file.
     pub async fn close(&self) {
         self.writer.close().await;
-        self.readers.close().await;
+        self.readers.close();
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 enum PrepareError {
     #[error(transparent)]
-    Query(#[from] sqlx::Error),
+    Query(#[from] rusqlite::Error),
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     #[error("the log is empty, but projections have applied {applied} events")]
     Lost { applied: u64 },
 }
 
-/// Brings the schema up to date, gives a new log its identity, and returns the identity.
-async fn prepare(options: &sqlx::sqlite::SqliteConnectOptions, projections: &Path) -> Result<Uuid, PrepareError> {
-    let mut connection = SqliteConnection::connect_with(options).await?;
+/// Brings the schema up to date, and gives a new log its identity. Returns the identity and the log's end.
+fn prepare_file(database: &Database, projections: &Path) -> Result<(Uuid, Offset), PrepareError> {
+    let mut connection = database.connect()?;
     // The events of a young log are in its write-ahead log alone. Without that file SQLite finds an empty database. A
     // new identity would make the projections those of another log, and tally would delete the only sign of the lost
     // events.
-    if !has_identity(&mut connection).await?
-        && let Some(applied) = projections::count_applied_events(projections).await
+    if !has_identity(&connection)?
+        && let Some(applied) = projections::count_applied_events(projections)
     {
-        connection.close().await?;
         return Err(PrepareError::Lost { applied });
     }
-    MIGRATIONS.run(&mut connection).await?;
-    sqlx::query("INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)")
-        .bind(Uuid::new_v4().into_bytes().to_vec())
-        .execute(&mut connection)
-        .await?;
-    let log_id: Vec<u8> = sqlx::query_scalar("SELECT log_id FROM identity").fetch_one(&mut connection).await?;
-    connection.close().await?;
-    Uuid::from_slice(&log_id).map_err(|error| sqlx::Error::Decode(error.into()).into())
+    migrate(&mut connection, migrate::LOG)?;
+    let identify = "INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)";
+    connection.execute(identify, [Uuid::new_v4().as_bytes()])?;
+    let log_id = connection.query_row("SELECT log_id FROM identity", (), |row| row.get(0))?;
+    let end = read_end(&connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+    Ok((Uuid::from_bytes(log_id), end))
 }
 
-async fn has_identity(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let has_table: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity')")
-        .fetch_one(&mut *connection)
-        .await?;
-    Ok(has_table && sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM identity)").fetch_one(connection).await?)
+fn has_identity(connection: &Connection) -> Result<bool> {
+    let has_table = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity')";
+    let has_row = "SELECT EXISTS (SELECT 1 FROM identity)";
+    Ok(connection.query_row(has_table, (), |row| row.get(0))? && connection.query_row(has_row, (), |row| row.get(0))?)
+}
+
+/// Reads the offset that the next record gets.
+fn read_end(connection: &Connection) -> Result<Offset> {
+    let end: i64 =
+        prepare(connection, "SELECT coalesce(max(log_offset) + 1, 0) FROM events")?.query_row((), |row| row.get(0))?;
+    Ok(Offset(end.cast_unsigned()))
 }
 
 #[async_trait]
@@ -133,22 +146,12 @@ impl EventLog for SqliteLog {
         if from > end {
             return Err(ReadError::BeyondEnd { partition, from, end });
         }
-        let rows = sqlx::query(
-            "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, \
-             request_values, epoch, traceparent, data FROM events \
-             WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?",
-        )
-        .bind(from.0.cast_signed())
-        .bind(end.0.cast_signed())
-        .bind(limit.records)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(|error| ReadError::Unavailable(error.into()))?;
-        let mut log_batch = LogBatch::empty(from);
-        for row in &rows {
-            add_row(row, &mut log_batch).map_err(|error| ReadError::Unavailable(error.into()))?;
+        if from == end {
+            return Ok(LogBatch::empty(from));
         }
-        Ok(log_batch)
+        let readers = Arc::clone(&self.readers);
+        let read = run_blocking(move || readers.read(|connection| read_rows(connection, from, end, limit.records)));
+        read.await.map_err(|error| ReadError::Unavailable(error.into()))
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
@@ -169,51 +172,80 @@ impl SqliteLog {
     }
 }
 
-fn add_row(row: &SqliteRow, log_batch: &mut LogBatch) -> Result<(), sqlx::Error> {
-    let offset = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
-    match decode_record(row) {
-        Ok(Some(record)) => log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record }),
-        Ok(None) | Err(sqlx::Error::ColumnDecode { .. }) => {
-            log_batch.unreadable.push(Unreadable { partition: PARTITION, offset, reason: DAMAGED.to_owned() });
+fn read_rows(connection: &Connection, from: Offset, end: Offset, limit: u32) -> Result<LogBatch> {
+    let mut statement = prepare(
+        connection,
+        concat!(select_events!(), " WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?"),
+    )?;
+    let mut rows = statement.query((from.0.cast_signed(), end.0.cast_signed(), limit))?;
+    let mut log_batch = LogBatch::empty(from);
+    while let Some(row) = rows.next()? {
+        let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());
+        match decode_row(row)? {
+            Ok(record) => log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record }),
+            Err(Damaged(reason)) => log_batch.unreadable.push(Unreadable { partition: PARTITION, offset, reason }),
         }
-        Err(error) => return Err(error),
+        log_batch.next = offset.next();
     }
-    log_batch.next = offset.next();
-    Ok(())
+    Ok(log_batch)
 }
 
-/// `None` if a column holds a value that no release writes.
-fn decode_record(row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
-    let event_id = Uuid::from_slice(row.try_get(1)?).ok();
-    let version: Option<u16> = row.try_get::<i64, _>(3)?.try_into().ok();
-    let stream = row.try_get::<&str, _>(5)?.parse().ok();
-    let number = match row.try_get::<Option<i64>, _>(6)? {
-        None => Some(None),
-        Some(number) => u32::try_from(number).ok().and_then(Number::new).map(Some),
+/// Reads one record; `None` if the log has none at this offset.
+pub(crate) fn read_record(connection: &Connection, offset: Offset) -> Result<Option<Result<Record, Damaged>>> {
+    let mut statement = prepare(connection, concat!(select_events!(), " WHERE log_offset = ?"))?;
+    statement.query_row([offset.0.cast_signed()], decode_row).optional()
+}
+
+/// A row of the log is not as it was written.
+#[derive(Debug, thiserror::Error)]
+#[error("the record is damaged: {0}")]
+pub(crate) struct Damaged(String);
+
+/// Decodes a row of [`select_events`], if its checksum is right.
+fn decode_row(row: &Row) -> Result<Result<Record, Damaged>> {
+    let mut columns = Vec::with_capacity(COLUMNS);
+    for column in 0..COLUMNS {
+        columns.push(row.get_ref(column)?);
+    }
+    let stored: Option<u32> = match row.get(COLUMNS) {
+        Ok(stored) => stored,
+        Err(_) => return Ok(Err(Damaged("its checksum is no checksum".to_owned()))),
     };
-    let request = match (row.try_get::<Option<&[u8]>, _>(7)?, row.try_get::<Option<&[u8]>, _>(8)?) {
-        (None, None) => Some(None),
-        (key, values) => decode_request_key(key, values).map(Some),
+    let is_required: bool = row.get(COLUMNS + 1)?;
+    match stored {
+        None if is_required => return Ok(Err(Damaged("it has no checksum".to_owned()))),
+        Some(stored) if stored != checksum(columns) => {
+            return Ok(Err(Damaged("its columns do not have its checksum".to_owned())));
+        }
+        None | Some(_) => {}
+    }
+    match decode_record(row) {
+        Ok(record) => Ok(Ok(record)),
+        Err(error) if is_malformed(&error) => Ok(Err(Damaged(MALFORMED.to_owned()))),
+        Err(error) => Err(error),
+    }
+}
+
+fn decode_record(row: &Row) -> Result<Record> {
+    let request = match (row.get(7)?, row.get(8)?) {
+        (None, None) => None,
+        (Some(key), Some(values)) => Some(RequestKey { key, values }),
+        (Some(_), None) | (None, Some(_)) => return Err(decode_error(7, Type::Blob, "half of a request's hashes")),
     };
-    let (Some(event_id), Some(version), Some(stream), Some(number), Some(request)) =
-        (event_id, version, stream, number, request)
-    else {
-        return Ok(None);
-    };
-    Ok(Some(Record {
-        event_id: EventId(event_id),
-        event_type: row.try_get(2)?,
-        version,
-        occurred_at: UnixMillis(row.try_get::<i64, _>(4)?.cast_unsigned()),
+    let number = row.get::<_, Option<u32>>(6)?.map(|number| {
+        Number::new(number).ok_or_else(|| decode_error(6, Type::Integer, "not a number of a chat or a message"))
+    });
+    let stream = row.get_ref(5)?.as_str()?.parse().map_err(|error| decode_error(5, Type::Text, error))?;
+    Ok(Record {
+        event_id: decode_event_id(row, 1)?,
+        event_type: row.get(2)?,
+        version: row.get(3)?,
+        occurred_at: UnixMillis(row.get::<_, i64>(4)?.cast_unsigned()),
         stream,
-        number,
+        number: number.transpose()?,
         request,
-        epoch: row.try_get::<Option<i64>, _>(9)?.map(|epoch| Epoch(epoch.cast_unsigned())),
-        trace: row.try_get::<Option<&str>, _>(10)?.and_then(|trace| trace.parse().ok()),
-        data: row.try_get(11)?,
-    }))
-}
-
-fn decode_request_key(key: Option<&[u8]>, values: Option<&[u8]>) -> Option<RequestKey> {
-    Some(RequestKey { key: key?.try_into().ok()?, values: values?.try_into().ok()? })
+        epoch: row.get::<_, Option<i64>>(9)?.map(|epoch| Epoch(epoch.cast_unsigned())),
+        trace: row.get_ref(10)?.as_str_or_null()?.and_then(|trace| trace.parse().ok()),
+        data: row.get(11)?,
+    })
 }

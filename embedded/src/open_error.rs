@@ -1,8 +1,7 @@
 //! The errors of opening a data directory, with advice for the operator.
 
+use std::error::Error;
 use std::path::PathBuf;
-
-use sqlx::migrate::MigrateError;
 
 /// A data directory or a file in it cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +36,7 @@ pub enum OpenError {
         path: PathBuf,
         /// SQLite's error.
         #[source]
-        source: sqlx::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The log's file was truncated.
     #[error(
@@ -70,7 +69,7 @@ pub enum OpenError {
         path: PathBuf,
         /// The difference.
         #[source]
-        source: MigrateError,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The projections can neither be opened nor created.
     #[error("the projections {} cannot be opened; stop tally and delete the file: tally rebuilds it from the log", .path.display())]
@@ -79,7 +78,7 @@ pub enum OpenError {
         path: PathBuf,
         /// SQLite's error.
         #[source]
-        source: sqlx::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// Projections that cannot be used cannot be deleted either.
     #[error("the outdated projections {} cannot be deleted; delete them by hand: tally rebuilds them from the log", .path.display())]

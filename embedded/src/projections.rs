@@ -1,6 +1,7 @@
 //! All projections in one SQLite file. The projector writes them, the read API reads them.
 
 mod counts;
+mod damage;
 mod ordinals;
 mod progress;
 mod read_views;
@@ -8,257 +9,240 @@ mod search;
 mod write_views;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use events::{ChatKey, Epoch, Offset, PartitionId};
-use futures_util::{Stream, TryStreamExt};
 use read_model::{
     Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
     StoreError, ViewsChanges,
 };
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
-use sqlx::{Connection, Row, Sqlite, SqliteConnection};
-use tokio::sync::watch;
+use rusqlite::{Connection, OptionalExtension, Result, Row};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use self::damage::Damage;
 use self::progress::Progress;
-use crate::clean_close::note_clean_close;
-use crate::sqlite::{self, Durability, WriteTransaction, Writer};
+use crate::migrate::{self, MigrateError, migrate};
+use crate::notes::note_clean_close;
+use crate::sqlite::{Database, Durability, Readers, Writer, prepare, run_blocking};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite-views");
-
-/// Connections for reads. Further reads wait for one.
-const READERS: u32 = 4;
+/// Pages that are read at the same time. Further ones wait.
+const CONCURRENT_PAGES: usize = 4;
+/// Searches that run at the same time. They have their own bound, so that slow ones never keep pages waiting.
+const CONCURRENT_SEARCHES: usize = 2;
 
 /// [`ProjectionStore`], [`read_model::Views`] and [`read_model::SearchIndex`] on SQLite.
 #[derive(Debug)]
 pub struct SqliteProjections {
+    file: Arc<ProjectionsFile>,
+    pages: Semaphore,
+    searches: Semaphore,
+}
+
+/// The file with the tables of all projections. Its methods block the thread.
+#[derive(Debug)]
+struct ProjectionsFile {
     readers: Readers,
     writer: Writer,
     progress: Progress,
-}
-
-/// Whether a file is checked for damage before it is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum IntegrityCheck {
-    Skip,
-    /// `PRAGMA quick_check`, which reads every page.
-    Quick,
-}
-
-/// A query with its values.
-type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
-
-/// The reading connections. Every read uses these methods, so that each error is checked for damage of the file.
-#[derive(Debug)]
-struct Readers {
-    pool: SqlitePool,
     damage: Damage,
 }
 
-/// Whether an error has shown that the file is damaged.
-#[derive(Debug)]
-struct Damage {
-    path: PathBuf,
-    is_found: watch::Sender<bool>,
-}
-
-impl Readers {
-    /// Acquires a connection for several statements. The caller passes their errors to [`Damage::check`].
-    async fn acquire(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
-        self.pool.acquire().await
-    }
-
-    fn fetch(&self, query: Query) -> impl Stream<Item = Result<SqliteRow, sqlx::Error>> + Send + Unpin {
-        query.fetch(&self.pool).inspect_err(|error| self.damage.check(error))
-    }
-
-    async fn fetch_all(&self, query: Query) -> Result<Vec<SqliteRow>, sqlx::Error> {
-        self.fetch(query).try_collect().await
-    }
-
-    /// Fetches the row of a query that has at most one.
-    async fn fetch_optional(&self, query: Query) -> Result<Option<SqliteRow>, sqlx::Error> {
-        query.fetch_optional(&self.pool).await.inspect_err(|error| self.damage.check(error))
-    }
-}
-
-impl Damage {
-    /// Checks whether an error comes from a damaged file. Logs only the first such error, with advice.
-    fn check(&self, error: &sqlx::Error) {
-        if is_damage(error) && !self.is_found.send_replace(true) {
-            let path = self.path.display();
-            tracing::error!(%error, "the projections are damaged; stop tally, delete {path}, start it: they are rebuilt");
-        }
-    }
-}
-
-/// Whether the primary result code is SQLITE_CORRUPT or SQLITE_NOTADB: <https://www.sqlite.org/rescode.html>.
-fn is_damage(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+/// Projections cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenProjectionsError {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("{missing} pages of the file are missing")]
+    Cut { missing: u64 },
+    #[error("the file was found damaged")]
+    Damaged,
 }
 
 impl SqliteProjections {
     /// Opens the projections of the log `log_id`; `None` if the file holds those of another log.
-    pub(crate) async fn open(path: &Path, log_id: Uuid, check: IntegrityCheck) -> Result<Option<Self>, sqlx::Error> {
-        let options = sqlite::connect_options(path, Durability::Crash);
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        if check == IntegrityCheck::Quick {
-            quick_check(&mut connection).await?;
-        }
-        let prepared = prepare(&mut connection, log_id).await;
-        let progress = Progress::load(&mut connection).await;
-        connection.close().await?;
-        if prepared? != log_id {
+    pub(crate) fn open(path: &Path, log_id: Uuid) -> Result<Option<Self>, OpenProjectionsError> {
+        let database = Database::new(path, Durability::Crash);
+        let mut connection = database.connect()?;
+        migrate(&mut connection, migrate::PROJECTIONS)?;
+        let source = identify_source(&connection, log_id)?;
+        let progress = Progress::load(&connection)?;
+        connection.close().map_err(|(_, error)| error)?;
+        if source != log_id {
             return Ok(None);
         }
-        let pool = sqlite::connect_readers(&options, READERS).await?;
-        let damage = Damage { path: path.to_owned(), is_found: watch::Sender::new(false) };
-        let readers = Readers { pool, damage };
-        Ok(Some(Self { readers, writer: Writer::new(options), progress: progress? }))
+        let file = ProjectionsFile {
+            readers: Readers::new(database.clone()),
+            writer: Writer::new(database),
+            progress,
+            damage: Damage::new(path),
+        };
+        Ok(Some(Self {
+            file: Arc::new(file),
+            pages: Semaphore::new(CONCURRENT_PAGES),
+            searches: Semaphore::new(CONCURRENT_SEARCHES),
+        }))
+    }
+
+    /// Checks the whole file for damage on a thread of its own, while it is used. See [`SqliteProjections::wait_for_damage`].
+    pub(crate) fn check_beside(&self) -> std::io::Result<()> {
+        self.file.damage.check_beside()
     }
 
     /// Waits until the running write has ended, then closes the file.
     ///
     /// # Errors
-    /// SQLite's error. Nothing is lost, because projections can be rebuilt.
-    pub async fn close(&self) -> Result<(), sqlx::Error> {
-        self.readers.pool.close().await;
-        self.writer.close().await?;
-        if !*self.readers.damage.is_found.borrow() {
-            note_clean_close(&self.readers.damage.path)?;
+    /// SQLite's error, or the system's. Nothing is lost, because projections can be rebuilt.
+    pub async fn close(&self) -> Result<(), read_model::BackendError> {
+        let file = Arc::clone(&self.file);
+        let is_whole = run_blocking(move || {
+            let is_whole = file.damage.stop_check();
+            file.readers.close();
+            file.writer.close()?;
+            Ok(is_whole)
+        });
+        if is_whole.await? {
+            note_clean_close(self.file.damage.path())?;
         }
         Ok(())
     }
 
-    /// Waits until a read or a write finds that the file is damaged, which may be never. An error
-    /// with advice for the operator is logged then.
+    /// Waits until a read, a write or a check finds that the file is damaged, which may be never. An error with advice for
+    /// the operator is logged then.
     pub async fn wait_for_damage(&self) {
-        // The wait cannot fail: the sender lives as long as `self`.
-        drop(self.readers.damage.is_found.subscribe().wait_for(|is_found| *is_found).await);
+        self.file.damage.wait().await;
     }
 
-    /// Checks whether an error comes from a damaged file, and returns the error for the port.
-    fn note_damage(&self, error: sqlx::Error) -> read_model::BackendError {
-        self.readers.damage.check(&error);
-        error.into()
-    }
-
-    async fn load_checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, sqlx::Error> {
-        decode_checkpoint(self.readers.fetch_optional(checkpoint_query(projection, partition)).await?)
-    }
-
-    /// Commits the transaction of a batch, then wakes readers that wait for its position.
-    async fn commit(
+    /// Runs a read of several rows on a blocking thread, once `permits` has one for it.
+    async fn read_blocking<T: Send + 'static>(
         &self,
-        transaction: WriteTransaction<'_>,
-        projection: Projection,
-        checkpoint_move: CheckpointMove,
-    ) -> Result<Applied, sqlx::Error> {
-        transaction.commit().await?;
-        self.progress.publish_commit(projection, checkpoint_move);
-        Ok(Applied::Done)
+        permits: &Semaphore,
+        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        // A semaphore that is never closed always gives a permit in the end.
+        let _permit = permits.acquire().await;
+        let file = Arc::clone(&self.file);
+        run_blocking(move || file.read(read)).await
     }
 
-    /// Begins the transaction of a batch and moves the checkpoint in it. `None` if the checkpoint is not where the
-    /// batch begins.
-    async fn begin(
+    /// Applies a batch on a blocking thread; see [`ProjectionsFile::apply`].
+    async fn apply(
         &self,
         projection: Projection,
         checkpoint_move: CheckpointMove,
-    ) -> Result<Option<WriteTransaction<'_>>, sqlx::Error> {
-        let mut transaction = self.writer.begin().await?;
-        let query = checkpoint_query(projection, checkpoint_move.partition);
-        let checkpoint = decode_checkpoint(query.fetch_optional(transaction.connection()).await?)?;
-        if checkpoint.next != checkpoint_move.from {
-            return Ok(None);
-        }
-        sqlx::query(
-            "INSERT INTO checkpoints (projection, partition, next_offset, epoch) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (projection, partition) DO UPDATE SET next_offset = excluded.next_offset, \
-             epoch = excluded.epoch",
-        )
-        .bind(projection.name())
-        .bind(i64::from(checkpoint_move.partition.0))
-        .bind(checkpoint_move.to.next.0.cast_signed())
-        .bind(checkpoint_move.to.epoch.0.cast_signed())
-        .execute(transaction.connection())
-        .await?;
-        Ok(Some(transaction))
+        write: impl FnOnce(&mut Connection) -> Result<()> + Send + 'static,
+    ) -> Result<Applied> {
+        let file = Arc::clone(&self.file);
+        run_blocking(move || file.apply(projection, checkpoint_move, write)).await
     }
 }
 
-/// Reads every page; an error if the structure of the file is damaged.
-async fn quick_check(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let outcome: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(connection).await?;
-    if outcome == "ok" { Ok(()) } else { Err(std::io::Error::new(std::io::ErrorKind::InvalidData, outcome).into()) }
+impl ProjectionsFile {
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.readers.read(read).inspect_err(|error| self.damage.note(error))
+    }
+
+    fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint> {
+        self.read(|connection| load_checkpoint(connection, projection, partition))
+    }
+
+    /// Moves the checkpoint and calls `write`, in one transaction. Then wakes readers that wait for the position. Writes
+    /// nothing if the checkpoint is not where the batch begins.
+    fn apply(
+        &self,
+        projection: Projection,
+        checkpoint_move: CheckpointMove,
+        write: impl FnOnce(&mut Connection) -> Result<()>,
+    ) -> Result<Applied> {
+        let applied = self.writer.transact(|connection| {
+            if load_checkpoint(connection, projection, checkpoint_move.partition)?.next != checkpoint_move.from {
+                return Ok(None);
+            }
+            store_checkpoint(connection, projection, checkpoint_move)?;
+            write(connection).map(Some)
+        });
+        Ok(match applied.inspect_err(|error| self.damage.note(error))? {
+            Some(()) => {
+                self.progress.publish_commit(projection, checkpoint_move);
+                Applied::Done
+            }
+            None => Applied::Superseded,
+        })
+    }
 }
 
 /// Counts the events that the projections at `path` have applied. `None` if the file is missing, unreadable or empty.
-pub(crate) async fn count_applied_events(path: &Path) -> Option<u64> {
-    let options = sqlite::connect_options(path, Durability::Crash).create_if_missing(false);
-    let mut connection = SqliteConnection::connect_with(&options).await.ok()?;
-    let query = sqlx::query_scalar::<_, Option<i64>>("SELECT max(next_offset) FROM checkpoints");
-    let applied = query.fetch_one(&mut connection).await;
-    connection.close().await.ok()?;
-    applied.ok()?.map(i64::cast_unsigned).filter(|applied| *applied > 0)
+pub(crate) fn count_applied_events(path: &Path) -> Option<u64> {
+    let connection = Database::new(path, Durability::Crash).connect_reader().ok()?;
+    let applied: Option<i64> =
+        connection.query_row("SELECT max(next_offset) FROM checkpoints", (), |row| row.get(0)).ok()?;
+    applied.map(i64::cast_unsigned).filter(|applied| *applied > 0)
 }
 
-/// Brings the schema up to date; returns the id of the log that the projections were made from.
-async fn prepare(connection: &mut SqliteConnection, log_id: Uuid) -> Result<Uuid, sqlx::Error> {
-    MIGRATIONS.run(&mut *connection).await.map_err(|error| match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
-        other => sqlx::Error::Migrate(Box::new(other)),
-    })?;
-    sqlx::query("INSERT INTO source (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM source)")
-        .bind(log_id.as_bytes().as_slice())
-        .execute(&mut *connection)
-        .await?;
-    let source: Vec<u8> = sqlx::query_scalar("SELECT log_id FROM source").fetch_one(connection).await?;
-    Uuid::from_slice(&source).map_err(|error| sqlite::decode_error(0, error))
+/// Returns the id of the log that the projections were made from. A new file gets `log_id`.
+fn identify_source(connection: &Connection, log_id: Uuid) -> Result<Uuid> {
+    let identify = "INSERT INTO source (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM source)";
+    connection.execute(identify, [log_id.as_bytes()])?;
+    connection.query_row("SELECT log_id FROM source", (), |row| row.get(0)).map(Uuid::from_bytes)
 }
 
-fn checkpoint_query(projection: Projection, partition: PartitionId) -> Query {
-    sqlx::query("SELECT next_offset, epoch FROM checkpoints WHERE projection = ? AND partition = ?")
-        .bind(projection.name())
-        .bind(i64::from(partition.0))
+fn load_checkpoint(connection: &Connection, projection: Projection, partition: PartitionId) -> Result<Checkpoint> {
+    let mut statement =
+        prepare(connection, "SELECT next_offset, epoch FROM checkpoints WHERE projection = ? AND partition = ?")?;
+    let checkpoint = statement.query_row((projection.name(), partition.0), decode_checkpoint).optional()?;
+    Ok(checkpoint.unwrap_or(Checkpoint::START))
 }
 
-fn decode_checkpoint(row: Option<SqliteRow>) -> Result<Checkpoint, sqlx::Error> {
-    let Some(row) = row else {
-        return Ok(Checkpoint::START);
-    };
-    let next = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
-    let epoch = Epoch(row.try_get::<i64, _>(1)?.cast_unsigned());
+fn decode_checkpoint(row: &Row) -> Result<Checkpoint> {
+    let next = Offset(row.get::<_, i64>(0)?.cast_unsigned());
+    let epoch = Epoch(row.get::<_, i64>(1)?.cast_unsigned());
     Ok(Checkpoint { next, epoch })
+}
+
+fn store_checkpoint(connection: &Connection, projection: Projection, checkpoint_move: CheckpointMove) -> Result<()> {
+    let CheckpointMove { partition, to, .. } = checkpoint_move;
+    let mut statement = prepare(
+        connection,
+        "INSERT INTO checkpoints (projection, partition, next_offset, epoch) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (projection, partition) DO UPDATE SET next_offset = excluded.next_offset, \
+         epoch = excluded.epoch",
+    )?;
+    let epoch = to.epoch.0.cast_signed();
+    statement.execute((projection.name(), partition.0, to.next.0.cast_signed(), epoch))?;
+    Ok(())
 }
 
 #[async_trait]
 impl ProjectionStore for SqliteProjections {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
-        self.load_checkpoint(projection, partition).await.map_err(|error| StoreError::Checkpoint {
+        self.file.checkpoint(projection, partition).map_err(|error| StoreError::Checkpoint {
             projection,
             partition,
-            source: self.note_damage(error),
+            source: error.into(),
         })
     }
 
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        write_views::apply(self, checkpoint_move, &changes).await.map_err(|error| StoreError::Apply {
-            projection: Projection::Views,
+        let projection = Projection::Views;
+        let write = move |connection: &mut Connection| write_views::write(connection, checkpoint_move, &changes);
+        self.apply(projection, checkpoint_move, write).await.map_err(|error| StoreError::Apply {
+            projection,
             checkpoint_move,
-            source: self.note_damage(error),
+            source: error.into(),
         })
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
-        counts::load(self, chats)
+        let (file, keys) = (Arc::clone(&self.file), chats.to_vec());
+        run_blocking(move || file.read(|connection| counts::load(connection, &keys)))
             .await
-            .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: self.note_damage(error) })
+            .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
     }
 
     async fn apply_counts(
@@ -266,15 +250,15 @@ impl ProjectionStore for SqliteProjections {
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError> {
-        counts::apply(self, checkpoint_move, changes).await.map_err(|error| StoreError::Apply {
-            projection: Projection::Counts,
-            checkpoint_move,
-            source: self.note_damage(error),
-        })
+        let projection = Projection::Counts;
+        self.apply(projection, checkpoint_move, move |connection| counts::write(connection, &changes))
+            .await
+            .map_err(|error| StoreError::Apply { projection, checkpoint_move, source: error.into() })
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        let loaded = write_views::load_dead_letters(self, partition, limit).await;
-        loaded.map_err(|error| StoreError::DeadLetters(error.into()))
+        self.read_blocking(&self.pages, move |connection| write_views::load_dead_letters(connection, partition, limit))
+            .await
+            .map_err(|error| StoreError::DeadLetters(error.into()))
     }
 }

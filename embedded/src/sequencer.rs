@@ -3,18 +3,17 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use event_log::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Number, Offset, Position, RequestKey, StreamKey};
 use parking_lot::Mutex;
-use sqlx::{Row, SqlitePool};
-use tokio::sync::{OnceCell, OwnedMutexGuard};
+use rusqlite::OptionalExtension;
+use tokio::sync::OwnedMutexGuard;
 
-use crate::log::{PARTITION, SqliteLog};
-use crate::sqlite::decode_error;
+use crate::log::{Damaged, PARTITION, SqliteLog, read_record};
+use crate::sqlite::{Readers, prepare};
 
 /// Counters in memory, about 150 bytes each. Beyond this number, unused counters are dropped.
 const MAX_COUNTERS: usize = 200_000;
@@ -27,31 +26,37 @@ const SAME_KEY_WAIT: Duration = Duration::from_secs(10);
 /// yet.
 #[derive(Debug)]
 pub struct SqliteSequencer {
-    readers: SqlitePool,
+    readers: Arc<Readers>,
     counters: SharedMap<StreamKey, Counter>,
     /// A request with a key holds its lock from the look-up of the key until its append is answered. So a second
     /// request with the key finds the event of the first.
     requests: SharedMap<[u8; RequestKey::HASH_BYTES], tokio::sync::Mutex<()>>,
 }
 
-/// The last reserved number of a parent. Unset until it is read from the log, and for a parent that does not exist.
-#[derive(Debug, Default)]
-struct Counter {
-    last: OnceCell<AtomicU32>,
+/// The last reserved number of a parent. `None` until it is read from the log, and for a parent that does not exist.
+type Counter = tokio::sync::Mutex<Option<u32>>;
+
+/// Guards a reserved number.
+struct NumberGuard {
+    /// Locks the counter until the record is queued, so that the records of a parent are queued in the order of their
+    /// numbers.
+    turn: Mutex<Option<OwnedMutexGuard<Option<u32>>>>,
+    /// Keeps the counter in memory until the record is appended.
+    _counter: Arc<Counter>,
+    /// Locks the key of the request, if it has one, until the record is appended.
+    _key: Option<OwnedMutexGuard<()>>,
 }
 
-/// Keeps the counter in memory until the reserved number is appended.
-struct CounterGuard(#[expect(dead_code, reason = "kept, not used")] Arc<Counter>);
+impl ReservationGuard for NumberGuard {
+    fn record_is_queued(&self) {
+        drop(self.turn.lock().take());
+    }
+}
 
-/// Keeps the lock of a request's key, and the counter if the request has one, until the event is appended.
-struct RequestGuard(
-    #[expect(dead_code, reason = "kept, not used")] OwnedMutexGuard<()>,
-    #[expect(dead_code, reason = "kept, not used")] Option<Arc<Counter>>,
-);
+/// Locks the key of a request for a token until the record is appended.
+struct KeyGuard(#[expect(dead_code, reason = "kept, not used")] OwnedMutexGuard<()>);
 
-impl ReservationGuard for CounterGuard {}
-
-impl ReservationGuard for RequestGuard {}
+impl ReservationGuard for KeyGuard {}
 
 /// One shared value for each key. Beyond `max` keys, values that nobody holds are dropped.
 #[derive(Debug)]
@@ -87,25 +92,33 @@ impl SqliteSequencer {
         Self { readers: log.readers(), counters: SharedMap::new(MAX_COUNTERS), requests: SharedMap::new(MAX_REQUESTS) }
     }
 
-    async fn reserve_next(&self, parent: StreamKey) -> Result<(Number, Arc<Counter>), ReserveError> {
+    async fn reserve_next(
+        &self,
+        parent: StreamKey,
+        key: Option<OwnedMutexGuard<()>>,
+    ) -> Result<Reservation<Number>, ReserveError> {
         let counter = self.counters.get_or_insert(parent);
-        let last = counter.last.get_or_try_init(|| self.load_counter(parent)).await?;
-        let before = last
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| last.checked_add(1))
-            .map_err(|_| ReserveError::Exhausted)?;
-        let number = Number::new(before + 1).ok_or(ReserveError::Exhausted)?;
-        Ok((number, counter))
+        let mut turn = Arc::clone(&counter).lock_owned().await;
+        let next = self.last_number(parent, &mut turn)?.checked_add(1).and_then(Number::new);
+        let number = next.ok_or(ReserveError::Exhausted)?;
+        *turn = Some(number.get());
+        Ok(Reservation::new(number, NumberGuard { turn: Mutex::new(Some(turn)), _counter: counter, _key: key }))
     }
 
-    async fn load_counter(&self, parent: StreamKey) -> Result<AtomicU32, ReserveError> {
-        let last: Option<i64> = sqlx::query_scalar("SELECT last_number FROM counters WHERE parent = ?")
-            .bind(parent.to_text())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
-        let last = last.ok_or(ReserveError::UnknownParent)?;
-        let last = u32::try_from(last).map_err(|error| unavailable(sqlx::Error::Decode(error.into())))?;
-        Ok(AtomicU32::new(last))
+    /// Returns the last reserved number of a parent. Reads it from the log on this thread if `counter` has none: one row by
+    /// its key.
+    fn last_number(&self, parent: StreamKey, counter: &mut Option<u32>) -> Result<u32, ReserveError> {
+        if let Some(last) = *counter {
+            return Ok(last);
+        }
+        let stored = self.readers.read(|connection| {
+            prepare(connection, "SELECT last_number FROM counters WHERE parent = ?")?
+                .query_row([parent.to_text()], |row| row.get(0))
+                .optional()
+        });
+        let last = stored.map_err(unavailable)?.ok_or(ReserveError::UnknownParent)?;
+        *counter = Some(last);
+        Ok(last)
     }
 
     /// Locks the request's key; waits for other requests with the same key.
@@ -114,36 +127,40 @@ impl SqliteSequencer {
         tokio::time::timeout(SAME_KEY_WAIT, lock).await.map_err(|elapsed| ReserveError::Unavailable(elapsed.into()))
     }
 
-    /// Looks up the request's event in the log; `None` if the request is new, or older than [`KEY_MEMORY`].
-    async fn find_answered(&self, request: &RequestKey) -> Result<Option<AnsweredRequest>, ReserveError> {
-        let row = sqlx::query(
-            "SELECT log_offset, request_values, stream, number FROM requests JOIN events USING (log_offset) \
-             WHERE requests.request_key = ? AND requests.occurred_at_ms > ?",
-        )
-        .bind(request.key.as_slice())
-        .bind(expired_before_ms())
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(unavailable)?;
-        let Some(row) = row else {
-            return Ok(None);
+    /// Looks up the request's event in the log; `None` if the request is new, or older than [`KEY_MEMORY`]. Reads on this
+    /// thread: two rows by their keys.
+    fn find_answered(&self, request: &RequestKey) -> Result<Option<AnsweredRequest>, ReserveError> {
+        let found = self.readers.read(|connection| {
+            let mut statement =
+                prepare(connection, "SELECT log_offset FROM requests WHERE request_key = ? AND occurred_at_ms > ?")?;
+            let row = statement.query_row((request.key, expired_before_ms()), |row| row.get::<_, i64>(0));
+            let Some(offset) = row.optional()?.map(|offset| Offset(offset.cast_unsigned())) else {
+                return Ok(None);
+            };
+            Ok(Some((offset, read_record(connection, offset)?)))
+        });
+        let (offset, record) = match found.map_err(unavailable)? {
+            None | Some((_, None)) => return Ok(None),
+            Some((offset, Some(record))) => (offset, record),
         };
-        let values: &[u8] = row.try_get(1).map_err(unavailable)?;
-        if values != request.values {
+        let record = record.map_err(|source| ReserveError::Unavailable(DamagedAnswer { offset, source }.into()))?;
+        if record.request.is_none_or(|stored| stored.values != request.values) {
             return Err(ReserveError::KeyReused);
         }
-        let offset = Offset(row.try_get::<i64, _>(0).map_err(unavailable)?.cast_unsigned());
-        let stream: &str = row.try_get(2).map_err(unavailable)?;
-        let number: Option<u32> = row.try_get(3).map_err(unavailable)?;
-        Ok(Some(AnsweredRequest {
-            stream: stream.parse().map_err(|error| unavailable(decode_error(2, error)))?,
-            number: number.and_then(Number::new),
-            position: Position::up_to(PARTITION, offset.next()),
-        }))
+        let position = Position::up_to(PARTITION, offset.next());
+        Ok(Some(AnsweredRequest { stream: record.stream, number: record.number, position }))
     }
 }
 
-fn unavailable(error: sqlx::Error) -> ReserveError {
+/// The record that answers a request is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("the event of this request, at offset {offset} of the log, cannot be read; run tally verify")]
+struct DamagedAnswer {
+    offset: Offset,
+    source: Damaged,
+}
+
+fn unavailable(error: rusqlite::Error) -> ReserveError {
     ReserveError::Unavailable(error.into())
 }
 
@@ -160,15 +177,13 @@ impl Sequencer for SqliteSequencer {
         request: Option<&RequestKey>,
     ) -> Result<Reservation<Number>, ReserveError> {
         let Some(request) = request else {
-            let (number, counter) = self.reserve_next(parent).await?;
-            return Ok(Reservation::new(number, CounterGuard(counter)));
+            return self.reserve_next(parent, None).await;
         };
         let lock = self.lock_key(request).await?;
-        if let Some(AnsweredRequest { number: Some(number), position, .. }) = self.find_answered(request).await? {
+        if let Some(AnsweredRequest { number: Some(number), position, .. }) = self.find_answered(request)? {
             return Ok(Reservation::in_log(number, position));
         }
-        let (number, counter) = self.reserve_next(parent).await?;
-        Ok(Reservation::new(number, RequestGuard(lock, Some(counter))))
+        self.reserve_next(parent, Some(lock)).await
     }
 
     async fn reserve_token(
@@ -180,14 +195,15 @@ impl Sequencer for SqliteSequencer {
             return Ok(Reservation::new(fresh, ()));
         };
         let lock = self.lock_key(request).await?;
-        Ok(match self.find_answered(request).await? {
+        Ok(match self.find_answered(request)? {
             Some(AnsweredRequest { stream, position, .. }) => Reservation::in_log(stream.token(), position),
-            None => Reservation::new(fresh, RequestGuard(lock, None)),
+            None => Reservation::new(fresh, KeyGuard(lock)),
         })
     }
 
     async fn exists(&self, parent: StreamKey) -> Result<bool, ReserveError> {
-        match self.counters.get_or_insert(parent).last.get_or_try_init(|| self.load_counter(parent)).await {
+        let counter = self.counters.get_or_insert(parent);
+        match self.last_number(parent, &mut *counter.lock().await) {
             Ok(_) => Ok(true),
             Err(ReserveError::UnknownParent) => Ok(false),
             Err(error) => Err(error),

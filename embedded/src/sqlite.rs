@@ -1,28 +1,29 @@
-//! Opens, writes and reads SQLite databases; the log and the projections both use it.
+//! Connections, transactions and statements of SQLite; the log and the projections both use them.
+//!
+//! A call of SQLite blocks its thread. A statement that reads a few rows by key takes microseconds, less than a switch to
+//! another thread, so the caller runs it where it is. Everything longer belongs on a blocking thread.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use events::{ApplicationToken, ChatKey, ChatNumber, EventId, Number};
-use sqlx::query_builder::{QueryBuilder, Separated};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
-use sqlx::{Connection, Row, Sqlite};
-use tokio::sync::{Mutex, MutexGuard};
+use events::{ApplicationToken, EventId, Number};
+use parking_lot::Mutex;
+use rusqlite::types::Type;
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Result, Row, ffi};
 use uuid::Uuid;
 
-/// Longest wait for a lock that another connection of this process holds.
+/// Longest wait for a lock that another connection holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a reading connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Once the write-ahead log has this many pages, SQLite copies them into the database.
-const AUTOCHECKPOINT_PAGES: &str = "4000";
-/// Page cache of one connection. SQLite reads a negative number as KiB, a positive one as pages.
-const CACHE_KIB: &str = "-16000";
-/// A statement has one of these numbers of rows, so that SQLite prepares few different statements.
-const ROWS_PER_STATEMENT: [usize; 3] = [128, 16, 1];
+const AUTOCHECKPOINT_PAGES: u32 = 4_000;
+/// Page cache of a connection that writes. SQLite reads a negative number as KiB, a positive one as pages.
+const WRITER_CACHE_KIB: i32 = -8_000;
+/// Page cache of a connection that reads. A commit by another connection empties it, so a large one gains little.
+const READER_CACHE_KIB: i32 = -1_000;
+/// Prepared statements that a connection keeps; more than the crate has for one file.
+const CACHED_STATEMENTS: usize = 64;
+/// Reading connections that wait for the next read. A further one is closed after its read.
+const MAX_IDLE_READERS: usize = 8;
 
 /// What a commit survives.
 #[derive(Debug, Clone, Copy)]
@@ -33,36 +34,79 @@ pub(crate) enum Durability {
     Crash,
 }
 
-/// Options for the connection that writes.
-pub(crate) fn connect_options(path: &Path, durability: Durability) -> SqliteConnectOptions {
-    let synchronous = match durability {
-        Durability::PowerLoss => SqliteSynchronous::Full,
-        Durability::Crash => SqliteSynchronous::Normal,
-    };
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(synchronous)
-        // On macOS fsync leaves data in the drive's cache; these make SQLite use F_FULLFSYNC. Other systems ignore them.
-        .pragma("fullfsync", "1")
-        .pragma("checkpoint_fullfsync", "1")
-        .pragma("wal_autocheckpoint", AUTOCHECKPOINT_PAGES)
-        .pragma("cache_size", CACHE_KIB)
-        .busy_timeout(BUSY_TIMEOUT)
+/// A database and how to connect to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    path: PathBuf,
+    durability: Durability,
 }
 
-/// Opens connections that only read.
-pub(crate) async fn connect_readers(
-    options: &SqliteConnectOptions,
-    connections: u32,
-) -> Result<SqlitePool, sqlx::Error> {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .connect_with(options.clone().pragma("query_only", "1"))
-        .await
+impl Database {
+    pub(crate) fn new(path: impl Into<PathBuf>, durability: Durability) -> Self {
+        Self { path: path.into(), durability }
+    }
+
+    /// Opens a connection that writes; creates the file if it is missing.
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        self.connect_with(OpenFlags::SQLITE_OPEN_CREATE, WRITER_CACHE_KIB)
+    }
+
+    /// Opens a connection to an existing file that only reads.
+    pub(crate) fn connect_reader(&self) -> Result<Connection> {
+        let connection = self.connect_with(OpenFlags::empty(), READER_CACHE_KIB)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    }
+
+    fn connect_with(&self, flags: OpenFlags, cache_kib: i32) -> Result<Connection> {
+        // Without SQLITE_OPEN_URI, so that a path that begins with `file:` is a path.
+        let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        let synchronous = match self.durability {
+            Durability::PowerLoss => "full",
+            Durability::Crash => "normal",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        // On macOS fsync leaves data in the drive's cache; these make SQLite use F_FULLFSYNC. Other systems ignore them.
+        connection.pragma_update(None, "fullfsync", true)?;
+        connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+        connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "cache_size", cache_kib)?;
+        Ok(connection)
+    }
+}
+
+/// The connections that read a database.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    database: Database,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(crate) fn new(database: Database) -> Self {
+        Self { database, idle: Mutex::default() }
+    }
+
+    /// Runs `read` with an idle connection, or with a new one if none is idle. Blocks the thread meanwhile.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.idle.lock().pop();
+        let connection = idle.map_or_else(|| self.database.connect_reader(), Ok)?;
+        let outcome = read(&connection);
+        let mut idle = self.idle.lock();
+        if idle.len() < MAX_IDLE_READERS {
+            idle.push(connection);
+        }
+        outcome
+    }
+
+    /// Closes the idle connections. Call it after the last read.
+    pub(crate) fn close(&self) {
+        self.idle.lock().clear();
+    }
 }
 
 /// The one connection that writes to a database.
@@ -71,129 +115,96 @@ pub(crate) async fn connect_readers(
 /// begins on a new connection.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    options: SqliteConnectOptions,
-    idle: Mutex<Option<SqliteConnection>>,
-}
-
-/// A transaction on the writing connection. Dropping it rolls it back.
-pub(crate) struct WriteTransaction<'a> {
-    /// Gets the connection back at the commit. Holding its lock makes the next transaction wait.
-    idle: MutexGuard<'a, Option<SqliteConnection>>,
-    connection: SqliteConnection,
+    database: Database,
+    idle: Mutex<Option<Connection>>,
 }
 
 impl Writer {
-    pub(crate) fn new(options: SqliteConnectOptions) -> Self {
-        Self { options, idle: Mutex::new(None) }
+    pub(crate) fn new(database: Database) -> Self {
+        Self { database, idle: Mutex::new(None) }
     }
 
-    /// Begins a transaction, after the previous one has ended.
-    pub(crate) async fn begin(&self) -> Result<WriteTransaction<'_>, sqlx::Error> {
-        let mut idle = self.idle.lock().await;
-        let mut connection = match idle.take() {
-            Some(connection) => connection,
-            None => SqliteConnection::connect_with(&self.options).await?,
+    /// Runs `write` in a transaction, after the previous transaction has ended. Commits if `write` returns a value, and
+    /// rolls back if it returns `None` or an error. Blocks the thread meanwhile.
+    pub(crate) fn transact<T>(&self, write: impl FnOnce(&mut Connection) -> Result<Option<T>>) -> Result<Option<T>> {
+        let mut idle = self.idle.lock();
+        let mut connection = idle.take().map_or_else(|| self.database.connect(), Ok)?;
+        prepare(&connection, "BEGIN IMMEDIATE")?.execute(())?;
+        let Some(value) = write(&mut connection)? else {
+            return Ok(None);
         };
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
-        Ok(WriteTransaction { idle, connection })
+        prepare(&connection, "COMMIT")?.execute(())?;
+        *idle = Some(connection);
+        Ok(Some(value))
     }
 
     /// Closes the connection, after the running transaction has ended.
-    pub(crate) async fn close(&self) -> Result<(), sqlx::Error> {
-        match self.idle.lock().await.take() {
-            Some(connection) => connection.close().await,
+    pub(crate) fn close(&self) -> Result<()> {
+        match self.idle.lock().take() {
+            Some(connection) => connection.close().map_err(|(_, error)| error),
             None => Ok(()),
         }
     }
 }
 
-impl WriteTransaction<'_> {
-    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
+/// Runs work that is longer than a few rows on a blocking thread.
+pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is being shut down cancels blocking work.
+            Err(_) => Err(interrupted("the process is stopping")),
+        },
     }
-
-    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        sqlx::query("COMMIT").execute(&mut self.connection).await?;
-        *self.idle = Some(self.connection);
-        Ok(())
-    }
 }
 
-/// Writes rows with `head VALUES (…), (…) tail`, in statements of [`ROWS_PER_STATEMENT`] rows. Without rows it runs no
-/// statement.
-///
-/// Returns the rows of a RETURNING clause in `tail`, in no order.
-pub(crate) async fn insert_rows<R>(
-    connection: &mut SqliteConnection,
-    head: &'static str,
-    tail: &'static str,
-    mut rows: &[R],
-    bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &R),
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    let mut returned = Vec::new();
-    for size in ROWS_PER_STATEMENT {
-        while let Some((chunk, rest)) = rows.split_at_checked(size) {
-            let mut statement = QueryBuilder::<Sqlite>::new(head);
-            statement.push_values(chunk, |mut row, values| bind(&mut row, values));
-            returned.extend(statement.push(tail).build().fetch_all(&mut *connection).await?);
-            rows = rest;
-        }
-    }
-    Ok(returned)
+fn interrupted(reason: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERRUPT), Some(reason.to_owned()))
 }
 
-/// Selects the rows of `keys`, in no order, with `head (VALUES (…), (…))`; `head` ends with columns and `IN`.
-pub(crate) async fn select_in<K>(
-    connection: &mut SqliteConnection,
-    head: &'static str,
-    mut keys: &[K],
-    bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &K),
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    let mut rows = Vec::new();
-    for size in ROWS_PER_STATEMENT {
-        while let Some((chunk, rest)) = keys.split_at_checked(size) {
-            let mut statement = QueryBuilder::<Sqlite>::new(head);
-            statement.push(" (").push_values(chunk, |mut row, key| bind(&mut row, key));
-            rows.extend(statement.push(")").build().fetch_all(&mut *connection).await?);
-            keys = rest;
-        }
-    }
-    Ok(rows)
+/// Prepares a statement, or takes it from the connection's cache. Every statement on rows is prepared here, so that a
+/// test can check how SQLite executes it.
+pub(crate) fn prepare<'c>(connection: &'c Connection, sql: &'static str) -> Result<CachedStatement<'c>> {
+    #[cfg(test)]
+    crate::query_plans::record(connection, sql);
+    connection.prepare_cached(sql)
 }
 
-/// Selects the rows of chats; `head` ends with `(token, number) IN`.
-pub(crate) async fn select_chats(
-    connection: &mut SqliteConnection,
-    head: &'static str,
-    chats: &[ChatKey],
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    select_in(connection, head, chats, |row, chat| {
-        row.push_bind(chat.token.as_bytes().as_slice()).push_bind(i64::from(chat.number.get()));
-    })
-    .await
+/// Whether an error shows that the file is damaged, or is no database: <https://www.sqlite.org/rescode.html>.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Decodes a chat from the columns with the indices `token` and `number`.
-pub(crate) fn decode_chat(row: &SqliteRow, token: usize, number: usize) -> Result<ChatKey, sqlx::Error> {
-    Ok(ChatKey { token: decode_token(row, token)?, number: ChatNumber(decode_number(row, number)?) })
+/// Whether an error shows that a column holds a value that no release writes.
+pub(crate) fn is_malformed(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
+    )
 }
 
-pub(crate) fn decode_token(row: &SqliteRow, column: usize) -> Result<ApplicationToken, sqlx::Error> {
-    let bytes: &[u8] = row.try_get(column)?;
-    bytes.try_into().map(ApplicationToken::from_bytes).map_err(|error| decode_error(column, error))
+pub(crate) fn decode_token(row: &Row, column: usize) -> Result<ApplicationToken> {
+    Ok(ApplicationToken::from_bytes(row.get(column)?))
 }
 
-pub(crate) fn decode_number(row: &SqliteRow, column: usize) -> Result<Number, sqlx::Error> {
-    let number: i64 = row.try_get(column)?;
-    let number = u32::try_from(number).ok().and_then(Number::new);
-    number.ok_or_else(|| decode_error(column, "not a number of a chat or a message"))
+pub(crate) fn decode_number(row: &Row, column: usize) -> Result<Number> {
+    let number = Number::new(row.get(column)?);
+    number.ok_or_else(|| decode_error(column, Type::Integer, "not a number of a chat or a message"))
 }
 
-pub(crate) fn decode_event_id(row: &SqliteRow, column: usize) -> Result<EventId, sqlx::Error> {
-    Uuid::from_slice(row.try_get(column)?).map(EventId).map_err(|error| decode_error(column, error))
+pub(crate) fn decode_event_id(row: &Row, column: usize) -> Result<EventId> {
+    Ok(EventId(Uuid::from_bytes(row.get(column)?)))
 }
 
 /// Makes the error for a column with a value that no release writes.
-pub(crate) fn decode_error(column: usize, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: column.to_string(), source: source.into() }
+pub(crate) fn decode_error(
+    column: usize,
+    found: Type,
+    reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, found, reason.into())
 }

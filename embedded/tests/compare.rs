@@ -26,7 +26,7 @@ fn source_event(offset: u64) -> SourceEvent {
 async fn write_projections(chats: &[u32], body: &str) -> TempDir {
     let directory = TempDir::new().unwrap();
     let data_dir = DataDir::open(directory.path()).unwrap();
-    let projections = data_dir.open_projections(Uuid::nil()).await.unwrap();
+    let projections = data_dir.open_projections(Uuid::nil()).unwrap();
     for (index, number) in (0..).zip(chats) {
         let checkpoint_move = CheckpointMove {
             partition: PartitionId(0),

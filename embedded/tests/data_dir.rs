@@ -19,7 +19,7 @@ const PARTITION: PartitionId = PartitionId(0);
 /// Creates projections with one application, and closes them.
 async fn create_projections(log_id: Uuid, path: &Path) {
     let data_dir = DataDir::open(path).unwrap();
-    let projections = data_dir.open_projections(log_id).await.unwrap();
+    let projections = data_dir.open_projections(log_id).unwrap();
     let source = SourceEvent { event_id: EventId(Uuid::nil()), offset: Offset::START };
     let created = NameChange { token: TOKEN, name: "app".into(), origin: NameOrigin::Created, source };
     let checkpoint_move = CheckpointMove {
@@ -37,7 +37,7 @@ async fn create_projections(log_id: Uuid, path: &Path) {
 /// Whether the projections still have their application.
 async fn are_kept(log_id: Uuid, path: &Path) -> bool {
     let data_dir = DataDir::open(path).unwrap();
-    let projections = data_dir.open_projections(log_id).await.unwrap();
+    let projections = data_dir.open_projections(log_id).unwrap();
     let checkpoint = projections.checkpoint(Projection::Views, PARTITION).await.unwrap();
     let application = projections.application(TOKEN).await.unwrap();
     assert_eq!(checkpoint.next == Offset(1), application.is_some(), "rows and checkpoint go together");
@@ -69,7 +69,7 @@ fn a_directory_that_cannot_be_made_is_refused() {
 async fn the_log_is_the_same_after_it_was_closed() {
     let directory = TempDir::new().unwrap();
     let data_dir = DataDir::open(directory.path()).unwrap();
-    let log = data_dir.open_log().await.unwrap();
+    let log = data_dir.open_log().unwrap();
     let event = Event::ChatApplicationCreated(ChatApplicationCreated { token: TOKEN, name: "app".into() });
     let record = Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis(1)).unwrap();
     let position = log.append(record.clone()).await.unwrap();
@@ -78,7 +78,7 @@ async fn the_log_is_the_same_after_it_was_closed() {
     let refused = log.append(record.clone()).await.unwrap_err();
     assert!(matches!(refused, event_log::AppendError::Closed), "{refused}");
 
-    let log = data_dir.open_log().await.unwrap();
+    let log = data_dir.open_log().unwrap();
     assert_eq!(log.log_id(), log_id);
     assert_eq!(log.end().await.unwrap(), position);
     let limit = event_log::ReadLimit { records: 10, wait: std::time::Duration::ZERO };
@@ -91,7 +91,7 @@ async fn a_log_that_is_no_database_is_refused_and_left_as_it_is() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log.sqlite");
     std::fs::write(&path, "not a database, but somebody's data").unwrap();
-    let refused = DataDir::open(directory.path()).unwrap().open_log().await.unwrap_err();
+    let refused = DataDir::open(directory.path()).unwrap().open_log().unwrap_err();
     assert!(matches!(refused, OpenError::Log { .. }), "{refused}");
     assert_eq!(std::fs::read(&path).unwrap(), b"not a database, but somebody's data");
 }

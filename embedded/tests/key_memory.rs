@@ -36,7 +36,7 @@ async fn reserve_chat(log: &SqliteLog, key: &str) -> (u32, bool) {
 
 async fn open(directory: &TempDir) -> (DataDir, SqliteLog) {
     let data_dir = DataDir::open(directory.path()).unwrap();
-    let log = data_dir.open_log().await.unwrap();
+    let log = data_dir.open_log().unwrap();
     (data_dir, log)
 }
 

@@ -22,6 +22,9 @@ use crate::BackendError;
 pub trait EventLog: Send + Sync {
     /// Appends one record. The position that is returned covers the record, and may cover more of its partition.
     ///
+    /// The first poll of the future queues the record. Of two appends of one stream, the one that is queued first comes
+    /// first in the log.
+    ///
     /// A caller that drops the future does not withdraw the record.
     async fn append(&self, record: Record) -> Result<Position, AppendError>;
 

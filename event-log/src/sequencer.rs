@@ -78,6 +78,10 @@ pub trait ReservationGuard: Send + Sync {
         None
     }
 
+    /// Called once the log has queued the reservation's record. The adapter may have kept the parent's next reservation
+    /// waiting until now, so that numbers are in log order.
+    fn record_is_queued(&self) {}
+
     /// Whether the reservation is no longer valid. The number or token may then be given to another request, so an append
     /// that is acknowledged from now on must not be answered with success.
     fn has_lapsed(&self) -> bool {
@@ -112,6 +116,11 @@ impl<T: Copy> Reservation<T> {
     /// See [`ReservationGuard::ticket`].
     pub fn ticket(&self) -> Option<Ticket> {
         self.guard.ticket()
+    }
+
+    /// See [`ReservationGuard::record_is_queued`].
+    pub fn record_is_queued(&self) {
+        self.guard.record_is_queued();
     }
 
     /// See [`ReservationGuard::has_lapsed`].

@@ -35,9 +35,9 @@ impl Fixture {
     async fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let data_dir = DataDir::open(directory.path()).unwrap();
-        let log = Arc::new(data_dir.open_log().await.unwrap());
+        let log = Arc::new(data_dir.open_log().unwrap());
         Self {
-            store: Arc::new(data_dir.open_projections(log.log_id()).await.unwrap()),
+            store: Arc::new(data_dir.open_projections(log.log_id()).unwrap()),
             log,
             readiness: Readiness::new(),
             run_loops: RunLoops::new(),

@@ -43,7 +43,7 @@ impl Projections {
     async fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let data_dir = DataDir::open(directory.path()).unwrap();
-        let store = Arc::new(data_dir.open_projections(Uuid::nil()).await.unwrap());
+        let store = Arc::new(data_dir.open_projections(Uuid::nil()).unwrap());
         Self { store, _data_dir: data_dir, _directory: directory }
     }
 

@@ -1,17 +1,20 @@
 //! The only writer of the log. It commits all queued appends as a group, so that one fsync serves many appends.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use event_log::{AppendError, KEY_MEMORY};
 use events::{EventType, Offset, Record, StreamKey};
 use parking_lot::Mutex;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteConnectOptions;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Result, params, params_from_iter};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
-use crate::sqlite::{Writer, insert_rows};
+use super::checksum::checksum;
+use super::{COLUMNS, read_end};
+use crate::sqlite::{Database, Writer, prepare};
 
 /// Bound on the queue of appends. A further append is refused.
 const MAX_QUEUED: usize = 4_096;
@@ -24,7 +27,7 @@ pub(super) enum Outcome {
     /// The record has this offset.
     Committed(Offset),
     /// The transaction failed. If its commit failed, the record may be in the log.
-    Failed(Arc<sqlx::Error>),
+    Failed(Arc<rusqlite::Error>),
 }
 
 struct QueuedAppend {
@@ -36,15 +39,16 @@ struct QueuedAppend {
 #[derive(Debug)]
 pub(super) struct GroupCommit {
     queue: Mutex<Option<mpsc::Sender<QueuedAppend>>>,
-    writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl GroupCommit {
-    /// Starts the writer. It publishes the log's end in `end` after every commit.
-    pub(super) fn start(options: SqliteConnectOptions, end: watch::Sender<Offset>) -> Self {
+    /// Starts the writer on a thread of its own. It publishes the log's end in `end` after every commit.
+    pub(super) fn start(database: Database, end: watch::Sender<Offset>) -> io::Result<Self> {
         let (queue, appends) = mpsc::channel(MAX_QUEUED);
-        let writer = tokio::spawn(write_groups(Writer::new(options), appends, end));
-        Self { queue: Mutex::new(Some(queue)), writer: tokio::sync::Mutex::new(Some(writer)) }
+        let writer = Writer::new(database);
+        let writer = thread::Builder::new().name("log-writer".into()).spawn(|| write_groups(writer, appends, end))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)) })
     }
 
     /// Queues an append.
@@ -62,24 +66,26 @@ impl GroupCommit {
     /// Refuses further appends and waits until the queued ones are committed.
     pub(super) async fn close(&self) {
         drop(self.queue.lock().take());
-        if let Some(writer) = self.writer.lock().await.take()
-            && let Err(error) = writer.await
-        {
-            tracing::error!(%error, "the writer of the log stopped early");
+        let writer = self.writer.lock().take();
+        let joined = tokio::task::spawn_blocking(|| writer.map(JoinHandle::join)).await;
+        if !matches!(joined, Ok(None | Some(Ok(())))) {
+            tracing::error!("the writer of the log stopped early");
         }
     }
 }
 
-async fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>, end: watch::Sender<Offset>) {
+#[expect(clippy::needless_pass_by_value, reason = "the thread owns them")]
+fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>, end: watch::Sender<Offset>) {
     let mut group = Vec::with_capacity(MAX_GROUP);
-    while appends.recv_many(&mut group, MAX_GROUP).await > 0 {
+    while appends.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
         let (records, outcomes): (Vec<_>, Vec<_>) =
             group.drain(..).map(|append| (append.record, append.outcome)).unzip();
-        match commit(&writer, &records).await {
-            Ok(first) => {
+        match writer.transact(|connection| append_group(connection, &records).map(Some)) {
+            Ok(Some(first)) => {
                 end.send_replace(Offset(first.0 + records.len() as u64));
                 send_outcomes(outcomes, (first.0..).map(Offset).map(Outcome::Committed));
             }
+            Ok(None) => {}
             Err(error) => {
                 let error = Arc::new(error);
                 tracing::error!(%error, appends = records.len(), "the event log could not be written");
@@ -87,7 +93,7 @@ async fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>,
             }
         }
     }
-    if let Err(error) = writer.close().await {
+    if let Err(error) = writer.close() {
         tracing::warn!(%error, "the event log was not closed cleanly; nothing is lost");
     }
 }
@@ -99,97 +105,92 @@ fn send_outcomes(senders: Vec<oneshot::Sender<Outcome>>, outcomes: impl Iterator
     }
 }
 
-/// Commits the records at the end of the log; returns the offset of the first.
-async fn commit(writer: &Writer, records: &[Record]) -> Result<Offset, sqlx::Error> {
-    let mut transaction = writer.begin().await?;
-    let connection = transaction.connection();
+/// Appends the records; returns the offset of the first.
+fn append_group(connection: &Connection, records: &[Record]) -> Result<Offset> {
     // Read every time: after a commit with an unknown outcome only the table says where the log ends.
-    let first: i64 =
-        sqlx::query_scalar("SELECT coalesce(max(log_offset) + 1, 0) FROM events").fetch_one(&mut *connection).await?;
-    insert_events(connection, first, records).await?;
-    raise_counters(connection, records).await?;
-    store_requests(connection, first, records).await?;
-    transaction.commit().await?;
-    Ok(Offset(first.cast_unsigned()))
+    let first = read_end(connection)?;
+    insert_events(connection, first, records)?;
+    raise_counters(connection, records)?;
+    store_requests(connection, first, records)?;
+    Ok(first)
 }
 
-async fn insert_events(connection: &mut SqliteConnection, first: i64, records: &[Record]) -> Result<(), sqlx::Error> {
-    let rows: Vec<_> = (first..).zip(records).collect();
-    insert_rows(
+fn insert_events(connection: &Connection, first: Offset, records: &[Record]) -> Result<()> {
+    let mut statement = prepare(
         connection,
         "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
-         request_key, request_values, epoch, traceparent, data) ",
-        "",
-        &rows,
-        |row, (offset, record)| {
-            row.push_bind(offset)
-                .push_bind(record.event_id.0.as_bytes().as_slice())
-                .push_bind(&record.event_type)
-                .push_bind(i64::from(record.version))
-                .push_bind(record.occurred_at.0.cast_signed())
-                .push_bind(record.stream.to_text())
-                .push_bind(record.number.map(|number| i64::from(number.get())))
-                .push_bind(record.request.map(|request| request.key.to_vec()))
-                .push_bind(record.request.map(|request| request.values.to_vec()))
-                .push_bind(record.epoch.map(|epoch| epoch.0.cast_signed()))
-                .push_bind(record.trace.map(|trace| trace.to_string()))
-                .push_bind(record.data.as_slice());
-        },
-    )
-    .await?;
+         request_key, request_values, epoch, traceparent, data, checksum) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for (offset, record) in (first.0.cast_signed()..).zip(records) {
+        let stream = record.stream.to_text();
+        let trace = record.trace.map(|trace| trace.to_string());
+        let columns: [ValueRef; COLUMNS] = [
+            ValueRef::Integer(offset),
+            ValueRef::Blob(record.event_id.0.as_bytes()),
+            ValueRef::Text(record.event_type.as_bytes()),
+            ValueRef::Integer(record.version.into()),
+            ValueRef::Integer(record.occurred_at.0.cast_signed()),
+            ValueRef::Text(stream.as_bytes()),
+            record.number.map_or(ValueRef::Null, |number| ValueRef::Integer(number.get().into())),
+            record.request.as_ref().map_or(ValueRef::Null, |request| ValueRef::Blob(&request.key)),
+            record.request.as_ref().map_or(ValueRef::Null, |request| ValueRef::Blob(&request.values)),
+            record.epoch.map_or(ValueRef::Null, |epoch| ValueRef::Integer(epoch.0.cast_signed())),
+            trace.as_ref().map_or(ValueRef::Null, |trace| ValueRef::Text(trace.as_bytes())),
+            ValueRef::Blob(&record.data),
+        ];
+        let checksum = ValueRef::Integer(checksum(columns).into());
+        statement.execute(params_from_iter(columns.into_iter().chain([checksum]).map(ToSqlOutput::Borrowed)))?;
+    }
     Ok(())
 }
 
 /// Stores the offsets of requests with keys. Deletes up to twice as many expired ones, so that the table shrinks faster
 /// than it grows.
-async fn store_requests(connection: &mut SqliteConnection, first: i64, records: &[Record]) -> Result<(), sqlx::Error> {
-    let requests: Vec<_> = (first..)
-        .zip(records)
-        .filter_map(|(offset, record)| Some((offset, record.request?, record.occurred_at)))
-        .collect();
-    let Some(now_ms) = requests.iter().map(|(_, _, occurred_at)| occurred_at.0).max() else {
+fn store_requests(connection: &Connection, first: Offset, records: &[Record]) -> Result<()> {
+    let mut stored = 0_u32;
+    let mut now_ms = 0;
+    for (offset, record) in (first.0.cast_signed()..).zip(records) {
+        let Some(request) = record.request else {
+            continue;
+        };
+        let mut statement = prepare(
+            connection,
+            "INSERT INTO requests (request_key, log_offset, occurred_at_ms) VALUES (?, ?, ?) \
+             ON CONFLICT (request_key) DO UPDATE SET log_offset = excluded.log_offset, \
+             occurred_at_ms = excluded.occurred_at_ms",
+        )?;
+        statement.execute(params![request.key, offset, record.occurred_at.0.cast_signed()])?;
+        stored += 1;
+        now_ms = record.occurred_at.0.max(now_ms);
+    }
+    if stored == 0 {
         return Ok(());
-    };
-    insert_rows(
-        connection,
-        "INSERT INTO requests (request_key, log_offset, occurred_at_ms) ",
-        " ON CONFLICT (request_key) DO UPDATE SET log_offset = excluded.log_offset, \
-         occurred_at_ms = excluded.occurred_at_ms",
-        &requests,
-        |row, (offset, request, occurred_at)| {
-            row.push_bind(request.key.as_slice()).push_bind(offset).push_bind(occurred_at.0.cast_signed());
-        },
-    )
-    .await?;
+    }
     let key_memory_ms = u64::try_from(KEY_MEMORY.as_millis()).unwrap_or(u64::MAX);
-    sqlx::query(
+    let mut statement = prepare(
+        connection,
         "DELETE FROM requests WHERE request_key IN \
          (SELECT request_key FROM requests WHERE occurred_at_ms < ? ORDER BY occurred_at_ms LIMIT ?)",
-    )
-    .bind(now_ms.saturating_sub(key_memory_ms).cast_signed())
-    .bind(2 * requests.len() as i64)
-    .execute(connection)
-    .await?;
+    )?;
+    statement.execute((now_ms.saturating_sub(key_memory_ms).cast_signed(), 2 * stored))?;
     Ok(())
 }
 
-async fn raise_counters(connection: &mut SqliteConnection, records: &[Record]) -> Result<(), sqlx::Error> {
+fn raise_counters(connection: &Connection, records: &[Record]) -> Result<()> {
     let mut counters = BTreeMap::new();
     for (parent, last_number) in records.iter().flat_map(list_counters) {
         let counter = counters.entry(parent).or_insert(last_number);
         *counter = last_number.max(*counter);
     }
-    let counters: Vec<_> = counters.into_iter().collect();
-    insert_rows(
+    let mut statement = prepare(
         connection,
-        "INSERT INTO counters (parent, last_number) ",
-        " ON CONFLICT (parent) DO UPDATE SET last_number = max(last_number, excluded.last_number)",
-        &counters,
-        |row, (parent, last_number)| {
-            row.push_bind(parent.to_text()).push_bind(i64::from(*last_number));
-        },
-    )
-    .await?;
+        "INSERT INTO counters (parent, last_number) VALUES (?, ?) \
+         ON CONFLICT (parent) DO UPDATE SET last_number = max(last_number, excluded.last_number)",
+    )?;
+    for (parent, last_number) in counters {
+        statement.execute((parent.to_text(), last_number))?;
+    }
     Ok(())
 }
 

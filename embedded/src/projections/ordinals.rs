@@ -3,20 +3,19 @@
 //! The projections `views` and `search` each have their own table of ordinals, assigned in the order in which chats
 //! arrive. An ordinal is used in its own file only.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use events::{ChatKey, MessageNumber};
 use read_model::Cursor;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, OptionalExtension, Result};
 
-use crate::sqlite::{decode_chat, insert_rows, select_chats};
+use crate::sqlite::prepare;
 
-/// The statements of a table with columns `ordinal`, `token` and `number`.
+/// The statements on the table with the ordinals of a projection.
 pub(super) struct OrdinalTable {
-    /// Selects the three columns.
+    /// Selects the ordinal of a chat's token and number.
     pub select: &'static str,
-    /// Inserts a chat's `token` and `number`.
+    /// Inserts a chat's token and number, and returns its ordinal.
     pub insert: &'static str,
 }
 
@@ -43,24 +42,30 @@ impl Ordinal {
 }
 
 /// Loads the ordinals of chats, and inserts the chats that have none.
-pub(super) async fn assign_ordinals(
-    connection: &mut SqliteConnection,
+pub(super) fn assign_ordinals(
+    connection: &Connection,
     table: &OrdinalTable,
     chats: impl Iterator<Item = ChatKey>,
-) -> Result<HashMap<ChatKey, Ordinal>, sqlx::Error> {
-    let chats: Vec<_> = chats.collect::<BTreeSet<_>>().into_iter().collect();
-    let stored = select_chats(connection, table.select, &chats).await?;
-    let mut ordinals: HashMap<_, _> = stored.iter().map(decode_ordinal).collect::<Result<_, _>>()?;
-    let new: Vec<_> = chats.into_iter().filter(|chat| !ordinals.contains_key(chat)).collect();
-    let inserted = insert_rows(connection, table.insert, " RETURNING ordinal, token, number", &new, |row, chat| {
-        row.push_bind(chat.token.as_bytes().as_slice()).push_bind(i64::from(chat.number.get()));
-    });
-    for row in &inserted.await? {
-        ordinals.extend([decode_ordinal(row)?]);
+) -> Result<HashMap<ChatKey, Ordinal>> {
+    let mut ordinals = HashMap::new();
+    for chat in chats {
+        if !ordinals.contains_key(&chat) {
+            ordinals.insert(chat, assign_ordinal(connection, table, chat)?);
+        }
     }
     Ok(ordinals)
 }
 
-fn decode_ordinal(row: &SqliteRow) -> Result<(ChatKey, Ordinal), sqlx::Error> {
-    Ok((decode_chat(row, 1, 2)?, Ordinal(row.try_get(0)?)))
+fn assign_ordinal(connection: &Connection, table: &OrdinalTable, chat: ChatKey) -> Result<Ordinal> {
+    if let Some(ordinal) = find_ordinal(connection, table.select, chat)? {
+        return Ok(ordinal);
+    }
+    let mut insert = prepare(connection, table.insert)?;
+    insert.query_row((chat.token.as_bytes(), chat.number.get()), |row| row.get(0)).map(Ordinal)
+}
+
+/// Runs a statement that selects the ordinal of a chat's token and number.
+pub(super) fn find_ordinal(connection: &Connection, select: &'static str, chat: ChatKey) -> Result<Option<Ordinal>> {
+    let mut select = prepare(connection, select)?;
+    select.query_row((chat.token.as_bytes(), chat.number.get()), |row| row.get(0).map(Ordinal)).optional()
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use events::{Offset, PartitionId, Position};
 use read_model::{CheckpointMove, Projection};
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, Result};
 use tokio::sync::watch;
+
+use crate::sqlite::prepare;
 
 /// The checkpoints of every projection, as of the last commit.
 #[derive(Debug)]
@@ -17,20 +19,18 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Loads the checkpoints from the file.
-    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
+    pub(super) fn load(connection: &Connection) -> Result<Self> {
         let progress = Self {
             views: watch::Sender::default(),
             counts: watch::Sender::default(),
             search: watch::Sender::default(),
         };
+        let mut statement = prepare(connection, "SELECT partition, next_offset FROM checkpoints WHERE projection = ?")?;
         for projection in Projection::ALL {
-            let rows = sqlx::query("SELECT partition, next_offset FROM checkpoints WHERE projection = ?")
-                .bind(projection.name())
-                .fetch_all(&mut *connection)
-                .await?;
-            for row in rows {
-                let partition = PartitionId(row.try_get(0)?);
-                let next = Offset(row.try_get::<i64, _>(1)?.cast_unsigned());
+            let mut rows = statement.query([projection.name()])?;
+            while let Some(row) = rows.next()? {
+                let partition = PartitionId(row.get(0)?);
+                let next = Offset(row.get::<_, i64>(1)?.cast_unsigned());
                 progress.publish(projection, &Position::up_to(partition, next));
             }
         }

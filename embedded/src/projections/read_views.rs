@@ -1,146 +1,133 @@
 //! The SQL that reads views.
+//!
+//! One row is read on the caller's thread, a page on a blocking thread.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
-use futures_util::TryStreamExt;
 use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Slice, Views, ViewsError};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use rusqlite::{Connection, OptionalExtension, Params, Result, Row};
 
-use super::ordinals::Ordinal;
-use super::{Query, SqliteProjections};
-use crate::sqlite::{decode_error, decode_number, decode_token};
+use super::SqliteProjections;
+use super::ordinals::find_ordinal;
+use crate::sqlite::{decode_number, decode_token, prepare};
 
-impl SqliteProjections {
-    /// Reads rows until a page is full. `query` selects one row more than `limit`, if there is one, to show whether
-    /// items follow.
-    ///
-    /// `decode` returns an item and its bytes of text.
-    pub(super) async fn read_slice<T>(
-        &self,
-        limit: u32,
-        query: Query,
-        decode: impl Fn(&SqliteRow) -> Result<(T, usize), sqlx::Error>,
-    ) -> Result<Slice<T>, sqlx::Error> {
-        let mut slice = Slice::builder(limit);
-        let mut rows = self.readers.fetch(query);
-        while let Some(row) = rows.try_next().await? {
-            if slice.is_full() {
-                return Ok(slice.finish(true));
-            }
-            let (item, text_bytes) = decode(&row)?;
-            slice.push(item, text_bytes);
+/// Selects the ordinal of a chat that is shown.
+const SHOWN_CHAT: &str = "SELECT ordinal FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL";
+
+/// Reads rows until a page is full. The statement selects one row more than `limit`, if there is one, to show whether
+/// items follow. `decode` returns an item and its bytes of text.
+pub(super) fn read_slice<T>(
+    connection: &Connection,
+    sql: &'static str,
+    params: impl Params,
+    limit: u32,
+    decode: impl Fn(&Row) -> Result<(T, usize)>,
+) -> Result<Slice<T>> {
+    let mut statement = prepare(connection, sql)?;
+    let mut rows = statement.query(params)?;
+    let mut slice = Slice::builder(limit);
+    while let Some(row) = rows.next()? {
+        if slice.is_full() {
+            return Ok(slice.finish(true));
         }
-        Ok(slice.finish(false))
+        let (item, text_bytes) = decode(row)?;
+        slice.push(item, text_bytes);
     }
+    Ok(slice.finish(false))
+}
 
-    async fn has_application_or_chat(&self, token: ApplicationToken) -> Result<bool, sqlx::Error> {
-        let query = sqlx::query(
-            "SELECT 1 WHERE EXISTS (SELECT 1 FROM applications WHERE token = ?1) \
-             OR EXISTS (SELECT 1 FROM chats WHERE token = ?1 AND created_event IS NOT NULL)",
-        );
-        Ok(self.readers.fetch_optional(query.bind(token.as_bytes().to_vec())).await?.is_some())
-    }
+fn read_application(connection: &Connection, token: ApplicationToken) -> Result<Option<ApplicationView>> {
+    let mut statement = prepare(
+        connection,
+        "SELECT token, name, coalesce(chats_count, 0) FROM applications \
+         LEFT JOIN application_counts USING (token) WHERE token = ?",
+    )?;
+    statement.query_row([token.as_bytes()], |row| Ok(decode_application(row)?.0)).optional()
+}
 
-    async fn load_ordinal(&self, chat: ChatKey) -> Result<Option<Ordinal>, sqlx::Error> {
-        let query =
-            sqlx::query("SELECT ordinal FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL")
-                .bind(chat.token.as_bytes().to_vec())
-                .bind(i64::from(chat.number.get()));
-        let row = self.readers.fetch_optional(query).await?;
-        row.map(|row| row.try_get(0).map(Ordinal)).transpose()
-    }
+fn read_applications(connection: &Connection, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>> {
+    let (above, below) = tokens_between(page.cursor);
+    let sql = if page.cursor.descends() {
+        "SELECT token, name, coalesce(chats_count, 0) FROM applications \
+         LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token DESC LIMIT ?"
+    } else {
+        "SELECT token, name, coalesce(chats_count, 0) FROM applications \
+         LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token LIMIT ?"
+    };
+    read_slice(connection, sql, (above, below, page.limit + 1), page.limit, decode_application)
+}
 
-    async fn read_application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, sqlx::Error> {
-        let query = sqlx::query(
-            "SELECT token, name, coalesce(chats_count, 0) FROM applications \
-             LEFT JOIN application_counts USING (token) WHERE token = ?",
-        )
-        .bind(token.as_bytes().to_vec());
-        let row = self.readers.fetch_optional(query).await?;
-        row.map(|row| Ok(decode_application(&row)?.0)).transpose()
-    }
+fn read_chat(connection: &Connection, chat: ChatKey) -> Result<Option<ChatView>> {
+    let mut statement = prepare(
+        connection,
+        "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
+         WHERE token = ? AND number = ? AND created_event IS NOT NULL",
+    )?;
+    let key = (chat.token.as_bytes(), chat.number.get());
+    statement.query_row(key, |row| Ok(decode_chat_view(row)?.0)).optional()
+}
 
-    async fn read_applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, sqlx::Error> {
-        let (above, below) = tokens_between(page.cursor);
-        let query = if page.cursor.descends() {
-            "SELECT token, name, coalesce(chats_count, 0) FROM applications \
-             LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token DESC LIMIT ?"
-        } else {
-            "SELECT token, name, coalesce(chats_count, 0) FROM applications \
-             LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token LIMIT ?"
-        };
-        let query = sqlx::query(query).bind(above).bind(below).bind(page.limit + 1);
-        self.read_slice(page.limit, query, decode_application).await
-    }
+/// Reads a page of an application's chats. `None` if neither the application nor a chat of it is shown.
+fn read_chats(
+    connection: &Connection,
+    token: ApplicationToken,
+    page: Page<ChatNumber>,
+) -> Result<Option<Slice<ChatView>>> {
+    let (above, below) = match page.cursor {
+        Cursor::First | Cursor::Last => (0, i64::MAX),
+        Cursor::After(number) => (i64::from(number.get()), i64::MAX),
+        Cursor::Before(number) => (0, number.get().into()),
+    };
+    let sql = if page.cursor.descends() {
+        "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
+         WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number DESC LIMIT ?"
+    } else {
+        "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
+         WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number LIMIT ?"
+    };
+    let params = (token.as_bytes(), above, below, page.limit + 1);
+    let slice = read_slice(connection, sql, params, page.limit, decode_chat_view)?;
+    let is_shown = !slice.items.is_empty() || has_application_or_chat(connection, token)?;
+    Ok(is_shown.then_some(slice))
+}
 
-    async fn read_chat(&self, chat: ChatKey) -> Result<Option<ChatView>, sqlx::Error> {
-        let query = sqlx::query(
-            "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
-             WHERE token = ? AND number = ? AND created_event IS NOT NULL",
-        )
-        .bind(chat.token.as_bytes().to_vec())
-        .bind(i64::from(chat.number.get()));
-        let row = self.readers.fetch_optional(query).await?;
-        row.map(|row| Ok(decode_chat_view(&row)?.0)).transpose()
-    }
+fn has_application_or_chat(connection: &Connection, token: ApplicationToken) -> Result<bool> {
+    let mut statement = prepare(
+        connection,
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM applications WHERE token = ?1) \
+         OR EXISTS (SELECT 1 FROM chats WHERE token = ?1 AND created_event IS NOT NULL)",
+    )?;
+    statement.exists([token.as_bytes()])
+}
 
-    async fn read_chats(
-        &self,
-        token: ApplicationToken,
-        page: Page<ChatNumber>,
-    ) -> Result<Option<Slice<ChatView>>, sqlx::Error> {
-        let (above, below) = match page.cursor {
-            Cursor::First | Cursor::Last => (0, i64::MAX),
-            Cursor::After(number) => (i64::from(number.get()), i64::MAX),
-            Cursor::Before(number) => (0, i64::from(number.get())),
-        };
-        let query = if page.cursor.descends() {
-            "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
-             WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number DESC LIMIT ?"
-        } else {
-            "SELECT number, coalesce(messages_count, 0) FROM chats LEFT JOIN chat_counts USING (token, number) \
-             WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number LIMIT ?"
-        };
-        let query = sqlx::query(query).bind(token.as_bytes().to_vec()).bind(above).bind(below).bind(page.limit + 1);
-        let slice = self.read_slice(page.limit, query, decode_chat_view).await?;
-        if slice.items.is_empty() && !self.has_application_or_chat(token).await? {
-            return Ok(None);
-        }
-        Ok(Some(slice))
-    }
+fn read_message(connection: &Connection, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>> {
+    let mut statement = prepare(
+        connection,
+        "SELECT body FROM chats JOIN messages ON id = (ordinal << 32) | ? \
+         WHERE token = ? AND chats.number = ? AND created_event IS NOT NULL",
+    )?;
+    let key = (number.get(), chat.token.as_bytes(), chat.number.get());
+    statement.query_row(key, |row| Ok(MessageView { number, body: row.get(0)? })).optional()
+}
 
-    async fn read_message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, sqlx::Error> {
-        let query = sqlx::query(
-            "SELECT body FROM chats JOIN messages ON id = (ordinal << 32) | ? \
-             WHERE token = ? AND chats.number = ? AND created_event IS NOT NULL",
-        )
-        .bind(i64::from(number.get()))
-        .bind(chat.token.as_bytes().to_vec())
-        .bind(i64::from(chat.number.get()));
-        let row = self.readers.fetch_optional(query).await?;
-        row.map(|row| Ok(MessageView { number, body: row.try_get(0)? })).transpose()
-    }
-
-    async fn read_messages(
-        &self,
-        chat: ChatKey,
-        page: Page<MessageNumber>,
-    ) -> Result<Option<Slice<MessageView>>, sqlx::Error> {
-        let Some(ordinal) = self.load_ordinal(chat).await? else {
-            return Ok(None);
-        };
-        let (above, below) = ordinal.row_ids_between(page.cursor);
-        let query = if page.cursor.descends() {
-            "SELECT id & 4294967295, body FROM messages WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
-        } else {
-            "SELECT id & 4294967295, body FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
-        };
-        let query = sqlx::query(query).bind(above).bind(below).bind(page.limit + 1);
-        self.read_slice(page.limit, query, decode_message).await.map(Some)
-    }
+/// Reads a page of a chat's messages. `None` if the chat is not shown.
+fn read_messages(
+    connection: &Connection,
+    chat: ChatKey,
+    page: Page<MessageNumber>,
+) -> Result<Option<Slice<MessageView>>> {
+    let Some(ordinal) = find_ordinal(connection, SHOWN_CHAT, chat)? else {
+        return Ok(None);
+    };
+    let (above, below) = ordinal.row_ids_between(page.cursor);
+    let sql = if page.cursor.descends() {
+        "SELECT id & 4294967295, body FROM messages WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
+    } else {
+        "SELECT id & 4294967295, body FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+    };
+    read_slice(connection, sql, (above, below, page.limit + 1), page.limit, decode_message).map(Some)
 }
 
 /// The exclusive bounds of the tokens of a page.
@@ -154,47 +141,47 @@ fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-fn decode_application(row: &SqliteRow) -> Result<(ApplicationView, usize), sqlx::Error> {
-    let name: String = row.try_get(1)?;
+fn decode_application(row: &Row) -> Result<(ApplicationView, usize)> {
+    let name: String = row.get(1)?;
     let text_bytes = name.len();
-    Ok((ApplicationView { token: decode_token(row, 0)?, name, chats_count: decode_count(row, 2)? }, text_bytes))
+    let chats_count = row.get::<_, u32>(2)?.into();
+    Ok((ApplicationView { token: decode_token(row, 0)?, name, chats_count }, text_bytes))
 }
 
-fn decode_chat_view(row: &SqliteRow) -> Result<(ChatView, usize), sqlx::Error> {
-    Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count: decode_count(row, 1)? }, 0))
+fn decode_chat_view(row: &Row) -> Result<(ChatView, usize)> {
+    let messages_count = row.get::<_, u32>(1)?.into();
+    Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count }, 0))
 }
 
-pub(super) fn decode_message(row: &SqliteRow) -> Result<(MessageView, usize), sqlx::Error> {
-    let body: String = row.try_get(1)?;
+pub(super) fn decode_message(row: &Row) -> Result<(MessageView, usize)> {
+    let body: String = row.get(1)?;
     let text_bytes = body.len();
     Ok((MessageView { number: MessageNumber(decode_number(row, 0)?), body }, text_bytes))
 }
 
-fn decode_count(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
-    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|error| decode_error(column, error))
-}
-
 /// Wraps an error of reading `what`.
-fn wrap_error(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
+fn wrap_error(what: &'static str) -> impl Fn(rusqlite::Error) -> ViewsError {
     move |error| ViewsError { what, source: error.into() }
 }
 
 #[async_trait]
 impl Views for SqliteProjections {
     async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError> {
-        Ok(self.progress.wait_until_reached(projection, position, within).await)
+        Ok(self.file.progress.wait_until_reached(projection, position, within).await)
     }
 
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
-        self.read_application(token).await.map_err(wrap_error("the application"))
+        self.file.read(|connection| read_application(connection, token)).map_err(wrap_error("the application"))
     }
 
     async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
-        self.read_applications(page).await.map_err(wrap_error("the list of applications"))
+        self.read_blocking(&self.pages, move |connection| read_applications(connection, page))
+            .await
+            .map_err(wrap_error("the list of applications"))
     }
 
     async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
-        self.read_chat(chat).await.map_err(wrap_error("the chat"))
+        self.file.read(|connection| read_chat(connection, chat)).map_err(wrap_error("the chat"))
     }
 
     async fn chats(
@@ -202,11 +189,13 @@ impl Views for SqliteProjections {
         token: ApplicationToken,
         page: Page<ChatNumber>,
     ) -> Result<Option<Slice<ChatView>>, ViewsError> {
-        self.read_chats(token, page).await.map_err(wrap_error("the list of chats"))
+        self.read_blocking(&self.pages, move |connection| read_chats(connection, token, page))
+            .await
+            .map_err(wrap_error("the list of chats"))
     }
 
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
-        self.read_message(chat, number).await.map_err(wrap_error("the message"))
+        self.file.read(|connection| read_message(connection, chat, number)).map_err(wrap_error("the message"))
     }
 
     async fn messages(
@@ -214,6 +203,8 @@ impl Views for SqliteProjections {
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Option<Slice<MessageView>>, ViewsError> {
-        self.read_messages(chat, page).await.map_err(wrap_error("the list of messages"))
+        self.read_blocking(&self.pages, move |connection| read_messages(connection, chat, page))
+            .await
+            .map_err(wrap_error("the list of messages"))
     }
 }

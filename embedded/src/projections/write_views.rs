@@ -4,184 +4,168 @@ use std::collections::{HashMap, HashSet};
 
 use events::{ChatKey, EventId, Offset, PartitionId};
 use read_model::{
-    ApplicationRow, Applied, ChatRow, CheckpointMove, DeadLetter, MessageKey, MessageRow, NameChange, Projection,
-    Rename, SourceEvent, ViewsChanges, ViewsTransaction, write_views,
+    ApplicationRow, ChatRow, CheckpointMove, DeadLetter, MessageKey, MessageRow, NameChange, Rename, SourceEvent,
+    ViewsChanges, ViewsTransaction, write_views,
 };
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, OptionalExtension, Result, params};
+use tokio::runtime::Handle;
 
-use super::SqliteProjections;
 use super::ordinals::{OrdinalTable, assign_ordinals};
-use crate::sqlite::{decode_chat, decode_event_id, decode_token, insert_rows, select_chats, select_in};
+use crate::sqlite::{decode_event_id, prepare};
 
 const CHATS: OrdinalTable = OrdinalTable {
-    select: "SELECT ordinal, token, number FROM chats WHERE (token, number) IN",
-    insert: "INSERT INTO chats (token, number) ",
+    select: "SELECT ordinal FROM chats WHERE token = ? AND number = ?",
+    insert: "INSERT INTO chats (token, number) VALUES (?, ?) RETURNING ordinal",
 };
 
-pub(super) async fn apply(
-    projections: &SqliteProjections,
+/// Writes a batch. Must be called on a blocking thread of the runtime.
+pub(super) fn write(
+    connection: &mut Connection,
     checkpoint_move: CheckpointMove,
     changes: &ViewsChanges,
-) -> Result<Applied, sqlx::Error> {
-    let Some(mut transaction) = projections.begin(Projection::Views, checkpoint_move).await? else {
-        return Ok(Applied::Superseded);
-    };
-    let mut tables = ViewsTables { connection: transaction.connection() };
-    write_views(&mut tables, checkpoint_move.partition, changes).await?;
-    projections.commit(transaction, Projection::Views, checkpoint_move).await
+) -> Result<()> {
+    let mut tables = ViewsTables { connection };
+    // The methods of `ViewsTables` never wait, so neither does this.
+    Handle::current().block_on(write_views(&mut tables, checkpoint_move.partition, changes))
 }
 
 struct ViewsTables<'a> {
-    connection: &'a mut SqliteConnection,
+    connection: &'a mut Connection,
 }
 
 impl ViewsTransaction for ViewsTables<'_> {
-    type Error = sqlx::Error;
+    type Error = rusqlite::Error;
 
-    async fn load_applications(&mut self, changes: &[NameChange]) -> Result<Vec<ApplicationRow>, sqlx::Error> {
-        let head = "SELECT token, created_event, name, name_rank FROM applications WHERE token IN";
-        let rows = select_in(self.connection, head, changes, |row, change| {
-            row.push_bind(change.token.as_bytes().as_slice());
-        });
-        let rows = rows.await?;
-        let rows = rows.iter().map(|row| {
-            let is_created = row.try_get::<Option<&[u8]>, _>(1)?.is_some();
-            Ok(ApplicationRow {
-                token: decode_token(row, 0)?,
-                created_event: is_created.then(|| decode_event_id(row, 1)).transpose()?,
-                name: row.try_get(2)?,
-                name_rank: row.try_get::<i64, _>(3)?.cast_unsigned(),
-            })
-        });
-        rows.collect()
+    async fn load_applications(&mut self, changes: &[NameChange]) -> Result<Vec<ApplicationRow>> {
+        let mut statement =
+            prepare(self.connection, "SELECT created_event, name, name_rank FROM applications WHERE token = ?")?;
+        let mut applications = Vec::new();
+        let tokens: HashSet<_> = changes.iter().map(|change| change.token).collect();
+        for token in tokens {
+            let row = statement.query_row([token.as_bytes()], |row| {
+                let is_created = row.get_ref(0)?.as_blob_or_null()?.is_some();
+                Ok(ApplicationRow {
+                    token,
+                    created_event: is_created.then(|| decode_event_id(row, 0)).transpose()?,
+                    name: row.get(1)?,
+                    name_rank: row.get::<_, i64>(2)?.cast_unsigned(),
+                })
+            });
+            applications.extend(row.optional()?);
+        }
+        Ok(applications)
     }
 
-    async fn load_renames(&mut self, renames: &[Rename]) -> Result<HashSet<Rename>, sqlx::Error> {
-        let head = "SELECT token, event_id FROM renames WHERE (token, event_id) IN";
-        let rows = select_in(self.connection, head, renames, |row, (token, event)| {
-            row.push_bind(token.as_bytes().as_slice()).push_bind(event.0.as_bytes().as_slice());
-        });
-        rows.await?.iter().map(|row| Ok((decode_token(row, 0)?, decode_event_id(row, 1)?))).collect()
+    async fn load_renames(&mut self, renames: &[Rename]) -> Result<HashSet<Rename>> {
+        let mut statement = prepare(self.connection, "SELECT 1 FROM renames WHERE token = ? AND event_id = ?")?;
+        let mut stored = HashSet::new();
+        for (token, event) in renames {
+            if statement.exists((token.as_bytes(), event.0.as_bytes()))? {
+                stored.insert((*token, *event));
+            }
+        }
+        Ok(stored)
     }
 
-    async fn upsert_applications(&mut self, applications: &[ApplicationRow]) -> Result<(), sqlx::Error> {
-        insert_rows(
+    async fn upsert_applications(&mut self, applications: &[ApplicationRow]) -> Result<()> {
+        let mut statement = prepare(
             self.connection,
-            "INSERT INTO applications (token, created_event, name, name_rank) ",
-            " ON CONFLICT (token) DO UPDATE SET created_event = excluded.created_event, name = excluded.name, \
+            "INSERT INTO applications (token, created_event, name, name_rank) VALUES (?, ?, ?, ?) \
+             ON CONFLICT (token) DO UPDATE SET created_event = excluded.created_event, name = excluded.name, \
              name_rank = excluded.name_rank",
-            applications,
-            |row, application| {
-                row.push_bind(application.token.as_bytes().as_slice())
-                    .push_bind(application.created_event.as_ref().map(|event| event.0.as_bytes().as_slice()))
-                    .push_bind(application.name.as_str())
-                    .push_bind(application.name_rank.cast_signed());
-            },
-        )
-        .await?;
+        )?;
+        for application in applications {
+            statement.execute(params![
+                application.token.as_bytes(),
+                application.created_event.as_ref().map(|event| event.0.as_bytes()),
+                application.name,
+                application.name_rank.cast_signed(),
+            ])?;
+        }
         Ok(())
     }
 
-    async fn insert_renames(&mut self, renames: &[Rename]) -> Result<(), sqlx::Error> {
-        insert_rows(self.connection, "INSERT INTO renames (token, event_id) ", "", renames, |row, (token, event)| {
-            row.push_bind(token.as_bytes().as_slice()).push_bind(event.0.as_bytes().as_slice());
-        })
-        .await?;
+    async fn insert_renames(&mut self, renames: &[Rename]) -> Result<()> {
+        let mut statement = prepare(self.connection, "INSERT INTO renames (token, event_id) VALUES (?, ?)")?;
+        for (token, event) in renames {
+            statement.execute((token.as_bytes(), event.0.as_bytes()))?;
+        }
         Ok(())
     }
 
-    async fn load_chats(&mut self, chats: &[ChatRow]) -> Result<HashMap<ChatKey, EventId>, sqlx::Error> {
-        let keys: Vec<_> = chats.iter().map(|row| row.chat).collect();
+    async fn load_chats(&mut self, chats: &[ChatRow]) -> Result<HashMap<ChatKey, EventId>> {
         // A row without an event only gives the chat its ordinal: insert_messages inserts it for an early message.
-        let head =
-            "SELECT token, number, created_event FROM chats WHERE created_event IS NOT NULL AND (token, number) IN";
-        let rows = select_chats(self.connection, head, &keys).await?;
-        rows.iter().map(|row| Ok((decode_chat(row, 0, 1)?, decode_event_id(row, 2)?))).collect()
+        let mut statement = prepare(
+            self.connection,
+            "SELECT created_event FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL",
+        )?;
+        let mut stored = HashMap::new();
+        for ChatRow { chat, .. } in chats {
+            let key = (chat.token.as_bytes(), chat.number.get());
+            if let Some(event) = statement.query_row(key, |row| decode_event_id(row, 0)).optional()? {
+                stored.insert(*chat, event);
+            }
+        }
+        Ok(stored)
     }
 
-    async fn insert_chats(&mut self, chats: &[&ChatRow]) -> Result<(), sqlx::Error> {
-        insert_rows(
+    async fn insert_chats(&mut self, chats: &[&ChatRow]) -> Result<()> {
+        let mut statement = prepare(
             self.connection,
-            "INSERT INTO chats (token, number, created_event) ",
-            " ON CONFLICT (token, number) DO UPDATE SET created_event = excluded.created_event",
-            chats,
-            |row, ChatRow { chat, source }| {
-                row.push_bind(chat.token.as_bytes().as_slice())
-                    .push_bind(i64::from(chat.number.get()))
-                    .push_bind(source.event_id.0.as_bytes().as_slice());
-            },
-        )
-        .await?;
+            "INSERT INTO chats (token, number, created_event) VALUES (?, ?, ?) \
+             ON CONFLICT (token, number) DO UPDATE SET created_event = excluded.created_event",
+        )?;
+        for ChatRow { chat, source } in chats {
+            statement.execute((chat.token.as_bytes(), chat.number.get(), source.event_id.0.as_bytes()))?;
+        }
         Ok(())
     }
 
     /// Reads only the rows that the insert skipped: usually none.
-    async fn insert_messages(&mut self, messages: &[&MessageRow]) -> Result<HashMap<MessageKey, EventId>, sqlx::Error> {
-        let ordinals = assign_ordinals(self.connection, &CHATS, messages.iter().map(|row| row.chat)).await?;
-        let rows: Vec<_> = messages.iter().map(|row| (ordinals[&row.chat].row_id(row.number), *row)).collect();
-        let inserted = insert_rows(
+    async fn insert_messages(&mut self, messages: &[&MessageRow]) -> Result<HashMap<MessageKey, EventId>> {
+        let ordinals = assign_ordinals(self.connection, &CHATS, messages.iter().map(|row| row.chat))?;
+        let mut insert = prepare(
             self.connection,
-            "INSERT INTO messages (id, event_id, body) ",
-            " ON CONFLICT (id) DO NOTHING RETURNING id",
-            &rows,
-            |row, (id, message)| {
-                row.push_bind(id)
-                    .push_bind(message.source.event_id.0.as_bytes().as_slice())
-                    .push_bind(message.body.as_str());
-            },
-        )
-        .await?;
-        if inserted.len() == rows.len() {
-            return Ok(HashMap::new());
+            "INSERT INTO messages (id, event_id, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        )?;
+        let mut holders = HashMap::new();
+        for message in messages {
+            let id = ordinals[&message.chat].row_id(message.number);
+            if insert.execute((id, message.source.event_id.0.as_bytes(), &message.body))? == 0 {
+                let mut select = prepare(self.connection, "SELECT event_id FROM messages WHERE id = ?")?;
+                let holder = select.query_row([id], |row| decode_event_id(row, 0))?;
+                holders.insert((message.chat, message.number), holder);
+            }
         }
-        let mut skipped: HashMap<_, _> = rows.iter().map(|(id, row)| (*id, (row.chat, row.number))).collect();
-        for row in &inserted {
-            skipped.remove(&row.try_get::<i64, _>(0)?);
-        }
-        let ids: Vec<_> = skipped.keys().copied().collect();
-        let head = "SELECT id, event_id FROM messages WHERE id IN";
-        let held = select_in(self.connection, head, &ids, |row, id| {
-            row.push_bind(*id);
-        });
-        held.await?.iter().map(|row| Ok((skipped[&row.try_get::<i64, _>(0)?], decode_event_id(row, 1)?))).collect()
+        Ok(holders)
     }
 
-    async fn insert_dead_letters(
-        &mut self,
-        partition: PartitionId,
-        dead_letters: &[DeadLetter],
-    ) -> Result<(), sqlx::Error> {
-        insert_rows(
+    async fn insert_dead_letters(&mut self, partition: PartitionId, dead_letters: &[DeadLetter]) -> Result<()> {
+        let mut statement = prepare(
             self.connection,
-            "INSERT INTO dead_letters (partition, log_offset, event_id, reason) ",
-            "",
-            dead_letters,
-            |row, DeadLetter { source, reason }| {
-                row.push_bind(i64::from(partition.0))
-                    .push_bind(source.offset.0.cast_signed())
-                    .push_bind(source.event_id.0.as_bytes().as_slice())
-                    .push_bind(reason.as_str());
-            },
-        )
-        .await?;
+            "INSERT INTO dead_letters (partition, log_offset, event_id, reason) VALUES (?, ?, ?, ?)",
+        )?;
+        for DeadLetter { source, reason } in dead_letters {
+            let offset = source.offset.0.cast_signed();
+            statement.execute((partition.0, offset, source.event_id.0.as_bytes(), reason))?;
+        }
         Ok(())
     }
 }
 
-pub(super) async fn load_dead_letters(
-    projections: &SqliteProjections,
+pub(super) fn load_dead_letters(
+    connection: &Connection,
     partition: PartitionId,
     limit: u32,
-) -> Result<Vec<DeadLetter>, sqlx::Error> {
-    let query = sqlx::query(
+) -> Result<Vec<DeadLetter>> {
+    let mut statement = prepare(
+        connection,
         "SELECT log_offset, event_id, reason FROM dead_letters WHERE partition = ? ORDER BY log_offset LIMIT ?",
-    );
-    let rows = projections.readers.fetch_all(query.bind(i64::from(partition.0)).bind(limit)).await?;
-    rows.iter()
-        .map(|row| {
-            let offset = Offset(row.try_get::<i64, _>(0)?.cast_unsigned());
-            let source = SourceEvent { event_id: decode_event_id(row, 1)?, offset };
-            Ok(DeadLetter { source, reason: row.try_get(2)? })
-        })
-        .collect()
+    )?;
+    let rows = statement.query_map((partition.0, limit), |row| {
+        let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());
+        let source = SourceEvent { event_id: decode_event_id(row, 1)?, offset };
+        Ok(DeadLetter { source, reason: row.get(2)? })
+    })?;
+    rows.collect()
 }

@@ -9,8 +9,7 @@ use embedded::{DataDir, SqliteSequencer};
 use event_log::{EventLog, Sequencer};
 use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, PartitionId, Record, UnixMillis};
 use read_model::{ProjectionStore, SearchIndex, Views};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use rusqlite::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -34,8 +33,8 @@ impl Databases {
     pub(crate) async fn open() -> Self {
         let directory = TempDir::new().unwrap();
         let data_dir = DataDir::open(directory.path()).unwrap();
-        let log = Arc::new(data_dir.open_log().await.unwrap());
-        let projections = Arc::new(data_dir.open_projections(log.log_id()).await.unwrap());
+        let log = Arc::new(data_dir.open_log().unwrap());
+        let projections = Arc::new(data_dir.open_projections(log.log_id()).unwrap());
         Self {
             sequencer: Arc::new(SqliteSequencer::new(&log)),
             cold: Arc::new(SqliteSequencer::new(&log)),
@@ -60,12 +59,11 @@ impl Databases {
             let event = Event::ChatApplicationCreated(created);
             let record = Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis(0)).unwrap();
             self.log.append(record).await.unwrap();
-            let options = SqliteConnectOptions::new().filename(self.data_dir.log_path()).busy_timeout(BUSY);
-            let mut connection = options.connect().await.unwrap();
+            let connection = Connection::open(self.data_dir.log_path()).unwrap();
+            connection.busy_timeout(BUSY).unwrap();
             let spoiling =
                 "UPDATE events SET stream = 'nobody' WHERE log_offset = (SELECT max(log_offset) FROM events)";
-            sqlx::query(spoiling).execute(&mut connection).await.unwrap();
-            connection.close().await.unwrap();
+            connection.execute(spoiling, ()).unwrap();
         }
     }
 

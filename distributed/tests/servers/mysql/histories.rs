@@ -74,7 +74,7 @@ impl Drop for Directory {
 async fn shown_by_sqlite(streams: &[histories::Stream]) -> Shown {
     let directory = Directory::new();
     let data_dir = DataDir::open(&directory.0).unwrap();
-    let store: Arc<SqliteProjections> = Arc::new(data_dir.open_projections(Uuid::nil()).await.unwrap());
+    let store: Arc<SqliteProjections> = Arc::new(data_dir.open_projections(Uuid::nil()).unwrap());
     apply(&(Arc::clone(&store) as _), &histories::placed(streams.concat(), PartitionId(0))).await;
     let shown = read_all(&*store).await;
     store.close().await.unwrap();

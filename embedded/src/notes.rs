@@ -1,4 +1,5 @@
-//! Writes a note beside a database that was closed cleanly, so that the next start need not check the whole file.
+//! Notes beside a database, which the next start reads: that it was closed cleanly, so that it need not be checked, or that
+//! it is damaged.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,8 +7,10 @@ use std::time::UNIX_EPOCH;
 
 use crate::file_format::with_suffix;
 
-/// Suffix of the note's file name.
+/// Suffix of the file name of the note of a clean close.
 pub(crate) const CLEAN_SUFFIX: &str = "-clean";
+/// Suffix of the file name of the note of damage.
+pub(crate) const DAMAGED_SUFFIX: &str = "-damaged";
 
 /// Writes the note: the length and the time of change of the database. Writes none if the write-ahead
 /// log is not empty, because then the close was not clean.
@@ -43,4 +46,14 @@ fn fingerprint(path: &Path) -> std::io::Result<String> {
     let metadata = std::fs::metadata(path)?;
     let changed_at = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(format!("{} bytes, changed at {} ns\n", metadata.len(), changed_at.as_nanos()))
+}
+
+/// Notes that the database is damaged.
+pub(crate) fn note_damage(path: &Path) -> std::io::Result<()> {
+    std::fs::write(with_suffix(path, DAMAGED_SUFFIX), "")
+}
+
+/// Whether there is a note of damage.
+pub(crate) fn is_damage_noted(path: &Path) -> std::io::Result<bool> {
+    with_suffix(path, DAMAGED_SUFFIX).try_exists()
 }

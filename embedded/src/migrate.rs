@@ -1,0 +1,73 @@
+//! Brings the schema of a database up to date.
+
+use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite_migration::{Error, M, Migrations};
+
+/// The migrations of `log.sqlite`, oldest first.
+pub(crate) const LOG: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/sqlite-log/0001_events.sql")),
+    M::up(include_str!("../../migrations/sqlite-log/0002_epochs.sql")),
+    M::up(include_str!("../../migrations/sqlite-log/0003_traces.sql")),
+    M::up(include_str!("../../migrations/sqlite-log/0004_checksums.sql")),
+];
+
+/// The migrations of `views.sqlite`, oldest first.
+pub(crate) const PROJECTIONS: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/sqlite-views/0001_projections.sql")),
+    M::up(include_str!("../../migrations/sqlite-views/0002_epochs.sql")),
+];
+
+/// Why a schema cannot be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MigrateError {
+    /// The file has a migration that this program does not know.
+    #[error("its schema has version {found}, and this program knows versions up to {known}")]
+    Newer { found: usize, known: usize },
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Migration(Error),
+}
+
+/// Runs the migrations that the database does not have yet.
+pub(crate) fn migrate(connection: &mut Connection, migrations: &[M<'static>]) -> Result<(), MigrateError> {
+    let known = migrations.len();
+    let found = count_applied(connection)?;
+    if found.total() > known {
+        return Err(MigrateError::Newer { found: found.total(), known });
+    }
+    if let Applied::InTable(count) = found {
+        connection.pragma_update(None, "user_version", count)?;
+    }
+    match Migrations::from_slice(migrations).to_latest(connection) {
+        Ok(()) => Ok(()),
+        Err(Error::RusqliteError { err, .. }) => Err(MigrateError::Sqlite(err)),
+        Err(error) => Err(MigrateError::Migration(error)),
+    }
+}
+
+/// The number of migrations that a database has.
+enum Applied {
+    /// SQLite keeps the count in `user_version`.
+    InUserVersion(u32),
+    /// The first releases kept a table of migrations, which stays in the database.
+    InTable(u32),
+}
+
+impl Applied {
+    fn total(&self) -> usize {
+        match self {
+            Self::InUserVersion(count) | Self::InTable(count) => *count as usize,
+        }
+    }
+}
+
+fn count_applied(connection: &Connection) -> Result<Applied> {
+    let count: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let table = "SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    if count > 0 || connection.query_row(table, (), |_| Ok(())).optional()?.is_none() {
+        return Ok(Applied::InUserVersion(count));
+    }
+    let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+    connection.query_row(newest, (), |row| row.get(0)).map(Applied::InTable)
+}

@@ -1,0 +1,154 @@
+//! Notices that the file of the projections is damaged.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, Result};
+use tokio::sync::watch;
+
+use crate::notes::note_damage;
+use crate::sqlite::{Database, Durability, is_damage};
+
+/// SQLite runs about this many steps of a check between two pauses.
+const STEPS_BETWEEN_PAUSES: i32 = 2_000;
+/// A pause of the check, so that it leaves most of the processor to requests.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Whether the file has been found damaged: by an error of SQLite, or by a check of the whole file.
+#[derive(Debug)]
+pub(super) struct Damage {
+    shared: Arc<Shared>,
+    check: Mutex<Option<Check>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    is_found: watch::Sender<bool>,
+}
+
+/// A check that was started.
+#[derive(Debug)]
+struct Check {
+    stop: Arc<AtomicBool>,
+    /// Returns whether the check came to its end.
+    thread: JoinHandle<bool>,
+}
+
+impl Damage {
+    pub(super) fn new(path: &Path) -> Self {
+        let shared = Shared { path: path.to_owned(), is_found: watch::Sender::new(false) };
+        Self { shared: Arc::new(shared), check: Mutex::new(None) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Checks whether an error comes from a damaged file.
+    pub(super) fn note(&self, error: &rusqlite::Error) {
+        if is_damage(error) {
+            self.shared.report(&error.to_string());
+        }
+    }
+
+    pub(super) async fn wait(&self) {
+        // The wait cannot fail: the sender lives as long as `self`.
+        drop(self.shared.is_found.subscribe().wait_for(|is_found| *is_found).await);
+    }
+
+    /// Starts a check of the whole file on a thread of its own.
+    pub(super) fn check_beside(&self) -> std::io::Result<()> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (shared, stopped) = (Arc::clone(&self.shared), Arc::clone(&stop));
+        let thread = thread::Builder::new().name("views-check".into()).spawn(move || shared.check(&stopped))?;
+        *self.check.lock() = Some(Check { stop, thread });
+        Ok(())
+    }
+
+    /// Stops a check that is running. Returns whether the file is known to be whole: no damage was found, and no check was
+    /// stopped before its end.
+    pub(super) fn stop_check(&self) -> bool {
+        let check = self.check.lock().take();
+        let is_checked = check.is_none_or(|check| {
+            check.stop.store(true, Ordering::Relaxed);
+            check.thread.join().unwrap_or(false)
+        });
+        is_checked && !*self.shared.is_found.borrow()
+    }
+}
+
+impl Shared {
+    /// Logs the first finding with advice, and notes it for the next start.
+    fn report(&self, finding: &str) {
+        if self.is_found.send_replace(true) {
+            return;
+        }
+        tracing::error!(
+            finding,
+            "the projections are damaged: {}; restart tally: it rebuilds them from the log",
+            self.path.display()
+        );
+        if let Err(error) = note_damage(&self.path) {
+            tracing::error!(%error, "the damage cannot be noted; stop tally, delete {}, start it", self.path.display());
+        }
+    }
+
+    /// Returns whether the check came to its end.
+    fn check(&self, stop: &Arc<AtomicBool>) -> bool {
+        match check_tables(&self.path, stop) {
+            Ok(None) => true,
+            Ok(Some(finding)) => {
+                self.report(&finding);
+                true
+            }
+            Err(error) if is_damage(&error) => {
+                self.report(&error.to_string());
+                true
+            }
+            Err(_) if stop.load(Ordering::Relaxed) => false,
+            Err(error) => {
+                tracing::warn!(%error, "the projections could not be checked for damage; the next start tries again");
+                false
+            }
+        }
+    }
+}
+
+/// Checks one table after the other, so that no check keeps SQLite from reusing its write-ahead log for long. Returns the
+/// first finding.
+fn check_tables(path: &Path, stop: &Arc<AtomicBool>) -> Result<Option<String>> {
+    let connection = Database::new(path, Durability::Crash).connect_reader()?;
+    let stopped = Arc::clone(stop);
+    connection.progress_handler(
+        STEPS_BETWEEN_PAUSES,
+        Some(move || {
+            thread::sleep(PAUSE);
+            stopped.load(Ordering::Relaxed)
+        }),
+    )?;
+    for table in list_tables(&connection)? {
+        let mut finding = None;
+        connection.pragma(None, "quick_check", &table, |row| {
+            let line: String = row.get(0)?;
+            if line != "ok" {
+                finding.get_or_insert(line);
+            }
+            Ok(())
+        })?;
+        if finding.is_some() {
+            return Ok(finding);
+        }
+    }
+    Ok(None)
+}
+
+/// Lists the tables whose rows are in the file. Virtual tables have no page of their own.
+fn list_tables(connection: &Connection) -> Result<Vec<String>> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0";
+    connection.prepare(sql)?.query_map((), |row| row.get(0))?.collect()
+}

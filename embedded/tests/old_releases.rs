@@ -1,0 +1,37 @@
+//! Files of releases that kept their migrations in a table are brought up to date.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::time::Duration;
+
+use embedded::DataDir;
+use event_log::{EventLog, ReadLimit};
+use events::{Offset, PartitionId};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+/// A log as release 0.1.0 left it: with its table of migrations, and with one record without a checksum.
+const OLD_LOG: &str = concat!(
+    include_str!("../../migrations/sqlite-log/0001_events.sql"),
+    include_str!("../../migrations/sqlite-log/0002_epochs.sql"),
+    include_str!("../../migrations/sqlite-log/0003_traces.sql"),
+    "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, success BOOLEAN NOT NULL);
+     INSERT INTO _sqlx_migrations VALUES (1, 'events', 1), (2, 'epochs', 1), (3, 'traces', 1);
+     INSERT INTO identity VALUES (zeroblob(16));
+     INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, data) VALUES
+         (0, zeroblob(16), 'ChatApplicationCreated', 1, 0, '07070707070707070707070707070707', x'7b7d');"
+);
+
+#[tokio::test]
+async fn a_log_of_an_old_release_keeps_its_records_and_its_identity() {
+    let directory = TempDir::new().unwrap();
+    Connection::open(directory.path().join("log.sqlite")).unwrap().execute_batch(OLD_LOG).unwrap();
+    for _ in 0..2 {
+        let data_dir = DataDir::open(directory.path()).unwrap();
+        let log = data_dir.open_log().unwrap();
+        assert!(log.log_id().is_nil());
+        let limit = ReadLimit { records: 10, wait: Duration::ZERO };
+        assert_eq!(log.read(PartitionId(0), Offset::START, limit).await.unwrap().events.len(), 1);
+        log.close().await;
+    }
+}
