@@ -20,7 +20,7 @@ pub enum ApiError {
         error: TextError,
     },
     /// The request has members that are unknown.
-    Unknown(Problem),
+    Unknown(Box<Problem>),
 }
 
 impl From<CommandError> for ApiError {
@@ -31,7 +31,7 @@ impl From<CommandError> for ApiError {
 
 impl From<Problem> for ApiError {
     fn from(unknown: Problem) -> Self {
-        Self::Unknown(unknown)
+        Self::Unknown(Box::new(unknown))
     }
 }
 
@@ -39,7 +39,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = match &self {
             Self::Field { field, error } => Problem::invalid_fields().with_field_error(*field, error.to_string()),
-            Self::Unknown(problem) => problem.clone(),
+            Self::Unknown(problem) => (**problem).clone(),
             Self::Command(error) => command_problem(error),
         };
         if let Self::Command(error) = &self

@@ -22,7 +22,7 @@ pub struct Problem {
     detail: String,
     errors: BTreeMap<String, Vec<String>>,
     parts: BTreeMap<&'static str, String>,
-    retry_after: Option<Duration>,
+    retry_after_seconds: Option<u32>,
     accept_encoding: Option<&'static str>,
 }
 
@@ -71,7 +71,7 @@ impl Problem {
             detail,
             errors: BTreeMap::new(),
             parts: BTreeMap::new(),
-            retry_after: None,
+            retry_after_seconds: None,
             accept_encoding: None,
         }
     }
@@ -112,8 +112,9 @@ impl Problem {
 
     /// Adds Retry-After, in whole seconds, rounded up.
     #[must_use]
-    pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
-        self.retry_after = Some(retry_after);
+    pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        self.retry_after_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         self
     }
 
@@ -142,8 +143,7 @@ impl IntoResponse for Problem {
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-        if let Some(retry_after) = self.retry_after {
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         if let Some(codings) = self.accept_encoding {

@@ -157,7 +157,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let request = Request::from_parts(head, Body::new(body));
         async move {
             let mut response = answer(app, request).await;
-            if !unread.is_read(may_read).await {
+            if !unread.discard_rest(may_read).await {
                 progress.has_unread_body.store(true, Ordering::Relaxed);
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }

@@ -36,9 +36,9 @@ pub(super) fn track(body: Incoming) -> (TrackedBody, UnreadBody) {
 }
 
 impl UnreadBody {
-    /// Whether no part of the body is left, after discarding a part that is short. `may_read` is false for a client that
+    /// Discards the rest of the body if it is short. Returns whether nothing is left. `may_read` is false for a client that
     /// waits for permission to send the body: reading would give the permission.
-    pub(super) async fn is_read(self, may_read: bool) -> bool {
+    pub(super) async fn discard_rest(self, may_read: bool) -> bool {
         let Some(body) = self.0.lock().take() else {
             return true;
         };
