@@ -30,7 +30,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer requests until Ctrl-C or SIGTERM (this is what happens without a command, too)
-    Serve(Config),
+    Serve(Box<Config>),
     /// Show how many events the log has and each projection has applied, and the sizes of the files
     Status(StatusArgs),
     /// Make every projection anew beside the real ones, compare them row by row, and look for dead letters

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use service::config::{Connections, Cors, LogArgs, PublicReadUrl, ReadAddr, WriteAddr, collide};
+use service::config::{HttpArgs, LogArgs, PublicReadUrl, ReadAddr, WriteAddr, collide};
 
 /// The data directory.
 #[derive(Debug, Clone, Args)]
@@ -26,9 +26,7 @@ pub struct Config {
     #[command(flatten)]
     pub public: PublicReadUrl,
     #[command(flatten)]
-    pub cors: Cors,
-    #[command(flatten)]
-    pub connections: Connections,
+    pub http: HttpArgs,
     #[command(flatten)]
     pub logs: LogArgs,
 }

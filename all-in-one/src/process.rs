@@ -65,15 +65,13 @@ impl Process {
         };
         process.start_projecting().await?;
         process.watch_for_damage();
-        let (cors_origins, idle_timeout) = (&config.cors.cors_origins, config.connections.idle_timeout());
-        let write_routes = command_api::routes(process.commands.clone(), config.public.or_at(process.read_addr));
-        let write_port = command_api::routes::port(cors_origins.clone(), idle_timeout);
-        process.host.serve(writes, Port { ignored_parts: READ_PARTS, ..write_port }, write_routes);
-        process.host.serve(
-            reads,
-            query_api::routes::port(cors_origins.clone(), idle_timeout),
-            query_api::routes(queries),
-        );
+        let read_url = config.public.or_at(process.read_addr);
+        let hosts = config.http.hosts.hosts.clone().with_url(&read_url);
+        let write_routes = command_api::routes(process.commands.clone(), read_url);
+        let (write_port, read_port) = (command_api::routes::port(&config.http), query_api::routes::port(&config.http));
+        let write_port = Port { hosts: hosts.clone(), ignored_parts: READ_PARTS, ..write_port };
+        process.host.serve(writes, write_port, write_routes);
+        process.host.serve(reads, Port { hosts, ..read_port }, query_api::routes(queries));
         process.host.mark_started();
         Ok(process)
     }

@@ -20,7 +20,7 @@ const DIFFERENCE_EXIT_CODE: u8 = 3;
 /// # Errors
 /// A message that says what to do.
 pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+    match cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve))) {
         Command::Serve(config) => serve(&config).await?,
         Command::Status(StatusArgs { data, json }) => {
             let status = operator::status(&data.data).await?;

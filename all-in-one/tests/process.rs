@@ -201,7 +201,7 @@ fn one_port_for_both_apis_is_refused_as_that_before_anything_is_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_variable_is_the_default() {
     let directory = TempDir::new().unwrap();
-    let names = ["LOG", "CORS_ORIGINS", "IDLE_TIMEOUT", "PUBLIC_READ_URL", "WRITE_ADDR", "READ_ADDR", "DATA"];
+    let names = ["LOG", "CORS_ORIGINS", "HOSTS", "IDLE_TIMEOUT", "PUBLIC_READ_URL", "WRITE_ADDR", "READ_ADDR", "DATA"];
     let empty = names.map(|name| (format!("TALLY_{name}"), ""));
     let tally = Tally::start_with(command(directory.path(), &[]).envs(empty));
     assert_eq!(tally.api.read("/health").await.status, 200);
@@ -246,7 +246,7 @@ async fn a_read_that_waits_is_refused_at_once_at_the_stop() {
     let address = tally.up_line.split("reads on http://").nth(1).unwrap().split(',').next().unwrap();
     let mut client = TcpStream::connect(address).unwrap();
     let awaited = "await-position: 0:9000000000000000000\r\nprefer: wait=10";
-    write!(client, "GET {BASE} HTTP/1.1\r\nhost: x\r\n{awaited}\r\n\r\n").unwrap();
+    write!(client, "GET {BASE} HTTP/1.1\r\nhost: localhost\r\n{awaited}\r\n\r\n").unwrap();
     // Connections are accepted in order: once a later one is answered, the server has this one.
     assert_eq!(tally.api.read("/health").await.status, 200);
     let stopping = Instant::now();
@@ -282,5 +282,21 @@ async fn projections_that_cannot_go_on_do_not_keep_the_write_port_from_being_rea
             assert!(health.json["parts"][projection].is_string(), "{projection}: {health:?}");
         }
     }
+    tally.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_cannot_reach_a_tally_on_loopback_through_a_name_of_its_own() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start_with(&mut command(directory.path(), &["--hosts", "chat.example.com"]));
+    for (host, status) in [("chat.example.com", 200), ("localhost:3000", 200), ("evil.example:3000", 421)] {
+        assert_eq!(tally.api.read_with("/health", &[("host", host)]).await.status, status, "{host}");
+    }
+    tally.stop();
+    let tally = Tally::start(directory.path());
+    tally.api.read_with(BASE, &[("host", "chat.example.com")]).await.assert_problem(421, "unknown-host");
+    let created = json!({ "chat_application": { "name": "x" } });
+    let answer = tally.api.write_with(Method::POST, BASE, &[("host", "evil.example")], &created).await;
+    answer.assert_problem(421, "unknown-host");
     tally.stop();
 }

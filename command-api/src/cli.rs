@@ -25,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer requests until Ctrl-C or SIGTERM (this is what happens without a command, too)
-    Serve(Config),
+    Serve(Box<Config>),
     /// Ask the command-api of this machine whether it is ready; exit code 0 if it is
     Healthcheck(WriteAddr),
 }
@@ -35,7 +35,7 @@ pub enum Command {
 /// # Errors
 /// A message that says what to do.
 pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+    match cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve))) {
         Command::Serve(config) => serve(&config).await,
         Command::Healthcheck(address) => Ok(healthcheck(address.write_addr).await?),
     }

@@ -1,7 +1,6 @@
 //! The routes of the write API.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::{HeaderName, LOCATION};
@@ -10,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use service::config::CorsOrigins;
+use service::config::HttpArgs;
 use service::host::Port;
 use service::json::{Json, Object};
 use service::path::{Path, parse};
@@ -48,8 +47,15 @@ const READ_PORT: OtherPort = OtherPort {
 };
 const READS: &[Method] = &[Method::GET, Method::HEAD];
 
-pub const fn port(cors_origins: CorsOrigins, idle_timeout: Duration) -> Port {
-    Port { name: "write", other_port: READ_PORT, cors_origins, ignored_parts: &[], idle_timeout }
+pub fn port(http: &HttpArgs) -> Port {
+    Port {
+        name: "write",
+        other_port: READ_PORT,
+        cors_origins: http.cors.cors_origins.clone(),
+        hosts: http.hosts.hosts.clone(),
+        ignored_parts: &[],
+        idle_timeout: http.connections.idle_timeout(),
+    }
 }
 
 /// The state of the handlers.
@@ -305,6 +311,7 @@ async fn create_chat(
     params(TokenPath, ChatPath, Key, Trace, HandlingPreference),
     responses(Created<PostedMessage>, Malformed, NotFound, NumbersExhausted, BodyProblems, Unavailable)
 )]
+#[expect(clippy::too_many_arguments, reason = "every extractor is an argument")]
 async fn post_message(
     State(api): State<WriteApi>,
     Path(TokenPath { token }): Path<TokenPath>,

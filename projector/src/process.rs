@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use distributed::kafka::{Cluster, KafkaLog};
 use read_model::{BackendError, Projection};
-use service::config::CorsOrigins;
+use service::config::{CorsOrigins, Hosts};
 use service::host::{Host, Port};
 use service::router::OtherPort;
 use service::serve::DEFAULT_IDLE_TIMEOUT;
@@ -53,6 +53,7 @@ impl Process {
             name: "projector",
             other_port: OtherPort::NONE,
             cors_origins: CorsOrigins::default(),
+            hosts: Hosts::default(),
             ignored_parts: &[],
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         };

@@ -8,7 +8,7 @@ use clap::Args;
 use distributed::args::{ElasticsearchArgs, MysqlArgs};
 use distributed::elastic::ElasticIndex;
 use distributed::mysql::MySqlProjections;
-use service::config::{Connections, Cors, LogArgs, ReadAddr};
+use service::config::{HttpArgs, LogArgs, ReadAddr};
 use service::host::Host;
 use service::startup::monitor;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,7 @@ pub struct Config {
     #[command(flatten)]
     pub read: ReadAddr,
     #[command(flatten)]
-    pub cors: Cors,
-    #[command(flatten)]
-    pub connections: Connections,
+    pub http: HttpArgs,
     #[command(flatten)]
     pub mysql: MysqlArgs,
     #[command(flatten)]
@@ -48,7 +46,7 @@ impl Process {
         let views = Arc::new(MySqlProjections::new(&config.mysql.mysql_url)?);
         let search = Arc::new(ElasticIndex::new(&config.elasticsearch.elasticsearch_url)?);
         let routes = crate::routes(Queries::new(Arc::clone(&views) as _, search, host.stop().clone()));
-        let port = crate::routes::port(config.cors.cors_origins.clone(), config.connections.idle_timeout());
+        let port = crate::routes::port(&config.http);
         let read_addr = host.bind_and_serve(config.read.read_addr, "--read-addr", port, routes).await?;
         let part = host.readiness().part("views");
         let stop = host.stop().clone();

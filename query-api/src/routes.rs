@@ -1,13 +1,11 @@
 //! The routes of the read API.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::http::{Method, Uri};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{ApplicationView, ChatView, MessageView, SearchText};
 use serde::Deserialize;
-use service::config::CorsOrigins;
+use service::config::HttpArgs;
 use service::host::Port;
 use service::path::{Path, parse};
 use service::query::{NoParameters, Query};
@@ -33,8 +31,15 @@ const WRITE_PORT: OtherPort = OtherPort {
     ],
 };
 
-pub const fn port(cors_origins: CorsOrigins, idle_timeout: Duration) -> Port {
-    Port { name: "read", other_port: WRITE_PORT, cors_origins, ignored_parts: &[], idle_timeout }
+pub fn port(http: &HttpArgs) -> Port {
+    Port {
+        name: "read",
+        other_port: WRITE_PORT,
+        cors_origins: http.cors.cors_origins.clone(),
+        hosts: http.hosts.hosts.clone(),
+        ignored_parts: &[],
+        idle_timeout: http.connections.idle_timeout(),
+    }
 }
 
 /// Longest search text in characters (Unicode scalar values).

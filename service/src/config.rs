@@ -3,6 +3,8 @@
 mod addresses;
 mod connections;
 mod cors_origins;
+mod hosts;
+mod http;
 mod logs;
 mod public_url;
 mod variables;
@@ -10,6 +12,8 @@ mod variables;
 pub use self::addresses::{DEFAULT_READ_ADDR, MalformedAddress, ReadAddr, WriteAddr, collide, parse_address};
 pub use self::connections::Connections;
 pub use self::cors_origins::{Cors, CorsOrigins, MalformedOrigins};
+pub use self::hosts::{AllowedHosts, Hosts, HostsArgs, MalformedHost};
+pub use self::http::HttpArgs;
 pub use self::logs::{LogArgs, LogFormat};
 pub use self::public_url::{MalformedUrl, PublicReadUrl, PublicUrl};
 pub use self::variables::{UnknownVariable, refuse_unknown_variables};
@@ -26,13 +30,21 @@ mod tests {
         for augment in [LogArgs::augment_args, WriteAddr::augment_args, ReadAddr::augment_args] {
             command = augment(command);
         }
-        command = Connections::augment_args(Cors::augment_args(PublicReadUrl::augment_args(command)));
+        command = HttpArgs::augment_args(PublicReadUrl::augment_args(command));
         let variables: Vec<_> = command
             .get_arguments()
             .map(|flag| flag.get_env().and_then(|name| name.to_str()).expect("a flag has a variable").to_owned())
             .collect();
-        let expected =
-            ["LOG", "LOG_FORMAT", "WRITE_ADDR", "READ_ADDR", "PUBLIC_READ_URL", "CORS_ORIGINS", "IDLE_TIMEOUT"];
+        let expected = [
+            "LOG",
+            "LOG_FORMAT",
+            "WRITE_ADDR",
+            "READ_ADDR",
+            "PUBLIC_READ_URL",
+            "CORS_ORIGINS",
+            "IDLE_TIMEOUT",
+            "HOSTS",
+        ];
         assert_eq!(variables, expected.map(|name| format!("TALLY_{name}")));
         assert!(variables::refuse_unknown(include_str!("../../variables.txt"), variables.into_iter()).is_ok());
     }

@@ -100,6 +100,7 @@ mod tests {
             readiness,
             other_port: OtherPort::NONE,
             cors_origins: crate::config::CorsOrigins::default(),
+            hosts: crate::config::AllowedHosts::default(),
             metrics: Metrics::isolated().unwrap(),
         };
         let router = build_router(utoipa_axum::router::OpenApiRouter::new(), router_config);

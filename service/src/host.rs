@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::config::CorsOrigins;
+use crate::config::{CorsOrigins, Hosts};
 use crate::health::{Part, Readiness};
 use crate::listen::{self, BindError};
 use crate::metrics::{Metrics, MetricsError};
@@ -47,6 +47,7 @@ pub struct Port {
     pub name: &'static str,
     pub other_port: OtherPort,
     pub cors_origins: CorsOrigins,
+    pub hosts: Hosts,
     /// Parts without which the port answers all the same. They do not decide whether it is ready.
     pub ignored_parts: &'static [&'static str],
     /// Longest silence between two requests of a connection.
@@ -95,10 +96,11 @@ impl Host {
 
     /// Starts to serve the port. The process is not ready before [`Host::mark_started`].
     pub fn serve(&mut self, listener: BoundListener, port: Port, routes: impl Into<OpenApiRouter>) {
-        let Port { name, other_port, cors_origins, ignored_parts, idle_timeout } = port;
+        let Port { name, other_port, cors_origins, hosts, ignored_parts, idle_timeout } = port;
+        let hosts = hosts.allowed_at(listener.addr);
         let readiness = self.readiness.ignoring(ignored_parts);
         let metrics = self.metrics.clone().with_port(name);
-        let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, metrics });
+        let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, hosts, metrics });
         self.tasks.spawn(serve(listener.listener, router, idle_timeout, self.stop.clone()));
     }
 
@@ -148,6 +150,7 @@ mod tests {
             name: "test",
             other_port: OtherPort::NONE,
             cors_origins: CorsOrigins::default(),
+            hosts: Hosts::default(),
             ignored_parts: &[],
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         };

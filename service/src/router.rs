@@ -16,7 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::conditional::Precondition;
-use crate::config::CorsOrigins;
+use crate::config::{AllowedHosts, CorsOrigins};
 use crate::cors::CorsLayer;
 use crate::docs;
 use crate::gzip::GzipLayer;
@@ -35,6 +35,7 @@ pub struct RouterConfig {
     pub readiness: Readiness,
     pub other_port: OtherPort,
     pub cors_origins: CorsOrigins,
+    pub hosts: AllowedHosts,
     /// Counts the requests, and serves /metrics.
     pub metrics: Metrics,
 }
@@ -64,11 +65,11 @@ pub fn build_router(routes: impl Into<OpenApiRouter>, config: RouterConfig) -> R
 }
 
 fn build_bounded_router(bounds: Bounds, routes: OpenApiRouter, config: RouterConfig) -> Router {
-    let RouterConfig { readiness, other_port, cors_origins, metrics } = config;
+    let RouterConfig { readiness, other_port, cors_origins, hosts, metrics } = config;
     // The first layer is the outermost.
     let layers = (
         GzipLayer,
-        from_fn_with_state(Arc::new(RequestMetrics::new(metrics.clone())), finish_response),
+        from_fn_with_state(Arc::new((hosts, RequestMetrics::new(metrics.clone()))), finish_response),
         CorsLayer::new(&cors_origins),
         MapResponseLayer::new(IntoResponse::into_response),
         CatchPanicLayer::custom(panic_response),
@@ -89,14 +90,22 @@ fn build_bounded_router(bounds: Bounds, routes: OpenApiRouter, config: RouterCon
         .layer(layers)
 }
 
-/// Completes every response and records its request. This is one function, because each layer of this kind costs several
-/// allocations a request.
-async fn finish_response(State(requests): State<Arc<RequestMetrics>>, request: Request, next: Next) -> Response {
+/// Refuses requests to other hosts, completes every response and records its request. This is one function, because each layer
+/// of this kind costs several allocations a request.
+async fn finish_response(
+    State(state): State<Arc<(AllowedHosts, RequestMetrics)>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (hosts, requests) = &*state;
     let started = Instant::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let precondition = Precondition::from_request(request.method(), request.headers());
-    let mut response = precondition.apply(next.run(request).await).await;
+    let mut response = match hosts.refuse(request.version(), request.uri(), request.headers()) {
+        Some(problem) => problem.into_response(),
+        None => precondition.apply(next.run(request).await).await,
+    };
     security_headers::add(response.headers_mut());
     let route = route.as_ref().map(MatchedPath::as_str);
     requests.record(method, route, response.status(), started.elapsed());
@@ -151,7 +160,7 @@ pub(crate) fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+    use axum::http::header::{ALLOW, HOST, HeaderValue, RETRY_AFTER};
     use axum::routing::get;
     use http_body_util::BodyExt;
     use tower::ServiceExt;
@@ -170,10 +179,11 @@ mod tests {
             readiness: Readiness::new(),
             other_port: OTHER_PORT,
             cors_origins: CorsOrigins::default(),
+            hosts: AllowedHosts::default(),
             metrics: Metrics::isolated().unwrap(),
         };
         let app = build_bounded_router(bounds, routes.into(), config);
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let request = Request::builder().method(method).uri(path).header(HOST, "x").body(Body::empty()).unwrap();
         let (head, body) = app.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (Response::from_parts(head, ()), serde_json::from_slice(&body).unwrap_or_default())

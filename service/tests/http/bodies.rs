@@ -1,7 +1,5 @@
 //! JSON bodies: which are accepted, and how the others are rejected.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use axum::Router;
 use axum::routing::post;
 use serde::Deserialize;

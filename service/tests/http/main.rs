@@ -9,6 +9,7 @@ mod docs;
 mod draining;
 mod gzip;
 mod headers;
+mod hosts;
 mod metrics;
 mod parameters;
 mod server;

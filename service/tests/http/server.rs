@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use serde_json::Value;
-use service::config::CorsOrigins;
+use service::config::{AllowedHosts, CorsOrigins};
 use service::health::Readiness;
 use service::metrics::Metrics;
 use service::router::{OtherPort, RouterConfig};
@@ -27,6 +27,7 @@ pub(crate) fn router_config() -> RouterConfig {
         readiness: Readiness::new(),
         other_port: OtherPort::NONE,
         cors_origins: CorsOrigins::default(),
+        hosts: AllowedHosts::default(),
         metrics: Metrics::isolated().unwrap(),
     }
 }
