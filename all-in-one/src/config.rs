@@ -1,9 +1,10 @@
 //! The parts of the command line that several commands share.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use service::config::{Cors, LogArgs, PublicReadUrl, ReadAddr, WriteAddr};
+use service::config::{Connections, Cors, LogArgs, PublicReadUrl, ReadAddr, WriteAddr, collide};
 
 /// The data directory.
 #[derive(Debug, Clone, Args)]
@@ -27,5 +28,23 @@ pub struct Config {
     #[command(flatten)]
     pub cors: Cors,
     #[command(flatten)]
+    pub connections: Connections,
+    #[command(flatten)]
     pub logs: LogArgs,
+}
+
+/// The two APIs cannot listen on one port.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the write API and the read API cannot both listen on {0}: give one another port with --write-addr or --read-addr"
+)]
+pub struct SamePort(SocketAddr);
+
+impl Config {
+    /// # Errors
+    /// [`SamePort`].
+    pub fn refuse_same_port(&self) -> Result<(), SamePort> {
+        let (writes, reads) = (self.write.write_addr, self.read.read_addr);
+        if collide(writes, reads) { Err(SamePort(reads)) } else { Ok(()) }
+    }
 }

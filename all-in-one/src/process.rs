@@ -8,7 +8,9 @@ use command_api::Commands;
 use embedded::SqliteSequencer;
 use projector::{Fatal, RunLoop, RunLoops, run_loop};
 use query_api::Queries;
-use service::host::Host;
+use read_model::Projection;
+use service::host::{Host, Port};
+use service::program::WrongUsage;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +20,10 @@ use crate::progress;
 
 /// The part of readiness that fails when the file of the projections is found damaged.
 const PROJECTIONS_PART: &str = "views.sqlite";
+
+/// The parts that only reads need. A projection that lags or is damaged does not keep the write port from writing.
+const READ_PARTS: &[&str] =
+    &[Projection::Views.name(), Projection::Counts.name(), Projection::Search.name(), PROJECTIONS_PART];
 
 /// A running Tally.
 pub struct Process {
@@ -39,12 +45,14 @@ impl Process {
     /// # Errors
     /// A message that says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, Box<dyn Error>> {
+        config.refuse_same_port().map_err(WrongUsage::new)?;
         let host = Host::new(stop)?;
         let data = Data::open(&config.data.data).await?;
         let writes = host.bind(config.write.write_addr, "--write-addr").await?;
         let reads = host.bind(config.read.read_addr, "--read-addr").await?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
-        let queries = Queries::new(Arc::clone(&data.projections) as _, Arc::clone(&data.projections) as _);
+        let projections = &data.projections;
+        let queries = Queries::new(Arc::clone(projections) as _, Arc::clone(projections) as _, host.stop().clone());
         let mut process = Self {
             write_addr: writes.addr,
             read_addr: reads.addr,
@@ -57,10 +65,15 @@ impl Process {
         };
         process.start_projecting().await?;
         process.watch_for_damage();
-        let cors_origins = &config.cors.cors_origins;
-        let write_routes = command_api::routes(process.commands.clone(), config.public.public_read_url.clone());
-        process.host.serve(writes, command_api::routes::port(cors_origins.clone()), write_routes);
-        process.host.serve(reads, query_api::routes::port(cors_origins.clone()), query_api::routes(queries));
+        let (cors_origins, idle_timeout) = (&config.cors.cors_origins, config.connections.idle_timeout());
+        let write_routes = command_api::routes(process.commands.clone(), config.public.or_at(process.read_addr));
+        let write_port = command_api::routes::port(cors_origins.clone(), idle_timeout);
+        process.host.serve(writes, Port { ignored_parts: READ_PARTS, ..write_port }, write_routes);
+        process.host.serve(
+            reads,
+            query_api::routes::port(cors_origins.clone(), idle_timeout),
+            query_api::routes(queries),
+        );
         process.host.mark_started();
         Ok(process)
     }

@@ -1,11 +1,11 @@
 //! Runs the commands.
 
 use std::error::Error;
-use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use service::{config, shutdown, telemetry};
+use service::program::print_line;
+use service::{shutdown, telemetry};
 
 use crate::cli::{Cli, Command, StatusArgs};
 use crate::config::Config;
@@ -20,27 +20,29 @@ const DIFFERENCE_EXIT_CODE: u8 = 3;
 /// # Errors
 /// A message that says what to do.
 pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
-    config::refuse_unknown_variables(include_str!("../../variables.txt"))?;
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(config) => serve(&config).await?,
         Command::Status(StatusArgs { data, json }) => {
             let status = operator::status(&data.data).await?;
             let text = if json { serde_json::to_string_pretty(&status)? } else { status.to_string() };
-            writeln!(stdout(), "{text}")?;
+            print_line(text)?;
         }
         Command::Verify(data) => {
             let verdict = operator::verify(&data.data).await?;
-            writeln!(stdout(), "{verdict}")?;
+            print_line(&verdict)?;
             if !verdict.is_good() {
                 return Ok(ExitCode::from(DIFFERENCE_EXIT_CODE));
             }
         }
         Command::Rebuild(data) => {
             let events = operator::rebuild(&data.data).await?;
-            writeln!(stdout(), "made every projection anew from {events} events")?;
+            print_line(format_args!("made every projection anew from {events} events"))?;
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tally", &mut stdout());
+            // The generator would panic at a closed pipe.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tally", &mut script);
+            print_line(String::from_utf8(script)?.trim_end())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -141,3 +141,31 @@ fn completions_and_usage_need_no_data() {
     assert_eq!(tally(nowhere, &["no-such-command"]).0, Some(2));
     assert_eq!(tally(nowhere, &["status", "--no-such-flag"]).0, Some(2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_may_stand_before_the_command() {
+    let (directory, _) = stopped_data().await;
+    let data = directory.path().to_str().unwrap();
+    let nowhere = Path::new("/proc/nowhere");
+    for arguments in [["--data", data, "status"], ["status", "--data", data]] {
+        let (code, table, error) = tally(nowhere, &arguments);
+        assert_eq!(code, Some(0), "{error}");
+        assert!(table.contains("events 6"), "{table}");
+    }
+    let (code, _, error) = tally(directory.path(), &["--write-addr", "8080", "status"]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("--write-addr"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_pipe_ends_a_command_quietly() {
+    let (directory, _) = stopped_data().await;
+    for (arguments, code) in [(&["status"][..], 0), (&["verify"], 0), (&["completions", "bash"], 0), (&["--help"], 0)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+        let output = command.args(arguments).env("TALLY_DATA", directory.path()).stdout(writer).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.as_str()), (Some(code), ""), "{arguments:?}");
+    }
+}

@@ -5,13 +5,19 @@
 #[expect(dead_code, reason = "tests/crashes.rs uses the rest")]
 mod tally;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use all_in_one::data::Data;
+use event_log::EventLog;
+use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, Record, UnixMillis};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tally::{Tally, command, expect_refusal};
+use tally::{Tally, command, expect_exit, expect_refusal};
 use tempfile::TempDir;
-use testkit::scenarios::{Api, BASE, search_path};
+use testkit::scenarios::{Api, BASE, Port, search_path};
 
 /// Reads everything about one chat.
 async fn read_all(api: &Api, application: &str, chat: &str) -> Vec<Value> {
@@ -159,13 +165,59 @@ fn data_that_cannot_be_written_is_refused() {
 #[test]
 fn a_misspelt_variable_or_flag_is_refused() {
     let directory = TempDir::new().unwrap();
-    let output = command(directory.path(), &[]).env("TALLY_REED_ADDR", "127.0.0.1:1").output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && error.contains("TALLY_REED_ADDR"), "{error}");
-    for arguments in [&["--reed-addr", "x"][..], &["--public-read-url", "localhost"], &["--log", "no=such=filter"]] {
-        let output = command(directory.path(), arguments).output().unwrap();
-        assert!(!output.status.success() && !output.stderr.is_empty(), "{arguments:?}");
+    for variable in ["TALLY_REED_ADDR", "TALLY_DATTA"] {
+        let error = expect_exit(command(directory.path(), &[]).env(variable, "127.0.0.1:1"), 2);
+        assert!(error.contains(variable), "{error}");
     }
+    for arguments in [
+        &["--reed-addr", "x"][..],
+        &["--public-read-url", "localhost"],
+        &["--log", "no=such=filter"],
+        &["--log", "verbose="],
+        &["--log", "verbose"],
+        &["--log-format", "xml"],
+        &["--cors-origins", "x"],
+        &["--idle-timeout", "0"],
+    ] {
+        let error = expect_exit(&mut command(directory.path(), arguments), 2);
+        assert!(error.contains(arguments[0]), "{arguments:?}: {error}");
+    }
+    expect_exit(command(directory.path(), &[]).env("TALLY_LOG", "verbose="), 2);
+}
+
+#[test]
+fn one_port_for_both_apis_is_refused_as_that_before_anything_is_made() {
+    let parent = TempDir::new().unwrap();
+    let data = parent.path().join("data");
+    for (writes, reads) in [("127.0.0.1:18080", "localhost:18080"), ("0.0.0.0:18080", "18080")] {
+        let mut tally = Command::new(env!("CARGO_BIN_EXE_tally"));
+        let arguments = ["--write-addr", writes, "--read-addr", reads];
+        let error = expect_exit(tally.args(arguments).arg("--data").arg(&data), 2);
+        assert!(error.contains("cannot both listen on 127.0.0.1:18080"), "{error}");
+    }
+    assert!(!data.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_variable_is_the_default() {
+    let directory = TempDir::new().unwrap();
+    let names = ["LOG", "CORS_ORIGINS", "IDLE_TIMEOUT", "PUBLIC_READ_URL", "WRITE_ADDR", "READ_ADDR", "DATA"];
+    let empty = names.map(|name| (format!("TALLY_{name}"), ""));
+    let tally = Tally::start_with(command(directory.path(), &[]).envs(empty));
+    assert_eq!(tally.api.read("/health").await.status, 200);
+    tally.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_leads_to_the_read_port_wherever_that_is() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let created = tally.api.write(Method::POST, BASE, &json!({ "chat_application": { "name": "found" } })).await;
+    let reads = tally.up_line.split("reads on ").nth(1).unwrap().split(',').next().unwrap();
+    let location = created.header("location");
+    assert_eq!(location, format!("{reads}{BASE}/{}", created.json["token"].as_str().unwrap()));
+    assert!(location.starts_with("http://127.0.0.1:"), "{location}");
+    tally.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,5 +236,51 @@ async fn a_log_that_has_lost_its_end_is_refused() {
     std::fs::remove_file(directory.path().join("views.sqlite")).unwrap();
     let tally = Tally::start(directory.path());
     assert_eq!(tally.api.read(&application).await.status, 404);
+    tally.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_waits_is_refused_at_once_at_the_stop() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let address = tally.up_line.split("reads on http://").nth(1).unwrap().split(',').next().unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    let awaited = "await-position: 0:9000000000000000000\r\nprefer: wait=10";
+    write!(client, "GET {BASE} HTTP/1.1\r\nhost: x\r\n{awaited}\r\n\r\n").unwrap();
+    // Connections are accepted in order: once a later one is answered, the server has this one.
+    assert_eq!(tally.api.read("/health").await.status, 200);
+    let stopping = Instant::now();
+    tally.stop();
+    assert!(stopping.elapsed() < Duration::from_secs(5), "{:?}", stopping.elapsed());
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"draining\""), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projections_that_cannot_go_on_do_not_keep_the_write_port_from_being_ready() {
+    let directory = TempDir::new().unwrap();
+    let data = Data::open(directory.path()).await.unwrap();
+    let token = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
+    let created = Event::ChatApplicationCreated(ChatApplicationCreated { token, name: "newer".into() });
+    let record = Record::encode(&created, EventId::NONE, UnixMillis(0)).unwrap();
+    data.log.append(Record { version: u16::MAX, ..record }).await.unwrap();
+    data.close().await;
+    drop(data);
+    let tally = Tally::start(directory.path());
+    let unready =
+        tally.api.read_until("/health/ready", |answer| answer.json["parts"].to_string().contains("newer")).await;
+    assert_eq!((unready.status, &unready.json["code"]), (503, &json!("not-ready")));
+    let ready = tally.api.plain(Port::Write, Method::GET, "/health/ready").await;
+    assert_eq!((ready.status, &ready.json), (200, &json!({ "status": "ok" })));
+    let application = tally.api.application("written all the same").await;
+    assert!(!application.is_empty());
+    for port in [Port::Write, Port::Read] {
+        let health = tally.api.plain(port, Method::GET, "/health").await;
+        assert_eq!((health.status, &health.json["status"]), (200, &json!("ok")));
+        for projection in ["views", "counts", "search"] {
+            assert!(health.json["parts"][projection].is_string(), "{projection}: {health:?}");
+        }
+    }
     tally.stop();
 }

@@ -15,7 +15,12 @@ use crate::writer::WriteError;
 #[derive(Debug)]
 pub enum ApiError {
     Command(CommandError),
-    Field { field: &'static str, error: TextError },
+    Field {
+        field: &'static str,
+        error: TextError,
+    },
+    /// The request has members that are unknown.
+    Unknown(Box<Problem>),
 }
 
 impl From<CommandError> for ApiError {
@@ -24,10 +29,17 @@ impl From<CommandError> for ApiError {
     }
 }
 
+impl From<Problem> for ApiError {
+    fn from(unknown: Problem) -> Self {
+        Self::Unknown(Box::new(unknown))
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = match &self {
             Self::Field { field, error } => Problem::invalid_fields().with_field_error(*field, error.to_string()),
+            Self::Unknown(problem) => (**problem).clone(),
             Self::Command(error) => command_problem(error),
         };
         if let Self::Command(error) = &self

@@ -55,13 +55,12 @@ impl IdempotencyKey {
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct Key {
-    /// The same key, route and values within 24 h get the first answer again; other values get 422
+    /// The same key, route and values within 24 h get the first answer again; other values get 422. 16 to 255 visible ASCII
+    /// characters; quotes around them may be left out, and do not count
     #[param(
         rename = "Idempotency-Key",
         value_type = Option<String>,
-        min_length = 16,
-        max_length = 255,
-        pattern = "^[!-~]+$"
+        pattern = "^(\"[!-~]{16,255}\"|[!#-~][!-~]{15,254})$"
     )]
     pub(crate) key: Option<IdempotencyKey>,
 }

@@ -11,7 +11,7 @@ use distributed::mysql::MySqlCounts;
 use distributed::sequencer::{RedisKeys, RedisSequencer};
 use event_log::EventLog;
 use futures_util::FutureExt;
-use service::config::{Cors, LogArgs, PublicReadUrl, WriteAddr};
+use service::config::{Connections, Cors, DEFAULT_READ_ADDR, LogArgs, PublicReadUrl, WriteAddr};
 use service::health::Part;
 use service::host::Host;
 use service::startup::{monitor, retry_until_ready};
@@ -29,6 +29,8 @@ pub struct Config {
     pub public: PublicReadUrl,
     #[command(flatten)]
     pub cors: Cors,
+    #[command(flatten)]
+    pub connections: Connections,
     #[command(flatten)]
     pub kafka: KafkaArgs,
     #[command(flatten)]
@@ -60,8 +62,8 @@ impl Process {
         let counts = Arc::new(MySqlCounts::new(&config.mysql.mysql_url)?);
         let sequencer = Arc::new(RedisSequencer::start(&config.redis.redis_url, RedisKeys::default(), &log, counts)?);
         let commands = Commands::new(Arc::clone(&log) as _, Arc::clone(&sequencer) as _);
-        let routes = crate::routes(commands.clone(), config.public.public_read_url.clone());
-        let port = crate::routes::port(config.cors.cors_origins.clone());
+        let routes = crate::routes(commands.clone(), config.public.or_at(DEFAULT_READ_ADDR));
+        let port = crate::routes::port(config.cors.cors_origins.clone(), config.connections.idle_timeout());
         let write_addr = host.bind_and_serve(config.write.write_addr, "--write-addr", port, routes).await?;
         let readiness = host.readiness().clone();
         let stop = host.stop().clone();

@@ -1,19 +1,23 @@
 //! The routes of the write API.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::{HeaderName, LOCATION};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodRouter;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use service::config::CorsOrigins;
 use service::host::Port;
 use service::json::{Json, Object};
 use service::path::{Path, parse};
+use service::prefer::{Handling, HandlingPreference};
+use service::query::{NoParameters, Query};
 use service::responses::{BodyProblems, Malformed, NotFound, Unavailable};
+use service::router::OtherPort;
 use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
@@ -29,8 +33,23 @@ use crate::trace::Trace;
 /// The position in the log that a projection must reach to show this write.
 const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 
-pub const fn port(cors_origins: CorsOrigins) -> Port {
-    Port { name: "write", other_port: "Reads are answered on the read port (3000 by default).", cors_origins }
+/// The routes of the read API.
+const READ_PORT: OtherPort = OtherPort {
+    hint: "Reads are answered on the read port (3000 by default).",
+    routes: &[
+        ("/api/v1/chat_applications", READS),
+        ("/api/v1/chat_applications/{token}", READS),
+        ("/api/v1/chat_applications/{token}/chats", READS),
+        ("/api/v1/chat_applications/{token}/chats/{chat}", READS),
+        ("/api/v1/chat_applications/{token}/chats/{chat}/messages", READS),
+        ("/api/v1/chat_applications/{token}/chats/{chat}/messages/search", READS),
+        ("/api/v1/chat_applications/{token}/chats/{chat}/messages/{message}", READS),
+    ],
+};
+const READS: &[Method] = &[Method::GET, Method::HEAD];
+
+pub const fn port(cors_origins: CorsOrigins, idle_timeout: Duration) -> Port {
+    Port { name: "write", other_port: READ_PORT, cors_origins, ignored_parts: &[], idle_timeout }
 }
 
 /// The state of the handlers.
@@ -80,11 +99,6 @@ pub fn routes(commands: Commands, read_url: PublicUrl) -> OpenApiRouter {
         .routes(rename_routes())
         .routes(routes!(create_chat))
         .routes(routes!(post_message))
-        // Paths of the read API. Because they have a route here, a request for one is answered 405, which names the other
-        // port, instead of 404.
-        .route("/api/v1/chat_applications/{token}/chats/{chat}", MethodRouter::new())
-        .route("/api/v1/chat_applications/{token}/chats/{chat}/messages/search", MethodRouter::new())
-        .route("/api/v1/chat_applications/{token}/chats/{chat}/messages/{message}", MethodRouter::new())
         .with_state(WriteApi { commands, read_url: Arc::new(read_url) })
 }
 
@@ -107,12 +121,27 @@ struct ApplicationRequest {
     chat_application: Object<ApplicationFields>,
 }
 
+/// [`Object`] checks for unknown members. The attribute says so in the description.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read-only members are accepted, so that what GET answered may be sent back")]
 struct ApplicationFields {
     /// Not blank, without U+0000.
     #[serde(default)]
     #[schema(value_type = String, required, max_length = 255, pattern = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$")]
     name: Option<String>,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, read_only)]
+    id: IgnoredAny,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, read_only)]
+    token: IgnoredAny,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, read_only)]
+    chats_count: IgnoredAny,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -121,12 +150,23 @@ struct MessageRequest {
     message: Object<MessageFields>,
 }
 
+/// [`Object`] checks for unknown members. The attribute says so in the description.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read-only members are accepted, so that what GET answered may be sent back")]
 struct MessageFields {
     /// Not blank, without U+0000.
     #[serde(default)]
     #[schema(value_type = String, required, max_length = 16384, pattern = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$")]
     body: Option<String>,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, read_only)]
+    id: IgnoredAny,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, read_only)]
+    number: IgnoredAny,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -182,16 +222,18 @@ impl<T: ToSchema + Serialize> IntoResponse for Created<T> {
     path = "/api/v1/chat_applications",
     tag = "applications",
     request_body = ApplicationRequest,
-    params(Key, Trace),
+    params(Key, Trace, HandlingPreference),
     responses(Created<CreatedApplication>, Malformed, BodyProblems, Unavailable)
 )]
 async fn create_application(
     State(api): State<WriteApi>,
     Key { key }: Key,
     Trace { trace }: Trace,
+    handling: Handling,
+    _: Query<NoParameters>,
     Json(request): Json<ApplicationRequest>,
 ) -> Result<Created<CreatedApplication>, ApiError> {
-    let name = parse_name(request)?;
+    let name = parse_name(request, handling)?;
     let text = name.clone().into_string();
     let written = api.commands.create_application(name, key.as_ref(), trace).await?;
     let location = format!("{}/api/v1/chat_applications/{}", api.read_url.as_str(), written.value.to_hex());
@@ -205,7 +247,7 @@ async fn create_application(
     path = "/api/v1/chat_applications/{token}",
     tag = "applications",
     request_body = ApplicationRequest,
-    params(TokenPath, Trace),
+    params(TokenPath, Trace, HandlingPreference),
     responses(
         (status = 200, description = "Renamed", body = RenamedApplication,
         headers(
@@ -221,9 +263,11 @@ async fn rename_application(
     State(api): State<WriteApi>,
     Path(TokenPath { token }): Path<TokenPath>,
     Trace { trace }: Trace,
+    handling: Handling,
+    _: Query<NoParameters>,
     Json(request): Json<ApplicationRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let name = parse_name(request)?;
+    let name = parse_name(request, handling)?;
     let text = name.clone().into_string();
     let written = api.commands.rename_application(token, name, trace).await?;
     Ok(([(LOG_POSITION, written.position.to_string())], axum::Json(RenamedApplication { name: text, token })))
@@ -234,7 +278,7 @@ async fn rename_application(
     post,
     path = "/api/v1/chat_applications/{token}/chats",
     tag = "chats",
-    params(TokenPath, Key, Trace),
+    params(TokenPath, Key, Trace, HandlingPreference),
     responses(Created<CreatedChat>, Malformed, NotFound, NumbersExhausted, Unavailable)
 )]
 async fn create_chat(
@@ -242,6 +286,7 @@ async fn create_chat(
     Path(TokenPath { token }): Path<TokenPath>,
     Key { key }: Key,
     Trace { trace }: Trace,
+    _: Query<NoParameters>,
 ) -> Result<Created<CreatedChat>, ApiError> {
     let written = api.commands.create_chat(token, key.as_ref(), trace).await?;
     let read_url = api.read_url.as_str();
@@ -257,7 +302,7 @@ async fn create_chat(
     path = "/api/v1/chat_applications/{token}/chats/{chat}/messages",
     tag = "messages",
     request_body = MessageRequest,
-    params(TokenPath, ChatPath, Key, Trace),
+    params(TokenPath, ChatPath, Key, Trace, HandlingPreference),
     responses(Created<PostedMessage>, Malformed, NotFound, NumbersExhausted, BodyProblems, Unavailable)
 )]
 async fn post_message(
@@ -266,9 +311,11 @@ async fn post_message(
     Path(ChatPath { chat }): Path<ChatPath>,
     Key { key }: Key,
     Trace { trace }: Trace,
+    handling: Handling,
+    _: Query<NoParameters>,
     Json(request): Json<MessageRequest>,
 ) -> Result<Created<PostedMessage>, ApiError> {
-    let body = parse_field("body", request.message.0.body, Body::new)?;
+    let body = parse_field("body", request.message.known(handling)?.body, Body::new)?;
     let written = api.commands.post_message(ChatKey { token, number: chat }, body, key.as_ref(), trace).await?;
     let read_url = api.read_url.as_str();
     let number = written.value;
@@ -277,8 +324,8 @@ async fn post_message(
     Ok(Created(posted, location, written.position))
 }
 
-fn parse_name(request: ApplicationRequest) -> Result<Name, ApiError> {
-    parse_field("name", request.chat_application.0.name, Name::new)
+fn parse_name(request: ApplicationRequest, handling: Handling) -> Result<Name, ApiError> {
+    parse_field("name", request.chat_application.known(handling)?.name, Name::new)
 }
 
 /// Checks a text field. A missing field counts as empty.

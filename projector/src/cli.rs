@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use distributed::args::{KafkaArgs, MysqlArgs};
 use distributed::mysql;
 use read_model::Projection;
-use service::config::{self, LogArgs};
+use service::config::{LogArgs, parse_address};
 use service::healthcheck::healthcheck;
 use service::{shutdown, telemetry};
 
@@ -47,7 +47,8 @@ pub struct FeedArgs {
 /// The arguments that the feeding subcommands share.
 #[derive(Debug, Args)]
 struct SharedArgs {
-    #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT", help = projector_addr_help())]
+    #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT", help = projector_addr_help(),
+        value_parser = parse_address)]
     projector_addr: Option<SocketAddr>,
     #[command(flatten)]
     kafka: KafkaArgs,
@@ -69,7 +70,7 @@ pub struct HealthcheckArgs {
     #[arg(value_name = "PROJECTION", required_unless_present = "projector_addr", value_parser = projection_parser())]
     pub projection: Option<Projection>,
     /// Address and port of the projector's health and metrics
-    #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT", value_parser = parse_address)]
     pub projector_addr: Option<SocketAddr>,
 }
 
@@ -78,7 +79,6 @@ pub struct HealthcheckArgs {
 /// # Errors
 /// A message that says what to do.
 pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    config::refuse_unknown_variables(include_str!("../../variables.txt"))?;
     match cli.command {
         Command::Feed(args) => feed(&args).await,
         Command::Migrate(args) => {

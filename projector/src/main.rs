@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use projector::cli::{Cli, run};
 use service::program;
 
@@ -10,5 +9,5 @@ use service::program;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    program::run("projector", run(Cli::parse()))
+    program::run("projector", run(program::parse::<Cli>(include_str!("../../variables.txt"))))
 }

@@ -8,15 +8,14 @@ use distributed::kafka::{Cluster, KafkaLog};
 use read_model::{BackendError, Projection};
 use service::config::CorsOrigins;
 use service::host::{Host, Port};
+use service::router::OtherPort;
+use service::serve::DEFAULT_IDLE_TIMEOUT;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::deployment::{Client, Deployment};
 use crate::feeder::Feeder;
-
-/// The last sentence of the answer to a request for a route that this process does not serve.
-const OTHER_PORT: &str = "This process feeds a projection; it answers /health and /metrics only.";
 
 /// The projection that a process feeds, and the addresses that it uses.
 #[derive(Debug, Clone)]
@@ -50,7 +49,13 @@ impl Process {
         let log = Arc::new(KafkaLog::connect(cluster.clone())?);
         let backend = Deployment::for_projection(config.projection).backend;
         let Client { sink, server } = backend.make_client(&config.store_url)?;
-        let port = Port { name: "projector", other_port: OTHER_PORT, cors_origins: CorsOrigins::default() };
+        let port = Port {
+            name: "projector",
+            other_port: OtherPort::NONE,
+            cors_origins: CorsOrigins::default(),
+            ignored_parts: &[],
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+        };
         let addr = host.bind_and_serve(config.addr, "--projector-addr", port, OpenApiRouter::new()).await?;
         let part = host.readiness().part("partitions");
         let (readiness, stop) = (host.readiness().clone(), host.stop().clone());

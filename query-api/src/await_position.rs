@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::http::header::HeaderName;
 use axum::http::request::Parts;
 use events::Position;
+use service::prefer::preference;
 use service::problem::Problem;
 use utoipa::IntoParams;
 
@@ -18,7 +19,6 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// Longest wait that a client can prefer.
 const MAX_WAIT_SECONDS: u64 = 10;
 const AWAIT_POSITION: HeaderName = HeaderName::from_static("await-position");
-const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// The position that a read waits for.
 #[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
@@ -31,7 +31,8 @@ pub struct AwaitPosition {
         pattern = r"^[0-9]+:[0-9]+(\.[0-9]+:[0-9]+)*(, *[0-9]+:[0-9]+(\.[0-9]+:[0-9]+)*)*$"
     )]
     pub position: Option<Position>,
-    /// wait=N: longest wait for Await-Position in seconds, at most 10; 2 by default
+    /// wait=N: longest wait for Await-Position in seconds, at most 10; 2 by default. handling=lenient: pass over unknown
+    /// parameters, instead of refusing them
     #[param(rename = "Prefer", value_type = Option<String>)]
     pub timeout: Duration,
 }
@@ -53,15 +54,15 @@ impl AwaitPosition {
     }
 }
 
-/// Ignores preferences that are unknown or malformed, as RFC 7240 requires.
+/// Ignores a preference that is malformed, as RFC 7240 requires.
 fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
-    let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-    let mut waits = preferences.flat_map(|value| value.split(',')).filter_map(|preference| {
-        let (name, seconds) = preference.split(';').next()?.split_once('=')?;
-        let seconds = seconds.trim().trim_matches('"');
-        (name.trim().eq_ignore_ascii_case("wait")).then(|| seconds.parse::<u64>().ok())?
-    });
-    waits.next().map(|seconds| Duration::from_secs(seconds.min(MAX_WAIT_SECONDS)))
+    let seconds = preference(headers, "wait")?;
+    if seconds.is_empty() || !seconds.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // A number that does not fit is larger than any bound.
+    let seconds = seconds.parse::<u64>().unwrap_or(u64::MAX);
+    Some(Duration::from_secs(seconds.min(MAX_WAIT_SECONDS)))
 }
 
 impl<S: Sync> FromRequestParts<S> for AwaitPosition {
@@ -83,6 +84,8 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+
+    const PREFER: HeaderName = HeaderName::from_static("prefer");
 
     fn parse(headers: &[(HeaderName, &'static str)]) -> Option<AwaitPosition> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
@@ -134,6 +137,11 @@ mod tests {
             ("wait=x", 2),
             ("wait", 2),
             ("waiting=5", 2),
+            ("wait=+5", 2),
+            ("wait=18446744073709551615", 10),
+            ("wait=18446744073709551616", 10),
+            ("wait=99999999999999999999999999", 10),
+            ("foo=\"a,wait=0,b\"", 2),
         ] {
             assert_eq!(parse(&[(PREFER, value)]).unwrap().timeout, Duration::from_secs(seconds), "{value}");
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use clap::{Parser, Subcommand};
-use service::config::{self, ReadAddr};
+use service::config::ReadAddr;
 use service::healthcheck::healthcheck;
 use service::{shutdown, telemetry};
 
@@ -35,7 +35,6 @@ pub enum Command {
 /// # Errors
 /// A message that says what to do.
 pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    config::refuse_unknown_variables(include_str!("../../variables.txt"))?;
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(config) => serve(&config).await,
         Command::Healthcheck(address) => Ok(healthcheck(address.read_addr).await?),

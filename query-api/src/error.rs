@@ -28,6 +28,7 @@ impl IntoResponse for ApiError {
             Self::Query(behind @ QueryError::ProjectionBehind(_)) => {
                 Problem::unavailable("projection-behind", behind.to_string())
             }
+            Self::Query(draining @ QueryError::Draining) => Problem::unavailable("draining", draining.to_string()),
             Self::Query(QueryError::Views(_)) => {
                 Problem::unavailable("views-unavailable", "the views cannot be read now; try again")
             }

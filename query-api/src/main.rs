@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use query_api::cli::{Cli, run};
 use service::program;
 
@@ -10,5 +9,5 @@ use service::program;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    program::run("query-api", run(Cli::parse()))
+    program::run("query-api", run(program::parse::<Cli>(include_str!("../../variables.txt"))))
 }

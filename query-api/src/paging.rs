@@ -8,13 +8,13 @@ use events::{ApplicationToken, ChatNumber, MessageNumber};
 use form_urlencoded::Serializer;
 use read_model::page::MAX_ITEMS;
 use read_model::{Cursor, Page, Slice};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::error::ApiError;
 
-/// The query parameters of every list and of the search, as the client sent them.
-#[derive(Debug, Default, Deserialize)]
+/// The query parameters of a list or of the search, as the client sent them. No list takes all of them.
+#[derive(Debug, Default)]
 pub struct ListParameters {
     pub limit: Option<String>,
     pub after: Option<String>,
@@ -88,15 +88,7 @@ pub struct ListRequest<K> {
 }
 
 impl<K: ListKey> ListRequest<K> {
-    /// Parses the request for a list that is always ascending.
-    pub fn parse_ascending(parameters: &ListParameters) -> Result<Self, ApiError> {
-        if parameters.order.is_some() {
-            return Err(ApiError::Malformed("this list takes no order".to_owned()));
-        }
-        Self::parse(parameters)
-    }
-
-    /// Parses the request for a list that takes `order`.
+    /// Parses the parameters of a list.
     pub fn parse(parameters: &ListParameters) -> Result<Self, ApiError> {
         let descending = match parameters.order.as_deref() {
             None | Some("asc") => false,
@@ -141,7 +133,10 @@ impl<K: ListKey> ListRequest<K> {
         let direction = if self.page.cursor.descends() { "before" } else { "after" };
         let mut query = Serializer::new(String::new());
         query.extend_pairs(&self.repeated).append_pair(direction, &last.to_text());
-        format!("<{path}?{}>; rel=\"next\"", query.finish())
+        // Relative to the request's URL, whose path may have more in front, from a proxy. A reference of the query alone would
+        // do, but older libraries resolve that wrongly.
+        let name = path.rsplit('/').next().unwrap_or_default();
+        format!("<{name}?{}>; rel=\"next\"", query.finish())
     }
 }
 
@@ -149,7 +144,7 @@ impl<K: ListKey> ListRequest<K> {
 #[derive(IntoResponses)]
 #[response(
     status = 200,
-    headers(("Link" = Option<String>, description = "The path of the next page, with rel=next, while there is more"))
+    headers(("Link" = Option<String>, description = "The next page, with rel=next, while there is more: a reference relative to the request's URL"))
 )]
 pub struct ListResponse<T: ToSchema>(Vec<T>, Option<String>);
 
@@ -249,8 +244,6 @@ impl ListItem for read_model::MessageView {
 
 #[cfg(test)]
 mod tests {
-    use read_model::ChatView;
-
     use super::*;
 
     fn request(after: Option<&str>, before: Option<&str>, order: Option<&str>) -> ListRequest<MessageNumber> {
@@ -290,15 +283,9 @@ mod tests {
 
     #[test]
     fn the_link_keeps_every_parameter_and_moves_the_cursor() {
-        let up = request(Some("3"), None, None).link_to_next("/p", number(5));
-        assert_eq!(up, "</p?q=a%26b+%C3%A9&limit=2&after=5>; rel=\"next\"");
-        let down = request(None, None, Some("desc")).link_to_next("/p", number(5));
-        assert_eq!(down, "</p?q=a%26b+%C3%A9&order=desc&limit=2&before=5>; rel=\"next\"");
-    }
-
-    #[test]
-    fn a_list_without_order_refuses_it() {
-        let parameters = ListParameters { order: Some("desc".into()), ..ListParameters::default() };
-        assert!(ListRequest::<<ChatView as ListItem>::Key>::parse_ascending(&parameters).is_err());
+        let up = request(Some("3"), None, None).link_to_next("/chats/1/p", number(5));
+        assert_eq!(up, "<p?q=a%26b+%C3%A9&limit=2&after=5>; rel=\"next\"");
+        let down = request(None, None, Some("desc")).link_to_next("/chats/1/p", number(5));
+        assert_eq!(down, "<p?q=a%26b+%C3%A9&order=desc&limit=2&before=5>; rel=\"next\"");
     }
 }

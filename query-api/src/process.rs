@@ -8,7 +8,7 @@ use clap::Args;
 use distributed::args::{ElasticsearchArgs, MysqlArgs};
 use distributed::elastic::ElasticIndex;
 use distributed::mysql::MySqlProjections;
-use service::config::{Cors, LogArgs, ReadAddr};
+use service::config::{Connections, Cors, LogArgs, ReadAddr};
 use service::host::Host;
 use service::startup::monitor;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,8 @@ pub struct Config {
     pub read: ReadAddr,
     #[command(flatten)]
     pub cors: Cors,
+    #[command(flatten)]
+    pub connections: Connections,
     #[command(flatten)]
     pub mysql: MysqlArgs,
     #[command(flatten)]
@@ -45,8 +47,8 @@ impl Process {
         let mut host = Host::new(stop)?;
         let views = Arc::new(MySqlProjections::new(&config.mysql.mysql_url)?);
         let search = Arc::new(ElasticIndex::new(&config.elasticsearch.elasticsearch_url)?);
-        let routes = crate::routes(Queries::new(Arc::clone(&views) as _, search));
-        let port = crate::routes::port(config.cors.cors_origins.clone());
+        let routes = crate::routes(Queries::new(Arc::clone(&views) as _, search, host.stop().clone()));
+        let port = crate::routes::port(config.cors.cors_origins.clone(), config.connections.idle_timeout());
         let read_addr = host.bind_and_serve(config.read.read_addr, "--read-addr", port, routes).await?;
         let part = host.readiness().part("views");
         let stop = host.stop().clone();

@@ -8,6 +8,7 @@ use read_model::{
     Views, ViewsError,
 };
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::await_position::AwaitPosition;
 
@@ -16,6 +17,8 @@ use crate::await_position::AwaitPosition;
 pub struct Queries {
     views: Arc<dyn Views>,
     search: Arc<dyn SearchIndex>,
+    /// Cancelled when the process stops.
+    stop: CancellationToken,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,9 @@ pub enum QueryError {
     /// The projection did not reach the awaited position in time.
     #[error("the projection {} is behind the awaited position", .0.name())]
     ProjectionBehind(Projection),
+    /// The process stopped while the query waited for a projection.
+    #[error("this process is stopping; try again")]
+    Draining,
     #[error("the views cannot be read")]
     Views(#[source] ViewsError),
     #[error("the search index cannot be read")]
@@ -41,8 +47,9 @@ const CHAT: QueryError = QueryError::Unknown("chat");
 const MESSAGE: QueryError = QueryError::Unknown("message");
 
 impl Queries {
-    pub const fn new(views: Arc<dyn Views>, search: Arc<dyn SearchIndex>) -> Self {
-        Self { views, search }
+    /// `stop` ends the waits for projections.
+    pub const fn new(views: Arc<dyn Views>, search: Arc<dyn SearchIndex>, stop: CancellationToken) -> Self {
+        Self { views, search, stop }
     }
 
     pub async fn application(
@@ -110,7 +117,7 @@ impl Queries {
         self.await_projections(&VIEWS, wait).await?;
         if let Some(position) = &wait.position {
             let timeout = wait.timeout.saturating_sub(started.elapsed());
-            if !self.search.reached(position, timeout).await.map_err(QueryError::Search)? {
+            if !self.unless_stopped(self.search.reached(position, timeout)).await?.map_err(QueryError::Search)? {
                 return Err(QueryError::ProjectionBehind(Projection::Search));
             }
         }
@@ -126,11 +133,21 @@ impl Queries {
         let started = Instant::now();
         for projection in projections {
             let timeout = wait.timeout.saturating_sub(started.elapsed());
-            if !self.views.reached(*projection, position, timeout).await.map_err(QueryError::Views)? {
+            let reached = self.views.reached(*projection, position, timeout);
+            if !self.unless_stopped(reached).await?.map_err(QueryError::Views)? {
                 return Err(QueryError::ProjectionBehind(*projection));
             }
         }
         Ok(())
+    }
+
+    /// Waits until the process stops at most, so that waiting queries do not hold up the stop.
+    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Result<T, QueryError> {
+        tokio::select! {
+            biased;
+            outcome = waiting => Ok(outcome),
+            () = self.stop.cancelled() => Err(QueryError::Draining),
+        }
     }
 }
 
@@ -211,9 +228,12 @@ mod tests {
     }
 
     /// Reads a chat and searches in it. Returns each outcome, and how long it took.
-    async fn query_slow_projections(delay: Duration) -> [(Result<(), QueryError>, Duration); 2] {
+    async fn query_slow_projections(
+        delay: Duration,
+        stop: CancellationToken,
+    ) -> [(Result<(), QueryError>, Duration); 2] {
         let projections = Arc::new(SlowProjections(delay));
-        let queries = Queries::new(Arc::clone(&projections) as _, projections);
+        let queries = Queries::new(Arc::clone(&projections) as _, projections, stop);
         let position = Some(Position::up_to(PartitionId(0), Offset(1)));
         let wait = AwaitPosition { position, timeout: TIMEOUT };
         let token = ApplicationToken::from_bytes([1; ApplicationToken::BYTES]);
@@ -227,13 +247,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_projections_of_a_query_share_one_timeout() {
-        for (outcome, took) in query_slow_projections(TIMEOUT / 4).await {
+        for (outcome, took) in query_slow_projections(TIMEOUT / 4, CancellationToken::new()).await {
             assert!(outcome.is_ok(), "{outcome:?}");
             assert_eq!(took, TIMEOUT / 2);
         }
-        let [(shown, took), (found, search_took)] = query_slow_projections(TIMEOUT * 3 / 4).await;
+        let [(shown, took), (found, search_took)] =
+            query_slow_projections(TIMEOUT * 3 / 4, CancellationToken::new()).await;
         assert!(matches!(shown, Err(QueryError::ProjectionBehind(Projection::Counts))), "{shown:?}");
         assert!(matches!(found, Err(QueryError::ProjectionBehind(Projection::Search))), "{found:?}");
         assert_eq!([took, search_took], [TIMEOUT, TIMEOUT]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_query_that_waits_is_refused_at_once_when_the_process_stops() {
+        let stop = CancellationToken::new();
+        let cancel = async {
+            tokio::time::sleep(TIMEOUT / 8).await;
+            stop.cancel();
+        };
+        let (outcomes, ()) = tokio::join!(query_slow_projections(TIMEOUT / 2, stop.clone()), cancel);
+        for ((outcome, took), waited) in outcomes.into_iter().zip([TIMEOUT / 8, Duration::ZERO]) {
+            assert!(matches!(outcome, Err(QueryError::Draining)), "{outcome:?}");
+            assert_eq!(took, waited);
+        }
+        for (outcome, _) in query_slow_projections(Duration::ZERO, stop).await {
+            assert!(outcome.is_ok(), "it need not wait: {outcome:?}");
+        }
     }
 }

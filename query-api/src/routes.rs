@@ -1,15 +1,18 @@
 //! The routes of the read API.
 
+use std::time::Duration;
+
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{Method, Uri};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{ApplicationView, ChatView, MessageView, SearchText};
 use serde::Deserialize;
 use service::config::CorsOrigins;
 use service::host::Port;
 use service::path::{Path, parse};
-use service::query::Query;
+use service::query::{NoParameters, Query};
 use service::responses::{Malformed, NotFound, NotModified, Unavailable};
+use service::router::OtherPort;
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,8 +22,19 @@ use crate::error::ApiError;
 use crate::paging::{LimitQuery, ListParameters, ListRequest, ListResponse, NumberCursorQuery, TokenCursorQuery};
 use crate::queries::Queries;
 
-pub const fn port(cors_origins: CorsOrigins) -> Port {
-    Port { name: "read", other_port: "Writes are answered on the write port (8080 by default).", cors_origins }
+/// The routes of the write API.
+const WRITE_PORT: OtherPort = OtherPort {
+    hint: "Writes are answered on the write port (8080 by default).",
+    routes: &[
+        ("/api/v1/chat_applications", &[Method::POST]),
+        ("/api/v1/chat_applications/{token}", &[Method::PUT, Method::PATCH]),
+        ("/api/v1/chat_applications/{token}/chats", &[Method::POST]),
+        ("/api/v1/chat_applications/{token}/chats/{chat}/messages", &[Method::POST]),
+    ],
+};
+
+pub const fn port(cors_origins: CorsOrigins, idle_timeout: Duration) -> Port {
+    Port { name: "read", other_port: WRITE_PORT, cors_origins, ignored_parts: &[], idle_timeout }
 }
 
 /// Longest search text in characters (Unicode scalar values).
@@ -55,6 +69,48 @@ struct MessagePath {
     message: MessageNumber,
 }
 
+/// The query parameters of a list. Each list has a struct of its own, whose fields are all the parameters that it takes.
+#[derive(Deserialize)]
+struct ListQuery {
+    limit: Option<String>,
+    after: Option<String>,
+    before: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct MessagesQuery {
+    limit: Option<String>,
+    after: Option<String>,
+    before: Option<String>,
+    order: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SearchQuery {
+    q: Option<String>,
+    limit: Option<String>,
+    after: Option<String>,
+    before: Option<String>,
+}
+
+impl From<ListQuery> for ListParameters {
+    fn from(ListQuery { limit, after, before }: ListQuery) -> Self {
+        Self { limit, after, before, ..Self::default() }
+    }
+}
+
+impl From<MessagesQuery> for ListParameters {
+    fn from(MessagesQuery { limit, after, before, order }: MessagesQuery) -> Self {
+        Self { limit, after, before, order, q: None }
+    }
+}
+
+impl From<SearchQuery> for ListParameters {
+    fn from(SearchQuery { q, limit, after, before }: SearchQuery) -> Self {
+        Self { limit, after, before, order: None, q }
+    }
+}
+
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Tally: read API",
@@ -87,9 +143,9 @@ async fn applications(
     State(queries): State<Queries>,
     wait: AwaitPosition,
     uri: Uri,
-    Query(parameters): Query<ListParameters>,
+    Query(parameters): Query<ListQuery>,
 ) -> Result<ListResponse<ApplicationView>, ApiError> {
-    let list = ListRequest::parse_ascending(&parameters)?;
+    let list = ListRequest::parse(&parameters.into())?;
     Ok(list.respond(uri.path(), queries.applications(&wait, list.page).await?))
 }
 
@@ -111,6 +167,7 @@ async fn application(
     State(queries): State<Queries>,
     wait: AwaitPosition,
     Path(TokenPath { token }): Path<TokenPath>,
+    _: Query<NoParameters>,
 ) -> Result<axum::Json<ApplicationView>, ApiError> {
     Ok(axum::Json(queries.application(&wait, token).await?))
 }
@@ -128,9 +185,9 @@ async fn chats(
     wait: AwaitPosition,
     uri: Uri,
     Path(TokenPath { token }): Path<TokenPath>,
-    Query(parameters): Query<ListParameters>,
+    Query(parameters): Query<ListQuery>,
 ) -> Result<ListResponse<ChatView>, ApiError> {
-    let list = ListRequest::parse_ascending(&parameters)?;
+    let list = ListRequest::parse(&parameters.into())?;
     Ok(list.respond(uri.path(), queries.chats(&wait, token, list.page).await?))
 }
 
@@ -153,6 +210,7 @@ async fn chat(
     wait: AwaitPosition,
     Path(TokenPath { token }): Path<TokenPath>,
     Path(ChatPath { chat }): Path<ChatPath>,
+    _: Query<NoParameters>,
 ) -> Result<axum::Json<ChatView>, ApiError> {
     Ok(axum::Json(queries.chat(&wait, ChatKey { token, number: chat }).await?))
 }
@@ -178,9 +236,9 @@ async fn messages(
     uri: Uri,
     Path(TokenPath { token }): Path<TokenPath>,
     Path(ChatPath { chat }): Path<ChatPath>,
-    Query(parameters): Query<ListParameters>,
+    Query(parameters): Query<MessagesQuery>,
 ) -> Result<ListResponse<MessageView>, ApiError> {
-    let list = ListRequest::parse(&parameters)?;
+    let list = ListRequest::parse(&parameters.into())?;
     Ok(list.respond(uri.path(), queries.messages(&wait, ChatKey { token, number: chat }, list.page).await?))
 }
 
@@ -204,6 +262,7 @@ async fn message(
     Path(TokenPath { token }): Path<TokenPath>,
     Path(ChatPath { chat }): Path<ChatPath>,
     Path(MessagePath { message }): Path<MessagePath>,
+    _: Query<NoParameters>,
 ) -> Result<axum::Json<MessageView>, ApiError> {
     Ok(axum::Json(queries.message(&wait, ChatKey { token, number: chat }, message).await?))
 }
@@ -230,9 +289,10 @@ async fn search(
     uri: Uri,
     Path(TokenPath { token }): Path<TokenPath>,
     Path(ChatPath { chat }): Path<ChatPath>,
-    Query(parameters): Query<ListParameters>,
+    Query(parameters): Query<SearchQuery>,
 ) -> Result<ListResponse<MessageView>, ApiError> {
-    let list = ListRequest::parse_ascending(&parameters)?;
+    let parameters = ListParameters::from(parameters);
+    let list = ListRequest::parse(&parameters)?;
     let text = parse_search_text(parameters.q.as_deref())?;
     let found = queries.search(&wait, ChatKey { token, number: chat }, &text, list.page).await?;
     Ok(list.respond_up_to(uri.path(), found.items, found.examined_to))

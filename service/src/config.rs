@@ -1,12 +1,14 @@
 //! The parts of the command line that several programs share. Every flag has a variable; the flag wins.
 
 mod addresses;
+mod connections;
 mod cors_origins;
 mod logs;
 mod public_url;
 mod variables;
 
-pub use self::addresses::{ReadAddr, WriteAddr};
+pub use self::addresses::{DEFAULT_READ_ADDR, MalformedAddress, ReadAddr, WriteAddr, collide, parse_address};
+pub use self::connections::Connections;
 pub use self::cors_origins::{Cors, CorsOrigins, MalformedOrigins};
 pub use self::logs::{LogArgs, LogFormat};
 pub use self::public_url::{MalformedUrl, PublicReadUrl, PublicUrl};
@@ -24,12 +26,13 @@ mod tests {
         for augment in [LogArgs::augment_args, WriteAddr::augment_args, ReadAddr::augment_args] {
             command = augment(command);
         }
-        command = Cors::augment_args(PublicReadUrl::augment_args(command));
+        command = Connections::augment_args(Cors::augment_args(PublicReadUrl::augment_args(command)));
         let variables: Vec<_> = command
             .get_arguments()
             .map(|flag| flag.get_env().and_then(|name| name.to_str()).expect("a flag has a variable").to_owned())
             .collect();
-        let expected = ["LOG", "LOG_FORMAT", "WRITE_ADDR", "READ_ADDR", "PUBLIC_READ_URL", "CORS_ORIGINS"];
+        let expected =
+            ["LOG", "LOG_FORMAT", "WRITE_ADDR", "READ_ADDR", "PUBLIC_READ_URL", "CORS_ORIGINS", "IDLE_TIMEOUT"];
         assert_eq!(variables, expected.map(|name| format!("TALLY_{name}")));
         assert!(variables::refuse_unknown(include_str!("../../variables.txt"), variables.into_iter()).is_ok());
     }

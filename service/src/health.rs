@@ -15,10 +15,12 @@ use utoipa_axum::routes;
 
 use crate::problem::{Problem, ProblemBody, RETRY_AFTER_FAILURE};
 
-/// Tells whether this process should get requests: only while all of its parts are ready.
+/// Tells whether a port should get requests: only while all the parts that it needs are ready.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     parts: Arc<Mutex<Parts>>,
+    /// The parts that this view does not need.
+    ignored: &'static [&'static str],
 }
 
 #[derive(Debug, Default)]
@@ -54,8 +56,21 @@ impl Readiness {
         Part { key, readiness: self.clone() }
     }
 
+    /// The same parts, for a port that answers without those that are `ignored`: they do not decide whether it is ready.
+    #[must_use]
+    pub fn ignoring(&self, ignored: &'static [&'static str]) -> Self {
+        Self { parts: Arc::clone(&self.parts), ignored }
+    }
+
     pub fn is_ready(&self) -> bool {
-        self.parts.lock().failing.is_empty()
+        self.parts.lock().failing.keys().all(|(name, _)| self.ignored.contains(name))
+    }
+
+    /// Why parts that are needed are not ready, by name.
+    fn failing_needed(&self) -> BTreeMap<&'static str, String> {
+        let mut failing = self.failing();
+        failing.retain(|name, _| !self.ignored.contains(name));
+        failing
     }
 
     /// Why parts are not ready, by name. Of several parts with the same name, the first one's reason.
@@ -99,15 +114,26 @@ struct Health {
 
 const OK: Json<Health> = Json(Health { status: "ok" });
 
-/// Whether the process answers.
+/// The process answers, and these of its parts are not ready.
+#[derive(Serialize, ToSchema)]
+struct PartsHealth {
+    /// Always ok.
+    status: &'static str,
+    /// Why parts are not ready, whether or not this port needs them. Left out if all are ready.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    parts: BTreeMap<&'static str, String>,
+}
+
+/// Whether the process answers, and which of its parts are not ready.
 #[utoipa::path(
     get,
     path = "/health",
     tag = "operation",
-    responses((status = 200, description = "The process answers", body = Health))
+    responses((status = 200, description = "The process answers", body = PartsHealth))
 )]
-async fn health() -> Json<Health> {
-    OK
+async fn health(State(readiness): State<Readiness>) -> Json<PartsHealth> {
+    Json(PartsHealth { status: "ok", parts: readiness.failing() })
 }
 
 /// Whether the process answers. If not, restart it.
@@ -121,23 +147,23 @@ async fn live() -> Json<Health> {
     OK
 }
 
-/// Whether to send requests to the process.
+/// Whether to send requests to this port.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "operation",
     responses(
-        (status = 200, description = "The process is ready: send requests", body = Health),
+        (status = 200, description = "The port has what it needs: send requests", body = Health),
         (
             status = 503,
-            description = "The process is not ready: send no requests. `parts` says which parts are not ready, and why",
+            description = "The port is not ready: send no requests. `parts` says which parts it needs are not ready, and why",
             body = ProblemBody,
             content_type = "application/problem+json"
         )
     )
 )]
 async fn ready(State(readiness): State<Readiness>) -> Response {
-    let failing = readiness.failing();
+    let failing = readiness.failing_needed();
     if failing.is_empty() {
         return OK.into_response();
     }

@@ -86,8 +86,8 @@ mod tests {
     use crate::health::Readiness;
     use crate::listen::bind;
     use crate::metrics::Metrics;
-    use crate::router::{RouterConfig, build_router};
-    use crate::serve::serve;
+    use crate::router::{OtherPort, RouterConfig, build_router};
+    use crate::serve::{DEFAULT_IDLE_TIMEOUT, serve};
 
     #[tokio::test]
     async fn healthcheck_reports_readiness() {
@@ -98,12 +98,12 @@ mod tests {
         let part = readiness.part("numbers");
         let router_config = RouterConfig {
             readiness,
-            other_port: "",
+            other_port: OtherPort::NONE,
             cors_origins: crate::config::CorsOrigins::default(),
             metrics: Metrics::isolated().unwrap(),
         };
         let router = build_router(utoipa_axum::router::OpenApiRouter::new(), router_config);
-        let serving = tokio::spawn(serve(listener, router, stop.clone()));
+        let serving = tokio::spawn(serve(listener, router, DEFAULT_IDLE_TIMEOUT, stop.clone()));
         let refused = healthcheck(address).await.unwrap_err().to_string();
         assert!(refused.contains("503") && refused.contains("numbers"), "{refused}");
         part.ready();

@@ -1,6 +1,7 @@
 //! A running process: readiness, metrics, ports, and the order in which they end.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
@@ -11,7 +12,7 @@ use crate::config::CorsOrigins;
 use crate::health::{Part, Readiness};
 use crate::listen::{self, BindError};
 use crate::metrics::{Metrics, MetricsError};
-use crate::router::{RouterConfig, build_router};
+use crate::router::{OtherPort, RouterConfig, build_router};
 use crate::serve::serve;
 
 /// A process that serves ports until its stop token is cancelled. Dropping it aborts its tasks.
@@ -44,9 +45,12 @@ pub struct BoundListener {
 pub struct Port {
     /// The name in metrics.
     pub name: &'static str,
-    /// A sentence for clients at the wrong port: it says which port to use.
-    pub other_port: &'static str,
+    pub other_port: OtherPort,
     pub cors_origins: CorsOrigins,
+    /// Parts without which the port answers all the same. They do not decide whether it is ready.
+    pub ignored_parts: &'static [&'static str],
+    /// Longest silence between two requests of a connection.
+    pub idle_timeout: Duration,
 }
 
 impl Host {
@@ -91,11 +95,11 @@ impl Host {
 
     /// Starts to serve the port. The process is not ready before [`Host::mark_started`].
     pub fn serve(&mut self, listener: BoundListener, port: Port, routes: impl Into<OpenApiRouter>) {
-        let Port { name, other_port, cors_origins } = port;
-        let readiness = self.readiness.clone();
+        let Port { name, other_port, cors_origins, ignored_parts, idle_timeout } = port;
+        let readiness = self.readiness.ignoring(ignored_parts);
         let metrics = self.metrics.clone().with_port(name);
         let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, metrics });
-        self.tasks.spawn(serve(listener.listener, router, self.stop.clone()));
+        self.tasks.spawn(serve(listener.listener, router, idle_timeout, self.stop.clone()));
     }
 
     /// Runs a task beside the ports. It must end by itself once the stop token is cancelled.
@@ -134,12 +138,19 @@ impl Host {
 mod tests {
     use super::*;
     use crate::healthcheck::{NotReady, healthcheck};
+    use crate::serve::DEFAULT_IDLE_TIMEOUT;
 
     async fn start_host() -> (Host, SocketAddr) {
         let mut host = Host::new(CancellationToken::new()).unwrap();
         let listener = host.bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
         let addr = listener.addr;
-        let port = Port { name: "test", other_port: "", cors_origins: CorsOrigins::default() };
+        let port = Port {
+            name: "test",
+            other_port: OtherPort::NONE,
+            cors_origins: CorsOrigins::default(),
+            ignored_parts: &[],
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+        };
         host.serve(listener, port, OpenApiRouter::new());
         (host, addr)
     }

@@ -6,49 +6,152 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
-use crate::problem::Problem;
+use crate::prefer::Handling;
+use crate::problem::{Problem, shorten};
+use crate::serve::Stopping;
 
 /// Largest body in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
-/// How many more bytes of a body that is too large are read and discarded. A client that is still sending would otherwise
-/// not see the response.
-const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
+/// U+FEFF in UTF-8. Some editors put it before a text; JSON must not have it (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Longest wait for the whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the rest of the body once the process stops.
+const LAST_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The JSON body of a request, which must be an object.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
-/// Accepts a JSON object only. serde alone would also read a struct from an array of its fields.
+/// Accepts a JSON object only. serde alone would also read a struct from an array of its fields. Members that the struct does
+/// not have are passed over and remembered, see [`Object::known`].
 #[derive(Debug)]
-pub struct Object<T>(pub T);
+pub struct Object<T> {
+    value: T,
+    known: &'static [&'static str],
+    /// The names of unknown members.
+    unknown: Vec<String>,
+}
+
+/// Most unknown members that are named in a problem.
+const MAX_NAMED_MEMBERS: usize = 16;
+
+impl<T> Object<T> {
+    /// Returns the value. Under strict handling an unknown member is 422, because it may be a misspelt one.
+    pub fn known(self, handling: Handling) -> Result<T, Problem> {
+        if self.unknown.is_empty() || handling == Handling::Lenient {
+            return Ok(self.value);
+        }
+        let message = format!("is unknown; known are {}", self.known.join(", "));
+        let refuse = |problem: Problem, member| problem.with_field_error(member, message.clone());
+        Err(self.unknown.into_iter().fold(Problem::invalid_fields(), refuse))
+    }
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ObjectVisitor<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-            type Value = T;
+            type Value = Object<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members))
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                let (mut known, mut unknown): (&[&str], _) = (&[], Vec::new());
+                let members = Members { members, known: &mut known, unknown: &mut unknown };
+                Ok(Object { value: T::deserialize(members)?, known, unknown })
             }
         }
 
-        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// The members of an object, for a struct that asks for some of them.
+struct Members<'a, A> {
+    members: A,
+    /// The names that the struct asks for.
+    known: &'a mut &'static [&'static str],
+    unknown: &'a mut Vec<String>,
+}
+
+impl<'de, A: MapAccess<'de>> Deserializer<'de> for Members<'_, A> {
+    type Error = A::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+        visitor.visit_map(self.members)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        *self.known = fields;
+        visitor.visit_map(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(name) = self.members.next_key_seed(MemberName(self.known))? {
+            match name {
+                Ok(known) => return seed.deserialize(known.into_deserializer()).map(Some),
+                Err(unknown) => {
+                    self.members.next_value::<IgnoredAny>()?;
+                    if self.unknown.len() < MAX_NAMED_MEMBERS {
+                        self.unknown.push(unknown);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.members.next_value_seed(seed)
+    }
+}
+
+/// Reads the name of a member: `Ok` for one of these, `Err` for another.
+struct MemberName(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for MemberName {
+    type Value = Result<&'static str, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for MemberName {
+    type Value = Result<&'static str, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        let known = self.0.iter().find(|known| **known == name);
+        Ok(known.copied().ok_or_else(|| shorten(name)))
     }
 }
 
@@ -63,17 +166,28 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "send JSON, with the header Content-Type: application/json",
             ));
         }
-        if is_not_worth_reading(&request) {
+        if is_encoded(request.headers()) {
+            let detail = "send the body without a Content-Encoding";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail)
+                .with_accept_encoding("identity"));
+        }
+        if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(too_large());
         }
-        let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body())).await {
-            Ok(body) => body?,
-            Err(_) => {
-                let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail));
+        let stopping = request.extensions().get::<Stopping>().cloned();
+        let body = tokio::select! {
+            body = tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body())) => match body {
+                Ok(body) => body?,
+                Err(_) => {
+                    let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+                    return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail));
+                }
+            },
+            () = wait_for_last_body(stopping) => {
+                return Err(Problem::unavailable("draining", "this process is stopping; nothing was written; try again"));
             }
         };
-        parse(&body).map(|Object(value)| Self(value))
+        parse(&body).map(|Object { value, .. }| Self(value))
     }
 }
 
@@ -83,12 +197,23 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
-/// Whether to refuse a body that is announced as too large without reading it: the client waits for permission to send
-/// (Expect), or announces more than would be discarded.
-fn is_not_worth_reading(request: &Request) -> bool {
-    let waits_for_permission = request.headers().contains_key(EXPECT);
-    let bytes_worth_reading = if waits_for_permission { MAX_BODY_BYTES } else { MAX_BODY_BYTES + MAX_DISCARDED_BYTES };
-    request.body().size_hint().lower() > bytes_worth_reading as u64
+/// Whether the body has a content coding.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings =
+        headers.get_all(CONTENT_ENCODING).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
+/// Waits until the process stops, and then for as long as a body that is on its way may take.
+async fn wait_for_last_body(stopping: Option<Stopping>) {
+    match stopping {
+        Some(Stopping(stop)) => stop.cancelled_owned().await,
+        None => std::future::pending().await,
+    }
+    tokio::time::sleep(LAST_BODY_TIMEOUT).await;
 }
 
 fn too_large() -> Problem {
@@ -98,18 +223,15 @@ fn too_large() -> Problem {
 
 async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
     let mut buffer = BytesMut::new();
-    let mut total = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| malformed("the body broke off before its announced end"))?;
         let Ok(data) = frame.into_data() else { continue };
-        total = total.saturating_add(data.len());
-        if total <= MAX_BODY_BYTES {
-            buffer.extend_from_slice(&data);
-        } else if total > MAX_BODY_BYTES + MAX_DISCARDED_BYTES {
+        if buffer.len() + data.len() > MAX_BODY_BYTES {
             return Err(too_large());
         }
+        buffer.extend_from_slice(&data);
     }
-    if total > MAX_BODY_BYTES { Err(too_large()) } else { Ok(buffer.freeze()) }
+    Ok(buffer.freeze())
 }
 
 /// Parses a body. If it is malformed and has a wrong shape too, reports that it is malformed, even if the wrong shape comes
@@ -117,6 +239,9 @@ async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if std::str::from_utf8(body).is_err() {
         return Err(malformed("the body is not UTF-8"));
+    }
+    if body.starts_with(BYTE_ORDER_MARK) {
+        return Err(malformed("the body begins with a byte order mark (U+FEFF); send it without one"));
     }
     if body.is_empty() {
         return Err(malformed("the body is empty; send JSON"));
@@ -151,7 +276,7 @@ fn wrong_shape<T: DeserializeOwned>(body: &[u8]) -> Problem {
                 Some(missing) => (missing.to_owned(), "is missing".to_owned()),
                 None => (field.unwrap_or_else(|| "json".to_owned()), message),
             };
-            Problem::invalid_fields().with_field_error(field, message)
+            Problem::invalid_fields().with_field_error(shorten(&field), shorten(&message))
         }
     }
 }

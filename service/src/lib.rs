@@ -14,6 +14,7 @@
 //! | [`health`], [`healthcheck`] | liveness and readiness; a client that asks another process for them |
 //! | [`startup`] | retries until the servers that a process needs are there |
 //! | [`json`], [`query`], [`path`] | extractors that reject with problems |
+//! | [`prefer`] | preferences of clients |
 //! | [`problem`], [`responses`] | RFC 9457 problems; their descriptions for OpenAPI |
 //!
 //! **Architecture invariant:** this crate depends on no other crate of Tally, so it serves any API.
@@ -30,6 +31,7 @@ pub mod json;
 pub mod listen;
 pub mod metrics;
 pub mod path;
+pub mod prefer;
 pub mod problem;
 pub mod program;
 pub mod query;

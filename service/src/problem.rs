@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -22,7 +22,8 @@ pub struct Problem {
     detail: String,
     errors: BTreeMap<String, Vec<String>>,
     parts: BTreeMap<&'static str, String>,
-    retry_after: Option<Duration>,
+    retry_after_seconds: Option<u32>,
+    accept_encoding: Option<&'static str>,
 }
 
 /// A problem as RFC 9457 defines it.
@@ -48,11 +49,31 @@ pub struct ProblemBody {
     parts: BTreeMap<&'static str, String>,
 }
 
+/// Cuts a text of a client to a length that a problem may repeat. What is left out of the middle becomes an ellipsis.
+pub(crate) fn shorten(text: &str) -> String {
+    const HEAD_CHARACTERS: usize = 80;
+    const TAIL_CHARACTERS: usize = 80;
+    let count = text.chars().count();
+    if count <= HEAD_CHARACTERS + TAIL_CHARACTERS {
+        return text.to_owned();
+    }
+    let head = text.chars().take(HEAD_CHARACTERS);
+    head.chain(['…']).chain(text.chars().skip(count - TAIL_CHARACTERS)).collect()
+}
+
 impl Problem {
     /// `code` is for programs and never changes; `detail` is for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, code, detail, errors: BTreeMap::new(), parts: BTreeMap::new(), retry_after: None }
+        Self {
+            status,
+            code,
+            detail,
+            errors: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            retry_after_seconds: None,
+            accept_encoding: None,
+        }
     }
 
     /// 404 `not-found`.
@@ -91,8 +112,16 @@ impl Problem {
 
     /// Adds Retry-After, in whole seconds, rounded up.
     #[must_use]
-    pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
-        self.retry_after = Some(retry_after);
+    pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        self.retry_after_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// Adds Accept-Encoding: the content codings that a request may have (RFC 9110, section 15.5.16).
+    #[must_use]
+    pub const fn with_accept_encoding(mut self, codings: &'static str) -> Self {
+        self.accept_encoding = Some(codings);
         self
     }
 
@@ -114,9 +143,11 @@ impl IntoResponse for Problem {
         };
         let mut response = (self.status, axum::Json(body)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-        if let Some(retry_after) = self.retry_after {
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(codings) = self.accept_encoding {
+            response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
         }
         response
     }

@@ -1,15 +1,44 @@
-//! Runs a program and turns its outcome into an exit code.
+//! Runs a program: its command line, its output and its exit code.
+
+mod command_line;
 
 use std::error::Error;
-use std::io::{Write, stderr};
+use std::fmt;
+use std::io::{self, ErrorKind, Write, stderr, stdout};
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
 use thiserror_ext::AsReport;
 use tokio::runtime::Runtime;
 
+pub use self::command_line::parse;
+
 /// Longest wait at the end for blocking threads, which may be waiting for a server that does not answer.
 const BLOCKING_THREADS_TIMEOUT: Duration = Duration::from_millis(200);
+/// The exit code of wrong usage, which clap uses too.
+const WRONG_USAGE_EXIT_CODE: u8 = 2;
+
+/// The command line or the environment is wrong: the program can do nothing before somebody corrects it.
+#[derive(Debug)]
+pub struct WrongUsage(Box<dyn Error>);
+
+impl WrongUsage {
+    pub fn new(error: impl Into<Box<dyn Error>>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for WrongUsage {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
 
 /// Runs `work` on a new runtime and returns the exit code of its outcome. Writes an error to standard error, for people.
 pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, Box<dyn Error>>>) -> ExitCode {
@@ -27,8 +56,16 @@ pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, B
         Err(error) => {
             // If standard error is closed, the exit code is all that is left.
             drop(writeln!(stderr(), "{program}: {}", error.as_report()));
-            ExitCode::FAILURE
+            if error.is::<WrongUsage>() { ExitCode::from(WRONG_USAGE_EXIT_CODE) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// Writes a line to standard output. A reader that has read enough and closed the pipe, as `head` does, is no error.
+pub fn print_line(line: impl fmt::Display) -> io::Result<()> {
+    match writeln!(stdout(), "{line}").and_then(|()| stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -56,5 +93,6 @@ mod tests {
     fn an_error_is_an_exit_code() {
         assert_eq!(run("test", async { Ok(()) }), ExitCode::SUCCESS);
         assert_eq!(run::<()>("test", async { Err("on purpose".into()) }), ExitCode::FAILURE);
+        assert_eq!(run::<()>("test", async { Err(WrongUsage::new("on purpose").into()) }), ExitCode::from(2));
     }
 }

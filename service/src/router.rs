@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use tokio::sync::Semaphore;
 use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -21,7 +22,7 @@ use crate::docs;
 use crate::gzip::GzipLayer;
 use crate::health::{self, Readiness};
 use crate::metrics::{self, Metrics, RequestMetrics, method_label};
-use crate::problem::Problem;
+use crate::problem::{Problem, shorten};
 use crate::security_headers;
 
 /// Most requests in progress at once; one more is 503.
@@ -32,11 +33,28 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct RouterConfig {
     pub readiness: Readiness,
-    /// A sentence for clients at the wrong port: it says which port to use.
-    pub other_port: &'static str,
+    pub other_port: OtherPort,
     pub cors_origins: CorsOrigins,
     /// Counts the requests, and serves /metrics.
     pub metrics: Metrics,
+}
+
+/// The other port of the API, for clients at the wrong one.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherPort {
+    /// A sentence that says which port to use.
+    pub hint: &'static str,
+    /// The routes that the other port has with these methods, and this one has not.
+    pub routes: &'static [(&'static str, &'static [Method])],
+}
+
+impl OtherPort {
+    /// For a process whose routes are all on one port.
+    pub const NONE: Self = Self { hint: "", routes: &[] };
+
+    fn answers(&self, method: &Method, route: &str) -> bool {
+        self.routes.iter().any(|(other_route, methods)| *other_route == route && methods.contains(method))
+    }
 }
 
 /// Adds limits, fallbacks, layers, health, metrics and documentation to the routes of an API.
@@ -55,6 +73,8 @@ fn build_bounded_router(bounds: Bounds, routes: OpenApiRouter, config: RouterCon
         MapResponseLayer::new(IntoResponse::into_response),
         CatchPanicLayer::custom(panic_response),
     );
+    // A request for a route of the other port is answered 405, which names that port, instead of 404.
+    let routes = other_port.routes.iter().fold(routes, |routes, (route, _)| routes.route(route, MethodRouter::new()));
     let (routes, description) = routes
         .layer(from_fn_with_state(bounds, enforce_bounds))
         .merge(health::routes(readiness.clone()))
@@ -62,11 +82,10 @@ fn build_bounded_router(bounds: Bounds, routes: OpenApiRouter, config: RouterCon
         .split_for_parts();
     routes
         .merge(docs::routes(description))
-        .method_not_allowed_fallback(move |method: Method| async move {
-            let detail = format!("{method} is not answered here. {other_port}");
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+        .method_not_allowed_fallback(move |method: Method, route: MatchedPath| async move {
+            answer_other_method(&other_port, &method, route.as_str())
         })
-        .fallback(async || Problem::not_found("there is no such route; /docs lists the routes"))
+        .fallback(answer_other_path)
         .layer(layers)
 }
 
@@ -82,6 +101,28 @@ async fn finish_response(State(requests): State<Arc<RequestMetrics>>, request: R
     let route = route.as_ref().map(MatchedPath::as_str);
     requests.record(method, route, response.status(), started.elapsed());
     response
+}
+
+/// Answers a method that a route does not have. axum adds Allow.
+fn answer_other_method(other_port: &OtherPort, method: &Method, route: &str) -> Response {
+    if *method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let shown = shorten(method.as_str());
+    let detail = if other_port.answers(method, route) {
+        format!("{shown} is not answered here. {}", other_port.hint)
+    } else {
+        format!("no port answers {shown} for this path; the header Allow has the methods that this port answers")
+    };
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail).into_response()
+}
+
+async fn answer_other_path(method: Method, uri: Uri) -> Response {
+    // `OPTIONS *` asks about the server as a whole.
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::not_found("there is no such route; /docs lists the routes").into_response()
 }
 
 #[derive(Clone)]
@@ -102,7 +143,7 @@ async fn enforce_bounds(State(bounds): State<Bounds>, request: Request, next: Ne
 }
 
 /// The panic hook has already logged the panic, see [`crate::telemetry::init`].
-fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
+pub(crate) fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
     let detail = "the server failed; whether the request was carried out is unknown";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response()
 }
@@ -110,22 +151,24 @@ fn panic_response(_panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::header::{ALLOW, RETRY_AFTER};
-    use axum::routing::{MethodRouter, get};
+    use axum::http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+    use axum::routing::get;
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
     use super::*;
 
+    const OTHER_PORT: OtherPort =
+        OtherPort { hint: "Go there.", routes: &[("/here", &[Method::POST]), ("/elsewhere", &[Method::POST])] };
+
     async fn answer(bounds: Bounds, method: Method, path: &str) -> (Response<()>, serde_json::Value) {
         let routes = Router::new()
             .route("/here", get(async || "x"))
-            .route("/elsewhere", MethodRouter::new())
             .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
             .route("/stuck", get(std::future::pending::<()>));
         let config = RouterConfig {
             readiness: Readiness::new(),
-            other_port: "Go there.",
+            other_port: OTHER_PORT,
             cors_origins: CorsOrigins::default(),
             metrics: Metrics::isolated().unwrap(),
         };
@@ -153,6 +196,13 @@ mod tests {
             assert_eq!(response.status(), 405);
             assert_eq!(response.headers()[ALLOW], allow);
             assert_eq!(problem["detail"], "POST is not answered here. Go there.");
+            let (response, problem) = answer(bounds(1), Method::DELETE, path).await;
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()[ALLOW]),
+                (405, &HeaderValue::from_static(allow))
+            );
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.starts_with("no port answers DELETE") && !detail.contains("Go there."), "{detail}");
         }
     }
 

@@ -13,7 +13,9 @@ const CHILD_DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[test]
 fn the_first_signal_cancels_the_token_and_the_second_ends_the_process() {
-    for (first, second, exit_code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143)] {
+    for (first, second, exit_code) in
+        [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143), ("HUP", "HUP", 129), ("HUP", "TERM", 143)]
+    {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture", "waits_for_signals"])
             .stdout(Stdio::piped())
@@ -26,6 +28,25 @@ fn the_first_signal_cancels_the_token_and_the_second_ends_the_process() {
         send(&child, second);
         assert_eq!(child.wait().unwrap().code(), Some(exit_code), "{first}, {second}");
     }
+}
+
+/// `nohup` starts a process so, in order that it outlives its terminal.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_was_started_to_ignore_sighup_goes_on() {
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" --ignored --exact --nocapture waits_for_signals"])
+        .arg(std::env::current_exe().unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with("up")), "it must come up");
+    send(&child, "HUP");
+    send(&child, "INT");
+    assert!(lines.any(|line| line.ends_with("asked to stop")), "INT must be heard");
+    send(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143), "SIGHUP must not count as the first signal");
 }
 
 fn send(child: &Child, signal: &str) {

@@ -11,7 +11,7 @@ use thiserror_ext::AsReport;
 
 #[test]
 fn logs_are_set_up_once_and_a_malformed_filter_is_refused() {
-    for filter in ["info,=", "a=b=c", "oven=hot"] {
+    for filter in ["a=b=c", "oven=hot"] {
         let error = init(filter, LogFormat::Text).unwrap_err();
         assert!(matches!(error, TelemetryError::Filter { .. }), "{error}");
         assert!(error.to_string().contains(filter), "{error}");

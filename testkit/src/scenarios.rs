@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::{Value, json};
 
 use crate::polling::eventually;
@@ -52,6 +52,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The JSON; null where there is none.
     pub json: Value,
+    url: Url,
 }
 
 /// Makes a test of every scenario. `$start` is an async function that returns a value with the methods `api(&self) -> &Api`
@@ -89,6 +90,7 @@ macro_rules! every_scenario {
             paging::a_page_ends_at_about_a_mebibyte,
             paging::chats_are_paged,
             paging::applications_are_paged_by_token,
+            paging::links_are_relative,
             paging::nonsense_in_a_query_is_400,
             search::case_accents_and_compatibility_forms_do_not_matter,
             search::either_spelling_finds_the_other,
@@ -103,6 +105,7 @@ macro_rules! every_scenario {
             answers::every_answer_is_hardened,
             answers::both_ports_have_metrics_and_documentation,
             description::every_answer_is_as_described,
+            description::headers_and_ranges_are_described,
             retries::a_retry_gets_the_first_answer,
             retries::eight_at_once_are_one,
             retries::a_key_with_another_body_is_422,
@@ -116,7 +119,10 @@ macro_rules! every_scenario {
             refusals::what_does_not_exist_is_404,
             refusals::a_malformed_token_or_number_is_404,
             refusals::a_method_that_a_port_does_not_have_is_405,
+            refusals::options_lists_the_methods_of_a_route,
             refusals::what_is_not_json_is_400_or_415,
+            refusals::an_unknown_member_is_422_and_what_a_read_answered_may_be_sent_back,
+            refusals::an_unknown_query_parameter_is_400,
             refusals::too_large_a_body_is_413,
             refusals::fields_that_are_not_acceptable_are_422,
             refusals::a_duplicate_member_or_too_long_a_body_is_422,
@@ -288,6 +294,16 @@ impl Api {
         self.read_until(&search, |answer| answer.json[0]["number"] == count).await;
     }
 
+    /// The path and query of the page after `page`, or `None` if there is no Link. Panics on a malformed one.
+    pub fn next(&self, page: &Answer) -> Option<String> {
+        let link = page.headers.get("link")?.to_str().unwrap_or_default();
+        let reference = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        let next = reference.and_then(|reference| page.url.join(reference).ok());
+        let next = next.as_ref().and_then(|url| url.as_str().strip_prefix(&self.read_url));
+        let next = next.filter(|next| next.starts_with(BASE) && next.contains('?'));
+        Some(next.unwrap_or_else(|| panic!("{link:?} does not lead from {} to a next page", page.url)).to_owned())
+    }
+
     /// The pages of a list, following the Links from `path`.
     pub async fn pages(&self, path: &str) -> Vec<Vec<Value>> {
         let mut pages = Vec::new();
@@ -295,7 +311,7 @@ impl Api {
         while let Some(path) = next {
             let page = self.read(&path).await;
             assert_eq!(page.status, 200, "{path}: {page:?}");
-            next = page.next();
+            next = self.next(&page);
             pages.push(page.json.as_array().cloned().unwrap_or_else(|| panic!("no list: {page:?}")));
             assert!(pages.len() <= 10_000, "the Links from {path} do not end");
         }
@@ -321,14 +337,6 @@ impl Answer {
     /// A header as text; empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-
-    /// The path and query of the next page, or `None` if there is no Link. Panics on a malformed one.
-    pub fn next(&self) -> Option<String> {
-        let link = self.headers.get("link")?.to_str().unwrap_or_default();
-        let next = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
-        let next = next.filter(|next| next.starts_with(BASE) && next.contains('?'));
-        Some(next.unwrap_or_else(|| panic!("no absolute path of a next page: {link:?}")).to_owned())
     }
 
     /// Asserts that this is a problem with this status and code, and with all members of a problem.
@@ -358,9 +366,9 @@ async fn expect_answer(response: Result<Response, reqwest::Error>) -> Answer {
 
 async fn receive(response: Result<Response, reqwest::Error>) -> Result<Answer, reqwest::Error> {
     let response = response?;
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let (status, headers, url) = (response.status().as_u16(), response.headers().clone(), response.url().clone());
     let json = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
-    Ok(Answer { status, headers, json })
+    Ok(Answer { status, headers, json, url })
 }
 
 #[cfg(test)]

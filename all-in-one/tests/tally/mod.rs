@@ -36,7 +36,11 @@ pub(crate) fn command(data: &Path, arguments: &[&str]) -> Command {
 
 impl Tally {
     pub(crate) fn start(data: &Path) -> Self {
-        let mut process = command(data, &[]).spawn().unwrap();
+        Self::start_with(&mut command(data, &[]))
+    }
+
+    pub(crate) fn start_with(command: &mut Command) -> Self {
+        let mut process = command.spawn().unwrap();
         let (line, lines) = mpsc::channel();
         let log = BufReader::new(process.stderr.take().unwrap());
         // Reads to the end, so that the process can always write its log.
@@ -92,16 +96,21 @@ impl Drop for Tally {
 
 /// Starts a `tally` that must refuse to start, and returns what it writes to standard error.
 pub(crate) fn expect_refusal(data: &Path, arguments: &[&str]) -> String {
-    let mut process = command(data, arguments).spawn().unwrap();
+    expect_exit(&mut command(data, arguments), 1)
+}
+
+/// Starts a `tally` that must end by itself with this code, and returns what it writes to standard error.
+pub(crate) fn expect_exit(command: &mut Command, code: i32) -> String {
+    let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + DEADLINE;
     while process.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             process.kill().unwrap();
-            panic!("tally was not refused: {:?}", process.wait_with_output());
+            panic!("tally did not end: {:?}", process.wait_with_output());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     let Output { status, stderr, .. } = process.wait_with_output().unwrap();
-    assert_eq!(status.code(), Some(1), "{}", String::from_utf8_lossy(&stderr));
+    assert_eq!(status.code(), Some(code), "{}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stderr).unwrap()
 }

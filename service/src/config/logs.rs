@@ -2,11 +2,13 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::telemetry::{self, TelemetryError};
+
 /// The filter and the format of logs.
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
     /// What is logged: a level (error, warn, info, debug, trace) or directives such as info,projector=debug
-    #[arg(long, env = "TALLY_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(long, env = "TALLY_LOG", value_name = "FILTER", default_value = "info", value_parser = parse_filter)]
     pub log: String,
     /// How logs are written
     #[arg(long, env = "TALLY_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
@@ -23,4 +25,9 @@ pub enum LogFormat {
     Text,
     /// For programs, one object a line
     Json,
+}
+
+fn parse_filter(text: &str) -> Result<String, TelemetryError> {
+    telemetry::parse_filter(text)?;
+    Ok(text.to_owned())
 }

@@ -1,6 +1,7 @@
 //! The URL under which clients reach the read API.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use axum::http::Uri;
@@ -10,9 +11,20 @@ use clap::Args;
 /// The URL under which clients reach the read API.
 #[derive(Debug, Clone, Args)]
 pub struct PublicReadUrl {
-    /// URL under which clients reach the read API; the header Location of a creation begins with it
-    #[arg(long, env = "TALLY_PUBLIC_READ_URL", value_name = "URL", default_value = "http://localhost:3000")]
-    pub public_read_url: PublicUrl,
+    /// URL under which clients reach the read API; the header Location of a creation begins with it. By default it is the
+    /// address of the read API, or http://127.0.0.1:3000 where that is another process
+    #[arg(long, env = "TALLY_PUBLIC_READ_URL", value_name = "URL")]
+    public_read_url: Option<PublicUrl>,
+}
+
+impl PublicReadUrl {
+    /// The configured URL, or else that of a read API which listens on this address.
+    pub fn or_at(&self, read_addr: SocketAddr) -> PublicUrl {
+        self.public_read_url.clone().unwrap_or_else(|| {
+            let ip = if read_addr.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { read_addr.ip() };
+            PublicUrl(format!("http://{}", SocketAddr::new(ip, read_addr.port())))
+        })
+    }
 }
 
 /// An absolute http or https URL that paths can be appended to.
@@ -59,6 +71,21 @@ pub(super) fn is_host_and_port(authority: &Authority) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_url_is_where_the_read_api_listens() {
+        let default = PublicReadUrl { public_read_url: None };
+        for (address, url) in [
+            ("127.0.0.1:3001", "http://127.0.0.1:3001"),
+            ("0.0.0.0:3000", "http://127.0.0.1:3000"),
+            ("[::]:3000", "http://127.0.0.1:3000"),
+            ("[::1]:3000", "http://[::1]:3000"),
+        ] {
+            assert_eq!(default.or_at(address.parse().unwrap()).as_str(), url);
+        }
+        let configured = PublicReadUrl { public_read_url: "https://a.example/chat".parse().ok() };
+        assert_eq!(configured.or_at(([127, 0, 0, 1], 1).into()).as_str(), "https://a.example/chat");
+    }
 
     #[test]
     fn public_urls_are_absolute_and_end_without_a_slash() {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::{MethodRouter, get};
-use serde_json::json;
+use axum::http::{Method, StatusCode};
+use axum::routing::get;
+use serde_json::{Value, json};
 use service::health::Readiness;
 use service::problem::Problem;
-use service::router::{RouterConfig, build_router};
+use service::router::{OtherPort, RouterConfig, build_router};
 
 use crate::server::{Answer, Server, router_config};
 
@@ -83,6 +83,28 @@ async fn a_process_is_ready_once_all_its_parts_are_and_always_alive() {
 }
 
 #[tokio::test]
+async fn a_port_is_ready_without_parts_that_it_does_not_need_and_health_names_them_all_the_same() {
+    let readiness = Readiness::new();
+    let (oven, door) = (readiness.part("oven"), readiness.part("door"));
+    door.ready();
+    let port = readiness.ignoring(&["oven"]);
+    assert!(port.is_ready() && !readiness.is_ready());
+    assert_eq!(ask_health(&port, "/health/ready").await.status, 200);
+    let health = async || {
+        let answer = ask_health(&port, "/health").await;
+        (answer.status, answer.body)
+    };
+    assert_eq!(health().await, (200, json!({"status": "ok", "parts": {"oven": "starting"}})));
+    door.failed("open");
+    let answer = ask_health(&port, "/health/ready").await;
+    assert_eq!((answer.problem(), &answer.body["parts"]), ((503, "not-ready"), &json!({"door": "open"})));
+    assert_eq!(health().await, (200, json!({"status": "ok", "parts": {"door": "open", "oven": "starting"}})));
+    oven.ready();
+    door.ready();
+    assert_eq!(health().await, (200, json!({"status": "ok"})));
+}
+
+#[tokio::test]
 async fn parts_of_one_name_must_all_be_ready() {
     let readiness = Readiness::new();
     let (one, other) = (readiness.part("views"), readiness.part("views"));
@@ -105,25 +127,57 @@ async fn a_draining_process_is_not_ready_even_if_its_parts_are() {
     assert_eq!(ask_health(&readiness, "/health/live").await.status, 200);
 }
 
+const OTHER_PORT: OtherPort =
+    OtherPort { hint: "Go there.", routes: &[("/here", &[Method::POST]), ("/elsewhere", &[Method::POST])] };
+
+fn app() -> Router {
+    let routes = Router::new()
+        .route("/here", get(async || "1"))
+        .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
+    build_router(routes, RouterConfig { other_port: OTHER_PORT, ..router_config() })
+}
+
 #[tokio::test]
 async fn fallbacks_and_panics_are_problems_over_a_connection_too() {
-    let app = || {
-        let routes = Router::new()
-            .route("/here", get(async || "1"))
-            .route("/elsewhere", MethodRouter::new())
-            .route("/panic", get(async || -> &'static str { panic!("on purpose") }));
-        build_router(routes, RouterConfig { other_port: "Go there.", ..router_config() })
-    };
     assert_eq!(ask(app(), "GET", "/nowhere").await.problem(), (404, "not-found"));
-    assert_eq!(ask(app(), "OPTIONS", "*").await.problem(), (404, "not-found"));
+    assert_eq!(ask(app(), "OPTIONS", "/nowhere").await.problem(), (404, "not-found"));
     assert_eq!(ask(app(), "GET", "/panic").await.problem(), (500, "internal-error"));
-    for (method, path, allow) in
-        [("POST", "/here", "get,head"), ("BREW", "/elsewhere", ""), ("DELETE", "/health", "get,head")]
-    {
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_405_and_sends_to_the_other_port_only_if_that_has_the_method() {
+    for (method, path, allow, is_elsewhere) in [
+        ("POST", "/here", "get,head", true),
+        ("DELETE", "/here", "get,head", false),
+        ("POST", "/elsewhere", "", true),
+        ("GET", "/elsewhere", "", false),
+        ("BREW", "/elsewhere", "", false),
+        ("DELETE", "/health", "get,head", false),
+        ("POST", "/docs", "get,head", false),
+    ] {
         let answer = ask(app(), method, path).await;
         assert_eq!(answer.problem(), (405, "method-not-allowed"), "{method} {path}");
         assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
-        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.ends_with("Go there.")), "{}", answer.body);
+        let detail = answer.body["detail"].as_str().unwrap_or_default();
+        assert_eq!(detail.ends_with("Go there."), is_elsewhere, "{method} {path}: {detail}");
+        assert_eq!(detail.starts_with("no port answers"), !is_elsewhere, "{method} {path}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_method_is_not_repeated_in_full() {
+    let answer = ask(app(), &"X".repeat(10_000), "/here").await;
+    assert_eq!(answer.problem(), (405, "method-not-allowed"));
+    assert!(answer.body.to_string().len() < 1_000, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn options_lists_the_methods_of_a_route() {
+    for (path, allow) in
+        [("/here", Some("get,head")), ("/elsewhere", Some("")), ("/health", Some("get,head")), ("*", None)]
+    {
+        let answer = ask(app(), "OPTIONS", path).await;
+        assert_eq!((answer.status, answer.header("allow"), &answer.body), (204, allow, &Value::Null), "{path}");
     }
 }
 

@@ -5,6 +5,7 @@ mod bodies;
 mod conditional;
 mod connections;
 mod cors;
+mod docs;
 mod draining;
 mod gzip;
 mod headers;

@@ -10,8 +10,8 @@ use serde_json::Value;
 use service::config::CorsOrigins;
 use service::health::Readiness;
 use service::metrics::Metrics;
-use service::router::RouterConfig;
-use service::serve::serve;
+use service::router::{OtherPort, RouterConfig};
+use service::serve::{DEFAULT_IDLE_TIMEOUT, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -19,13 +19,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait of a test. It exceeds every bound of the server, because a paused clock jumps to the nearest bound.
-const TEST_DEADLINE: Duration = Duration::from_secs(60);
+const TEST_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The configuration of a process without readiness parts. It has its own metrics, and allows no other origin.
 pub(crate) fn router_config() -> RouterConfig {
     RouterConfig {
         readiness: Readiness::new(),
-        other_port: "",
+        other_port: OtherPort::NONE,
         cors_origins: CorsOrigins::default(),
         metrics: Metrics::isolated().unwrap(),
     }
@@ -39,10 +39,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(app: Router) -> Self {
+        Self::start_with(app, DEFAULT_IDLE_TIMEOUT).await
+    }
+
+    pub(crate) async fn start_with(app: Router, idle_timeout: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, app, stop.clone()));
+        let served = tokio::spawn(serve(listener, app, idle_timeout, stop.clone()));
         Self { address, stop, served }
     }
 
@@ -160,6 +164,12 @@ impl Client {
         let read = timeout(TEST_DEADLINE, self.stream.read_to_end(&mut self.read));
         let _end_or_reset = read.await.expect("the connection must be closed");
         String::from_utf8_lossy(&self.read).into_owned()
+    }
+
+    /// Waits until the server has closed its sending side. Returns false if the connection was reset, or if more bytes came.
+    pub(crate) async fn is_closed_cleanly(&mut self) -> bool {
+        let read = timeout(TEST_DEADLINE, self.stream.read_to_end(&mut self.read)).await;
+        read.expect("the connection must be closed").is_ok_and(|bytes| bytes == 0)
     }
 }
 

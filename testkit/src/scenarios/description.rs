@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Answer, Api, BASE, Port, search_path};
 
 /// Documented statuses that this scenario does not provoke.
-const NOT_ON_REQUEST: [&str; 3] = ["408", "409", "503"];
+const NOT_ON_REQUEST: [&str; 4] = ["406", "408", "409", "503"];
 
 /// Every route answers each documented status with the members of its schema, and no other status.
 pub async fn every_answer_is_as_described(api: &Api) {
@@ -27,6 +27,34 @@ pub async fn every_answer_is_as_described(api: &Api) {
             let was_answered = statuses.contains(&(route, method, status.to_owned()));
             assert!(was_answered || NOT_ON_REQUEST.contains(&status), "{method} {route} never answered {status}");
         }
+    }
+}
+
+/// Every read describes its tag and the precondition, every temporary refusal Retry-After, and every number its whole range.
+pub async fn headers_and_ranges_are_described(api: &Api) {
+    let [write, read] = [read_description(api, Port::Write).await, read_description(api, Port::Read).await];
+    for description in [&write, &read] {
+        for (route, method, status) in list_documented(description) {
+            let operation = &description["paths"][route][method];
+            let headers = &operation["responses"][status]["headers"];
+            if status == "503" && route.starts_with(BASE) {
+                assert!(headers["Retry-After"].is_object(), "{method} {route}: {operation}");
+            }
+            if method == "get" && status == "200" && route.starts_with(BASE) {
+                assert!(headers["ETag"].is_object(), "{method} {route}: {operation}");
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let mut names = parameters.filter_map(|parameter| parameter["name"].as_str());
+                assert!(names.any(|name| name == "If-None-Match"), "{method} {route}: {operation}");
+                assert!(operation["responses"]["406"].is_object(), "{method} {route}: {operation}");
+            }
+        }
+        assert!(description["components"]["responses"]["MethodNotAllowed"]["headers"]["Allow"].is_object());
+        assert!(!description.to_string().contains("int32"), "a number goes up to 4,294,967,295");
+    }
+    for fields in ["ApplicationFields", "MessageFields"] {
+        let schema = &write["components"]["schemas"][fields];
+        assert_eq!(schema["additionalProperties"], false, "{schema}");
+        assert_eq!(schema["properties"]["id"]["readOnly"], true, "{schema}");
     }
 }
 

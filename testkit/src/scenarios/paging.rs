@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{Api, BASE};
+use super::{Api, BASE, search_path};
 
 const MESSAGES: u64 = 2_500;
 /// Clients that fill a chat at once.
@@ -69,10 +69,10 @@ pub async fn messages_are_paged_both_ways(api: &Api) {
     ] {
         let page = api.read(&format!("{messages}?{query}")).await;
         assert_eq!(numbers(&[page.json.as_array().cloned().unwrap_or_default()]), expected, "{query}");
-        assert_eq!(page.next(), None, "{query}");
+        assert_eq!(api.next(&page), None, "{query}");
     }
     let exactly = api.read(&format!("{messages}?after=2498&limit=2")).await;
-    assert_eq!(exactly.next(), None, "a full last page has no next one");
+    assert_eq!(api.next(&exactly), None, "a full last page has no next one");
 }
 
 /// Pages of long messages have fewer items, and the Links lead through all of them.
@@ -128,7 +128,7 @@ pub async fn applications_are_paged_by_token(api: &Api) {
         }
     }
     let first = api.read(&format!("{BASE}?after={}&limit=1", beside(&own[0], -1))).await;
-    let next = first.next().unwrap_or_else(|| panic!("no next page, though there are others: {first:?}"));
+    let next = api.next(&first).unwrap_or_else(|| panic!("no next page, though there are others: {first:?}"));
     assert!(next.contains(&format!("after={}", token(&own[0]))), "{next}");
 
     let listed = api.pages(&format!("{BASE}?after={}", beside(&own[0], -1))).await.concat();
@@ -140,6 +140,21 @@ pub async fn applications_are_paged_by_token(api: &Api) {
 
 fn token(application: &Value) -> &str {
     application["token"].as_str().unwrap_or_else(|| panic!("no token: {application}"))
+}
+
+/// The Link to the next page is relative, so that it is right behind a proxy that adds a path in front of ours.
+pub async fn links_are_relative(api: &Api) {
+    let application = api.application("app").await;
+    let chat = api.chats(&application, 2).await.remove(0);
+    api.post_all(&chat, &["one", "two"]).await;
+    api.read_until(&format!("{application}/chats"), |answer| answer.json.as_array().map(Vec::len) == Some(2)).await;
+    for (path, link) in [
+        (format!("{application}/chats?limit=1"), "<chats?limit=1&after=1>; rel=\"next\""),
+        (format!("{chat}/messages?limit=1"), "<messages?limit=1&after=1>; rel=\"next\""),
+        (format!("{}&limit=1", search_path(&chat, "o")), "<search?q=o&limit=1&after=1>; rel=\"next\""),
+    ] {
+        assert_eq!(api.read(&path).await.header("link"), link, "{path}");
+    }
 }
 
 /// Malformed parameters are refused.

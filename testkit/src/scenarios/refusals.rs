@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Api, BASE, Port};
+use super::{Answer, Api, BASE, Port, search_path};
 
 const JSON: Option<&str> = Some("application/json");
 const NO_TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -104,36 +104,66 @@ const ROUTES: &[(&str, &[Method], &[Method])] = &[
 const READS: &[Method] = &[Method::GET, Method::HEAD];
 const HEALTH: &[&str] = &["/health", "/health/live", "/health/ready"];
 
-/// A method that a port does not have for a route is 405 with Allow, and the detail names the other port.
+/// A method that a port does not have for a route is 405 with Allow. The detail names the other port if that one has it.
 pub async fn a_method_that_a_port_does_not_have_is_405(api: &Api) {
     for (route, written, read) in ROUTES {
         let path = format!("{BASE}{}", route.replace("TOKEN", NO_TOKEN));
-        assert_refuses_all_but(api, Port::Write, &path, written).await;
-        assert_refuses_all_but(api, Port::Read, &path, read).await;
+        assert_refuses_all_but(api, Port::Write, &path, written, read).await;
+        assert_refuses_all_but(api, Port::Read, &path, read, written).await;
     }
     for path in HEALTH {
-        assert_refuses_all_but(api, Port::Write, path, READS).await;
-        assert_refuses_all_but(api, Port::Read, path, READS).await;
+        assert_refuses_all_but(api, Port::Write, path, READS, &[]).await;
+        assert_refuses_all_but(api, Port::Read, path, READS, &[]).await;
     }
 }
 
-async fn assert_refuses_all_but(api: &Api, port: Port, path: &str, allowed: &[Method]) {
+/// OPTIONS lists the methods of a route, and needs no preflight.
+pub async fn options_lists_the_methods_of_a_route(api: &Api) {
+    for (route, written, read) in ROUTES {
+        let path = format!("{BASE}{}", route.replace("TOKEN", NO_TOKEN));
+        for (port, methods) in [(Port::Write, written), (Port::Read, read)] {
+            let answer = api.plain(port, Method::OPTIONS, &path).await;
+            assert_eq!((answer.status, &answer.json), (204, &Value::Null), "{path} on the {port:?} port: {answer:?}");
+            assert_eq!(allowed(&answer), names(methods), "{path} on the {port:?} port");
+        }
+    }
+    api.plain(Port::Write, Method::OPTIONS, "/nowhere").await.assert_problem(404, "not-found");
+}
+
+/// The methods in Allow, in alphabetical order.
+fn allowed(answer: &Answer) -> Vec<&str> {
+    let mut names: Vec<_> = answer.header("allow").split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn names(methods: &[Method]) -> Vec<&str> {
+    let mut names: Vec<_> = methods.iter().map(Method::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+async fn assert_refuses_all_but(api: &Api, port: Port, path: &str, own: &[Method], others: &[Method]) {
     for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-        if allowed.contains(&method) {
+        if own.contains(&method) {
             continue;
         }
         let answer = api.plain(port, method.clone(), path).await;
-        let mut allow: Vec<_> =
-            answer.header("allow").split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-        let mut expected: Vec<_> = allowed.iter().map(Method::as_str).collect();
-        allow.sort_unstable();
-        expected.sort_unstable();
-        assert_eq!((answer.status, allow), (405, expected), "{method} {path} on the {port:?} port: {answer:?}");
+        assert_eq!(
+            (answer.status, allowed(&answer)),
+            (405, names(own)),
+            "{method} {path} on the {port:?} port: {answer:?}"
+        );
         assert!(answer.headers.contains_key("allow"), "{method} {path} has no Allow");
         if method != Method::HEAD {
             answer.assert_problem(405, "method-not-allowed");
-            let other = if port == Port::Read { "write port" } else { "read port" };
-            assert!(answer.json["detail"].as_str().is_some_and(|detail| detail.contains(other)), "{answer:?}");
+            let expected = match port {
+                _ if !others.contains(&method) => "no port answers",
+                Port::Read => "on the write port",
+                Port::Write => "on the read port",
+            };
+            let detail = answer.json["detail"].as_str().unwrap_or_default();
+            assert!(detail.contains(expected), "{method} {path} on the {port:?} port: {detail}");
         }
     }
 }
@@ -181,6 +211,10 @@ pub async fn what_is_not_json_is_400_or_415(api: &Api) {
         let up_to_value = route.up_to_value().into_bytes();
         let ends: [&[u8]; 6] = [b"", b"\"x\"}", b"\"x\"}} trailing", b"\"\xff\"}}", b"\"\\ud800\"}}", b"'x'}}"];
         let malformed = ends.map(|end| [&up_to_value, end].concat());
+        let with_byte_order_mark = [b"\xef\xbb\xbf", &*route.acceptable()].concat();
+        let answer = route.send(api, JSON, &with_byte_order_mark).await;
+        answer.assert_problem(400, "malformed-json");
+        assert!(answer.json["detail"].as_str().is_some_and(|detail| detail.contains("byte order mark")), "{answer:?}");
         let others: [&[u8]; 5] = [b"", b" ", b"{", b"{\"chat_application\":5,\"message\":5,", b"name=x"];
         for body in malformed.iter().map(Vec::as_slice).chain(others) {
             route.send(api, JSON, body).await.assert_problem(400, "malformed-json");
@@ -190,6 +224,13 @@ pub async fn what_is_not_json_is_400_or_415(api: &Api) {
         {
             let answer = route.send(api, content_type, &route.acceptable()).await;
             answer.assert_problem(415, "unsupported-media-type");
+        }
+        for encoding in ["gzip", "br", "identity, deflate"] {
+            let json: Value = serde_json::from_slice(&route.acceptable()).unwrap_or_default();
+            let headers = [("content-encoding", encoding)];
+            let answer = api.write_with(route.method.clone(), &route.path, &headers, &json).await;
+            answer.assert_problem(415, "unsupported-content-encoding");
+            assert_eq!(answer.header("accept-encoding"), "identity", "{answer:?}");
         }
         for content_type in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"] {
             let status = route.send(api, Some(content_type), &route.acceptable()).await.status;
@@ -221,7 +262,7 @@ pub async fn too_large_a_body_is_413(api: &Api) {
 
 /// Missing members, wrong types and unacceptable texts are 422.
 pub async fn fields_that_are_not_acceptable_are_422(api: &Api) {
-    let blank = "\u{a0}\u{2003}\u{3000}\t\n";
+    let blank = "\u{a0}\u{2003}\u{3000}\t\n\u{200b}\u{3164}\u{2800}\u{ad}\u{fe0f}";
     let application = api.application("app").await;
     for (body, field, message) in [
         (json!({}), "chat_application", "is missing"),
@@ -298,10 +339,70 @@ pub async fn a_percent_encoded_path_is_the_same_path(api: &Api) {
     assert_eq!((message.status, &message.json), (200, &json!({ "number": 1, "body": "x" })));
 }
 
-/// The longest name and the longest body are shown unchanged. Unknown members are ignored.
+/// An unknown member of the object is 422 and named, whatever else is wrong. What a read answered may be sent back.
+pub async fn an_unknown_member_is_422_and_what_a_read_answered_may_be_sent_back(api: &Api) {
+    let application = api.application("app").await;
+    let chat = api.chat(&application).await;
+    let messages = format!("{chat}/messages");
+    let position = api.write(Method::POST, &messages, &json!({ "message": { "body": "x" } })).await;
+    let position = [("await-position", position.header("log-position")), ("prefer", "wait=10")];
+    for route in json_routes(api).await {
+        for member in ["colour", "Name", "Body", "created_at", ""] {
+            let wrong = json!({ route.object: { route.field: "x", member: [1] } });
+            let answer = api.write(route.method.clone(), &route.path, &wrong).await;
+            answer.assert_problem(422, "invalid-fields");
+            let error = answer.json["errors"][member][0].as_str().unwrap_or_default();
+            assert!(error.starts_with("is unknown") && error.contains(route.field), "{member}: {answer:?}");
+            let lenient = [("prefer", "handling=lenient")];
+            let answer = api.write_with(route.method.clone(), &route.path, &lenient, &wrong).await;
+            assert!(matches!(answer.status, 200 | 201), "{member}: {answer:?}");
+        }
+    }
+    let mut shown = api.read_with(&application, &position).await.json;
+    shown["id"] = json!(7);
+    let renamed = api.write(Method::PUT, &application, &json!({ "chat_application": shown })).await;
+    assert_eq!((renamed.status, &renamed.json["token"]), (200, &shown["token"]), "{renamed:?}");
+    let shown = api.read_with(&format!("{messages}/1"), &position).await.json;
+    let posted = api.write(Method::POST, &messages, &json!({ "message": shown, "more": [1, { "x": null }] })).await;
+    assert_eq!((posted.status, &posted.json), (201, &json!({ "number": 2 })), "{posted:?}");
+}
+
+/// An unknown query parameter is 400 and named, on every route of the API.
+pub async fn an_unknown_query_parameter_is_400(api: &Api) {
+    let chat = api.chat(&api.application("app").await).await;
+    api.post_all(&chat, &["x"]).await;
+    for (path, known) in [
+        (BASE.to_owned(), "limit, after, before"),
+        (chat.split("/chats").next().unwrap_or_default().to_owned(), "no parameters"),
+        (chat.rsplit_once('/').unwrap_or_default().0.to_owned(), "limit, after, before"),
+        (chat.clone(), "no parameters"),
+        (format!("{chat}/messages"), "limit, after, before, order"),
+        (format!("{chat}/messages/1"), "no parameters"),
+        (search_path(&chat, "x"), "q, limit, after, before"),
+    ] {
+        let query = format!("{path}{}page=2", if path.contains('?') { '&' } else { '?' });
+        let answer = api.read(&query).await;
+        answer.assert_problem(400, "malformed-query");
+        assert_eq!(
+            answer.json["detail"],
+            format!("the parameter page is unknown; this route takes {known}"),
+            "{query}"
+        );
+        assert_eq!(api.read_with(&query, &[("prefer", "handling=lenient")]).await.status, 200, "{query}");
+    }
+    for route in json_routes(api).await {
+        let query = format!("{}?{}=x", route.path, route.field);
+        let answer = api.send_raw(route.method.clone(), &query, JSON, route.acceptable()).await;
+        answer.assert_problem(400, "malformed-query");
+    }
+    let chats = format!("{}?number=7", chat.rsplit_once('/').unwrap_or_default().0);
+    api.plain(Port::Write, Method::POST, &chats).await.assert_problem(400, "malformed-query");
+}
+
+/// The longest name and the longest body are shown unchanged. Unknown members beside the object are ignored.
 pub async fn texts_up_to_their_limits_are_kept(api: &Api) {
     let name = "é".repeat(255);
-    let body = json!({ "chat_application": { "name": name, "colour": "blue" }, "more": [1, { "x": null }] });
+    let body = json!({ "chat_application": { "name": name }, "more": [1, { "x": null }] });
     let created = api.write(Method::POST, BASE, &body).await;
     assert_eq!((created.status, &created.json["name"]), (201, &json!(name)));
     let chat = api.chat(&format!("{BASE}/{}", created.json["token"].as_str().unwrap_or_default())).await;

@@ -1,0 +1,181 @@
+//! One connection: its requests, and its end.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CONNECTION, EXPECT, HeaderValue};
+use axum::http::{Request, Response};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::unread_body;
+use crate::router::panic_response;
+use crate::security_headers;
+
+/// Largest head of a request in bytes; a larger one is 431.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Longest time between the last response and the close of a connection, for a client that is still sending.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many bytes of such a client are discarded before the close.
+const MAX_LINGER_BYTES: usize = 32 * 1024 * 1024;
+/// Size of the buffer for them.
+const LINGER_BUFFER_BYTES: usize = 16 * 1024;
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// A connection that a client has opened.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) app: Router,
+    pub(super) idle_timeout: Duration,
+    pub(super) stop: CancellationToken,
+}
+
+impl Connection {
+    /// Answers requests until the client or `stop` ends the connection.
+    pub(super) async fn serve(self) {
+        let Self { stream, app, idle_timeout, stop } = self;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "answers on this connection may be late");
+        }
+        let progress = Arc::new(Progress::default());
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(idle_timeout)
+            .max_header_size(MAX_HEAD_BYTES)
+            // A client may close its sending side after the request, and still gets the response.
+            .half_close(true)
+            .serve_connection(
+                TokioIo::new(stream),
+                Requests { app, progress: Arc::clone(&progress), stop: stop.clone() },
+            );
+        let mut stopped = pin!(stop.cancelled());
+        let mut is_stopping = false;
+        let ended = poll_fn(|context| {
+            if !is_stopping && stopped.as_mut().poll(context).is_ready() {
+                is_stopping = true;
+                // A head that has arrived completely is still answered.
+                if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
+                    return Poll::Ready(Some(ended));
+                }
+                if !progress.has_head.load(Ordering::Relaxed) {
+                    return Poll::Ready(None);
+                }
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Pin::new(&mut connection).poll(context).map(Some)
+        })
+        .await;
+        if let Some(Err(error)) = &ended {
+            // Usually the client went away, which is no reason for a warning.
+            tracing::debug!(%error, "a connection ended early");
+        }
+        if ended.is_none() {
+            return;
+        }
+        let lingering = linger(connection.into_parts().io.into_inner());
+        if progress.has_unread_body.load(Ordering::Relaxed) {
+            lingering.await;
+        } else {
+            stop.run_until_cancelled(lingering).await;
+        }
+    }
+}
+
+/// Closes the sending side and reads on for a while. A client that is still sending can then read the response; otherwise
+/// the system would reset the connection.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let discarding = async {
+        let mut buffer = vec![0; LINGER_BUFFER_BYTES];
+        let mut bytes = 0;
+        while bytes < MAX_LINGER_BYTES {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => bytes += read,
+            }
+        }
+    };
+    // After the timeout the client gets a reset, if it is still sending.
+    let _elapsed = timeout(LINGER_TIMEOUT, discarding).await;
+}
+
+/// What has happened on a connection.
+#[derive(Default)]
+struct Progress {
+    /// A request's head has arrived completely.
+    has_head: AtomicBool,
+    /// The last response was sent before its request's body was read.
+    has_unread_body: AtomicBool,
+}
+
+/// Is in the extensions of every request: cancelled when the process stops.
+#[derive(Clone)]
+pub(crate) struct Stopping(pub(crate) CancellationToken);
+
+/// Answers the requests of one connection.
+struct Requests {
+    app: Router,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.progress.has_head.store(true, Ordering::Relaxed);
+        let app = self.app.clone();
+        if request.body().is_end_stream() {
+            return answer(app, request.map(Body::new)).map(Ok).boxed();
+        }
+        request.extensions_mut().insert(Stopping(self.stop.clone()));
+        let may_read = !request.headers().contains_key(EXPECT);
+        let progress = Arc::clone(&self.progress);
+        let (head, body) = request.into_parts();
+        let (body, unread) = unread_body::track(body);
+        let request = Request::from_parts(head, Body::new(body));
+        async move {
+            let mut response = answer(app, request).await;
+            if !unread.discard_rest(may_read).await {
+                progress.has_unread_body.store(true, Ordering::Relaxed);
+                response.headers_mut().insert(CONNECTION, CLOSE);
+            }
+            Ok(response)
+        }
+        .boxed()
+    }
+}
+
+/// Answers a request, with 500 if the app panics outside of its routes.
+async fn answer(app: Router, request: Request<Body>) -> Response<Body> {
+    match AssertUnwindSafe(app.oneshot(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(panic) => {
+            let mut response = panic_response(panic);
+            security_headers::add(response.headers_mut());
+            response
+        }
+    }
+}
