@@ -39,13 +39,15 @@ fuzz: ## run a fuzzing client for OpenAPI against both ports (installs schemathe
 bench: ## measure Tally beside its limit on this machine; writes bench/results.json, bench/plots and README's tables
 	cargo build --release --locked --workspace --bins
 	target/release/bench embedded
+	target/release/bench growth
 
 bench-short: ## every load of the bench for a moment, with its answers checked, in debug mode
 	cargo build --locked --workspace --bins
 	target/debug/bench short
 
-bench-servers: ## throughput on the real servers beside a bare server on them, on this machine only (needs wrk and make stack)
-	scripts/bench-servers
+bench-servers: ## measure Tally on the real servers beside bare programs on them; writes the same files (needs make stack)
+	cargo build --release --locked --workspace --bins --examples
+	target/release/bench servers
 
 real-text: ## load real quotations into a running Tally and compare every message and some hundreds of searches
 	scripts/real-text

@@ -1,15 +1,17 @@
 //! The application of Tally that a run posts to, and what it must show.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::error::BenchError;
+use crate::fill;
 use crate::http::{self, BASE};
 use crate::messages;
 use crate::process::POLL_PAUSE;
 use crate::tally::Addresses;
-use crate::workload::Acknowledged;
+use crate::workload::{Acknowledged, Creating, Posting, Sequence};
 
 /// Longest wait until the projections have passed a post.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(600);
@@ -38,14 +40,24 @@ impl Application {
     /// Creates an application with the chats 1 to `chats`.
     pub(crate) fn create(addresses: Addresses, chats: u32) -> Result<Self, BenchError> {
         let Created { token } = http::post(addresses.write, BASE, r#"{"chat_application":{"name":"bench"}}"#)?;
-        let path = format!("{BASE}/{token}/chats");
-        for number in 1..=u64::from(chats) {
-            let chat: Chat = http::post(addresses.write, &path, "")?;
-            if (chat.number, chat.messages_count) != (number, 0) {
-                return Err(BenchError::Wrong(format!("chat {number} was created as {}", chat.number)));
-            }
+        let mut creating = Creating::new(&token, chats);
+        fill::run(addresses.write, fill::CONNECTIONS, &mut creating)?;
+        if !creating.is_complete() {
+            return Err(BenchError::Wrong(format!("{chats} chats were not given the numbers 1 to {chats}")));
         }
         Ok(Self { addresses, token, acknowledged: vec![0; chats as usize] })
+    }
+
+    /// Posts to these chats until the sequence ends.
+    pub(crate) fn fill(
+        &mut self,
+        chats: RangeInclusive<u32>,
+        connections: usize,
+        sequence: Sequence,
+    ) -> Result<(), BenchError> {
+        let mut posting = Posting::new(&self.token, chats.clone(), sequence);
+        fill::run(self.addresses.write, connections, &mut posting)?;
+        self.record(chats, posting.acknowledged())
     }
 
     /// The path of a chat's messages.

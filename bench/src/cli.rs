@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::embedded::Settings;
+use crate::growth::GrowthSettings;
 use crate::limit::LimitArgs;
+use crate::servers::ServersSettings;
 use crate::work::ReadChat;
 
 /// Measures Tally beside its limit, on this machine only
@@ -21,6 +23,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Measures Tally in one process, and writes bench/results.json, the plots and README's tables
     Embedded(EmbeddedArgs),
+    /// Measures how requests slow down when there is a hundred times as much, and writes the same files
+    Growth(GrowthArgs),
+    /// Measures Tally's three programs on Kafka, Redis, MySQL and Elasticsearch (needs `make stack`), and writes the same files
+    Servers(ServersArgs),
     /// Runs every load for a moment, and checks the answers. Measures and writes nothing
     Short(ProgramArgs),
     /// Writes the plots and README's tables from bench/results.json
@@ -56,6 +62,52 @@ pub(crate) struct EmbeddedArgs {
     /// Seconds without a request before memory is read
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=600))]
     pub(crate) idle_seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrowthArgs {
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
+    /// Rounds of each load
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub(crate) rounds: u8,
+    /// Seconds of each round
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) seconds: u64,
+    /// Messages in many chats, 100 in each
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+    pub(crate) messages: u64,
+    /// Messages in one chat
+    #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+    pub(crate) chat_messages: u64,
+}
+
+impl GrowthArgs {
+    pub(crate) fn settings(&self) -> GrowthSettings {
+        GrowthSettings {
+            rounds: self.rounds.into(),
+            warm_up: Duration::from_millis(200),
+            measured: Duration::from_secs(self.seconds),
+            messages: self.messages,
+            chat_messages: self.chat_messages,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServersArgs {
+    /// Rounds of each load
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub(crate) rounds: u8,
+    /// Seconds of each round
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) seconds: u64,
+}
+
+impl ServersArgs {
+    pub(crate) fn settings(&self) -> ServersSettings {
+        ServersSettings { rounds: self.rounds.into(), measured: Duration::from_secs(self.seconds) }
+    }
 }
 
 /// Messages with the rare word in the chat that is read.

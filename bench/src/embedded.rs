@@ -12,19 +12,16 @@ use self::memory::Sampler;
 use self::rounds::Servers;
 use crate::application::Application;
 use crate::error::BenchError;
+use crate::fill;
 use crate::limit::LimitArgs;
 use crate::limit_process::LimitProcess;
-use crate::load::{self, Pace, Plan};
+use crate::load::Pace;
 use crate::machine::Machine;
-use crate::results::{Embedded, Value};
+use crate::report::{say_comparison, say_value};
+use crate::results::{SideBySide, Value};
 use crate::tally::Tally;
 use crate::work::{self, CHATS, READ_CHAT, ReadChat};
-use crate::workload::{Posting, Sequence};
-
-/// Longest time of a load that ends by itself.
-const FILL_DEADLINE: Duration = Duration::from_secs(3_600);
-/// Connections of a load that only fills.
-const FILL_CONNECTIONS: usize = 128;
+use crate::workload::Sequence;
 
 /// The sizes of a run.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +37,7 @@ pub(crate) struct Settings {
 }
 
 /// Measures everything; its files are below `scratch` and are removed.
-pub(crate) fn run(program: &Path, scratch: &Path, root: &Path, settings: &Settings) -> Result<Embedded, BenchError> {
+pub(crate) fn run(program: &Path, scratch: &Path, root: &Path, settings: &Settings) -> Result<SideBySide, BenchError> {
     let machine = Machine::describe(root);
     let directory = tempfile::tempdir_in(scratch).map_err(BenchError::file(scratch))?;
     let (data, limit_data) = (directory.path().join("tally"), directory.path().join("limit"));
@@ -51,7 +48,7 @@ pub(crate) fn run(program: &Path, scratch: &Path, root: &Path, settings: &Settin
     let mut application = Application::create(tally.addresses, READ_CHAT)?;
     let ReadChat { messages, rare_every } = settings.read_chat;
     // One connection, so that the numbers are in the order of the bodies, as the limit has them.
-    fill(&mut application, READ_CHAT, 1, Sequence::Each { messages, rare_every })?;
+    application.fill(READ_CHAT..=READ_CHAT, 1, Sequence::Each { messages, rare_every })?;
     application.await_projections()?;
     let token = application.token.clone();
     let limit = LimitProcess::start(&LimitArgs { data: limit_data, token, chat: READ_CHAT, messages, rare_every })?;
@@ -60,11 +57,15 @@ pub(crate) fn run(program: &Path, scratch: &Path, root: &Path, settings: &Settin
     let mut servers = Servers::new(limit.address, &mut application, settings);
     let mut comparisons = Vec::new();
     for work in work::CLOSED {
-        comparisons.push(servers.compare(work, Pace::Closed)?);
+        let comparison = servers.compare(work, Pace::Closed)?;
+        say_comparison(&comparison, "limit");
+        comparisons.push(comparison);
     }
     for work in work::OPEN {
         let per_second = rounds::open_rate(&comparisons, work);
-        comparisons.push(servers.compare(work, Pace::Open { per_second })?);
+        let comparison = servers.compare(work, Pace::Open { per_second })?;
+        say_comparison(&comparison, "limit");
+        comparisons.push(comparison);
     }
     values.extend(servers.lag());
     let limit_posts = servers.limit_posts();
@@ -78,7 +79,7 @@ pub(crate) fn run(program: &Path, scratch: &Path, root: &Path, settings: &Settin
     application.check_counts()?;
     let missing = settings.messages_at_kill.saturating_sub(application.posts());
     let each = Sequence::Each { messages: missing.div_ceil(CHATS.into()), rare_every: u64::MAX };
-    fill(&mut application, 1, FILL_CONNECTIONS, each)?;
+    application.fill(1..=CHATS, fill::CONNECTIONS, each)?;
     application.await_projections()?;
     let (tally, restart_values) = restart::kill_and_start(program, &data, tally, &mut application)?;
     values.extend(restart_values);
@@ -86,31 +87,8 @@ pub(crate) fn run(program: &Path, scratch: &Path, root: &Path, settings: &Settin
     application.check_counts()?;
     tally.process.stop()?;
     values.extend(disk::measure(&data, application.posts())?);
-    Ok(Embedded { machine, seconds: settings.measured.as_secs_f64(), comparisons, values })
-}
-
-/// Posts until the sequence ends, to the chats from `first_chat` on.
-fn fill(
-    application: &mut Application,
-    first_chat: u32,
-    connections: usize,
-    sequence: Sequence,
-) -> Result<(), BenchError> {
-    let chats = first_chat..=if first_chat == READ_CHAT { READ_CHAT } else { CHATS };
-    let mut posting = Posting::to_chats(&application.token, chats.clone(), sequence);
-    let plan = Plan {
-        address: application.addresses.write,
-        connections,
-        warm_up: Duration::ZERO,
-        measured: FILL_DEADLINE,
-        pace: Pace::Closed,
-    };
-    load::run(&plan, &mut posting).map_err(|source| BenchError::Load {
-        work: "fill".to_owned(),
-        server: "tally",
-        source,
-    })?;
-    application.record(chats, posting.acknowledged())
+    values.iter().for_each(say_value);
+    Ok(SideBySide { machine, seconds: settings.measured.as_secs_f64(), comparisons, values })
 }
 
 fn value(what: &str, unit: &str, decimals: usize, rounds: Vec<f64>) -> Value {

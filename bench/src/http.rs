@@ -81,6 +81,18 @@ pub(crate) fn post_any(address: SocketAddr, path: &str, body: &str) -> Result<Re
     send(address, &request).map_err(|source| CallError::Unanswered { method: "POST", path: path.to_owned(), source })
 }
 
+/// Deletes a thing, which may be absent.
+pub(crate) fn delete(address: SocketAddr, path: &str) -> Result<(), CallError> {
+    let request = format!("DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    let unanswered = |source| CallError::Unanswered { method: "DELETE", path: path.to_owned(), source };
+    let reply = send(address, request.as_bytes()).map_err(unanswered)?;
+    if matches!(reply.status, 200 | 404) {
+        return Ok(());
+    }
+    let answer = format!("{} {}", reply.status, String::from_utf8_lossy(&reply.body));
+    Err(CallError::Refused { method: "DELETE", path: path.to_owned(), answer })
+}
+
 fn parse<T: DeserializeOwned>(method: &'static str, path: &str, expected: u16, reply: &Reply) -> Result<T, CallError> {
     let text = String::from_utf8_lossy(&reply.body);
     if reply.status != expected {

@@ -5,6 +5,7 @@
 
 mod answer;
 mod connection;
+mod cpu;
 mod driver;
 mod error;
 mod latencies;

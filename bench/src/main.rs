@@ -4,14 +4,19 @@ mod application;
 mod cli;
 mod embedded;
 mod error;
+mod fill;
+mod growth;
 mod http;
 mod limit;
 mod limit_process;
 mod load;
 mod machine;
 mod messages;
+mod plot;
 mod process;
+mod report;
 mod results;
+mod servers;
 mod statistics;
 mod table;
 mod tally;
@@ -27,6 +32,7 @@ use thiserror_ext::AsReport;
 
 use crate::cli::{Cli, Command, ProgramArgs};
 use crate::error::BenchError;
+use crate::report::say;
 use crate::results::Results;
 
 #[global_allocator]
@@ -49,6 +55,14 @@ fn run(command: Command) -> Result<(), BenchError> {
             let embedded = embedded::run(&find_tally(&args.program), &scratch()?, &root, &args.settings())?;
             keep(|results| results.embedded = Some(embedded))
         }
+        Command::Growth(args) => {
+            let growth = growth::run(&find_tally(&args.program), &scratch()?, &root, &args.settings())?;
+            keep(|results| results.growth = Some(growth))
+        }
+        Command::Servers(args) => {
+            let servers = servers::run(&programs(), &root, &args.settings())?;
+            keep(|results| results.servers = Some(servers))
+        }
         Command::Short(program) => {
             embedded::run(&find_tally(&program), &scratch()?, &root, &cli::short_settings())?;
             say("every answer was as expected");
@@ -65,6 +79,7 @@ fn keep(change: impl FnOnce(&mut Results)) -> Result<(), BenchError> {
     let mut results = Results::read(&path)?;
     change(&mut results);
     results.write(&path)?;
+    plot::write(&results, &root().join("bench/plots"))?;
     table::write(&results, &root().join("README.md"))
 }
 
@@ -81,10 +96,11 @@ fn scratch() -> Result<PathBuf, BenchError> {
 }
 
 fn find_tally(program: &ProgramArgs) -> PathBuf {
-    let beside = || std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join("tally")));
-    program.tally.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("tally"))
+    program.tally.clone().unwrap_or_else(|| programs().join("tally"))
 }
 
-fn say(text: &str) {
-    drop(writeln!(std::io::stdout(), "{text}"));
+/// The directory of this program, where cargo builds the others too.
+fn programs() -> PathBuf {
+    let this = std::env::current_exe().unwrap_or_default();
+    this.parent().map(Path::to_owned).unwrap_or_default()
 }

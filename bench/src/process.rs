@@ -22,8 +22,8 @@ pub(crate) enum ProcessError {
     },
     #[error("{program} was not up within {seconds} s; see what it has logged")]
     NotUp { program: PathBuf, seconds: u64 },
-    #[error("{program} did not end within {} s of being asked to", STOP_DEADLINE.as_secs())]
-    Endless { program: PathBuf },
+    #[error("{program} did not end within {seconds} s; see what it has logged")]
+    Endless { program: PathBuf, seconds: u64 },
     #[error("{program} ended with {status}; see what it has logged")]
     Failed { program: PathBuf, status: ExitStatus },
     #[error("{program} cannot be waited for")]
@@ -65,13 +65,18 @@ impl Process {
     }
 
     /// Sends SIGTERM and waits for a good end.
-    pub(crate) fn stop(mut self) -> Result<(), ProcessError> {
-        let program = self.program.clone();
+    pub(crate) fn stop(self) -> Result<(), ProcessError> {
         let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
         // A process that has ended already has a status.
         let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
-        let deadline = Instant::now() + STOP_DEADLINE;
-        while Instant::now() < deadline {
+        self.wait(STOP_DEADLINE)
+    }
+
+    /// Waits for a good end, and kills the process if there is none.
+    pub(crate) fn wait(mut self, deadline: Duration) -> Result<(), ProcessError> {
+        let program = self.program.clone();
+        let began = Instant::now();
+        while began.elapsed() < deadline {
             match self.child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => return Err(ProcessError::Failed { program, status }),
@@ -79,7 +84,7 @@ impl Process {
                 Err(source) => return Err(ProcessError::Wait { program, source }),
             }
         }
-        Err(ProcessError::Endless { program })
+        Err(ProcessError::Endless { program, seconds: deadline.as_secs() })
     }
 }
 

@@ -7,16 +7,21 @@ use serde::{Deserialize, Serialize};
 use crate::error::BenchError;
 use crate::load::Round;
 use crate::machine::Machine;
+use crate::statistics::Spread;
 
 /// The last run of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Results {
-    pub(crate) embedded: Option<Embedded>,
+    /// Tally in one process, beside its limit.
+    pub(crate) embedded: Option<SideBySide>,
+    pub(crate) growth: Option<Growth>,
+    /// Tally's three programs on their servers, beside bare programs.
+    pub(crate) servers: Option<SideBySide>,
 }
 
-/// Tally in one process, beside its limit.
+/// Tally beside another server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Embedded {
+pub(crate) struct SideBySide {
     pub(crate) machine: Machine,
     pub(crate) seconds: f64,
     pub(crate) comparisons: Vec<Comparison>,
@@ -30,6 +35,7 @@ pub(crate) struct Comparison {
     pub(crate) connections: usize,
     /// The rate of an open loop; none for a closed one.
     pub(crate) offered_per_second: Option<f64>,
+    /// The server beside Tally.
     pub(crate) limit: Vec<Round>,
     pub(crate) tally: Vec<Round>,
 }
@@ -41,13 +47,39 @@ impl Comparison {
     }
 }
 
-/// A figure of Tally alone.
+/// A figure that has no other beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Value {
     pub(crate) what: String,
     pub(crate) unit: String,
     pub(crate) decimals: usize,
     pub(crate) rounds: Vec<f64>,
+}
+
+/// Tally with much beside Tally with a hundredth of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Growth {
+    pub(crate) machine: Machine,
+    pub(crate) seconds: f64,
+    pub(crate) rows: Vec<GrowthRow>,
+}
+
+/// The rounds of one work on both sizes, in turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GrowthRow {
+    pub(crate) work: String,
+    pub(crate) small: String,
+    pub(crate) large: String,
+    pub(crate) small_rounds: Vec<Round>,
+    pub(crate) large_rounds: Vec<Round>,
+}
+
+impl GrowthRow {
+    /// How many times as slow the large size is: the ratio of the medians of the throughput.
+    pub(crate) fn slowdown(&self) -> Option<f64> {
+        let median = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.per_second));
+        Some(median(&self.small_rounds)?.median / median(&self.large_rounds)?.median)
+    }
 }
 
 impl Results {
@@ -74,18 +106,37 @@ pub(crate) mod samples {
     use super::*;
 
     pub(crate) fn round(per_second: f64) -> Round {
-        Round { answers: 5 * per_second as u64, per_second, p50_ms: 1.0, p99_ms: 2.0, p999_ms: 3.0 }
+        let answers = 5 * per_second as u64;
+        Round { answers, per_second, p50_ms: 1.0, p99_ms: 2.0, p999_ms: 3.0, generator_us: Some(9.0) }
     }
 
-    pub(crate) fn embedded() -> Embedded {
-        Embedded {
-            machine: Machine {
-                cores: 2,
-                memory_mib: 4_096,
-                kernel: "6.1".to_owned(),
-                date: "2026-01-02T03:04:05Z".to_owned(),
-                commit: "abc".to_owned(),
-            },
+    fn machine() -> Machine {
+        Machine {
+            cores: 2,
+            memory_mib: 4_096,
+            kernel: "6.1".to_owned(),
+            date: "2026-01-02T03:04:05Z".to_owned(),
+            commit: "abc".to_owned(),
+        }
+    }
+
+    pub(crate) fn growth() -> Growth {
+        Growth {
+            machine: machine(),
+            seconds: 5.0,
+            rows: vec![GrowthRow {
+                work: "GET one".to_owned(),
+                small: "3000 in one chat".to_owned(),
+                large: "300000 in one chat".to_owned(),
+                small_rounds: vec![round(3_000.0), round(2_600.0), round(900.0)],
+                large_rounds: vec![round(2_000.0), round(2_500.0), round(1_000.0)],
+            }],
+        }
+    }
+
+    pub(crate) fn side_by_side() -> SideBySide {
+        SideBySide {
+            machine: machine(),
             seconds: 5.0,
             comparisons: vec![
                 Comparison {
@@ -122,7 +173,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("results.json");
         assert_eq!(Results::read(&path).unwrap(), Results::default());
-        let results = Results { embedded: Some(samples::embedded()) };
+        let results =
+            Results { embedded: Some(samples::side_by_side()), growth: Some(samples::growth()), servers: None };
         results.write(&path).unwrap();
         assert_eq!(Results::read(&path).unwrap(), results);
         std::fs::write(&path, "{").unwrap();
@@ -131,7 +183,15 @@ mod tests {
 
     #[test]
     fn a_ratio_is_of_the_two_runs_of_one_round() {
-        let comparison = &samples::embedded().comparisons[0];
+        let comparison = &samples::side_by_side().comparisons[0];
         assert_eq!(comparison.ratios().collect::<Vec<_>>(), [0.5, 0.4, 0.6]);
+    }
+
+    #[test]
+    fn a_slowdown_is_of_the_medians() {
+        let mut row = samples::growth().rows.remove(0);
+        assert_eq!(row.slowdown(), Some(1.3));
+        row.large_rounds.clear();
+        assert_eq!(row.slowdown(), None);
     }
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::error::BenchError;
-use crate::results::{Comparison, Embedded, Results};
+use crate::load::Round;
+use crate::machine::Machine;
+use crate::results::{Comparison, Growth, GrowthRow, Results, SideBySide};
 use crate::statistics::{format_figure, spread_text};
 
 const BEGIN: &str = "<!-- bench:begin -->";
@@ -26,33 +28,62 @@ fn replace_between_markers(text: &str, tables: &str) -> Option<String> {
 fn render(results: &Results) -> String {
     let mut text = String::new();
     if let Some(embedded) = &results.embedded {
-        text += &render_embedded(embedded);
+        text += &render_side_by_side("One process", "the limit", embedded);
+        text += "\n![throughput](bench/plots/throughput.svg)\n![latency](bench/plots/latency.svg)\n";
     }
-    text
-}
-
-fn render_embedded(embedded: &Embedded) -> String {
-    let rounds = embedded.comparisons.first().map_or(0, |comparison| comparison.tally.len());
-    let (machine, seconds) = (embedded.machine.to_text(), embedded.seconds);
-    let mut text = format!("\n{machine}; {rounds} rounds of {seconds} s, in turn; median (lowest–highest).\n");
-    let (open, closed): (Vec<_>, Vec<_>) =
-        embedded.comparisons.iter().partition(|comparison| comparison.offered_per_second.is_some());
-    text += "\n| throughput, closed loop | the limit | Tally | ratio |\n|---|---|---|---|\n";
-    text.extend(closed.into_iter().map(closed_row));
-    text += "\n| latency, open loop | the limit: p50, p99, p99.9 | Tally: p50, p99, p99.9 |\n|---|---|---|\n";
-    text.extend(open.into_iter().map(open_row));
-    text += "\n| Tally alone | |\n|---|---|\n";
-    for value in &embedded.values {
-        let figures = spread_text(value.rounds.iter().copied(), value.decimals);
-        text += &format!("| {} | {figures} {} |\n", value.what, value.unit);
+    if let Some(growth) = &results.growth {
+        text += &render_growth(growth);
+        text += "\n![growth](bench/plots/growth.svg)\n";
+    }
+    if let Some(servers) = &results.servers {
+        text += &render_side_by_side("Three programs on servers", "bare", servers);
     }
     text + "\n"
 }
 
+fn render_side_by_side(title: &str, other: &str, run: &SideBySide) -> String {
+    let rounds = run.comparisons.first().map_or(0, |comparison| comparison.tally.len());
+    let mut text = render_title(title, &run.machine, rounds, run.seconds);
+    let (open, closed): (Vec<_>, Vec<_>) =
+        run.comparisons.iter().partition(|comparison| comparison.offered_per_second.is_some());
+    text += &format!("\n| throughput, closed loop | {other} | Tally | ratio |\n|---|---|---|---|\n");
+    text.extend(closed.into_iter().map(closed_row));
+    if !open.is_empty() {
+        text += &format!("\n| p50, p99, p99.9, open loop | {other} | Tally |\n|---|---|---|\n");
+        text.extend(open.into_iter().map(open_row));
+    }
+    text += "\n| other figures | |\n|---|---|\n";
+    for value in &run.values {
+        let figures = spread_text(value.rounds.iter().copied(), value.decimals);
+        text += &format!("| {} | {figures} {} |\n", value.what, value.unit);
+    }
+    text
+}
+
+fn render_title(title: &str, machine: &Machine, rounds: usize, seconds: f64) -> String {
+    let machine = machine.to_text();
+    format!("\n**{title}**: {machine}; {rounds} rounds of {seconds} s, in turn; median (lowest–highest).\n")
+}
+
+fn render_growth(growth: &Growth) -> String {
+    let rounds = growth.rows.first().map_or(0, |row| row.large_rounds.len());
+    let mut text = render_title("Growth", &growth.machine, rounds, growth.seconds);
+    text += "\n| 64 connections | few messages | a hundred times as many | times as slow |\n|---|---|---|---|\n";
+    for row in &growth.rows {
+        let GrowthRow { work, small, large, small_rounds, large_rounds } = row;
+        let slowdown = row.slowdown().map_or_else(|| "–".to_owned(), |slowdown| format_figure(slowdown, 2));
+        let (few, many) = (per_second(small_rounds), per_second(large_rounds));
+        text += &format!("| {work} | {small}: {few} | {large}: {many} | {slowdown} |\n");
+    }
+    text
+}
+
+fn per_second(rounds: &[Round]) -> String {
+    spread_text(rounds.iter().map(|round| round.per_second), 0) + " /s"
+}
+
 fn closed_row(comparison: &Comparison) -> String {
     let Comparison { work, connections, .. } = comparison;
-    let per_second =
-        |rounds: &[crate::load::Round]| spread_text(rounds.iter().map(|round| round.per_second), 0) + " /s";
     let (limit, tally) = (per_second(&comparison.limit), per_second(&comparison.tally));
     let ratio = spread_text(comparison.ratios(), 2);
     format!("| {work}, {connections} connections | {limit} | {tally} | {ratio} |\n")
@@ -60,8 +91,8 @@ fn closed_row(comparison: &Comparison) -> String {
 
 fn open_row(comparison: &Comparison) -> String {
     let Comparison { work, connections, .. } = comparison;
-    let latencies = |rounds: &[crate::load::Round]| {
-        let of = |latency: fn(&crate::load::Round) -> f64| spread_text(rounds.iter().map(latency), 1);
+    let latencies = |rounds: &[Round]| {
+        let of = |latency: fn(&Round) -> f64| spread_text(rounds.iter().map(latency), 1);
         format!("{}, {}, {} ms", of(|round| round.p50_ms), of(|round| round.p99_ms), of(|round| round.p999_ms))
     };
     let (limit, tally) = (latencies(&comparison.limit), latencies(&comparison.tally));
@@ -76,12 +107,16 @@ mod tests {
 
     #[test]
     fn the_table_has_medians_and_spreads() {
-        let text = render(&Results { embedded: Some(samples::embedded()) });
+        let embedded = Some(samples::side_by_side());
+        let text = render(&Results { embedded, growth: Some(samples::growth()), servers: None });
         let closed =
             "| POST, 64 connections | 20,000 (10,000–30,000) /s | 10,000 (4,000–18,000) /s | 0.50 (0.40–0.60) |";
         let open = "| POST, 5,000 /s over 64 connections | 1.0, 2.0, 3.0 ms | 1.0, 2.0, 3.0 ms |";
         let value = "| bytes on disk a message | 615 bytes |";
-        for line in [closed, open, value, "2 cores, 4 GiB, Linux 6.1, commit abc, 2026-01-02; 3 rounds of 5 s, in turn"]
+        let growth =
+            "| GET one | 3000 in one chat: 2,600 (900–3,000) /s | 300000 in one chat: 2,000 (1,000–2,500) /s | 1.30 |";
+        for line in
+            [closed, open, value, growth, "2 cores, 4 GiB, Linux 6.1, commit abc, 2026-01-02; 3 rounds of 5 s, in turn"]
         {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }

@@ -39,7 +39,7 @@ impl<'a> Servers<'a> {
                     tally.push(self.load("tally", work, pace, &mut reading())?);
                 }
                 Requests::Post { chats } => {
-                    let posting = || Posting::new(&self.application.token, chats, Sequence::Endless);
+                    let posting = || Posting::new(&self.application.token, 1..=chats, Sequence::Endless);
                     let (mut to_limit, mut to_tally) = (posting(), posting());
                     limit.push(self.load("limit", work, pace, &mut to_limit)?);
                     tally.push(self.load("tally", work, pace, &mut to_tally)?);
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn an_open_loop_offers_half_of_the_median_throughput() {
         let work = Work { requests: Requests::Post { chats: CHATS }, connections: 64 };
-        let mut comparisons = samples::embedded().comparisons;
+        let mut comparisons = samples::side_by_side().comparisons;
         comparisons[0].work = work.name();
         assert!((open_rate(&comparisons, work) - 5_000.0).abs() < f64::EPSILON);
     }

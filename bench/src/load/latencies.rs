@@ -18,6 +18,8 @@ pub(crate) struct Round {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) p999_ms: f64,
+    /// CPU time of the load generator for each answer, where the system tells.
+    pub(crate) generator_us: Option<f64>,
 }
 
 /// Collects the latencies of a round.
@@ -41,6 +43,7 @@ impl Latencies {
             p50_ms: percentile_ms(50.0),
             p99_ms: percentile_ms(99.0),
             p999_ms: percentile_ms(99.9),
+            generator_us: None,
         }
     }
 }

@@ -3,6 +3,10 @@
 use crate::http::{BASE, encode_post_head};
 use crate::load::{Answer, Workload};
 use crate::messages::{self, POOL, RARE_POOL};
+use crate::workload::created_number;
+
+/// Each chat begins at another body.
+const BODIES_BETWEEN_CHATS: u64 = 31;
 
 /// Which message is the next one of a chat.
 #[derive(Debug, Clone, Copy)]
@@ -30,13 +34,8 @@ pub(crate) struct Acknowledged {
 }
 
 impl Posting {
-    /// Posts to the chats 1 to `chats` of an application.
-    pub(crate) fn new(token: &str, chats: u32, sequence: Sequence) -> Self {
-        Self::to_chats(token, 1..=chats, sequence)
-    }
-
     /// Posts to these chats of an application.
-    pub(crate) fn to_chats(token: &str, chats: impl IntoIterator<Item = u32>, sequence: Sequence) -> Self {
+    pub(crate) fn new(token: &str, chats: impl IntoIterator<Item = u32>, sequence: Sequence) -> Self {
         let bodies: Vec<_> = (0..POOL).map(|index| encode(&messages::plain(index))).collect();
         let path = |chat| format!("{BASE}/{token}/chats/{chat}/messages");
         let heads: Vec<_> = chats.into_iter().map(|chat| encode_post_head(&path(chat), bodies[0].len())).collect();
@@ -55,12 +54,12 @@ impl Posting {
         &self.acknowledged
     }
 
-    fn body(&self, message: u64) -> &[u8] {
+    fn body(&self, message: u64, chat: u64) -> &[u8] {
         match self.sequence {
             Sequence::Each { rare_every, .. } if messages::is_rare(message, rare_every) => {
-                &self.rare_bodies[(self.sent % RARE_POOL) as usize]
+                &self.rare_bodies[((message + chat) % RARE_POOL) as usize]
             }
-            _ => &self.bodies[(self.sent % POOL) as usize],
+            _ => &self.bodies[((message + BODIES_BETWEEN_CHATS * chat) % POOL) as usize],
         }
     }
 }
@@ -79,25 +78,19 @@ impl Workload for Posting {
             return None;
         }
         out.extend_from_slice(&self.heads[chat as usize]);
-        out.extend_from_slice(self.body(message));
+        out.extend_from_slice(self.body(message, chat));
         self.sent += 1;
         Some(chat)
     }
 
     fn check(&mut self, chat: u64, answer: &Answer<'_>) -> Result<(), String> {
-        let number = posted_number(answer).ok_or_else(|| format!("a post was answered {}", answer.describe()))?;
+        let number =
+            created_number(answer, b"}").ok_or_else(|| format!("a post was answered {}", answer.describe()))?;
         let chat = &mut self.acknowledged[chat as usize];
         chat.posts += 1;
         chat.highest_number = chat.highest_number.max(number);
         Ok(())
     }
-}
-
-/// The number in `{"number":7}` with status 201.
-fn posted_number(answer: &Answer<'_>) -> Option<u64> {
-    let digits = answer.body.strip_prefix(b"{\"number\":")?.strip_suffix(b"}")?;
-    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (answer.status == 201 && number > 0).then_some(number)
 }
 
 #[cfg(test)]
@@ -106,7 +99,7 @@ mod tests {
 
     #[test]
     fn posts_go_to_the_chats_in_turn_and_end() {
-        let mut posting = Posting::new("t", 2, Sequence::Each { messages: 4, rare_every: 4 });
+        let mut posting = Posting::new("t", 1..=2, Sequence::Each { messages: 4, rare_every: 4 });
         let mut requests = Vec::new();
         let mut out = Vec::new();
         while let Some(chat) = posting.request(&mut out) {
@@ -126,7 +119,7 @@ mod tests {
 
     #[test]
     fn acknowledged_posts_are_counted_and_other_answers_are_errors() {
-        let mut posting = Posting::new("t", 1, Sequence::Endless);
+        let mut posting = Posting::new("t", 1..=1, Sequence::Endless);
         posting.check(0, &Answer { status: 201, body: b"{\"number\":7}" }).unwrap();
         posting.check(0, &Answer { status: 201, body: b"{\"number\":5}" }).unwrap();
         for (status, body) in [(200, &b"{\"number\":7}"[..]), (201, b"{\"number\":0}"), (201, b"{}"), (503, b"{}")] {
