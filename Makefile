@@ -1,7 +1,7 @@
 # Commands for people and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint lint-fast stack prebuilt compose-check fuzz bench bench-servers real-text
+.PHONY: help run build test lint lint-fast stack prebuilt compose-check fuzz bench bench-short bench-servers real-text
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,11 +36,18 @@ compose-check: ## start the composition, run the demo and the scenario suite aga
 fuzz: ## run a fuzzing client for OpenAPI against both ports (installs schemathesis below target/)
 	scripts/fuzz-api
 
-bench: ## throughput beside a bare server, on this machine only (needs wrk)
-	scripts/bench
+bench: ## measure Tally beside its limit on this machine; writes bench/results.json, bench/plots and README's tables
+	cargo build --release --locked --workspace --bins
+	target/release/bench embedded
+	target/release/bench growth
 
-bench-servers: ## throughput on the real servers beside a bare server on them, on this machine only (needs wrk and make stack)
-	scripts/bench-servers
+bench-short: ## every load of the bench for a moment, with its answers checked, in debug mode
+	cargo build --locked --workspace --bins
+	target/debug/bench short
+
+bench-servers: ## measure Tally on the real servers beside bare programs on them; writes the same files (needs make stack)
+	cargo build --release --locked --workspace --bins --examples
+	target/release/bench servers
 
 real-text: ## load real quotations into a running Tally and compare every message and some hundreds of searches
 	scripts/real-text

@@ -1,4 +1,4 @@
-//! Measures how fast bare MySQL and Elasticsearch take the messages of a replay. `scripts/bench-servers` compares
+//! Measures how fast bare MySQL and Elasticsearch take the messages of a replay. `bench servers` compares
 //! Tally's replay with it.
 //!
 //! `bare_rows MYSQL_URL ELASTICSEARCH_URL` copies the messages that MySQL has into a second table by multi-row INSERT,

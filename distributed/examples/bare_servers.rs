@@ -1,4 +1,4 @@
-//! An axum server whose POST only makes one call to Redis and one append to Kafka. `scripts/bench-servers` compares
+//! An axum server whose POST only makes one call to Redis and one append to Kafka. `bench servers` compares
 //! Tally with it.
 //!
 //! Its topic has as many partitions as Tally's, and its producer uses the acknowledgement, batching time and

@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
     Applied, BackendError, Checkpoint, CheckpointMove, MessageView, Page, SearchDocument, SearchError, SearchIndex,
-    SearchText, Slice,
+    SearchPage, SearchText, Slice,
 };
 
 use self::bulk::BulkOutcome;
@@ -190,7 +190,8 @@ impl SearchIndex for ElasticIndex {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<Slice<MessageView>, SearchError> {
-        self.search_live(chat, text, page).await.map_err(|error| SearchError::Search(error.into()))
+    ) -> Result<SearchPage, SearchError> {
+        let found = self.search_live(chat, text, page).await;
+        found.map(SearchPage::from).map_err(|error| SearchError::Search(error.into()))
     }
 }

@@ -62,10 +62,9 @@ const COMPARISONS: [Comparison; 9] = [
     comparison!(Counts "chat_counts": "SELECT * FROM main.chat_counts", "SELECT * FROM reference.chat_counts"),
     comparison!(Counts "application_counts":
         "SELECT * FROM main.application_counts", "SELECT * FROM reference.application_counts"),
-    comparison!(Search "search_messages":
-        "SELECT token, number, id & 4294967295, body, folded FROM main.search_messages JOIN main.search_chats ON ordinal = id >> 32",
-        "SELECT token, number, id & 4294967295, body, folded FROM reference.search_messages JOIN reference.search_chats ON ordinal = id >> 32"),
-    // A rebuild assigns other row ids. So this compares how often, and in how many texts, each trigram occurs.
+    comparison!(Search "search_extents":
+        "SELECT token, number, part FROM main.search_extents", "SELECT token, number, part FROM reference.search_extents"),
+    // In how many documents each trigram occurs.
     comparison!(Search "search_trigrams": "SELECT * FROM temp.trigrams_compared", "SELECT * FROM temp.trigrams_reference"),
 ];
 

@@ -2,6 +2,7 @@
 
 mod counts;
 mod damage;
+mod extents;
 mod ordinals;
 mod progress;
 mod read_views;
@@ -129,6 +130,25 @@ impl SqliteProjections {
         let _permit = permits.acquire().await;
         let file = Arc::clone(&self.file);
         run_blocking(move || file.read(read)).await
+    }
+
+    /// Runs `step` on a blocking thread, each time in a transaction of its own, `steps` times or until it returns false.
+    async fn write_in_steps(
+        &self,
+        steps: u32,
+        step: impl Fn(&Connection) -> Result<bool> + Send + 'static,
+    ) -> Result<()> {
+        let file = Arc::clone(&self.file);
+        run_blocking(move || {
+            for _ in 0..steps {
+                let written = file.writer.transact(|connection| step(connection).map(Some));
+                if written.inspect_err(|error| file.damage.note(error))? != Some(true) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Applies a batch on a blocking thread; see [`ProjectionsFile::apply`].

@@ -66,7 +66,7 @@ async fn rows_and_trigrams_that_are_missing_or_unexpected_are_counted() {
     let missing = |projection, table| Difference { projection, table, missing: 1, unexpected: 0 };
     assert!(found.contains(&missing(Projection::Views, "chats")), "{found:?}");
     assert!(found.contains(&missing(Projection::Views, "messages")), "{found:?}");
-    assert!(found.contains(&missing(Projection::Search, "search_messages")), "{found:?}");
+    assert!(found.contains(&missing(Projection::Search, "search_extents")), "{found:?}");
     let (one, other) = (write_projections(&[1], "hello").await, write_projections(&[1], "hellO").await);
     let found = compare(&one, &other).await;
     let trigrams = found.iter().find(|difference| difference.table == "search_trigrams").unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use embedded::{DataDir, OpenError};
 use event_log::EventLog;
@@ -124,4 +125,25 @@ async fn projections_that_were_deleted_or_damaged_are_made_anew() {
         damage(&directory.path().join("views.sqlite"));
         assert!(!are_kept(log_id, directory.path()).await);
     }
+}
+
+/// Overwrites the middle of a file, as a broken disk does.
+fn overwrite_middle(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4_096].fill(0xa5);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn overwritten_projections_are_found_beside_the_requests_and_made_anew_by_the_next_start() {
+    let (directory, log_id) = (TempDir::new().unwrap(), Uuid::new_v4());
+    create_projections(log_id, directory.path()).await;
+    overwrite_middle(&directory.path().join("views.sqlite"));
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    let projections = data_dir.open_projections(log_id).unwrap();
+    tokio::time::timeout(Duration::from_secs(30), projections.wait_for_damage()).await.unwrap();
+    projections.close().await.unwrap();
+    drop(data_dir);
+    assert!(!are_kept(log_id, directory.path()).await);
 }

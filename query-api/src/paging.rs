@@ -109,11 +109,20 @@ impl<K: ListKey> ListRequest<K> {
         Ok(Self { page: Page { cursor, limit }, descending, repeated })
     }
 
-    /// Puts the items into the requested order, and adds a Link while there are more. `path` is the request's path.
+    /// Responds with a page that ends with its last item. `path` is the request's path.
     pub fn respond<T: ListItem<Key = K>>(&self, path: &str, slice: Slice<T>) -> ListResponse<T> {
-        let last = slice.items.last().filter(|_| slice.more);
-        let next = last.map(|last| self.link_to_next(path, last.key()));
-        let mut items = slice.items;
+        let last = slice.items.last().filter(|_| slice.more).map(ListItem::key);
+        self.respond_up_to(path, slice.items, last)
+    }
+
+    /// Puts the items into the requested order, and adds a Link to the page beyond `last`.
+    pub fn respond_up_to<T: ListItem<Key = K>>(
+        &self,
+        path: &str,
+        mut items: Vec<T>,
+        last: Option<K>,
+    ) -> ListResponse<T> {
+        let next = last.map(|last| self.link_to_next(path, last));
         if self.page.cursor.descends() != self.descending {
             items.reverse();
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{
-    ApplicationView, ChatView, MessageView, Page, Projection, SearchError, SearchIndex, SearchText, Slice, Views,
-    ViewsError,
+    ApplicationView, ChatView, MessageView, Page, Projection, SearchError, SearchIndex, SearchPage, SearchText, Slice,
+    Views, ViewsError,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,7 @@ impl Queries {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<Slice<MessageView>, QueryError> {
+    ) -> Result<SearchPage, QueryError> {
         let started = Instant::now();
         self.await_projections(&VIEWS, wait).await?;
         if let Some(position) = &wait.position {
@@ -214,13 +214,8 @@ mod tests {
             Ok(self.wait_until_reached(timeout).await)
         }
 
-        async fn search(
-            &self,
-            _: ChatKey,
-            _: &SearchText,
-            _: Page<MessageNumber>,
-        ) -> Result<Slice<MessageView>, SearchError> {
-            Ok(Slice { items: Vec::new(), more: false })
+        async fn search(&self, _: ChatKey, _: &SearchText, _: Page<MessageNumber>) -> Result<SearchPage, SearchError> {
+            Ok(SearchPage { items: Vec::new(), examined_to: None })
         }
 
         async fn checkpoint(&self, _: PartitionId) -> Result<Checkpoint, SearchError> {

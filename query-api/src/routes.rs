@@ -299,7 +299,8 @@ async fn search(
     let parameters = ListParameters::from(parameters);
     let list = ListRequest::parse(&parameters)?;
     let text = parse_search_text(parameters.q.as_deref())?;
-    Ok(list.respond(uri.path(), queries.search(&wait, ChatKey { token, number: chat }, &text, list.page).await?))
+    let found = queries.search(&wait, ChatKey { token, number: chat }, &text, list.page).await?;
+    Ok(list.respond_up_to(uri.path(), found.items, found.examined_to))
 }
 
 fn parse_search_text(q: Option<&str>) -> Result<SearchText, ApiError> {

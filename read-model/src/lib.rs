@@ -37,7 +37,7 @@ pub use changes::{
 pub use counts::ChatCounts;
 pub use folding::SearchText;
 pub use page::{Cursor, Page, Slice};
-pub use search_index::{SearchError, SearchIndex};
+pub use search_index::{SearchError, SearchIndex, SearchPage};
 pub use store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, StoreError};
 pub use view::{ApplicationView, ChatView, MessageView};
 pub use views::{Views, ViewsError};

@@ -36,13 +36,33 @@ pub trait SearchIndex: Send + Sync {
     /// Waits until searches find every message that `position` covers. Returns false if they do not after `within`.
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError>;
 
-    /// Finds the messages of `chat` that contain `text`, ordered by number.
+    /// Finds the messages of `chat` that contain `text`, ordered by number. Examines a bounded part of the chat.
     async fn search(
         &self,
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<Slice<MessageView>, SearchError>;
+    ) -> Result<SearchPage, SearchError>;
+}
+
+/// The result of a search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPage {
+    /// The messages in the cursor's direction: descending for [`Cursor::Before`](crate::Cursor::Before) and
+    /// [`Cursor::Last`](crate::Cursor::Last).
+    pub items: Vec<MessageView>,
+    /// The last message that was examined. The next page begins beyond it. `None` if nothing remains to be examined.
+    ///
+    /// A page may end before it is full, even without items, because a search examines a bounded number of messages.
+    pub examined_to: Option<MessageNumber>,
+}
+
+impl From<Slice<MessageView>> for SearchPage {
+    /// A page that ends with its last item.
+    fn from(slice: Slice<MessageView>) -> Self {
+        let examined_to = slice.items.last().filter(|_| slice.more).map(|message| message.number);
+        Self { items: slice.items, examined_to }
+    }
 }
 
 /// Why a call to the index failed.

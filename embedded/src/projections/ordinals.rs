@@ -1,7 +1,5 @@
-//! Assigns each chat a small integer, so that the rows of one chat lie together in a table ordered by row id.
-//!
-//! The projections `views` and `search` each have their own table of ordinals, assigned in the order in which chats
-//! arrive. An ordinal is used in its own file only.
+//! Assigns each chat a small integer in the order in which chats arrive, so that the messages of one chat lie together in a
+//! table ordered by row id.
 
 use std::collections::HashMap;
 
@@ -27,6 +25,11 @@ impl Ordinal {
     /// The row id of a message.
     pub(super) fn row_id(self, number: MessageNumber) -> i64 {
         self.0 << 32 | i64::from(number.get())
+    }
+
+    /// The row id of the number `number`, which need not be one of a message.
+    pub(super) fn row_id_of(self, number: i64) -> i64 {
+        (self.0 << 32) + number
     }
 
     /// The exclusive bounds of the row ids of a page.

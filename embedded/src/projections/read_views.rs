@@ -18,7 +18,7 @@ const SHOWN_CHAT: &str = "SELECT ordinal FROM chats WHERE token = ? AND number =
 
 /// Reads rows until a page is full. The statement selects one row more than `limit`, if there is one, to show whether
 /// items follow. `decode` returns an item and its bytes of text.
-pub(super) fn read_slice<T>(
+fn read_slice<T>(
     connection: &Connection,
     sql: &'static str,
     params: impl Params,
@@ -153,7 +153,7 @@ fn decode_chat_view(row: &Row) -> Result<(ChatView, usize)> {
     Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count }, 0))
 }
 
-pub(super) fn decode_message(row: &Row) -> Result<(MessageView, usize)> {
+fn decode_message(row: &Row) -> Result<(MessageView, usize)> {
     let body: String = row.get(1)?;
     let text_bytes = body.len();
     Ok((MessageView { number: MessageNumber(decode_number(row, 0)?), body }, text_bytes))

@@ -1,49 +1,106 @@
-//! The search index: one row of text for each message, and an FTS5 index of the texts' trigrams.
+//! The search index: an FTS5 index of trigrams that finds candidates. The texts of the candidates, which the projection
+//! `views` has, decide.
 //!
-//! A search for three characters or more is a phrase of trigrams. FTS5 finds every text that contains the phrase. It
-//! finds a few other texts too, because it reads U+FFFE and U+FFFF as U+FFFD; so the query also compares the texts. One
-//! or two characters have no trigram, so for these the query scans the texts of the chat. In both cases a chat is a
-//! range of row ids, so the cost depends on the size of that chat only.
+//! - **Nothing but trigrams is stored.** An index with `detail=none` knows which documents have a trigram, not where. A
+//!   search asks for a few trigrams of its text, then reads the candidates' messages, folds and compares them.
+//! - **A document that is indexed twice** changes nothing, because a trigram's documents are a set. If two events have one
+//!   number, the second adds trigrams to the document, so at most a candidate that does not match.
+//! - **A search is bounded**, whatever the chat and the text: see [`Bounds`]. It ends its page early, and the next page goes
+//!   on from there.
+//!
+//! One or two characters have no trigram, so for these every message is a candidate.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
+use read_model::page::SliceBuilder;
 use read_model::{
-    Applied, Checkpoint, CheckpointMove, MessageView, Page, Projection, SearchDocument, SearchError, SearchIndex,
-    SearchText, Slice,
+    Applied, Checkpoint, CheckpointMove, Cursor, MessageView, Page, Projection, SearchDocument, SearchError,
+    SearchIndex, SearchPage, SearchText, Slice, folding,
 };
-use rusqlite::{Connection, Result, params};
+use rusqlite::{Connection, Result};
 
 use super::SqliteProjections;
-use super::ordinals::{OrdinalTable, assign_ordinals, find_ordinal};
-use super::read_views::{decode_message, read_slice};
-use crate::sqlite::prepare;
+use super::extents::{DocumentId, Extent, Part};
+use super::ordinals::{Ordinal, find_ordinal};
+use super::write_views::CHATS;
+use crate::sqlite::{decode_number, prepare};
 
-const CHATS: OrdinalTable = OrdinalTable {
-    select: "SELECT ordinal FROM search_chats WHERE token = ? AND number = ?",
-    insert: "INSERT INTO search_chats (token, number) VALUES (?, ?) RETURNING ordinal",
-};
+/// The most messages of one batch. A larger batch is cheaper for each message, but the other projections, which write to
+/// the same file, wait meanwhile.
+const MESSAGES_PER_BATCH: u32 = 512;
+/// Index pages that one merge writes, for the same reason.
+const PAGES_PER_MERGE: u32 = 64;
+/// Merges after a batch; as many as keep up with the batches.
+const MERGES_PER_BATCH: u32 = 2;
+/// The most trigrams of a text that a search asks for. More trigrams leave fewer candidates, but cost more to intersect.
+const TRIGRAMS_PER_SEARCH: usize = 5;
+/// What one search examines at most: messages, bytes of folded text, and extents.
+const BOUNDS: Bounds = Bounds { messages: 20_000, folded_bytes: 1024 * 1024, extents: 16 };
 
-/// The most documents of one batch. The bound is small, because indexing is slow and the other projections, which write
-/// to the same database, wait meanwhile.
-const DOCUMENTS_PER_BATCH: u32 = 256;
-
-fn write_documents(connection: &Connection, documents: &[SearchDocument]) -> Result<()> {
-    let ordinals = assign_ordinals(connection, &CHATS, documents.iter().map(|document| document.chat))?;
-    let mut insert = prepare(
-        connection,
-        "INSERT INTO search_messages (id, body, folded) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
-    )?;
-    let mut index = prepare(connection, "INSERT INTO search_trigrams (rowid, folded) VALUES (?, ?)")?;
-    for document in documents {
-        let id = ordinals[&document.chat].row_id(document.number);
-        // A document that is stored has its trigrams already, and must not get them twice.
-        if insert.execute((id, &document.body, &document.folded))? > 0 {
-            index.execute((id, &document.folded))?;
+/// Writes the trigrams of a batch.
+fn write_documents(connection: &Connection, messages: &[SearchDocument]) -> Result<()> {
+    let mut extents = HashMap::new();
+    let mut documents: BTreeMap<DocumentId, (String, String)> = BTreeMap::new();
+    for SearchDocument { chat, number, folded, .. } in messages {
+        let part = Part::of(*number);
+        let extent: &Extent = match extents.entry((*chat, part)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Extent::find_or_create(connection, *chat, part)?),
+        };
+        let document = extent.document_of(number.get().into());
+        let (texts, _) = documents.entry(document).or_insert_with(|| (String::new(), extent.trigram()));
+        if !texts.is_empty() {
+            texts.push('\n');
         }
+        texts.push_str(folded);
+    }
+    let mut insert = prepare(connection, "INSERT INTO search_trigrams (rowid, folded, extent) VALUES (?, ?, ?)")?;
+    // In the order of row ids: FTS5 writes a segment whenever a row id is not higher than the one before.
+    for (document, (texts, extent)) in documents {
+        insert.execute((document.0, texts, extent))?;
     }
     Ok(())
+}
+
+/// Merges some of the index's segments. Returns whether there were any to merge.
+fn merge_segments(connection: &Connection) -> Result<bool> {
+    let before = connection.total_changes();
+    prepare(connection, "INSERT INTO search_trigrams (search_trigrams, rank) VALUES ('merge', ?)")?
+        .execute([PAGES_PER_MERGE])?;
+    // The statement itself is one change: <https://www.sqlite.org/fts5.html#the_merge_command>.
+    Ok(connection.total_changes() - before >= 2)
+}
+
+/// What a search may still examine.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    messages: u32,
+    folded_bytes: usize,
+    extents: u32,
+}
+
+/// A search that is running.
+struct Search<'a> {
+    connection: &'a Connection,
+    ordinal: Ordinal,
+    text: &'a SearchText,
+    cursor: Cursor<MessageNumber>,
+    found: SliceBuilder<MessageView>,
+    left: Bounds,
+    examined_to: Option<MessageNumber>,
+}
+
+/// Why a search ends before it has examined everything.
+enum End {
+    /// The page was full, and a further message matched.
+    PageIsFull,
+    /// The bounds were reached.
+    BoundsReached,
 }
 
 fn search(
@@ -51,48 +108,148 @@ fn search(
     chat: ChatKey,
     text: &SearchText,
     page: Page<MessageNumber>,
-) -> Result<Slice<MessageView>> {
+    bounds: Bounds,
+) -> Result<SearchPage> {
     let Some(ordinal) = find_ordinal(connection, CHATS.select, chat)? else {
-        return Ok(Slice { items: Vec::new(), more: false });
+        return Ok(SearchPage { items: Vec::new(), examined_to: None });
     };
-    let sql = match (text.has_trigrams(), page.cursor.descends()) {
-        (true, false) => {
-            "SELECT id & 4294967295, body FROM search_trigrams JOIN search_messages ON id = search_trigrams.rowid \
-             WHERE search_trigrams MATCH ?5 AND search_trigrams.rowid > ?2 AND search_trigrams.rowid < ?3 \
-             AND instr(search_messages.folded, ?1) > 0 ORDER BY search_trigrams.rowid LIMIT ?4"
-        }
-        (true, true) => {
-            "SELECT id & 4294967295, body FROM search_trigrams JOIN search_messages ON id = search_trigrams.rowid \
-             WHERE search_trigrams MATCH ?5 AND search_trigrams.rowid > ?2 AND search_trigrams.rowid < ?3 \
-             AND instr(search_messages.folded, ?1) > 0 ORDER BY search_trigrams.rowid DESC LIMIT ?4"
-        }
-        (false, false) => {
-            "SELECT id & 4294967295, body FROM search_messages \
-             WHERE instr(folded, ?1) > 0 AND id > ?2 AND id < ?3 ORDER BY id LIMIT ?4"
-        }
-        (false, true) => {
-            "SELECT id & 4294967295, body FROM search_messages \
-             WHERE instr(folded, ?1) > 0 AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
-        }
+    let mut search = Search {
+        connection,
+        ordinal,
+        text,
+        cursor: page.cursor,
+        found: Slice::builder(page.limit),
+        left: bounds,
+        examined_to: None,
     };
-    let (above, below) = ordinal.row_ids_between(page.cursor);
-    if text.has_trigrams() {
-        let params = params![text.as_str(), above, below, page.limit + 1, quote_phrase(text)];
-        read_slice(connection, sql, params, page.limit, decode_message)
-    } else {
-        read_slice(connection, sql, params![text.as_str(), above, below, page.limit + 1], page.limit, decode_message)
+    let flow =
+        if text.has_trigrams() { search.find_candidates(chat)? } else { search.examine(0..i64::from(u32::MAX))? };
+    let examined_to = search.examined_to;
+    Ok(match flow {
+        ControlFlow::Continue(()) => search.found.finish(false).into(),
+        ControlFlow::Break(End::PageIsFull) => search.found.finish(true).into(),
+        ControlFlow::Break(End::BoundsReached) => SearchPage { items: search.found.finish(false).items, examined_to },
+    })
+}
+
+impl Search<'_> {
+    /// Examines the documents that have the text's trigrams, in the order of the page.
+    fn find_candidates(&mut self, chat: ChatKey) -> Result<ControlFlow<End>> {
+        let descends = self.cursor.descends();
+        let numbers = self.numbers();
+        let first = if descends { numbers.end - 1 } else { numbers.start };
+        let first = u32::try_from(first.max(1)).ok().and_then(MessageNumber::new);
+        let Some(first) = first else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let extents = Extent::list(self.connection, chat, Part::of(first), descends, self.left.extents + 1)?;
+        for (index, extent) in (0..).zip(extents) {
+            if index >= self.left.extents {
+                return Ok(ControlFlow::Break(End::BoundsReached));
+            }
+            if let ControlFlow::Break(end) = self.find_candidates_in(extent)? {
+                return Ok(ControlFlow::Break(end));
+            }
+            // The index has shown that the rest of the extent does not match.
+            let numbers = extent.numbers();
+            let last = if descends { numbers.start } else { numbers.end - 1 };
+            self.examined_to = u32::try_from(last.max(1)).ok().and_then(MessageNumber::new);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn find_candidates_in(&mut self, extent: Extent) -> Result<ControlFlow<End>> {
+        let sql = if self.cursor.descends() {
+            "SELECT rowid FROM search_trigrams WHERE search_trigrams MATCH ? AND rowid >= ? AND rowid <= ? \
+             ORDER BY rowid DESC"
+        } else {
+            "SELECT rowid FROM search_trigrams WHERE search_trigrams MATCH ? AND rowid >= ? AND rowid <= ? \
+             ORDER BY rowid"
+        };
+        let (asked, part) = (self.numbers(), extent.numbers());
+        let numbers = asked.start.max(part.start)..asked.end.min(part.end);
+        if numbers.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let documents = (extent.document_of(numbers.start), extent.document_of(numbers.end - 1));
+        let mut statement = prepare(self.connection, sql)?;
+        let mut rows = statement.query((match_expression(extent, self.text), documents.0.0, documents.1.0))?;
+        while let Some(row) = rows.next()? {
+            let candidate = extent.numbers_of(DocumentId(row.get(0)?));
+            if let ControlFlow::Break(end) = self.examine(candidate)? {
+                return Ok(ControlFlow::Break(end));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Compares the messages with these numbers, in the order of the page, as far as the page asks for them.
+    fn examine(&mut self, numbers: Range<i64>) -> Result<ControlFlow<End>> {
+        let sql = if self.cursor.descends() {
+            "SELECT id & 4294967295, body FROM messages WHERE id >= ? AND id < ? ORDER BY id DESC"
+        } else {
+            "SELECT id & 4294967295, body FROM messages WHERE id >= ? AND id < ? ORDER BY id"
+        };
+        let asked = self.numbers();
+        let (start, end) = (asked.start.max(numbers.start), asked.end.min(numbers.end));
+        let mut statement = prepare(self.connection, sql)?;
+        let mut rows = statement.query((self.ordinal.row_id_of(start), self.ordinal.row_id_of(end.max(start))))?;
+        while let Some(row) = rows.next()? {
+            if self.left.messages == 0 || self.left.folded_bytes == 0 {
+                return Ok(ControlFlow::Break(End::BoundsReached));
+            }
+            let number = MessageNumber(decode_number(row, 0)?);
+            let body = row.get_ref(1)?.as_str()?;
+            let folded = folding::fold(body);
+            if folded.contains(self.text.as_str()) {
+                if self.found.is_full() {
+                    return Ok(ControlFlow::Break(End::PageIsFull));
+                }
+                self.found.push(MessageView { number, body: body.to_owned() }, body.len());
+            }
+            self.left.messages -= 1;
+            self.left.folded_bytes = self.left.folded_bytes.saturating_sub(folded.len());
+            self.examined_to = Some(number);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The numbers that the page asks for.
+    fn numbers(&self) -> Range<i64> {
+        let all = 1..i64::from(u32::MAX) + 1;
+        match self.cursor {
+            Cursor::First | Cursor::Last => all,
+            Cursor::After(number) => i64::from(number.get()) + 1..all.end,
+            Cursor::Before(number) => all.start..number.get().into(),
+        }
     }
 }
 
-/// Quotes the text as one phrase of FTS5's query language. Within quotes only the quote is special.
-fn quote_phrase(text: &SearchText) -> String {
-    format!("\"{}\"", text.as_str().replace('"', "\"\""))
+/// The documents of an extent that have the text's trigrams, in FTS5's query language. The extent's trigram comes first,
+/// because FTS5 looks for the next match of the first one, and then whether the others match there too.
+fn match_expression(extent: Extent, text: &SearchText) -> String {
+    let mut trigrams = vec![extent.trigram()];
+    trigrams.extend(select_trigrams(text.as_str()));
+    // Within quotes only the quote is special.
+    let quoted: Vec<_> = trigrams.iter().map(|trigram| format!("\"{}\"", trigram.replace('"', "\"\""))).collect();
+    quoted.join(" AND ")
+}
+
+/// Selects trigrams of the text, evenly spread, the first and the last among them.
+fn select_trigrams(text: &str) -> Vec<String> {
+    let characters: Vec<_> = text.chars().collect();
+    let all: Vec<&[char]> = characters.windows(3).collect();
+    let steps = TRIGRAMS_PER_SEARCH.min(all.len()) - 1;
+    let mut selected: Vec<String> =
+        (0..=steps).map(|step| all[step * (all.len() - 1) / steps.max(1)].iter().collect()).collect();
+    selected.dedup();
+    selected
 }
 
 #[async_trait]
 impl SearchIndex for SqliteProjections {
     fn batch_size(&self) -> u32 {
-        DOCUMENTS_PER_BATCH
+        MESSAGES_PER_BATCH
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
@@ -107,9 +264,12 @@ impl SearchIndex for SqliteProjections {
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError> {
         let write = move |connection: &mut Connection| write_documents(connection, &documents);
-        self.apply(Projection::Search, checkpoint_move, write)
-            .await
-            .map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })
+        let applied = async {
+            let applied = self.apply(Projection::Search, checkpoint_move, write).await?;
+            self.write_in_steps(MERGES_PER_BATCH, merge_segments).await?;
+            Ok(applied)
+        };
+        applied.await.map_err(|error: rusqlite::Error| SearchError::Index { checkpoint_move, source: error.into() })
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
@@ -121,9 +281,9 @@ impl SearchIndex for SqliteProjections {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<Slice<MessageView>, SearchError> {
+    ) -> Result<SearchPage, SearchError> {
         let text = text.clone();
-        self.read_blocking(&self.searches, move |connection| search(connection, chat, &text, page))
+        self.read_blocking(&self.searches, move |connection| search(connection, chat, &text, page, BOUNDS))
             .await
             .map_err(|error| SearchError::Search(error.into()))
     }

@@ -13,7 +13,8 @@ use tokio::runtime::Handle;
 use super::ordinals::{OrdinalTable, assign_ordinals};
 use crate::sqlite::{decode_event_id, prepare};
 
-const CHATS: OrdinalTable = OrdinalTable {
+/// The ordinals of all chats.
+pub(super) const CHATS: OrdinalTable = OrdinalTable {
     select: "SELECT ordinal FROM chats WHERE token = ? AND number = ?",
     insert: "INSERT INTO chats (token, number) VALUES (?, ?) RETURNING ordinal",
 };

@@ -5,10 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use embedded::{DataDir, SqliteSequencer};
+use async_trait::async_trait;
+use embedded::{DataDir, SqliteProjections, SqliteSequencer};
 use event_log::{EventLog, Sequencer};
-use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, PartitionId, Record, UnixMillis};
-use read_model::{ProjectionStore, SearchIndex, Views};
+use events::{
+    ApplicationToken, ChatApplicationCreated, ChatKey, Event, EventId, MessageNumber, Offset, PartitionId, Position,
+    Record, UnixMillis,
+};
+use read_model::{
+    Applied, Checkpoint, CheckpointMove, MessageRow, Page, ProjectionStore, SearchDocument, SearchError, SearchIndex,
+    SearchPage, SearchText, SourceEvent, Views, ViewsChanges,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -41,7 +48,7 @@ impl Databases {
             log,
             store: Arc::clone(&projections) as _,
             views: Arc::clone(&projections) as _,
-            index: projections,
+            index: Arc::new(IndexWithTexts(projections)),
             data_dir,
             _directory: directory,
         }
@@ -85,5 +92,49 @@ impl Databases {
 
     pub(crate) fn index(&self) -> Arc<dyn SearchIndex> {
         Arc::clone(&self.index)
+    }
+}
+
+/// The index, which reads the texts of messages from `views`. So `views` gets each batch first.
+struct IndexWithTexts(Arc<SqliteProjections>);
+
+#[async_trait]
+impl SearchIndex for IndexWithTexts {
+    fn batch_size(&self) -> u32 {
+        self.0.batch_size()
+    }
+
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
+        SearchIndex::checkpoint(&*self.0, partition).await
+    }
+
+    async fn index(
+        &self,
+        checkpoint_move: CheckpointMove,
+        documents: Vec<SearchDocument>,
+    ) -> Result<Applied, SearchError> {
+        let row = |(offset, document): (u64, &SearchDocument)| MessageRow {
+            chat: document.chat,
+            number: document.number,
+            body: document.body.clone(),
+            source: SourceEvent { event_id: EventId(Uuid::now_v7()), offset: Offset(offset) },
+        };
+        let first = checkpoint_move.from.0 * u64::from(self.batch_size());
+        let messages = (first..).zip(&documents).map(row).collect();
+        self.0.apply_views(checkpoint_move, ViewsChanges { messages, ..ViewsChanges::default() }).await.unwrap();
+        self.0.index(checkpoint_move, documents).await
+    }
+
+    async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
+        SearchIndex::reached(&*self.0, position, within).await
+    }
+
+    async fn search(
+        &self,
+        chat: ChatKey,
+        text: &SearchText,
+        page: Page<MessageNumber>,
+    ) -> Result<SearchPage, SearchError> {
+        self.0.search(chat, text, page).await
     }
 }

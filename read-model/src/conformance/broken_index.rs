@@ -9,10 +9,9 @@ use events::{ChatKey, ChatNumber, MessageNumber, PartitionId, Position};
 
 use crate::changes::SearchDocument;
 use crate::folding::{SearchText, fold};
-use crate::page::{Cursor, Page, Slice};
-use crate::search_index::{SearchError, SearchIndex};
+use crate::page::{Cursor, Page};
+use crate::search_index::{SearchError, SearchIndex, SearchPage};
 use crate::store::{Applied, Checkpoint, CheckpointMove};
-use crate::view::MessageView;
 
 /// A fault of an index. Each check of [`search_conformance!`](crate::search_conformance!) must find one.
 #[expect(missing_docs, reason = "each name says what the index does wrong")]
@@ -96,7 +95,7 @@ impl SearchIndex for BrokenIndex {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<Slice<MessageView>, SearchError> {
+    ) -> Result<SearchPage, SearchError> {
         let page = match self.fault {
             SearchFault::IgnoresCursor => Page { cursor: Cursor::First, ..page },
             _ => page,

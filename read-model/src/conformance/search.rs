@@ -240,6 +240,6 @@ async fn search_page(
     page: Page<MessageNumber>,
 ) -> (Vec<u32>, bool) {
     let text = SearchText::new(pattern).unwrap();
-    let slice = index.search(chat, &text, page).await.unwrap();
-    (slice.items.iter().map(|message| message.number.get()).collect(), slice.more)
+    let found = index.search(chat, &text, page).await.unwrap();
+    (found.items.iter().map(|message| message.number.get()).collect(), found.examined_to.is_some())
 }

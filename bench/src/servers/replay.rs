@@ -1,0 +1,84 @@
+//! Replays of the log by one projection at a time, and bare writes of the same messages.
+
+use std::net::SocketAddr;
+
+use super::on_this_machine;
+use super::programs::Programs;
+use crate::error::BenchError;
+use crate::report::say;
+use crate::results::Value;
+
+const PROJECTIONS: [(&str, SocketAddr); 3] =
+    [("views", on_this_machine(21_101)), ("counts", on_this_machine(21_102)), ("search", on_this_machine(21_103))];
+
+pub(super) struct Replays {
+    messages: u64,
+    values: Vec<Value>,
+}
+
+impl Replays {
+    pub(super) fn new(messages: u64) -> Self {
+        Self { messages, values: Vec::new() }
+    }
+
+    /// Runs each projection alone, from its first batch to the end of the log. The projectors go on running.
+    pub(super) fn run(&mut self, programs: &mut Programs) -> Result<(), BenchError> {
+        for (projection, address) in PROJECTIONS {
+            let seconds = programs.replay(projection, address)?.as_secs_f64();
+            let per_second = self.messages as f64 / seconds;
+            say(&format!("{projection} replayed {} messages in {seconds:.1} s, {per_second:.0} /s", self.messages));
+            self.add(format!("replay of {projection}"), per_second);
+        }
+        Ok(())
+    }
+
+    pub(super) fn run_bare(&mut self, programs: &Programs) -> Result<(), BenchError> {
+        for line in programs.copy_rows()?.lines() {
+            say(line);
+            let (what, per_second) = parse_rate(line)
+                .ok_or_else(|| BenchError::Wrong(format!("bare_rows has written a line without a rate: {line}")))?;
+            self.add(what.to_owned(), per_second);
+        }
+        Ok(())
+    }
+
+    pub(super) fn values(self) -> Vec<Value> {
+        self.values
+    }
+
+    fn add(&mut self, what: String, per_second: f64) {
+        match self.values.iter_mut().find(|value| value.what == what) {
+            Some(value) => value.rounds.push(per_second),
+            None => self.values.push(Value { what, unit: "/s".to_owned(), decimals: 0, rounds: vec![per_second] }),
+        }
+    }
+}
+
+/// Parses `bare MySQL: 5 rows in 2.0 s, 3 /s`.
+fn parse_rate(line: &str) -> Option<(&str, f64)> {
+    let (what, rest) = line.split_once(": ")?;
+    let per_second = rest.strip_suffix(" /s")?.rsplit(' ').next()?.parse().ok()?;
+    Some((what, per_second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_found_in_a_line() {
+        let line = "bare MySQL, multi-row INSERT: 177853 rows in 2.4 s, 72582 /s";
+        assert_eq!(parse_rate(line), Some(("bare MySQL, multi-row INSERT", 72_582.0)));
+        assert_eq!(parse_rate("bare MySQL: nothing"), None);
+    }
+
+    #[test]
+    fn replays_of_one_projection_are_rounds_of_one_value() {
+        let mut replays = Replays::new(10);
+        replays.add("replay of views".to_owned(), 1.0);
+        replays.add("replay of counts".to_owned(), 2.0);
+        replays.add("replay of views".to_owned(), 3.0);
+        let rounds: Vec<_> = replays.values().into_iter().map(|value| value.rounds).collect();
+        assert_eq!(rounds, [vec![1.0, 3.0], vec![2.0]]);
+    }
+}

@@ -1,0 +1,135 @@
+//! The Markdown tables of the results, between two markers of README.md.
+
+use std::path::Path;
+
+use crate::error::BenchError;
+use crate::load::Round;
+use crate::machine::Machine;
+use crate::results::{Comparison, Growth, GrowthRow, Results, SideBySide};
+use crate::statistics::{format_figure, spread_text};
+
+const BEGIN: &str = "<!-- bench:begin -->";
+const END: &str = "<!-- bench:end -->";
+
+/// Writes the tables into the file.
+pub(crate) fn write(results: &Results, path: &Path) -> Result<(), BenchError> {
+    let text = std::fs::read_to_string(path).map_err(BenchError::file(path))?;
+    let missing = || BenchError::Wrong(format!("{} must have lines {BEGIN} and {END}", path.display()));
+    let replaced = replace_between_markers(&text, &render(results)).ok_or_else(missing)?;
+    std::fs::write(path, replaced).map_err(BenchError::file(path))
+}
+
+fn replace_between_markers(text: &str, tables: &str) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{tables}{END}{after}"))
+}
+
+fn render(results: &Results) -> String {
+    let mut text = String::new();
+    if let Some(embedded) = &results.embedded {
+        text += &render_side_by_side("One process", "the limit", embedded);
+        text += "\n![throughput](bench/plots/throughput.svg)\n![latency](bench/plots/latency.svg)\n";
+    }
+    if let Some(growth) = &results.growth {
+        text += &render_growth(growth);
+        text += "\n![growth](bench/plots/growth.svg)\n";
+    }
+    if let Some(servers) = &results.servers {
+        text += &render_side_by_side("Three programs on servers", "bare", servers);
+    }
+    text + "\n"
+}
+
+fn render_side_by_side(title: &str, other: &str, run: &SideBySide) -> String {
+    let rounds = run.comparisons.first().map_or(0, |comparison| comparison.tally.len());
+    let mut text = render_title(title, &run.machine, rounds, run.seconds);
+    let (open, closed): (Vec<_>, Vec<_>) =
+        run.comparisons.iter().partition(|comparison| comparison.offered_per_second.is_some());
+    text += &format!("\n| throughput, closed loop | {other} | Tally | ratio |\n|---|---|---|---|\n");
+    text.extend(closed.into_iter().map(closed_row));
+    if !open.is_empty() {
+        text += &format!("\n| p50, p99, p99.9, open loop | {other} | Tally |\n|---|---|---|\n");
+        text.extend(open.into_iter().map(open_row));
+    }
+    text += "\n| other figures | |\n|---|---|\n";
+    for value in &run.values {
+        let figures = spread_text(value.rounds.iter().copied(), value.decimals);
+        text += &format!("| {} | {figures} {} |\n", value.what, value.unit);
+    }
+    text
+}
+
+fn render_title(title: &str, machine: &Machine, rounds: usize, seconds: f64) -> String {
+    let machine = machine.to_text();
+    format!("\n**{title}**: {machine}; {rounds} rounds of {seconds} s, in turn; median (lowest–highest).\n")
+}
+
+fn render_growth(growth: &Growth) -> String {
+    let rounds = growth.rows.first().map_or(0, |row| row.large_rounds.len());
+    let mut text = render_title("Growth", &growth.machine, rounds, growth.seconds);
+    text += "\n| 64 connections | few messages | a hundred times as many | times as slow |\n|---|---|---|---|\n";
+    for row in &growth.rows {
+        let GrowthRow { work, small, large, small_rounds, large_rounds } = row;
+        let slowdown = row.slowdown().map_or_else(|| "–".to_owned(), |slowdown| format_figure(slowdown, 2));
+        let (few, many) = (per_second(small_rounds), per_second(large_rounds));
+        text += &format!("| {work} | {small}: {few} | {large}: {many} | {slowdown} |\n");
+    }
+    text
+}
+
+fn per_second(rounds: &[Round]) -> String {
+    spread_text(rounds.iter().map(|round| round.per_second), 0) + " /s"
+}
+
+fn closed_row(comparison: &Comparison) -> String {
+    let Comparison { work, connections, .. } = comparison;
+    let (limit, tally) = (per_second(&comparison.limit), per_second(&comparison.tally));
+    let ratio = spread_text(comparison.ratios(), 2);
+    format!("| {work}, {connections} connections | {limit} | {tally} | {ratio} |\n")
+}
+
+fn open_row(comparison: &Comparison) -> String {
+    let Comparison { work, connections, .. } = comparison;
+    let latencies = |rounds: &[Round]| {
+        let of = |latency: fn(&Round) -> f64| spread_text(rounds.iter().map(latency), 1);
+        format!("{}, {}, {} ms", of(|round| round.p50_ms), of(|round| round.p99_ms), of(|round| round.p999_ms))
+    };
+    let (limit, tally) = (latencies(&comparison.limit), latencies(&comparison.tally));
+    let offered = format_figure(comparison.offered_per_second.unwrap_or_default(), 0);
+    format!("| {work}, {offered} /s over {connections} connections | {limit} | {tally} |\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::samples;
+
+    #[test]
+    fn the_table_has_medians_and_spreads() {
+        let embedded = Some(samples::side_by_side());
+        let text = render(&Results { embedded, growth: Some(samples::growth()), servers: None });
+        let closed =
+            "| POST, 64 connections | 20,000 (10,000–30,000) /s | 10,000 (4,000–18,000) /s | 0.50 (0.40–0.60) |";
+        let open = "| POST, 5,000 /s over 64 connections | 1.0, 2.0, 3.0 ms | 1.0, 2.0, 3.0 ms |";
+        let value = "| bytes on disk a message | 615 bytes |";
+        let growth =
+            "| GET one | 3000 in one chat: 2,600 (900–3,000) /s | 300000 in one chat: 2,000 (1,000–2,500) /s | 1.30 |";
+        for line in
+            [closed, open, value, growth, "2 cores, 4 GiB, Linux 6.1, commit abc, 2026-01-02; 3 rounds of 5 s, in turn"]
+        {
+            assert!(text.contains(line), "{line}\nis not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_between_the_markers_is_replaced() {
+        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
+        let replaced = replace_between_markers(&text, "new\n").unwrap();
+        assert_eq!(replaced, format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
+        assert_eq!(replace_between_markers(&replaced, "new\n").unwrap(), replaced);
+        for broken in ["", BEGIN, END, "no marker"] {
+            assert_eq!(replace_between_markers(broken, "new\n"), None);
+        }
+    }
+}

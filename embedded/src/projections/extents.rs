@@ -1,0 +1,183 @@
+//! Where the messages of a chat are in the index of trigrams.
+//!
+//! A *document* of the index is the texts of [`MESSAGES_PER_DOCUMENT`] consecutive numbers of a chat. Documents of one chat
+//! should have row ids close to each other, because FTS5 stores differences of row ids. So a chat gets row ids in *extents*:
+//! each reserves the row ids of one *part* of the chat's numbers. The first part has [`FIRST_PART`] numbers. Each further
+//! one has as many as all before it, up to [`LARGEST_PART`], so that a small chat wastes little, and a large one has few.
+
+use std::ops::Range;
+
+use events::{ChatKey, MessageNumber};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
+
+use crate::sqlite::prepare;
+
+/// Consecutive numbers of a chat that share a document.
+pub(super) const MESSAGES_PER_DOCUMENT: u32 = 8;
+/// The first part has the numbers below this one.
+const FIRST_PART: u32 = 256;
+/// Most numbers of a part. A search cannot be interrupted within an extent.
+const LARGEST_PART: u32 = 32_768;
+/// The parts below this one double in size.
+const DOUBLING_PARTS: u32 = LARGEST_PART.ilog2() - FIRST_PART.ilog2() + 1;
+
+/// The row id of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DocumentId(pub i64);
+
+/// A part of a chat's numbers: 0, 1, 2 …
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Part(u32);
+
+impl Part {
+    pub(super) fn of(number: MessageNumber) -> Self {
+        match number.get() {
+            below if below < FIRST_PART => Self(0),
+            doubling if doubling < LARGEST_PART => Self(doubling.ilog2() - FIRST_PART.ilog2() + 1),
+            number => Self(number / LARGEST_PART - 1 + DOUBLING_PARTS),
+        }
+    }
+
+    /// The numbers of the part. Part 0 begins with 0, which no message has.
+    pub(super) fn numbers(self) -> Range<i64> {
+        match self.0 {
+            0 => 0..FIRST_PART.into(),
+            part if part < DOUBLING_PARTS => i64::from(FIRST_PART) << (part - 1)..i64::from(FIRST_PART) << part,
+            part => {
+                let first = i64::from(part - DOUBLING_PARTS + 1) * i64::from(LARGEST_PART);
+                first..first + i64::from(LARGEST_PART)
+            }
+        }
+    }
+
+    fn documents(self) -> i64 {
+        let numbers = self.numbers();
+        (numbers.end - numbers.start) / i64::from(MESSAGES_PER_DOCUMENT)
+    }
+}
+
+/// The row ids that are reserved for one part of a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    id: i64,
+    part: Part,
+    first_document: i64,
+}
+
+impl Extent {
+    /// Finds the extent of a chat's part, or reserves row ids behind all others.
+    pub(super) fn find_or_create(connection: &Connection, chat: ChatKey, part: Part) -> Result<Self> {
+        let mut select = prepare(
+            connection,
+            "SELECT id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part = ?",
+        )?;
+        let key = (chat.token.as_bytes(), chat.number.get(), part.0);
+        if let Some(found) = select.query_row(key, Self::decode).optional()? {
+            return Ok(found);
+        }
+        let mut last = prepare(
+            connection,
+            "SELECT id, part, first_document FROM search_extents WHERE id = (SELECT max(id) FROM search_extents)",
+        )?;
+        let last = last.query_row((), Self::decode).optional()?;
+        let (id, first_document) =
+            last.map_or((1, 0), |last| (last.id + 1, last.first_document + last.part.documents()));
+        let mut insert = prepare(
+            connection,
+            "INSERT INTO search_extents (id, token, number, part, first_document) VALUES (?, ?, ?, ?, ?)",
+        )?;
+        insert.execute((id, chat.token.as_bytes(), chat.number.get(), part.0, first_document))?;
+        Ok(Self { id, part, first_document })
+    }
+
+    /// Loads at most `limit` extents of a chat from this part on, in the order of a page.
+    pub(super) fn list(
+        connection: &Connection,
+        chat: ChatKey,
+        from: Part,
+        descends: bool,
+        limit: u32,
+    ) -> Result<Vec<Self>> {
+        let sql = if descends {
+            "SELECT id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part <= ? \
+             ORDER BY part DESC LIMIT ?"
+        } else {
+            "SELECT id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part >= ? \
+             ORDER BY part LIMIT ?"
+        };
+        let mut statement = prepare(connection, sql)?;
+        statement.query_map((chat.token.as_bytes(), chat.number.get(), from.0, limit), Self::decode)?.collect()
+    }
+
+    fn decode(row: &Row) -> Result<Self> {
+        Ok(Self { id: row.get(0)?, part: Part(row.get(1)?), first_document: row.get(2)? })
+    }
+
+    pub(super) fn numbers(self) -> Range<i64> {
+        self.part.numbers()
+    }
+
+    /// The document of a number of this extent's part.
+    pub(super) fn document_of(self, number: i64) -> DocumentId {
+        DocumentId(self.first_document + (number - self.part.numbers().start) / i64::from(MESSAGES_PER_DOCUMENT))
+    }
+
+    /// The numbers of a document of this extent.
+    pub(super) fn numbers_of(self, document: DocumentId) -> Range<i64> {
+        let first = self.part.numbers().start + (document.0 - self.first_document) * i64::from(MESSAGES_PER_DOCUMENT);
+        first..first + i64::from(MESSAGES_PER_DOCUMENT)
+    }
+
+    /// A trigram that only the documents of this extent have, made of characters for private use. Without it, FTS5 would
+    /// look for a match in the whole index.
+    pub(super) fn trigram(self) -> String {
+        const DIGIT_BITS: u32 = 10;
+        const FIRST_DIGIT: u32 = 0x10_0000;
+        let digit = |place: u32| {
+            let bits = (self.id >> (place * DIGIT_BITS)) & ((1 << DIGIT_BITS) - 1);
+            u32::try_from(bits).ok().and_then(|bits| char::from_u32(FIRST_DIGIT + bits))
+        };
+        (0..3).filter_map(digit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(number: u32) -> MessageNumber {
+        MessageNumber::new(number).expect("a number")
+    }
+
+    #[test]
+    fn every_number_is_in_exactly_one_part() {
+        let mut end = 0;
+        for part in (0..20).map(Part) {
+            let numbers = part.numbers();
+            assert_eq!(numbers.start, end, "{part:?} follows the part before it");
+            for number_of_part in [numbers.start.max(1), numbers.end - 1] {
+                assert_eq!(Part::of(number(number_of_part.try_into().expect("small"))), part);
+            }
+            end = numbers.end;
+        }
+        assert!(Part::of(number(u32::MAX)).numbers().contains(&i64::from(u32::MAX)));
+    }
+
+    #[test]
+    fn a_document_has_the_numbers_that_lead_to_it() {
+        let extent = Extent { id: 7, part: Part(2), first_document: 1_000 };
+        for number in extent.numbers() {
+            let document = extent.document_of(number);
+            assert!(extent.numbers_of(document).contains(&number));
+            assert!((1_000..1_000 + extent.part.documents()).contains(&document.0));
+        }
+    }
+
+    #[test]
+    fn extents_have_different_trigrams_of_three_characters() {
+        let trigram = |id| Extent { id, part: Part(0), first_document: 0 }.trigram();
+        let trigrams: std::collections::HashSet<_> = (1..5_000).map(trigram).collect();
+        assert_eq!(trigrams.len(), 4_999);
+        assert!(trigrams.iter().all(|trigram| trigram.chars().count() == 3));
+    }
+}
