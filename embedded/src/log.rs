@@ -18,7 +18,7 @@ use uuid::Uuid;
 use self::checksum::checksum;
 use self::writer::{GroupCommit, Outcome};
 use crate::migrate::{self, MigrateError, migrate};
-use crate::open_error::OpenError;
+use crate::open_error::{OpenError, advise};
 use crate::projections;
 use crate::sqlite::{
     Database, Durability, Readers, decode_error, decode_event_id, is_malformed, prepare, run_blocking,
@@ -58,12 +58,15 @@ impl SqliteLog {
                 OpenError::LogVersion { path: path.clone(), source: source.into() }
             }
             PrepareError::Migrate(MigrateError::Sqlite(source)) | PrepareError::Query(source) => {
-                OpenError::Log { path: path.clone(), source: source.into() }
+                OpenError::Log { advice: advise(&source), path: path.clone(), source: source.into() }
             }
         })?;
         let (committed, end) = watch::channel(end);
-        let writer = GroupCommit::start(database.clone(), committed)
-            .map_err(|source| OpenError::Log { path, source: source.into() })?;
+        let writer = GroupCommit::start(database.clone(), committed).map_err(|source| OpenError::Log {
+            advice: advise(&source),
+            path,
+            source: source.into(),
+        })?;
         Ok(Self { log_id, readers: Arc::new(Readers::new(database)), writer, end })
     }
 
