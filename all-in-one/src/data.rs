@@ -11,6 +11,7 @@ use projector::search::SearchSink;
 use projector::views::ViewsSink;
 use projector::{Feed, ProjectionSink};
 use read_model::Projection;
+use uuid::Uuid;
 
 /// A data directory that belongs to this process.
 pub struct Data {
@@ -53,22 +54,34 @@ impl Data {
     /// # Errors
     /// [`DataError`] says what to do.
     pub async fn open(path: &Path) -> Result<Self, DataError> {
-        Self::open_in(DataDir::open(path).map_err(DataError::Open)?).await
+        Self::open_in(DataDir::open(path).map_err(DataError::Open)?, DataDir::open_projections).await
     }
 
-    /// Opens the directory after deleting the projections in it.
+    /// Opens an existing directory as it is: it creates and replaces nothing.
+    ///
+    /// # Errors
+    /// [`DataError`] says what to do.
+    pub async fn open_existing(path: &Path) -> Result<Self, DataError> {
+        let directory = DataDir::open_existing(path).map_err(DataError::Open)?;
+        Self::open_in(directory, DataDir::open_existing_projections).await
+    }
+
+    /// Opens an existing directory after deleting the projections in it.
     ///
     /// # Errors
     /// [`DataError`] says what to do.
     pub async fn open_anew(path: &Path) -> Result<Self, DataError> {
-        let directory = DataDir::open(path).map_err(DataError::Open)?;
+        let directory = DataDir::open_existing(path).map_err(DataError::Open)?;
         directory.delete_projections().map_err(DataError::Open)?;
-        Self::open_in(directory).await
+        Self::open_in(directory, DataDir::open_projections).await
     }
 
-    async fn open_in(directory: DataDir) -> Result<Self, DataError> {
+    async fn open_in(
+        directory: DataDir,
+        open_projections: fn(&DataDir, Uuid) -> Result<SqliteProjections, OpenError>,
+    ) -> Result<Self, DataError> {
         let log = Arc::new(directory.open_log().map_err(DataError::Open)?);
-        let projections = directory.open_projections(log.log_id()).map_err(DataError::Open)?;
+        let projections = open_projections(&directory, log.log_id()).map_err(DataError::Open)?;
         let data = Self { directory, log, projections: Arc::new(projections) };
         data.refuse_shortened_log().await?;
         Ok(data)

@@ -93,7 +93,7 @@ pub struct Verdict {
 /// # Errors
 /// [`OperatorError`].
 pub async fn status(path: &Path) -> Result<Status, OperatorError> {
-    let data = Data::open(path).await.map_err(OperatorError::Data)?;
+    let data = Data::open_existing(path).await.map_err(OperatorError::Data)?;
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
     let mut projections = Vec::new();
     for feed in &feeds {
@@ -133,7 +133,7 @@ pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
 /// # Errors
 /// [`OperatorError`].
 pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
-    let data = Data::open(path).await.map_err(OperatorError::Data)?;
+    let data = Data::open_existing(path).await.map_err(OperatorError::Data)?;
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
     let mut goals = Vec::new();
     for feed in &feeds {

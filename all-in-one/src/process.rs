@@ -52,7 +52,8 @@ impl Process {
         let reads = host.bind(config.read.read_addr, "--read-addr").await?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
         let projections = &data.projections;
-        let queries = Queries::new(Arc::clone(projections) as _, Arc::clone(projections) as _, host.stop().clone());
+        let queries = Queries::new(Arc::clone(projections) as _, Arc::clone(projections) as _, host.stop().clone())
+            .with_log(Arc::clone(&data.log) as _);
         let mut process = Self {
             write_addr: writes.addr,
             read_addr: reads.addr,

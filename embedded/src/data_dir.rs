@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::file_format::{count_missing_pages, with_suffix};
 use crate::log::SqliteLog;
 use crate::notes::{CLEAN_SUFFIX, DAMAGED_SUFFIX, is_damage_noted, take_clean_note};
-use crate::open_error::OpenError;
+use crate::open_error::{Advice, OpenError, advise};
 use crate::projections::{OpenProjectionsError, SqliteProjections};
 
 const LOCK_FILE: &str = "tally.lock";
@@ -43,7 +43,7 @@ impl DataDir {
     /// [`OpenError::Directory`] if it cannot be written, [`OpenError::InUse`] if another process owns it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = path.into();
-        let unusable = |source| OpenError::Directory { path: path.clone(), source };
+        let unusable = |source| OpenError::Directory { path: path.clone(), advice: advise(&source), source };
         std::fs::create_dir_all(&path).map_err(unusable)?;
         let mut lock = File::options()
             .create(true)
@@ -63,6 +63,19 @@ impl DataDir {
         Ok(Self { path, lock })
     }
 
+    /// Locks a directory that has a log, and creates nothing but the lock.
+    ///
+    /// # Errors
+    /// [`OpenError::NoLog`] if there is none, and the errors of [`DataDir::open`].
+    pub fn open_existing(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let path = path.into();
+        match path.join(LOG_FILE).try_exists() {
+            Ok(true) => Self::open(path),
+            Ok(false) => Err(OpenError::NoLog { path }),
+            Err(source) => Err(OpenError::Directory { advice: advise(&source), path, source }),
+        }
+    }
+
     /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
@@ -79,7 +92,7 @@ impl DataDir {
         match count_missing_pages(&path) {
             Ok(0) => SqliteLog::open(path, &self.projections_path()),
             Ok(missing) => Err(OpenError::LogCut { path, missing }),
-            Err(source) => Err(OpenError::Log { path, source: source.into() }),
+            Err(source) => Err(OpenError::Log { advice: advise(&source), path, source: source.into() }),
         }
     }
 
@@ -112,6 +125,24 @@ impl DataDir {
     /// [`OpenError::DeleteProjections`].
     pub fn delete_reference(&self) -> Result<(), OpenError> {
         delete_database(&self.reference_path())
+    }
+
+    /// Opens the projections of the log `log_id` as they are: it creates none, and replaces none.
+    ///
+    /// # Errors
+    /// [`OpenError::ProjectionsUnusable`] if they are missing, damaged, or of another log or version.
+    pub fn open_existing_projections(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
+        let path = self.projections_path();
+        let opened = match path.try_exists() {
+            Ok(true) => open_existing(&path, log_id),
+            Ok(false) => Err(OpenProjectionsError::Missing),
+            Err(error) => Err(error.into()),
+        };
+        match opened {
+            Ok(Some(projections)) => Ok(projections),
+            Ok(None) => Err(OpenError::ProjectionsUnusable { path, source: OpenProjectionsError::OtherLog.into() }),
+            Err(source) => Err(OpenError::ProjectionsUnusable { path, source: source.into() }),
+        }
     }
 
     /// Creates empty projections beside the real ones, for a comparison with them.
@@ -150,8 +181,10 @@ fn create_projections(path: PathBuf, log_id: Uuid) -> Result<SqliteProjections, 
     match SqliteProjections::open(&path, log_id) {
         Ok(Some(projections)) => Ok(projections),
         // Cannot happen: a new file gets the id of this log.
-        Ok(None) => Err(OpenError::Projections { path, source: "the file appeared meanwhile".into() }),
-        Err(source) => Err(OpenError::Projections { path, source: source.into() }),
+        Ok(None) => {
+            Err(OpenError::Projections { advice: Advice::None, path, source: OpenProjectionsError::OtherLog.into() })
+        }
+        Err(source) => Err(OpenError::Projections { advice: advise(&source), path, source: source.into() }),
     }
 }
 

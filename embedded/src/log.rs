@@ -18,7 +18,7 @@ use uuid::Uuid;
 use self::checksum::checksum;
 use self::writer::{GroupCommit, Outcome};
 use crate::migrate::{self, MigrateError, migrate};
-use crate::open_error::OpenError;
+use crate::open_error::{OpenError, advise};
 use crate::projections;
 use crate::sqlite::{
     Database, Durability, Readers, decode_error, decode_event_id, is_malformed, prepare, run_blocking,
@@ -26,6 +26,8 @@ use crate::sqlite::{
 
 /// The only partition.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
+/// A batch ends with the record that brings its JSON to this many bytes, because a projection applies it in one transaction.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// The number of columns that a checksum covers: all but the checksum.
 const COLUMNS: usize = 12;
 /// The reason of a row without a checksum that is unreadable.
@@ -58,12 +60,15 @@ impl SqliteLog {
                 OpenError::LogVersion { path: path.clone(), source: source.into() }
             }
             PrepareError::Migrate(MigrateError::Sqlite(source)) | PrepareError::Query(source) => {
-                OpenError::Log { path: path.clone(), source: source.into() }
+                OpenError::Log { advice: advise(&source), path: path.clone(), source: source.into() }
             }
         })?;
         let (committed, end) = watch::channel(end);
-        let writer = GroupCommit::start(database.clone(), committed)
-            .map_err(|source| OpenError::Log { path, source: source.into() })?;
+        let writer = GroupCommit::start(database.clone(), committed).map_err(|source| OpenError::Log {
+            advice: advise(&source),
+            path,
+            source: source.into(),
+        })?;
         Ok(Self { log_id, readers: Arc::new(Readers::new(database)), writer, end })
     }
 
@@ -179,10 +184,16 @@ fn read_rows(connection: &Connection, from: Offset, end: Offset, limit: u32) -> 
     )?;
     let mut rows = statement.query((from.0.cast_signed(), end.0.cast_signed(), limit))?;
     let mut log_batch = LogBatch::empty(from);
-    while let Some(row) = rows.next()? {
+    let mut bytes = 0;
+    while bytes < MAX_BATCH_BYTES
+        && let Some(row) = rows.next()?
+    {
         let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());
         match decode_row(row)? {
-            Ok(record) => log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record }),
+            Ok(record) => {
+                bytes += record.data.len();
+                log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record });
+            }
             Err(Damaged(reason)) => log_batch.unreadable.push(Unreadable { partition: PARTITION, offset, reason }),
         }
         log_batch.next = offset.next();

@@ -27,6 +27,7 @@ use self::damage::Damage;
 use self::progress::Progress;
 use crate::migrate::{self, MigrateError, migrate};
 use crate::notes::note_clean_close;
+use crate::open_error::{Advice, Advised};
 use crate::sqlite::{Database, Durability, Readers, Writer, prepare, run_blocking};
 
 /// Pages that are read at the same time. Further ones wait.
@@ -60,10 +61,24 @@ pub(crate) enum OpenProjectionsError {
     Migrate(#[from] MigrateError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    #[error("the file is missing")]
+    Missing,
+    #[error("the file was made from another log")]
+    OtherLog,
     #[error("{missing} pages of the file are missing")]
     Cut { missing: u64 },
     #[error("the file was found damaged")]
     Damaged,
+}
+
+impl Advised for OpenProjectionsError {
+    fn advice(&self) -> Advice {
+        match self {
+            Self::Sqlite(error) | Self::Migrate(MigrateError::Sqlite(error)) => error.advice(),
+            Self::Io(error) => error.advice(),
+            _ => Advice::None,
+        }
+    }
 }
 
 impl SqliteProjections {

@@ -17,7 +17,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Once the write-ahead log has this many pages, SQLite copies them into the database.
 const AUTOCHECKPOINT_PAGES: u32 = 4_000;
 /// Page cache of a connection that writes. SQLite reads a negative number as KiB, a positive one as pages.
-const WRITER_CACHE_KIB: i32 = -8_000;
+const WRITER_CACHE_KIB: i32 = -4_000;
 /// Page cache of a connection that reads. A commit by another connection empties it, so a large one gains little.
 const READER_CACHE_KIB: i32 = -1_000;
 /// Prepared statements that a connection keeps; more than the crate has for one file.

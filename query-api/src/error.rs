@@ -1,5 +1,6 @@
 //! The one place where an error of this API becomes a status.
 
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use service::problem::Problem;
 use thiserror_ext::AsReport;
@@ -28,15 +29,18 @@ impl IntoResponse for ApiError {
             Self::Query(behind @ QueryError::ProjectionBehind(_)) => {
                 Problem::unavailable("projection-behind", behind.to_string())
             }
+            Self::Query(unknown @ QueryError::PositionUnknown) => {
+                Problem::new(StatusCode::CONFLICT, "position-unknown", unknown.to_string())
+            }
             Self::Query(draining @ QueryError::Draining) => Problem::unavailable("draining", draining.to_string()),
-            Self::Query(QueryError::Views(_)) => {
+            Self::Query(QueryError::Views(_) | QueryError::Log(_)) => {
                 Problem::unavailable("views-unavailable", "the views cannot be read now; try again")
             }
             Self::Query(QueryError::Search(_)) => {
                 Problem::unavailable("search-unavailable", "search is not available now; try again")
             }
         };
-        if let Self::Query(error @ (QueryError::Views(_) | QueryError::Search(_))) = &self {
+        if let Self::Query(error @ (QueryError::Views(_) | QueryError::Log(_) | QueryError::Search(_))) = &self {
             tracing::warn!(status = problem.status().as_u16(), error = %error.as_report(), "a query failed");
         }
         problem.into_response()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use event_log::{EventLog, ReadError};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{
     ApplicationView, ChatView, MessageView, Page, Projection, SearchError, SearchIndex, SearchPage, SearchText, Slice,
@@ -17,6 +18,8 @@ use crate::await_position::AwaitPosition;
 pub struct Queries {
     views: Arc<dyn Views>,
     search: Arc<dyn SearchIndex>,
+    /// The log, if this process can ask it for its end at once.
+    log: Option<Arc<dyn EventLog>>,
     /// Cancelled when the process stops.
     stop: CancellationToken,
 }
@@ -26,8 +29,15 @@ pub enum QueryError {
     #[error("there is no such {0}")]
     Unknown(&'static str),
     /// The projection did not reach the awaited position in time.
-    #[error("the projection {} is behind the awaited position", .0.name())]
+    #[error(
+        "the projection {} is behind the awaited position; if this goes on, the position may be of another log", .0.name()
+    )]
     ProjectionBehind(Projection),
+    /// The awaited position is beyond the log's end: it is of another log, or this one has lost its end.
+    #[error("the log does not have the awaited position; forget the position and read again")]
+    PositionUnknown,
+    #[error("the end of the log cannot be read")]
+    Log(#[source] ReadError),
     /// The process stopped while the query waited for a projection.
     #[error("this process is stopping; try again")]
     Draining,
@@ -49,7 +59,13 @@ const MESSAGE: QueryError = QueryError::Unknown("message");
 impl Queries {
     /// `stop` ends the waits for projections.
     pub const fn new(views: Arc<dyn Views>, search: Arc<dyn SearchIndex>, stop: CancellationToken) -> Self {
-        Self { views, search, stop }
+        Self { views, search, log: None, stop }
+    }
+
+    /// Refuses to wait for positions beyond the end of `log`, which answers at once.
+    #[must_use]
+    pub fn with_log(self, log: Arc<dyn EventLog>) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     pub async fn application(
@@ -130,6 +146,11 @@ impl Queries {
         let Some(position) = &wait.position else {
             return Ok(());
         };
+        if let Some(log) = &self.log
+            && !log.end().await.map_err(QueryError::Log)?.covers(position)
+        {
+            return Err(QueryError::PositionUnknown);
+        }
         let started = Instant::now();
         for projection in projections {
             let timeout = wait.timeout.saturating_sub(started.elapsed());

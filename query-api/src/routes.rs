@@ -42,6 +42,8 @@ pub fn port(http: &HttpArgs) -> Port {
     }
 }
 
+/// Longest search text after folding, which replaces some characters by up to 18.
+const MAX_FOLDED_CHARACTERS: usize = 3_000;
 /// Longest search text in characters (Unicode scalar values).
 const MAX_SEARCH_CHARACTERS: usize = 1_000;
 
@@ -312,5 +314,11 @@ fn parse_search_text(q: Option<&str>) -> Result<SearchText, ApiError> {
     if q.contains('\0') {
         return Err(malformed("q can't contain the character U+0000"));
     }
-    SearchText::new(q).ok_or_else(|| malformed("q has no text to search for: it is empty or only combining marks"))
+    let text = SearchText::new(q);
+    if text.as_ref().is_some_and(|text| text.as_str().chars().count() > MAX_FOLDED_CHARACTERS) {
+        return Err(ApiError::Malformed(format!(
+            "q must have at most {MAX_FOLDED_CHARACTERS} characters once ligatures and other compatibility forms are decomposed"
+        )));
+    }
+    text.ok_or_else(|| malformed("q has no text to search for: it is empty or only combining marks"))
 }

@@ -181,10 +181,10 @@ async fn walk(index: &ElasticIndex, chat: ChatKey, mut cursor: Cursor<events::Me
         let bytes: usize = slice.items.iter().map(|message| message.body.len()).sum();
         let last = slice.items.last().unwrap();
         assert!(bytes - last.body.len() < MAX_BYTES, "too much on a page");
-        assert!(!slice.more || bytes >= MAX_BYTES || slice.items.len() == 250, "too little on a page");
+        assert!(slice.examined_to.is_none() || bytes >= MAX_BYTES || slice.items.len() == 250, "too little on a page");
         numbers.extend(slice.items.iter().map(|message| message.number.get()));
         pages += 1;
-        if !slice.more {
+        if slice.examined_to.is_none() {
             assert!(pages > 2, "the list was not cut");
             return numbers;
         }
