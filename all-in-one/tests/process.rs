@@ -7,6 +7,7 @@ mod tally;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -239,13 +240,24 @@ async fn a_log_that_has_lost_its_end_is_refused() {
     tally.stop();
 }
 
+/// Puts a record into a new log that stops every projection.
+async fn append_record_of_newer_version(directory: &Path) {
+    let data = Data::open(directory).await.unwrap();
+    let token = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
+    let created = Event::ChatApplicationCreated(ChatApplicationCreated { token, name: "newer".into() });
+    let record = Record::encode(&created, EventId::NONE, UnixMillis(0)).unwrap();
+    data.log.append(Record { version: u16::MAX, ..record }).await.unwrap();
+    data.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_waits_is_refused_at_once_at_the_stop() {
     let directory = TempDir::new().unwrap();
+    append_record_of_newer_version(directory.path()).await;
     let tally = Tally::start(directory.path());
     let address = tally.up_line.split("reads on http://").nth(1).unwrap().split(',').next().unwrap();
     let mut client = TcpStream::connect(address).unwrap();
-    let awaited = "await-position: 0:9000000000000000000\r\nprefer: wait=10";
+    let awaited = "await-position: 0:1\r\nprefer: wait=10";
     write!(client, "GET {BASE} HTTP/1.1\r\nhost: localhost\r\n{awaited}\r\n\r\n").unwrap();
     // Connections are accepted in order: once a later one is answered, the server has this one.
     assert_eq!(tally.api.read("/health").await.status, 200);
@@ -260,13 +272,7 @@ async fn a_read_that_waits_is_refused_at_once_at_the_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn projections_that_cannot_go_on_do_not_keep_the_write_port_from_being_ready() {
     let directory = TempDir::new().unwrap();
-    let data = Data::open(directory.path()).await.unwrap();
-    let token = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
-    let created = Event::ChatApplicationCreated(ChatApplicationCreated { token, name: "newer".into() });
-    let record = Record::encode(&created, EventId::NONE, UnixMillis(0)).unwrap();
-    data.log.append(Record { version: u16::MAX, ..record }).await.unwrap();
-    data.close().await;
-    drop(data);
+    append_record_of_newer_version(directory.path()).await;
     let tally = Tally::start(directory.path());
     let unready =
         tally.api.read_until("/health/ready", |answer| answer.json["parts"].to_string().contains("newer")).await;
