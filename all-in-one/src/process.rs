@@ -95,9 +95,7 @@ impl Process {
         let stop = self.stop_projecting.clone();
         self.watches.spawn(async move {
             if stop.run_until_cancelled(projections.wait_for_damage()).await.is_some() {
-                part.failed(
-                    "the file is damaged; stop tally, delete the file, start tally: it is rebuilt from the log",
-                );
+                part.failed("the file is damaged; restart tally: it is rebuilt from the log");
             }
         });
     }

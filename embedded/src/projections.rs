@@ -25,6 +25,8 @@ use uuid::Uuid;
 
 use self::damage::Damage;
 use self::progress::Progress;
+#[cfg(test)]
+pub(crate) use self::search::SEPARATOR;
 use crate::migrate::{self, MigrateError, migrate};
 use crate::notes::note_clean_close;
 use crate::open_error::{Advice, Advised};

@@ -1,6 +1,8 @@
 //! Every conformance check fails on an adapter with the fault that the check must find. tests/conformance.rs runs the same
 //! checks on the same adapters without a fault.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod databases;
 
 use databases::Databases;

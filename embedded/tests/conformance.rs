@@ -1,5 +1,7 @@
 //! The SQLite adapters keep the contracts of their ports.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod databases;
 
 use databases::Databases;

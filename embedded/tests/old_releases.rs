@@ -1,7 +1,5 @@
 //! Files of releases that kept their migrations in a table are brought up to date.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::time::Duration;
 
 use embedded::DataDir;

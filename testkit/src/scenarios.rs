@@ -114,7 +114,7 @@ macro_rules! every_scenario {
             retries::a_malformed_key_is_400,
             own_writes::a_read_shows_the_write_it_awaits,
             own_writes::several_positions_are_awaited,
-            own_writes::a_position_that_is_not_reached_in_time_is_503,
+            own_writes::a_position_beyond_the_log_is_refused,
             own_writes::a_malformed_position_is_400,
             refusals::what_does_not_exist_is_404,
             refusals::a_malformed_token_or_number_is_404,

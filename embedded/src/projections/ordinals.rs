@@ -2,6 +2,7 @@
 //! table ordered by row id.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use events::{ChatKey, MessageNumber};
 use read_model::Cursor;
@@ -52,8 +53,8 @@ pub(super) fn assign_ordinals(
 ) -> Result<HashMap<ChatKey, Ordinal>> {
     let mut ordinals = HashMap::new();
     for chat in chats {
-        if !ordinals.contains_key(&chat) {
-            ordinals.insert(chat, assign_ordinal(connection, table, chat)?);
+        if let Entry::Vacant(entry) = ordinals.entry(chat) {
+            entry.insert(assign_ordinal(connection, table, chat)?);
         }
     }
     Ok(ordinals)

@@ -1,7 +1,5 @@
 //! The SQLite adapters, as values of their ports, on their own directory.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

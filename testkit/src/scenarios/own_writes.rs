@@ -72,8 +72,9 @@ pub async fn several_positions_are_awaited(api: &Api) {
     }
 }
 
-/// Where a position is not reached within the wait, the answer is 503 `projection-behind` with Retry-After.
-pub async fn a_position_that_is_not_reached_in_time_is_503(api: &Api) {
+/// A position beyond the log's end is refused: 409 `position-unknown` where the process knows the end, else 503
+/// `projection-behind` with Retry-After after the wait.
+pub async fn a_position_beyond_the_log_is_refused(api: &Api) {
     let chat = api.chat(&api.application("app").await).await;
     let posted = post(api, &chat, "x").await;
     read_after(api, &search_path(&chat, "x"), &posted).await;
@@ -89,6 +90,10 @@ pub async fn a_position_that_is_not_reached_in_time_is_503(api: &Api) {
     ] {
         for wait in ["wait=0", "respond-async, wait=1"] {
             let answer = api.read_with(&path, &[("await-position", &later), ("prefer", wait)]).await;
+            if answer.status == 409 {
+                answer.assert_problem(409, "position-unknown");
+                continue;
+            }
             answer.assert_problem(503, "projection-behind");
             assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0), "{answer:?}");
         }
