@@ -108,7 +108,6 @@ async fn search(
     reader::read(&limit.views, read).map(Json).map_err(unavailable)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "map_err passes values")]
 fn unavailable(_: rusqlite::Error) -> StatusCode {
     StatusCode::SERVICE_UNAVAILABLE
 }
