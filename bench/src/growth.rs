@@ -21,6 +21,9 @@ use crate::workload::{Posting, Sequence};
 pub(crate) const FACTOR: u64 = 100;
 /// Messages of a chat where there are many chats.
 pub(crate) const MESSAGES_PER_CHAT: u64 = 100;
+/// A page is at most so many items, and such a part of the smallest chat that pages in its middle are full.
+const MAX_PAGE: u64 = 100;
+const PAGES_PER_CHAT: u64 = 4;
 const CONNECTIONS: usize = 64;
 /// A round of posts is short, so that the small size stays small.
 const POSTS_MEASURED: Duration = Duration::from_secs(1);
@@ -41,6 +44,8 @@ pub(crate) struct GrowthSettings {
 struct Shape {
     chats: u32,
     messages_per_chat: u64,
+    /// Items of a page, the same for both sizes.
+    page: u64,
 }
 
 /// A Tally that was filled.
@@ -60,8 +65,10 @@ pub(crate) fn run(
     let many = |messages: u64| Shape {
         chats: u32::try_from(messages / MESSAGES_PER_CHAT).unwrap_or(u32::MAX),
         messages_per_chat: MESSAGES_PER_CHAT,
+        page: MESSAGES_PER_CHAT / PAGES_PER_CHAT,
     };
-    let one = |messages_per_chat| Shape { chats: 1, messages_per_chat };
+    let page = MAX_PAGE.min(settings.chat_messages / FACTOR / PAGES_PER_CHAT);
+    let one = |messages_per_chat| Shape { chats: 1, messages_per_chat, page };
     let mut rows = measure(program, scratch, settings, many(settings.messages / FACTOR), many(settings.messages))?;
     let (small, large) = (one(settings.chat_messages / FACTOR), one(settings.chat_messages));
     rows.extend(measure(program, scratch, settings, small, large)?);

@@ -12,7 +12,6 @@ use crate::workload::Reading;
 const READ_CHATS: u32 = 16;
 /// Different messages, and different pages, that are read.
 const SPOTS: u32 = 64;
-const MAX_PAGE: u64 = 100;
 
 /// For each kind of read, its paths and their answers.
 pub(super) struct ShapeReads {
@@ -37,7 +36,7 @@ impl ShapeReads {
         let chats = shape.chats.min(READ_CHATS);
         let path = |index: u32| application.messages_path(1 + index % chats * (shape.chats / chats));
         let messages = shape.messages_per_chat;
-        let limit = MAX_PAGE.min(messages / 4);
+        let limit = shape.page;
         let mut reads = Self { one: Vec::new(), page: Vec::new(), rare: Vec::new(), common: Vec::new() };
         for index in 0..SPOTS {
             let number = 1 + u64::from(index) * messages / u64::from(SPOTS);
