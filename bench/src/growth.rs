@@ -13,6 +13,7 @@ use crate::load::{self, Pace, Plan, Round, Workload};
 use crate::machine::Machine;
 use crate::report::say_growth;
 use crate::results::{Growth, GrowthRow};
+use crate::statistics::format_figure;
 use crate::tally::Tally;
 use crate::work::{CHATS, Read};
 use crate::workload::{Posting, Sequence};
@@ -154,15 +155,37 @@ fn load_for(
 
 impl Shape {
     fn describe(&self) -> String {
-        let messages = u64::from(self.chats) * self.messages_per_chat;
-        format!(
-            "{messages} in {}",
-            if self.chats == 1 { "one chat".to_owned() } else { format!("{} chats", self.chats) }
-        )
+        let messages = format_figure((u64::from(self.chats) * self.messages_per_chat) as f64, 0);
+        match self.chats {
+            1 => format!("{messages} in one chat"),
+            chats => format!("{messages} in {} chats", format_figure(chats.into(), 0)),
+        }
     }
 
     /// Many chats have one message each with the rare word, and one chat has ten, whatever the size.
     const fn rare_every(&self) -> u64 {
         if self.chats == 1 { self.messages_per_chat / 10 } else { self.messages_per_chat }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rare_word_is_as_frequent_in_a_chat_whatever_the_size() {
+        let hits = |chats, messages_per_chat| {
+            let shape = Shape { chats, messages_per_chat, page: 25 };
+            messages_per_chat / shape.rare_every()
+        };
+        assert_eq!((hits(100, 100), hits(10_000, 100)), (1, 1));
+        assert_eq!((hits(1, 3_000), hits(1, 300_000)), (10, 10));
+    }
+
+    #[test]
+    fn a_shape_is_told_with_its_sizes() {
+        let text = |chats, messages_per_chat| Shape { chats, messages_per_chat, page: 25 }.describe();
+        assert_eq!(text(10_000, 100), "1,000,000 in 10,000 chats");
+        assert_eq!(text(1, 3_000), "3,000 in one chat");
     }
 }
