@@ -50,6 +50,7 @@ pub(crate) fn run(program: &Path, scratch: &Path, root: &Path, settings: &Settin
     // One connection, so that the numbers are in the order of the bodies, as the limit has them.
     application.fill(READ_CHAT..=READ_CHAT, 1, Sequence::Each { messages, rare_every })?;
     application.await_projections()?;
+    application.check_counts()?;
     let token = application.token.clone();
     let limit = LimitProcess::start(&LimitArgs { data: limit_data, token, chat: READ_CHAT, messages, rare_every })?;
 

@@ -13,6 +13,7 @@ use crate::load::{self, Pace, Plan, Round, Workload};
 use crate::machine::Machine;
 use crate::report::say_growth;
 use crate::results::{Growth, GrowthRow};
+use crate::statistics::format_figure;
 use crate::tally::Tally;
 use crate::work::{CHATS, Read};
 use crate::workload::{Posting, Sequence};
@@ -21,6 +22,9 @@ use crate::workload::{Posting, Sequence};
 pub(crate) const FACTOR: u64 = 100;
 /// Messages of a chat where there are many chats.
 pub(crate) const MESSAGES_PER_CHAT: u64 = 100;
+/// A page is at most so many items, and such a part of the smallest chat that pages in its middle are full.
+const MAX_PAGE: u64 = 100;
+const PAGES_PER_CHAT: u64 = 4;
 const CONNECTIONS: usize = 64;
 /// A round of posts is short, so that the small size stays small.
 const POSTS_MEASURED: Duration = Duration::from_secs(1);
@@ -41,6 +45,8 @@ pub(crate) struct GrowthSettings {
 struct Shape {
     chats: u32,
     messages_per_chat: u64,
+    /// Items of a page, the same for both sizes.
+    page: u64,
 }
 
 /// A Tally that was filled.
@@ -60,8 +66,10 @@ pub(crate) fn run(
     let many = |messages: u64| Shape {
         chats: u32::try_from(messages / MESSAGES_PER_CHAT).unwrap_or(u32::MAX),
         messages_per_chat: MESSAGES_PER_CHAT,
+        page: MESSAGES_PER_CHAT / PAGES_PER_CHAT,
     };
-    let one = |messages_per_chat| Shape { chats: 1, messages_per_chat };
+    let page = MAX_PAGE.min(settings.chat_messages / FACTOR / PAGES_PER_CHAT);
+    let one = |messages_per_chat| Shape { chats: 1, messages_per_chat, page };
     let mut rows = measure(program, scratch, settings, many(settings.messages / FACTOR), many(settings.messages))?;
     let (small, large) = (one(settings.chat_messages / FACTOR), one(settings.chat_messages));
     rows.extend(measure(program, scratch, settings, small, large)?);
@@ -147,15 +155,37 @@ fn load_for(
 
 impl Shape {
     fn describe(&self) -> String {
-        let messages = u64::from(self.chats) * self.messages_per_chat;
-        format!(
-            "{messages} in {}",
-            if self.chats == 1 { "one chat".to_owned() } else { format!("{} chats", self.chats) }
-        )
+        let messages = format_figure((u64::from(self.chats) * self.messages_per_chat) as f64, 0);
+        match self.chats {
+            1 => format!("{messages} in one chat"),
+            chats => format!("{messages} in {} chats", format_figure(chats.into(), 0)),
+        }
     }
 
     /// Many chats have one message each with the rare word, and one chat has ten, whatever the size.
     const fn rare_every(&self) -> u64 {
         if self.chats == 1 { self.messages_per_chat / 10 } else { self.messages_per_chat }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rare_word_is_as_frequent_in_a_chat_whatever_the_size() {
+        let hits = |chats, messages_per_chat| {
+            let shape = Shape { chats, messages_per_chat, page: 25 };
+            messages_per_chat / shape.rare_every()
+        };
+        assert_eq!((hits(100, 100), hits(10_000, 100)), (1, 1));
+        assert_eq!((hits(1, 3_000), hits(1, 300_000)), (10, 10));
+    }
+
+    #[test]
+    fn a_shape_is_told_with_its_sizes() {
+        let text = |chats, messages_per_chat| Shape { chats, messages_per_chat, page: 25 }.describe();
+        assert_eq!(text(10_000, 100), "1,000,000 in 10,000 chats");
+        assert_eq!(text(1, 3_000), "3,000 in one chat");
     }
 }

@@ -8,7 +8,7 @@ use crate::load::Round;
 use crate::results::{Comparison, GrowthRow, Results};
 use crate::statistics::{Spread, format_figure};
 
-const LABEL_WIDTH: f64 = 260.0;
+const LABEL_WIDTH: f64 = 300.0;
 const BARS_WIDTH: f64 = 420.0;
 const FIGURE_WIDTH: f64 = 120.0;
 const BAR_HEIGHT: f64 = 14.0;

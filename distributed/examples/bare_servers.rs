@@ -1,8 +1,8 @@
 //! An axum server whose POST only makes one call to Redis and one append to Kafka. `bench servers` compares
 //! Tally with it.
 //!
-//! Its topic has as many partitions as Tally's, and its producer uses the acknowledgement, batching time and
-//! compression of Tally's producer. `bare_servers ADDRESS REDIS_URL KAFKA_BROKERS SECONDS` ends by itself after
+//! Its topic has as many partitions as Tally's, its producer uses the acknowledgement, batching time and
+//! compression of Tally's producer, and neither connection delays small packets. `bare_servers ADDRESS REDIS_URL KAFKA_BROKERS SECONDS` ends by itself after
 //! SECONDS.
 
 use std::time::Duration;
@@ -17,12 +17,16 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::io::tcp::TcpSettings;
+use redis::{Client, IntoConnectionInfo, RedisError};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 /// The most SECONDS that the program runs.
 const MAX_LIFE_SECONDS: u64 = 3_600;
+/// Longest wait for an answer of Redis, which may be slow on a busy machine.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 const TOPIC: &str = "bare.probe";
 const SCRIPT: &str = "return redis.call('INCR', KEYS[1])";
 
@@ -71,8 +75,7 @@ async fn post_message(
 }
 
 async fn connect(redis_url: &str, brokers: &str) -> Servers {
-    let client = redis::Client::open(redis_url).unwrap_or_else(|error| panic!("{redis_url}: {error}"));
-    let mut redis = ConnectionManager::new(client).await.unwrap_or_else(|error| panic!("{redis_url}: {error}"));
+    let mut redis = connect_redis(redis_url).await.unwrap_or_else(|error| panic!("{redis_url}: {error}"));
     let load = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut redis).await;
     let script = load.unwrap_or_else(|error| panic!("SCRIPT LOAD: {error}"));
     create_topic(brokers).await;
@@ -86,6 +89,12 @@ async fn connect(redis_url: &str, brokers: &str) -> Servers {
         .create()
         .unwrap_or_else(|error| panic!("{brokers}: {error}"));
     Servers { redis, script, kafka }
+}
+
+async fn connect_redis(url: &str) -> Result<ConnectionManager, RedisError> {
+    let info = url.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let config = ConnectionManagerConfig::new().set_response_timeout(Some(REPLY_TIMEOUT));
+    ConnectionManager::new_with_config(Client::open(info)?, config).await
 }
 
 async fn create_topic(brokers: &str) {

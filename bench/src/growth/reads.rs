@@ -10,7 +10,8 @@ use crate::workload::Reading;
 
 /// Most chats that are read, spread over all.
 const READ_CHATS: u32 = 16;
-const MAX_PAGE: u64 = 100;
+/// Different messages, and different pages, that are read.
+const SPOTS: u32 = 64;
 
 /// For each kind of read, its paths and their answers.
 pub(super) struct ShapeReads {
@@ -32,31 +33,35 @@ pub(super) const fn name(read: Read) -> &'static str {
 impl ShapeReads {
     /// Reads everything once. The posts were not in order, so only their numbers and words are known.
     pub(super) fn fetch(application: &Application, shape: Shape) -> Result<Self, BenchError> {
-        let read_chats = shape.chats.min(READ_CHATS);
+        let chats = shape.chats.min(READ_CHATS);
+        let path = |index: u32| application.messages_path(1 + index % chats * (shape.chats / chats));
+        let messages = shape.messages_per_chat;
+        let limit = shape.page;
         let mut reads = Self { one: Vec::new(), page: Vec::new(), rare: Vec::new(), common: Vec::new() };
-        for index in 0..read_chats {
-            let path = application.messages_path(1 + index * (shape.chats / read_chats));
-            let middle = shape.messages_per_chat / 2;
-            let one = format!("{path}/{middle}");
+        for index in 0..SPOTS {
+            let number = 1 + u64::from(index) * messages / u64::from(SPOTS);
+            let one = format!("{}/{number}", path(index));
             let message: Message = http::get(application.addresses.read, &one)?;
-            expect(message.number == middle, &one)?;
+            expect(message.number == number, &one)?;
             reads.one.push((one, to_json(&message)));
 
-            let limit = MAX_PAGE.min(middle);
-            let page = format!("{path}?after={middle}&limit={limit}");
-            let (messages, json) = fetch_list(application, &page)?;
-            expect(messages.iter().map(|message| message.number).eq(middle + 1..=middle + limit), &page)?;
+            // Within the second and the third quarter of the chat.
+            let after = messages / 4 + u64::from(index) * (messages / 2) / u64::from(SPOTS);
+            let page = format!("{}?after={after}&limit={limit}", path(index));
+            let (items, json) = fetch_list(application, &page)?;
+            expect(items.iter().map(|message| message.number).eq(after + 1..=after + limit), &page)?;
             reads.page.push((page, json));
-
+        }
+        for path in (0..chats).map(path) {
             let rare = format!("{path}/search?q={RARE}");
-            let (messages, json) = fetch_list(application, &rare)?;
-            expect(messages.len() as u64 == shape.messages_per_chat / shape.rare_every(), &rare)?;
-            expect(are_hits(&messages, RARE), &rare)?;
+            let (hits, json) = fetch_list(application, &rare)?;
+            expect(hits.len() as u64 == messages / shape.rare_every(), &rare)?;
+            expect(are_hits(&hits, RARE), &rare)?;
             reads.rare.push((rare, json));
 
             let common = format!("{path}/search?q={COMMON}&limit={limit}");
-            let (messages, json) = fetch_list(application, &common)?;
-            expect(!messages.is_empty() && are_hits(&messages, COMMON), &common)?;
+            let (hits, json) = fetch_list(application, &common)?;
+            expect(!hits.is_empty() && are_hits(&hits, COMMON), &common)?;
             reads.common.push((common, json));
         }
         Ok(reads)
