@@ -5,7 +5,7 @@
 //! can be read at the end. It reports a line of figures, which differ from run to run.
 
 mod clients;
-mod fixture;
+pub(crate) mod fixture;
 mod history;
 pub(crate) mod killed;
 pub(crate) mod program;
