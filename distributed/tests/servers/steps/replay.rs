@@ -143,7 +143,9 @@ impl Replay {
                 let (keys, arguments) = rest.split_at(keys.parse().unwrap());
                 let text = self.scripts.get(*script).unwrap_or_else(|| panic!("{script} was not loaded")).clone();
                 match arguments[0] {
-                    "renew" | "delete" | "set" | "release" => self.call_hold_script(process, &text, arguments, at),
+                    "renew" | "announce" | "delete" | "set" | "release" => {
+                        self.call_hold_script(process, &text, arguments, at)
+                    }
                     _ => self.call_reserve_script(process, &text, keys, arguments),
                 }
             }
