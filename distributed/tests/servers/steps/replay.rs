@@ -144,7 +144,7 @@ impl Replay {
                 let text = self.scripts.get(*script).unwrap_or_else(|| panic!("{script} was not loaded")).clone();
                 match arguments[0] {
                     "renew" | "announce" | "delete" | "set" | "release" => {
-                        self.call_hold_script(process, &text, arguments, at)
+                        self.call_hold_script(process, &text, arguments, at);
                     }
                     _ => self.call_reserve_script(process, &text, keys, arguments),
                 }
