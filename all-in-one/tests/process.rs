@@ -71,7 +71,7 @@ async fn everything_is_there_after_a_restart_and_after_the_views_were_deleted() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_after_a_restart_gets_the_first_answer() {
     let directory = TempDir::new().unwrap();
-    let key = [("idempotency-key", "0123456789abcdef")];
+    let key = [("idempotency-key", "0123456789abcdef0123456789abcdef")];
     let created = json!({ "chat_application": { "name": "once" } });
     let message = json!({ "message": { "body": "once" } });
     let tally = Tally::start(directory.path());

@@ -10,6 +10,8 @@ use service::problem::Problem;
 
 /// A shorter key could be guessed, or be used twice by chance.
 const MIN_CHARACTERS: usize = 16;
+/// Where no application scopes the key: whoever sends the same key and name is answered the application's token.
+const MIN_CHARACTERS_OF_APPLICATIONS: usize = 32;
 const MAX_CHARACTERS: usize = 255;
 const HEADER: &str = "idempotency-key";
 
@@ -22,6 +24,13 @@ pub struct IdempotencyKey(String);
     "send one Idempotency-Key of {MIN_CHARACTERS} to {MAX_CHARACTERS} visible ASCII characters, such as a random UUID"
 )]
 pub struct MalformedKey;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "send an Idempotency-Key of {MIN_CHARACTERS_OF_APPLICATIONS} to {MAX_CHARACTERS} visible ASCII characters, such as a \
+     random UUID: whoever sends the same key and name gets the application's token"
+)]
+struct GuessableKey;
 
 impl IdempotencyKey {
     /// Identifies a request with this key by its route and the values of its fields.
@@ -69,9 +78,41 @@ impl<S: Sync> FromRequestParts<S> for Key {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        IdempotencyKey::in_headers(&parts.headers).map(|key| Self { key }).map_err(|malformed| {
-            Problem::new(StatusCode::BAD_REQUEST, "malformed-idempotency-key", malformed.to_string())
-        })
+        IdempotencyKey::in_headers(&parts.headers).map(|key| Self { key }).map_err(|malformed| bad_request(&malformed))
+    }
+}
+
+fn bad_request(error: &impl std::error::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed-idempotency-key", error.to_string())
+}
+
+/// The key of a request that creates an application, if it has one. A malformed or short key is 400
+/// `malformed-idempotency-key`.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct ApplicationKey {
+    /// The same key and name within 24 h get the first answer again, and so the token; another name gets 422
+    #[param(
+        rename = "Idempotency-Key",
+        value_type = Option<String>,
+        min_length = 32,
+        max_length = 255,
+        pattern = "^[!-~]+$"
+    )]
+    pub(crate) key: Option<IdempotencyKey>,
+}
+
+impl<S: Sync> FromRequestParts<S> for ApplicationKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Key { key } = Key::from_request_parts(parts, state).await?;
+        match &key {
+            Some(IdempotencyKey(short)) if short.len() < MIN_CHARACTERS_OF_APPLICATIONS => {
+                Err(bad_request(&GuessableKey))
+            }
+            _ => Ok(Self { key }),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub use service::config::PublicUrl;
 
 use crate::commands::Commands;
 use crate::error::{ApiError, NumbersExhausted};
-use crate::idempotency_key::Key;
+use crate::idempotency_key::{ApplicationKey, Key};
 use crate::text::{Body, Name, TextError};
 use crate::trace::Trace;
 
@@ -228,12 +228,12 @@ impl<T: ToSchema + Serialize> IntoResponse for Created<T> {
     path = "/api/v1/chat_applications",
     tag = "applications",
     request_body = ApplicationRequest,
-    params(Key, Trace, HandlingPreference),
+    params(ApplicationKey, Trace, HandlingPreference),
     responses(Created<CreatedApplication>, Malformed, BodyProblems, Unavailable)
 )]
 async fn create_application(
     State(api): State<WriteApi>,
-    Key { key }: Key,
+    ApplicationKey { key }: ApplicationKey,
     Trace { trace }: Trace,
     handling: Handling,
     _: Query<NoParameters>,

@@ -9,6 +9,7 @@
 //! | `script_reply` | the replies of an epoch's script |
 //! | `script_client` | calls of an epoch's script, one function an operation |
 //! | `fence` | how an epoch begins |
+//! | `epoch_choice` | which epoch begins, and whether the log contradicts it |
 //! | `epoch_keeper` | keeps an epoch in force |
 //! | [`clock`] | how long a reservation is valid |
 //! | `barrier` | reads the log's end |
@@ -21,6 +22,7 @@
 mod barrier;
 pub mod clock;
 mod counts_gate;
+mod epoch_choice;
 mod epoch_keeper;
 mod epoch_script;
 mod fence;

@@ -6,7 +6,8 @@ use crate::position::{Offset, PartitionId};
 
 /// A period in which the number server has lost nothing. When the server loses something, a higher epoch begins.
 ///
-/// The value is the offset in partition 0 of the marker that claimed the epoch, so epochs ascend. An event carries the
+/// The value is the offset in partition 0 of the marker that claimed the epoch, or above it in a log that was damaged. So
+/// epochs ascend. An event carries the
 /// epoch in which it was reserved. An event that lies after the start of a higher epoch is void: the number server may have
 /// given its number to another event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -26,8 +27,8 @@ impl fmt::Display for Epoch {
 /// A record that is no event: one of the two steps with which an epoch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marker {
-    /// A command-api is about to begin an epoch. The offset of this marker, in partition 0, becomes the epoch's value.
-    /// Projections ignore it.
+    /// A command-api is about to begin an epoch. Its value comes from the offset of this marker, in partition 0. Projections
+    /// ignore it.
     EpochClaimed,
     /// Later events of the partition that carry a lower epoch are void. Every partition gets this marker.
     EpochStarted(Epoch),

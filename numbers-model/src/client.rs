@@ -27,6 +27,7 @@ pub fn reserve(scope: &Scope, state: &mut State, index: usize, process: usize) -
         }
         state.tries[index].floor = floor(scope, state, index);
     }
+    state.tries[index].is_excused |= state.excused & epoch.bit() != 0;
     if spec.creates {
         // The script writes the ticket together with the number. It may have expired when the event has landed.
         state.redis.keys.tickets |= ticket(scope, index);

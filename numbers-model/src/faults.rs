@@ -13,7 +13,8 @@ pub fn save(scope: &Scope, state: &mut State) -> Option<()> {
     let mut keys = state.redis.keys;
     if !scope.has(Mistake::ScriptSentAgain) {
         // The scripts are lost together with the tail, so the epoch's counters, tickets and requests are out of reach.
-        keys = Keys { epoch: keys.epoch, lock: keys.lock, ..Keys::default() };
+        let Keys { epoch, lock, highest, .. } = keys;
+        keys = Keys { epoch, lock, highest, ..Keys::default() };
     }
     state.redis.saved = Some(keys);
     Some(())
@@ -31,8 +32,12 @@ pub fn fail(scope: &Scope, state: &mut State, fault: Fault) -> Option<()> {
         Fault::Wipe => redis.keys = Keys::default(),
         Fault::Replace => (redis.keys, redis.saved) = (Keys::default(), None),
     }
+    if fault != Fault::Restart {
+        state.redis_has_lost_keys = true;
+        state.collect_strays(scope);
+    }
     if fault != Fault::Wipe {
-        redis.scripts = Scripts::default();
+        state.redis.scripts = Scripts::default();
         // Connections are cut, and commands under way on them are lost.
         state.processes.iter_mut().for_each(|process| process.late_command = None);
     }

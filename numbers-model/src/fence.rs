@@ -27,6 +27,12 @@ impl State {
     }
 }
 
+/// The epoch that a process finds: the one in force, unless the process distrusts it.
+fn find_epoch(scope: &Scope, state: &State, process: usize) -> Option<Epoch> {
+    let distrusted = state.processes[process].distrusted;
+    state.redis.in_force(scope).filter(|epoch| distrusted != Some(*epoch))
+}
+
 /// The process notices that its epoch is over: the epoch's script is gone, or says so.
 pub fn notice(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     let in_force = state.redis.in_force(scope);
@@ -40,7 +46,7 @@ pub fn notice(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
 
 /// The process finds an epoch in force, and needs no lock.
 pub fn adopt(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let epoch = state.redis.in_force(scope)?;
+    let epoch = find_epoch(scope, state, process)?;
     match state.keeper(process) {
         keeper @ EpochKeeper::Searching => *keeper = EpochKeeper::Open(epoch),
         _ => return None,
@@ -51,7 +57,7 @@ pub fn adopt(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
 /// The process finds no epoch, and loads the hold script with a new owner token in its text. An epoch that comes into
 /// force between these two commands is like one that comes into force later: the second search finds it.
 pub fn load_hold_script(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let is_ready = *state.keeper(process) == EpochKeeper::Searching && state.redis.in_force(scope).is_none();
+    let is_ready = *state.keeper(process) == EpochKeeper::Searching && find_epoch(scope, state, process).is_none();
     if !is_ready || scope.fence == Detail::AtOnce {
         return None;
     }
@@ -72,9 +78,9 @@ pub fn take_lock(state: &mut State, process: usize) -> Option<()> {
 
 /// The second search, now that no other process can begin an epoch.
 pub fn search_again(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let in_force = state.redis.in_force(scope);
+    let found = find_epoch(scope, state, process);
     match state.keeper(process) {
-        keeper @ EpochKeeper::Locked => *keeper = in_force.map_or(EpochKeeper::NoneFound, EpochKeeper::Found),
+        keeper @ EpochKeeper::Locked => *keeper = found.map_or(EpochKeeper::NoneFound, EpochKeeper::Found),
         _ => return None,
     }
     Some(())
@@ -109,7 +115,8 @@ fn delete_as(scope: &Scope, state: &mut State, owner: Owner) -> Option<()> {
     if !state.redis.holds_lock(scope, owner) && !scope.has(Mistake::UnconditionalDelete) {
         return None;
     }
-    state.fence_ended_epoch_in_force |= state.redis.in_force(scope).is_some();
+    state.fence_ended_epoch_in_force |=
+        state.redis.in_force(scope).is_some_and(|epoch| state.excused & epoch.bit() == 0);
     state.redis.delete_epoch_key();
     Some(())
 }
@@ -152,7 +159,7 @@ pub fn land_claim(state: &mut State, process: usize) -> Option<()> {
         return None;
     }
     let offset = state.log.partitions[0].push(Entry::Claimed);
-    *state.keeper(process) = EpochKeeper::Claimed(Epoch(offset));
+    *state.keeper(process) = EpochKeeper::Claimed(offset);
     Some(())
 }
 
@@ -163,13 +170,43 @@ pub fn land_abandoned_claim(state: &mut State) -> Option<()> {
     Some(())
 }
 
-/// The process checks its lock after the claim was acknowledged: so whoever takes the lock later claims a higher epoch.
+/// The process chooses the epoch: the claim's offset, unless it knows of an epoch that is not below. Then it chooses one
+/// above both, which no other claim yields.
+///
+/// It knows the epochs that have started in the log, because it reads the log's end after the claim was acknowledged and
+/// waits until `counts` has passed that end; and it knows the highest epoch that Redis remembers. In a log that was never
+/// damaged both are below the claim's offset. (Only the first epoch of a log is above: to `counts`, 0 is also "none".)
+///
+/// Starts that land between the end and the checkpoints of `counts` may be known or not. Here they are not: where they
+/// matter, the check before the epoch's key finds them.
+pub fn choose(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
+    let EpochKeeper::Claimed(offset) = *state.keeper(process) else {
+        return None;
+    };
+    let in_log = (0..PARTITIONS).filter_map(|partition| state.log.highest_started(scope, partition)).max();
+    let in_log = in_log.or(Some(Epoch(0))).filter(|_| !scope.has(Mistake::ChosenWithoutCounts));
+    let in_redis = state.redis.keys.highest.filter(|_| !scope.has(Mistake::HighestForgotten));
+    let believes_offset = [Mistake::OffsetAlone, Mistake::StartNeedsItsClaim, Mistake::OneMarker];
+    let epoch = match in_log.max(in_redis) {
+        Some(Epoch(highest)) if highest >= offset && !believes_offset.iter().any(|mistake| scope.has(*mistake)) => {
+            highest + 1 + offset
+        }
+        _ => offset,
+    };
+    *state.keeper(process) = EpochKeeper::Chosen(Epoch(epoch));
+    Some(())
+}
+
+/// The process checks its lock after it has chosen the epoch: so whoever takes the lock later claims a higher offset. The
+/// same script lets Redis remember the epoch: so whoever takes the lock later chooses a higher epoch, also in a damaged
+/// log.
 pub fn check_lock(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
-    let EpochKeeper::Claimed(epoch) = *state.keeper(process) else {
+    let EpochKeeper::Chosen(epoch) = *state.keeper(process) else {
         return None;
     };
     if !scope.has(Mistake::LateMarker) {
         state.check_lock_held(scope, process)?;
+        state.redis.keys.highest = state.redis.keys.highest.max(Some(epoch));
     }
     *state.keeper(process) = EpochKeeper::Checked(epoch);
     Some(())
@@ -197,16 +234,28 @@ pub fn land_start(state: &mut State, partition: usize, epoch: Epoch) -> Option<(
     }
     *starts &= !epoch.bit();
     state.log.partitions[partition].push(Entry::Started(epoch));
+    if state.strays & epoch.bit() != 0 {
+        // Nobody can tell it from a forged one.
+        state.excuse();
+    }
     Some(())
 }
 
-/// All starts are acknowledged, and the process loads the epoch's script.
+/// All starts are acknowledged. The process reads the log's end and waits until `counts` has passed it. If `counts` then
+/// holds exactly this epoch in every partition, the process loads the epoch's script.
+///
+/// Between the checkpoints and the script other starts may land. Anything that may happen there may also happen after
+/// this step.
 pub fn load_reserve_script(scope: &Scope, state: &mut State, process: usize) -> Option<()> {
     let EpochKeeper::Starting(epoch) = *state.keeper(process) else {
         return None;
     };
     let last = if scope.has(Mistake::StartsNotAwaited) { 0 } else { PARTITIONS };
     if state.log.starts[..last].iter().any(|on_the_way| on_the_way & epoch.bit() != 0) {
+        return None;
+    }
+    let is_unchecked = scope.has(Mistake::KeyBeforeCounts) || scope.has(Mistake::StartsNotAwaited);
+    if state.log.contradicts(scope, epoch) && !is_unchecked {
         return None;
     }
     state.redis.scripts.reserve |= epoch.bit();
@@ -248,6 +297,7 @@ pub fn renew(scope: &Scope, state: &State, process: usize) -> Option<()> {
             | EpochKeeper::Waited
             | EpochKeeper::Claiming
             | EpochKeeper::Claimed(_)
+            | EpochKeeper::Chosen(_)
             | EpochKeeper::Starting(_)
     );
     if !scope.renewals || !waits {

@@ -1,9 +1,11 @@
 //! Invariants, which hold in every state, and goals, which some state must reach: without them an invariant could hold
 //! only because nothing happens.
+//!
+//! Once the log was damaged, invariants are asked only of what is promised again: [`crate::damage`] says what that is.
 
 use stateright::Property;
 
-use crate::log::Entry;
+use crate::log::{Entry, ValidEvent};
 use crate::scope::{Children, Detail, PARTITIONS, Scope};
 use crate::state::{Phase, State};
 
@@ -21,7 +23,7 @@ pub const ONE_ANSWER_PER_KEY: &str = "a key is one message and one answer";
 /// While this holds, an event of the epoch in force is never void, and no two epochs alternate.
 pub const EPOCH_IS_HIGHEST: &str = "the epoch in force is the highest ever, and the highest started in every partition";
 /// A fence never ends an epoch that works.
-pub const ONLY_FAULTS_END_EPOCHS: &str = "an epoch in force is ended by faults of Redis only";
+pub const ONLY_FAULTS_END_EPOCHS: &str = "an epoch in force is ended by faults only";
 
 type Condition = fn(&Scope, &State) -> bool;
 
@@ -63,6 +65,19 @@ fn goals(scope: &Scope) -> Vec<(&'static str, Condition)> {
             state.tries.iter().any(|sent| matches!(sent.phase, Phase::AcknowledgedFromCounts { .. }))
         }));
     }
+    if scope.max_damages > 0 {
+        goals.push(("the log contradicts an epoch in force", |_, state| {
+            state.processes.iter().any(|process| process.distrusted.is_some())
+        }));
+        goals.push(("a number of a later epoch is acknowledged after damage", |scope, state| {
+            state.is_damaged(scope) && later_epoch_is_acknowledged(scope, state)
+        }));
+        goals.push(("a number of an epoch above its claim is acknowledged", |scope, state| {
+            state.is_damaged(scope)
+                && later_epoch_is_acknowledged(scope, state)
+                && state.redis.in_force(scope).is_some_and(|epoch| !state.log.is_claimed(epoch))
+        }));
+    }
     if scope.children == Children::Spread {
         goals.push(("children lie in every partition", |scope, state| {
             (0..PARTITIONS).all(|partition| state.log.valid_in_partition(scope, partition, u8::MAX).next().is_some())
@@ -79,10 +94,10 @@ fn later_epoch_is_acknowledged(scope: &Scope, state: &State) -> bool {
             Entry::Posted { number, epoch, .. } if is_acknowledged(*number) => Some(*epoch),
             _ => None,
         });
-    epochs.any(|epoch| epoch.0 > 0 || !scope.begins_in_an_epoch)
+    epochs.any(|epoch| epoch > scope.first_epoch() || !scope.begins_in_an_epoch)
 }
 
-/// Each acknowledged post with its number.
+/// Each acknowledged post with its number. (An excused try is never in this phase: see [`State::normalize`].)
 fn acknowledged<'a>(scope: &'a Scope, state: &'a State) -> impl Iterator<Item = (u8, u8)> + Clone + 'a {
     let tries = scope.tries.iter().zip(&state.tries);
     tries.filter_map(|(spec, sent)| sent.phase.acknowledged_number().map(|number| (spec.post, number)))
@@ -104,9 +119,17 @@ fn acknowledged_is_in_log(scope: &Scope, state: &State) -> bool {
         })
 }
 
+/// Whether something is promised of an event of this post.
+fn is_promised(scope: &Scope, state: &State, post: u8) -> bool {
+    let mut tries = scope.tries.iter().zip(&state.tries);
+    tries.any(|(spec, sent)| spec.post == post && sent.phase != Phase::Unsent && !sent.is_excused)
+}
+
 fn events_unique(scope: &Scope, state: &State) -> bool {
     let valid = || state.log.valid_events(scope);
-    valid().all(|one| valid().all(|other| one.number != other.number || one.post == other.post))
+    let promised = valid().filter(|one| is_promised(scope, state, one.post));
+    let is_unique = |one: ValidEvent| valid().all(|other| one.number != other.number || one.post == other.post);
+    promised.into_iter().all(is_unique)
 }
 
 fn numbers_ascend(_: &Scope, state: &State) -> bool {
@@ -117,7 +140,7 @@ fn one_answer_per_key(scope: &Scope, state: &State) -> bool {
     let posts = acknowledged(scope, state);
     let one_answer =
         posts.clone().all(|(post, number)| posts.clone().all(|(same, other)| same != post || other == number));
-    let valid = || state.log.valid_events(scope);
+    let valid = || state.log.valid_events(scope).filter(|event| is_promised(scope, state, event.post));
     one_answer && valid().all(|one| valid().all(|other| one.post != other.post || one.number == other.number))
 }
 
@@ -125,6 +148,9 @@ fn epoch_is_highest(scope: &Scope, state: &State) -> bool {
     let Some(epoch) = state.redis.in_force(scope) else {
         return true;
     };
+    if state.excused & epoch.bit() != 0 {
+        return true;
+    }
     let is_highest_in = |partition| state.log.highest_started(scope, partition) == Some(epoch);
     state.highest_in_force == Some(epoch) && (0..PARTITIONS).all(is_highest_in)
 }

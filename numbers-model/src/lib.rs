@@ -12,9 +12,10 @@
 //! - [`fence`]: how an epoch begins, from the loss of the former to the key that puts the next in force;
 //! - [`client`]: reserve, append, acknowledge, and the look-up of a key;
 //! - [`fill`]: how a cold counter is filled from the log;
-//! - [`faults`]: what happens to Redis.
+//! - [`faults`]: what happens to Redis;
+//! - [`damage`]: what happens to a log that was damaged, and what can still be promised then.
 //!
-//! [`redis`] and [`log`] are the two servers. An [`epoch`] is the offset of its claim. [`model`] lists the steps. A pause
+//! [`redis`] and [`log`] are the two servers. An [`epoch`] is the offset of its claim, or above it. [`model`] lists the steps. A pause
 //! is a step that is not taken: so neither a process that sleeps between two steps nor a Redis that does not reply needs
 //! a step of its own. A [`scope`] bounds one exploration, and [`scopes`] lists them all. [`mistakes`] are errors that an
 //! implementation could easily make. The checker must find each of them: otherwise the invariants might hold because
@@ -60,6 +61,7 @@
 //! nor what command-api does with a reservation that has lapsed. Other tests check these from outside.
 
 pub mod client;
+pub mod damage;
 pub mod epoch;
 pub mod faults;
 pub mod fence;

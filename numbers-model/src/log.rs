@@ -1,5 +1,5 @@
-//! The log. It only grows. A record lands in it at any time after it was sent, or never. The log's markers make events
-//! void.
+//! The log. A record lands in it at any time after it was sent, or never. The log's markers make events void. It only
+//! grows, unless a scope damages it ([`crate::damage`]).
 
 use crate::epoch::Epoch;
 use crate::mistakes::Mistake;
@@ -36,7 +36,7 @@ pub struct Log {
     /// How many more `EpochClaimed` are on their way although no process waits for them.
     pub abandoned_claims: u8,
     /// `EpochStarted` on their way to each partition: a bit for each epoch.
-    pub starts: [u16; PARTITIONS],
+    pub starts: [u32; PARTITIONS],
 }
 
 /// An event that is not void.
@@ -63,6 +63,12 @@ impl Partition {
         self.length += 1;
         offset
     }
+
+    /// Loses the entries from this offset on.
+    pub fn cut(&mut self, end: u8) {
+        self.entries[usize::from(end)..].fill(Entry::Nothing);
+        self.length = end;
+    }
 }
 
 impl Log {
@@ -74,6 +80,9 @@ impl Log {
     ) -> impl Iterator<Item = (u8, Option<Epoch>)> + 'a {
         let claims_start = partition == 0 && scope.has(Mistake::OneMarker);
         (0..).zip(self.partitions[partition].entries()).map(move |(offset, entry)| match entry {
+            Entry::Started(epoch) if scope.has(Mistake::StartNeedsItsClaim) && !self.is_claimed(*epoch) => {
+                (offset, None)
+            }
             Entry::Started(epoch) => (offset, Some(*epoch)),
             Entry::Claimed if claims_start => (offset, Some(Epoch(offset))),
             Entry::Nothing | Entry::Claimed | Entry::Posted { .. } => (offset, None),
@@ -83,6 +92,16 @@ impl Log {
     /// The highest epoch that has started in a partition.
     pub fn highest_started(&self, scope: &Scope, partition: usize) -> Option<Epoch> {
         self.epoch_starts(scope, partition).filter_map(|(_, epoch)| epoch).max()
+    }
+
+    /// Whether an epoch is the offset of its claim, and the log has the claim.
+    pub fn is_claimed(&self, epoch: Epoch) -> bool {
+        self.partitions[0].entries().get(usize::from(epoch.0)) == Some(&Entry::Claimed)
+    }
+
+    /// Whether a partition has started another epoch after this one, or has not started this one.
+    pub fn contradicts(&self, scope: &Scope, epoch: Epoch) -> bool {
+        (0..PARTITIONS).any(|partition| self.highest_started(scope, partition) != Some(epoch))
     }
 
     /// The offset after the first start of `epoch` or of a higher one in a partition.

@@ -43,6 +43,18 @@ pub enum Mistake {
     AbsenceOfAnEarlierEpoch,
     /// The key of a chat is looked up once `counts` has passed the epoch's start in one partition only.
     KeyOfOnePartition,
+    /// The epoch is the claim's offset, whatever has started.
+    OffsetAlone,
+    /// The epoch is chosen before `counts` has passed the log's end, while it knows of no start.
+    ChosenWithoutCounts,
+    /// Redis does not remember the highest epoch, so an epoch and the names of its keys may come twice.
+    HighestForgotten,
+    /// A start whose claim is not in the log is ignored. The epoch is then the claim's offset.
+    StartNeedsItsClaim,
+    /// The epoch's key is set although `counts` has not confirmed the epoch.
+    KeyBeforeCounts,
+    /// A look ends an epoch because of a higher one only.
+    LowerEpochsOverlooked,
 }
 
 impl Mistake {
@@ -66,6 +78,12 @@ impl Mistake {
             Self::ScriptSentAgain => "a lost script loaded again",
             Self::LookUpBeforeTheStart => "a key looked up before counts has passed the epoch's start",
             Self::AbsenceOfAnEarlierEpoch => "a key's absence remembered in a later epoch",
+            Self::OffsetAlone => "an epoch that is the offset of its claim, whatever has started",
+            Self::ChosenWithoutCounts => "an epoch chosen before counts has passed the log's end",
+            Self::HighestForgotten => "names that come twice, because Redis forgets the highest epoch",
+            Self::StartNeedsItsClaim => "a start that needs its claim",
+            Self::KeyBeforeCounts => "an epoch's key set before counts has confirmed the epoch",
+            Self::LowerEpochsOverlooked => "a lower epoch in the log overlooked",
             Self::KeyOfOnePartition => "a chat's key looked up in one partition only",
         }
     }

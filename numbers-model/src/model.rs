@@ -2,10 +2,10 @@
 
 use stateright::{Model, Property};
 
-use crate::epoch::Epoch;
-use crate::scope::{Detail, Fault, MAX_TRIES, PARTITIONS, PROCESSES, Scope};
+use crate::epoch::{Epoch, MAX_EPOCHS};
+use crate::scope::{Damage, Detail, Fault, MAX_TRIES, PARTITIONS, PROCESSES, Scope};
 use crate::state::State;
-use crate::{client, faults, fence, fill, invariants};
+use crate::{client, damage, faults, fence, fill, invariants};
 
 /// One step. An unnamed number is that of a process or of a try; the function of the same name documents the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +19,7 @@ pub enum Action {
     Delete(usize),
     Wait(usize),
     Claim(usize),
+    Choose(usize),
     CheckLock(usize),
     Start(usize),
     LoadReserveScript(usize),
@@ -46,6 +47,10 @@ pub enum Action {
     Save,
     Fail(Fault),
     NewEpoch,
+    LoseTail { partition: usize, end: u8 },
+    LoseTails([u8; PARTITIONS]),
+    ForgeStart { partition: usize, epoch: Epoch },
+    Look(usize),
 }
 
 impl Scope {
@@ -68,6 +73,7 @@ impl Scope {
             Action::Delete(process) => fence::delete(self, state, process),
             Action::Wait(process) => fence::wait(self, state, process),
             Action::Claim(process) => fence::claim(self, state, process),
+            Action::Choose(process) => fence::choose(self, state, process),
             Action::CheckLock(process) => fence::check_lock(self, state, process),
             Action::Start(process) => fence::start(self, state, process),
             Action::LoadReserveScript(process) => fence::load_reserve_script(self, state, process),
@@ -95,6 +101,10 @@ impl Scope {
             Action::Save => faults::save(self, state),
             Action::Fail(fault) => faults::fail(self, state, fault),
             Action::NewEpoch => fence::new_epoch(self, state),
+            Action::LoseTail { partition, end } => damage::lose_tail(self, state, partition, end),
+            Action::LoseTails(ends) => damage::lose_tails(self, state, ends),
+            Action::ForgeStart { partition, epoch } => damage::forge_start(self, state, partition, epoch),
+            Action::Look(process) => damage::look(self, state, process),
         }
     }
 
@@ -115,6 +125,7 @@ impl Scope {
             Action::Wait,
             Action::Claim,
             Action::LandClaim,
+            Action::Choose,
             Action::CheckLock,
             Action::Start,
             Action::LoadReserveScript,
@@ -125,6 +136,29 @@ impl Scope {
         actions.extend((0..PROCESSES).flat_map(|process| steps.map(|step| step(process))));
         actions.extend([Action::LockExpires, Action::LandAbandonedClaim, Action::Save]);
         actions.extend(self.fault_kinds.iter().map(|fault| Action::Fail(*fault)));
+    }
+
+    /// Damage to the log, and looks at its epochs.
+    fn damage_actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let [one, other] = state.log.ends();
+        for damage in self.damage_kinds {
+            match damage {
+                Damage::LoseTail => {
+                    actions.extend((0..one).map(|end| Action::LoseTail { partition: 0, end }));
+                    actions.extend((0..other).map(|end| Action::LoseTail { partition: 1, end }));
+                }
+                Damage::LoseTails => {
+                    let ends = (0..one).flat_map(|first| (0..other).map(move |second| [first, second]));
+                    actions.extend(ends.map(Action::LoseTails));
+                }
+                Damage::ForgeStart(epoch) => {
+                    actions.extend((0..PARTITIONS).map(|partition| Action::ForgeStart { partition, epoch: *epoch }));
+                }
+            }
+        }
+        if self.max_damages > 0 {
+            actions.extend((0..PROCESSES).map(Action::Look));
+        }
     }
 
     fn try_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
@@ -156,6 +190,7 @@ impl Model for Scope {
     /// Lists candidates; [`Scope::step`] decides which are possible.
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         self.epoch_actions(actions);
+        self.damage_actions(state, actions);
         (0..self.tries.len()).for_each(|index| self.try_actions(state, index, actions));
         if self.fill == Detail::Stepwise {
             actions.extend(
@@ -165,7 +200,7 @@ impl Model for Scope {
         }
         for partition in 0..PARTITIONS {
             let is_under_way = |epoch: &Epoch| state.log.starts[partition] & epoch.bit() != 0;
-            let epochs = (0..16).map(Epoch).filter(is_under_way);
+            let epochs = (0..MAX_EPOCHS).map(Epoch).filter(is_under_way);
             actions.extend(epochs.map(|epoch| Action::LandStart { partition, epoch }));
         }
     }

@@ -18,12 +18,15 @@ pub enum Owner {
 
 /// The keys, which a snapshot or an append-only file can bring back.
 ///
-/// Counters, tickets and requests have the epoch in their names. So only those of the epoch in the epoch's key can be
-/// reached, and the model has no others.
+/// Counters, tickets and requests have the epoch in their names, and no epoch comes twice in a Redis that keeps its keys.
+/// So only those of the epoch in the epoch's key can be reached, and the model has no others. (It shows by
+/// [`Mistake::HighestForgotten`] what follows if an epoch comes twice.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Keys {
     /// The epoch's key.
     pub epoch: Option<Epoch>,
+    /// The highest epoch that any attempt was about to start. No fence deletes it.
+    pub highest: Option<Epoch>,
     pub lock: Option<Owner>,
     /// The parent's counter.
     pub counter: Option<u8>,
@@ -39,7 +42,7 @@ pub struct Keys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Scripts {
     /// Reserve scripts: a bit for each epoch.
-    pub reserve: u16,
+    pub reserve: u32,
     /// The hold script of each process's current attempt.
     pub hold: [bool; PROCESSES],
     /// The hold script of the attempt that each process gave up while a command was under way.
@@ -76,12 +79,14 @@ impl Redis {
 
     /// Sets the epoch's key, as the last step of a fence does. The new epoch has no counters, tickets or requests yet.
     pub fn set_epoch_key(&mut self, epoch: Epoch) {
-        self.keys = Keys { epoch: Some(epoch), lock: self.keys.lock, ..Keys::default() };
+        let Keys { lock, highest, .. } = self.keys;
+        self.keys = Keys { epoch: Some(epoch), lock, highest, ..Keys::default() };
     }
 
     /// Deletes the epoch's key. The epoch's counters, tickets and requests are out of reach from then on.
     pub fn delete_epoch_key(&mut self) {
-        self.keys = Keys { lock: self.keys.lock, ..Keys::default() };
+        let Keys { lock, highest, .. } = self.keys;
+        self.keys = Keys { lock, highest, ..Keys::default() };
     }
 
     /// Exchanges the two processes.

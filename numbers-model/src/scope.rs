@@ -1,5 +1,6 @@
 //! A scope: which parts of the protocol are explored step by step, and the bounds of everything else.
 
+use crate::epoch::Epoch;
 use crate::mistakes::Mistake;
 
 /// Command-apis.
@@ -30,6 +31,10 @@ pub struct Scope {
     pub max_faults: u8,
     /// Which faults Redis has. Where epochs begin at once, all faults are alike: everything is lost.
     pub fault_kinds: &'static [Fault],
+    /// How often at most the log is damaged.
+    pub max_damages: u8,
+    /// How the log is damaged.
+    pub damage_kinds: &'static [Damage],
     /// Most appends of `EpochClaimed`.
     pub max_claims: u8,
     /// How often at most Redis forgets the idle counter.
@@ -73,6 +78,18 @@ pub enum Fault {
     Wipe,
     /// An empty Redis takes its place.
     Replace,
+}
+
+/// Damage to the log. The projections are made again from the damaged log, as README says: so `counts` is always that of
+/// the log as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// A partition loses its last entries.
+    LoseTail,
+    /// Every partition loses its last entries, or all of them.
+    LoseTails,
+    /// A partition gets a start of this epoch that no process has sent.
+    ForgeStart(Epoch),
 }
 
 /// One sending of a post.
@@ -119,6 +136,11 @@ impl Scope {
             Children::In(own) => own == partition,
             Children::Spread => true,
         }
+    }
+
+    /// The epoch in force at first, where there is one.
+    pub fn first_epoch(&self) -> Epoch {
+        Epoch(u8::from(self.max_damages > 0))
     }
 
     /// Whether the parent exists from the beginning. Otherwise it exists once its creation is in the log.

@@ -1,17 +1,21 @@
 //! The scopes that are explored, and the scopes in which each mistake must be found.
 
+use crate::epoch::Epoch;
 use crate::invariants::{
     ACKNOWLEDGED_IS_IN_LOG, EPOCH_IS_HIGHEST, EVENTS_UNIQUE, NUMBERS_ASCEND, NUMBERS_UNIQUE, ONE_ANSWER_PER_KEY,
     ONLY_FAULTS_END_EPOCHS,
 };
 use crate::mistakes::Mistake;
-use crate::scope::{Children, Detail, Fault, Scope, TrySpec};
+use crate::scope::{Children, Damage, Detail, Fault, Scope, TrySpec};
 
 const ALL_FAULTS: &[Fault] = &[Fault::Restart, Fault::LoseTail, Fault::Wipe, Fault::Replace];
 
 static POSTS: [TrySpec; 3] = [TrySpec::plain(0), TrySpec::plain(1), TrySpec::plain(2)];
 static NEW_PARENT: [TrySpec; 4] = [TrySpec::creator(3), TrySpec::plain(0), TrySpec::plain(1), TrySpec::plain(2)];
 static RETRIES: [TrySpec; 4] = [TrySpec::keyed(0), TrySpec::keyed(0), TrySpec::keyed(0), TrySpec::plain(1)];
+
+/// An epoch that no claim of the scope reaches.
+const FORGED: Epoch = Epoch(9);
 
 const BASE: Scope = Scope {
     name: "",
@@ -22,6 +26,8 @@ const BASE: Scope = Scope {
     begins_in_an_epoch: true,
     max_faults: 0,
     fault_kinds: &[],
+    max_damages: 0,
+    damage_kinds: &[],
     max_claims: 0,
     max_expiries: 0,
     renewals: false,
@@ -54,6 +60,12 @@ pub fn explored() -> Vec<Scope> {
         chats(),
         keys(),
         keys_of_chats(),
+        lost_tail(),
+        lost_tail_overtaken(),
+        lost_tail_keys(),
+        lost_tails(),
+        forged_start(),
+        forged_start_overtaken(),
     ]
 }
 
@@ -117,6 +129,45 @@ pub fn keys_of_chats() -> Scope {
     Scope { name: "keys of chats", children: Children::Spread, ..keys() }
 }
 
+/// A partition of the log loses its tail, and Redis is wiped, each once at any moment. The chat lies in the partition of
+/// the claims.
+pub fn lost_tail() -> Scope {
+    Scope {
+        name: "lost tail",
+        max_damages: 1,
+        damage_kinds: &[Damage::LoseTail],
+        fault_kinds: &[Fault::Wipe],
+        max_claims: 1,
+        ..fencing()
+    }
+}
+
+/// Two claims, so the first attempt after the damage may be overtaken. Redis does not fail.
+pub fn lost_tail_overtaken() -> Scope {
+    Scope { name: "lost tail, two claims", tries: &POSTS[..1], max_faults: 0, max_claims: 2, ..lost_tail() }
+}
+
+/// A client retries a message with its key.
+pub fn lost_tail_keys() -> Scope {
+    Scope { name: "lost tail, keys", tries: &RETRIES[..2], max_faults: 0, ..lost_tail() }
+}
+
+/// Every partition loses its tail, and Redis is restarted with its keys. (If the log lost everything and Redis did too,
+/// nothing would remember the epochs.)
+pub fn lost_tails() -> Scope {
+    Scope { name: "lost tails", damage_kinds: &[Damage::LoseTails], fault_kinds: &[Fault::Restart], ..lost_tail() }
+}
+
+/// A partition gets a start of an epoch that no claim reaches, and Redis is wiped.
+pub fn forged_start() -> Scope {
+    Scope { name: "forged start", damage_kinds: &[Damage::ForgeStart(FORGED)], ..lost_tail() }
+}
+
+/// Two claims, so the first attempt after the damage may be overtaken.
+pub fn forged_start_overtaken() -> Scope {
+    Scope { name: "forged start, two claims", damage_kinds: &[Damage::ForgeStart(FORGED)], ..lost_tail_overtaken() }
+}
+
 /// A mistake, the scope in which it is made, and the invariants that it must break there.
 pub struct MistakeCase {
     pub mistake: Mistake,
@@ -147,6 +198,12 @@ pub fn mistake_cases() -> Vec<MistakeCase> {
         (Mistake::LookUpBeforeTheStart, keys(), &[ONE_ANSWER_PER_KEY]),
         (Mistake::AbsenceOfAnEarlierEpoch, keys(), &[ONE_ANSWER_PER_KEY]),
         (Mistake::KeyOfOnePartition, keys_of_chats(), &[ONE_ANSWER_PER_KEY]),
+        (Mistake::OffsetAlone, lost_tail(), &[EVENTS_UNIQUE]),
+        (Mistake::ChosenWithoutCounts, lost_tail(), &[EVENTS_UNIQUE]),
+        (Mistake::HighestForgotten, lost_tails(), &[EVENTS_UNIQUE]),
+        (Mistake::StartNeedsItsClaim, lost_tail(), &[EVENTS_UNIQUE]),
+        (Mistake::KeyBeforeCounts, forged_start(), &[ACKNOWLEDGED_IS_IN_LOG, EPOCH_IS_HIGHEST]),
+        (Mistake::LowerEpochsOverlooked, lost_tail(), &[EVENTS_UNIQUE]),
     ];
     cases
         .into_iter()

@@ -15,8 +15,15 @@ pub struct State {
     pub budget: Budget,
     /// The highest epoch that was ever in force. No process knows it.
     pub highest_in_force: Option<Epoch>,
-    /// Whether a fence has ended an epoch in which Redis gave numbers.
+    /// Whether a fence has ended an epoch in which Redis gave numbers, and of which something is promised.
     pub fence_ended_epoch_in_force: bool,
+    /// Epochs of which nothing is promised: the log was damaged when their last check was over, and no process has
+    /// looked since. A bit each.
+    pub excused: u32,
+    /// Whether Redis has lost keys.
+    pub redis_has_lost_keys: bool,
+    /// Starts on their way of which neither the damaged log nor Redis tells. A bit for each epoch.
+    pub strays: u32,
 }
 
 /// Bounds events that could otherwise happen for ever.
@@ -24,6 +31,8 @@ pub struct State {
 pub struct Budget {
     /// Faults of Redis.
     pub faults: u8,
+    /// Damage to the log.
+    pub damages: u8,
     /// Claims of epochs.
     pub claims: u8,
     /// How often Redis forgets the counter.
@@ -36,6 +45,8 @@ pub struct Process {
     pub keeper: EpochKeeper,
     /// A command that Redis may still carry out although the process no longer waits for it.
     pub late_command: Option<LateCommand>,
+    /// The epoch that it has ended because the log contradicts it.
+    pub distrusted: Option<Epoch>,
     /// The log's ends that its barrier is reading.
     pub reading: Option<[u8; PARTITIONS]>,
 }
@@ -62,12 +73,14 @@ pub enum EpochKeeper {
     /// It has sent the claim.
     Claiming,
     /// The claim was acknowledged, at this offset.
-    Claimed(Epoch),
-    /// After that, the process still had the lock.
+    Claimed(u8),
+    /// It has chosen the epoch.
+    Chosen(Epoch),
+    /// After that, the process still had the lock, and Redis remembers the epoch.
     Checked(Epoch),
     /// It has sent the starts.
     Starting(Epoch),
-    /// All starts were acknowledged, and it has sent the epoch's script.
+    /// All starts were acknowledged, the log does not contradict the epoch, and the process has sent the epoch's script.
     Loaded(Epoch),
     /// Only with [`Mistake::PublishedBeforeTheWait`]: it has set the key, and now it waits.
     Published(Epoch),
@@ -92,6 +105,9 @@ pub struct Try {
     pub waited_out_by: [bool; PROCESSES],
     /// Whether T is over since its number was requested.
     pub has_lapsed: bool,
+    /// Whether nothing is promised of it: it was sent before the log was damaged, or got its number in an epoch of which
+    /// nothing is promised.
+    pub is_excused: bool,
 }
 
 /// The progress of a try.
@@ -144,18 +160,36 @@ impl Phase {
 impl State {
     /// The first state of a scope.
     pub fn initial(scope: &Scope) -> Self {
-        let process = Process { keeper: EpochKeeper::Searching, late_command: None, reading: None };
-        let unsent = Try { phase: Phase::Unsent, floor: 0, waited_out_by: [false; PROCESSES], has_lapsed: false };
+        let process = Process { keeper: EpochKeeper::Searching, late_command: None, distrusted: None, reading: None };
+        let unsent = Try {
+            phase: Phase::Unsent,
+            floor: 0,
+            waited_out_by: [false; PROCESSES],
+            has_lapsed: false,
+            is_excused: false,
+        };
         let mut state = Self {
             redis: Redis::default(),
             log: Log::default(),
             processes: [process; PROCESSES],
             tries: [unsent; MAX_TRIES],
-            budget: Budget { faults: scope.max_faults, claims: scope.max_claims, expiries: scope.max_expiries },
+            budget: Budget {
+                faults: scope.max_faults,
+                damages: scope.max_damages,
+                claims: scope.max_claims,
+                expiries: scope.max_expiries,
+            },
             highest_in_force: None,
             fence_ended_epoch_in_force: false,
+            excused: 0,
+            redis_has_lost_keys: false,
+            strays: 0,
         };
         if scope.begins_in_an_epoch {
+            // Any entries: 0 is no epoch that a damaged log could tell from none.
+            for _ in 0..scope.first_epoch().0 {
+                state.log.partitions[0].push(Entry::Nothing);
+            }
             state.begin_epoch();
         }
         state
@@ -168,7 +202,7 @@ impl State {
         for partition in &mut self.log.partitions {
             partition.push(Entry::Started(epoch));
         }
-        self.redis.keys = Keys { epoch: Some(epoch), ..Keys::default() };
+        self.redis.keys = Keys { epoch: Some(epoch), highest: Some(epoch), ..Keys::default() };
         self.redis.scripts = Scripts { reserve: epoch.bit(), ..Scripts::default() };
         self.highest_in_force = Some(epoch);
         self.processes.iter_mut().for_each(|process| process.keeper = EpochKeeper::Open(epoch));
@@ -176,6 +210,22 @@ impl State {
 
     pub fn highest_acknowledged(&self) -> u8 {
         self.tries.iter().filter_map(|sent| sent.phase.acknowledged_number()).max().unwrap_or(0)
+    }
+
+    /// Clears the highest epoch that Redis remembers if every claim that can still choose an epoch has a higher offset.
+    fn forget_low_epochs(&mut self) {
+        if self.budget.damages > 0 {
+            return;
+        }
+        let next_claim = self.log.partitions[0].end();
+        let claims = self.processes.iter().filter_map(|process| match process.keeper {
+            EpochKeeper::Claimed(offset) => Some(offset),
+            _ => None,
+        });
+        let lowest_claim = claims.fold(next_claim, u8::min);
+        for keys in [Some(&mut self.redis.keys), self.redis.saved.as_mut()].into_iter().flatten() {
+            keys.highest = keys.highest.filter(|highest| highest.0 >= lowest_claim);
+        }
     }
 
     /// The lesser of the state and its mirror image. Nothing distinguishes the processes, so both states behave alike.
@@ -217,6 +267,22 @@ impl State {
         if self.budget.faults == 0 {
             redis.saved = None;
         }
+        // Only an epoch that is in force or may come into force is excused or distrusted.
+        self.excused &= needed_scripts;
+        for process in &mut self.processes {
+            process.distrusted = process.distrusted.filter(|epoch| redis.keys.epoch == Some(*epoch));
+        }
+        if scope.max_damages == 0 {
+            self.redis_has_lost_keys = false;
+        }
+        self.forget_low_epochs();
+        self.strays &= self.log.starts.iter().fold(0, |all, starts| all | starts) | self.unsent_starts();
+        for sent in self.tries.iter_mut().filter(|sent| sent.is_excused) {
+            sent.floor = 0;
+            if sent.phase.acknowledged_number().is_some() {
+                sent.finish();
+            }
+        }
         let plain = self.tries.iter_mut().zip(scope.tries).filter(|(_, spec)| !spec.keyed);
         plain.filter(|(sent, _)| sent.phase == Phase::Finished).for_each(|(sent, _)| sent.floor = 0);
     }
@@ -235,7 +301,8 @@ impl Try {
 
     /// Ends the try without an acknowledgement.
     pub fn finish(&mut self) {
+        let Self { floor, is_excused, .. } = *self;
         *self =
-            Self { phase: Phase::Finished, floor: self.floor, waited_out_by: [false; PROCESSES], has_lapsed: false };
+            Self { phase: Phase::Finished, floor, waited_out_by: [false; PROCESSES], has_lapsed: false, is_excused };
     }
 }

@@ -1,13 +1,16 @@
 //! The projection `counts`: how many chats an application has, and how many messages a chat has.
 //!
-//! It reads headers only, so it counts the number of an event even if nobody can read the event's JSON.
+//! It reads headers only, so it counts the number of an event even if nobody can read the event's JSON, and even if a newer
+//! version has written it: numbers go on while readers wait for their upgrade. Only a kind that it does not know stops it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use event_log::Unreadable;
-use events::{ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, PartitionId, RecordedEvent, StreamKey};
+use events::{
+    ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, PartitionId, Record, RecordedEvent, StreamKey,
+};
 use read_model::{
     AnsweredRequest, Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore,
     SourceEvent,
@@ -25,7 +28,7 @@ enum Fact {
 /// Returns the chats of a batch. The caller loads their counts and passes them to [`fold`].
 ///
 /// # Errors
-/// [`DecodeError::Newer`] if a newer version has written an event.
+/// [`DecodeError::Newer`] if an event is of an unknown kind.
 pub fn collect_chats(batch: &[RecordedEvent]) -> Result<Vec<ChatKey>, DecodeError> {
     let mut chats = BTreeSet::new();
     for recorded in batch {
@@ -39,7 +42,7 @@ pub fn collect_chats(batch: &[RecordedEvent]) -> Result<Vec<ChatKey>, DecodeErro
 /// Returns the changes that a batch makes to the loaded `counts` of its chats. A chat without loaded counts is new.
 ///
 /// # Errors
-/// [`DecodeError::Newer`] if a newer version has written an event: then nothing of the batch may be applied.
+/// [`DecodeError::Newer`] if an event is of an unknown kind: then nothing of the batch may be applied.
 pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[RecordedEvent]) -> Result<CountsChanges, DecodeError> {
     let mut changes = CountsChanges::default();
     for recorded in batch {
@@ -63,7 +66,7 @@ pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[RecordedEvent]) -
 
 fn extract_fact(recorded: &RecordedEvent) -> Result<Option<Fact>, DecodeError> {
     let record = &recorded.record;
-    Ok(match (record.known_type()?, record.stream, record.number) {
+    Ok(match (known_kind(record)?, record.stream, record.number) {
         (EventType::ChatApplicationCreated, StreamKey::Application(token), _) => Some(Fact::ApplicationCreated(token)),
         (EventType::ChatCreated, StreamKey::Chat(chat), _) => Some(Fact::ChatCreated(chat)),
         (EventType::MessagePosted, StreamKey::Chat(chat), Some(number)) => {
@@ -72,6 +75,11 @@ fn extract_fact(recorded: &RecordedEvent) -> Result<Option<Fact>, DecodeError> {
         (EventType::ChatApplicationCreated | EventType::ChatApplicationRenamed, _, _)
         | (EventType::ChatCreated | EventType::MessagePosted, _, _) => None,
     })
+}
+
+/// The event's kind, of whatever version.
+fn known_kind(record: &Record) -> Result<EventType, DecodeError> {
+    EventType::from_wire_name(&record.event_type).map_or_else(|| record.known_type(), Ok)
 }
 
 /// Returns the answer to the event's request, if the request had a key and so may be sent again.
@@ -97,6 +105,10 @@ impl ProjectionSink for CountsSink {
 
     fn batch_size(&self) -> u32 {
         ROWS_PER_BATCH
+    }
+
+    fn is_too_new(&self, record: &Record) -> bool {
+        known_kind(record).is_err()
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError> {

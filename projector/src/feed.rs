@@ -72,6 +72,9 @@ impl Feed {
 
     /// Applies a batch that was read at `from`, the projection's checkpoint, and returns the new checkpoint.
     ///
+    /// If the projection cannot apply an event because a newer version has written it, the batch ends before that event.
+    /// Only a batch that begins with such an event is an error.
+    ///
     /// For an empty batch it only reads the checkpoint again. So a projection that was lost and made again is filled
     /// from the start even if its partition gets no new events.
     ///
@@ -80,6 +83,10 @@ impl Feed {
     pub async fn apply(&self, from: Checkpoint, mut log_batch: LogBatch) -> Result<Checkpoint, FeedError> {
         if log_batch.next == from.next {
             return self.checkpoint().await;
+        }
+        let stop = self.find_too_new(from, &log_batch).filter(|stop| *stop > from.next);
+        if let Some(stop) = stop {
+            log_batch = cut_at(stop, log_batch);
         }
         let next = log_batch.next;
         let unreadable = std::mem::take(&mut log_batch.unreadable);
@@ -90,6 +97,15 @@ impl Feed {
             Applied::Done => Ok(checkpoint_move.to),
             Applied::Superseded => self.checkpoint().await,
         }
+    }
+
+    /// Finds the first event that is too new for the projection. Void ones do not count.
+    fn find_too_new(&self, from: Checkpoint, log_batch: &LogBatch) -> Option<Offset> {
+        if !log_batch.events.iter().any(|event| self.sink.is_too_new(&event.record)) {
+            return None;
+        }
+        let (valid, _) = drop_void_events(log_batch.clone(), from.epoch);
+        valid.iter().find(|event| self.sink.is_too_new(&event.record)).map(|event| event.offset)
     }
 
     /// Applies every event before `goal`, and calls `on_progress` with the new checkpoint after each batch.

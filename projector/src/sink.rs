@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use event_log::Unreadable;
-use events::{DecodeError, PartitionId, RecordedEvent};
+use events::{DecodeError, PartitionId, Record, RecordedEvent};
 use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchError, StoreError};
 
 /// A projection together with the store that keeps it. Each projection implements it beside its pure functions.
@@ -13,6 +13,12 @@ pub trait ProjectionSink: Send + Sync {
 
     /// The most events of one batch.
     fn batch_size(&self) -> u32;
+
+    /// Whether the projection cannot apply an event because a newer version has written it. A batch that has such an
+    /// event ends before it.
+    fn is_too_new(&self, record: &Record) -> bool {
+        record.known_type().is_err()
+    }
 
     /// How far the projection has applied `partition`.
     ///

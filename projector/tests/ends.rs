@@ -11,7 +11,7 @@ use events::{ChatApplicationCreated, Event, Offset, PartitionId, Record};
 use projector::run_loop::{wait_for_ends, wait_for_fatal};
 use projector::views::ViewsSink;
 use projector::{Fatal, Feed, RunLoop, RunLoops, Stopped};
-use read_model::{Checkpoint, CheckpointMove, ProjectionStore, ViewsChanges};
+use read_model::{Checkpoint, CheckpointMove, Projection, ProjectionStore, ViewsChanges};
 use service::health::Readiness;
 use tempfile::TempDir;
 use testkit::histories::{record, token};
@@ -87,8 +87,11 @@ async fn something_newer_is_not_fatal_and_not_ready() {
     let mut fixture = Fixture::new().await;
     let created = ChatApplicationCreated { token: token(1), name: "newer".into() };
     let record = record(&Event::ChatApplicationCreated(created));
+    let known = fixture.log.append(record.clone()).await.unwrap();
     fixture.log.append(Record { version: 99, ..record }).await.unwrap();
     fixture.start_run_loop();
     tokio::time::timeout(DEADLINE, wait_for_ends(fixture.run_loops)).await.unwrap().unwrap();
     assert!(!fixture.readiness.is_ready());
+    let applied = fixture.store.checkpoint(Projection::Views, PARTITION).await.unwrap();
+    assert_eq!(applied.next, known.bound(PARTITION), "not all that comes before it is applied");
 }

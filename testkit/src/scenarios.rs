@@ -112,6 +112,7 @@ macro_rules! every_scenario {
             retries::a_key_holds_for_its_route_only,
             retries::a_refused_request_leaves_its_key_free,
             retries::a_malformed_key_is_400,
+            retries::a_short_key_of_an_application_is_400,
             own_writes::a_read_shows_the_write_it_awaits,
             own_writes::several_positions_are_awaited,
             own_writes::a_position_beyond_the_log_is_refused,

@@ -12,11 +12,15 @@ use rdkafka::{Message, TopicPartitionList};
 use tokio::sync::Notify;
 
 use super::client::{LogConsumer, LoggingContext};
+use super::cluster::PARTITIONS;
 use super::codec::{self, DecodeError, LogEntry};
 use super::watermarks;
 
 /// How long records before the partition's end may take to arrive.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why an event is no record of the log: readers of its stream do not look for it in this partition.
+const WRONG_PARTITION: &str = "it is not in the partition of its stream";
 
 /// Why no record arrives although the partition has some.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +180,9 @@ impl PartitionCursor {
                 Err(DecodeError::Newer(_)) => break,
                 Err(DecodeError::Broken(reason)) => {
                     log_batch.unreadable.push(Unreadable { partition, offset, reason: reason.to_owned() });
+                }
+                Ok(LogEntry::Event(record)) if PARTITIONS.partition_of(&record.stream) != partition => {
+                    log_batch.unreadable.push(Unreadable { partition, offset, reason: WRONG_PARTITION.to_owned() });
                 }
                 Ok(LogEntry::Event(record)) => log_batch.events.push(RecordedEvent { partition, offset, record }),
                 Ok(LogEntry::Marker(Marker::EpochStarted(epoch))) => {

@@ -1,4 +1,4 @@
-//! Waits until `counts` has passed a goal, then reads a value from it.
+//! Waits until `counts` has passed a goal, then reads a value from it, or its checkpoints alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ const COUNTS_WAIT: Duration = Duration::from_secs(4);
 
 /// Lets a read of `counts` through once its goal is passed.
 pub(super) struct CountsGate {
+    counts: Arc<dyn CountsReader>,
     checkpoints: Arc<SharedPoll<Checkpoints>>,
     _stop_polling: DropGuard,
 }
@@ -60,11 +61,26 @@ impl Goal<'_> {
 impl CountsGate {
     /// Must be called in a tokio runtime.
     pub(super) fn start(counts: Arc<dyn CountsReader>) -> Self {
+        let polled = Arc::clone(&counts);
         let (checkpoints, _stop_polling) = SharedPoll::start(move || {
-            let counts = Arc::clone(&counts);
+            let counts = Arc::clone(&polled);
             async move { counts.checkpoints().await }
         });
-        Self { checkpoints, _stop_polling }
+        Self { counts, checkpoints, _stop_polling }
+    }
+
+    /// The checkpoints of `counts` now, wherever they are.
+    pub(super) async fn checkpoints(&self) -> Result<Checkpoints, CountsError> {
+        self.counts.checkpoints().await.map_err(CountsError::Read)
+    }
+
+    /// Waits until `counts` has passed `goal`, then returns its checkpoints.
+    pub(super) async fn checkpoints_past(&self, goal: Goal<'_>) -> Result<Checkpoints, CountsError> {
+        let read = async {
+            let checkpoints = self.counts.checkpoints().await?;
+            Ok(CountsSnapshot { checkpoints: checkpoints.clone(), value: checkpoints })
+        };
+        self.read_past(goal, read).await
     }
 
     /// Waits until `counts` has passed `goal`, then awaits `read`, and returns its value if the state that was read has

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use event_log::ReadError;
+use events::Epoch;
 use redis::Value;
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::clock::BootInstant;
+use super::counts_gate::{CountsError, CountsGate, Goal};
+use super::epoch_choice::{Contradiction, find_contradiction};
 use super::epoch_script::EpochScript;
 use super::fence::{Fence, FenceError};
 use super::redis_client::{RedisClient, RedisFailure, Unsupported};
@@ -38,6 +42,8 @@ pub(super) enum EpochState {
 pub(super) struct EpochKeeper {
     redis: RedisClient,
     keys: RedisKeys,
+    log: Arc<dyn MarkerLog>,
+    counts_gate: Arc<CountsGate>,
     state: watch::Sender<EpochState>,
     unavailable_reason: watch::Sender<Option<String>>,
 }
@@ -56,16 +62,30 @@ enum NoEpoch {
     Fence(FenceError),
 }
 
+/// Why the epochs of the log are not known at the moment.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error("the checkpoints of counts are not known")]
+    Counts(#[source] CountsError),
+    #[error("the end of the event log could not be read")]
+    ReadEnd(#[source] ReadError),
+}
+
 impl EpochKeeper {
     /// Keeps an epoch in force until the guard is dropped. Must be called in a tokio runtime.
-    pub(super) fn start(redis: RedisClient, keys: RedisKeys, log: Arc<dyn MarkerLog>) -> (Arc<Self>, DropGuard) {
+    pub(super) fn start(
+        redis: RedisClient,
+        keys: RedisKeys,
+        log: Arc<dyn MarkerLog>,
+        counts_gate: Arc<CountsGate>,
+    ) -> (Arc<Self>, DropGuard) {
         let state = watch::Sender::new(EpochState::Unavailable("starting".into()));
         let unavailable_reason = watch::Sender::new(Some("starting".to_owned()));
-        let keeper = Arc::new(Self { redis, keys, state, unavailable_reason });
+        let keeper = Arc::new(Self { redis, keys, log, counts_gate, state, unavailable_reason });
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let this = Arc::clone(&keeper);
-        tokio::spawn(async move { stopped.run_until_cancelled(this.run(log)).await });
+        tokio::spawn(async move { stopped.run_until_cancelled(this.run()).await });
         (keeper, stop.drop_guard())
     }
 
@@ -110,25 +130,26 @@ impl EpochKeeper {
         }
     }
 
-    async fn run(&self, log: Arc<dyn MarkerLog>) {
+    async fn run(&self) {
+        let mut distrusted = None;
         loop {
-            let script = self.obtain_epoch(&log).await;
+            let script = self.obtain_epoch(distrusted).await;
             tracing::info!(epoch = script.epoch.0, "numbers are given in this epoch");
             #[expect(clippy::cast_precision_loss, reason = "an offset below 2^53")]
             metrics::gauge!("tally_numbers_epoch").set(script.epoch.0 as f64);
             self.set_state(EpochState::InForce(Arc::new(script.clone())));
-            self.watch_epoch(&script).await;
+            distrusted = self.watch_epoch(&script).await.or(distrusted);
             metrics::counter!("tally_numbers_epochs_lost_total").increment(1);
         }
     }
 
-    /// Tries until there is an epoch in force.
-    async fn obtain_epoch(&self, log: &Arc<dyn MarkerLog>) -> EpochScript {
+    /// Tries until there is an epoch in force other than the one that the log contradicts.
+    async fn obtain_epoch(&self, distrusted: Option<Epoch>) -> EpochScript {
         let began_at = BootInstant::now();
         let mut pauses = retry_pauses();
         let mut has_logged_busy = false;
         loop {
-            match self.try_to_obtain_epoch(log).await {
+            match self.try_to_obtain_epoch(distrusted).await {
                 Ok(script) => {
                     metrics::histogram!("tally_numbers_fence_seconds").record(began_at.elapsed().as_secs_f64());
                     return script;
@@ -150,9 +171,10 @@ impl EpochKeeper {
         }
     }
 
-    async fn try_to_obtain_epoch(&self, log: &Arc<dyn MarkerLog>) -> Result<EpochScript, NoEpoch> {
+    async fn try_to_obtain_epoch(&self, distrusted: Option<Epoch>) -> Result<EpochScript, NoEpoch> {
         self.redis.check_server().await.map_err(NoEpoch::Unsupported)?;
-        let fence = Fence { redis: &self.redis, log, keys: &self.keys };
+        let Self { redis, keys, log, counts_gate, .. } = self;
+        let fence = Fence { redis, log, keys, counts_gate, distrusted };
         if let Some(script) = fence.find_epoch().await.map_err(NoEpoch::Redis)? {
             return Ok(script);
         }
@@ -163,8 +185,9 @@ impl EpochKeeper {
         fence.begin_epoch().await.map_err(NoEpoch::Fence)
     }
 
-    /// Returns when the epoch is over. While Redis is away for a time, the epoch stays in force.
-    async fn watch_epoch(&self, script: &EpochScript) {
+    /// Returns when the epoch is over; with its number, if it is over because the log contradicts it. While Redis or
+    /// `counts` is away for a time, the epoch stays in force.
+    async fn watch_epoch(&self, script: &EpochScript) -> Option<Epoch> {
         let mut state = self.state.subscribe();
         let is_over = |state: &EpochState| !matches!(state, EpochState::InForce(current) if **current == *script);
         while tokio::time::timeout(CHECK_INTERVAL, state.wait_for(is_over)).await.is_err() {
@@ -173,7 +196,35 @@ impl EpochKeeper {
                 Ok(_) | Err(RedisFailure::NoScript) => self.end_epoch(script),
                 Err(error) => self.set_unavailable_reason(Some(error.to_report_string())),
             }
+            let look = tokio::select! {
+                look = self.look_for_contradiction(script.epoch) => look,
+                _ = state.wait_for(is_over) => Ok(None),
+            };
+            match look {
+                Ok(None) => {}
+                Ok(Some(contradiction)) => {
+                    tracing::error!(error = %contradiction.as_report(), "the log contradicts the epoch of numbers");
+                    self.end_epoch(script);
+                    return Some(script.epoch);
+                }
+                Err(error) => tracing::debug!(error = %error.as_report(), "the epochs of the log cannot be read now"),
+            }
         }
+        None
+    }
+
+    /// Looks whether the log is in the epoch. A higher one contradicts it at once, a lower one where `counts` has passed
+    /// the log's end.
+    async fn look_for_contradiction(&self, epoch: Epoch) -> Result<Option<Contradiction>, LookError> {
+        let partitions = self.log.partitions();
+        let checkpoints = self.counts_gate.checkpoints().await.map_err(LookError::Counts)?;
+        match find_contradiction(partitions, &checkpoints, epoch) {
+            Some(lower) if lower.found < epoch => {}
+            same_or_higher => return Ok(same_or_higher),
+        }
+        let end = self.log.end().await.map_err(LookError::ReadEnd)?;
+        let past_end = self.counts_gate.checkpoints_past(Goal::Position(&end)).await.map_err(LookError::Counts)?;
+        Ok(find_contradiction(partitions, &past_end, epoch))
     }
 }
 

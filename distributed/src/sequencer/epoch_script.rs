@@ -1,7 +1,12 @@
 //! The scripts of an epoch: `reserve.lua` works in one epoch only, `hold.lua` in one attempt to begin one.
 //!
-//! Redis names a script by the SHA-1 of its text. Processes of several releases share an epoch only while their texts
-//! are equal byte by byte, so any change of a script, even of one blank, ends the epochs of other releases.
+//! Redis names a script by the SHA-1 of its text, so a release that changes even one blank of `reserve.lua` calls a script
+//! that the release before it does not know. Both must give numbers in one epoch while an upgrade goes on. Therefore a
+//! fence loads the text of this release and that of the last one, `last_reserve.lua`. A process that finds the last one's
+//! alone loads its own (`super::fence`).
+//!
+//! To change `reserve.lua`, first copy the released text to `last_reserve.lua`. Both must treat the same keys alike. Nothing
+//! outlives an attempt of `hold.lua`, so that text may change at any time.
 
 use std::time::Duration;
 
@@ -23,6 +28,8 @@ const EPOCH_YOUTH: Duration = Duration::from_secs(25 * 60 * 60);
 ///
 /// The reply is an integer, or a list whose first element says why there is no integer.
 const RESERVE_SCRIPT: &str = include_str!("reserve.lua");
+/// The same of the last release.
+const LAST_RESERVE_SCRIPT: &str = include_str!("last_reserve.lua");
 
 /// An epoch with its script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +38,15 @@ pub(super) struct EpochScript {
     /// When the epoch began: seconds since 1970 by the clock of Redis.
     began_at_secs: u64,
     pub(super) sha1: String,
+    /// Names the script of the last release.
+    pub(super) last_sha1: String,
 }
 
 impl EpochScript {
     pub(super) fn new(epoch: Epoch, began_at_secs: u64) -> Self {
-        let mut script = Self { epoch, began_at_secs, sha1: String::new() };
+        let mut script = Self { epoch, began_at_secs, sha1: String::new(), last_sha1: String::new() };
         script.sha1 = Script::new(&script.text()).get_hash().to_owned();
+        script.last_sha1 = Script::new(&script.last_text()).get_hash().to_owned();
         script
     }
 
@@ -52,7 +62,16 @@ impl EpochScript {
     }
 
     pub(super) fn text(&self) -> String {
-        RESERVE_SCRIPT
+        self.fill_in(RESERVE_SCRIPT)
+    }
+
+    /// The text of the last release.
+    pub(super) fn last_text(&self) -> String {
+        self.fill_in(LAST_RESERVE_SCRIPT)
+    }
+
+    fn fill_in(&self, template: &str) -> String {
+        template
             .replace("{epoch_value}", &self.key_value())
             .replace("{young_until}", &(self.began_at_secs + EPOCH_YOUTH.as_secs()).to_string())
             .replace("{ticket_life}", &TICKET_LIFE.as_secs().to_string())
@@ -95,17 +114,18 @@ mod tests {
         assert_ne!(script.sha1, EpochScript::new(Epoch(7), 2).sha1);
         let has_placeholder =
             |text: &str| text.as_bytes().windows(2).any(|pair| pair[0] == b'{' && pair[1].is_ascii_lowercase());
-        assert!(!has_placeholder(&script.text()) && !has_placeholder(&hold_script("a")));
+        for text in [script.text(), script.last_text(), hold_script("a")] {
+            assert!(!has_placeholder(&text), "{text}");
+        }
         assert_ne!(hold_script("a"), hold_script("b"));
     }
 
-    /// Other hashes would end the epochs of other releases.
+    /// Another hash than the last release's would end its epochs.
     #[test]
-    fn the_scripts_are_those_of_earlier_releases() {
+    fn the_last_script_is_that_of_the_last_release() {
         let script = EpochScript::new(Epoch(7), 1_700_000_000);
         assert_eq!(script.key_value(), "7@1700000000");
-        assert_eq!(script.sha1, "bc9994c743ffd38e60574df9587dd1d1d174caa8");
-        let owner = "0".repeat(32);
-        assert_eq!(Script::new(&hold_script(&owner)).get_hash(), "fb0247254377a1891bac58630eef0f81738c34b0");
+        assert_eq!(script.last_sha1, "bc9994c743ffd38e60574df9587dd1d1d174caa8");
+        assert_ne!(script.sha1, script.last_sha1, "a text that has not changed needs no copy");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, ServerErrorKind, Value, cmd};
 
@@ -47,6 +47,7 @@ pub enum Unsupported {
 /// A connection that is made on first use, and again after a loss. Clones share it.
 #[derive(Clone)]
 pub(super) struct RedisClient {
+    client: Client,
     connection: ConnectionManager,
 }
 
@@ -59,20 +60,13 @@ impl RedisClient {
             .set_response_timeout(Some(REPLY_TIMEOUT))
             .set_number_of_retries(CONNECT_ATTEMPTS)
             .set_max_delay(LONGEST_CONNECT_PAUSE);
-        Ok(Self { connection: ConnectionManager::new_lazy_with_config(Client::open(info)?, config)? })
+        let client = Client::open(info)?;
+        Ok(Self { connection: ConnectionManager::new_lazy_with_config(client.clone(), config)?, client })
     }
 
     /// Sends a command once.
     pub(super) async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisFailure> {
-        let mut connection = self.connection.clone();
-        match tokio::time::timeout(REPLY_TIMEOUT, command.query_async(&mut connection)).await {
-            Err(_) => Err(RedisFailure::TimedOut),
-            Ok(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                Err(RedisFailure::NoScript)
-            }
-            Ok(Err(error)) => Err(RedisFailure::Failed(error)),
-            Ok(Ok(reply)) => Ok(reply),
-        }
+        send_on(&mut self.connection.clone(), command).await
     }
 
     /// Calls a loaded script. Not `redis::Script`: that loads a missing script again, which would hide a restart of
@@ -83,7 +77,28 @@ impl RedisClient {
         keys: &[&str],
         arguments: &[&str],
     ) -> Result<Value, RedisFailure> {
-        self.send(cmd("EVALSHA").arg(sha1).arg(keys.len()).arg(keys).arg(arguments)).await
+        self.send(&script_call(sha1, keys, arguments)).await
+    }
+
+    /// Loads a script if Redis has another one, and that one replies 1 to a call. Returns whether it did. Both commands go
+    /// through one connection that is not made again: so Redis was not restarted between the reply and the load.
+    pub(super) async fn load_script_beside(
+        &self,
+        text: &str,
+        other_sha1: &str,
+        keys: &[&str],
+        arguments: &[&str],
+    ) -> Result<bool, RedisFailure> {
+        let connecting = self.client.get_multiplexed_async_connection();
+        let connected = tokio::time::timeout(REPLY_TIMEOUT, connecting).await.map_err(|_| RedisFailure::TimedOut)?;
+        let mut connection = connected.map_err(RedisFailure::Failed)?;
+        match send_on(&mut connection, &script_call(other_sha1, keys, arguments)).await {
+            Ok(Value::Int(1)) => {}
+            Ok(_) | Err(RedisFailure::NoScript) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let _: String = send_on(&mut connection, cmd("SCRIPT").arg("LOAD").arg(text)).await?;
+        Ok(true)
     }
 
     /// Loads a script, and returns its SHA-1.
@@ -109,6 +124,21 @@ impl RedisClient {
     pub(super) async fn check_server(&self) -> Result<(), Unsupported> {
         let info: String = self.send(&cmd("INFO")).await.map_err(Unsupported::Unknown)?;
         check_info(&info)
+    }
+}
+
+fn script_call(sha1: &str, keys: &[&str], arguments: &[&str]) -> Cmd {
+    let mut call = cmd("EVALSHA");
+    call.arg(sha1).arg(keys.len()).arg(keys).arg(arguments);
+    call
+}
+
+async fn send_on<T: FromRedisValue>(connection: &mut impl ConnectionLike, command: &Cmd) -> Result<T, RedisFailure> {
+    match tokio::time::timeout(REPLY_TIMEOUT, command.query_async(connection)).await {
+        Err(_) => Err(RedisFailure::TimedOut),
+        Ok(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => Err(RedisFailure::NoScript),
+        Ok(Err(error)) => Err(RedisFailure::Failed(error)),
+        Ok(Ok(reply)) => Ok(reply),
     }
 }
 

@@ -9,6 +9,7 @@ use events::{Epoch, RequestKey, StreamKey};
 /// | key | value | expires |
 /// |---|---|---|
 /// | `tally:epoch` | the epoch in force, and when it began | never |
+/// | `tally:highest` | the highest epoch that any attempt was about to start: so no epoch, and no name, comes twice | never |
 /// | `tally:lock` | the attempt that is beginning an epoch | 3 s, renewed |
 /// | `tally:7:n:token`, `tally:7:n:token:number` | the last number given in an application or a chat | 25 h idle |
 /// | `tally:7:r:hash` | the number or token that a request with a key received | 24 h |
@@ -32,6 +33,10 @@ impl RedisKeys {
 
     pub fn epoch(&self) -> String {
         format!("{}:epoch", self.prefix)
+    }
+
+    pub fn highest(&self) -> String {
+        format!("{}:highest", self.prefix)
     }
 
     pub fn lock(&self) -> String {

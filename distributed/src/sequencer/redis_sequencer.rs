@@ -31,7 +31,7 @@ const MAX_ATTEMPTS: u32 = 4;
 pub struct RedisSequencer {
     scripts: ScriptClient,
     barrier: Barrier,
-    counts_gate: CountsGate,
+    counts_gate: Arc<CountsGate>,
     counts: Arc<dyn CountsReader>,
     partitions: PartitionCount,
     _stop_keeper: DropGuard,
@@ -74,11 +74,13 @@ impl RedisSequencer {
         counts: Arc<dyn CountsReader>,
     ) -> Result<Self, StartError> {
         let redis = RedisClient::new(url).map_err(StartError::Url)?;
-        let (keeper, _stop_keeper) = EpochKeeper::start(redis.clone(), keys.clone(), Arc::clone(log) as _);
+        let counts_gate = Arc::new(CountsGate::start(Arc::clone(&counts)));
+        let (keeper, _stop_keeper) =
+            EpochKeeper::start(redis.clone(), keys.clone(), Arc::clone(log) as _, Arc::clone(&counts_gate));
         Ok(Self {
             scripts: ScriptClient { redis, keys, keeper },
             barrier: Barrier::new(Arc::clone(log) as _),
-            counts_gate: CountsGate::start(Arc::clone(&counts)),
+            counts_gate,
             counts,
             partitions: log.partitions(),
             _stop_keeper,

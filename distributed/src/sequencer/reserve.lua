@@ -1,4 +1,4 @@
-
+-- Reserves numbers in the epoch {epoch_value}.
 if redis.call('GET', KEYS[1]) ~= '{epoch_value}' then return {'fenced'} end
 local op = ARGV[1]
 if op == 'check' then return 1 end

@@ -5,7 +5,7 @@
 //! can be read at the end. It reports a line of figures, which differ from run to run.
 
 mod clients;
-mod fixture;
+pub(crate) mod fixture;
 mod history;
 pub(crate) mod killed;
 pub(crate) mod program;
@@ -364,6 +364,18 @@ async fn a_command_api_sleeps_before_it_appends() {
     .await;
 }
 
+/// The first command-api begins the epoch, and the second finds it. They may be of two releases.
+async fn the_second_command_api_finds_the_epoch_of_the_first() {
+    under_load("the second command-api stopped while the first fences", ONE_FENCE, async |fixture, record| {
+        fixture.programs[1].pause();
+        fixture.flush().await;
+        let flushed = Instant::now();
+        until("number from the first command-api", RECOVERY, fixture, || record.acknowledged_since(flushed) > 0).await;
+        fixture.programs[1].resume();
+    })
+    .await;
+}
+
 async fn a_fencer_is_killed() {
     under_load("a fencer killed half way", ONE_FENCE, async |fixture, _| {
         fixture.programs[1].pause();
@@ -449,6 +461,7 @@ tests!(
     appends_land_after_their_epoch,
     a_command_api_sleeps_over_a_fence,
     a_command_api_sleeps_before_it_appends,
+    the_second_command_api_finds_the_epoch_of_the_first,
     a_fencer_is_killed,
     a_fencer_is_killed_after_its_claim,
     both_fence,

@@ -14,6 +14,8 @@ use parking_lot::{Mutex, MutexGuard};
 use read_model::Checkpoint;
 use tokio::sync::watch;
 
+use crate::containers::wait_for;
+
 /// Partitions, unless the test asks for another number.
 const PARTITIONS: u16 = 3;
 
@@ -74,6 +76,27 @@ impl MemoryLog {
         *self.counts_bound.lock() = Some(end);
     }
 
+    /// From now on `counts` lacks the last entry of a partition, and applies nothing, until [`Self::resume_counts`].
+    pub(crate) fn hold_counts_before_last_of(&self, partition: PartitionId) {
+        let entries = self.entries();
+        let mut bound = Position::default();
+        for (own, entries) in entries.iter() {
+            let kept = entries.len() - usize::from(*own == partition);
+            bound.merge(&Position::up_to(*own, Offset(kept as u64)));
+        }
+        *self.counts_bound.lock() = Some(bound);
+    }
+
+    /// Loses the entries of a partition from an offset on. `counts` is made again from what is left.
+    pub(crate) fn lose_tail(&self, partition: PartitionId, end: Offset) {
+        self.entries().get_mut(&partition).unwrap().truncate(usize::try_from(end.0).unwrap());
+    }
+
+    /// Appends a start that no sequencer has sent.
+    pub(crate) fn forge_start(&self, partition: PartitionId, epoch: Epoch) {
+        self.push_entry(partition, Entry::Marker(Marker::EpochStarted(epoch)));
+    }
+
     /// Empties `counts`. It applies nothing until [`Self::resume_counts`].
     pub(crate) fn empty_counts(&self) {
         *self.counts_bound.lock() = Some(Position::default());
@@ -105,6 +128,13 @@ impl MemoryLog {
         self.checkpoint_reads.load(Ordering::SeqCst)
     }
 
+    /// Waits until a sequencer has looked at the epochs in `counts`, as each does once a second. What the others wait for is
+    /// read anew by then.
+    pub(crate) async fn wait_for_a_look(&self) {
+        let reads = self.checkpoint_reads();
+        wait_for("a look", async || (self.checkpoint_reads() > reads).then_some(())).await;
+    }
+
     /// The epochs that were claimed, and in how many partitions each was started.
     pub(crate) fn epochs(&self) -> (Vec<Epoch>, Vec<(Epoch, usize)>) {
         let entries = self.entries();
@@ -129,6 +159,22 @@ impl MemoryLog {
         let entries = entries.get_mut(&partition).unwrap();
         entries.push(entry);
         Offset(entries.len() as u64 - 1)
+    }
+
+    /// Whether the last event of a stream is void.
+    pub(crate) fn is_last_event_void(&self, stream: StreamKey) -> bool {
+        let entries = self.entries();
+        let (mut epoch, mut is_void) = (Epoch::FIRST, None);
+        for entry in &entries[&self.partitions.partition_of(&stream)] {
+            match entry {
+                Entry::Marker(Marker::EpochStarted(started)) => epoch = epoch.max(*started),
+                Entry::Event(record) if record.stream == stream => {
+                    is_void = Some(record.epoch.is_some_and(|own| own < epoch));
+                }
+                Entry::Marker(Marker::EpochClaimed) | Entry::Event(_) => {}
+            }
+        }
+        is_void.unwrap()
     }
 
     /// Computes what `counts` has applied: the valid events, and its checkpoints.

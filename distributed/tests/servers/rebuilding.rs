@@ -1,12 +1,15 @@
 //! The tables are deleted under a running system. Projectors fill them from the log again. Until then, reads that
 //! await a position are refused; they never show incomplete data.
 
+mod damaged_log;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use distributed::kafka::PARTITIONS;
 use distributed::mysql::{MySqlProjections, migrate};
+use events::Epoch;
 use read_model::{Projection, ProjectionStore};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -32,9 +35,36 @@ struct System {
     api: Api,
     database: Database,
     redis: containers::Server,
-    _kafka: containers::Server,
+    kafka: containers::Server,
     stop: CancellationToken,
     processes: JoinSet<()>,
+    projectors: Projectors,
+}
+
+/// The projectors of a system.
+struct Projectors {
+    stop: CancellationToken,
+    running: JoinSet<()>,
+}
+
+impl Projectors {
+    /// Nobody searches, so there is none for search.
+    async fn start(brokers: &str, mysql_url: &str) -> Self {
+        let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
+        for projection in [Projection::Views, Projection::Counts] {
+            let config = projector_config(projection, brokers, mysql_url);
+            let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
+            running.spawn(async move { process.wait().await.unwrap() });
+        }
+        Self { stop, running }
+    }
+
+    async fn stop(&mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            ended.unwrap();
+        }
+    }
 }
 
 impl System {
@@ -45,16 +75,12 @@ impl System {
         let writes = start_command_api(&brokers, &redis_url, &mysql_url, &stop).await;
         let write_url = format!("http://{}", writes.write_addr());
         processes.spawn(async move { writes.wait().await.unwrap() });
-        for projection in [Projection::Views, Projection::Counts] {
-            let config = projector_config(projection, &brokers, &mysql_url);
-            let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
-            processes.spawn(async move { process.wait().await.unwrap() });
-        }
+        let projectors = Projectors::start(&brokers, &mysql_url).await;
         // Nobody searches, so there is no Elasticsearch.
         let reads = start_query_api(&mysql_url, NOBODY, &stop).await;
         let api = Api::new(&write_url, &format!("http://{}", reads.read_addr()));
         processes.spawn(reads.wait());
-        let system = Self { api, database, redis, _kafka: kafka, stop, processes };
+        let system = Self { api, database, redis, kafka, stop, processes, projectors };
         system.wait_until_ready().await;
         system
     }
@@ -72,7 +98,26 @@ impl System {
         let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     }
 
-    async fn stop(self) {
+    /// The epoch in force.
+    async fn epoch(&self) -> Option<Epoch> {
+        let client = redis::Client::open(redis_url(&self.redis)).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let value: Option<String> = redis::cmd("GET").arg("tally:epoch").query_async(&mut connection).await.unwrap();
+        value.map(|value| Epoch(value.split('@').next().unwrap().parse().unwrap()))
+    }
+
+    /// Waits until an epoch above this one is in force and both APIs are ready.
+    async fn wait_for_epoch_above(&self, epoch: Epoch) {
+        eventually("a higher epoch", async || match self.epoch().await {
+            Some(higher) if higher > epoch => Ok(()),
+            other => Err(other),
+        })
+        .await;
+        self.wait_until_ready().await;
+    }
+
+    async fn stop(mut self) {
+        self.projectors.stop().await;
         self.stop.cancel();
         self.processes.join_all().await;
     }
@@ -176,4 +221,4 @@ async fn tables_that_are_deleted_under_a_running_system_are_filled_again() {
     system.stop().await;
 }
 
-tests!(tables_that_are_deleted_under_a_running_system_are_filled_again);
+tests!(tables_that_are_deleted_under_a_running_system_are_filled_again; modules: damaged_log);

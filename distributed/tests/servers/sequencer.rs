@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use distributed::ports::MarkerLog;
 use distributed::sequencer::clock::RESERVATION_LIFE;
 use distributed::sequencer::{RedisKeys, RedisSequencer, Unsupported};
 use event_log::{EventLog, ReserveError, Sequencer};
 use events::{
-    ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
-    MessagePosted, Record, RequestKey, StreamKey, UnixMillis,
+    ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Epoch, Event, EventId, MessageNumber,
+    MessagePosted, Offset, PartitionId, Record, RequestKey, StreamKey, UnixMillis,
 };
 use uuid::Uuid;
 
@@ -45,6 +46,20 @@ impl Numbers {
         let sequencer = self.start();
         wait_until_open(&sequencer).await;
         Arc::new(sequencer)
+    }
+
+    fn partition_of(&self, chat: ChatKey) -> PartitionId {
+        MarkerLog::partitions(&*self.log).partition_of(&chat.into())
+    }
+
+    /// Creates a chat outside of the partition where epochs are claimed.
+    async fn chat_elsewhere(&self, sequencer: &RedisSequencer) -> ChatKey {
+        loop {
+            let chat = self.chat(sequencer).await;
+            if self.partition_of(chat) != PartitionId(0) {
+                return chat;
+            }
+        }
     }
 
     async fn redis(&self) -> redis::aio::MultiplexedConnection {
@@ -171,7 +186,8 @@ async fn the_first_start_begins_an_epoch() {
     wait_until_open(&sequencer).await;
     assert!(began.elapsed() * 10 >= RESERVATION_LIFE * 11, "reservations of an earlier epoch could still be valid");
     let (claimed, started) = numbers.log.epochs();
-    assert_eq!(started, [(claimed[0], 3)], "the epoch starts in every partition");
+    // The first epoch of a log is above its claim: 0 stands for none.
+    assert_eq!((claimed, started), (vec![Epoch(0)], vec![(Epoch(1), 3)]), "the epoch starts in every partition");
     let chat = numbers.chat(&sequencer).await;
     assert_eq!(numbers.post(&sequencer, chat, None).await, 1);
 }
@@ -291,9 +307,11 @@ async fn a_key_is_looked_up_once_counts_has_passed_the_new_epoch() {
     let one = numbers.process().await;
     let chat = numbers.chat(&one).await;
     let request = RequestKey::new(&[&chat.token.to_hex()], "key", &["x"]);
-    numbers.log.hold_counts();
     assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
     begin_a_new_epoch(&numbers, &one).await;
+    // As if the tables were made again: they have everything but the start of the new epoch.
+    numbers.log.hold_counts_before_last_of(numbers.partition_of(chat));
+    numbers.log.wait_for_a_look().await;
     let refused = one.reserve(chat.into(), Some(&request)).await.unwrap_err();
     assert!(matches!(refused, ReserveError::Unavailable(_)), "{refused}");
     let reads = numbers.log.checkpoint_reads();
@@ -368,6 +386,109 @@ async fn cached_scripts(numbers: &Numbers) -> usize {
     cached.unwrap().trim().parse().unwrap()
 }
 
+/// All counters are cold in a new epoch, so `counts` is needed anyway. It also knows whether the log is above the claim.
+async fn no_epoch_begins_before_counts_has_read_the_log() {
+    let numbers = Numbers::shared().await;
+    numbers.log.forge_start(PartitionId(1), Epoch(0));
+    numbers.log.hold_counts_before_last_of(PartitionId(1));
+    let sequencer = numbers.start();
+    wait_for_trouble(&sequencer, Duration::from_secs(20), "counts did not catch up").await;
+    assert_eq!(numbers.log.epochs().0, [], "an epoch was claimed");
+    numbers.log.resume_counts();
+    wait_until_open(&sequencer).await;
+}
+
+/// The tables were not made again after the log had lost its end, so they have what the log does not.
+async fn no_epoch_begins_while_counts_is_beyond_the_log() {
+    let numbers = Numbers::shared().await;
+    let one = numbers.process().await;
+    let chat = numbers.chat_elsewhere(&one).await;
+    assert_eq!(numbers.post(&one, chat, None).await, 1);
+    numbers.log.hold_counts();
+    numbers.log.lose_tail(PartitionId(0), Offset(1));
+    let late = numbers.keys.epoch();
+    let _: () = redis::cmd("DEL").arg(late).query_async(&mut numbers.redis().await).await.unwrap();
+    wait_for_trouble(&one, Duration::from_secs(20), "make the projections again").await;
+    numbers.log.resume_counts();
+    assert_eq!(post_when_open(&numbers, &one, chat).await, 2);
+    assert!(!numbers.log.is_last_event_void(chat.into()), "acknowledged, and void");
+}
+
+/// The offset of the next claim is below the epochs of the other partitions.
+async fn a_log_that_has_lost_its_tail_gets_a_higher_epoch() {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    let one = numbers.process().await;
+    let chat = numbers.chat_elsewhere(&one).await;
+    begin_a_new_epoch(&numbers, &one).await;
+    assert_eq!(numbers.post(&one, chat, None).await, 1);
+    for (end, expected) in [(2, 2), (0, 3)] {
+        let (highest, _) = numbers.log.epochs().1.pop().unwrap();
+        numbers.log.lose_tail(PartitionId(0), Offset(end));
+        forget_everything(&numbers).await;
+        wait_for("a higher epoch", async || numbers.log.epochs().1.pop().filter(|(epoch, _)| *epoch > highest)).await;
+        wait_until_open(&one).await;
+        assert_eq!(numbers.post(&one, chat, None).await, expected);
+        assert!(!numbers.log.is_last_event_void(chat.into()), "acknowledged, and void");
+    }
+}
+
+/// Redis has lost nothing, and every process has an epoch: only the log tells that its events are void.
+async fn an_epoch_ends_when_the_log_contradicts_it() {
+    const FORGED: Epoch = Epoch(1_000_000_000_000);
+    let numbers = Numbers::shared().await;
+    let (one, other) = tokio::join!(numbers.process(), numbers.process());
+    let chat = numbers.chat_elsewhere(&one).await;
+    assert_eq!(numbers.post(&one, chat, None).await, 1);
+    numbers.log.forge_start(numbers.partition_of(chat), FORGED);
+    let above = |(epoch, partitions): &(Epoch, usize)| *epoch > FORGED && *partitions == 3;
+    wait_for("an epoch above", async || numbers.log.epochs().1.pop().filter(above)).await;
+    for (process, expected) in [(&one, 2), (&other, 3)] {
+        assert_eq!(post_when_open(&numbers, process, chat).await, expected);
+        assert!(!numbers.log.is_last_event_void(chat.into()), "acknowledged, and void");
+    }
+    let (highest, _) = numbers.log.epochs().1.pop().unwrap();
+    // The start of the epoch is lost, so that events of the one before would be valid behind it.
+    numbers.log.lose_tail(PartitionId(0), Offset(1));
+    wait_for("a higher epoch", async || numbers.log.epochs().1.pop().filter(|(epoch, _)| *epoch > highest)).await;
+    assert_eq!(post_when_open(&numbers, &one, chat).await, 4);
+    assert!(!numbers.log.is_last_event_void(chat.into()), "acknowledged, and void");
+}
+
+/// The reserve script of the last release in the epoch that Redis is in.
+async fn last_script(numbers: &Numbers) -> String {
+    let value: String =
+        redis::cmd("GET").arg(numbers.keys.epoch()).query_async(&mut numbers.redis().await).await.unwrap();
+    let began_at: u64 = value.split('@').nth(1).unwrap().parse().unwrap();
+    include_str!("../../src/sequencer/last_reserve.lua")
+        .replace("{epoch_value}", &value)
+        .replace("{young_until}", &(began_at + 25 * 60 * 60).to_string())
+        .replace("{ticket_life}", "60")
+        .replace("{counter_idle}", "90000")
+        .replace("{key_memory}", "86400")
+        .replace("{highest_number}", "4294967295")
+}
+
+/// A program of the last release knows its own script only, and begins epochs with that one only.
+async fn processes_of_the_last_release_share_the_epoch() {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    assert_eq!(numbers.post(&one, chat, None).await, 1);
+    let text = last_script(&numbers).await;
+    let sha1 = redis::Script::new(&text).get_hash().to_owned();
+    let mut redis = numbers.redis().await;
+    let has_last: Vec<bool> = redis::cmd("SCRIPT").arg("EXISTS").arg(&sha1).query_async(&mut redis).await.unwrap();
+    assert_eq!(has_last, [true], "the last release does not find the epoch");
+    // As if the last release had begun the epoch.
+    let mut exchange = redis::pipe();
+    exchange.atomic().cmd("SCRIPT").arg("FLUSH").ignore().cmd("SCRIPT").arg("LOAD").arg(&text).ignore();
+    let () = exchange.query_async(&mut redis).await.unwrap();
+    assert_eq!(post_when_open(&numbers, &one, chat).await, 2);
+    assert_eq!(numbers.log.epochs().0.len(), 1, "there was a fence");
+}
+
 async fn a_reservation_waits_for_counts_and_is_then_refused() {
     let numbers = Numbers::shared().await;
     let one = numbers.process().await;
@@ -415,7 +536,7 @@ async fn forget_counter(numbers: &Numbers, parent: StreamKey) {
 }
 
 fn counter(numbers: &Numbers, parent: StreamKey) -> String {
-    let epoch = numbers.log.epochs().0.pop().unwrap();
+    let (epoch, _) = numbers.log.epochs().1.pop().unwrap();
     numbers.keys.counter(epoch, &parent)
 }
 
@@ -470,6 +591,11 @@ tests!(
     a_key_of_the_epoch_before_is_given_its_number_again,
     a_key_is_looked_up_once_counts_has_passed_the_new_epoch,
     a_process_that_loses_the_lock_writes_nothing_more,
+    no_epoch_begins_before_counts_has_read_the_log,
+    no_epoch_begins_while_counts_is_beyond_the_log,
+    a_log_that_has_lost_its_tail_gets_a_higher_epoch,
+    an_epoch_ends_when_the_log_contradicts_it,
+    processes_of_the_last_release_share_the_epoch,
     a_reservation_waits_for_counts_and_is_then_refused,
     emptied_counts_give_no_number_twice,
     a_chat_above_the_last_one_is_unknown_at_once,

@@ -2,7 +2,7 @@
 //!
 //! Two real sequencers on a real Redis begin an epoch, fill counters and give numbers. Then Redis loses its keys. The sequencers
 //! begin another epoch, during which one of them loses the lock, and answer a key of the former epoch. Then Redis loses its
-//! scripts. The test replays the commands of Redis and the calls of the log, in their order, as steps of the model. It fails on
+//! scripts. At last the log gets a start that no process has sent, and they begin an epoch above it. The test replays the commands of Redis and the calls of the log, in their order, as steps of the model. It fails on
 //! a step that the model does not know, or does not allow at that moment.
 //!
 //! The test does not see what a script does inside Redis. It sees each call with the text and the arguments of the script.
@@ -17,7 +17,7 @@ use distributed::ports::MarkerLog;
 use distributed::sequencer::{RedisKeys, RedisSequencer};
 use event_log::{EventLog, Sequencer};
 use events::{
-    ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Event, EventId, MessageNumber,
+    ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Epoch, Event, EventId, MessageNumber,
     MessagePosted, PartitionCount, PartitionId, Record, RequestKey,
 };
 use futures_util::{Stream, StreamExt};
@@ -28,7 +28,7 @@ use redis::{Client, cmd};
 use uuid::Uuid;
 
 use self::monitor::Command;
-use self::replay::{INITIAL_ENTRIES, Replay};
+use self::replay::{CHAT_PARTITION, FORGED, INITIAL_ENTRIES, Replay};
 use self::traced_log::TracedLog;
 use crate::containers::{own_redis, redis_url, wait_for};
 use crate::memory::MemoryLog;
@@ -95,20 +95,23 @@ async fn every_step_is_one_of_the_model() {
     let chat = create_chat(&memory).await;
     // The processes start one after the other, so the order of the connections tells which process has which.
     let one = Process::start(0, &url, &memory, &redis);
-    memory.hold_counts();
     wait_until_open(&one.sequencer).await;
     let other = Process::start(1, &url, &memory, &redis);
     wait_until_open(&other.sequencer).await;
+    hold_counts(&memory).await;
     let request = RequestKey::new(&["messages"], "key", &["x"]);
     one.post_while_counts_is_held(chat, 0, None, 1).await;
     other.post(chat, 1, Some(&request), 2).await;
-    memory.hold_counts();
     let () = cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
     take_the_lock_away(&redis).await;
     wait_for_epoch([&one, &other], 2).await;
+    hold_counts(&memory).await;
     one.post_while_counts_is_held(chat, 2, Some(&request), 2).await;
     let () = cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
     wait_for_epoch([&one, &other], 3).await;
+    one.log.trace(format!("forged {CHAT_PARTITION} {FORGED}")).await;
+    memory.forge_start(PartitionId(CHAT_PARTITION.into()), Epoch(FORGED.into()));
+    wait_for_epoch([&one, &other], 5).await;
     other.post(chat, 3, None, 3).await;
     let _: String = cmd("ECHO").arg(END).query_async(&mut redis).await.unwrap();
     let taken = replay(commands).await;
@@ -125,7 +128,8 @@ async fn every_step_is_one_of_the_model() {
         assert!(taken.contains(&step), "{step:?} was not seen in {taken:?}");
     }
     // Either process may be first.
-    for steps in [[0, 1].map(Action::Renew), [0, 1].map(Action::BeginAgain), [0, 1].map(Action::Set)] {
+    let alternatives = [Action::Renew, Action::BeginAgain, Action::Choose, Action::Set, Action::Look];
+    for steps in alternatives.map(|step| [0, 1].map(step)) {
         assert!(steps.iter().any(|step| taken.contains(step)), "none of {steps:?} in {taken:?}");
     }
 }
@@ -142,6 +146,12 @@ async fn replay(commands: impl Stream<Item = String>) -> Vec<Action> {
         })
         .await;
     replay.taken
+}
+
+/// Lets `counts` lack the start of the epoch in the chat's partition, and waits until the sequencers know.
+async fn hold_counts(memory: &MemoryLog) {
+    memory.hold_counts_before_last_of(PartitionId(CHAT_PARTITION.into()));
+    memory.wait_for_a_look().await;
 }
 
 /// Deletes the lock of the process that fences, as if the lock had expired.

@@ -121,3 +121,11 @@ pub async fn a_malformed_key_is_400(api: &Api) {
     let answer = api.write_with(Method::POST, &messages, &twice, &message("x")).await;
     answer.assert_problem(400, "malformed-idempotency-key");
 }
+
+/// Nothing but the key and the name tells who may learn an application's token.
+pub async fn a_short_key_of_an_application_is_400(api: &Api) {
+    let (key, body) = (fresh_key("long"), json!({ "chat_application": { "name": "app" } }));
+    let random = &key[key.len() - 32..];
+    post(api, BASE, &random[1..], &body).await.assert_problem(400, "malformed-idempotency-key");
+    assert_eq!(post(api, BASE, &format!("\"{random}\""), &body).await.status, 201);
+}

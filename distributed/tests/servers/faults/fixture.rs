@@ -95,7 +95,7 @@ impl Fixture {
             ..servers.clone()
         };
         let programs =
-            [Program::command_api("command-api-1", &proxied), Program::command_api("command-api-2", &servers)];
+            [Program::command_api("command-api-1", &proxied), Program::last_command_api("command-api-2", &servers)];
         let counts = Projector::start(&servers, Projection::Counts).await;
         let views = Program::projector_of_views(&servers);
         let stop = CancellationToken::new();

@@ -1,6 +1,8 @@
 //! A command-api or a projector as its own process, which can be paused at any moment, and killed.
 //!
-//! The program is this test binary with another first argument, so it is always built with the tests.
+//! The program is this test binary with another first argument, so it is always built with the tests. Where the variable
+//! TALLY_TEST_LAST_COMMAND_API names the binary of another release's command-api, that one takes the place of the second
+//! command-api: so the faults happen while an upgrade goes on.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -60,6 +62,7 @@ pub(crate) struct Servers {
 /// A running program, which is killed when the value is dropped.
 pub(crate) struct Program {
     child: Child,
+    binary: PathBuf,
     arguments: Vec<String>,
     port: u16,
     log: PathBuf,
@@ -70,29 +73,45 @@ impl Program {
     pub(crate) fn command_api(name: &str, servers: &Servers) -> Self {
         let Servers { brokers, redis_url, mysql_url } = servers;
         let servers = ["--kafka-brokers", brokers, "--redis-url", redis_url, "--mysql-url", mysql_url];
-        Self::start(name, &[COMMAND_API], "--write-addr", &servers)
+        Self::start(std::env::current_exe().unwrap(), name, &[COMMAND_API], "--write-addr", &servers)
+    }
+
+    /// Starts a command-api of the last release, if the environment names its binary, else one of this release.
+    pub(crate) fn last_command_api(name: &str, servers: &Servers) -> Self {
+        let Some(binary) = std::env::var_os("TALLY_TEST_LAST_COMMAND_API") else {
+            return Self::command_api(name, servers);
+        };
+        let Servers { brokers, redis_url, mysql_url } = servers;
+        let servers = ["--kafka-brokers", brokers, "--redis-url", redis_url, "--mysql-url", mysql_url];
+        Self::start(binary.into(), name, &[], "--write-addr", &servers)
     }
 
     /// Starts a projector of the views.
     pub(crate) fn projector_of_views(servers: &Servers) -> Self {
         let Servers { brokers, mysql_url, .. } = servers;
         let servers = ["--kafka-brokers", brokers, "--mysql-url", mysql_url];
-        Self::start("projector-views", &[PROJECTOR, "views"], "--projector-addr", &servers)
+        Self::start(
+            std::env::current_exe().unwrap(),
+            "projector-views",
+            &[PROJECTOR, "views"],
+            "--projector-addr",
+            &servers,
+        )
     }
 
-    fn start(name: &str, program: &[&str], address: &str, servers: &[&str]) -> Self {
+    fn start(binary: PathBuf, name: &str, program: &[&str], address: &str, servers: &[&str]) -> Self {
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.log"));
         drop(File::create(&log).unwrap());
         let port = free_port();
         let at = format!("127.0.0.1:{port}");
         let arguments = [program, &[address, &at], servers].concat().into_iter().map(str::to_owned).collect();
-        let child = spawn(&arguments, &log);
-        Self { child, arguments, port, log }
+        let child = spawn(&binary, &arguments, &log);
+        Self { child, binary, arguments, port, log }
     }
 
     /// Starts it again after it was killed, at the same address.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.arguments, &self.log);
+        self.child = spawn(&self.binary, &self.arguments, &self.log);
     }
 
     pub(crate) fn url(&self) -> String {
@@ -129,9 +148,9 @@ impl Program {
     }
 }
 
-fn spawn(arguments: &Vec<String>, log: &Path) -> Child {
+fn spawn(binary: &Path, arguments: &Vec<String>, log: &Path) -> Child {
     let log = OpenOptions::new().append(true).open(log).unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(binary);
     command.args(arguments).env_clear().kill_on_drop(true);
     command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }

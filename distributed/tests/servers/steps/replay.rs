@@ -7,7 +7,7 @@ use numbers_model::epoch::Epoch;
 use numbers_model::invariants::INVARIANTS;
 use numbers_model::model::Action;
 use numbers_model::redis::Owner;
-use numbers_model::scope::{Children, Detail, Fault, PROCESSES, Scope, TrySpec};
+use numbers_model::scope::{Children, Damage, Detail, Fault, PARTITIONS, PROCESSES, Scope, TrySpec};
 use numbers_model::state::{EpochKeeper, Phase, State};
 use redis::Script;
 
@@ -17,11 +17,14 @@ use super::monitor::Command;
 static TRIES: [TrySpec; 4] = [TrySpec::plain(0), TrySpec::keyed(1), TrySpec::keyed(1), TrySpec::plain(2)];
 
 /// The partition of the chat.
-const CHAT_PARTITION: usize = 1;
+pub(crate) const CHAT_PARTITION: u8 = 1;
+const CHAT_INDEX: usize = CHAT_PARTITION as usize;
+/// An epoch that no claim of the test reaches. Its start is forged.
+pub(crate) const FORGED: u8 = 14;
 /// How many entries that partition has before the model begins.
 pub(crate) const INITIAL_ENTRIES: u8 = 2;
 
-/// The checkpoint of `counts` in the chat's partition.
+/// A checkpoint of `counts`.
 #[derive(Debug, Clone, Copy, Default)]
 struct CountsCheckpoint {
     next: u64,
@@ -37,8 +40,10 @@ struct Observed {
     hold_script: String,
     /// The reserve script that the process loaded last.
     reserve_script: String,
-    /// The checkpoint that the process read last.
-    checkpoint: CountsCheckpoint,
+    /// The checkpoints that the process read last.
+    checkpoints: [CountsCheckpoint; PARTITIONS],
+    /// The log's ends when the process last began to read them.
+    ends: [u8; PARTITIONS],
 }
 
 /// The model, and its state after the steps so far.
@@ -64,11 +69,13 @@ impl Replay {
             tries: &TRIES,
             fence: Detail::Stepwise,
             fill: Detail::Stepwise,
-            children: Children::In(CHAT_PARTITION),
+            children: Children::In(CHAT_INDEX),
             begins_in_an_epoch: false,
             max_faults: 2,
             fault_kinds: &[Fault::Wipe, Fault::Restart],
-            max_claims: 4,
+            max_damages: 1,
+            damage_kinds: &[Damage::ForgeStart(Epoch(FORGED))],
+            max_claims: 6,
             max_expiries: 0,
             renewals: true,
             mirrors: false,
@@ -127,6 +134,8 @@ impl Replay {
     /// A process has sent a command.
     fn apply_command(&mut self, process: usize, words: &[&str], at: u64) {
         match words {
+            // The process reads it when it chooses an epoch. It names the choice in its next command.
+            ["GET", "tally:highest"] => assert!(matches!(self.keeper(process), EpochKeeper::Claimed(_))),
             ["GET", _epoch] => self.read_epoch(process),
             ["SET", _lock, owner, "NX", "PX", _life] => self.try_lock(process, owner),
             ["SCRIPT", "LOAD", text] => self.load_script(process, text),
@@ -134,7 +143,9 @@ impl Replay {
                 let (keys, arguments) = rest.split_at(keys.parse().unwrap());
                 let text = self.scripts.get(*script).unwrap_or_else(|| panic!("{script} was not loaded")).clone();
                 match arguments[0] {
-                    "renew" | "delete" | "set" | "release" => self.call_hold_script(process, &text, arguments, at),
+                    "renew" | "announce" | "delete" | "set" | "release" => {
+                        self.call_hold_script(process, &text, arguments, at);
+                    }
                     _ => self.call_reserve_script(process, &text, keys, arguments),
                 }
             }
@@ -145,8 +156,15 @@ impl Replay {
     /// A process has read the epoch's key. If its first read finds no epoch, the process loads the hold script next. The model
     /// may take that step now.
     fn read_epoch(&mut self, process: usize) {
+        if self.keeper(process) == EpochKeeper::HoldLoaded {
+            // The process has sent no hold script, because `counts` was behind.
+            self.take(Action::BeginAgain(process));
+        }
+        let distrusted = self.state.processes[process].distrusted;
         match self.keeper(process) {
-            EpochKeeper::Searching if self.state.redis.in_force(&self.model).is_some() => {
+            EpochKeeper::Searching
+                if self.state.redis.in_force(&self.model).is_some_and(|epoch| distrusted != Some(epoch)) =>
+            {
                 self.take(Action::Adopt(process));
             }
             EpochKeeper::Searching => self.take(Action::LoadHoldScript(process)),
@@ -160,10 +178,21 @@ impl Replay {
         if text.contains("'renew'") {
             assert_eq!(self.keeper(process), EpochKeeper::HoldLoaded, "a look comes first");
             text.clone_into(&mut self.observed[process].hold_script);
+        } else if let EpochKeeper::Loaded(Epoch(epoch)) = self.keeper(process) {
+            // The last release's text for the same epoch.
+            assert!(text.contains(&format!("~= '{epoch}@")), "not a script of epoch {epoch}: {text}");
         } else {
             text.clone_into(&mut self.observed[process].reserve_script);
+            self.assert_counts_has_passed_the_end(process);
             self.take(Action::LoadReserveScript(process));
         }
+    }
+
+    /// Asserts that the process has seen `counts` past the log's end as the process has last read it, in every partition.
+    fn assert_counts_has_passed_the_end(&self, process: usize) {
+        let Observed { checkpoints, ends, .. } = &self.observed[process];
+        let has_passed = |index: usize| checkpoints[index].next >= u64::from(ends[index] + initial_entries(index));
+        assert!((0..PARTITIONS).all(has_passed), "counts was at {checkpoints:?}, and the log ends at {ends:?}");
     }
 
     /// A process has tried to take the lock. It has the lock now, unless another has it.
@@ -187,7 +216,12 @@ impl Replay {
                 self.observed[process].deleted_at_us = Some(at);
                 self.take(Action::Delete(process));
             }
-            ["renew"] if matches!(keeper, EpochKeeper::Claimed(_)) => self.take(Action::CheckLock(process)),
+            ["announce", epoch] => {
+                self.assert_counts_has_passed_the_end(process);
+                self.take(Action::Choose(process));
+                assert_eq!(self.keeper(process), EpochKeeper::Chosen(Epoch(epoch.parse().unwrap())));
+                self.take(Action::CheckLock(process));
+            }
             ["renew"] => self.take(Action::Renew(process)),
             ["set", value] => {
                 let text = &self.observed[process].reserve_script;
@@ -237,7 +271,7 @@ impl Replay {
             "claim" => self.claim(process, at),
             "claimed" => {
                 self.take(Action::LandClaim(process));
-                assert_eq!(self.keeper(process), EpochKeeper::Claimed(epoch(0)));
+                assert_eq!(self.keeper(process), EpochKeeper::Claimed(number(0)));
             }
             "start" => {
                 if matches!(self.keeper(process), EpochKeeper::Checked(_)) {
@@ -248,11 +282,11 @@ impl Replay {
             "started" => self.take(Action::LandStart { partition: number(0).into(), epoch: epoch(1) }),
             "append" => assert_eq!(self.phase(), Phase::Appending { number: number(0), epoch: epoch(1) }),
             "appended" => self.take(Action::Land(self.index)),
-            // Here the process only verifies its claim, which is no step of the model.
-            "end" | "ended" if matches!(self.keeper(process), EpochKeeper::Claimed(_)) => {}
-            "end" => self.take(Action::BeginReading(process)),
-            "ended" => self.take(Action::EndReading(process)),
-            "counted" => self.observed[process].checkpoint = parse_checkpoint(numbers),
+            "end" => self.begin_reading(process),
+            "ended" if self.state.processes[process].reading.is_some() => self.take(Action::EndReading(process)),
+            "ended" => {}
+            "counted" => self.see_checkpoints(process, parse_checkpoints(numbers)),
+            "forged" => self.take(Action::ForgeStart { partition: number(0).into(), epoch: epoch(1) }),
             "last" => self.read_last_number(process, numbers),
             "known" => self.look_up_key(process, numbers),
             "acknowledged" => {
@@ -262,6 +296,25 @@ impl Replay {
                 assert_eq!(self.phase().acknowledged_number(), Some(number(0)));
             }
             _ => panic!("an unknown entry: {entry}"),
+        }
+    }
+
+    /// A process begins to read the log's end: for a fill, or for a step of a fence or a look, which the model takes later.
+    fn begin_reading(&mut self, process: usize) {
+        self.observed[process].ends = self.state.log.ends();
+        let mut phases = self.state.tries.iter().map(|sent| sent.phase);
+        if phases.any(|phase| matches!(phase, Phase::AwaitingRead(_, own) if own == process)) {
+            self.take(Action::BeginReading(process));
+        }
+    }
+
+    /// A process has read the checkpoints of `counts`. If it is in an epoch and sees a higher one, it ends its epoch.
+    fn see_checkpoints(&mut self, process: usize, checkpoints: [CountsCheckpoint; PARTITIONS]) {
+        self.observed[process].checkpoints = checkpoints;
+        let EpochKeeper::Open(epoch) = self.keeper(process) else { return };
+        if checkpoints.iter().any(|checkpoint| checkpoint.epoch > epoch.0.into()) {
+            let is_in_force = self.state.redis.in_force(&self.model) == Some(epoch);
+            self.take(if is_in_force { Action::Look(process) } else { Action::Notice(process) });
         }
     }
 
@@ -276,8 +329,9 @@ impl Replay {
     /// answer.
     fn read_last_number(&mut self, process: usize, answer: &[&str]) {
         let Phase::AwaitingCounts(_, ends) = self.phase() else { panic!("a last number in {:?}", self.phase()) };
-        let end = u64::from(ends[CHAT_PARTITION] + INITIAL_ENTRIES);
-        let (before, now) = (self.observed[process].checkpoint, parse_checkpoint(&answer[1..]));
+        let end = u64::from(ends[CHAT_INDEX] + INITIAL_ENTRIES);
+        let before = self.observed[process].checkpoints[CHAT_INDEX];
+        let now = parse_checkpoints(&answer[1..])[CHAT_INDEX];
         assert!(
             before.next >= end && now.next >= end,
             "counts was at {before:?} and {now:?}, and the log ends at {end}"
@@ -288,7 +342,8 @@ impl Replay {
     /// `counts` has answered whether it knows a key. Its checkpoint must have passed the start of the epoch.
     fn look_up_key(&mut self, process: usize, answer: &[&str]) {
         let Phase::KeyUnknown(Epoch(epoch)) = self.phase() else { panic!("a key in {:?}", self.phase()) };
-        let (before, now) = (self.observed[process].checkpoint, parse_checkpoint(&answer[1..]));
+        let before = self.observed[process].checkpoints[CHAT_INDEX];
+        let now = parse_checkpoints(&answer[1..])[CHAT_INDEX];
         assert!(
             before.epoch.min(now.epoch) >= epoch.into(),
             "counts was at {before:?} and {now:?}, and epoch {epoch} has started"
@@ -297,10 +352,17 @@ impl Replay {
     }
 }
 
-/// Parses the `next@epoch` of the chat's partition.
-fn parse_checkpoint(checkpoints: &[&str]) -> CountsCheckpoint {
-    let (next, epoch) = checkpoints[CHAT_PARTITION].split_once('@').unwrap();
-    CountsCheckpoint { next: next.parse().unwrap(), epoch: epoch.parse().unwrap() }
+/// How many entries a partition has before the model begins.
+fn initial_entries(partition: usize) -> u8 {
+    if partition == CHAT_INDEX { INITIAL_ENTRIES } else { 0 }
+}
+
+/// Parses the `next@epoch` of each partition.
+fn parse_checkpoints(checkpoints: &[&str]) -> [CountsCheckpoint; PARTITIONS] {
+    std::array::from_fn(|index| {
+        let (next, epoch) = checkpoints[index].split_once('@').unwrap();
+        CountsCheckpoint { next: next.parse().unwrap(), epoch: epoch.parse().unwrap() }
+    })
 }
 
 /// Parses the value of the epoch's key.
