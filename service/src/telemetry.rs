@@ -27,7 +27,9 @@ pub enum TelemetryError {
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = parse_filter(filter)?;
     let is_terminal = std::io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. Reporting that on standard error, as is the default, would panic.
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     if format == LogFormat::Json || format == LogFormat::Auto && !is_terminal {
         logs.json().flatten_event(true).try_init().map_err(TelemetryError::Twice)?;
     } else {

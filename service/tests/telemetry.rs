@@ -51,6 +51,18 @@ fn writes_a_line() {
     tracing::info!(pieces = 12, "the cake is ready");
 }
 
+/// A full disk and a reader that has gone are alike to the writer.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_that_cannot_be_written_ends_nothing() {
+    for format in ["json", "text"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--ignored", "--exact", "--nocapture", "writes_a_line"]).env("FORMAT", format);
+        assert!(child.stderr(full).status().unwrap().success(), "{format}");
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Baking {
     #[error("no cake")]
