@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -167,5 +168,40 @@ async fn a_closed_pipe_ends_a_command_quietly() {
         let output = command.args(arguments).env("TALLY_DATA", directory.path()).stdout(writer).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), error.as_str()), (Some(code), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_commands_make_no_data_directory() {
+    let directory = TempDir::new().unwrap();
+    let missing = directory.path().join("misspelt");
+    for command in ["status", "verify", "rebuild"] {
+        let (code, _, error) = tally(&missing, &[command]);
+        assert_eq!(code, Some(1), "{command}");
+        assert!(error.contains("there is no event log in") && error.contains("--data"), "{command}: {error}");
+        assert!(!missing.exists(), "{command} made a directory");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_verify_neither_make_nor_replace_projections() {
+    let damages: [fn(&Path); 3] = [
+        |views| std::fs::remove_file(views).unwrap(),
+        |views| std::fs::write(views, "not a database at all, but a text of some length").unwrap(),
+        |views| File::options().write(true).open(views).unwrap().set_len(4_096).unwrap(),
+    ];
+    for damage in damages {
+        let (directory, _) = stopped_data().await;
+        let views = directory.path().join("views.sqlite");
+        damage(&views);
+        let before = std::fs::read(&views).ok();
+        for command in ["status", "verify"] {
+            let (code, _, error) = tally(directory.path(), &[command]);
+            assert_eq!(code, Some(1), "{command}");
+            assert!(error.contains("views.sqlite") && error.contains("tally rebuild"), "{command}: {error}");
+            assert!(std::fs::read(&views).ok() == before, "{command} changed the projections");
+        }
+        assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(0));
+        assert_eq!(tally(directory.path(), &["verify"]).0, Some(0));
     }
 }

@@ -307,3 +307,17 @@ async fn a_web_page_cannot_reach_a_tally_on_loopback_through_a_name_of_its_own()
     answer.assert_problem(421, "unknown-host");
     tally.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_beyond_the_log_is_409_at_once() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let application = tally.api.application("app").await;
+    let asked = Instant::now();
+    for position in ["0:1000", "7:1"] {
+        let headers = [("await-position", position), ("prefer", "wait=10")];
+        tally.api.read_with(&application, &headers).await.assert_problem(409, "position-unknown");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    tally.stop();
+}

@@ -147,3 +147,31 @@ async fn overwritten_projections_are_found_beside_the_requests_and_made_anew_by_
     drop(data_dir);
     assert!(!are_kept(log_id, directory.path()).await);
 }
+
+/// The advice to restore loses what was written after the copy, so only damage gets it.
+#[test]
+fn only_damage_gets_the_advice_to_restore() {
+    let directory = TempDir::new().unwrap();
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    std::fs::create_dir(data_dir.log_path()).unwrap();
+    let not_a_file = data_dir.open_log().unwrap_err().to_string();
+    assert!(!not_a_file.contains("restore"), "{not_a_file}");
+    std::fs::remove_dir(data_dir.log_path()).unwrap();
+    std::fs::write(data_dir.log_path(), "not a database, but somebody's data").unwrap();
+    let damaged = data_dir.open_log().unwrap_err().to_string();
+    assert!(damaged.contains("restore"), "{damaged}");
+}
+
+#[tokio::test]
+async fn a_path_that_looks_like_a_uri_or_is_no_utf_8_is_a_path() {
+    let directory = TempDir::new().unwrap();
+    let mut names = vec![std::ffi::OsString::from("file:x?mode=memory")];
+    #[cfg(target_os = "linux")]
+    names.push(std::os::unix::ffi::OsStringExt::from_vec(b"not utf-8: \xff".to_vec()));
+    for name in names {
+        let path = directory.path().join(name);
+        let data_dir = DataDir::open(&path).unwrap();
+        data_dir.open_log().unwrap().close().await;
+        assert!(data_dir.log_path().is_file(), "{}", path.display());
+    }
+}
