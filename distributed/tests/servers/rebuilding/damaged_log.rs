@@ -54,7 +54,8 @@ impl System {
 /// Posts to every chat. Everything that is acknowledged must become visible.
 async fn assert_acknowledged_is_visible(api: &Api, chats: &[String]) {
     for chat in chats {
-        let (number, position) = eventually("a number", async || post(api, chat).await.ok_or("refused")).await;
+        // An epoch begins once `counts`, which is being made again, has read the whole log.
+        let (number, position) = wait_for("a number", async || post(api, chat).await).await;
         let path = format!("{chat}/messages/{number}");
         let shown = read_awaiting(api, &path, &position).await;
         assert_eq!(shown["number"], number, "{number} of {chat} was acknowledged and is not shown");
