@@ -154,7 +154,7 @@ impl DataDir {
         create_projections(self.reference_path(), log_id)
     }
 
-    /// Opens the projections of the log `log_id`. A file that is missing, of another version or of another log, or that is
+    /// Opens the projections of the log `log_id`. A file that is missing, of a newer version or of another log, or that is
     /// known to be damaged, is created again; a replay of the log fills it.
     ///
     /// # Errors
@@ -165,6 +165,9 @@ impl DataDir {
             match open_existing(&path, log_id) {
                 Ok(Some(projections)) => return Ok(projections),
                 Ok(None) => tracing::warn!("the projections are of another log; they are rebuilt"),
+                Err(source) if !source.is_lasting() => {
+                    return Err(OpenError::Projections { advice: advise(&source), path, source: source.into() });
+                }
                 Err(error) => tracing::warn!(
                     error = %error.as_report(),
                     "the projections cannot be used; they are rebuilt from the log"
@@ -231,8 +234,9 @@ fn open_existing(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjections>,
     let projections = SqliteProjections::open(path, log_id)?;
     if let Some(projections) = &projections
         && !is_clean
+        && let Err(error) = projections.check_beside()
     {
-        projections.check_beside()?;
+        tracing::warn!(%error, "the projections are not checked for damage; the next start tries again");
     }
     Ok(projections)
 }

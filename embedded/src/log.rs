@@ -84,8 +84,9 @@ impl SqliteLog {
 
     /// Refuses further appends, commits the queued ones, and closes the file.
     pub async fn close(&self) {
-        self.writer.close().await;
+        // The writer closes last: whoever does copies the write-ahead log into the database.
         self.readers.close();
+        self.writer.close().await;
     }
 }
 
@@ -201,10 +202,11 @@ fn read_rows(connection: &Connection, from: Offset, end: Offset, limit: u32) -> 
     Ok(log_batch)
 }
 
-/// Reads one record; `None` if the log has none at this offset.
-pub(crate) fn read_record(connection: &Connection, offset: Offset) -> Result<Option<Result<Record, Damaged>>> {
+/// Reads one record, which the log must have.
+pub(crate) fn read_record(connection: &Connection, offset: Offset) -> Result<Result<Record, Damaged>> {
     let mut statement = prepare(connection, concat!(select_events!(), " WHERE log_offset = ?"))?;
-    statement.query_row([offset.0.cast_signed()], decode_row).optional()
+    let record = statement.query_row([offset.0.cast_signed()], decode_row).optional()?;
+    Ok(record.unwrap_or_else(|| Err(Damaged("it is missing".to_owned()))))
 }
 
 /// A row of the log is not as it was written.

@@ -30,7 +30,7 @@ pub(crate) use self::search::SEPARATOR;
 use crate::migrate::{self, MigrateError, migrate};
 use crate::notes::note_clean_close;
 use crate::open_error::{Advice, Advised};
-use crate::sqlite::{Database, Durability, Readers, Writer, prepare, run_blocking};
+use crate::sqlite::{Database, Durability, Readers, Writer, is_damage, prepare, run_blocking};
 
 /// Pages that are read at the same time. Further ones wait.
 const CONCURRENT_PAGES: usize = 4;
@@ -41,8 +41,8 @@ const CONCURRENT_SEARCHES: usize = 2;
 #[derive(Debug)]
 pub struct SqliteProjections {
     file: Arc<ProjectionsFile>,
-    pages: Semaphore,
-    searches: Semaphore,
+    pages: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
 }
 
 /// The file with the tables of all projections. Its methods block the thread.
@@ -71,6 +71,20 @@ pub(crate) enum OpenProjectionsError {
     Cut { missing: u64 },
     #[error("the file was found damaged")]
     Damaged,
+}
+
+impl OpenProjectionsError {
+    /// Whether the file is of no use, so that only a new one helps.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Sqlite(error) | Self::Migrate(MigrateError::Sqlite(error)) => is_damage(error),
+            Self::Migrate(MigrateError::Newer { .. } | MigrateError::Migration(_))
+            | Self::OtherLog
+            | Self::Cut { .. }
+            | Self::Damaged => true,
+            Self::Missing | Self::Io(_) => false,
+        }
+    }
 }
 
 impl Advised for OpenProjectionsError {
@@ -103,8 +117,8 @@ impl SqliteProjections {
         };
         Ok(Some(Self {
             file: Arc::new(file),
-            pages: Semaphore::new(CONCURRENT_PAGES),
-            searches: Semaphore::new(CONCURRENT_SEARCHES),
+            pages: Arc::new(Semaphore::new(CONCURRENT_PAGES)),
+            searches: Arc::new(Semaphore::new(CONCURRENT_SEARCHES)),
         }))
     }
 
@@ -140,13 +154,18 @@ impl SqliteProjections {
     /// Runs a read of several rows on a blocking thread, once `permits` has one for it.
     async fn read_blocking<T: Send + 'static>(
         &self,
-        permits: &Semaphore,
+        permits: &Arc<Semaphore>,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        // A semaphore that is never closed always gives a permit in the end.
-        let _permit = permits.acquire().await;
+        // `acquire` fails only on a closed semaphore, and nobody closes this one.
+        let permit = Arc::clone(permits).acquire_owned().await;
         let file = Arc::clone(&self.file);
-        run_blocking(move || file.read(read)).await
+        run_blocking(move || {
+            // The read goes on if its caller is dropped, and keeps its permit until it ends.
+            let _permit = permit;
+            file.read(read)
+        })
+        .await
     }
 
     /// Runs `step` on a blocking thread, each time in a transaction of its own, `steps` times or until it returns false.

@@ -140,8 +140,8 @@ impl SqliteSequencer {
             Ok(Some((offset, read_record(connection, offset)?)))
         });
         let (offset, record) = match found.map_err(unavailable)? {
-            None | Some((_, None)) => return Ok(None),
-            Some((offset, Some(record))) => (offset, record),
+            None => return Ok(None),
+            Some(found) => found,
         };
         let record = record.map_err(|source| ReserveError::Unavailable(DamagedAnswer { offset, source }.into()))?;
         if record.request.is_none_or(|stored| stored.values != request.values) {

@@ -125,8 +125,7 @@ fn search(
         left: bounds,
         examined_to: None,
     };
-    let flow =
-        if text.has_trigrams() { search.find_candidates(chat)? } else { search.examine(0..i64::from(u32::MAX))? };
+    let flow = if text.has_trigrams() { search.find_candidates(chat)? } else { search.examine(search.numbers())? };
     let examined_to = search.examined_to;
     Ok(match flow {
         ControlFlow::Continue(()) => search.found.finish(false).into(),
@@ -267,12 +266,13 @@ impl SearchIndex for SqliteProjections {
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError> {
         let write = move |connection: &mut Connection| write_documents(connection, &documents);
-        let applied = async {
-            let applied = self.apply(Projection::Search, checkpoint_move, write).await?;
-            self.write_in_steps(MERGES_PER_BATCH, merge_segments).await?;
-            Ok(applied)
-        };
-        applied.await.map_err(|error: rusqlite::Error| SearchError::Index { checkpoint_move, source: error.into() })
+        let applied = self.apply(Projection::Search, checkpoint_move, write).await;
+        let applied = applied.map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })?;
+        // The batch is applied. The next one merges what this one could not.
+        if let Err(error) = self.write_in_steps(MERGES_PER_BATCH, merge_segments).await {
+            tracing::warn!(%error, "the search index could not merge its segments");
+        }
+        Ok(applied)
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
