@@ -127,7 +127,7 @@ impl DataDir {
         delete_database(&self.reference_path())
     }
 
-    /// Opens the projections of the log `log_id` as they are: it creates none, and replaces none.
+    /// Opens the existing projections of the log `log_id`, and migrates older ones. Creates and deletes no file.
     ///
     /// # Errors
     /// [`OpenError::ProjectionsUnusable`] if they are missing, damaged, or of another log or version.
@@ -219,8 +219,8 @@ fn delete_database(path: &Path) -> Result<(), OpenError> {
 /// Opens the projections of an earlier process. `None` if the file holds those of another log.
 ///
 /// The length of the file shows at once whether it was truncated. Overwritten pages show only in a read of the whole file,
-/// which takes seconds for a gigabyte. A start does not wait for that: SQLite finds a damaged page when it reads it, and a
-/// check of the whole file runs beside the requests. A clean close notes the file's length and time of change, and a start
+/// which takes seconds for a gigabyte. A start does not wait for that: SQLite reports a page with a broken structure when it
+/// reads it, and a check of the whole file runs beside the requests. A clean close notes the file's length and time of change, and a start
 /// skips the check if both are unchanged.
 fn open_existing(path: &Path, log_id: Uuid) -> Result<Option<SqliteProjections>, OpenProjectionsError> {
     let missing = count_missing_pages(path)?;

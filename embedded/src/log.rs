@@ -30,7 +30,7 @@ pub(crate) const PARTITION: PartitionId = PartitionId(0);
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// The number of columns that a checksum covers: all but the checksum.
 const COLUMNS: usize = 12;
-/// The reason of a row without a checksum that is unreadable.
+/// The reason of a row that does not decode, although nothing contradicts its checksum.
 const MALFORMED: &str = "a column of its row holds a value that no release writes";
 
 /// Selects the columns that a checksum covers, then the checksum, then whether the row must have one.

@@ -1,5 +1,5 @@
-//! Notes beside a database, which the next start reads: that it was closed cleanly, so that it need not be checked, or that
-//! it is damaged.
+//! Files beside a database that tell the next start one thing: the last close was clean, so it skips the check; or the
+//! database is damaged, so it makes a new one.
 
 use std::io::ErrorKind;
 use std::path::Path;

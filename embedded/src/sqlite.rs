@@ -163,7 +163,7 @@ fn interrupted(reason: &str) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERRUPT), Some(reason.to_owned()))
 }
 
-/// Prepares a statement, or takes it from the connection's cache. Every statement on rows is prepared here, so that a
+/// Prepares a statement, or takes it from the connection's cache. Every statement that runs after the start is prepared here, so that a
 /// test can check how SQLite executes it.
 pub(crate) fn prepare<'c>(connection: &'c Connection, sql: &'static str) -> Result<CachedStatement<'c>> {
     #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The checksum of a row of the log, which shows that its columns are those that were written.
 //!
 //! It is the CRC-32 of ISO 3309 over an encoding that no two rows share: a version, then for each column in the order of
-//! [`super::COLUMNS`] a type, a length where the type has one, and the value.
+//! the `SELECT` of events a type, a length where the type has one, and the value.
 
 use crc32fast::Hasher;
 use rusqlite::types::ValueRef;

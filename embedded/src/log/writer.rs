@@ -100,7 +100,7 @@ fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>, end: 
 
 fn send_outcomes(senders: Vec<oneshot::Sender<Outcome>>, outcomes: impl Iterator<Item = Outcome>) {
     for (sender, outcome) in senders.into_iter().zip(outcomes) {
-        // The caller may have stopped waiting; its record is in the log nevertheless.
+        // The caller may have stopped waiting; the outcome stands nevertheless.
         drop(sender.send(outcome));
     }
 }

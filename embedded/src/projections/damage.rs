@@ -119,8 +119,7 @@ impl Shared {
     }
 }
 
-/// Checks one table after the other, so that no check keeps SQLite from reusing its write-ahead log for long. Returns the
-/// first finding.
+/// Checks one table after the other: SQLite can reuse its write-ahead log between two tables. Returns the first finding.
 fn check_tables(path: &Path, stop: &Arc<AtomicBool>) -> Result<Option<String>> {
     let connection = Database::new(path, Durability::Crash).connect_reader()?;
     let stopped = Arc::clone(stop);

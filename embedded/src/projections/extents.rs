@@ -2,8 +2,8 @@
 //!
 //! A *document* of the index is the texts of [`MESSAGES_PER_DOCUMENT`] consecutive numbers of a chat. Documents of one chat
 //! should have row ids close to each other, because FTS5 stores differences of row ids. So a chat gets row ids in *extents*:
-//! each reserves the row ids of one *part* of the chat's numbers. The first part has [`FIRST_PART`] numbers. Each further
-//! one has as many as all before it, up to [`LARGEST_PART`], so that a small chat wastes little, and a large one has few.
+//! an extent reserves the row ids of one *part* of the chat's numbers. Part 0 has [`FIRST_PART`] numbers. Each next part
+//! doubles the total, until parts have [`LARGEST_PART`] numbers. So a small chat wastes little, and a large one has few.
 
 use std::ops::Range;
 

@@ -4,7 +4,7 @@
 //! - **Nothing but trigrams is stored.** An index with `detail=none` knows which documents have a trigram, not where. A
 //!   search asks for a few trigrams of its text, then reads the candidates' messages, folds and compares them.
 //! - **A document that is indexed twice** changes nothing, because a trigram's documents are a set. If two events have one
-//!   number, the second adds trigrams to the document, so at most a candidate that does not match.
+//!   number, the second adds trigrams to the document, so a search may read one more candidate that does not match.
 //! - **A search is bounded**, whatever the chat and the text: see [`Bounds`]. It ends its page early, and the next page goes
 //!   on from there.
 //!
@@ -36,7 +36,7 @@ const MESSAGES_PER_BATCH: u32 = 512;
 /// Separates the texts of a document: a character for private use. Which texts one batch adds to a document depends on where
 /// batches end, and so do the trigrams with this character. So `verify` ignores them.
 pub(crate) const SEPARATOR: char = '\u{10fffd}';
-/// Index pages that one merge writes, for the same reason.
+/// Index pages that one merge writes. A longer merge would keep the other projections waiting.
 const PAGES_PER_MERGE: u32 = 64;
 /// Merges after a batch; as many as keep up with the batches.
 const MERGES_PER_BATCH: u32 = 2;
