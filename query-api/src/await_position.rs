@@ -11,8 +11,8 @@ use axum::http::header::HeaderName;
 use axum::http::request::Parts;
 use events::Position;
 use service::prefer::preference;
-use service::problem::Problem;
-use utoipa::IntoParams;
+use service::problem::{Problem, ProblemBody};
+use utoipa::{IntoParams, IntoResponses};
 
 /// Longest wait by default.
 const DEFAULT_WAIT: Duration = Duration::from_secs(2);
@@ -36,6 +36,11 @@ pub struct AwaitPosition {
     #[param(rename = "Prefer", value_type = Option<String>)]
     pub timeout: Duration,
 }
+
+/// The log does not have the awaited position
+#[derive(IntoResponses)]
+#[response(status = 409, content_type = "application/problem+json")]
+pub struct PositionUnknown(pub ProblemBody);
 
 impl AwaitPosition {
     fn from_headers(headers: &HeaderMap) -> Option<Self> {

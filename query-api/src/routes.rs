@@ -15,7 +15,7 @@ use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::await_position::AwaitPosition;
+use crate::await_position::{AwaitPosition, PositionUnknown};
 use crate::error::ApiError;
 use crate::paging::{LimitQuery, ListParameters, ListRequest, ListResponse, NumberCursorQuery, TokenCursorQuery};
 use crate::queries::Queries;
@@ -144,7 +144,7 @@ pub fn routes(queries: Queries) -> OpenApiRouter {
     path = "/api/v1/chat_applications",
     tag = "applications",
     params(LimitQuery, TokenCursorQuery, AwaitPosition),
-    responses(ListResponse<ApplicationView>, NotModified, Malformed, Unavailable)
+    responses(ListResponse<ApplicationView>, NotModified, Malformed, PositionUnknown, Unavailable)
 )]
 async fn applications(
     State(queries): State<Queries>,
@@ -167,6 +167,7 @@ async fn applications(
         NotModified,
         Malformed,
         NotFound,
+        PositionUnknown,
         Unavailable
     )
 )]
@@ -185,7 +186,7 @@ async fn application(
     path = "/api/v1/chat_applications/{token}/chats",
     tag = "chats",
     params(TokenPath, LimitQuery, NumberCursorQuery, AwaitPosition),
-    responses(ListResponse<ChatView>, NotModified, Malformed, NotFound, Unavailable)
+    responses(ListResponse<ChatView>, NotModified, Malformed, NotFound, PositionUnknown, Unavailable)
 )]
 async fn chats(
     State(queries): State<Queries>,
@@ -209,6 +210,7 @@ async fn chats(
         NotModified,
         Malformed,
         NotFound,
+        PositionUnknown,
         Unavailable
     )
 )]
@@ -235,7 +237,7 @@ async fn chat(
         ("order" = Option<String>, Query, description = "asc (the default) or desc", pattern = "^(asc|desc)$"),
         AwaitPosition
     ),
-    responses(ListResponse<MessageView>, NotModified, Malformed, NotFound, Unavailable)
+    responses(ListResponse<MessageView>, NotModified, Malformed, NotFound, PositionUnknown, Unavailable)
 )]
 async fn messages(
     State(queries): State<Queries>,
@@ -260,6 +262,7 @@ async fn messages(
         NotModified,
         Malformed,
         NotFound,
+        PositionUnknown,
         Unavailable
     )
 )]
@@ -288,7 +291,7 @@ async fn message(
         NumberCursorQuery,
         AwaitPosition
     ),
-    responses(ListResponse<MessageView>, NotModified, Malformed, NotFound, Unavailable)
+    responses(ListResponse<MessageView>, NotModified, Malformed, NotFound, PositionUnknown, Unavailable)
 )]
 async fn search(
     State(queries): State<Queries>,
