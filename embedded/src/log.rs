@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
 use events::{Epoch, Number, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, UnixMillis};
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -216,9 +216,9 @@ pub(crate) struct Damaged(String);
 
 /// Decodes a row of [`select_events`], if its checksum is right.
 fn decode_row(row: &Row) -> Result<Result<Record, Damaged>> {
-    let mut columns = Vec::with_capacity(COLUMNS);
-    for column in 0..COLUMNS {
-        columns.push(row.get_ref(column)?);
+    let mut columns = [ValueRef::Null; COLUMNS];
+    for (index, column) in columns.iter_mut().enumerate() {
+        *column = row.get_ref(index)?;
     }
     let stored: Option<u32> = match row.get(COLUMNS) {
         Ok(stored) => stored,

@@ -10,13 +10,11 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use crate::sqlite::prepare;
 
-/// The statements on the table with the ordinals of a projection.
-pub(super) struct OrdinalTable {
-    /// Selects the ordinal of a chat's token and number.
-    pub select: &'static str,
-    /// Inserts a chat's token and number, and returns its ordinal.
-    pub insert: &'static str,
-}
+/// Selects the ordinal of a chat's token and number, whether or not the chat is shown.
+pub(super) const CHAT: &str = "SELECT ordinal FROM chats WHERE token = ? AND number = ?";
+/// Selects the ordinal of a chat that is shown.
+pub(super) const SHOWN_CHAT: &str =
+    "SELECT ordinal FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL";
 
 /// The integer of a chat: 1, 2, 3 …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,27 +46,26 @@ impl Ordinal {
 /// Loads the ordinals of chats, and inserts the chats that have none.
 pub(super) fn assign_ordinals(
     connection: &Connection,
-    table: &OrdinalTable,
     chats: impl Iterator<Item = ChatKey>,
 ) -> Result<HashMap<ChatKey, Ordinal>> {
     let mut ordinals = HashMap::new();
     for chat in chats {
         if let Entry::Vacant(entry) = ordinals.entry(chat) {
-            entry.insert(assign_ordinal(connection, table, chat)?);
+            entry.insert(assign_ordinal(connection, chat)?);
         }
     }
     Ok(ordinals)
 }
 
-fn assign_ordinal(connection: &Connection, table: &OrdinalTable, chat: ChatKey) -> Result<Ordinal> {
-    if let Some(ordinal) = find_ordinal(connection, table.select, chat)? {
+fn assign_ordinal(connection: &Connection, chat: ChatKey) -> Result<Ordinal> {
+    if let Some(ordinal) = find_ordinal(connection, CHAT, chat)? {
         return Ok(ordinal);
     }
-    let mut insert = prepare(connection, table.insert)?;
+    let mut insert = prepare(connection, "INSERT INTO chats (token, number) VALUES (?, ?) RETURNING ordinal")?;
     insert.query_row((chat.token.as_bytes(), chat.number.get()), |row| row.get(0)).map(Ordinal)
 }
 
-/// Runs a statement that selects the ordinal of a chat's token and number.
+/// Runs [`CHAT`] or [`SHOWN_CHAT`].
 pub(super) fn find_ordinal(connection: &Connection, select: &'static str, chat: ChatKey) -> Result<Option<Ordinal>> {
     let mut select = prepare(connection, select)?;
     select.query_row((chat.token.as_bytes(), chat.number.get()), |row| row.get(0).map(Ordinal)).optional()

@@ -10,11 +10,8 @@ use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projectio
 use rusqlite::{Connection, OptionalExtension, Params, Result, Row};
 
 use super::SqliteProjections;
-use super::ordinals::find_ordinal;
+use super::ordinals::{SHOWN_CHAT, find_ordinal};
 use crate::sqlite::{decode_number, decode_token, prepare};
-
-/// Selects the ordinal of a chat that is shown.
-const SHOWN_CHAT: &str = "SELECT ordinal FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL";
 
 /// Reads rows until a page is full. The statement selects one row more than `limit`, if there is one, to show whether
 /// items follow. `decode` returns an item and its bytes of text.

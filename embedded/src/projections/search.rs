@@ -26,8 +26,7 @@ use rusqlite::{Connection, Result};
 
 use super::SqliteProjections;
 use super::extents::{DocumentId, Extent, Part};
-use super::ordinals::{Ordinal, find_ordinal};
-use super::write_views::CHATS;
+use super::ordinals::{CHAT, Ordinal, find_ordinal};
 use crate::sqlite::{decode_number, prepare};
 
 /// The most messages of one batch. A larger batch is cheaper for each message, but the other projections, which write to
@@ -113,7 +112,7 @@ fn search(
     page: Page<MessageNumber>,
     bounds: Bounds,
 ) -> Result<SearchPage> {
-    let Some(ordinal) = find_ordinal(connection, CHATS.select, chat)? else {
+    let Some(ordinal) = find_ordinal(connection, CHAT, chat)? else {
         return Ok(SearchPage { items: Vec::new(), examined_to: None });
     };
     let mut search = Search {

@@ -10,14 +10,8 @@ use read_model::{
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use tokio::runtime::Handle;
 
-use super::ordinals::{OrdinalTable, assign_ordinals};
+use super::ordinals::assign_ordinals;
 use crate::sqlite::{decode_event_id, prepare};
-
-/// The ordinals of all chats.
-pub(super) const CHATS: OrdinalTable = OrdinalTable {
-    select: "SELECT ordinal FROM chats WHERE token = ? AND number = ?",
-    insert: "INSERT INTO chats (token, number) VALUES (?, ?) RETURNING ordinal",
-};
 
 /// Writes a batch. Must be called on a blocking thread of the runtime.
 pub(super) fn write(
@@ -124,7 +118,7 @@ impl ViewsTransaction for ViewsTables<'_> {
 
     /// Reads only the rows that the insert skipped: usually none.
     async fn insert_messages(&mut self, messages: &[&MessageRow]) -> Result<HashMap<MessageKey, EventId>> {
-        let ordinals = assign_ordinals(self.connection, &CHATS, messages.iter().map(|row| row.chat))?;
+        let ordinals = assign_ordinals(self.connection, messages.iter().map(|row| row.chat))?;
         let mut insert = prepare(
             self.connection,
             "INSERT INTO messages (id, event_id, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",

@@ -1,6 +1,0 @@
-//! Rebuilds the crate after a change of the migrations, which `sqlx::migrate!` reads at compile time.
-
-fn main() {
-    println!("cargo:rerun-if-changed=../migrations/sqlite-log");
-    println!("cargo:rerun-if-changed=../migrations/sqlite-views");
-}
