@@ -16,6 +16,7 @@ pub(crate) const PROJECTIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite-views/0001_projections.sql")),
     M::up(include_str!("../../migrations/sqlite-views/0002_epochs.sql")),
     M::up(include_str!("../../migrations/sqlite-views/0003_search_extents.sql")),
+    M::up(include_str!("../../migrations/sqlite-views/0004_search_chats.sql")),
 ];
 
 /// Why a schema cannot be brought up to date.

@@ -60,6 +60,8 @@ impl Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     id: i64,
+    /// The same in all extents of a chat: the id of its first one.
+    chat_id: i64,
     part: Part,
     first_document: i64,
 }
@@ -69,25 +71,34 @@ impl Extent {
     pub(super) fn find_or_create(connection: &Connection, chat: ChatKey, part: Part) -> Result<Self> {
         let mut select = prepare(
             connection,
-            "SELECT id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part = ?",
+            "SELECT id, chat_id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part = ?",
         )?;
         let key = (chat.token.as_bytes(), chat.number.get(), part.0);
         if let Some(found) = select.query_row(key, Self::decode).optional()? {
             return Ok(found);
         }
+        Self::create(connection, chat, part)
+    }
+
+    fn create(connection: &Connection, chat: ChatKey, part: Part) -> Result<Self> {
         let mut last = prepare(
             connection,
-            "SELECT id, part, first_document FROM search_extents WHERE id = (SELECT max(id) FROM search_extents)",
+            "SELECT id, chat_id, part, first_document FROM search_extents \
+             WHERE id = (SELECT max(id) FROM search_extents)",
         )?;
         let last = last.query_row((), Self::decode).optional()?;
         let (id, first_document) =
             last.map_or((1, 0), |last| (last.id + 1, last.first_document + last.part.documents()));
+        let mut chat_id =
+            prepare(connection, "SELECT chat_id FROM search_extents WHERE token = ? AND number = ? LIMIT 1")?;
+        let chat_id = chat_id.query_row((chat.token.as_bytes(), chat.number.get()), |row| row.get(0)).optional()?;
+        let chat_id = chat_id.unwrap_or(id);
         let mut insert = prepare(
             connection,
-            "INSERT INTO search_extents (id, token, number, part, first_document) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO search_extents (id, chat_id, token, number, part, first_document) VALUES (?, ?, ?, ?, ?, ?)",
         )?;
-        insert.execute((id, chat.token.as_bytes(), chat.number.get(), part.0, first_document))?;
-        Ok(Self { id, part, first_document })
+        insert.execute((id, chat_id, chat.token.as_bytes(), chat.number.get(), part.0, first_document))?;
+        Ok(Self { id, chat_id, part, first_document })
     }
 
     /// Loads at most `limit` extents of a chat from this part on, in the order of a page.
@@ -99,10 +110,10 @@ impl Extent {
         limit: u32,
     ) -> Result<Vec<Self>> {
         let sql = if descends {
-            "SELECT id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part <= ? \
+            "SELECT id, chat_id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part <= ? \
              ORDER BY part DESC LIMIT ?"
         } else {
-            "SELECT id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part >= ? \
+            "SELECT id, chat_id, part, first_document FROM search_extents WHERE token = ? AND number = ? AND part >= ? \
              ORDER BY part LIMIT ?"
         };
         let mut statement = prepare(connection, sql)?;
@@ -110,11 +121,12 @@ impl Extent {
     }
 
     fn decode(row: &Row) -> Result<Self> {
-        Ok(Self { id: row.get(0)?, part: Part(row.get(1)?), first_document: row.get(2)? })
+        Ok(Self { id: row.get(0)?, chat_id: row.get(1)?, part: Part(row.get(2)?), first_document: row.get(3)? })
     }
 
-    pub(super) fn numbers(self) -> Range<i64> {
-        self.part.numbers()
+    /// The row ids of the extent.
+    fn documents(self) -> Range<i64> {
+        self.first_document..self.first_document + self.part.documents()
     }
 
     /// The document of a number of this extent's part.
@@ -123,21 +135,61 @@ impl Extent {
     }
 
     /// The numbers of a document of this extent.
-    pub(super) fn numbers_of(self, document: DocumentId) -> Range<i64> {
+    fn numbers_of(self, document: DocumentId) -> Range<i64> {
         let first = self.part.numbers().start + (document.0 - self.first_document) * i64::from(MESSAGES_PER_DOCUMENT);
         first..first + i64::from(MESSAGES_PER_DOCUMENT)
     }
 
-    /// A trigram that only the documents of this extent have, made of characters for private use. Without it, FTS5 would
-    /// look for a match in the whole index.
-    pub(super) fn trigram(self) -> String {
+    /// A trigram that only the documents of this chat have, made of characters for private use. Without it, FTS5 would look
+    /// for a match in the whole index.
+    pub(super) fn chat_trigram(self) -> String {
         const DIGIT_BITS: u32 = 10;
         const FIRST_DIGIT: u32 = 0x10_0000;
         let digit = |place: u32| {
-            let bits = (self.id >> (place * DIGIT_BITS)) & ((1 << DIGIT_BITS) - 1);
+            let bits = (self.chat_id >> (place * DIGIT_BITS)) & ((1 << DIGIT_BITS) - 1);
             u32::try_from(bits).ok().and_then(|bits| char::from_u32(FIRST_DIGIT + bits))
         };
         (0..3).filter_map(digit).collect()
+    }
+}
+
+/// Extents of a chat in the order of a page, whose row ids are in that order too, so that one query finds their documents.
+///
+/// Extents get their row ids when the first message of their part is indexed, so they are in the order of their parts unless
+/// events are in another order than their numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run<'a>(&'a [Extent]);
+
+impl<'a> Run<'a> {
+    /// Splits extents into as few runs as possible.
+    pub(super) fn split(extents: &'a [Extent], descends: bool) -> impl Iterator<Item = Self> {
+        extents.chunk_by(move |one, next| (one.first_document < next.first_document) != descends).map(Run)
+    }
+
+    pub(super) fn chat_trigram(self) -> String {
+        self.0.first().map(|extent| extent.chat_trigram()).unwrap_or_default()
+    }
+
+    /// The numbers of the parts, and those between them.
+    pub(super) fn numbers(self) -> Range<i64> {
+        let numbers = self.0.iter().map(|extent| extent.part.numbers());
+        numbers.reduce(|all, part| all.start.min(part.start)..all.end.max(part.end)).unwrap_or(0..0)
+    }
+
+    /// The documents of these numbers, as far as the run has them: the first and the last.
+    pub(super) fn documents(self, numbers: &Range<i64>) -> Option<(DocumentId, DocumentId)> {
+        let documents = self.0.iter().filter_map(|extent| {
+            let part = extent.part.numbers();
+            let (start, end) = (part.start.max(numbers.start), part.end.min(numbers.end));
+            (start < end).then(|| (extent.document_of(start), extent.document_of(end - 1)))
+        });
+        documents.reduce(|all, extent| (all.0.min(extent.0), all.1.max(extent.1)))
+    }
+
+    /// The numbers of a document.
+    pub(super) fn numbers_of(self, document: DocumentId) -> Range<i64> {
+        let extent = self.0.iter().find(|extent| extent.documents().contains(&document.0));
+        extent.map_or(0..0, |extent| extent.numbers_of(document))
     }
 }
 
@@ -163,19 +215,44 @@ mod tests {
         assert!(Part::of(number(u32::MAX)).numbers().contains(&i64::from(u32::MAX)));
     }
 
+    fn extent(id: i64, part: u32, first_document: i64) -> Extent {
+        Extent { id, chat_id: 1, part: Part(part), first_document }
+    }
+
     #[test]
     fn a_document_has_the_numbers_that_lead_to_it() {
-        let extent = Extent { id: 7, part: Part(2), first_document: 1_000 };
-        for number in extent.numbers() {
-            let document = extent.document_of(number);
-            assert!(extent.numbers_of(document).contains(&number));
-            assert!((1_000..1_000 + extent.part.documents()).contains(&document.0));
+        let extents = [extent(7, 2, 1_000), extent(9, 3, 5_000)];
+        for descends in [false, true] {
+            let mut extents = extents;
+            if descends {
+                extents.reverse();
+            }
+            let runs: Vec<_> = Run::split(&extents, descends).collect();
+            assert_eq!(runs.len(), 1);
+            for number in runs[0].numbers() {
+                let (document, last) = runs[0].documents(&(number..number + 1)).expect("a document");
+                assert_eq!(document, last);
+                assert!(runs[0].numbers_of(document).contains(&number));
+            }
+            let all = runs[0].documents(&(0..i64::MAX)).expect("documents");
+            assert_eq!(all, (DocumentId(1_000), DocumentId(5_000 + Part(3).documents() - 1)));
         }
     }
 
     #[test]
-    fn extents_have_different_trigrams_of_three_characters() {
-        let trigram = |id| Extent { id, part: Part(0), first_document: 0 }.trigram();
+    fn extents_with_row_ids_in_another_order_are_in_several_runs() {
+        let extents = [extent(1, 0, 0), extent(3, 1, 900), extent(2, 2, 500), extent(4, 3, 2_000)];
+        let lengths =
+            |extents: &[Extent], descends| Run::split(extents, descends).map(|run| run.0.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(&extents, false), [2, 2]);
+        let mut reversed = extents;
+        reversed.reverse();
+        assert_eq!(lengths(&reversed, true), [2, 2]);
+    }
+
+    #[test]
+    fn chats_have_different_trigrams_of_three_characters() {
+        let trigram = |chat_id| Extent { id: 0, chat_id, part: Part(0), first_document: 0 }.chat_trigram();
         let trigrams: std::collections::HashSet<_> = (1..5_000).map(trigram).collect();
         assert_eq!(trigrams.len(), 4_999);
         assert!(trigrams.iter().all(|trigram| trigram.chars().count() == 3));

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
+use memchr::memmem::Finder;
 use read_model::page::SliceBuilder;
 use read_model::{
     Applied, Checkpoint, CheckpointMove, Cursor, MessageView, Page, Projection, SearchDocument, SearchError,
@@ -25,7 +26,7 @@ use read_model::{
 use rusqlite::{Connection, Result};
 
 use super::SqliteProjections;
-use super::extents::{DocumentId, Extent, Part};
+use super::extents::{DocumentId, Extent, Part, Run};
 use super::ordinals::{CHAT, Ordinal, find_ordinal};
 use crate::sqlite::{decode_number, prepare};
 
@@ -41,6 +42,8 @@ const PAGES_PER_MERGE: u32 = 64;
 const MERGES_PER_BATCH: u32 = 2;
 /// The most trigrams of a text that a search asks for. More trigrams leave fewer candidates, but cost more to intersect.
 const TRIGRAMS_PER_SEARCH: usize = 5;
+/// Candidates that follow each other are read together, up to this many.
+const MESSAGES_PER_READ: i64 = 64;
 /// What one search examines at most: messages, bytes of folded text, and extents.
 const BOUNDS: Bounds = Bounds { messages: 20_000, folded_bytes: 1024 * 1024, extents: 16 };
 
@@ -55,16 +58,16 @@ fn write_documents(connection: &Connection, messages: &[SearchDocument]) -> Resu
             Entry::Vacant(entry) => entry.insert(Extent::find_or_create(connection, *chat, part)?),
         };
         let document = extent.document_of(number.get().into());
-        let (texts, _) = documents.entry(document).or_insert_with(|| (String::new(), extent.trigram()));
+        let (texts, _) = documents.entry(document).or_insert_with(|| (String::new(), extent.chat_trigram()));
         if !texts.is_empty() {
             texts.push(SEPARATOR);
         }
         texts.push_str(folded);
     }
-    let mut insert = prepare(connection, "INSERT INTO search_trigrams (rowid, folded, extent) VALUES (?, ?, ?)")?;
+    let mut insert = prepare(connection, "INSERT INTO search_trigrams (rowid, folded, chat) VALUES (?, ?, ?)")?;
     // In the order of row ids: FTS5 writes a segment whenever a row id is not higher than the one before.
-    for (document, (texts, extent)) in documents {
-        insert.execute((document.0, texts, extent))?;
+    for (document, (texts, chat)) in documents {
+        insert.execute((document.0, texts, chat))?;
     }
     Ok(())
 }
@@ -91,6 +94,9 @@ struct Search<'a> {
     connection: &'a Connection,
     ordinal: Ordinal,
     text: &'a SearchText,
+    finder: Finder<'a>,
+    /// The folded text of the message that is being examined. The next one uses the same memory.
+    folded: String,
     cursor: Cursor<MessageNumber>,
     found: SliceBuilder<MessageView>,
     left: Bounds,
@@ -119,6 +125,8 @@ fn search(
         connection,
         ordinal,
         text,
+        finder: Finder::new(text.as_str()),
+        folded: String::new(),
         cursor: page.cursor,
         found: Slice::builder(page.limit),
         left: bounds,
@@ -143,23 +151,22 @@ impl Search<'_> {
         let Some(first) = first else {
             return Ok(ControlFlow::Continue(()));
         };
-        let extents = Extent::list(self.connection, chat, Part::of(first), descends, self.left.extents + 1)?;
-        for (index, extent) in (0..).zip(extents) {
-            if index >= self.left.extents {
-                return Ok(ControlFlow::Break(End::BoundsReached));
-            }
-            if let ControlFlow::Break(end) = self.find_candidates_in(extent)? {
+        let mut extents = Extent::list(self.connection, chat, Part::of(first), descends, self.left.extents + 1)?;
+        let has_more = extents.len() > self.left.extents as usize;
+        extents.truncate(self.left.extents as usize);
+        for run in Run::split(&extents, descends) {
+            if let ControlFlow::Break(end) = self.find_candidates_in(run)? {
                 return Ok(ControlFlow::Break(end));
             }
-            // The index has shown that the rest of the extent does not match.
-            let numbers = extent.numbers();
+            // The index has shown that the rest of the run does not match.
+            let numbers = run.numbers();
             let last = if descends { numbers.start } else { numbers.end - 1 };
             self.examined_to = u32::try_from(last.max(1)).ok().and_then(MessageNumber::new);
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(if has_more { ControlFlow::Break(End::BoundsReached) } else { ControlFlow::Continue(()) })
     }
 
-    fn find_candidates_in(&mut self, extent: Extent) -> Result<ControlFlow<End>> {
+    fn find_candidates_in(&mut self, run: Run) -> Result<ControlFlow<End>> {
         let sql = if self.cursor.descends() {
             "SELECT rowid FROM search_trigrams WHERE search_trigrams MATCH ? AND rowid >= ? AND rowid <= ? \
              ORDER BY rowid DESC"
@@ -167,21 +174,25 @@ impl Search<'_> {
             "SELECT rowid FROM search_trigrams WHERE search_trigrams MATCH ? AND rowid >= ? AND rowid <= ? \
              ORDER BY rowid"
         };
-        let (asked, part) = (self.numbers(), extent.numbers());
-        let numbers = asked.start.max(part.start)..asked.end.min(part.end);
-        if numbers.is_empty() {
+        let Some((first, last)) = run.documents(&self.numbers()) else {
             return Ok(ControlFlow::Continue(()));
-        }
-        let documents = (extent.document_of(numbers.start), extent.document_of(numbers.end - 1));
+        };
         let mut statement = prepare(self.connection, sql)?;
-        let mut rows = statement.query((match_expression(extent, self.text), documents.0.0, documents.1.0))?;
+        let mut rows = statement.query((match_expression(run, self.text), first.0, last.0))?;
+        let mut candidates = 0..0;
         while let Some(row) = rows.next()? {
-            let candidate = extent.numbers_of(DocumentId(row.get(0)?));
-            if let ControlFlow::Break(end) = self.examine(candidate)? {
-                return Ok(ControlFlow::Break(end));
-            }
+            let document = run.numbers_of(DocumentId(row.get(0)?));
+            candidates = match join(&candidates, &document) {
+                Some(joined) => joined,
+                None => {
+                    if let ControlFlow::Break(end) = self.examine(candidates)? {
+                        return Ok(ControlFlow::Break(end));
+                    }
+                    document
+                }
+            };
         }
-        Ok(ControlFlow::Continue(()))
+        self.examine(candidates)
     }
 
     /// Compares the messages with these numbers, in the order of the page, as far as the page asks for them.
@@ -193,23 +204,26 @@ impl Search<'_> {
         };
         let asked = self.numbers();
         let (start, end) = (asked.start.max(numbers.start), asked.end.min(numbers.end));
+        if start >= end {
+            return Ok(ControlFlow::Continue(()));
+        }
         let mut statement = prepare(self.connection, sql)?;
-        let mut rows = statement.query((self.ordinal.row_id_of(start), self.ordinal.row_id_of(end.max(start))))?;
+        let mut rows = statement.query((self.ordinal.row_id_of(start), self.ordinal.row_id_of(end)))?;
         while let Some(row) = rows.next()? {
             if self.left.messages == 0 || self.left.folded_bytes == 0 {
                 return Ok(ControlFlow::Break(End::BoundsReached));
             }
             let number = MessageNumber(decode_number(row, 0)?);
             let body = row.get_ref(1)?.as_str()?;
-            let folded = folding::fold(body);
-            if folded.contains(self.text.as_str()) {
+            folding::fold_into(body, &mut self.folded);
+            if self.finder.find(self.folded.as_bytes()).is_some() {
                 if self.found.is_full() {
                     return Ok(ControlFlow::Break(End::PageIsFull));
                 }
                 self.found.push(MessageView { number, body: body.to_owned() }, body.len());
             }
             self.left.messages -= 1;
-            self.left.folded_bytes = self.left.folded_bytes.saturating_sub(folded.len());
+            self.left.folded_bytes = self.left.folded_bytes.saturating_sub(self.folded.len());
             self.examined_to = Some(number);
         }
         Ok(ControlFlow::Continue(()))
@@ -226,10 +240,17 @@ impl Search<'_> {
     }
 }
 
-/// The documents of an extent that have the text's trigrams, in FTS5's query language. The extent's trigram comes first,
-/// because FTS5 looks for the next match of the first one, and then whether the others match there too.
-fn match_expression(extent: Extent, text: &SearchText) -> String {
-    let mut trigrams = vec![extent.trigram()];
+/// Joins the numbers of two documents that follow each other in either direction, up to [`MESSAGES_PER_READ`] numbers.
+fn join(one: &Range<i64>, next: &Range<i64>) -> Option<Range<i64>> {
+    let joined = one.start.min(next.start)..one.end.max(next.end);
+    let touches = one.end == next.start || next.end == one.start;
+    (touches && joined.end - joined.start <= MESSAGES_PER_READ).then_some(joined)
+}
+
+/// The documents of a chat that have the text's trigrams, in FTS5's query language. The chat's trigram comes first, because
+/// FTS5 looks for the next match of the first one, and then whether the others match there too.
+fn match_expression(run: Run, text: &SearchText) -> String {
+    let mut trigrams = vec![run.chat_trigram()];
     trigrams.extend(select_trigrams(text.as_str()));
     // Within quotes only the quote is special.
     let quoted: Vec<_> = trigrams.iter().map(|trigram| format!("\"{}\"", trigram.replace('"', "\"\""))).collect();
