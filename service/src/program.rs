@@ -42,6 +42,7 @@ impl Error for WrongUsage {
 
 /// Runs `work` on a new runtime and returns the exit code of its outcome. Writes an error to standard error, for people.
 pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, Box<dyn Error>>>) -> ExitCode {
+    disable_huge_pages();
     let outcome = match Runtime::new() {
         Ok(runtime) => {
             let outcome = runtime.block_on(work);
@@ -60,6 +61,17 @@ pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, B
         }
     }
 }
+
+/// Keeps the system from backing memory with huge pages. One that is used in part counts as a whole, which triples the
+/// resident memory of a busy process.
+#[cfg(target_os = "linux")]
+fn disable_huge_pages() {
+    // Where the system refuses, the process only takes more memory.
+    let _refused = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn disable_huge_pages() {}
 
 /// Writes a line to standard output. A reader that has read enough and closed the pipe, as `head` does, is no error.
 pub fn print_line(line: impl fmt::Display) -> io::Result<()> {
