@@ -5,6 +5,7 @@ mod damage;
 mod extents;
 mod ordinals;
 mod progress;
+mod read_threads;
 mod read_views;
 mod search;
 mod write_views;
@@ -20,11 +21,11 @@ use read_model::{
     StoreError, ViewsChanges,
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use self::damage::Damage;
 use self::progress::Progress;
+use self::read_threads::ReadThreads;
 #[cfg(test)]
 pub(crate) use self::search::SEPARATOR;
 use crate::migrate::{self, MigrateError, migrate};
@@ -34,15 +35,15 @@ use crate::sqlite::{Database, Durability, Readers, Writer, is_damage, prepare, r
 
 /// Pages that are read at the same time. Further ones wait.
 const CONCURRENT_PAGES: usize = 4;
-/// Searches that run at the same time. They have their own bound, so that slow ones never keep pages waiting.
+/// Searches that run at the same time. They have their own threads, so that slow ones never keep pages waiting.
 const CONCURRENT_SEARCHES: usize = 2;
 
 /// [`ProjectionStore`], [`read_model::Views`] and [`read_model::SearchIndex`] on SQLite.
 #[derive(Debug)]
 pub struct SqliteProjections {
     file: Arc<ProjectionsFile>,
-    pages: Arc<Semaphore>,
-    searches: Arc<Semaphore>,
+    pages: ReadThreads,
+    searches: ReadThreads,
 }
 
 /// The file with the tables of all projections. Its methods block the thread.
@@ -117,8 +118,8 @@ impl SqliteProjections {
         };
         Ok(Some(Self {
             file: Arc::new(file),
-            pages: Arc::new(Semaphore::new(CONCURRENT_PAGES)),
-            searches: Arc::new(Semaphore::new(CONCURRENT_SEARCHES)),
+            pages: ReadThreads::start("pages", CONCURRENT_PAGES)?,
+            searches: ReadThreads::start("searches", CONCURRENT_SEARCHES)?,
         }))
     }
 
@@ -151,21 +152,14 @@ impl SqliteProjections {
         self.file.damage.wait().await;
     }
 
-    /// Runs a read of several rows on a blocking thread, once `permits` has one for it.
-    async fn read_blocking<T: Send + 'static>(
+    /// Runs a read of several rows on one of these threads.
+    async fn read_on<T: Send + 'static>(
         &self,
-        permits: &Arc<Semaphore>,
+        threads: &ReadThreads,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        // `acquire` fails only on a closed semaphore, and nobody closes this one.
-        let permit = Arc::clone(permits).acquire_owned().await;
         let file = Arc::clone(&self.file);
-        run_blocking(move || {
-            // The read goes on if its caller is dropped, and keeps its permit until it ends.
-            let _permit = permit;
-            file.read(read)
-        })
-        .await
+        threads.run(move || file.read(read)).await
     }
 
     /// Runs `step` on a blocking thread, each time in a transaction of its own, `steps` times or until it returns false.
@@ -313,7 +307,7 @@ impl ProjectionStore for SqliteProjections {
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        self.read_blocking(&self.pages, move |connection| write_views::load_dead_letters(connection, partition, limit))
+        self.read_on(&self.pages, move |connection| write_views::load_dead_letters(connection, partition, limit))
             .await
             .map_err(|error| StoreError::DeadLetters(error.into()))
     }

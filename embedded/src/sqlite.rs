@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use events::{ApplicationToken, EventId, Number};
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Result, Row, ffi};
 use uuid::Uuid;
@@ -63,6 +64,8 @@ impl Database {
         let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        // Otherwise SQLite prepares a statement again whenever the parameter of its LIMIT is bound.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         connection.pragma_update(None, "journal_mode", "wal")?;
         let synchronous = match self.durability {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
@@ -28,6 +29,8 @@ pub(super) fn read<T>(
         None => {
             let opened = Connection::open(path)?;
             opened.execute_batch(sql::OPEN_VIEWS)?;
+            // As Tally: otherwise SQLite prepares a statement again for every LIMIT.
+            opened.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             read(connection.insert(opened))
         }
     })

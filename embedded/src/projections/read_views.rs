@@ -172,7 +172,7 @@ impl Views for SqliteProjections {
     }
 
     async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
-        self.read_blocking(&self.pages, move |connection| read_applications(connection, page))
+        self.read_on(&self.pages, move |connection| read_applications(connection, page))
             .await
             .map_err(wrap_error("the list of applications"))
     }
@@ -186,7 +186,7 @@ impl Views for SqliteProjections {
         token: ApplicationToken,
         page: Page<ChatNumber>,
     ) -> Result<Option<Slice<ChatView>>, ViewsError> {
-        self.read_blocking(&self.pages, move |connection| read_chats(connection, token, page))
+        self.read_on(&self.pages, move |connection| read_chats(connection, token, page))
             .await
             .map_err(wrap_error("the list of chats"))
     }
@@ -200,7 +200,7 @@ impl Views for SqliteProjections {
         chat: ChatKey,
         page: Page<MessageNumber>,
     ) -> Result<Option<Slice<MessageView>>, ViewsError> {
-        self.read_blocking(&self.pages, move |connection| read_messages(connection, chat, page))
+        self.read_on(&self.pages, move |connection| read_messages(connection, chat, page))
             .await
             .map_err(wrap_error("the list of messages"))
     }

@@ -306,7 +306,7 @@ impl SearchIndex for SqliteProjections {
         page: Page<MessageNumber>,
     ) -> Result<SearchPage, SearchError> {
         let text = text.clone();
-        self.read_blocking(&self.searches, move |connection| search(connection, chat, &text, page, BOUNDS))
+        self.read_on(&self.searches, move |connection| search(connection, chat, &text, page, BOUNDS))
             .await
             .map_err(|error| SearchError::Search(error.into()))
     }
