@@ -12,7 +12,7 @@ use thiserror_ext::AsReport;
 use tokio::runtime::Runtime;
 
 pub use self::command_line::parse;
-use crate::open_files;
+use crate::{open_files, telemetry};
 
 /// Longest wait at the end for blocking threads, which may be waiting for a server that does not answer.
 const BLOCKING_THREADS_TIMEOUT: Duration = Duration::from_millis(200);
@@ -53,6 +53,7 @@ pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, B
         }
         Err(error) => Err(error.into()),
     };
+    telemetry::finish();
     match outcome {
         Ok(done) => done.report(),
         Err(error) => {
