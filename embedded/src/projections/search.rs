@@ -39,7 +39,7 @@ pub(crate) const SEPARATOR: char = '\u{10fffd}';
 const PAGES_PER_MERGE: u32 = 64;
 /// Merges after a batch; as many as keep up with the batches.
 const MERGES_PER_BATCH: u32 = 2;
-/// The most trigrams of a text that a search asks for. More trigrams leave fewer candidates, but cost more to intersect.
+/// The most trigrams of a text that a search asks for.
 const TRIGRAMS_PER_SEARCH: usize = 5;
 /// What one search examines at most: messages, bytes of folded text, and extents.
 const BOUNDS: Bounds = Bounds { messages: 20_000, folded_bytes: 1024 * 1024, extents: 16 };
@@ -202,7 +202,7 @@ impl Search<'_> {
             let number = MessageNumber(decode_number(row, 0)?);
             let body = row.get_ref(1)?.as_str()?;
             let folded = folding::fold(body);
-            if folded.contains(self.text.as_str()) {
+            if self.text.is_in(&folded) {
                 if self.found.is_full() {
                     return Ok(ControlFlow::Break(End::PageIsFull));
                 }
@@ -230,21 +230,10 @@ impl Search<'_> {
 /// because FTS5 looks for the next match of the first one, and then whether the others match there too.
 fn match_expression(extent: Extent, text: &SearchText) -> String {
     let mut trigrams = vec![extent.trigram()];
-    trigrams.extend(select_trigrams(text.as_str()));
+    trigrams.extend(text.select_trigrams(TRIGRAMS_PER_SEARCH));
     // Within quotes only the quote is special.
     let quoted: Vec<_> = trigrams.iter().map(|trigram| format!("\"{}\"", trigram.replace('"', "\"\""))).collect();
     quoted.join(" AND ")
-}
-
-/// Selects trigrams of the text, evenly spread, the first and the last among them.
-fn select_trigrams(text: &str) -> Vec<String> {
-    let characters: Vec<_> = text.chars().collect();
-    let all: Vec<&[char]> = characters.windows(3).collect();
-    let steps = TRIGRAMS_PER_SEARCH.min(all.len()) - 1;
-    let mut selected: Vec<String> =
-        (0..=steps).map(|step| all[step * (all.len() - 1) / steps.max(1)].iter().collect()).collect();
-    selected.dedup();
-    selected
 }
 
 #[async_trait]
