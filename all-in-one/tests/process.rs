@@ -321,3 +321,54 @@ async fn a_position_beyond_the_log_is_409_at_once() {
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     tally.stop();
 }
+
+/// The command, under these limits of open files.
+fn with_open_files(data: &Path, soft: u32, hard: u32) -> Command {
+    let tally = command(data, &[]);
+    let mut limited = Command::new("sh");
+    let limits = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"");
+    limited.arg("-c").arg(limits).arg("sh").arg(tally.get_program()).args(tally.get_args());
+    for (name, value) in tally.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+    limited
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_open_files_is_raised() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start_with(&mut with_open_files(directory.path(), 200, 900));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", tally.process.id())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().nth(3), Some("900"), "{open_files}");
+    tally.stop();
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_clients_keep_nobody_out_however_few_files_may_be_open() {
+    const FILES: u32 = 200;
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start_with(&mut with_open_files(directory.path(), FILES, FILES));
+    let chat = tally.api.chat(&tally.api.application("crowded").await).await;
+    let address = |before: &str| tally.up_line.split(before).nth(1).unwrap().split(',').next().unwrap();
+    let addresses = ["writes on http://", "reads on http://"].map(address);
+    let connect = || addresses.map(|address| TcpStream::connect(address).unwrap());
+    let idle: Vec<_> = (0..FILES).map(|_| connect()).collect();
+    let [write_url, read_url] = addresses.map(|address| format!("http://{address}"));
+    // A client of its own opens connections of its own.
+    let newcomer = Api::new(&write_url, &read_url);
+    let began = Instant::now();
+    for number in 1..=20 {
+        assert_eq!(newcomer.post(&chat, "there is room").await, number);
+    }
+    newcomer.read_until(&chat, |answer| answer.json["messages_count"] == 20).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(idle);
+    tally.stop();
+}

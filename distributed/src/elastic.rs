@@ -36,9 +36,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
-    Applied, BackendError, Checkpoint, CheckpointMove, MessageView, Page, SearchDocument, SearchError, SearchIndex,
-    SearchPage, SearchText, Slice,
+    Applied, BackendError, Checkpoint, CheckpointMove, Page, SearchDocument, SearchError, SearchIndex, SearchPage,
+    SearchText,
 };
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use self::bulk::BulkOutcome;
 use self::client::ElasticClient;
@@ -48,6 +50,9 @@ use self::generation_cache::GenerationCache;
 
 /// Prefix of all index names, unless a test chooses another.
 pub const PREFIX: &str = "tally-search";
+
+/// Searches that run at the same time, so that the server has threads left for others. Further ones wait.
+const CONCURRENT_SEARCHES: usize = 4;
 
 /// [`SearchIndex`] on Elasticsearch.
 ///
@@ -65,6 +70,7 @@ pub const PREFIX: &str = "tally-search";
 pub struct ElasticIndex {
     client: ElasticClient,
     generations: GenerationCache,
+    searches: Semaphore,
 }
 
 impl ElasticIndex {
@@ -78,7 +84,8 @@ impl ElasticIndex {
 
     /// The same with other names: the name of every index that it creates or uses begins with `prefix` and a hyphen.
     pub fn with_prefix(url: &str, prefix: &str) -> Result<Self, UrlError> {
-        Ok(Self { client: ElasticClient::new(url)?, generations: GenerationCache::new(prefix) })
+        let (client, searches) = (ElasticClient::new(url)?, Semaphore::new(CONCURRENT_SEARCHES));
+        Ok(Self { client, generations: GenerationCache::new(prefix), searches })
     }
 
     /// Creates the indices that are missing and checks those that exist. Any number of processes may call it at once,
@@ -141,9 +148,14 @@ impl ElasticIndex {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<Slice<MessageView>, ElasticError> {
+    ) -> Result<SearchPage, ElasticError> {
+        let deadline = Instant::now() + search::PAGE_TIMEOUT;
+        let permit = tokio::time::timeout_at(deadline, self.searches.acquire()).await;
+        // `acquire` fails only on a closed semaphore, and nobody closes this one.
+        let _permit = permit.map_err(|_elapsed| ElasticError::TooManySearches)?;
         let generation = self.generations.for_reading(&self.client).await?;
-        let found = search::search(&self.client, &generation.names, chat, text, page).await;
+        let search = search::Search { client: &self.client, names: &generation.names, chat, text, page, deadline };
+        let found = search.run().await;
         self.expire_on_error(&generation, found)
     }
 
@@ -191,7 +203,6 @@ impl SearchIndex for ElasticIndex {
         text: &SearchText,
         page: Page<MessageNumber>,
     ) -> Result<SearchPage, SearchError> {
-        let found = self.search_live(chat, text, page).await;
-        found.map(SearchPage::from).map_err(|error| SearchError::Search(error.into()))
+        self.search_live(chat, text, page).await.map_err(|error| SearchError::Search(error.into()))
     }
 }

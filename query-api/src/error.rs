@@ -32,6 +32,9 @@ impl IntoResponse for ApiError {
             Self::Query(unknown @ QueryError::PositionUnknown) => {
                 Problem::new(StatusCode::CONFLICT, "position-unknown", unknown.to_string())
             }
+            Self::Query(crowded @ (QueryError::TooManyWaits(_) | QueryError::TooManySearches)) => {
+                Problem::unavailable("overloaded", crowded.to_string())
+            }
             Self::Query(draining @ QueryError::Draining) => Problem::unavailable("draining", draining.to_string()),
             Self::Query(QueryError::Views(_) | QueryError::Log(_)) => {
                 Problem::unavailable("views-unavailable", "the views cannot be read now; try again")

@@ -8,10 +8,17 @@ use read_model::{
     ApplicationView, ChatView, MessageView, Page, Projection, SearchError, SearchIndex, SearchPage, SearchText, Slice,
     Views, ViewsError,
 };
+use service::wait_limit::{Displaced, WaitLimit};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::await_position::AwaitPosition;
+
+/// Most queries that wait for a position at once, so that they leave room for those that need not wait.
+pub const MAX_WAITS: usize = 512;
+/// Most searches at once, those included that wait for the index, so that they leave room for other queries.
+pub const MAX_SEARCHES: usize = 256;
 
 /// Answers queries from the projections.
 #[derive(Clone)]
@@ -20,6 +27,9 @@ pub struct Queries {
     search: Arc<dyn SearchIndex>,
     /// The log, if this process can ask it for its end at once.
     log: Option<Arc<dyn EventLog>>,
+    /// Bounds the waits for positions.
+    waits: WaitLimit,
+    searches: Arc<Semaphore>,
     /// Cancelled when the process stops.
     stop: CancellationToken,
 }
@@ -38,6 +48,10 @@ pub enum QueryError {
     PositionUnknown,
     #[error("the end of the log cannot be read")]
     Log(#[source] ReadError),
+    #[error("too many reads wait for a position, and this one for the longest; try again")]
+    TooManyWaits(#[source] Displaced),
+    #[error("too many searches at once; try again")]
+    TooManySearches,
     /// The process stopped while the query waited for a projection.
     #[error("this process is stopping; try again")]
     Draining,
@@ -58,8 +72,9 @@ const MESSAGE: QueryError = QueryError::Unknown("message");
 
 impl Queries {
     /// `stop` ends the waits for projections.
-    pub const fn new(views: Arc<dyn Views>, search: Arc<dyn SearchIndex>, stop: CancellationToken) -> Self {
-        Self { views, search, log: None, stop }
+    pub fn new(views: Arc<dyn Views>, search: Arc<dyn SearchIndex>, stop: CancellationToken) -> Self {
+        let (waits, searches) = (WaitLimit::new(MAX_WAITS), Arc::new(Semaphore::new(MAX_SEARCHES)));
+        Self { views, search, log: None, waits, searches, stop }
     }
 
     /// Refuses to wait for positions beyond the end of `log`, which answers at once.
@@ -133,10 +148,11 @@ impl Queries {
         self.await_projections(&VIEWS, wait).await?;
         if let Some(position) = &wait.position {
             let timeout = wait.timeout.saturating_sub(started.elapsed());
-            if !self.unless_stopped(self.search.reached(position, timeout)).await?.map_err(QueryError::Search)? {
+            if !self.wait(self.search.reached(position, timeout)).await?.map_err(QueryError::Search)? {
                 return Err(QueryError::ProjectionBehind(Projection::Search));
             }
         }
+        let _share = self.searches.try_acquire().map_err(|_none_left| QueryError::TooManySearches)?;
         self.views.chat(chat).await.map_err(QueryError::Views)?.ok_or(CHAT)?;
         self.search.search(chat, text, page).await.map_err(QueryError::Search)
     }
@@ -155,18 +171,18 @@ impl Queries {
         for projection in projections {
             let timeout = wait.timeout.saturating_sub(started.elapsed());
             let reached = self.views.reached(*projection, position, timeout);
-            if !self.unless_stopped(reached).await?.map_err(QueryError::Views)? {
+            if !self.wait(reached).await?.map_err(QueryError::Views)? {
                 return Err(QueryError::ProjectionBehind(*projection));
             }
         }
         Ok(())
     }
 
-    /// Waits until the process stops at most, so that waiting queries do not hold up the stop.
-    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Result<T, QueryError> {
+    /// Waits until the process stops at most, so that waiting queries do not hold up the stop, and only while few others wait.
+    async fn wait<T>(&self, waiting: impl Future<Output = T>) -> Result<T, QueryError> {
         tokio::select! {
             biased;
-            outcome = waiting => Ok(outcome),
+            outcome = self.waits.run(waiting) => outcome.map_err(QueryError::TooManyWaits),
             () = self.stop.cancelled() => Err(QueryError::Draining),
         }
     }
@@ -294,5 +310,69 @@ mod tests {
         for (outcome, _) in query_slow_projections(Duration::ZERO, stop).await {
             assert!(outcome.is_ok(), "it need not wait: {outcome:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queries_that_wait_leave_room_for_others() {
+        let projections = Arc::new(SlowProjections(TIMEOUT / 2));
+        let queries = Queries::new(Arc::clone(&projections) as _, projections, CancellationToken::new());
+        let wait = AwaitPosition { position: Some(Position::up_to(PartitionId(0), Offset(1))), timeout: TIMEOUT };
+        let chat = ChatKey { token: ApplicationToken::from_bytes([1; 16]), number: ChatNumber::new(1).unwrap() };
+        let waiting: Vec<_> = (0..MAX_WAITS + 8)
+            .map(|_| {
+                let (queries, wait) = (queries.clone(), wait.clone());
+                tokio::spawn(async move { queries.chat(&wait, chat).await })
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        for outcome in waiting {
+            outcomes.push(outcome.await.unwrap());
+        }
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(QueryError::TooManyWaits(_)))).count();
+        assert!(refused == 8 && outcomes.iter().skip(8).all(Result::is_ok), "{refused} were refused");
+    }
+
+    /// An index whose searches end when the test says so.
+    struct HeldIndex(Semaphore);
+
+    #[async_trait]
+    impl SearchIndex for HeldIndex {
+        fn batch_size(&self) -> u32 {
+            1
+        }
+
+        async fn reached(&self, _: &Position, _: Duration) -> Result<bool, SearchError> {
+            Ok(true)
+        }
+
+        async fn search(&self, _: ChatKey, _: &SearchText, _: Page<MessageNumber>) -> Result<SearchPage, SearchError> {
+            self.0.acquire().await.unwrap().forget();
+            Ok(SearchPage { items: Vec::new(), examined_to: None })
+        }
+
+        async fn checkpoint(&self, _: PartitionId) -> Result<Checkpoint, SearchError> {
+            unreachable!()
+        }
+
+        async fn index(&self, _: CheckpointMove, _: Vec<SearchDocument>) -> Result<Applied, SearchError> {
+            unreachable!()
+        }
+    }
+
+    #[tokio::test]
+    async fn searches_leave_room_for_others() {
+        let (views, index) = (Arc::new(SlowProjections(Duration::ZERO)), Arc::new(HeldIndex(Semaphore::new(0))));
+        let queries = Queries::new(views, Arc::clone(&index) as _, CancellationToken::new());
+        let wait = AwaitPosition { position: None, timeout: TIMEOUT };
+        let chat = ChatKey { token: ApplicationToken::from_bytes([1; 16]), number: ChatNumber::new(1).unwrap() };
+        let text = SearchText::new("x").unwrap();
+        let searches = (0..=MAX_SEARCHES).map(|_| queries.search(&wait, chat, &text, Page::FIRST));
+        let all = futures_util::future::join_all(searches);
+        let (mut outcomes, ()) = tokio::join!(all, async { index.0.add_permits(MAX_SEARCHES) });
+        let last = outcomes.pop().unwrap();
+        assert!(matches!(last, Err(QueryError::TooManySearches)), "{last:?}");
+        assert!(outcomes.iter().all(Result::is_ok));
+        index.0.add_permits(1);
+        assert!(queries.search(&wait, chat, &text, Page::FIRST).await.is_ok(), "there is room again");
     }
 }

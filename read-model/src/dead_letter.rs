@@ -7,8 +7,8 @@ use crate::changes::DeadLetter;
 /// Counts the events that were parked since the process started. One event may be counted twice.
 const DEAD_LETTERS: &str = "tally_dead_letters_total";
 
-/// Logs and counts the dead letters that a store is about to commit. The log omits their reasons, which may quote
-/// clients' texts.
+/// Logs and counts the dead letters that a store is about to commit. Of many, the log shows some and counts the others. It omits
+/// their reasons, which may quote clients' texts.
 ///
 /// Call this before the commit: the process may die before it learns that the commit succeeded. So every dead letter is
 /// reported at least once, and again if its batch is applied again.

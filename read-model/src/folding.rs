@@ -5,6 +5,8 @@
 //! nothing changes: compatibility decomposition (NFKD), removal of the combining marks U+0300–U+036F, full case
 //! folding, composition (NFC).
 
+use std::collections::HashSet;
+
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizer, DecomposingNormalizer};
 
@@ -72,6 +74,46 @@ impl SearchText {
     pub fn has_trigrams(&self) -> bool {
         self.0.chars().nth(TRIGRAM - 1).is_some()
     }
+
+    /// At most `count` trigrams of the text, evenly spread, the first and the last among them. A message that lacks one of
+    /// them does not contain the text. More trigrams leave fewer candidates, but cost more to intersect.
+    pub fn select_trigrams(&self, count: usize) -> Vec<String> {
+        let characters: Vec<_> = self.0.chars().collect();
+        let all: Vec<&[char]> = characters.windows(TRIGRAM).collect();
+        let Some(last) = all.len().min(count).checked_sub(1) else {
+            return Vec::new();
+        };
+        let indices = (0..=last).map(|step| step * (all.len() - 1) / last.max(1));
+        let mut selected: Vec<String> = indices.map(|index| all[index].iter().collect()).collect();
+        selected.dedup();
+        selected
+    }
+
+    /// Whether the text is one trigram or shorter, so that an index of trigrams and of shorter pieces finds exactly the
+    /// messages that contain it.
+    pub fn is_one_piece(&self) -> bool {
+        self.0.chars().nth(TRIGRAM).is_none()
+    }
+
+    /// Whether a folded text contains this one.
+    pub fn is_in(&self, folded: &str) -> bool {
+        folded.contains(&self.0)
+    }
+}
+
+/// The different trigrams of a folded text, in order.
+pub fn distinct_trigrams(folded: &str) -> Vec<String> {
+    let mut distinct = HashSet::new();
+    let mut characters = folded.chars();
+    if let (Some(mut first), Some(mut second)) = (characters.next(), characters.next()) {
+        for third in characters {
+            distinct.insert([first, second, third]);
+            (first, second) = (second, third);
+        }
+    }
+    let mut trigrams: Vec<String> = distinct.into_iter().map(|trigram| trigram.iter().collect()).collect();
+    trigrams.sort_unstable();
+    trigrams
 }
 
 #[cfg(test)]
@@ -131,6 +173,24 @@ mod tests {
         {
             assert_eq!(SearchText::new(text).unwrap().has_trigrams(), has_trigrams, "{text}");
         }
+    }
+
+    #[test]
+    fn trigrams_are_selected_evenly() {
+        let select = |text: &str, count| SearchText::new(text).unwrap().select_trigrams(count);
+        assert_eq!(select("abcdefg", 3), ["abc", "cde", "efg"]);
+        assert_eq!(select("abcdefg", 1), ["abc"]);
+        assert_eq!(select("abcd", 5), ["abc", "bcd"]);
+        assert_eq!(select("aaaaaaa", 5), ["aaa"]);
+        assert_eq!(select("ab", 5), [""; 0]);
+    }
+
+    #[test]
+    fn every_trigram_is_kept_once() {
+        assert_eq!(distinct_trigrams("é🚀bé🚀b"), ["bé🚀", "é🚀b", "🚀bé"]);
+        assert_eq!(distinct_trigrams("abc"), ["abc"]);
+        assert_eq!(distinct_trigrams("ab"), [""; 0]);
+        assert_eq!(distinct_trigrams(""), [""; 0]);
     }
 
     proptest! {

@@ -87,7 +87,7 @@ mod tests {
     use crate::listen::bind;
     use crate::metrics::Metrics;
     use crate::router::{OtherPort, RouterConfig, build_router};
-    use crate::serve::{DEFAULT_IDLE_TIMEOUT, serve};
+    use crate::serve::{ConnectionTable, DEFAULT_IDLE_TIMEOUT, serve};
 
     #[tokio::test]
     async fn healthcheck_reports_readiness() {
@@ -104,7 +104,8 @@ mod tests {
             metrics: Metrics::isolated().unwrap(),
         };
         let router = build_router(utoipa_axum::router::OpenApiRouter::new(), router_config);
-        let serving = tokio::spawn(serve(listener, router, DEFAULT_IDLE_TIMEOUT, stop.clone()));
+        let serving =
+            tokio::spawn(serve(listener, router, DEFAULT_IDLE_TIMEOUT, ConnectionTable::new(9), stop.clone()));
         let refused = healthcheck(address).await.unwrap_err().to_string();
         assert!(refused.contains("503") && refused.contains("numbers"), "{refused}");
         part.ready();

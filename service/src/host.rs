@@ -13,7 +13,7 @@ use crate::health::{Part, Readiness};
 use crate::listen::{self, BindError};
 use crate::metrics::{Metrics, MetricsError};
 use crate::router::{OtherPort, RouterConfig, build_router};
-use crate::serve::serve;
+use crate::serve::{ConnectionTable, serve};
 
 /// A process that serves ports until its stop token is cancelled. Dropping it aborts its tasks.
 pub struct Host {
@@ -21,6 +21,7 @@ pub struct Host {
     /// The process as a part: ready from [`Host::mark_started`] until it drains.
     process: Part,
     metrics: Metrics,
+    connections: ConnectionTable,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -60,7 +61,8 @@ impl Host {
         let metrics = Metrics::install().map_err(HostError::Metrics)?;
         let readiness = Readiness::new();
         let process = readiness.part("process");
-        Ok(Self { readiness, process, metrics, stop, tasks: JoinSet::new() })
+        let connections = ConnectionTable::for_process();
+        Ok(Self { readiness, process, metrics, connections, stop, tasks: JoinSet::new() })
     }
 
     pub const fn readiness(&self) -> &Readiness {
@@ -101,7 +103,8 @@ impl Host {
         let readiness = self.readiness.ignoring(ignored_parts);
         let metrics = self.metrics.clone().with_port(name);
         let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, hosts, metrics });
-        self.tasks.spawn(serve(listener.listener, router, idle_timeout, self.stop.clone()));
+        let (connections, stop) = (self.connections.clone(), self.stop.clone());
+        self.tasks.spawn(serve(listener.listener, router, idle_timeout, connections, stop));
     }
 
     /// Runs a task beside the ports. It must end by itself once the stop token is cancelled.

@@ -12,10 +12,12 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+use tokio_util::sync::CancellationToken;
 
 use crate::prefer::Handling;
 use crate::problem::{Problem, shorten};
-use crate::serve::Stopping;
+use crate::serve::BodyBounds;
+use crate::wait_limit::{Displaced, WaitLimit};
 
 /// Largest body in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -174,16 +176,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(too_large());
         }
-        let stopping = request.extensions().get::<Stopping>().cloned();
+        let bounds = request.extensions().get::<BodyBounds>().cloned();
+        let (arriving, stop) = bounds.map(|BodyBounds { arriving, stop }| (arriving, stop)).unzip();
         let body = tokio::select! {
-            body = tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body())) => match body {
-                Ok(body) => body?,
-                Err(_) => {
-                    let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-                    return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail));
-                }
-            },
-            () = wait_for_last_body(stopping) => {
+            body = read_bounded_body(arriving, request.into_body()) => body?,
+            () = wait_for_last_body(stop) => {
                 return Err(Problem::unavailable("draining", "this process is stopping; nothing was written; try again"));
             }
         };
@@ -208,9 +205,9 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 /// Waits until the process stops, and then for as long as a body that is on its way may take.
-async fn wait_for_last_body(stopping: Option<Stopping>) {
-    match stopping {
-        Some(Stopping(stop)) => stop.cancelled_owned().await,
+async fn wait_for_last_body(stop: Option<CancellationToken>) {
+    match stop {
+        Some(stop) => stop.cancelled_owned().await,
         None => std::future::pending().await,
     }
     tokio::time::sleep(LAST_BODY_TIMEOUT).await;
@@ -219,6 +216,26 @@ async fn wait_for_last_body(stopping: Option<Stopping>) {
 fn too_large() -> Problem {
     let detail = format!("a body has at most {} KiB", MAX_BODY_BYTES / 1024);
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+}
+
+/// Reads a body within [`BODY_TIMEOUT`], or until too many others are on their way.
+async fn read_bounded_body(arriving: Option<WaitLimit>, body: Body) -> Result<Bytes, Problem> {
+    let reading = tokio::time::timeout(BODY_TIMEOUT, read_body(body));
+    let read = match arriving {
+        Some(arriving) => arriving.run(reading).await,
+        None => Ok(reading.await),
+    };
+    match read {
+        Ok(Ok(body)) => body,
+        Ok(Err(_elapsed)) => {
+            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail))
+        }
+        Err(Displaced) => {
+            let detail = "too many bodies arrive slowly, and this one for the longest; nothing was written; try again";
+            Err(Problem::unavailable("overloaded", detail))
+        }
+    }
 }
 
 async fn read_body(mut body: Body) -> Result<Bytes, Problem> {

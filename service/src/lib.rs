@@ -7,7 +7,9 @@
 //! | [`telemetry`] | logs |
 //! | [`host`] | a running process: readiness, metrics, ports, and the order in which they end |
 //! | [`shutdown`], [`listen`], [`serve`] | stop on a signal; listen on an address; accept, serve and drain connections |
+//! | `open_files` | the limit of open files |
 //! | [`router`] | limits, 404, 405 and panics around the routes of an API |
+//! | [`wait_limit`] | a bound on requests that only wait |
 //! | `conditional`, [`cors`], `gzip`, `security_headers` | layers that change every response |
 //! | [`metrics`] | metrics of the process and of its requests |
 //! | `docs` | the OpenAPI document and its page |
@@ -30,6 +32,7 @@ pub mod host;
 pub mod json;
 pub mod listen;
 pub mod metrics;
+mod open_files;
 pub mod path;
 pub mod prefer;
 pub mod problem;
@@ -42,3 +45,4 @@ pub mod serve;
 pub mod shutdown;
 pub mod startup;
 pub mod telemetry;
+pub mod wait_limit;

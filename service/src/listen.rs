@@ -3,7 +3,13 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that the system keeps until they are accepted.
+const BACKLOG: u32 = 1_024;
+/// How many bytes of answers the system keeps for a connection. By default it would keep several MiB for a client that reads
+/// slowly, or not at all.
+const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{address} {reason} choose another address with {flag}")]
@@ -17,7 +23,7 @@ pub struct BindError {
 
 /// Listens on `address`. An error names `flag` as the way to choose another one.
 pub async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| {
+    listen(address).map_err(|source| {
         let reason = match source.kind() {
             ErrorKind::AddrInUse => "is in use by another process: stop that process or",
             ErrorKind::PermissionDenied => "may not be listened on by this user:",
@@ -26,6 +32,17 @@ pub async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener
         };
         BindError { address, flag, reason, source }
     })
+}
+
+/// Connections inherit the settings of the socket.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Elsewhere than on Unix this would let another program take the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 #[cfg(test)]

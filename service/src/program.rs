@@ -12,6 +12,7 @@ use thiserror_ext::AsReport;
 use tokio::runtime::Runtime;
 
 pub use self::command_line::parse;
+use crate::{open_files, telemetry};
 
 /// Longest wait at the end for blocking threads, which may be waiting for a server that does not answer.
 const BLOCKING_THREADS_TIMEOUT: Duration = Duration::from_millis(200);
@@ -40,9 +41,11 @@ impl Error for WrongUsage {
     }
 }
 
-/// Runs `work` on a new runtime and returns the exit code of its outcome. Writes an error to standard error, for people.
+/// Sets up the process, runs `work` on a new runtime and returns the exit code of its outcome. Writes an error to standard error,
+/// for people.
 pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, Box<dyn Error>>>) -> ExitCode {
     disable_huge_pages();
+    open_files::raise_limit();
     let outcome = match Runtime::new() {
         Ok(runtime) => {
             let outcome = runtime.block_on(work);
@@ -52,6 +55,7 @@ pub fn run<T: Termination>(program: &str, work: impl Future<Output = Result<T, B
         }
         Err(error) => Err(error.into()),
     };
+    telemetry::finish();
     match outcome {
         Ok(done) => done.report(),
         Err(error) => {

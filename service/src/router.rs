@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
@@ -24,6 +25,7 @@ use crate::health::{self, Readiness};
 use crate::metrics::{self, Metrics, RequestMetrics, method_label};
 use crate::problem::{Problem, shorten};
 use crate::security_headers;
+use crate::serve::AnswerBytes;
 
 /// Most requests in progress at once; one more is 503.
 pub const MAX_REQUESTS_IN_FLIGHT: usize = 4_096;
@@ -107,6 +109,9 @@ async fn finish_response(
         None => precondition.apply(next.run(request).await).await,
     };
     security_headers::add(response.headers_mut());
+    if let Some(bytes) = response.body().size_hint().exact() {
+        response.extensions_mut().insert(AnswerBytes(bytes));
+    }
     let route = route.as_ref().map(MatchedPath::as_str);
     requests.record(method, route, response.status(), started.elapsed());
     response

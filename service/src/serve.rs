@@ -1,6 +1,9 @@
 //! Accepts, serves and drains connections.
 
+mod client;
+mod client_stream;
 mod connection;
+mod connection_table;
 mod unread_body;
 
 use std::sync::Arc;
@@ -8,16 +11,17 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::client::Client;
 use self::connection::Connection;
-pub(crate) use self::connection::Stopping;
+pub(crate) use self::connection::{AnswerBytes, BodyBounds};
+pub use self::connection_table::{ConnectionTable, MAX_CONNECTIONS};
+use crate::open_files;
+use crate::wait_limit::WaitLimit;
 
-/// Most connections at once; more wait in the system's backlog.
-pub const MAX_CONNECTIONS: usize = 10_000;
 /// Longest silence between two requests of a connection by default. Common proxies keep idle connections for 60 s: if the
 /// server closed them sooner, a proxy could send a request to a connection that is being closed.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -25,22 +29,38 @@ pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest wait for aborted connections to end. Only a handler that blocks its thread needs any time.
 const CUT_DEADLINE: Duration = Duration::from_secs(1);
-/// Pause after a failure to accept, such as for want of file descriptors.
+/// Most bodies of a port that are on their way at once, so that clients that send theirs slowly leave room for other requests.
+const MAX_ARRIVING_BODIES: usize = 512;
+/// Longest pause after a failure to accept, and between two looks for a connection that can make room for another.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Serves `app` until `stop`. Then finishes the requests in progress, for [`DRAIN_DEADLINE`] at most, and aborts the rest, so
 /// that no handler runs on after this function has returned. `idle_timeout` is the longest wait for the next request of a
-/// connection, head included.
-pub async fn serve(listener: TcpListener, app: Router, idle_timeout: Duration, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// connection, head included. `table` is that of all ports of the process.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    idle_timeout: Duration,
+    table: ConnectionTable,
+    stop: CancellationToken,
+) {
+    let arriving = WaitLimit::new(MAX_ARRIVING_BODIES);
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
-    while let Some((slot, stream)) = next_connection(&listener, &slots, &stop).await {
-        let connection = Connection { stream, app: app.clone(), idle_timeout, stop: stop.clone() };
+    while let Some((client, stream)) = stop.run_until_cancelled(next_connection(&listener, &table)).await {
+        let client = Arc::new(client);
+        let body_bounds = BodyBounds { arriving: arriving.clone(), stop: stop.clone() };
+        let connection =
+            Connection { stream, client: Arc::clone(&client), app: app.clone(), idle_timeout, body_bounds };
         let abort = abort.clone();
         connections.spawn(async move {
-            abort.run_until_cancelled_owned(connection.serve()).await;
-            drop(slot);
+            let serving = async {
+                tokio::select! {
+                    () = connection.serve() => {}
+                    () = client.cut() => {}
+                }
+            };
+            abort.run_until_cancelled(serving).await;
         });
     }
     drop(listener);
@@ -54,23 +74,24 @@ pub async fn serve(listener: TcpListener, app: Router, idle_timeout: Duration, s
     }
 }
 
-/// Waits for a slot and then for a connection. Returns `None` on `stop`.
-async fn next_connection(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(OwnedSemaphorePermit, TcpStream)> {
-    let accepting = async {
-        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((slot, stream)),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+/// Waits for a connection, and then for a place for it.
+async fn next_connection(listener: &TcpListener, table: &ConnectionTable) -> (Client, TcpStream) {
+    let stream = accept(listener, table).await;
+    (Client::new(table.admit().await), stream)
+}
+
+async fn accept(listener: &TcpListener, table: &ConnectionTable) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) if open_files::is_limit_reached(&error) => {
+                tracing::warn!(%error, "too many files are open; the connection that is idle the longest is cut");
+                table.make_room().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    };
-    stop.run_until_cancelled(accepting).await.flatten()
+    }
 }

@@ -1,13 +1,22 @@
 //! Logs.
 
+mod repeats;
+
 use std::error::Error;
 use std::ffi::OsStr;
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
+use self::repeats::Repeats;
 use crate::config::LogFormat;
+
+/// The counts of lines that are left out, once logs are set up.
+static REPEATS: OnceLock<Repeats> = OnceLock::new();
 
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -21,24 +30,44 @@ pub enum TelemetryError {
     Level { directive: String },
     #[error("logs are set up already")]
     Twice(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the thread that sums up repeated lines cannot be started; is the limit of threads reached?")]
+    Summaries(#[source] std::io::Error),
 }
 
-/// Writes logs and panics to standard error. Text is in colour if standard error is a terminal and NO_COLOR is not set.
+/// Writes logs and panics to standard error, each kind of line once a minute and then how often it came. Text is in colour if
+/// standard error is a terminal and NO_COLOR is not set.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = parse_filter(filter)?;
     let is_terminal = std::io::stderr().is_terminal();
     // A line that cannot be written is lost. Reporting that on standard error, as is the default, would panic.
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    if format == LogFormat::Json || format == LogFormat::Auto && !is_terminal {
-        logs.json().flatten_event(true).try_init().map_err(TelemetryError::Twice)?;
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let repeats = Repeats::default();
+    let logs = registry().with(filter).with(repeats.clone());
+    let started = if format == LogFormat::Json || format == LogFormat::Auto && !is_terminal {
+        logs.with(lines.json().flatten_event(true)).try_init()
     } else {
-        logs.with_ansi(is_terminal && !refuses_colour(std::env::var_os("NO_COLOR").as_deref()))
-            .try_init()
-            .map_err(TelemetryError::Twice)?;
-    }
+        logs.with(lines.with_ansi(is_terminal && !refuses_colour(std::env::var_os("NO_COLOR").as_deref()))).try_init()
+    };
+    started.map_err(|error| TelemetryError::Twice(error.into()))?;
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    let repeats = REPEATS.get_or_init(|| repeats);
+    std::thread::Builder::new()
+        .name("log summaries".to_owned())
+        .spawn(|| {
+            loop {
+                std::thread::sleep(repeats::INTERVAL);
+                repeats.summarize();
+            }
+        })
+        .map_err(TelemetryError::Summaries)?;
     Ok(())
+}
+
+/// Writes how many lines were left out since the last summary. Call it at the end of the process.
+pub fn finish() {
+    if let Some(repeats) = REPEATS.get() {
+        repeats.summarize();
+    }
 }
 
 /// Whether the user wants no colour (<https://no-color.org>): the variable is set and not empty.

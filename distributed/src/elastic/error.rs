@@ -14,6 +14,11 @@ pub enum ElasticError {
     /// The server answered with an error.
     #[error("Elasticsearch refuses the request with status {status}: {reason}")]
     Refused { status: u16, reason: String },
+    /// A panic, which is a bug, or the end of the process.
+    #[error("the messages that Elasticsearch has found could not be compared with the text")]
+    Compare(#[source] tokio::task::JoinError),
+    #[error("too many searches wait for Elasticsearch")]
+    TooManySearches,
     /// The answer is not one that Elasticsearch gives.
     #[error("Elasticsearch's answer cannot be read: {reason}")]
     Unreadable { reason: String },

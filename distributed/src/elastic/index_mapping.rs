@@ -1,9 +1,10 @@
 //! Settings and mapping of the indices, and whether an existing index has them.
 //!
 //! The adapter folds text before the server gets it, so the server only cuts it into terms: each run of three code
-//! points is a term at the position of its first one. Terms at consecutive positions *are* the text, so a query of
-//! three code points or more is a phrase of terms and matches exactly where the text occurs. Shorter queries use a
-//! second field, whose terms are the runs of one and of two code points; such a query is one term.
+//! points is one. A query of three code points or more asks for messages that have a few of its terms, and the adapter
+//! compares the messages that are found. Shorter queries use a second field, whose terms are the runs of one and of two
+//! code points; such a query is one term. A long text may come as the list of its different terms: so the terms' positions
+//! mean nothing.
 //!
 //! Messages and checkpoints share the index. A checkpoint has no `chat`, and every search filters by one.
 

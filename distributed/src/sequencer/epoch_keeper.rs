@@ -62,6 +62,13 @@ enum NoEpoch {
     Fence(FenceError),
 }
 
+/// Why Redis gives no number of an epoch.
+enum Trouble {
+    EpochOver,
+    Temporary(RedisFailure),
+    Unsupported(Unsupported),
+}
+
 /// Why the epochs of the log are not known at the moment.
 #[derive(Debug, thiserror::Error)]
 enum LookError {
@@ -185,16 +192,22 @@ impl EpochKeeper {
         fence.begin_epoch().await.map_err(NoEpoch::Fence)
     }
 
-    /// Returns when the epoch is over; with its number, if it is over because the log contradicts it. While Redis or
-    /// `counts` is away for a time, the epoch stays in force.
+    /// Returns when the epoch is over; with its number, if it is over although Redis still names it: the log contradicts it,
+    /// or Redis may have deleted keys of it. While Redis or `counts` is away for a time, the epoch stays in force.
     async fn watch_epoch(&self, script: &EpochScript) -> Option<Epoch> {
         let mut state = self.state.subscribe();
         let is_over = |state: &EpochState| !matches!(state, EpochState::InForce(current) if **current == *script);
         while tokio::time::timeout(CHECK_INTERVAL, state.wait_for(is_over)).await.is_err() {
-            match self.redis.call_script(&script.sha1, &[&self.keys.epoch()], &["check"]).await {
-                Ok(Value::Int(1)) => self.set_unavailable_reason(None),
-                Ok(_) | Err(RedisFailure::NoScript) => self.end_epoch(script),
-                Err(error) => self.set_unavailable_reason(Some(error.to_report_string())),
+            match self.check_redis(script).await {
+                Ok(()) => self.set_unavailable_reason(None),
+                Err(Trouble::EpochOver) => self.end_epoch(script),
+                Err(Trouble::Temporary(error)) => self.set_unavailable_reason(Some(error.to_report_string())),
+                Err(Trouble::Unsupported(error)) => {
+                    let reason = error.to_report_string();
+                    tracing::error!(%reason, "Redis has changed, and the epoch of numbers is over");
+                    self.set_state(EpochState::Unavailable(reason.into()));
+                    return Some(script.epoch);
+                }
             }
             let look = tokio::select! {
                 look = self.look_for_contradiction(script.epoch) => look,
@@ -211,6 +224,20 @@ impl EpochKeeper {
             }
         }
         None
+    }
+
+    /// Needs of Redis what the next reservation needs: the epoch, settings that lose nothing, and a write.
+    async fn check_redis(&self, script: &EpochScript) -> Result<(), Trouble> {
+        match self.redis.call_script(&script.sha1, &[&self.keys.epoch()], &["check"]).await {
+            Ok(Value::Int(1)) => {}
+            Ok(_) | Err(RedisFailure::NoScript) => return Err(Trouble::EpochOver),
+            Err(error) => return Err(Trouble::Temporary(error)),
+        }
+        self.redis.check_server().await.map_err(|error| match error {
+            Unsupported::Unknown(error) => Trouble::Temporary(error),
+            lasting => Trouble::Unsupported(lasting),
+        })?;
+        self.redis.probe_write(&self.keys.probe()).await.map_err(Trouble::Temporary)
     }
 
     /// Looks whether the log is in the epoch. A higher one contradicts it at once, a lower one where `counts` has passed

@@ -14,6 +14,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const LONGEST_CONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// Attempts to connect on behalf of one command; the next command tries again.
 const CONNECT_ATTEMPTS: usize = 1;
+/// How long Redis keeps the key of a probe.
+const PROBE_LIFE: Duration = Duration::from_secs(60);
 /// From this version on, scripts live only as long as the server's process.
 const OLDEST_MAJOR_VERSION: u32 = 7;
 
@@ -113,6 +115,11 @@ impl RedisClient {
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<String>, RedisFailure> {
         self.send(cmd("GET").arg(key)).await
+    }
+
+    /// Writes a key that nobody reads, as a proof that Redis takes writes: it does not at maxmemory, say, while reads go on.
+    pub(super) async fn probe_write(&self, key: &str) -> Result<(), RedisFailure> {
+        self.send(cmd("SET").arg(key).arg("").arg("EX").arg(PROBE_LIFE.as_secs())).await
     }
 
     /// Seconds since 1970 by the clock of Redis.

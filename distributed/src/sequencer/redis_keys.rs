@@ -11,6 +11,7 @@ use events::{Epoch, RequestKey, StreamKey};
 /// | `tally:epoch` | the epoch in force, and when it began | never |
 /// | `tally:highest` | the highest epoch that any attempt was about to start: so no epoch, and no name, comes twice | never |
 /// | `tally:lock` | the attempt that is beginning an epoch | 3 s, renewed |
+/// | `tally:probe` | nothing: it is written to learn whether Redis takes writes | 60 s |
 /// | `tally:7:n:token`, `tally:7:n:token:number` | the last number given in an application or a chat | 25 h idle |
 /// | `tally:7:r:hash` | the number or token that a request with a key received | 24 h |
 /// | `tally:7:t:nonce` | a ticket, with which its holder may open a counter once | 60 s |
@@ -41,6 +42,10 @@ impl RedisKeys {
 
     pub fn lock(&self) -> String {
         format!("{}:lock", self.prefix)
+    }
+
+    pub fn probe(&self) -> String {
+        format!("{}:probe", self.prefix)
     }
 
     pub fn counter(&self, epoch: Epoch, parent: &StreamKey) -> String {

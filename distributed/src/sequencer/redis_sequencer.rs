@@ -9,7 +9,7 @@ use events::{
     ApplicationToken, Epoch, Number, PartitionCount, PartitionId, Position, RequestKey, StreamKey, UnixMillis,
 };
 use redis::RedisError;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::DropGuard;
 
 use super::barrier::Barrier;
@@ -27,6 +27,10 @@ use crate::ports::{CountsReader, IdempotencyRecord, MarkerLog};
 /// another where an epoch ended meanwhile.
 const MAX_ATTEMPTS: u32 = 4;
 
+/// Most requests at once that need `counts`, and wait for it. A request for a chat that does not exist is one of them. So these
+/// leave room for requests to warm counters.
+pub const MAX_COUNTS_WAITS: usize = 512;
+
 /// [`Sequencer`] on Redis, beside a log and the projection `counts`. Several processes may have one each.
 pub struct RedisSequencer {
     scripts: ScriptClient,
@@ -34,6 +38,7 @@ pub struct RedisSequencer {
     counts_gate: Arc<CountsGate>,
     counts: Arc<dyn CountsReader>,
     partitions: PartitionCount,
+    counts_waits: Semaphore,
     _stop_keeper: DropGuard,
 }
 
@@ -83,6 +88,7 @@ impl RedisSequencer {
             counts_gate,
             counts,
             partitions: log.partitions(),
+            counts_waits: Semaphore::new(MAX_COUNTS_WAITS),
             _stop_keeper,
         })
     }
@@ -202,6 +208,7 @@ impl RedisSequencer {
         request: Option<&RequestKey>,
     ) -> Result<Option<IdempotencyRecord>, ReserveError> {
         let request = request.ok_or_else(|| unexpected_reply("a look-up without a key"))?;
+        let _place = self.place_to_wait()?;
         // A message lies in the partition of its chat; a chat or an application may lie in any.
         let partitions: Vec<PartitionId> = match parent {
             Some(chat @ StreamKey::Chat(_)) => vec![self.partitions.partition_of(chat)],
@@ -229,8 +236,15 @@ impl RedisSequencer {
         Ok(())
     }
 
+    fn place_to_wait(&self) -> Result<SemaphorePermit<'_>, ReserveError> {
+        self.counts_waits.try_acquire().map_err(|_none_left| {
+            ReserveError::Unavailable("too many requests wait for counts to catch up with the log".into())
+        })
+    }
+
     /// Reads the last number of `parent` from `counts`, once that has passed the log's end.
     async fn last_number_in_log(&self, parent: &StreamKey) -> Result<Option<u32>, ReserveError> {
+        let _place = self.place_to_wait()?;
         let end = self.barrier.read_end().await.map_err(|error| ReserveError::Unavailable(error.into()))?;
         let (end, last_number) = match parent {
             // Chats lie in all partitions, the messages of a chat in one.

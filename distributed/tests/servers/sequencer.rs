@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use distributed::ports::MarkerLog;
 use distributed::sequencer::clock::RESERVATION_LIFE;
-use distributed::sequencer::{RedisKeys, RedisSequencer, Unsupported};
+use distributed::sequencer::{MAX_COUNTS_WAITS, RedisKeys, RedisSequencer, Unsupported};
 use event_log::{EventLog, ReserveError, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Epoch, Event, EventId, MessageNumber,
     MessagePosted, Offset, PartitionId, Record, RequestKey, StreamKey, UnixMillis,
 };
+use futures_util::future::join_all;
+use thiserror_ext::AsReport;
 use uuid::Uuid;
 
 use crate::containers::{self, Server, own_redis, redis_url, wait_for};
@@ -507,6 +509,23 @@ async fn a_reservation_waits_for_counts_and_is_then_refused() {
     assert_eq!(waiting.await.unwrap().unwrap(), 2);
 }
 
+async fn requests_that_wait_for_counts_leave_room_for_others() {
+    const SURPLUS: usize = 8;
+    let numbers = Numbers::shared().await;
+    let one = numbers.process().await;
+    let (cold, warm) = (numbers.chat(&one).await, numbers.chat(&one).await);
+    numbers.log.hold_counts();
+    assert_eq!(numbers.post(&one, cold, None).await, 1);
+    assert_eq!(numbers.post(&one, warm, None).await, 1);
+    forget_counter(&numbers, cold.into()).await;
+    let waiting = join_all((0..MAX_COUNTS_WAITS + SURPLUS).map(|_| one.reserve(cold.into(), None)));
+    let (refused, warm_number) = tokio::join!(waiting, numbers.post(&one, warm, None));
+    numbers.log.resume_counts();
+    assert_eq!(warm_number, 2);
+    let reasons = refused.into_iter().map(|outcome| outcome.map(drop).unwrap_err().to_report_string());
+    assert_eq!(reasons.filter(|reason| reason.contains("too many requests wait")).count(), SURPLUS);
+}
+
 /// `counts` is empty, as after its tables were dropped. The checkpoints that the sequencer has read before are stale.
 async fn emptied_counts_give_no_number_twice() {
     let numbers = Numbers::shared().await;
@@ -581,6 +600,44 @@ async fn an_evicting_redis_is_refused() {
     assert!(matches!(sequencer.check().await, Err(Unsupported::Evicts(_))));
 }
 
+async fn configure(numbers: &Numbers, name: &str, value: &str) {
+    let mut redis = numbers.redis().await;
+    let _: () = redis::cmd("CONFIG").arg(&["SET", name, value]).query_async(&mut redis).await.unwrap();
+}
+
+/// Readiness shows this reason, so it must be there whenever a reservation would be refused.
+async fn a_redis_that_takes_no_writes_is_noticed_without_a_reservation() {
+    const NOTICED: Duration = Duration::from_secs(10);
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    let sequencer = numbers.process().await;
+    let chat = numbers.chat(&sequencer).await;
+    assert_eq!(numbers.post(&sequencer, chat, None).await, 1);
+
+    configure(&numbers, "maxmemory", "1").await;
+    wait_for_trouble(&sequencer, NOTICED, "maxmemory").await;
+    assert!(matches!(sequencer.reserve(chat.into(), None).await, Err(ReserveError::Unavailable(_))));
+    configure(&numbers, "maxmemory", "0").await;
+    wait_until_open(&sequencer).await;
+    assert_eq!(numbers.post(&sequencer, chat, None).await, 2);
+    assert_eq!(numbers.log.epochs().0.len(), 1, "nothing was lost");
+}
+
+async fn a_redis_that_begins_to_evict_gives_no_numbers_and_later_a_new_epoch() {
+    let server = own_redis().await;
+    let numbers = Numbers::at(redis_url(&server));
+    let sequencer = numbers.process().await;
+    let chat = numbers.chat(&sequencer).await;
+    assert_eq!(numbers.post(&sequencer, chat, None).await, 1);
+    configure(&numbers, "maxmemory-policy", "allkeys-lru").await;
+    wait_for_trouble(&sequencer, Duration::from_secs(10), "maxmemory-policy").await;
+    assert!(matches!(sequencer.reserve(chat.into(), None).await, Err(ReserveError::Unavailable(_))));
+    configure(&numbers, "maxmemory-policy", "noeviction").await;
+    wait_until_open(&sequencer).await;
+    assert_eq!(numbers.log.epochs().0.len(), 2, "keys of the former epoch may be missing");
+    assert_eq!(numbers.post(&sequencer, chat, None).await, 2);
+}
+
 tests!(
     the_first_start_begins_an_epoch,
     a_process_that_cannot_write_to_the_log_does_not_fence,
@@ -597,9 +654,12 @@ tests!(
     an_epoch_ends_when_the_log_contradicts_it,
     processes_of_the_last_release_share_the_epoch,
     a_reservation_waits_for_counts_and_is_then_refused,
+    requests_that_wait_for_counts_leave_room_for_others,
     emptied_counts_give_no_number_twice,
     a_chat_above_the_last_one_is_unknown_at_once,
     a_fill_that_lost_its_ticket_opens_nothing,
-    an_evicting_redis_is_refused;
+    an_evicting_redis_is_refused,
+    a_redis_that_takes_no_writes_is_noticed_without_a_reservation,
+    a_redis_that_begins_to_evict_gives_no_numbers_and_later_a_new_epoch;
     conformance on on_a_redis: event_log::sequencer_conformance
 );

@@ -40,7 +40,7 @@ pub(crate) const SEPARATOR: char = '\u{10fffd}';
 const PAGES_PER_MERGE: u32 = 64;
 /// Merges after a batch; as many as keep up with the batches.
 const MERGES_PER_BATCH: u32 = 2;
-/// The most trigrams of a text that a search asks for. More trigrams leave fewer candidates, but cost more to intersect.
+/// The most trigrams of a text that a search asks for.
 const TRIGRAMS_PER_SEARCH: usize = 5;
 /// Candidates that follow each other are read together, up to this many.
 const MESSAGES_PER_READ: i64 = 64;
@@ -251,21 +251,10 @@ fn join(one: &Range<i64>, next: &Range<i64>) -> Option<Range<i64>> {
 /// FTS5 looks for the next match of the first one, and then whether the others match there too.
 fn match_expression(run: Run, text: &SearchText) -> String {
     let mut trigrams = vec![run.chat_trigram()];
-    trigrams.extend(select_trigrams(text.as_str()));
+    trigrams.extend(text.select_trigrams(TRIGRAMS_PER_SEARCH));
     // Within quotes only the quote is special.
     let quoted: Vec<_> = trigrams.iter().map(|trigram| format!("\"{}\"", trigram.replace('"', "\"\""))).collect();
     quoted.join(" AND ")
-}
-
-/// Selects trigrams of the text, evenly spread, the first and the last among them.
-fn select_trigrams(text: &str) -> Vec<String> {
-    let characters: Vec<_> = text.chars().collect();
-    let all: Vec<&[char]> = characters.windows(3).collect();
-    let steps = TRIGRAMS_PER_SEARCH.min(all.len()) - 1;
-    let mut selected: Vec<String> =
-        (0..=steps).map(|step| all[step * (all.len() - 1) / steps.max(1)].iter().collect()).collect();
-    selected.dedup();
-    selected
 }
 
 #[async_trait]

@@ -24,9 +24,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::client::Client;
+use super::client_stream::ClientStream;
 use super::unread_body;
 use crate::router::panic_response;
 use crate::security_headers;
+use crate::wait_limit::WaitLimit;
 
 /// Largest head of a request in bytes; a larger one is 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -42,15 +45,17 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// A connection that a client has opened.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
+    pub(super) client: Arc<Client>,
     pub(super) app: Router,
     pub(super) idle_timeout: Duration,
-    pub(super) stop: CancellationToken,
+    pub(super) body_bounds: BodyBounds,
 }
 
 impl Connection {
     /// Answers requests until the client or `stop` ends the connection.
     pub(super) async fn serve(self) {
-        let Self { stream, app, idle_timeout, stop } = self;
+        let Self { stream, client, app, idle_timeout, body_bounds } = self;
+        let stop = body_bounds.stop.clone();
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "answers on this connection may be late");
         }
@@ -62,8 +67,8 @@ impl Connection {
             // A client may close its sending side after the request, and still gets the response.
             .half_close(true)
             .serve_connection(
-                TokioIo::new(stream),
-                Requests { app, progress: Arc::clone(&progress), stop: stop.clone() },
+                TokioIo::new(ClientStream::new(stream, Arc::clone(&client))),
+                Requests { app, client, progress: Arc::clone(&progress), body_bounds },
             );
         let mut stopped = pin!(stop.cancelled());
         let mut is_stopping = false;
@@ -89,7 +94,11 @@ impl Connection {
         if ended.is_none() {
             return;
         }
-        let lingering = linger(connection.into_parts().io.into_inner());
+        let stream = connection.into_parts().io.into_inner();
+        if stream.is_stalled() {
+            return;
+        }
+        let lingering = linger(stream);
         if progress.has_unread_body.load(Ordering::Relaxed) {
             lingering.await;
         } else {
@@ -100,7 +109,7 @@ impl Connection {
 
 /// Closes the sending side and reads on for a while. A client that is still sending can then read the response; otherwise
 /// the system would reset the connection.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: ClientStream) {
     if stream.shutdown().await.is_err() {
         return;
     }
@@ -127,15 +136,26 @@ struct Progress {
     has_unread_body: AtomicBool,
 }
 
-/// Is in the extensions of every request: cancelled when the process stops.
+/// Is in the extensions of every request that has a body.
 #[derive(Clone)]
-pub(crate) struct Stopping(pub(crate) CancellationToken);
+pub(crate) struct BodyBounds {
+    /// For the wait for the body.
+    pub(crate) arriving: WaitLimit,
+    /// Cancelled when the process stops.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Is in the extensions of a response whose body does not tell its length, as a compressed one: the bytes behind it, which
+/// stay in memory until the client has taken them.
+#[derive(Clone, Copy)]
+pub(crate) struct AnswerBytes(pub(crate) u64);
 
 /// Answers the requests of one connection.
 struct Requests {
     app: Router,
+    client: Arc<Client>,
     progress: Arc<Progress>,
-    stop: CancellationToken,
+    body_bounds: BodyBounds,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
@@ -145,26 +165,40 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.progress.has_head.store(true, Ordering::Relaxed);
-        let app = self.app.clone();
+        let (app, client) = (self.app.clone(), Arc::clone(&self.client));
         if request.body().is_end_stream() {
-            return answer(app, request.map(Body::new)).map(Ok).boxed();
+            return async move {
+                client.begin_work().await;
+                let response = answer(app, request.map(Body::new)).await;
+                client.begin_answer(count_bytes(&response));
+                Ok(response)
+            }
+            .boxed();
         }
-        request.extensions_mut().insert(Stopping(self.stop.clone()));
+        request.extensions_mut().insert(self.body_bounds.clone());
         let may_read = !request.headers().contains_key(EXPECT);
         let progress = Arc::clone(&self.progress);
         let (head, body) = request.into_parts();
-        let (body, unread) = unread_body::track(body);
+        let (body, unread) = unread_body::track(body, Arc::clone(&client));
         let request = Request::from_parts(head, Body::new(body));
         async move {
+            client.begin_work().await;
             let mut response = answer(app, request).await;
             if !unread.discard_rest(may_read).await {
                 progress.has_unread_body.store(true, Ordering::Relaxed);
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
+            client.begin_answer(count_bytes(&response));
             Ok(response)
         }
         .boxed()
     }
+}
+
+/// The bytes of an answer that stay in memory until the client has taken them.
+fn count_bytes(response: &Response<Body>) -> usize {
+    let known = response.extensions().get().map(|AnswerBytes(bytes)| *bytes);
+    usize::try_from(known.unwrap_or_else(|| response.body().size_hint().lower())).unwrap_or(usize::MAX)
 }
 
 /// Answers a request, with 500 if the app panics outside of its routes.

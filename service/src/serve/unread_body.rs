@@ -16,6 +16,8 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
+use super::client::Client;
+
 /// How many bytes of an unread body are discarded, so that the connection can be used again.
 const MAX_DISCARDED_BYTES: u64 = 1024 * 1024;
 /// Longest time for that. The response waits for it.
@@ -25,14 +27,17 @@ const DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) struct TrackedBody {
     body: Option<Incoming>,
     left: Arc<Mutex<Option<Incoming>>>,
+    client: Arc<Client>,
+    /// The server has waited for the client to send some of it.
+    has_waited: bool,
 }
 
 /// Gets the unread part of a [`TrackedBody`].
 pub(super) struct UnreadBody(Arc<Mutex<Option<Incoming>>>);
 
-pub(super) fn track(body: Incoming) -> (TrackedBody, UnreadBody) {
+pub(super) fn track(body: Incoming, client: Arc<Client>) -> (TrackedBody, UnreadBody) {
     let left = Arc::new(Mutex::new(None));
-    (TrackedBody { body: Some(body), left: Arc::clone(&left) }, UnreadBody(left))
+    (TrackedBody { body: Some(body), left: Arc::clone(&left), client, has_waited: false }, UnreadBody(left))
 }
 
 impl UnreadBody {
@@ -70,10 +75,15 @@ impl HttpBody for TrackedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = Pin::new(body).poll_frame(context);
+        if frame.is_pending() && !self.has_waited {
+            self.has_waited = true;
+            self.client.begin_body();
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -89,5 +99,8 @@ impl Drop for TrackedBody {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         *self.left.lock() = unread;
+        if self.has_waited {
+            self.client.end_body();
+        }
     }
 }

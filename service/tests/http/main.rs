@@ -7,6 +7,7 @@ mod connections;
 mod cors;
 mod docs;
 mod draining;
+mod greedy_clients;
 mod gzip;
 mod headers;
 mod hosts;

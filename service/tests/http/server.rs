@@ -9,11 +9,12 @@ use axum::Router;
 use serde_json::Value;
 use service::config::{AllowedHosts, CorsOrigins};
 use service::health::Readiness;
+use service::listen;
 use service::metrics::Metrics;
 use service::router::{OtherPort, RouterConfig};
-use service::serve::{DEFAULT_IDLE_TIMEOUT, serve};
+use service::serve::{ConnectionTable, DEFAULT_IDLE_TIMEOUT, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -44,10 +45,15 @@ impl Server {
     }
 
     pub(crate) async fn start_with(app: Router, idle_timeout: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_in(ConnectionTable::for_process(), app, idle_timeout).await
+    }
+
+    /// Starts a server of which each port has its connections in `table`.
+    pub(crate) async fn start_in(table: ConnectionTable, app: Router, idle_timeout: Duration) -> Self {
+        let listener = listen::bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, app, idle_timeout, stop.clone()));
+        let served = tokio::spawn(serve(listener, app, idle_timeout, table, stop.clone()));
         Self { address, stop, served }
     }
 
@@ -131,6 +137,12 @@ impl Client {
     /// Closes the sending side.
     pub(crate) async fn finish_sending(&mut self) {
         self.stream.shutdown().await.unwrap();
+    }
+
+    /// Reads this many bytes and forgets them.
+    pub(crate) async fn read_bytes(&mut self, count: usize) -> usize {
+        let mut bytes = vec![0; count];
+        timeout(TEST_DEADLINE, self.stream.read_exact(&mut bytes)).await.expect("bytes must come").unwrap()
     }
 
     pub(crate) async fn answer(&mut self) -> Answer {

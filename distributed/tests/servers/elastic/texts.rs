@@ -1,22 +1,28 @@
 //! Search finds exactly the messages that contain a text, also with the longest and the rarest texts.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use distributed::elastic::ElasticIndex;
 use elasticsearch::http::Method;
-use events::ChatKey;
+use events::{ChatKey, MessageNumber};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use read_model::folding::fold;
 use read_model::page::MAX_BYTES;
-use read_model::{Cursor, Page, SearchIndex, SearchText};
+use read_model::{Cursor, Page, SearchDocument, SearchIndex, SearchText};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::fake::start_fake;
 use super::fixture::{add, chat, document, documents, find_numbers};
 use super::server::on_an_index;
 
+/// Longest time for a page, and for whatever is no slower.
+const PAGE_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest body and longest query of the HTTP interface, in characters.
 const BODY: usize = 16_384;
 const QUERY: usize = 1_000;
@@ -53,6 +59,90 @@ async fn the_longest_texts_are_found_to_the_last_character() {
         assert_eq!(slice.items[0].body, texts[1]);
     })
     .await;
+}
+
+/// Messages that fold to eighteen times their length, and questions that all of them could contain.
+async fn hostile_texts_stop_neither_the_projector_nor_searches() {
+    const MESSAGES: u32 = 200;
+    /// What the HTTP interface admits: 2,988 characters once folded.
+    const QUERY: usize = 166;
+    /// Much less than what the texts would take if they were indexed or compared as they are.
+    const DEADLINE: Duration = Duration::from_secs(50);
+    on_an_index(async |elastic| {
+        let (index, hostile, ordinary) = (Arc::new(elastic.adapter()), chat(), chat());
+        // Folding takes a while in a program that is not optimized, so the test folds once.
+        let long = document(hostile, 1, &"\u{fdfa}".repeat(BODY));
+        let numbers = (1..MESSAGES).map(|number| MessageNumber::new(number).unwrap());
+        let mut messages: Vec<_> = numbers.map(|number| SearchDocument { number, ..long.clone() }).collect();
+        messages.push(document(hostile, MESSAGES, &format!("{}needle", "\u{fdfa}".repeat(QUERY))));
+        let began = Instant::now();
+        add(&index, messages).await;
+        add(&index, documents(ordinary, &["a needle"])).await;
+        assert!(began.elapsed() < DEADLINE, "the projector took {:?}", began.elapsed());
+
+        let question = format!("{}needle", "\u{fdfa}".repeat(QUERY - 1));
+        let searches = (0..8).map(|_| {
+            let (index, question) = (Arc::clone(&index), question.replace("needle", ""));
+            tokio::spawn(async move {
+                index.search(hostile, &SearchText::new(&question).unwrap(), Page::FIRST).await.unwrap()
+            })
+        });
+        let searches: Vec<_> = searches.collect();
+        let began = Instant::now();
+        assert_eq!(find_numbers(&index, ordinary, "needle").await, [1]);
+        add(&index, vec![document(ordinary, 2, "another needle")]).await;
+        assert_eq!(find_numbers(&index, ordinary, "needle").await, [1, 2]);
+        assert!(began.elapsed() < PAGE_DEADLINE, "others took {:?}", began.elapsed());
+        for search in searches {
+            let page = search.await.unwrap();
+            assert!(page.examined_to.is_some_and(|number| number.get() < 9), "{:?}", page.examined_to);
+        }
+        let last = MessageNumber::new(MESSAGES - 2);
+        let page = Page { cursor: Cursor::After(last.unwrap()), limit: 10 };
+        let found = index.search(hostile, &SearchText::new(&question).unwrap(), page).await.unwrap();
+        assert_eq!(found.items.iter().map(|item| item.number.get()).collect::<Vec<_>>(), [MESSAGES]);
+    })
+    .await;
+}
+
+/// A client that goes away ends its search on the server too: Elasticsearch cancels a search whose connection is closed.
+async fn a_search_that_is_given_up_closes_its_connection() {
+    let (asked, mut asks) = unbounded_channel();
+    let (closed, mut closes) = unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (asked, closed) = (asked.clone(), closed.clone());
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 * 1024];
+                let mut text = String::new();
+                while let Ok(read @ 1..) = client.read(&mut bytes).await {
+                    text.push_str(&String::from_utf8_lossy(&bytes[..read]));
+                    if text.contains("_search") && text.contains("\"timeout\"") {
+                        asked.send(()).unwrap();
+                    } else if text.starts_with("GET") {
+                        let body = r#"{"found":true,"_source":{"generation":1}}"#;
+                        let head =
+                            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-elastic-product: Elasticsearch";
+                        let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                        client.write_all(answer.as_bytes()).await.unwrap();
+                        text.clear();
+                    }
+                }
+                if text.contains("_search") {
+                    closed.send(()).unwrap();
+                }
+            });
+        }
+    });
+    let index = ElasticIndex::with_prefix(&url, "x").unwrap();
+    let search = tokio::spawn(async move { index.search(chat(), &SearchText::new("x").unwrap(), Page::FIRST).await });
+    tokio::time::timeout(PAGE_DEADLINE, asks.recv()).await.expect("the search must reach the server").unwrap();
+    search.abort();
+    tokio::time::timeout(PAGE_DEADLINE, closes.recv()).await.expect("the connection must be closed").unwrap();
+    server.abort();
 }
 
 /// The server reads text in pieces of a few thousand UTF-16 units. In long texts with characters of one and of two units, the
@@ -173,7 +263,7 @@ async fn answers_are_cut_by_size_and_walked_both_ways() {
 }
 
 /// Reads all pages, and returns the numbers. Asserts that each page but the last is full, and none overfull.
-async fn walk(index: &ElasticIndex, chat: ChatKey, mut cursor: Cursor<events::MessageNumber>) -> Vec<u32> {
+async fn walk(index: &ElasticIndex, chat: ChatKey, mut cursor: Cursor<MessageNumber>) -> Vec<u32> {
     let (mut numbers, mut pages) = (Vec::new(), 0);
     loop {
         let page = Page { cursor, limit: 250 };
@@ -199,4 +289,6 @@ tests!(
     a_search_asks_one_shard,
     numbers_of_32_bits_are_kept_and_walked,
     answers_are_cut_by_size_and_walked_both_ways,
+    hostile_texts_stop_neither_the_projector_nor_searches,
+    a_search_that_is_given_up_closes_its_connection,
 );

@@ -1,0 +1,121 @@
+//! The stream of a connection. It ends the connection of a client that does not take its answer.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::client::Client;
+
+/// Longest time in which a client may take less than [`MIN_TAKEN_BYTES`] of an answer that waits for it.
+pub(super) const TAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a client must take in that time, unless the answer ends before.
+const MIN_TAKEN_BYTES: usize = 16 * 1024;
+
+pub(super) struct ClientStream {
+    stream: TcpStream,
+    client: Arc<Client>,
+    /// Runs while the system has no room for more bytes of an answer.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Bytes that the client has taken since the deadline was set.
+    taken_bytes: usize,
+}
+
+impl ClientStream {
+    pub(super) fn new(stream: TcpStream, client: Arc<Client>) -> Self {
+        Self { stream, client, deadline: None, taken_bytes: 0 }
+    }
+
+    /// Whether the client has yet to take bytes of an answer.
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// Passes on the result of a write, and bounds the time until the client has taken enough.
+    fn note_written(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.taken_bytes += bytes;
+                if self.is_stalled() && self.taken_bytes >= MIN_TAKEN_BYTES {
+                    self.restart_deadline();
+                }
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                if !self.is_stalled() {
+                    self.restart_deadline();
+                }
+                if let Some(deadline) = &mut self.deadline {
+                    ready!(deadline.as_mut().poll(context));
+                }
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not take its answer")))
+            }
+        }
+    }
+
+    fn restart_deadline(&mut self) {
+        self.taken_bytes = 0;
+        self.client.stalls();
+        let end = Instant::now() + TAKE_TIMEOUT;
+        match &mut self.deadline {
+            Some(deadline) => deadline.as_mut().reset(end),
+            None => self.deadline = Some(Box::pin(tokio::time::sleep_until(end))),
+        }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_written(written, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.note_written(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper flushes once it has written all bytes that it has.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.deadline = None;
+        self.client.has_taken_all();
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        if self.is_stalled() {
+            // Resets the connection. Otherwise the system would keep the bytes for minutes, for a client that takes none.
+            let _unsupported = self.stream.set_zero_linger();
+        }
+    }
+}

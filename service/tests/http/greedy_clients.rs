@@ -1,0 +1,163 @@
+//! Clients that take connections, answers or time without an end, and what others get meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use service::json::Json;
+use service::router::build_router;
+use service::serve::{ConnectionTable, DEFAULT_IDLE_TIMEOUT};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::server::{Client, Server, router_config};
+
+const REQUEST: &str = "GET /long HTTP/1.1\r\nhost: x\r\n\r\n";
+/// More than the buffers of the system take.
+const LONG_BYTES: usize = 48 * 1024 * 1024;
+/// Longest wait by the clock of the wall.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The bytes of an answer that tell when the server drops them.
+struct Watched {
+    bytes: Vec<u8>,
+    dropped: mpsc::UnboundedSender<()>,
+}
+
+impl AsRef<[u8]> for Watched {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _nobody_asks = self.dropped.send(());
+    }
+}
+
+/// A server of long answers.
+struct LongAnswers {
+    server: Server,
+    made: Arc<AtomicUsize>,
+    dropped: mpsc::UnboundedReceiver<()>,
+}
+
+async fn long_answers() -> LongAnswers {
+    let (sender, dropped) = mpsc::unbounded_channel();
+    let made = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&made);
+    let long = move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let watched = Watched { bytes: vec![b'x'; LONG_BYTES], dropped: sender.clone() };
+        async { Body::from(Bytes::from_owner(watched)) }
+    };
+    LongAnswers { server: Server::start(Router::new().route("/long", get(long))).await, made, dropped }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answer_loses_its_connection_and_has_one_answer_at_once() {
+    let LongAnswers { server, made, mut dropped } = long_answers().await;
+    let mut client = server.connect().await;
+    client.send(REQUEST.repeat(50)).await;
+    tokio::time::pause();
+    let sent_at = Instant::now();
+    timeout(Duration::from_secs(120), dropped.recv()).await.expect("the answer must be given up");
+    let took = sent_at.elapsed();
+    assert!(took > Duration::from_secs(15) && took < Duration::from_secs(30), "{took:?}");
+    assert_eq!(made.load(Ordering::SeqCst), 1, "answers were made that nobody takes");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
+    let LongAnswers { server, made, .. } = long_answers().await;
+    let mut client = server.connect().await;
+    client.send(format!("{REQUEST}{REQUEST}")).await;
+    tokio::time::pause();
+    let started = Instant::now();
+    let mut bytes = 0;
+    while bytes < 2 * LONG_BYTES {
+        bytes += client.read_bytes(LONG_BYTES / 6).await;
+        if bytes < LONG_BYTES / 2 {
+            assert_eq!(made.load(Ordering::SeqCst), 1, "an answer was made before the client has taken the one before");
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert!(started.elapsed() > Duration::from_secs(100), "{:?}", started.elapsed());
+}
+
+/// A server of two ports that share a table of four connections.
+async fn two_ports() -> [Server; 2] {
+    let table = ConnectionTable::new(4);
+    let app = || {
+        let json = async |Json(_): Json<serde_json::Value>| "1";
+        Router::new()
+            .route("/", get(async || "1"))
+            .route("/json", post(json))
+            .route("/long", get(async || "x".repeat(LONG_BYTES)))
+    };
+    [
+        Server::start_in(table.clone(), app(), DEFAULT_IDLE_TIMEOUT).await,
+        Server::start_in(table, app(), DEFAULT_IDLE_TIMEOUT).await,
+    ]
+}
+
+async fn ask(client: &mut Client) -> u16 {
+    client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.answer().await.status
+}
+
+#[tokio::test]
+async fn connections_that_keep_the_server_waiting_make_room_for_others_on_every_port() {
+    for first_sends in [
+        "",
+        "GET / HTT",
+        "POST /json HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
+        REQUEST,
+    ] {
+        let [one, other] = two_ports().await;
+        let mut greedy = Vec::new();
+        for _ in 0..4 {
+            let mut client = one.connect().await;
+            client.send(first_sends).await;
+            greedy.push(client);
+        }
+        let began = std::time::Instant::now();
+        for _ in 0..8 {
+            let mut client = other.connect().await;
+            assert_eq!(ask(&mut client).await, 200);
+            greedy.push(client);
+        }
+        assert!(began.elapsed() < DEADLINE / 4, "others waited for {:?}: {first_sends:?}", began.elapsed());
+        let mut newest = greedy.pop().unwrap();
+        assert_eq!(ask(&mut newest).await, 200, "the newest connection was cut: {first_sends:?}");
+        for client in greedy.drain(..4) {
+            client.closed().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_arrive_leave_room_for_others() {
+    const SLOW: usize = 600;
+    let json = async |Json(_): Json<serde_json::Value>| "1";
+    let server = Server::start(build_router(Router::new().route("/json", post(json)), router_config())).await;
+    let head = "POST /json HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n";
+    let mut slow = Vec::new();
+    for _ in 0..SLOW {
+        let mut client = server.connect().await;
+        client.send(format!("{head}{{")).await;
+        slow.push(client);
+    }
+    // The first ones have waited the longest.
+    let answer = slow[0].answer().await;
+    assert_eq!((answer.problem(), answer.header("retry-after")), ((503, "overloaded"), Some("1")));
+    assert_eq!(server.ask(format!("{head}{{}}")).await.status, 200);
+    let mut last = slow.pop().unwrap();
+    last.send("}").await;
+    assert_eq!(last.answer().await.status, 200);
+}
