@@ -56,6 +56,7 @@ pub async fn serve(
         connections.spawn(async move {
             let serving = async {
                 tokio::select! {
+                    biased;
                     () = connection.serve() => {}
                     () = client.cut() => {}
                 }

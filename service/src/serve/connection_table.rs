@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -28,6 +29,7 @@ const MAX_UNTAKEN_BYTES: usize = 64 * 1024 * 1024;
 pub struct ConnectionTable(Arc<Inner>);
 
 struct Inner {
+    started: Instant,
     max_connections: usize,
     max_untaken_bytes: usize,
     entries: Mutex<Entries>,
@@ -44,17 +46,29 @@ struct Entries {
 }
 
 struct Entry {
-    /// Since when the server waits for the client; `None` while the client waits for the server.
-    waiting_since: Option<Instant>,
+    waiting: Arc<Waiting>,
     /// Bytes of an answer that the client has stopped to take; 0 if there is none.
     untaken_bytes: usize,
     cut: CancellationToken,
 }
 
+/// Whom a connection waits for. It changes several times a request, so it changes without the table's lock.
+#[derive(Default)]
+struct Waiting {
+    /// Since when the server waits for the client, in microseconds after the table was made. [`CLIENT_WAITS`] while the client
+    /// waits for the server.
+    since_us: AtomicU64,
+    /// The entry has bytes that the client has not taken.
+    has_untaken: AtomicBool,
+}
+
+const CLIENT_WAITS: u64 = 0;
+
 /// A connection's place in the table. A drop gives the place back.
 pub(super) struct Place {
     table: ConnectionTable,
     id: u64,
+    waiting: Arc<Waiting>,
     /// Cancelled once another connection needs the place.
     pub(super) cut: CancellationToken,
 }
@@ -74,7 +88,13 @@ impl ConnectionTable {
 
     fn with_bounds(max_connections: usize, max_untaken_bytes: usize) -> Self {
         let entries = Mutex::default();
-        Self(Arc::new(Inner { max_connections, max_untaken_bytes, entries, ended: Notify::new() }))
+        let (started, ended) = (Instant::now(), Notify::new());
+        Self(Arc::new(Inner { started, max_connections, max_untaken_bytes, entries, ended }))
+    }
+
+    /// The time since the table was made, in microseconds; never [`CLIENT_WAITS`].
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_micros()).unwrap_or(u64::MAX).max(CLIENT_WAITS + 1)
     }
 
     /// Returns a place for a new connection. If there is none, cuts the connection that waits for its client the longest. If
@@ -100,10 +120,11 @@ impl ConnectionTable {
         }
         let id = entries.next_id;
         entries.next_id += 1;
-        let cut = CancellationToken::new();
-        let entry = Entry { waiting_since: Some(Instant::now()), untaken_bytes: 0, cut: cut.clone() };
-        entries.by_id.insert(id, entry);
-        Some(Place { table: self.clone(), id, cut })
+        let (cut, waiting) = (CancellationToken::new(), Arc::new(Waiting::default()));
+        entries.by_id.insert(id, Entry { waiting: Arc::clone(&waiting), untaken_bytes: 0, cut: cut.clone() });
+        let place = Place { table: self.clone(), id, waiting, cut };
+        place.wait_for_client();
+        Some(place)
     }
 
     /// Cuts the connection that waits for its client the longest, and waits until a connection has ended, for a moment at
@@ -117,7 +138,7 @@ impl ConnectionTable {
     /// Returns false if no connection waits for its client.
     fn cut_longest_waiting(&self) -> bool {
         let mut entries = self.0.entries.lock();
-        let waiting = entries.uncut().filter_map(|(id, entry)| Some((entry.waiting_since?, id)));
+        let waiting = entries.uncut().filter_map(|(id, entry)| Some((entry.waiting.since_us()?, id)));
         let Some((_, id)) = waiting.min() else { return false };
         entries.cut(id);
         true
@@ -142,36 +163,42 @@ impl Entries {
             entry.untaken_bytes = bytes;
         }
     }
+}
 
-    fn set_waiting(&mut self, id: u64, since: Option<Instant>) {
-        if let Some(entry) = self.by_id.get_mut(&id) {
-            entry.waiting_since = since;
-        }
+impl Waiting {
+    fn since_us(&self) -> Option<u64> {
+        Some(self.since_us.load(Ordering::Relaxed)).filter(|since| *since != CLIENT_WAITS)
     }
 }
 
 impl Place {
     /// The server waits for the client from now on.
     pub(super) fn client_is_due(&self) {
-        let mut entries = self.table.0.entries.lock();
-        entries.set_untaken(self.id, 0);
-        entries.set_waiting(self.id, Some(Instant::now()));
+        if self.waiting.has_untaken.swap(false, Ordering::Relaxed) {
+            self.table.0.entries.lock().set_untaken(self.id, 0);
+        }
+        self.wait_for_client();
     }
 
     /// The client waits for the server from now on.
     pub(super) fn server_is_due(&self) {
-        self.table.0.entries.lock().set_waiting(self.id, None);
+        self.waiting.since_us.store(CLIENT_WAITS, Ordering::Relaxed);
+    }
+
+    fn wait_for_client(&self) {
+        self.waiting.since_us.store(self.table.now_us(), Ordering::Relaxed);
     }
 
     /// The client has stopped to take an answer of this many bytes. If all such answers together are too large, cuts the
     /// connection that has waited the longest for its client to take one.
     pub(super) fn client_must_take(&self, bytes: usize) {
+        self.wait_for_client();
+        self.waiting.has_untaken.store(true, Ordering::Relaxed);
         let mut entries = self.table.0.entries.lock();
-        entries.set_waiting(self.id, Some(Instant::now()));
         entries.set_untaken(self.id, bytes);
         while entries.untaken_bytes > self.table.0.max_untaken_bytes {
             let holding = entries.uncut().filter(|(_, entry)| entry.untaken_bytes > 0);
-            let Some((_, id)) = holding.map(|(id, entry)| (entry.waiting_since, id)).min() else { return };
+            let Some((_, id)) = holding.map(|(id, entry)| (entry.waiting.since_us(), id)).min() else { return };
             entries.cut(id);
         }
     }
