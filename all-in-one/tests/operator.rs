@@ -117,6 +117,48 @@ async fn verify_finds_a_row_that_no_event_explains_and_rebuild_repairs_it() {
     process.await.unwrap().unwrap();
 }
 
+/// Changes the log with SQL; returns the exit code of `tally verify` and what it prints.
+fn verify_changed(data: &Path, sql: &str) -> (Option<i32>, String) {
+    rusqlite::Connection::open(data.join("log.sqlite")).unwrap().execute_batch(sql).unwrap();
+    let (code, output, error) = tally(data, &["verify"]);
+    assert_eq!(error, "", "{sql}");
+    (code, output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_says_where_the_log_is_wrong() {
+    for (sql, words) in [
+        (
+            "UPDATE events SET data = CAST('{}' AS BLOB) WHERE log_offset = 3",
+            "log: the record at offset 3 is damaged: its columns do not have its checksum",
+        ),
+        ("DELETE FROM events WHERE log_offset = 3", "log: the record at offset 3 is damaged: it is missing"),
+        (
+            "UPDATE counters SET last_number = 1 WHERE last_number = 3",
+            "log: table counters has rows that contradict the records: 1 below the last number in the log",
+        ),
+        (
+            "INSERT INTO requests (request_key, log_offset, occurred_at_ms) VALUES (zeroblob(32), 3, 0)",
+            "log: table requests has rows that contradict the records: 1 of a key that the log does not have",
+        ),
+    ] {
+        let (directory, _) = stopped_data().await;
+        let (code, output) = verify_changed(directory.path(), sql);
+        assert_eq!(code, Some(3), "{sql}: {output}");
+        assert!(output.contains(words) && output.contains("restore the data directory from a copy"), "{output}");
+        assert!(output.contains("6 events: not as it should be"), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_counts_records_without_checksums_and_accepts_them() {
+    let (directory, _) = stopped_data().await;
+    let old = "UPDATE events SET checksum = NULL WHERE log_offset < 2; UPDATE checksums SET first_offset = 2";
+    let (code, output) = verify_changed(directory.path(), old);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("log: 2 records of older releases have no checksum"), "{output}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_tally_is_left_alone() {
     let directory = TempDir::new().unwrap();

@@ -1,19 +1,20 @@
 //! The only writer of the log. It commits all queued appends as a group, so that one fsync serves many appends.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use event_log::{AppendError, KEY_MEMORY};
-use events::{EventType, Offset, Record, StreamKey};
+use events::{Offset, Record};
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Result, params, params_from_iter};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checksum::checksum;
-use super::{COLUMNS, read_end};
+use super::counters::raise_counters;
+use super::read_end;
+use super::rows::COLUMNS;
 use crate::sqlite::{Database, Writer, prepare};
 
 /// Bound on the queue of appends. A further append is refused.
@@ -175,35 +176,4 @@ fn store_requests(connection: &Connection, first: Offset, records: &[Record]) ->
     )?;
     statement.execute((now_ms.saturating_sub(key_memory_ms).cast_signed(), 2 * stored))?;
     Ok(())
-}
-
-fn raise_counters(connection: &Connection, records: &[Record]) -> Result<()> {
-    let mut counters = BTreeMap::new();
-    for (parent, last_number) in records.iter().flat_map(list_counters) {
-        let counter = counters.entry(parent).or_insert(last_number);
-        *counter = last_number.max(*counter);
-    }
-    let mut statement = prepare(
-        connection,
-        "INSERT INTO counters (parent, last_number) VALUES (?, ?) \
-         ON CONFLICT (parent) DO UPDATE SET last_number = max(last_number, excluded.last_number)",
-    )?;
-    for (parent, last_number) in counters {
-        statement.execute((parent.to_text(), last_number))?;
-    }
-    Ok(())
-}
-
-/// Lists the counters that a record creates or raises. Reads the record's headers only, because even a broken event has
-/// used its number.
-fn list_counters(record: &Record) -> impl Iterator<Item = (StreamKey, u32)> {
-    let used = record.number.map_or(0, events::Number::get);
-    let (raised, opened) = match (EventType::from_wire_name(&record.event_type), record.stream) {
-        (Some(EventType::ChatApplicationCreated), application) => (None, Some(application)),
-        (Some(EventType::ChatCreated), StreamKey::Chat(chat)) => (Some(chat.token.into()), Some(record.stream)),
-        (Some(EventType::MessagePosted), chat) => (Some(chat), None),
-        (Some(EventType::ChatCreated | EventType::ChatApplicationRenamed) | None, _) => (None, None),
-    };
-    let raised = raised.map(|parent| (parent, used));
-    raised.into_iter().chain(opened.map(|parent| (parent, 0)))
 }
