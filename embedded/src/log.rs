@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::check::{CheckError, LogReport};
+use self::counters::NumberTaken;
+pub(crate) use self::counters::load as load_counter;
 use self::rows::read_rows;
 pub(crate) use self::rows::{Damaged, read_record};
 use self::writer::{GroupCommit, Outcome};
@@ -137,6 +139,9 @@ impl EventLog for SqliteLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
         let offset = match self.writer.append(record)?.await {
             Ok(Outcome::Committed(offset)) => offset,
+            Ok(Outcome::Refused(NumberTaken { number, last })) => {
+                return Err(AppendError::NumberTaken { number, last });
+            }
             Ok(Outcome::Failed(error)) => return Err(AppendError::Unacknowledged(error.into())),
             Err(_) => return Err(AppendError::Unacknowledged("the writer of the log has stopped".into())),
         };

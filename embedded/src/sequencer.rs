@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rusqlite::OptionalExtension;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::log::{Damaged, PARTITION, SqliteLog, read_record};
+use crate::log::{Damaged, PARTITION, SqliteLog, load_counter, read_record};
 use crate::sqlite::{Readers, prepare};
 
 /// Counters in memory, about 150 bytes each. Beyond this number, unused counters are dropped.
@@ -111,11 +111,7 @@ impl SqliteSequencer {
         if let Some(last) = *counter {
             return Ok(last);
         }
-        let stored = self.readers.read(|connection| {
-            prepare(connection, "SELECT last_number FROM counters WHERE parent = ?")?
-                .query_row([parent.to_text()], |row| row.get(0))
-                .optional()
-        });
+        let stored = self.readers.read(|connection| load_counter(connection, parent));
         let last = stored.map_err(unavailable)?.ok_or(ReserveError::UnknownParent)?;
         *counter = Some(last);
         Ok(last)

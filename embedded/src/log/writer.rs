@@ -8,11 +8,11 @@ use event_log::{AppendError, KEY_MEMORY};
 use events::{Offset, Record};
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Result, params, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checksum::checksum;
-use super::counters::raise_counters;
+use super::counters::{Counters, NumberTaken};
 use super::read_end;
 use super::rows::COLUMNS;
 use crate::sqlite::{Database, Writer, prepare};
@@ -27,6 +27,8 @@ const MAX_GROUP: usize = 512;
 pub(super) enum Outcome {
     /// The record has this offset.
     Committed(Offset),
+    /// The record is not in the log.
+    Refused(NumberTaken),
     /// The transaction failed. If its commit failed, the record may be in the log.
     Failed(Arc<rusqlite::Error>),
 }
@@ -82,9 +84,12 @@ fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>, end: 
         let (records, outcomes): (Vec<_>, Vec<_>) =
             group.drain(..).map(|append| (append.record, append.outcome)).unzip();
         match writer.transact(|connection| append_group(connection, &records).map(Some)) {
-            Ok(Some(first)) => {
-                end.send_replace(Offset(first.0 + records.len() as u64));
-                send_outcomes(outcomes, (first.0..).map(Offset).map(Outcome::Committed));
+            Ok(Some(Appended { end: new_end, answers })) => {
+                end.send_replace(new_end);
+                send_outcomes(
+                    outcomes,
+                    answers.into_iter().map(|answer| answer.map_or_else(Outcome::Refused, Outcome::Committed)),
+                );
             }
             Ok(None) => {}
             Err(error) => {
@@ -106,28 +111,52 @@ fn send_outcomes(senders: Vec<oneshot::Sender<Outcome>>, outcomes: impl Iterator
     }
 }
 
-/// Appends the records; returns the offset of the first.
-fn append_group(connection: &Connection, records: &[Record]) -> Result<Offset> {
-    // Read every time: after a commit with an unknown outcome only the table says where the log ends.
-    let first = read_end(connection)?;
-    insert_events(connection, first, records)?;
-    raise_counters(connection, records)?;
-    store_requests(connection, first, records)?;
-    Ok(first)
+/// A group that was appended.
+struct Appended {
+    /// The offset of each record, or why the record was left out.
+    answers: Vec<Result<Offset, NumberTaken>>,
+    end: Offset,
 }
 
-fn insert_events(connection: &Connection, first: Offset, records: &[Record]) -> Result<()> {
+/// Appends the records, but for those whose number is taken.
+fn append_group(connection: &Connection, records: &[Record]) -> rusqlite::Result<Appended> {
+    // Read every time: after a commit with an unknown outcome only the table says where the log ends.
+    let mut end = read_end(connection)?;
+    let mut counters = Counters::new(connection);
+    let mut answers = Vec::with_capacity(records.len());
+    let mut appended = Vec::with_capacity(records.len());
+    for record in records {
+        let raised = counters.raise(record)?;
+        if let Err(NumberTaken { number, last }) = raised {
+            tracing::error!(
+                number,
+                last,
+                "an append was refused, because its number is taken; restart tally and run tally verify"
+            );
+        } else {
+            appended.push((end, record));
+        }
+        answers.push(raised.map(|()| end));
+        end = Offset(end.0 + u64::from(raised.is_ok()));
+    }
+    insert_events(connection, &appended)?;
+    counters.store()?;
+    store_requests(connection, &appended)?;
+    Ok(Appended { answers, end })
+}
+
+fn insert_events(connection: &Connection, records: &[(Offset, &Record)]) -> rusqlite::Result<()> {
     let mut statement = prepare(
         connection,
         "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
          request_key, request_values, epoch, traceparent, data, checksum) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    for (offset, record) in (first.0.cast_signed()..).zip(records) {
+    for (offset, record) in records {
         let stream = record.stream.to_text();
         let trace = record.trace.map(|trace| trace.to_string());
         let columns: [ValueRef; COLUMNS] = [
-            ValueRef::Integer(offset),
+            ValueRef::Integer(offset.0.cast_signed()),
             ValueRef::Blob(record.event_id.0.as_bytes()),
             ValueRef::Text(record.event_type.as_bytes()),
             ValueRef::Integer(record.version.into()),
@@ -148,10 +177,10 @@ fn insert_events(connection: &Connection, first: Offset, records: &[Record]) -> 
 
 /// Stores the offsets of requests with keys. Deletes up to twice as many expired ones, so that the table shrinks faster
 /// than it grows.
-fn store_requests(connection: &Connection, first: Offset, records: &[Record]) -> Result<()> {
+fn store_requests(connection: &Connection, records: &[(Offset, &Record)]) -> rusqlite::Result<()> {
     let mut stored = 0_u32;
     let mut now_ms = 0;
-    for (offset, record) in (first.0.cast_signed()..).zip(records) {
+    for (offset, record) in records {
         let Some(request) = record.request else {
             continue;
         };
@@ -161,7 +190,7 @@ fn store_requests(connection: &Connection, first: Offset, records: &[Record]) ->
              ON CONFLICT (request_key) DO UPDATE SET log_offset = excluded.log_offset, \
              occurred_at_ms = excluded.occurred_at_ms",
         )?;
-        statement.execute(params![request.key, offset, record.occurred_at.0.cast_signed()])?;
+        statement.execute(params![request.key, offset.0.cast_signed(), record.occurred_at.0.cast_signed()])?;
         stored += 1;
         now_ms = record.occurred_at.0.max(now_ms);
     }
