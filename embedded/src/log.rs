@@ -6,6 +6,7 @@ mod counters;
 mod rows;
 mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,10 @@ pub(crate) use self::counters::load as load_counter;
 use self::rows::read_rows;
 pub(crate) use self::rows::{Damaged, read_record};
 use self::writer::{GroupCommit, Outcome};
-use crate::migrate::{self, MigrateError, migrate};
+use crate::file_modes::create_private;
+use crate::migrate::{MigrateError, log_migrations, migrate};
 use crate::open_error::{OpenError, advise};
-use crate::projections;
+use crate::projections::{OpenProjectionsError, count_applied_events};
 use crate::sqlite::{Database, Durability, Readers, prepare, run_blocking};
 
 /// The only partition.
@@ -35,7 +37,6 @@ pub(crate) const PARTITION: PartitionId = PartitionId(0);
 #[derive(Debug)]
 pub struct SqliteLog {
     log_id: Uuid,
-    database: Database,
     readers: Arc<Readers>,
     writer: GroupCommit,
     end: watch::Receiver<Offset>,
@@ -45,22 +46,14 @@ impl SqliteLog {
     /// Opens the log at `path`. Creates a missing log, unless the projections show that a log was lost.
     pub(crate) fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
         let database = Database::new(&path, Durability::PowerLoss);
-        let (log_id, end) = prepare_file(&database, projections).map_err(|error| match error {
-            PrepareError::Lost { applied } => OpenError::LogLost { path: path.clone(), applied },
-            PrepareError::Migrate(source @ (MigrateError::Newer { .. } | MigrateError::Migration(_))) => {
-                OpenError::LogVersion { path: path.clone(), source: source.into() }
-            }
-            PrepareError::Migrate(MigrateError::Sqlite(source)) | PrepareError::Query(source) => {
-                OpenError::Log { advice: advise(&source), path: path.clone(), source: source.into() }
-            }
-        })?;
+        let (log_id, end) = prepare_file(&database, &path, projections).map_err(|error| error.at(path.clone()))?;
         let (committed, end) = watch::channel(end);
         let writer = GroupCommit::start(database.clone(), committed).map_err(|source| OpenError::Log {
             advice: advise(&source),
             path,
             source: source.into(),
         })?;
-        Ok(Self { log_id, readers: Arc::new(Readers::new(database.clone())), database, writer, end })
+        Ok(Self { log_id, readers: Arc::new(Readers::new(database)), writer, end })
     }
 
     /// The identity of this log.
@@ -79,8 +72,8 @@ impl SqliteLog {
     /// # Errors
     /// [`CheckError`] if the file cannot be read to its end.
     pub async fn check(&self, on_progress: impl Fn(Offset) + Send + 'static) -> Result<LogReport, CheckError> {
-        let (database, end) = (self.database.clone(), *self.end.borrow());
-        run_blocking(move || check::check(&mut database.connect()?, end, on_progress)).await.map_err(CheckError)
+        let (readers, end) = (Arc::clone(&self.readers), *self.end.borrow());
+        run_blocking(move || check::check(&mut readers.connect()?, end, on_progress)).await.map_err(CheckError)
     }
 
     /// Refuses further appends, commits the queued ones, and closes the file.
@@ -91,34 +84,71 @@ impl SqliteLog {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 enum PrepareError {
-    #[error(transparent)]
-    Query(#[from] rusqlite::Error),
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    #[error("the log is empty, but projections have applied {applied} events")]
-    Lost { applied: u64 },
+    File(io::Error),
+    Query(rusqlite::Error),
+    Migrate(MigrateError),
+    /// The log is empty, but projections have applied so many events.
+    Lost(u64),
+    /// The log is empty, and whether projections have applied events is unknown.
+    PerhapsLost(OpenProjectionsError),
+}
+
+impl From<rusqlite::Error> for PrepareError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Query(error)
+    }
+}
+
+impl PrepareError {
+    fn at(self, path: PathBuf) -> OpenError {
+        match self {
+            Self::File(source) => OpenError::Log { advice: advise(&source), path, source: source.into() },
+            Self::Query(source) | Self::Migrate(MigrateError::Sqlite(source)) => {
+                OpenError::Log { advice: advise(&source), path, source: source.into() }
+            }
+            Self::Migrate(source @ MigrateError::Newer { .. }) => OpenError::LogVersion { path, source: source.into() },
+            Self::Migrate(source @ MigrateError::Failed(_)) => {
+                OpenError::LogMigration { advice: advise(&source), path, source: source.into() }
+            }
+            Self::Lost(applied) => OpenError::LogLost { path, applied },
+            Self::PerhapsLost(source) => {
+                OpenError::LogPerhapsLost { advice: advise(&source), path, source: source.into() }
+            }
+        }
+    }
 }
 
 /// Brings the schema up to date, and gives a new log its identity. Returns the identity and the log's end.
-fn prepare_file(database: &Database, projections: &Path) -> Result<(Uuid, Offset), PrepareError> {
+fn prepare_file(database: &Database, path: &Path, projections: &Path) -> Result<(Uuid, Offset), PrepareError> {
+    if !path.try_exists().map_err(PrepareError::File)? {
+        refuse_lost_log(projections)?;
+        create_private(path).map_err(PrepareError::File)?;
+    }
     let mut connection = database.connect()?;
     // The events of a young log are in its write-ahead log alone. Without that file SQLite finds an empty database. A
     // new identity would make the projections those of another log, and tally would delete the only sign of the lost
     // events.
-    if !has_identity(&connection)?
-        && let Some(applied) = projections::count_applied_events(projections)
-    {
-        return Err(PrepareError::Lost { applied });
+    if !has_identity(&connection)? {
+        refuse_lost_log(projections)?;
     }
-    migrate(&mut connection, migrate::LOG)?;
+    migrate(&mut connection, log_migrations()).map_err(PrepareError::Migrate)?;
     let identify = "INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)";
     connection.execute(identify, [Uuid::new_v4().as_bytes()])?;
     let log_id = connection.query_row("SELECT log_id FROM identity", (), |row| row.get(0))?;
     let end = read_end(&connection)?;
     connection.close().map_err(|(_, error)| error)?;
     Ok((Uuid::from_bytes(log_id), end))
+}
+
+/// Fails if projections have applied events, because the log has none.
+fn refuse_lost_log(projections: &Path) -> Result<(), PrepareError> {
+    match count_applied_events(projections) {
+        Ok(None) => Ok(()),
+        Ok(Some(applied)) => Err(PrepareError::Lost(applied)),
+        Err(error) => Err(PrepareError::PerhapsLost(error)),
+    }
 }
 
 fn has_identity(connection: &Connection) -> Result<bool> {

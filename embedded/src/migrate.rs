@@ -3,20 +3,26 @@
 use rusqlite::{Connection, OptionalExtension, Result};
 use rusqlite_migration::{Error, M, Migrations};
 
+use crate::open_error::{Advice, Advised};
+
 /// The migrations of `log.sqlite`, oldest first.
-pub(crate) const LOG: &[M<'static>] = &[
-    M::up(include_str!("../../migrations/sqlite-log/0001_events.sql")),
-    M::up(include_str!("../../migrations/sqlite-log/0002_epochs.sql")),
-    M::up(include_str!("../../migrations/sqlite-log/0003_traces.sql")),
-    M::up(include_str!("../../migrations/sqlite-log/0004_checksums.sql")),
-];
+pub(crate) fn log_migrations() -> Vec<M<'static>> {
+    vec![
+        M::up(include_str!("../../migrations/sqlite-log/0001_events.sql")),
+        M::up(include_str!("../../migrations/sqlite-log/0002_epochs.sql")),
+        M::up(include_str!("../../migrations/sqlite-log/0003_traces.sql")),
+        M::up(include_str!("../../migrations/sqlite-log/0004_checksums.sql")),
+    ]
+}
 
 /// The migrations of `views.sqlite`, oldest first.
-pub(crate) const PROJECTIONS: &[M<'static>] = &[
-    M::up(include_str!("../../migrations/sqlite-views/0001_projections.sql")),
-    M::up(include_str!("../../migrations/sqlite-views/0002_epochs.sql")),
-    M::up(include_str!("../../migrations/sqlite-views/0003_search_extents.sql")),
-];
+pub(crate) fn projections_migrations() -> Vec<M<'static>> {
+    vec![
+        M::up(include_str!("../../migrations/sqlite-views/0001_projections.sql")),
+        M::up(include_str!("../../migrations/sqlite-views/0002_epochs.sql")),
+        M::up(include_str!("../../migrations/sqlite-views/0003_search_extents.sql")),
+    ]
+}
 
 /// Why a schema cannot be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +32,29 @@ pub(crate) enum MigrateError {
     Newer { found: usize, known: usize },
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    #[error(transparent)]
-    Migration(Error),
+    /// A migration failed, and changed nothing.
+    #[error("a migration of its schema failed")]
+    Failed(#[source] Error),
+}
+
+impl MigrateError {
+    /// SQLite's error, if there is one.
+    pub(crate) const fn sqlite(&self) -> Option<&rusqlite::Error> {
+        match self {
+            Self::Sqlite(error) | Self::Failed(Error::RusqliteError { err: error, .. }) => Some(error),
+            Self::Newer { .. } | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl Advised for MigrateError {
+    fn advice(&self) -> Advice {
+        self.sqlite().map_or(Advice::None, Advised::advice)
+    }
 }
 
 /// Runs the migrations that the database does not have yet.
-pub(crate) fn migrate(connection: &mut Connection, migrations: &[M<'static>]) -> Result<(), MigrateError> {
+pub(crate) fn migrate(connection: &mut Connection, migrations: Vec<M<'static>>) -> Result<(), MigrateError> {
     let known = migrations.len();
     let found = count_applied(connection)?;
     if found.total() > known {
@@ -40,11 +63,7 @@ pub(crate) fn migrate(connection: &mut Connection, migrations: &[M<'static>]) ->
     if let Applied::InTable(count) = found {
         connection.pragma_update(None, "user_version", count)?;
     }
-    match Migrations::from_slice(migrations).to_latest(connection) {
-        Ok(()) => Ok(()),
-        Err(Error::RusqliteError { err, .. }) => Err(MigrateError::Sqlite(err)),
-        Err(error) => Err(MigrateError::Migration(error)),
-    }
+    Migrations::new(migrations).to_latest(connection).map_err(MigrateError::Failed)
 }
 
 /// The number of migrations that a database has.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use embedded::DataDir;
+use embedded::{DataDir, OpenError};
 use event_log::{EventLog, ReadLimit};
 use events::{Offset, PartitionId};
 use rusqlite::Connection;
@@ -32,4 +32,17 @@ async fn a_log_of_an_old_release_keeps_its_records_and_its_identity() {
         assert_eq!(log.read(PartitionId(0), Offset::START, limit).await.unwrap().events.len(), 1);
         log.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_is_not_told_as_another_version() {
+    let directory = TempDir::new().unwrap();
+    let connection = Connection::open(directory.path().join("log.sqlite")).unwrap();
+    connection.execute_batch(OLD_LOG).unwrap();
+    connection.execute("CREATE TABLE checksums (something_else TEXT)", ()).unwrap();
+    drop(connection);
+    let refused = DataDir::open(directory.path()).unwrap().open_log().unwrap_err();
+    assert!(matches!(refused, OpenError::LogMigration { .. }), "{refused:?}");
+    let message = refused.to_string();
+    assert!(!message.contains("another version"), "{message}");
 }
