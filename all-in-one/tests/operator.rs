@@ -138,7 +138,7 @@ async fn verify_says_where_the_log_is_wrong() {
             "log: table counters has rows that contradict the records: 1 below the last number in the log",
         ),
         (
-            "INSERT INTO requests (request_key, log_offset, occurred_at_ms) VALUES (zeroblob(32), 3, 0)",
+            "INSERT INTO requests (request_key, log_offset, elapsed_ms, latest_ms) VALUES (zeroblob(32), 3, 0, 0)",
             "log: table requests has rows that contradict the records: 1 of a key that the log does not have",
         ),
     ] {
@@ -246,4 +246,22 @@ async fn status_and_verify_neither_make_nor_replace_projections() {
         assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(0));
         assert_eq!(tally(directory.path(), &["verify"]).0, Some(0));
     }
+}
+
+/// Whatever the file is that cannot be opened any more, permissions are not the reason.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_open_files_are_not_told_as_permissions() {
+    let (directory, _) = stopped_data().await;
+    let mut messages = String::new();
+    for limit in 4..24 {
+        let script = format!("ulimit -n {limit} && exec \"$0\" status");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_tally")]).env("TALLY_DATA", directory.path());
+        let output = command.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!error.contains("permission"), "{limit}: {error}");
+        messages.push_str(&error);
+    }
+    assert!(messages.contains("too many files are open: raise the limit"), "{messages}");
 }

@@ -3,6 +3,7 @@
 pub mod check;
 mod checksum;
 mod counters;
+pub(crate) mod requests;
 mod rows;
 mod writer;
 

@@ -1,8 +1,9 @@
 //! Brings the schema of a database up to date.
 
-use rusqlite::{Connection, OptionalExtension, Result};
-use rusqlite_migration::{Error, M, Migrations};
+use rusqlite::{Connection, OptionalExtension, Result, Transaction};
+use rusqlite_migration::{Error, HookError, M, Migrations};
 
+use crate::log::requests;
 use crate::open_error::{Advice, Advised};
 
 /// The migrations of `log.sqlite`, oldest first.
@@ -12,6 +13,9 @@ pub(crate) fn log_migrations() -> Vec<M<'static>> {
         M::up(include_str!("../../migrations/sqlite-log/0002_epochs.sql")),
         M::up(include_str!("../../migrations/sqlite-log/0003_traces.sql")),
         M::up(include_str!("../../migrations/sqlite-log/0004_checksums.sql")),
+        M::up_with_hook(include_str!("../../migrations/sqlite-log/0005_key_clock.sql"), |transaction: &Transaction| {
+            requests::fill(transaction).map_err(HookError::RusqliteError)
+        }),
     ]
 }
 

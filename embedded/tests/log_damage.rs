@@ -191,15 +191,16 @@ async fn a_check_counts_all_damaged_records_and_names_the_first_ones() {
 }
 
 /// Changes of the tables beside the records, with the words that a check must find for each.
-const CONTRADICTIONS: [(&str, &str, &str); 11] = [
+const CONTRADICTIONS: [(&str, &str, &str); 12] = [
     ("UPDATE counters SET last_number = 2 WHERE last_number = 3", "counters", "below"),
     ("UPDATE counters SET last_number = 4 WHERE last_number = 3", "counters", "above"),
     ("DELETE FROM counters WHERE last_number = 3", "counters", "missing"),
     ("INSERT INTO counters VALUES ('08080808080808080808080808080808', 1)", "counters", "does not have"),
     ("UPDATE requests SET log_offset = 3 WHERE log_offset = 4", "requests", "another record"),
-    ("UPDATE requests SET occurred_at_ms = 1 WHERE log_offset = 4", "requests", "another time"),
+    ("UPDATE requests SET elapsed_ms = elapsed_ms + 1 WHERE log_offset = 4", "requests", "another age"),
+    ("DELETE FROM requests WHERE log_offset = 2", "requests", "missing"),
     (
-        "INSERT INTO requests SELECT zeroblob(32), log_offset, occurred_at_ms FROM requests LIMIT 1",
+        "INSERT INTO requests SELECT zeroblob(32), log_offset, elapsed_ms, latest_ms FROM requests LIMIT 1",
         "requests",
         "does not have",
     ),
@@ -243,19 +244,12 @@ async fn a_request_whose_event_is_damaged_is_not_answered_from_it() {
     let directory = TempDir::new().unwrap();
     damage(&directory, "number = 5").await;
     let log = DataDir::open(directory.path()).unwrap().open_log().unwrap();
-    let refused = SqliteSequencer::new(&log).reserve(TOKEN.into(), Some(&with_recent_row(&directory))).await;
+    let refused = SqliteSequencer::new(&log).reserve(TOKEN.into(), Some(&request())).await;
     let Err(ReserveError::Unavailable(error)) = refused else {
         panic!("a damaged record was used");
     };
     assert!(error.to_string().contains("offset 1"), "{error}");
     log.close().await;
-}
-
-/// Makes the request recent, so that it is remembered, and returns it.
-fn with_recent_row(directory: &TempDir) -> RequestKey {
-    let connection = Connection::open(directory.path().join("log.sqlite")).unwrap();
-    connection.execute("UPDATE requests SET occurred_at_ms = 9000000000000", ()).unwrap();
-    request()
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use event_log::Unreadable;
+use event_log::{KeyClock, Unreadable};
 use events::{Offset, RecordedEvent, RequestKey};
-use rusqlite::{Connection, Result, Transaction, params};
+use rusqlite::{Connection, Params, Result, Transaction, params};
 
 use super::counters::list_counters;
 use super::rows::read_rows;
@@ -48,20 +48,44 @@ impl LogReport {
     pub const fn is_good(&self) -> bool {
         self.damaged == 0 && self.contradictions.is_empty()
     }
+
+    fn apply(&mut self, Rule { table, what, .. }: Rule, rows: u64) {
+        if rows > 0 {
+            self.contradictions.push(Contradiction { table, what, rows });
+        }
+    }
 }
 
 /// Tables in a file that SQLite deletes, so that a log of any size can be checked.
 const RECOMPUTED_TABLES: &str = "
     CREATE TABLE temp.log_counters (parent TEXT PRIMARY KEY, last_number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE temp.log_requests (request_key BLOB PRIMARY KEY, log_offset INTEGER NOT NULL, occurred_at_ms INTEGER NOT NULL)
+    CREATE TABLE temp.log_requests
+        (request_key BLOB PRIMARY KEY, log_offset INTEGER NOT NULL, elapsed_ms INTEGER NOT NULL, latest_ms INTEGER NOT NULL)
         STRICT, WITHOUT ROWID;";
 
 /// A contradiction, and the query that counts its rows.
+#[derive(Clone, Copy)]
 struct Rule {
     table: &'static str,
     what: &'static str,
     count: &'static str,
 }
+
+/// The ages of keys depend on the times of all earlier records, so a damaged one makes them unknown.
+const RULES_OF_AN_UNDAMAGED_LOG: [Rule; 2] = [
+    Rule {
+        table: "requests",
+        what: "with another age than the log gives their keys",
+        count: "SELECT count(*) FROM temp.log_requests JOIN main.requests AS stored USING (request_key) \
+                WHERE stored.elapsed_ms <> log_requests.elapsed_ms OR stored.latest_ms <> log_requests.latest_ms",
+    },
+    Rule {
+        table: "requests",
+        what: "missing for a key that must be remembered, so that a retry could be carried out twice",
+        count: "SELECT count(*) FROM temp.log_requests WHERE elapsed_ms >= ?1 \
+                AND request_key NOT IN (SELECT request_key FROM main.requests)",
+    },
+];
 
 /// The tables beside the records, which tell the sequencer numbers and requests without reading the log.
 const RULES: [Rule; 9] = [
@@ -89,10 +113,9 @@ const RULES: [Rule; 9] = [
     },
     Rule {
         table: "requests",
-        what: "leading to another record than that of its key, or with another time",
+        what: "leading to another record than that of its key",
         count: "SELECT count(*) FROM temp.log_requests JOIN main.requests AS stored USING (request_key) \
-                WHERE stored.log_offset <> log_requests.log_offset \
-                OR stored.occurred_at_ms <> log_requests.occurred_at_ms",
+                WHERE stored.log_offset <> log_requests.log_offset",
     },
     Rule {
         table: "requests",
@@ -122,10 +145,11 @@ pub(super) fn check(connection: &mut Connection, end: Offset, on_progress: impl 
     let transaction = connection.transaction()?;
     transaction.execute_batch(RECOMPUTED_TABLES)?;
     let mut report = LogReport::default();
+    let mut clock = KeyClock::default();
     let mut next = Offset::START;
     while next < end {
         let log_batch = read_rows(&transaction, next, end, RECORDS_PER_READ)?;
-        recompute(&transaction, &log_batch.events)?;
+        recompute(&transaction, &log_batch.events, &mut clock)?;
         report.damaged += log_batch.unreadable.len() as u64;
         let unnamed = MAX_NAMED - report.first_damaged.len();
         report.first_damaged.extend(log_batch.unreadable.into_iter().take(unnamed));
@@ -136,25 +160,29 @@ pub(super) fn check(connection: &mut Connection, end: Offset, on_progress: impl 
         &transaction,
         "SELECT count(*) FROM main.events WHERE checksum IS NULL \
          AND log_offset < (SELECT first_offset FROM main.checksums)",
+        (),
     )?;
-    for Rule { table, what, count } in RULES {
-        let rows = count_rows(&transaction, count)?;
-        if rows > 0 {
-            report.contradictions.push(Contradiction { table, what, rows });
-        }
+    for rule in RULES {
+        report.apply(rule, count_rows(&transaction, rule.count, ())?);
+    }
+    if report.damaged == 0 {
+        let [ages, missing] = RULES_OF_AN_UNDAMAGED_LOG;
+        report.apply(ages, count_rows(&transaction, ages.count, ())?);
+        let forgotten_before_ms = clock.forgotten_before_ms().cast_signed();
+        report.apply(missing, count_rows(&transaction, missing.count, [forgotten_before_ms])?);
     }
     transaction.rollback()?;
     Ok(report)
 }
 
 /// Adds undamaged records to the tables that are recomputed.
-fn recompute(transaction: &Transaction, events: &[RecordedEvent]) -> Result<()> {
+fn recompute(transaction: &Transaction, events: &[RecordedEvent], clock: &mut KeyClock) -> Result<()> {
     let mut counter = transaction.prepare_cached(
         "INSERT INTO temp.log_counters (parent, last_number) VALUES (?, ?) \
          ON CONFLICT (parent) DO UPDATE SET last_number = max(last_number, excluded.last_number)",
     )?;
     let mut request = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO temp.log_requests (request_key, log_offset, occurred_at_ms) VALUES (?, ?, ?)",
+        "INSERT OR REPLACE INTO temp.log_requests (request_key, log_offset, elapsed_ms, latest_ms) VALUES (?, ?, ?, ?)",
     )?;
     let mut counters = BTreeMap::new();
     for RecordedEvent { offset, record, .. } in events {
@@ -163,7 +191,9 @@ fn recompute(transaction: &Transaction, events: &[RecordedEvent]) -> Result<()> 
             *highest = last_number.max(*highest);
         }
         if let Some(RequestKey { key, .. }) = record.request {
-            request.execute(params![key, offset.0.cast_signed(), record.occurred_at.0.cast_signed()])?;
+            *clock = clock.at(record.occurred_at);
+            let (elapsed_ms, latest_ms) = (clock.elapsed_ms.cast_signed(), clock.latest.0.cast_signed());
+            request.execute(params![key, offset.0.cast_signed(), elapsed_ms, latest_ms])?;
         }
     }
     for (parent, last_number) in counters {
@@ -172,6 +202,6 @@ fn recompute(transaction: &Transaction, events: &[RecordedEvent]) -> Result<()> 
     Ok(())
 }
 
-fn count_rows(connection: &Connection, sql: &'static str) -> Result<u64> {
-    connection.query_row(sql, (), |row| row.get(0)).map(i64::cast_unsigned)
+fn count_rows(connection: &Connection, sql: &'static str, parameters: impl Params) -> Result<u64> {
+    connection.query_row(sql, parameters, |row| row.get(0)).map(i64::cast_unsigned)
 }

@@ -4,17 +4,17 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use event_log::{AppendError, KEY_MEMORY};
+use event_log::AppendError;
 use events::{Offset, Record};
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checksum::checksum;
 use super::counters::{Counters, NumberTaken};
-use super::read_end;
 use super::rows::COLUMNS;
+use super::{read_end, requests};
 use crate::sqlite::{Database, Writer, prepare};
 
 /// Bound on the queue of appends. A further append is refused.
@@ -141,7 +141,7 @@ fn append_group(connection: &Connection, records: &[Record]) -> rusqlite::Result
     }
     insert_events(connection, &appended)?;
     counters.store()?;
-    store_requests(connection, &appended)?;
+    requests::store(connection, &appended)?;
     Ok(Appended { answers, end })
 }
 
@@ -172,37 +172,5 @@ fn insert_events(connection: &Connection, records: &[(Offset, &Record)]) -> rusq
         let checksum = ValueRef::Integer(checksum(columns).into());
         statement.execute(params_from_iter(columns.into_iter().chain([checksum]).map(ToSqlOutput::Borrowed)))?;
     }
-    Ok(())
-}
-
-/// Stores the offsets of requests with keys. Deletes up to twice as many expired ones, so that the table shrinks faster
-/// than it grows.
-fn store_requests(connection: &Connection, records: &[(Offset, &Record)]) -> rusqlite::Result<()> {
-    let mut stored = 0_u32;
-    let mut now_ms = 0;
-    for (offset, record) in records {
-        let Some(request) = record.request else {
-            continue;
-        };
-        let mut statement = prepare(
-            connection,
-            "INSERT INTO requests (request_key, log_offset, occurred_at_ms) VALUES (?, ?, ?) \
-             ON CONFLICT (request_key) DO UPDATE SET log_offset = excluded.log_offset, \
-             occurred_at_ms = excluded.occurred_at_ms",
-        )?;
-        statement.execute(params![request.key, offset.0.cast_signed(), record.occurred_at.0.cast_signed()])?;
-        stored += 1;
-        now_ms = record.occurred_at.0.max(now_ms);
-    }
-    if stored == 0 {
-        return Ok(());
-    }
-    let key_memory_ms = u64::try_from(KEY_MEMORY.as_millis()).unwrap_or(u64::MAX);
-    let mut statement = prepare(
-        connection,
-        "DELETE FROM requests WHERE request_key IN \
-         (SELECT request_key FROM requests WHERE occurred_at_ms < ? ORDER BY occurred_at_ms LIMIT ?)",
-    )?;
-    statement.execute((now_ms.saturating_sub(key_memory_ms).cast_signed(), 2 * stored))?;
     Ok(())
 }
