@@ -42,6 +42,7 @@ use read_model::{
 
 use self::bulk::BulkOutcome;
 use self::client::ElasticClient;
+pub use self::client::check_url;
 pub use self::error::{ElasticError, PrepareError, UrlError};
 use self::generation::Generation;
 use self::generation_cache::GenerationCache;

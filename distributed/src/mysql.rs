@@ -51,13 +51,30 @@ pub enum ClientError {
     /// It is no URL of MySQL.
     #[error("this is not a URL of MySQL; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
     Url(#[source] sqlx::Error),
+    /// It is the URL of something else.
+    #[error(
+        "this is not a URL of MySQL: it does not begin with mysql://; write mysql://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
+    Scheme,
     /// It names no database.
     #[error("this URL of MySQL names no database; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
     NoDatabase,
 }
 
+/// Checks that this is the URL of a database in a MySQL.
+///
+/// # Errors
+/// [`ClientError`]. It does not repeat the URL, since it may hold a password.
+pub fn check_url(url: &str) -> Result<(), ClientError> {
+    parse_url(url).map(drop)
+}
+
 fn parse_url(url: &str) -> Result<MySqlConnectOptions, ClientError> {
     let options: MySqlConnectOptions = url.parse().map_err(ClientError::Url)?;
+    // sqlx parses the URLs of other servers as well.
+    if !url.starts_with("mysql://") {
+        return Err(ClientError::Scheme);
+    }
     if options.get_database().is_none_or(str::is_empty) {
         return Err(ClientError::NoDatabase);
     }

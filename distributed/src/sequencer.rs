@@ -34,4 +34,4 @@ mod script_reply;
 
 pub use redis_client::{RedisFailure, Unsupported};
 pub use redis_keys::RedisKeys;
-pub use redis_sequencer::{RedisSequencer, StartError};
+pub use redis_sequencer::{RedisSequencer, StartError, check_url};

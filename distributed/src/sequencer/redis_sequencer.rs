@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use event_log::{Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Epoch, Number, PartitionCount, PartitionId, Position, RequestKey, StreamKey};
-use redis::RedisError;
+use redis::{IntoConnectionInfo, RedisError};
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
@@ -38,6 +38,14 @@ pub struct RedisSequencer {
 pub enum StartError {
     #[error("this is no URL of a Redis; write redis://HOST:PORT")]
     Url(#[source] RedisError),
+}
+
+/// Checks that this is the URL of a Redis.
+///
+/// # Errors
+/// [`StartError`]. Its text does not repeat the URL, since it may hold a password.
+pub fn check_url(url: &str) -> Result<(), StartError> {
+    url.into_connection_info().map(drop).map_err(StartError::Url)
 }
 
 /// The part of a reservation that its append and acknowledgement need.
