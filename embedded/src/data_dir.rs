@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::file_format::{count_missing_pages, with_suffix};
 use crate::file_modes::{create_private, create_private_directory, make_private};
-use crate::lock::{DirectoryLock, LockError};
+use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::log::SqliteLog;
 use crate::notes::{CLEAN_SUFFIX, DAMAGED_SUFFIX, is_damage_noted, take_clean_note};
 use crate::open_error::{Advice, OpenError, advise};
@@ -63,12 +63,12 @@ impl DataDir {
     /// Tightens the permissions of files of earlier releases. A failure is no reason not to start: the owner of the files
     /// may be another user, who has given this one access.
     fn make_files_private(&self) {
-        for database in [self.log_path(), self.projections_path()] {
-            for suffix in ["", "-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX] {
-                let file = with_suffix(&database, suffix);
-                if let Err(error) = make_private(&file) {
-                    tracing::warn!(%error, "other users may be able to read {}", file.display());
-                }
+        let databases = [self.log_path(), self.projections_path()];
+        let beside = ["", "-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX];
+        let files = databases.iter().flat_map(|database| beside.map(|suffix| with_suffix(database, suffix)));
+        for file in files.chain([self.path.join(LOCK_FILE)]) {
+            if let Err(error) = make_private(&file) {
+                tracing::warn!(%error, "other users may be able to read {}", file.display());
             }
         }
     }

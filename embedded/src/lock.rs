@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::file_modes::private_file;
 
-const LOCK_FILE: &str = "tally.lock";
+pub(crate) const LOCK_FILE: &str = "tally.lock";
 
 /// The lock of a directory, as long as the value lives. The system unlocks it when the process ends, however it ends.
 #[derive(Debug)]

@@ -120,7 +120,7 @@ async fn files_of_earlier_releases_are_taken_from_others_at_the_start() {
     use std::os::unix::fs::PermissionsExt;
 
     let directory = TempDir::new().unwrap();
-    let files = ["log.sqlite", "log.sqlite-wal", "views.sqlite"].map(|name| directory.path().join(name));
+    let files = ["log.sqlite", "log.sqlite-wal", "views.sqlite", "tally.lock"].map(|name| directory.path().join(name));
     for file in &files {
         std::fs::write(file, "").unwrap();
         std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o664)).unwrap();
