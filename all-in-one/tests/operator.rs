@@ -117,9 +117,38 @@ async fn verify_finds_a_row_that_no_event_explains_and_rebuild_repairs_it() {
     process.await.unwrap().unwrap();
 }
 
-/// Changes the log with SQL; returns the exit code of `tally verify` and what it prints.
-fn verify_changed(data: &Path, sql: &str) -> (Option<i32>, String) {
-    rusqlite::Connection::open(data.join("log.sqlite")).unwrap().execute_batch(sql).unwrap();
+/// Changes of the projections, with the table in which `tally verify` must find each.
+const CHANGED_PROJECTIONS: [(&str, &str); 11] = [
+    ("applications", "UPDATE applications SET name = 'other'"),
+    ("renames", "INSERT INTO renames SELECT token, zeroblob(16) FROM applications"),
+    ("chats", "UPDATE chats SET created_event = zeroblob(16) WHERE number = 1"),
+    ("messages", "UPDATE messages SET body = 'other' WHERE body = 'two'"),
+    ("messages", "DELETE FROM messages WHERE body = 'two'"),
+    ("messages", "INSERT INTO messages VALUES ((99 << 32) + 1, zeroblob(16), 'in no chat')"),
+    ("dead_letters", "INSERT INTO dead_letters VALUES (0, 3, zeroblob(16), 'no reason')"),
+    ("chat_counts", "UPDATE chat_counts SET messages_count = 2 WHERE messages_count = 3"),
+    ("application_counts", "UPDATE application_counts SET chats_count = 1"),
+    ("search_extents", "UPDATE search_extents SET part = 1"),
+    ("search_trigrams", "INSERT INTO search_trigrams (rowid, folded, extent) VALUES (9000, 'otherwise', 'xyz')"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_a_changed_row_of_every_table_of_the_projections() {
+    let (original, _) = stopped_data().await;
+    for (table, sql) in CHANGED_PROJECTIONS {
+        let directory = TempDir::new().unwrap();
+        for file in ["log.sqlite", "views.sqlite"] {
+            std::fs::copy(original.path().join(file), directory.path().join(file)).unwrap();
+        }
+        let (code, output) = verify_changed(directory.path(), "views.sqlite", sql);
+        assert_eq!(code, Some(3), "{sql}: {output}");
+        assert!(output.contains(&format!(": {table} lacks ")), "{sql}: {output}");
+    }
+}
+
+/// Changes a file with SQL; returns the exit code of `tally verify` and what it prints.
+fn verify_changed(data: &Path, file: &str, sql: &str) -> (Option<i32>, String) {
+    rusqlite::Connection::open(data.join(file)).unwrap().execute_batch(sql).unwrap();
     let (code, output, error) = tally(data, &["verify"]);
     assert_eq!(error, "", "{sql}");
     (code, output)
@@ -143,7 +172,7 @@ async fn verify_says_where_the_log_is_wrong() {
         ),
     ] {
         let (directory, _) = stopped_data().await;
-        let (code, output) = verify_changed(directory.path(), sql);
+        let (code, output) = verify_changed(directory.path(), "log.sqlite", sql);
         assert_eq!(code, Some(3), "{sql}: {output}");
         assert!(output.contains(words) && output.contains("restore the data directory from a copy"), "{output}");
         assert!(output.contains("6 events: not as it should be"), "{output}");
@@ -154,7 +183,7 @@ async fn verify_says_where_the_log_is_wrong() {
 async fn verify_counts_records_without_checksums_and_accepts_them() {
     let (directory, _) = stopped_data().await;
     let old = "UPDATE events SET checksum = NULL WHERE log_offset < 2; UPDATE checksums SET first_offset = 2";
-    let (code, output) = verify_changed(directory.path(), old);
+    let (code, output) = verify_changed(directory.path(), "log.sqlite", old);
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("log: 2 records of older releases have no checksum"), "{output}");
 }
