@@ -29,6 +29,7 @@ mod fence;
 mod redis_client;
 pub mod redis_keys;
 mod redis_sequencer;
+mod redis_time;
 mod script_client;
 mod script_reply;
 

@@ -18,6 +18,7 @@ use super::epoch_script::EpochScript;
 use super::fence::{Fence, FenceError};
 use super::redis_client::{RedisClient, RedisFailure, Unsupported};
 use super::redis_keys::RedisKeys;
+use super::redis_time::RedisTime;
 use crate::ports::MarkerLog;
 
 /// Pause between two checks of the epoch in force.
@@ -143,7 +144,7 @@ impl EpochKeeper {
         }
     }
 
-    /// Tries until there is an epoch in force other than the one that the log contradicts.
+    /// Tries until there is an epoch in force other than the distrusted one.
     async fn obtain_epoch(&self, distrusted: Option<Epoch>) -> EpochScript {
         let began_at = BootInstant::now();
         let mut pauses = retry_pauses();
@@ -185,16 +186,24 @@ impl EpochKeeper {
         fence.begin_epoch().await.map_err(NoEpoch::Fence)
     }
 
-    /// Returns when the epoch is over; with its number, if it is over because the log contradicts it. While Redis or
-    /// `counts` is away for a time, the epoch stays in force.
+    /// Returns when the epoch is over; with its number, if it is over because the log contradicts it, or because the clock
+    /// of Redis was set. While Redis or `counts` is away for a time, the epoch stays in force.
     async fn watch_epoch(&self, script: &EpochScript) -> Option<Epoch> {
         let mut state = self.state.subscribe();
         let is_over = |state: &EpochState| !matches!(state, EpochState::InForce(current) if **current == *script);
+        let mut redis_time = RedisTime::default();
         while tokio::time::timeout(CHECK_INTERVAL, state.wait_for(is_over)).await.is_err() {
             match self.redis.call_script(&script.sha1, &[&self.keys.epoch()], &["check"]).await {
                 Ok(Value::Int(1)) => self.set_unavailable_reason(None),
                 Ok(_) | Err(RedisFailure::NoScript) => self.end_epoch(script),
                 Err(error) => self.set_unavailable_reason(Some(error.to_report_string())),
+            }
+            if let Ok(secs) = self.redis.unix_time_secs().await
+                && redis_time.was_set(Duration::from_secs(secs), BootInstant::now().since_boot())
+            {
+                tracing::error!("the clock of Redis was set, so Redis may have forgotten keys too early");
+                self.end_epoch(script);
+                return Some(script.epoch);
             }
             let look = tokio::select! {
                 look = self.look_for_contradiction(script.epoch) => look,
