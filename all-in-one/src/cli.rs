@@ -7,7 +7,7 @@ use crate::config::{Config, DataArgs};
 
 /// The exit codes, for `tally --help`. [`crate::run`] and `main` return these.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard error says why), 2 wrong usage, \
-                          3 verify has found a difference.";
+                          3 verify has found a difference or damage.";
 
 /// A chat backend in one process: a write API, a read API, and all data in one directory
 ///
@@ -33,7 +33,7 @@ pub enum Command {
     Serve(Box<Config>),
     /// Show how many events the log has and each projection has applied, and the sizes of the files
     Status(StatusArgs),
-    /// Make every projection anew beside the real ones, compare them row by row, and look for dead letters
+    /// Check the whole log, make every projection anew beside the real ones, compare them row by row, look for dead letters
     Verify(DataArgs),
     /// Delete the projections and make them anew from the event log
     Rebuild(DataArgs),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use embedded::OpenError;
 use embedded::compare::{CompareError, Difference, differences};
-use event_log::EventLog;
+use embedded::log::check::{CheckError, Contradiction, LogReport};
+use event_log::{EventLog, Unreadable};
 use events::Offset;
 use projector::Feed;
 use projector::feed::FeedError;
@@ -35,6 +36,9 @@ pub enum OperatorError {
     /// Files of projections could not be deleted or made.
     #[error(transparent)]
     Files(OpenError),
+    /// The log could not be checked.
+    #[error(transparent)]
+    CheckLog(CheckError),
     /// The projections could not be compared.
     #[error("the projections could not be compared; if they are damaged, tally rebuild makes them anew")]
     Compare(#[source] CompareError),
@@ -82,6 +86,8 @@ pub struct ProjectionStatus {
 pub struct Verdict {
     /// Events in the log.
     pub events: u64,
+    /// What is wrong with the log.
+    pub log: LogReport,
     /// Tables that differ from the rebuilt ones.
     pub differences: Vec<Difference>,
     /// Events that no view could show.
@@ -127,14 +133,15 @@ pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
     Ok(events)
 }
 
-/// Rebuilds the projections of a stopped tally beside the real ones, each up to the real one's checkpoint, and compares
-/// the two.
+/// Checks the whole log of a stopped tally. Then rebuilds the projections beside the real ones, each up to the real one's
+/// checkpoint, and compares the two.
 ///
 /// # Errors
 /// [`OperatorError`].
 pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
     let data = Data::open_existing(path).await.map_err(OperatorError::Data)?;
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
+    let log = check_log(&data).await?;
     let mut goals = Vec::new();
     for feed in &feeds {
         goals.push(feed.checkpoint().await.map_err(OperatorError::Feed)?.next);
@@ -153,18 +160,19 @@ pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
         .map_err(OperatorError::Compare)?;
     data.directory.delete_reference().map_err(OperatorError::Files)?;
     data.close().await;
-    Ok(Verdict { events, differences, dead_letters })
+    Ok(Verdict { events, log, differences, dead_letters })
 }
 
 impl Verdict {
-    /// Whether no table differs from its rebuilt copy, and there are no dead letters.
+    /// Whether the log is good, no table differs from its rebuilt copy, and there are no dead letters.
     pub fn is_good(&self) -> bool {
-        self.differences.is_empty() && self.dead_letters == 0
+        self.log.is_good() && self.differences.is_empty() && self.dead_letters == 0
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_log_report(f, &self.log)?;
         for Difference { projection, table, missing, unexpected } in &self.differences {
             let projection = projection.name();
             writeln!(f, "{projection}: {table} lacks {missing} rows and has {unexpected} that it should not have")?;
@@ -178,6 +186,30 @@ impl fmt::Display for Verdict {
     }
 }
 
+fn write_log_report(f: &mut fmt::Formatter<'_>, report: &LogReport) -> fmt::Result {
+    for Unreadable { offset, reason, .. } in &report.first_damaged {
+        writeln!(f, "log: the record at offset {offset} is damaged: {reason}")?;
+    }
+    let unnamed = report.damaged - report.first_damaged.len() as u64;
+    if unnamed > 0 {
+        writeln!(f, "log: {unnamed} more records are damaged")?;
+    }
+    for Contradiction { table, what, rows } in &report.contradictions {
+        writeln!(f, "log: table {table} has rows that contradict the records: {rows} {what}")?;
+    }
+    if !report.is_good() {
+        writeln!(
+            f,
+            "log: nothing can mend the log, because everything else is made from it: restore the data directory from a copy"
+        )?;
+    }
+    if report.without_checksum > 0 {
+        let records = report.without_checksum;
+        writeln!(f, "log: {records} records of older releases have no checksum: a change of them is not noticed")?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<12} {:>9} {:>12} {:>12}", "", "partition", "position", "lag")?;
@@ -187,6 +219,17 @@ impl fmt::Display for Status {
         writeln!(f, "events {}, dead letters {}", self.events, self.dead_letters)?;
         write!(f, "log {} bytes, projections {} bytes", self.log_bytes, self.projections_bytes)
     }
+}
+
+async fn check_log(data: &Data) -> Result<LogReport, OperatorError> {
+    let bar = progress::start_bar("verifying log".to_owned(), count_events(data).await?);
+    let report = data.log.check({
+        let bar = bar.clone();
+        move |next| bar.set_position(next.0)
+    });
+    let report = report.await.map_err(OperatorError::CheckLog)?;
+    bar.finish_and_clear();
+    Ok(report)
 }
 
 async fn read_ends(feeds: &[Feed]) -> Result<Vec<Offset>, OperatorError> {

@@ -117,6 +117,77 @@ async fn verify_finds_a_row_that_no_event_explains_and_rebuild_repairs_it() {
     process.await.unwrap().unwrap();
 }
 
+/// Changes of the projections, with the table in which `tally verify` must find each.
+const CHANGED_PROJECTIONS: [(&str, &str); 11] = [
+    ("applications", "UPDATE applications SET name = 'other'"),
+    ("renames", "INSERT INTO renames SELECT token, zeroblob(16) FROM applications"),
+    ("chats", "UPDATE chats SET created_event = zeroblob(16) WHERE number = 1"),
+    ("messages", "UPDATE messages SET body = 'other' WHERE body = 'two'"),
+    ("messages", "DELETE FROM messages WHERE body = 'two'"),
+    ("messages", "INSERT INTO messages VALUES ((99 << 32) + 1, zeroblob(16), 'in no chat')"),
+    ("dead_letters", "INSERT INTO dead_letters VALUES (0, 3, zeroblob(16), 'no reason')"),
+    ("chat_counts", "UPDATE chat_counts SET messages_count = 2 WHERE messages_count = 3"),
+    ("application_counts", "UPDATE application_counts SET chats_count = 1"),
+    ("search_extents", "UPDATE search_extents SET part = 1"),
+    ("search_trigrams", "INSERT INTO search_trigrams (rowid, folded, extent) VALUES (9000, 'otherwise', 'xyz')"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_a_changed_row_of_every_table_of_the_projections() {
+    let (original, _) = stopped_data().await;
+    for (table, sql) in CHANGED_PROJECTIONS {
+        let directory = TempDir::new().unwrap();
+        for file in ["log.sqlite", "views.sqlite"] {
+            std::fs::copy(original.path().join(file), directory.path().join(file)).unwrap();
+        }
+        let (code, output) = verify_changed(directory.path(), "views.sqlite", sql);
+        assert_eq!(code, Some(3), "{sql}: {output}");
+        assert!(output.contains(&format!(": {table} lacks ")), "{sql}: {output}");
+    }
+}
+
+/// Changes a file with SQL; returns the exit code of `tally verify` and what it prints.
+fn verify_changed(data: &Path, file: &str, sql: &str) -> (Option<i32>, String) {
+    rusqlite::Connection::open(data.join(file)).unwrap().execute_batch(sql).unwrap();
+    let (code, output, error) = tally(data, &["verify"]);
+    assert_eq!(error, "", "{sql}");
+    (code, output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_says_where_the_log_is_wrong() {
+    for (sql, words) in [
+        (
+            "UPDATE events SET data = CAST('{}' AS BLOB) WHERE log_offset = 3",
+            "log: the record at offset 3 is damaged: its columns do not have its checksum",
+        ),
+        ("DELETE FROM events WHERE log_offset = 3", "log: the record at offset 3 is damaged: it is missing"),
+        (
+            "UPDATE counters SET last_number = 1 WHERE last_number = 3",
+            "log: table counters has rows that contradict the records: 1 below the last number in the log",
+        ),
+        (
+            "INSERT INTO requests (request_key, log_offset, elapsed_ms, latest_ms) VALUES (zeroblob(32), 3, 0, 0)",
+            "log: table requests has rows that contradict the records: 1 of a key that the log does not have",
+        ),
+    ] {
+        let (directory, _) = stopped_data().await;
+        let (code, output) = verify_changed(directory.path(), "log.sqlite", sql);
+        assert_eq!(code, Some(3), "{sql}: {output}");
+        assert!(output.contains(words) && output.contains("restore the data directory from a copy"), "{output}");
+        assert!(output.contains("6 events: not as it should be"), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_counts_records_without_checksums_and_accepts_them() {
+    let (directory, _) = stopped_data().await;
+    let old = "UPDATE events SET checksum = NULL WHERE log_offset < 2; UPDATE checksums SET first_offset = 2";
+    let (code, output) = verify_changed(directory.path(), "log.sqlite", old);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("log: 2 records of older releases have no checksum"), "{output}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_tally_is_left_alone() {
     let directory = TempDir::new().unwrap();
@@ -204,4 +275,22 @@ async fn status_and_verify_neither_make_nor_replace_projections() {
         assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(0));
         assert_eq!(tally(directory.path(), &["verify"]).0, Some(0));
     }
+}
+
+/// Whatever the file is that cannot be opened any more, permissions are not the reason.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_open_files_are_not_told_as_permissions() {
+    let (directory, _) = stopped_data().await;
+    let mut messages = String::new();
+    for limit in 4..24 {
+        let script = format!("ulimit -n {limit} && exec \"$0\" status");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_tally")]).env("TALLY_DATA", directory.path());
+        let output = command.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!error.contains("permission"), "{limit}: {error}");
+        messages.push_str(&error);
+    }
+    assert!(messages.contains("too many files are open: raise the limit"), "{messages}");
 }

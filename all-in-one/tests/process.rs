@@ -139,6 +139,9 @@ async fn a_second_process_on_the_same_data_is_refused() {
     let tally = Tally::start(directory.path());
     let error = expect_refusal(directory.path(), &[]);
     assert!(error.contains("is in use by another tally") && error.contains(&tally.process.id().to_string()), "{error}");
+    std::fs::remove_file(directory.path().join("tally.lock")).unwrap();
+    let error = expect_refusal(directory.path(), &[]);
+    assert!(error.contains("is in use by another tally"), "{error}");
     tally.stop();
 }
 

@@ -100,11 +100,12 @@ fn reserve_problem(error: &ReserveError, parent: &str) -> Problem {
             "numbers-fencing",
             "numbers are being recovered after a loss, which takes some seconds; nothing was written; try again",
         ),
-        ReserveError::Unavailable(_) => Problem::unavailable(
-            "numbers-unavailable",
-            "numbers cannot be reserved now; nothing was written; try again",
-        ),
+        ReserveError::Unavailable(_) => numbers_unavailable(),
     }
+}
+
+fn numbers_unavailable() -> Problem {
+    Problem::unavailable("numbers-unavailable", "numbers cannot be reserved now; nothing was written; try again")
 }
 
 fn append_problem(error: &AppendError) -> Problem {
@@ -115,6 +116,7 @@ fn append_problem(error: &AppendError) -> Problem {
         AppendError::Closed => {
             Problem::unavailable("draining", "this process is stopping; nothing was written; try again")
         }
+        AppendError::NumberTaken { .. } => numbers_unavailable(),
         AppendError::Unacknowledged(_) => unacknowledged(),
     }
 }

@@ -44,6 +44,7 @@ use tokio::time::Instant;
 
 use self::bulk::BulkOutcome;
 use self::client::ElasticClient;
+pub use self::client::check_url;
 pub use self::error::{ElasticError, PrepareError, UrlError};
 use self::generation::Generation;
 use self::generation_cache::GenerationCache;

@@ -9,6 +9,7 @@
 //! | [`mod@migrate`] | brings the tables up to date |
 //! | `write_views`, `write_counts` | apply batches |
 //! | `read_views` | reads views |
+//! | `stops` | notes of partitions in which a projection stands still |
 //! | [`counts`] | reads `counts` for the sequencer |
 //!
 //! The first column of every key is the generation of the projection. A writer loads the live generation once and keeps
@@ -21,6 +22,7 @@ pub mod counts;
 pub mod migrate;
 mod multi_row;
 mod read_views;
+mod stops;
 mod write_counts;
 mod write_views;
 
@@ -29,10 +31,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, PartitionId, Position};
+use events::{ChatKey, Offset, PartitionId, Position};
 use read_model::{
     Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
-    StoreError, ViewsChanges, ViewsError,
+    StoreError, ViewsChanges,
 };
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::sync::OnceCell;
@@ -44,6 +46,18 @@ use crate::shared_poll::SharedPoll;
 
 pub use counts::MySqlCounts;
 pub use migrate::MigrateError;
+pub use stops::StandsStill;
+
+/// Why views cannot be read, or do not follow the log.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// MySQL cannot be reached, or lacks a table or a generation.
+    #[error("the tables cannot be read")]
+    Tables(#[source] sqlx::Error),
+    /// A projection cannot go on.
+    #[error(transparent)]
+    StandsStill(StandsStill),
+}
 
 /// Why a URL of MySQL cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +65,30 @@ pub enum ClientError {
     /// It is no URL of MySQL.
     #[error("this is not a URL of MySQL; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
     Url(#[source] sqlx::Error),
+    /// It is the URL of something else.
+    #[error(
+        "this is not a URL of MySQL: it does not begin with mysql://; write mysql://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
+    Scheme,
     /// It names no database.
     #[error("this URL of MySQL names no database; write mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
     NoDatabase,
 }
 
+/// Checks that this is the URL of a database in a MySQL.
+///
+/// # Errors
+/// [`ClientError`]. It does not repeat the URL, since it may hold a password.
+pub fn check_url(url: &str) -> Result<(), ClientError> {
+    parse_url(url).map(drop)
+}
+
 fn parse_url(url: &str) -> Result<MySqlConnectOptions, ClientError> {
     let options: MySqlConnectOptions = url.parse().map_err(ClientError::Url)?;
+    // sqlx parses the URLs of other servers as well.
+    if !url.starts_with("mysql://") {
+        return Err(ClientError::Scheme);
+    }
     if options.get_database().is_none_or(str::is_empty) {
         return Err(ClientError::NoDatabase);
     }
@@ -108,14 +139,21 @@ impl MySqlProjections {
         migrate::migrate(&self.options, migrate::ATTEMPT_WAIT).await
     }
 
-    /// Checks that the tables of the read side exist, and that both projections have a live generation. Does not check
-    /// the rows.
+    /// Checks that the tables of the read side exist, that both projections have a live generation, and that neither
+    /// stands still because a newer version has written to the log. Does not check the rows.
     ///
     /// # Errors
-    /// MySQL's error.
-    pub async fn check(self: Arc<Self>) -> Result<(), ViewsError> {
-        let probed = with_timeout(READ_WAIT, read_views::probe_tables(&self.readers)).await;
-        probed.map_err(|error| ViewsError { what: "the tables", source: error.into() })
+    /// MySQL's error, or where and why a projection stands still.
+    pub async fn check(self: Arc<Self>) -> Result<(), CheckError> {
+        let probed = with_timeout(READ_WAIT, async {
+            read_views::probe_tables(&self.readers).await?;
+            stops::find(&self.readers).await
+        });
+        match probed.await {
+            Ok(None) => Ok(()),
+            Ok(Some(stop)) => Err(CheckError::StandsStill(stop)),
+            Err(error) => Err(CheckError::Tables(error)),
+        }
     }
 
     /// The generation that this value writes: the one that was live at its first write.
@@ -206,6 +244,21 @@ impl ProjectionStore for MySqlProjections {
             checkpoint_move,
             source: error.into(),
         })
+    }
+
+    async fn note_stop(
+        &self,
+        projection: Projection,
+        partition: PartitionId,
+        at: Offset,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let note = async {
+            let generation = self.written_generation(projection).await?;
+            stops::note(&self.writers, projection, generation, partition, at, reason).await
+        };
+        let noted = with_timeout(READ_WAIT, note).await;
+        noted.map_err(|error| StoreError::NoteStop { projection, partition, source: error.into() })
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

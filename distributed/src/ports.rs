@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use event_log::{AppendError, BackendError, EventLog};
 use events::{
     ApplicationToken, ChatKey, Marker, Number, Offset, PartitionCount, PartitionId, Position, RequestKey, StreamKey,
-    UnixMillis,
 };
 use read_model::Checkpoint;
 
@@ -42,11 +41,10 @@ pub trait CountsReader: Send + Sync {
     /// The last message number of a chat, 0 before the first message; `None` if there is no such chat.
     async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError>;
 
-    /// The latest event after `since` of a request with this key (the hash of route and key).
+    /// The latest event of a request with this key (the hash of route and key), unless the key is forgotten.
     async fn find_request(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
-        since: UnixMillis,
     ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError>;
 }
 

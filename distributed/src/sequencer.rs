@@ -29,9 +29,10 @@ mod fence;
 mod redis_client;
 pub mod redis_keys;
 mod redis_sequencer;
+mod redis_time;
 mod script_client;
 mod script_reply;
 
 pub use redis_client::{RedisFailure, Unsupported};
 pub use redis_keys::RedisKeys;
-pub use redis_sequencer::{MAX_COUNTS_WAITS, RedisSequencer, StartError};
+pub use redis_sequencer::{MAX_COUNTS_WAITS, RedisSequencer, StartError, check_url};

@@ -56,8 +56,8 @@ const COMPARISONS: [Comparison; 9] = [
         "SELECT token, number, created_event FROM main.chats",
         "SELECT token, number, created_event FROM reference.chats"),
     comparison!(Views "messages":
-        "SELECT token, number, id & 4294967295, event_id, body FROM main.messages JOIN main.chats ON ordinal = id >> 32",
-        "SELECT token, number, id & 4294967295, event_id, body FROM reference.messages JOIN reference.chats ON ordinal = id >> 32"),
+        "SELECT token, number, id & 4294967295, event_id, body FROM main.messages LEFT JOIN main.chats ON ordinal = id >> 32",
+        "SELECT token, number, id & 4294967295, event_id, body FROM reference.messages LEFT JOIN reference.chats ON ordinal = id >> 32"),
     comparison!(Views "dead_letters": "SELECT * FROM main.dead_letters", "SELECT * FROM reference.dead_letters"),
     comparison!(Counts "chat_counts": "SELECT * FROM main.chat_counts", "SELECT * FROM reference.chat_counts"),
     comparison!(Counts "application_counts":

@@ -1,19 +1,19 @@
 //! The data directory, its lock and its files.
 
-use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use thiserror_ext::AsReport;
 use uuid::Uuid;
 
 use crate::file_format::{count_missing_pages, with_suffix};
+use crate::file_modes::{create_private, create_private_directory, make_private};
+use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::log::SqliteLog;
 use crate::notes::{CLEAN_SUFFIX, DAMAGED_SUFFIX, is_damage_noted, take_clean_note};
 use crate::open_error::{Advice, OpenError, advise};
 use crate::projections::{OpenProjectionsError, SqliteProjections};
 
-const LOCK_FILE: &str = "tally.lock";
 const LOG_FILE: &str = "log.sqlite";
 const PROJECTIONS_FILE: &str = "views.sqlite";
 /// Projections that are rebuilt for a comparison with the real ones, and deleted afterwards.
@@ -23,44 +23,28 @@ const REFERENCE_FILE: &str = "reference.sqlite";
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// Locked. The system unlocks it when the process ends, however it ends.
-    lock: File,
-}
-
-impl Drop for DataDir {
-    /// Unlocks explicitly. Closing the file does not suffice while this process starts another one: until the new
-    /// process runs its program, it has copies of all open files and so holds the lock.
-    fn drop(&mut self) {
-        // If this fails, closing the file unlocks it.
-        drop(self.lock.unlock());
-    }
+    _lock: DirectoryLock,
 }
 
 impl DataDir {
     /// Locks the directory; creates it if it is missing.
     ///
     /// # Errors
-    /// [`OpenError::Directory`] if it cannot be written, [`OpenError::InUse`] if another process owns it.
+    /// [`OpenError::Directory`] if it cannot be written, [`OpenError::InUse`] if another process owns it,
+    /// [`OpenError::Lock`] if it cannot be locked.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = path.into();
         let unusable = |source| OpenError::Directory { path: path.clone(), advice: advise(&source), source };
-        std::fs::create_dir_all(&path).map_err(unusable)?;
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path.join(LOCK_FILE))
-            .map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { owner: read_owner(&mut lock), path });
-            }
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
-        }
-        write_owner(&mut lock).map_err(unusable)?;
-        Ok(Self { path, lock })
+        create_private_directory(&path).map_err(unusable)?;
+        let lock = match DirectoryLock::acquire(&path) {
+            Ok(lock) => lock,
+            Err(LockError::Owned(owner)) => return Err(OpenError::InUse { path, owner }),
+            Err(LockError::File(source)) => return Err(unusable(source)),
+            Err(LockError::Directory(source)) => return Err(OpenError::Lock { path, source }),
+        };
+        let data_dir = Self { path, _lock: lock };
+        data_dir.make_files_private();
+        Ok(data_dir)
     }
 
     /// Locks a directory that has a log, and creates nothing but the lock.
@@ -73,6 +57,19 @@ impl DataDir {
             Ok(true) => Self::open(path),
             Ok(false) => Err(OpenError::NoLog { path }),
             Err(source) => Err(OpenError::Directory { advice: advise(&source), path, source }),
+        }
+    }
+
+    /// Tightens the permissions of files of earlier releases. A failure is no reason not to start: the owner of the files
+    /// may be another user, who has given this one access.
+    fn make_files_private(&self) {
+        let databases = [self.log_path(), self.projections_path()];
+        let beside = ["", "-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX];
+        let files = databases.iter().flat_map(|database| beside.map(|suffix| with_suffix(database, suffix)));
+        for file in files.chain([self.path.join(LOCK_FILE)]) {
+            if let Err(error) = make_private(&file) {
+                tracing::warn!(%error, "other users may be able to read {}", file.display());
+            }
         }
     }
 
@@ -181,7 +178,8 @@ impl DataDir {
 
 /// Creates a file of projections.
 fn create_projections(path: PathBuf, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
-    match SqliteProjections::open(&path, log_id) {
+    let created = create_private(&path).map_err(OpenProjectionsError::from);
+    match created.and_then(|()| SqliteProjections::open(&path, log_id)) {
         Ok(Some(projections)) => Ok(projections),
         // Cannot happen: a new file gets the id of this log.
         Ok(None) => {
@@ -189,18 +187,6 @@ fn create_projections(path: PathBuf, log_id: Uuid) -> Result<SqliteProjections, 
         }
         Err(source) => Err(OpenError::Projections { advice: advise(&source), path, source: source.into() }),
     }
-}
-
-fn read_owner(lock: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    lock.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
-}
-
-fn write_owner(lock: &mut File) -> std::io::Result<()> {
-    lock.set_len(0)?;
-    lock.rewind()?;
-    writeln!(lock, "{}", std::process::id())
 }
 
 /// Deletes a database with the files that SQLite keeps beside it.

@@ -2,12 +2,14 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`data_dir`] | the directory, its lock and its two files |
+//! | [`data_dir`] | the directory and its two files |
 //! | [`log`] | [`event_log::EventLog`]: one writer that commits all queued appends as a group |
 //! | [`sequencer`] | [`event_log::Sequencer`]: counters in this process, which start from the log |
 //! | [`projections`] | [`read_model::ProjectionStore`], [`read_model::Views`], [`read_model::SearchIndex`] |
 //! | [`compare`] | compares two files of projections row by row |
 //! | [`open_error`] | the errors of opening the directory, with advice for the operator |
+//! | `lock` | the lock of the directory |
+//! | `file_modes` | who may read the files |
 //! | `sqlite` | connections, transactions and statements of both files |
 //! | `migrate` | the schemas of both files |
 //! | `file_format` | detects a truncated file, which SQLite does not |
@@ -23,6 +25,8 @@ extern crate self as embedded;
 pub mod compare;
 pub mod data_dir;
 mod file_format;
+mod file_modes;
+mod lock;
 pub mod log;
 mod migrate;
 mod notes;

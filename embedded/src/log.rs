@@ -1,45 +1,38 @@
 //! The event log in one SQLite table: a single partition whose offsets are row ids, dense from 0.
 
+pub mod check;
 mod checksum;
+mod counters;
+pub(crate) mod requests;
+mod rows;
 mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
-use events::{Epoch, Number, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, UnixMillis};
-use rusqlite::types::{Type, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Result, Row};
+use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit};
+use events::{Offset, PartitionId, Position, Record};
+use rusqlite::{Connection, Result};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::checksum::checksum;
+use self::check::{CheckError, LogReport};
+use self::counters::NumberTaken;
+pub(crate) use self::counters::load as load_counter;
+use self::rows::read_rows;
+pub(crate) use self::rows::{Damaged, read_record};
 use self::writer::{GroupCommit, Outcome};
-use crate::migrate::{self, MigrateError, migrate};
+use crate::file_modes::create_private;
+use crate::migrate::{MigrateError, log_migrations, migrate};
 use crate::open_error::{OpenError, advise};
-use crate::projections;
-use crate::sqlite::{
-    Database, Durability, Readers, decode_error, decode_event_id, is_malformed, prepare, run_blocking,
-};
+use crate::projections::{OpenProjectionsError, count_applied_events};
+use crate::sqlite::{Database, Durability, Readers, prepare, run_blocking};
 
 /// The only partition.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
-/// A batch ends with the record that brings its JSON to this many bytes, because a projection applies it in one transaction.
-const MAX_BATCH_BYTES: usize = 1024 * 1024;
-/// The number of columns that a checksum covers: all but the checksum.
-const COLUMNS: usize = 12;
-/// The reason of a row that does not decode, although nothing contradicts its checksum.
-const MALFORMED: &str = "a column of its row holds a value that no release writes";
-
-/// Selects the columns that a checksum covers, then the checksum, then whether the row must have one.
-macro_rules! select_events {
-    () => {
-        "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, request_values, \
-         epoch, traceparent, data, checksum, log_offset >= (SELECT first_offset FROM checksums) FROM events"
-    };
-}
 
 /// [`EventLog`] on SQLite.
 #[derive(Debug)]
@@ -54,15 +47,7 @@ impl SqliteLog {
     /// Opens the log at `path`. Creates a missing log, unless the projections show that a log was lost.
     pub(crate) fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
         let database = Database::new(&path, Durability::PowerLoss);
-        let (log_id, end) = prepare_file(&database, projections).map_err(|error| match error {
-            PrepareError::Lost { applied } => OpenError::LogLost { path: path.clone(), applied },
-            PrepareError::Migrate(source @ (MigrateError::Newer { .. } | MigrateError::Migration(_))) => {
-                OpenError::LogVersion { path: path.clone(), source: source.into() }
-            }
-            PrepareError::Migrate(MigrateError::Sqlite(source)) | PrepareError::Query(source) => {
-                OpenError::Log { advice: advise(&source), path: path.clone(), source: source.into() }
-            }
-        })?;
+        let (log_id, end) = prepare_file(&database, &path, projections).map_err(|error| error.at(path.clone()))?;
         let (committed, end) = watch::channel(end);
         let writer = GroupCommit::start(database.clone(), committed).map_err(|source| OpenError::Log {
             advice: advise(&source),
@@ -82,6 +67,16 @@ impl SqliteLog {
         Arc::clone(&self.readers)
     }
 
+    /// Checks every record that the log has now, and compares the tables beside the records with them. Calls `on_progress`
+    /// with the offset that it has reached.
+    ///
+    /// # Errors
+    /// [`CheckError`] if the file cannot be read to its end.
+    pub async fn check(&self, on_progress: impl Fn(Offset) + Send + 'static) -> Result<LogReport, CheckError> {
+        let (readers, end) = (Arc::clone(&self.readers), *self.end.borrow());
+        run_blocking(move || check::check(&mut readers.connect()?, end, on_progress)).await.map_err(CheckError)
+    }
+
     /// Refuses further appends, commits the queued ones, and closes the file.
     pub async fn close(&self) {
         // The writer closes last: whoever does copies the write-ahead log into the database.
@@ -90,34 +85,71 @@ impl SqliteLog {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 enum PrepareError {
-    #[error(transparent)]
-    Query(#[from] rusqlite::Error),
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    #[error("the log is empty, but projections have applied {applied} events")]
-    Lost { applied: u64 },
+    File(io::Error),
+    Query(rusqlite::Error),
+    Migrate(MigrateError),
+    /// The log is empty, but projections have applied so many events.
+    Lost(u64),
+    /// The log is empty, and whether projections have applied events is unknown.
+    PerhapsLost(OpenProjectionsError),
+}
+
+impl From<rusqlite::Error> for PrepareError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Query(error)
+    }
+}
+
+impl PrepareError {
+    fn at(self, path: PathBuf) -> OpenError {
+        match self {
+            Self::File(source) => OpenError::Log { advice: advise(&source), path, source: source.into() },
+            Self::Query(source) | Self::Migrate(MigrateError::Sqlite(source)) => {
+                OpenError::Log { advice: advise(&source), path, source: source.into() }
+            }
+            Self::Migrate(source @ MigrateError::Newer { .. }) => OpenError::LogVersion { path, source: source.into() },
+            Self::Migrate(source @ MigrateError::Failed(_)) => {
+                OpenError::LogMigration { advice: advise(&source), path, source: source.into() }
+            }
+            Self::Lost(applied) => OpenError::LogLost { path, applied },
+            Self::PerhapsLost(source) => {
+                OpenError::LogPerhapsLost { advice: advise(&source), path, source: source.into() }
+            }
+        }
+    }
 }
 
 /// Brings the schema up to date, and gives a new log its identity. Returns the identity and the log's end.
-fn prepare_file(database: &Database, projections: &Path) -> Result<(Uuid, Offset), PrepareError> {
+fn prepare_file(database: &Database, path: &Path, projections: &Path) -> Result<(Uuid, Offset), PrepareError> {
+    if !path.try_exists().map_err(PrepareError::File)? {
+        refuse_lost_log(projections)?;
+        create_private(path).map_err(PrepareError::File)?;
+    }
     let mut connection = database.connect()?;
     // The events of a young log are in its write-ahead log alone. Without that file SQLite finds an empty database. A
     // new identity would make the projections those of another log, and tally would delete the only sign of the lost
     // events.
-    if !has_identity(&connection)?
-        && let Some(applied) = projections::count_applied_events(projections)
-    {
-        return Err(PrepareError::Lost { applied });
+    if !has_identity(&connection)? {
+        refuse_lost_log(projections)?;
     }
-    migrate(&mut connection, migrate::LOG)?;
+    migrate(&mut connection, log_migrations()).map_err(PrepareError::Migrate)?;
     let identify = "INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)";
     connection.execute(identify, [Uuid::new_v4().as_bytes()])?;
     let log_id = connection.query_row("SELECT log_id FROM identity", (), |row| row.get(0))?;
     let end = read_end(&connection)?;
     connection.close().map_err(|(_, error)| error)?;
     Ok((Uuid::from_bytes(log_id), end))
+}
+
+/// Fails if projections have applied events, because the log has none.
+fn refuse_lost_log(projections: &Path) -> Result<(), PrepareError> {
+    match count_applied_events(projections) {
+        Ok(None) => Ok(()),
+        Ok(Some(applied)) => Err(PrepareError::Lost(applied)),
+        Err(error) => Err(PrepareError::PerhapsLost(error)),
+    }
 }
 
 fn has_identity(connection: &Connection) -> Result<bool> {
@@ -138,6 +170,9 @@ impl EventLog for SqliteLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
         let offset = match self.writer.append(record)?.await {
             Ok(Outcome::Committed(offset)) => offset,
+            Ok(Outcome::Refused(NumberTaken { number, last })) => {
+                return Err(AppendError::NumberTaken { number, last });
+            }
             Ok(Outcome::Failed(error)) => return Err(AppendError::Unacknowledged(error.into())),
             Err(_) => return Err(AppendError::Unacknowledged("the writer of the log has stopped".into())),
         };
@@ -176,89 +211,4 @@ impl SqliteLog {
             Err(_) => from,
         }
     }
-}
-
-fn read_rows(connection: &Connection, from: Offset, end: Offset, limit: u32) -> Result<LogBatch> {
-    let mut statement = prepare(
-        connection,
-        concat!(select_events!(), " WHERE log_offset >= ? AND log_offset < ? ORDER BY log_offset LIMIT ?"),
-    )?;
-    let mut rows = statement.query((from.0.cast_signed(), end.0.cast_signed(), limit))?;
-    let mut log_batch = LogBatch::empty(from);
-    let mut bytes = 0;
-    while bytes < MAX_BATCH_BYTES
-        && let Some(row) = rows.next()?
-    {
-        let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());
-        match decode_row(row)? {
-            Ok(record) => {
-                bytes += record.data.len();
-                log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record });
-            }
-            Err(Damaged(reason)) => log_batch.unreadable.push(Unreadable { partition: PARTITION, offset, reason }),
-        }
-        log_batch.next = offset.next();
-    }
-    Ok(log_batch)
-}
-
-/// Reads one record, which the log must have.
-pub(crate) fn read_record(connection: &Connection, offset: Offset) -> Result<Result<Record, Damaged>> {
-    let mut statement = prepare(connection, concat!(select_events!(), " WHERE log_offset = ?"))?;
-    let record = statement.query_row([offset.0.cast_signed()], decode_row).optional()?;
-    Ok(record.unwrap_or_else(|| Err(Damaged("it is missing".to_owned()))))
-}
-
-/// A row of the log is not as it was written.
-#[derive(Debug, thiserror::Error)]
-#[error("the record is damaged: {0}")]
-pub(crate) struct Damaged(String);
-
-/// Decodes a row of [`select_events`], if its checksum is right.
-fn decode_row(row: &Row) -> Result<Result<Record, Damaged>> {
-    let mut columns = [ValueRef::Null; COLUMNS];
-    for (index, column) in columns.iter_mut().enumerate() {
-        *column = row.get_ref(index)?;
-    }
-    let stored: Option<u32> = match row.get(COLUMNS) {
-        Ok(stored) => stored,
-        Err(_) => return Ok(Err(Damaged("its checksum is no checksum".to_owned()))),
-    };
-    let is_required: bool = row.get(COLUMNS + 1)?;
-    match stored {
-        None if is_required => return Ok(Err(Damaged("it has no checksum".to_owned()))),
-        Some(stored) if stored != checksum(columns) => {
-            return Ok(Err(Damaged("its columns do not have its checksum".to_owned())));
-        }
-        None | Some(_) => {}
-    }
-    match decode_record(row) {
-        Ok(record) => Ok(Ok(record)),
-        Err(error) if is_malformed(&error) => Ok(Err(Damaged(MALFORMED.to_owned()))),
-        Err(error) => Err(error),
-    }
-}
-
-fn decode_record(row: &Row) -> Result<Record> {
-    let request = match (row.get(7)?, row.get(8)?) {
-        (None, None) => None,
-        (Some(key), Some(values)) => Some(RequestKey { key, values }),
-        (Some(_), None) | (None, Some(_)) => return Err(decode_error(7, Type::Blob, "half of a request's hashes")),
-    };
-    let number = row.get::<_, Option<u32>>(6)?.map(|number| {
-        Number::new(number).ok_or_else(|| decode_error(6, Type::Integer, "not a number of a chat or a message"))
-    });
-    let stream = row.get_ref(5)?.as_str()?.parse().map_err(|error| decode_error(5, Type::Text, error))?;
-    Ok(Record {
-        event_id: decode_event_id(row, 1)?,
-        event_type: row.get(2)?,
-        version: row.get(3)?,
-        occurred_at: UnixMillis(row.get::<_, i64>(4)?.cast_unsigned()),
-        stream,
-        number: number.transpose()?,
-        request,
-        epoch: row.get::<_, Option<i64>>(9)?.map(|epoch| Epoch(epoch.cast_unsigned())),
-        trace: row.get_ref(10)?.as_str_or_null()?.and_then(|trace| trace.parse().ok()),
-        data: row.get(11)?,
-    })
 }

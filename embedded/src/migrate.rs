@@ -1,23 +1,33 @@
 //! Brings the schema of a database up to date.
 
-use rusqlite::{Connection, OptionalExtension, Result};
-use rusqlite_migration::{Error, M, Migrations};
+use rusqlite::{Connection, OptionalExtension, Result, Transaction};
+use rusqlite_migration::{Error, HookError, M, Migrations};
+
+use crate::log::requests;
+use crate::open_error::{Advice, Advised};
 
 /// The migrations of `log.sqlite`, oldest first.
-pub(crate) const LOG: &[M<'static>] = &[
-    M::up(include_str!("../../migrations/sqlite-log/0001_events.sql")),
-    M::up(include_str!("../../migrations/sqlite-log/0002_epochs.sql")),
-    M::up(include_str!("../../migrations/sqlite-log/0003_traces.sql")),
-    M::up(include_str!("../../migrations/sqlite-log/0004_checksums.sql")),
-];
+pub(crate) fn log_migrations() -> Vec<M<'static>> {
+    vec![
+        M::up(include_str!("../../migrations/sqlite-log/0001_events.sql")),
+        M::up(include_str!("../../migrations/sqlite-log/0002_epochs.sql")),
+        M::up(include_str!("../../migrations/sqlite-log/0003_traces.sql")),
+        M::up(include_str!("../../migrations/sqlite-log/0004_checksums.sql")),
+        M::up_with_hook(include_str!("../../migrations/sqlite-log/0005_key_clock.sql"), |transaction: &Transaction| {
+            requests::fill(transaction).map_err(HookError::RusqliteError)
+        }),
+    ]
+}
 
 /// The migrations of `views.sqlite`, oldest first.
-pub(crate) const PROJECTIONS: &[M<'static>] = &[
-    M::up(include_str!("../../migrations/sqlite-views/0001_projections.sql")),
-    M::up(include_str!("../../migrations/sqlite-views/0002_epochs.sql")),
-    M::up(include_str!("../../migrations/sqlite-views/0003_search_extents.sql")),
-    M::up(include_str!("../../migrations/sqlite-views/0004_search_chats.sql")),
-];
+pub(crate) fn projections_migrations() -> Vec<M<'static>> {
+    vec![
+        M::up(include_str!("../../migrations/sqlite-views/0001_projections.sql")),
+        M::up(include_str!("../../migrations/sqlite-views/0002_epochs.sql")),
+        M::up(include_str!("../../migrations/sqlite-views/0003_search_extents.sql")),
+        M::up(include_str!("../../migrations/sqlite-views/0004_search_chats.sql")),
+    ]
+}
 
 /// Why a schema cannot be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -27,12 +37,29 @@ pub(crate) enum MigrateError {
     Newer { found: usize, known: usize },
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    #[error(transparent)]
-    Migration(Error),
+    /// A migration failed, and changed nothing.
+    #[error("a migration of its schema failed")]
+    Failed(#[source] Error),
+}
+
+impl MigrateError {
+    /// SQLite's error, if there is one.
+    pub(crate) const fn sqlite(&self) -> Option<&rusqlite::Error> {
+        match self {
+            Self::Sqlite(error) | Self::Failed(Error::RusqliteError { err: error, .. }) => Some(error),
+            Self::Newer { .. } | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl Advised for MigrateError {
+    fn advice(&self) -> Advice {
+        self.sqlite().map_or(Advice::None, Advised::advice)
+    }
 }
 
 /// Runs the migrations that the database does not have yet.
-pub(crate) fn migrate(connection: &mut Connection, migrations: &[M<'static>]) -> Result<(), MigrateError> {
+pub(crate) fn migrate(connection: &mut Connection, migrations: Vec<M<'static>>) -> Result<(), MigrateError> {
     let known = migrations.len();
     let found = count_applied(connection)?;
     if found.total() > known {
@@ -41,11 +68,7 @@ pub(crate) fn migrate(connection: &mut Connection, migrations: &[M<'static>]) ->
     if let Applied::InTable(count) = found {
         connection.pragma_update(None, "user_version", count)?;
     }
-    match Migrations::from_slice(migrations).to_latest(connection) {
-        Ok(()) => Ok(()),
-        Err(Error::RusqliteError { err, .. }) => Err(MigrateError::Sqlite(err)),
-        Err(error) => Err(MigrateError::Migration(error)),
-    }
+    Migrations::new(migrations).to_latest(connection).map_err(MigrateError::Failed)
 }
 
 /// The number of migrations that a database has.

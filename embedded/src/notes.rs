@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use crate::file_format::with_suffix;
+use crate::file_modes::write_private;
 
 /// Suffix of the file name of the note of a clean close.
 pub(crate) const CLEAN_SUFFIX: &str = "-clean";
@@ -16,7 +17,7 @@ pub(crate) const DAMAGED_SUFFIX: &str = "-damaged";
 /// log is not empty, because then the close was not clean.
 pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
     if is_empty_or_missing(&with_suffix(path, "-wal"))? {
-        std::fs::write(with_suffix(path, CLEAN_SUFFIX), fingerprint(path)?)?;
+        write_private(&with_suffix(path, CLEAN_SUFFIX), &fingerprint(path)?)?;
     }
     Ok(())
 }
@@ -50,7 +51,7 @@ fn fingerprint(path: &Path) -> std::io::Result<String> {
 
 /// Notes that the database is damaged.
 pub(crate) fn note_damage(path: &Path) -> std::io::Result<()> {
-    std::fs::write(with_suffix(path, DAMAGED_SUFFIX), "")
+    write_private(&with_suffix(path, DAMAGED_SUFFIX), "")
 }
 
 /// Whether there is a note of damage.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
@@ -38,6 +39,15 @@ pub enum OpenError {
         /// The id that the owning process has written to the lock file.
         owner: Option<u32>,
     },
+    /// The directory cannot be locked, so another process might use it at the same time.
+    #[error("the data directory {} cannot be locked; choose a directory on a local disk with --data", .path.display())]
+    Lock {
+        /// The directory.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
     /// The log cannot be opened.
     #[error("the event log {} cannot be opened and stays unchanged{advice}", .path.display())]
     Log {
@@ -72,6 +82,36 @@ pub enum OpenError {
         path: PathBuf,
         /// The least number of lost events.
         applied: u64,
+    },
+    /// The log is empty, and the projections that show whether it was lost cannot be read.
+    #[error(
+        "the event log {} is empty, and whether it has lost events cannot be told, because the projections beside it cannot \
+         be read{advice}; to start without events, delete views.sqlite in that directory",
+        .path.display()
+    )]
+    LogPerhapsLost {
+        /// The file of the log.
+        path: PathBuf,
+        /// What the operator can do.
+        advice: Advice,
+        /// SQLite's error on the projections.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A migration of the log failed.
+    #[error(
+        "the event log {} could not be brought to the form of this version{advice}; the versions before this one can still \
+         open it",
+        .path.display()
+    )]
+    LogMigration {
+        /// The file.
+        path: PathBuf,
+        /// What the operator can do.
+        advice: Advice,
+        /// The failure.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
     },
     /// Another version of Tally wrote the log.
     #[error("the event log {} was written by another version of Tally; use that version or a newer one", .path.display())]
@@ -126,6 +166,8 @@ pub enum Advice {
     Permissions,
     /// Another process uses the file.
     StopOther,
+    /// The process or the system has too many open files.
+    RaiseFileLimit,
     /// The path cannot be used.
     ChoosePath,
     /// The system could not read or write.
@@ -143,6 +185,7 @@ impl fmt::Display for Advice {
                 "; give this user permission to read and write it, or choose another directory with --data"
             }
             Self::StopOther => "; another process uses it: stop that process and start again",
+            Self::RaiseFileLimit => "; too many files are open: raise the limit (ulimit -n) and start again",
             Self::ChoosePath => "; choose another directory with --data",
             Self::CheckDisk => "; the system could not read or write: look for disk errors in the system's log",
             Self::None => "",
@@ -160,8 +203,14 @@ pub(crate) fn advise(error: &impl Advised) -> Advice {
     error.advice()
 }
 
+/// The system's error numbers for too many open files, of the system and of the process: the same on all Unixes.
+const TOO_MANY_OPEN_FILES: [i32; 2] = [23, 24];
+
 impl Advised for io::Error {
     fn advice(&self) -> Advice {
+        if cfg!(unix) && self.raw_os_error().is_some_and(|number| TOO_MANY_OPEN_FILES.contains(&number)) {
+            return Advice::RaiseFileLimit;
+        }
         match self.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Advice::FreeSpace,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Advice::Permissions,
@@ -181,10 +230,24 @@ impl Advised for rusqlite::Error {
         match self.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Advice::Restore,
             Some(ErrorCode::DiskFull) => Advice::FreeSpace,
-            Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => Advice::Permissions,
+            Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Advice::Permissions,
+            Some(ErrorCode::CannotOpen) => advise_cannot_open(),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Advice::StopOther,
             Some(ErrorCode::SystemIoFailure) => Advice::CheckDisk,
             _ => Advice::None,
         }
+    }
+}
+
+/// The most files that SQLite has open at once for a connection: the database, two files beside it, and their directory.
+const FILES_OF_A_CONNECTION: usize = 4;
+
+/// SQLite says only that it cannot open a file, and has closed the others by now. If so many files cannot be opened at all,
+/// then permissions are not the reason.
+fn advise_cannot_open() -> Advice {
+    let opened: io::Result<Vec<File>> = (0..FILES_OF_A_CONNECTION).map(|_| File::open("/dev/null")).collect();
+    match opened {
+        Err(error) if error.advice() == Advice::RaiseFileLimit => Advice::RaiseFileLimit,
+        _ => Advice::Permissions,
     }
 }

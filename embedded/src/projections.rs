@@ -28,7 +28,7 @@ use self::progress::Progress;
 use self::read_threads::ReadThreads;
 #[cfg(test)]
 pub(crate) use self::search::SEPARATOR;
-use crate::migrate::{self, MigrateError, migrate};
+use crate::migrate::{MigrateError, migrate, projections_migrations};
 use crate::notes::note_clean_close;
 use crate::open_error::{Advice, Advised};
 use crate::sqlite::{Database, Durability, Readers, Writer, is_damage, prepare, run_blocking};
@@ -78,11 +78,10 @@ impl OpenProjectionsError {
     /// Whether the file is of no use, so that only a new one helps.
     pub(crate) fn is_lasting(&self) -> bool {
         match self {
-            Self::Sqlite(error) | Self::Migrate(MigrateError::Sqlite(error)) => is_damage(error),
-            Self::Migrate(MigrateError::Newer { .. } | MigrateError::Migration(_))
-            | Self::OtherLog
-            | Self::Cut { .. }
-            | Self::Damaged => true,
+            Self::Sqlite(error) => is_damage(error),
+            // A schema that this program does not know, or cannot bring to its own form, stays so.
+            Self::Migrate(error) => error.sqlite().is_none_or(is_damage),
+            Self::OtherLog | Self::Cut { .. } | Self::Damaged => true,
             Self::Missing | Self::Io(_) => false,
         }
     }
@@ -91,7 +90,8 @@ impl OpenProjectionsError {
 impl Advised for OpenProjectionsError {
     fn advice(&self) -> Advice {
         match self {
-            Self::Sqlite(error) | Self::Migrate(MigrateError::Sqlite(error)) => error.advice(),
+            Self::Sqlite(error) => error.advice(),
+            Self::Migrate(error) => error.advice(),
             Self::Io(error) => error.advice(),
             _ => Advice::None,
         }
@@ -103,7 +103,7 @@ impl SqliteProjections {
     pub(crate) fn open(path: &Path, log_id: Uuid) -> Result<Option<Self>, OpenProjectionsError> {
         let database = Database::new(path, Durability::Crash);
         let mut connection = database.connect()?;
-        migrate(&mut connection, migrate::PROJECTIONS)?;
+        migrate(&mut connection, projections_migrations())?;
         let source = identify_source(&connection, log_id)?;
         let progress = Progress::load(&connection)?;
         connection.close().map_err(|(_, error)| error)?;
@@ -227,12 +227,19 @@ impl ProjectionsFile {
     }
 }
 
-/// Counts the events that the projections at `path` have applied. `None` if the file is missing, unreadable or empty.
-pub(crate) fn count_applied_events(path: &Path) -> Option<u64> {
-    let connection = Database::new(path, Durability::Crash).connect_reader().ok()?;
+/// Counts the events that the projections at `path` have applied. `None` if there is no file, or nothing in it.
+pub(crate) fn count_applied_events(path: &Path) -> Result<Option<u64>, OpenProjectionsError> {
+    if !path.try_exists()? {
+        return Ok(None);
+    }
+    let connection = Database::new(path, Durability::Crash).connect_reader()?;
+    let has_table = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'checkpoints')";
+    if !connection.query_row(has_table, (), |row| row.get(0))? {
+        return Ok(None);
+    }
     let applied: Option<i64> =
-        connection.query_row("SELECT max(next_offset) FROM checkpoints", (), |row| row.get(0)).ok()?;
-    applied.map(i64::cast_unsigned).filter(|applied| *applied > 0)
+        connection.query_row("SELECT max(next_offset) FROM checkpoints", (), |row| row.get(0))?;
+    Ok(applied.map(i64::cast_unsigned).filter(|applied| *applied > 0))
 }
 
 /// Returns the id of the log that the projections were made from. A new file gets `log_id`.

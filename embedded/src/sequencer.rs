@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
+use event_log::{Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Number, Offset, Position, RequestKey, StreamKey};
 use parking_lot::Mutex;
-use rusqlite::OptionalExtension;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::log::{Damaged, PARTITION, SqliteLog, read_record};
-use crate::sqlite::{Readers, prepare};
+use crate::log::{Damaged, PARTITION, SqliteLog, load_counter, read_record, requests};
+use crate::sqlite::Readers;
 
 /// Counters in memory, about 150 bytes each. Beyond this number, unused counters are dropped.
 const MAX_COUNTERS: usize = 200_000;
@@ -111,11 +110,7 @@ impl SqliteSequencer {
         if let Some(last) = *counter {
             return Ok(last);
         }
-        let stored = self.readers.read(|connection| {
-            prepare(connection, "SELECT last_number FROM counters WHERE parent = ?")?
-                .query_row([parent.to_text()], |row| row.get(0))
-                .optional()
-        });
+        let stored = self.readers.read(|connection| load_counter(connection, parent));
         let last = stored.map_err(unavailable)?.ok_or(ReserveError::UnknownParent)?;
         *counter = Some(last);
         Ok(last)
@@ -127,14 +122,11 @@ impl SqliteSequencer {
         tokio::time::timeout(SAME_KEY_WAIT, lock).await.map_err(|elapsed| ReserveError::Unavailable(elapsed.into()))
     }
 
-    /// Looks up the request's event in the log; `None` if the request is new, or older than [`KEY_MEMORY`]. Reads on this
-    /// thread: two rows by their keys.
+    /// Looks up the request's event in the log; `None` if the request is new or forgotten. Reads on this thread: two
+    /// rows by their keys.
     fn find_answered(&self, request: &RequestKey) -> Result<Option<AnsweredRequest>, ReserveError> {
         let found = self.readers.read(|connection| {
-            let mut statement =
-                prepare(connection, "SELECT log_offset FROM requests WHERE request_key = ? AND occurred_at_ms > ?")?;
-            let row = statement.query_row((request.key, expired_before_ms()), |row| row.get::<_, i64>(0));
-            let Some(offset) = row.optional()?.map(|offset| Offset(offset.cast_unsigned())) else {
+            let Some(offset) = requests::find(connection, request.key)? else {
                 return Ok(None);
             };
             Ok(Some((offset, read_record(connection, offset)?)))
@@ -162,11 +154,6 @@ struct DamagedAnswer {
 
 fn unavailable(error: rusqlite::Error) -> ReserveError {
     ReserveError::Unavailable(error.into())
-}
-
-fn expired_before_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.saturating_sub(KEY_MEMORY).as_millis()).unwrap_or(i64::MAX)
 }
 
 #[async_trait]

@@ -86,29 +86,37 @@ impl Database {
 #[derive(Debug)]
 pub(crate) struct Readers {
     database: Database,
-    idle: Mutex<Vec<Connection>>,
+    /// `None` once they are closed.
+    idle: Mutex<Option<Vec<Connection>>>,
 }
 
 impl Readers {
     pub(crate) fn new(database: Database) -> Self {
-        Self { database, idle: Mutex::default() }
+        Self { database, idle: Mutex::new(Some(Vec::new())) }
     }
 
-    /// Runs `read` with an idle connection, or with a new one if none is idle. Blocks the thread meanwhile.
+    /// Runs `read` with an idle connection, or with a new one if none is idle. Blocks the thread meanwhile. Fails after
+    /// [`Readers::close`].
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let idle = self.idle.lock().pop();
+        let idle = self.idle.lock().as_mut().ok_or_else(closed)?.pop();
         let connection = idle.map_or_else(|| self.database.connect_reader(), Ok)?;
         let outcome = read(&connection);
-        let mut idle = self.idle.lock();
-        if idle.len() < MAX_IDLE_READERS {
+        if let Some(idle) = &mut *self.idle.lock()
+            && idle.len() < MAX_IDLE_READERS
+        {
             idle.push(connection);
         }
         outcome
     }
 
-    /// Closes the idle connections. Call it after the last read.
+    /// Opens a connection that belongs to the caller, and can have temporary tables. Fails after [`Readers::close`].
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        if self.idle.lock().is_none() { Err(closed()) } else { self.database.connect() }
+    }
+
+    /// Closes the idle connections, and the others after their reads. Refuses further reads, which would open the file again.
     pub(crate) fn close(&self) {
-        self.idle.lock().clear();
+        drop(self.idle.lock().take());
     }
 }
 
@@ -119,18 +127,28 @@ impl Readers {
 #[derive(Debug)]
 pub(crate) struct Writer {
     database: Database,
-    idle: Mutex<Option<Connection>>,
+    state: Mutex<WriterState>,
+}
+
+#[derive(Debug)]
+enum WriterState {
+    /// The connection, if the last transaction was committed.
+    Open(Option<Connection>),
+    Closed,
 }
 
 impl Writer {
     pub(crate) fn new(database: Database) -> Self {
-        Self { database, idle: Mutex::new(None) }
+        Self { database, state: Mutex::new(WriterState::Open(None)) }
     }
 
     /// Runs `write` in a transaction, after the previous transaction has ended. Commits if `write` returns a value, and
-    /// rolls back if it returns `None` or an error. Blocks the thread meanwhile.
+    /// rolls back if it returns `None` or an error. Blocks the thread meanwhile. Fails after [`Writer::close`].
     pub(crate) fn transact<T>(&self, write: impl FnOnce(&mut Connection) -> Result<Option<T>>) -> Result<Option<T>> {
-        let mut idle = self.idle.lock();
+        let mut state = self.state.lock();
+        let WriterState::Open(idle) = &mut *state else {
+            return Err(closed());
+        };
         let mut connection = idle.take().map_or_else(|| self.database.connect(), Ok)?;
         prepare(&connection, "BEGIN IMMEDIATE")?.execute(())?;
         let Some(value) = write(&mut connection)? else {
@@ -141,13 +159,17 @@ impl Writer {
         Ok(Some(value))
     }
 
-    /// Closes the connection, after the running transaction has ended.
+    /// Closes the connection, after the running transaction has ended, and refuses further transactions.
     pub(crate) fn close(&self) -> Result<()> {
-        match self.idle.lock().take() {
-            Some(connection) => connection.close().map_err(|(_, error)| error),
-            None => Ok(()),
+        match std::mem::replace(&mut *self.state.lock(), WriterState::Closed) {
+            WriterState::Open(Some(connection)) => connection.close().map_err(|(_, error)| error),
+            WriterState::Open(None) | WriterState::Closed => Ok(()),
         }
     }
+}
+
+fn closed() -> rusqlite::Error {
+    interrupted("the database is closed")
 }
 
 /// Runs work that is longer than a few rows on a blocking thread.

@@ -59,6 +59,126 @@ async fn a_directory_has_one_owner_at_a_time() {
 }
 
 #[test]
+fn a_directory_has_one_owner_although_its_lock_file_was_deleted() {
+    let directory = TempDir::new().unwrap();
+    let owner = DataDir::open(directory.path()).unwrap();
+    std::fs::remove_file(directory.path().join("tally.lock")).unwrap();
+    for _ in 0..2 {
+        let refused = DataDir::open(directory.path()).unwrap_err();
+        assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
+    }
+    drop(owner);
+    assert!(DataDir::open(directory.path()).is_ok());
+}
+
+/// Earlier releases lock the lock file alone.
+#[test]
+fn a_directory_that_an_earlier_release_owns_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let lock = std::fs::File::create(directory.path().join("tally.lock")).unwrap();
+    lock.lock().unwrap();
+    let refused = DataDir::open(directory.path()).unwrap_err();
+    assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
+    drop(lock);
+    assert!(DataDir::open(directory.path()).is_ok());
+}
+
+/// The files that others may read, or write.
+#[cfg(unix)]
+fn files_of_others(directory: &Path) -> Vec<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let is_open = |path: &std::path::PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o077 != 0;
+    files.filter(is_open).collect()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_but_the_owner_may_read_the_data() {
+    let parent = TempDir::new().unwrap();
+    let path = parent.path().join("data");
+    let data_dir = DataDir::open(&path).unwrap();
+    let log = data_dir.open_log().unwrap();
+    let projections = data_dir.open_projections(log.log_id()).unwrap();
+    let reference = data_dir.open_reference(log.log_id()).unwrap();
+    let event = Event::ChatApplicationCreated(ChatApplicationCreated { token: TOKEN, name: "app".into() });
+    log.append(Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis(1)).unwrap()).await.unwrap();
+    assert!(path.join("log.sqlite-wal").exists() && path.join("log.sqlite-shm").exists());
+    assert_eq!(files_of_others(&path), [] as [&Path; 0]);
+    assert_eq!(files_of_others(parent.path()), [] as [&Path; 0], "the directory itself");
+    reference.close().await.unwrap();
+    projections.close().await.unwrap();
+    log.close().await;
+    assert!(path.join("views.sqlite-clean").exists());
+    assert_eq!(files_of_others(&path), [] as [&Path; 0]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_of_earlier_releases_are_taken_from_others_at_the_start() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = TempDir::new().unwrap();
+    let files = ["log.sqlite", "log.sqlite-wal", "views.sqlite", "tally.lock"].map(|name| directory.path().join(name));
+    for file in &files {
+        std::fs::write(file, "").unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o664)).unwrap();
+    }
+    let somebodys = directory.path().join("somebody's");
+    std::fs::write(&somebodys, "").unwrap();
+    std::fs::set_permissions(&somebodys, std::fs::Permissions::from_mode(0o664)).unwrap();
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    assert_eq!(files_of_others(data_dir.path()), [somebodys]);
+}
+
+#[tokio::test]
+async fn a_log_that_was_lost_is_refused_and_not_made_anew() {
+    let directory = TempDir::new().unwrap();
+    create_projections(Uuid::new_v4(), directory.path()).await;
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    let refused = data_dir.open_log().unwrap_err();
+    assert!(matches!(refused, OpenError::LogLost { applied: 1, .. }), "{refused}");
+    assert!(!data_dir.log_path().exists(), "an empty log was left behind");
+}
+
+/// Projections that cannot be read may have been made from events that the log has lost.
+#[tokio::test]
+async fn an_empty_log_beside_projections_that_cannot_be_read_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let views = directory.path().join("views.sqlite");
+    std::fs::write(&views, "not a database at all, but a text of some length").unwrap();
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    let refused = data_dir.open_log().unwrap_err();
+    assert!(matches!(refused, OpenError::LogPerhapsLost { .. }), "{refused}");
+    assert!(refused.to_string().contains("delete views.sqlite"), "{refused}");
+    assert!(!data_dir.log_path().exists());
+    std::fs::remove_file(views).unwrap();
+    data_dir.open_log().unwrap().close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_read_or_written_after_the_close() {
+    let directory = TempDir::new().unwrap();
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    let log = data_dir.open_log().unwrap();
+    let projections = data_dir.open_projections(log.log_id()).unwrap();
+    let event = Event::ChatApplicationCreated(ChatApplicationCreated { token: TOKEN, name: "app".into() });
+    log.append(Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis(1)).unwrap()).await.unwrap();
+    projections.close().await.unwrap();
+    log.close().await;
+    let limit = event_log::ReadLimit { records: 10, wait: Duration::ZERO };
+    assert!(log.read(PARTITION, Offset::START, limit).await.is_err());
+    assert!(log.check(|_| {}).await.is_err());
+    assert!(projections.checkpoint(Projection::Views, PARTITION).await.is_err());
+    let checkpoint_move = CheckpointMove { partition: PARTITION, from: Offset::START, to: Checkpoint::START };
+    assert!(projections.apply_views(checkpoint_move, ViewsChanges::default()).await.is_err());
+    for file in ["log.sqlite-wal", "views.sqlite-wal"] {
+        assert!(!directory.path().join(file).exists(), "{file}: a connection was opened again");
+    }
+}
+
+#[test]
 fn a_directory_that_cannot_be_made_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let refused = DataDir::open(file.path().join("below a file")).unwrap_err();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use embedded::DataDir;
-use event_log::{EventLog, ReadLimit};
-use events::{Offset, PartitionId};
+use embedded::{DataDir, OpenError, SqliteSequencer};
+use event_log::{EventLog, ReadLimit, Sequencer};
+use events::{ApplicationToken, Offset, PartitionId, RequestKey};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -32,4 +32,41 @@ async fn a_log_of_an_old_release_keeps_its_records_and_its_identity() {
         assert_eq!(log.read(PartitionId(0), Offset::START, limit).await.unwrap().events.len(), 1);
         log.close().await;
     }
+}
+
+/// A log of the release before the clock of keys: with keys that are remembered, and an index of their times.
+#[tokio::test]
+async fn keys_of_an_old_release_are_remembered() {
+    let directory = TempDir::new().unwrap();
+    let key = RequestKey::new(&["chats"], "key", &[]);
+    let connection = Connection::open(directory.path().join("log.sqlite")).unwrap();
+    connection.execute_batch(OLD_LOG).unwrap();
+    let keyed = "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
+                 request_key, request_values, data) VALUES \
+                 (1, zeroblob(16), 'ChatCreated', 1, 0, '07070707070707070707070707070707:1', 1, ?, ?, x'7b7d')";
+    connection.execute(keyed, (key.key, key.values)).unwrap();
+    let counter = "INSERT INTO counters VALUES ('07070707070707070707070707070707', 1), \
+                   ('07070707070707070707070707070707:1', 0)";
+    connection.execute(counter, ()).unwrap();
+    drop(connection);
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    let log = data_dir.open_log().unwrap();
+    assert_eq!(log.check(|_| {}).await.unwrap().contradictions, []);
+    let parent = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
+    let again = SqliteSequencer::new(&log).reserve(parent.into(), Some(&key)).await.unwrap();
+    assert_eq!((again.value().get(), again.position().is_some()), (1, true));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_is_not_told_as_another_version() {
+    let directory = TempDir::new().unwrap();
+    let connection = Connection::open(directory.path().join("log.sqlite")).unwrap();
+    connection.execute_batch(OLD_LOG).unwrap();
+    connection.execute("CREATE TABLE checksums (something_else TEXT)", ()).unwrap();
+    drop(connection);
+    let refused = DataDir::open(directory.path()).unwrap().open_log().unwrap_err();
+    assert!(matches!(refused, OpenError::LogMigration { .. }), "{refused:?}");
+    let message = refused.to_string();
+    assert!(!message.contains("another version"), "{message}");
 }

@@ -58,6 +58,10 @@ fn chat_created(token: ApplicationToken, number: ChatNumber) -> Record {
 }
 
 fn message_posted(token: ApplicationToken, number: u32, body: &str) -> Record {
+    message_posted_to(token, first_chat(), number, body)
+}
+
+fn message_posted_to(token: ApplicationToken, chat_number: ChatNumber, number: u32, body: &str) -> Record {
     let number = MessageNumber::new(number).unwrap();
-    record(&Event::MessagePosted(MessagePosted { token, chat_number: first_chat(), number, body: body.into() }))
+    record(&Event::MessagePosted(MessagePosted { token, chat_number, number, body: body.into() }))
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`log`] | [`EventLog`]: append, read from an offset, find the end |
 //! | [`sequencer`] | [`Sequencer`]: reserve the next number of an application or a chat |
+//! | [`key_clock`] | [`KeyClock`]: how old the key of a request is |
 //! | [`conformance`] | the contract as assertions, which each adapter's tests run |
 //!
 //! **Architecture invariant:** the log is the only truth. A sequencer is a cache of the log, and may be lost.
@@ -11,9 +12,11 @@
 #![warn(missing_docs)]
 
 pub mod conformance;
+pub mod key_clock;
 pub mod log;
 pub mod sequencer;
 
+pub use key_clock::KeyClock;
 pub use log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
 pub use sequencer::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 

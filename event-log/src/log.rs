@@ -26,6 +26,8 @@ pub trait EventLog: Send + Sync {
     /// first in the log.
     ///
     /// A caller that drops the future does not withdraw the record.
+    ///
+    /// A log that keeps the last number of each parent itself refuses a number that is not above it.
     async fn append(&self, record: Record) -> Result<Position, AppendError>;
 
     /// Reads the records of `partition` from `from` on, in log order, as far as `limit` allows.
@@ -93,6 +95,18 @@ pub enum AppendError {
     /// The log is being closed. The record is not in the log.
     #[error("the event log is closed")]
     Closed,
+    /// The log has this number of the parent already, or a higher one. The record is not in the log. Only a log that keeps the
+    /// last numbers itself notices this.
+    #[error(
+        "the number {number} is not above {last}, the last one of its application or chat in the log; the event was not \
+         appended; restart the process, and verify the log"
+    )]
+    NumberTaken {
+        /// The number of the record.
+        number: u32,
+        /// The last number of its parent.
+        last: u32,
+    },
     /// The log did not acknowledge the record. Whether the record is in the log is unknown.
     #[error("the event log did not acknowledge the append")]
     Unacknowledged(#[source] BackendError),

@@ -11,7 +11,7 @@ use crate::trace::TraceParent;
 use crate::upcast::{self, UpcastError};
 
 /// Milliseconds since 1970-01-01T00:00:00Z by the writer's clock. No decision depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct UnixMillis(pub u64);
 
 /// A record of the log: an event's JSON and its headers.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use event_log::Unreadable;
 use events::{
-    ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, PartitionId, Record, RecordedEvent, StreamKey,
+    ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, Offset, PartitionId, Record, RecordedEvent,
+    StreamKey,
 };
 use read_model::{
     AnsweredRequest, Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore,
@@ -125,5 +126,9 @@ impl ProjectionSink for CountsSink {
         let loaded = self.0.chat_counts(&chats).await.map_err(SinkError::Store)?;
         let changes = fold(loaded, batch).map_err(SinkError::Newer)?;
         self.0.apply_counts(checkpoint_move, changes).await.map_err(SinkError::Store)
+    }
+
+    async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError> {
+        self.0.note_stop(Projection::Counts, partition, at, reason).await.map_err(SinkError::Store)
     }
 }

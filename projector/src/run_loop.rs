@@ -142,7 +142,11 @@ impl RunLoop {
             match self.follow(&stop, &mut pauses).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::Permanent(stopped)) => {
-                    self.part.failed(stopped.to_report_string());
+                    let reason = stopped.to_report_string();
+                    self.part.failed(reason.clone());
+                    if matches!(stopped, Stopped::Newer { .. }) {
+                        self.note_stop(&reason, &stop).await;
+                    }
                     return Err(stopped);
                 }
                 Err(Failure::Temporary(error)) => {
@@ -154,6 +158,21 @@ impl RunLoop {
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Tells readers in other processes that the projection stands still. Tries until it succeeds or `stop`.
+    async fn note_stop(&self, reason: &str, stop: &CancellationToken) {
+        let Some(at) = *self.applied.borrow() else {
+            return;
+        };
+        let mut pauses = RETRY.build();
+        while let Err(error) = self.feed.sink.note_stop(self.feed.partition, at, reason).await {
+            tracing::warn!(error = %error.as_report(), reason, "readers do not know yet that a projection stands still; trying again");
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use event_log::Unreadable;
-use events::{DecodeError, PartitionId, Record, RecordedEvent};
+use events::{DecodeError, Offset, PartitionId, Record, RecordedEvent};
 use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchError, StoreError};
 
 /// A projection together with the store that keeps it. Each projection implements it beside its pure functions.
@@ -38,6 +38,14 @@ pub trait ProjectionSink: Send + Sync {
         batch: &[RecordedEvent],
         unreadable: &[Unreadable],
     ) -> Result<Applied, SinkError>;
+
+    /// Notes for readers in other processes that the projection cannot go on in `partition` at its checkpoint.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    async fn note_stop(&self, _partition: PartitionId, _at: Offset, _reason: &str) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// Why a projection could not be read or written.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use event_log::Unreadable;
-use events::{DecodeError, Event, EventId, PartitionId, RecordedEvent};
+use events::{DecodeError, Event, EventId, Offset, PartitionId, RecordedEvent};
 use read_model::{
     Applied, ChatRow, Checkpoint, CheckpointMove, DeadLetter, MessageRow, NameChange, NameOrigin, Projection,
     ProjectionStore, SourceEvent, ViewsChanges,
@@ -90,5 +90,9 @@ impl ProjectionSink for ViewsSink {
     ) -> Result<Applied, SinkError> {
         let changes = collect_changes(batch, unreadable).map_err(SinkError::Newer)?;
         self.0.apply_views(checkpoint_move, changes).await.map_err(SinkError::Store)
+    }
+
+    async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError> {
+        self.0.note_stop(Projection::Views, partition, at, reason).await.map_err(SinkError::Store)
     }
 }

@@ -101,6 +101,19 @@ pub trait ProjectionStore: Send + Sync {
         changes: CountsChanges,
     ) -> Result<Applied, StoreError>;
 
+    /// Notes that a projection cannot go on in `partition` at its checkpoint, because a newer version has written to the log
+    /// there. The note holds as long as the checkpoint stays. It is for the readiness of readers in other processes; a
+    /// store whose readers are in the projector's process may do nothing.
+    async fn note_stop(
+        &self,
+        _projection: Projection,
+        _partition: PartitionId,
+        _at: Offset,
+        _reason: &str,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Lists dead letters of `partition` in log order, `limit` at most.
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 }
@@ -135,6 +148,17 @@ pub enum StoreError {
     ChatCounts {
         /// How many chats the caller asked for.
         chats: usize,
+        /// The adapter's error.
+        #[source]
+        source: BackendError,
+    },
+    /// See [`ProjectionStore::note_stop`].
+    #[error("it cannot be noted that {} stands still in partition {partition}", .projection.name())]
+    NoteStop {
+        /// The projection.
+        projection: Projection,
+        /// The partition.
+        partition: PartitionId,
         /// The adapter's error.
         #[source]
         source: BackendError,

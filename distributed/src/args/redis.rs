@@ -2,6 +2,9 @@
 
 use clap::Args;
 
+use super::server_url::ServerUrl;
+use crate::sequencer::check_url;
+
 /// The address of Redis.
 #[derive(Debug, Clone, Args)]
 pub struct RedisArgs {
@@ -11,7 +14,8 @@ pub struct RedisArgs {
         env = "TALLY_REDIS_URL",
         value_name = "URL",
         default_value = "redis://127.0.0.1:6379",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = ServerUrl(|url| check_url(url).map_err(|error| error.to_string()))
     )]
     pub redis_url: String,
 }

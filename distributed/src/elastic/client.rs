@@ -80,12 +80,22 @@ struct ErrorReply {
     error: ErrorCause,
 }
 
+/// Checks that this is the URL of an Elasticsearch.
+///
+/// # Errors
+/// [`UrlError`]. It does not repeat the URL, since it may hold a password.
+pub fn check_url(url: &str) -> Result<(), UrlError> {
+    parse_url(url).map(drop)
+}
+
+fn parse_url(url: &str) -> Result<Url, UrlError> {
+    let url = Url::parse(url).map_err(|_| UrlError::Malformed)?;
+    if url.scheme() == "http" { Ok(url) } else { Err(UrlError::Scheme) }
+}
+
 impl ElasticClient {
     pub(super) fn new(url: &str) -> Result<Self, UrlError> {
-        let url = Url::parse(url).map_err(|_| UrlError::Malformed)?;
-        if url.scheme() != "http" {
-            return Err(UrlError::Scheme);
-        }
+        let url = parse_url(url)?;
         // User and password stay in the URL: each request takes them from there and sends them as basic
         // authentication. The client ignores the environment's proxies, so it talks to the named server only.
         let builder = TransportBuilder::new(SingleNodeConnectionPool::new(url)).disable_proxy();

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use event_log::BackendError;
-use events::{ApplicationToken, ChatKey, Number, Offset, PartitionId, Position, RequestKey, UnixMillis};
+use events::{ApplicationToken, ChatKey, Number, Offset, PartitionId, Position, RequestKey};
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, ValueRef};
 
@@ -85,7 +85,6 @@ impl CountsReader for MySqlCounts {
     async fn find_request(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
-        since: UnixMillis,
     ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
         let statement = sqlx::query(
             "SELECT checkpoints.partition_id, next_offset, epoch, \
@@ -93,11 +92,11 @@ impl CountsReader for MySqlCounts {
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
              LEFT JOIN (SELECT * FROM answered_requests \
              WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') \
-             AND request_key = ? AND occurred_at_ms > ? \
+             AND request_key = ? \
              ORDER BY occurred_at_ms DESC, partition_id DESC, log_offset DESC LIMIT 1) AS last ON TRUE \
              WHERE projection = 'counts'",
         );
-        self.fetch_snapshot(statement.bind(key.to_vec()).bind(since.0), |row| decode_request(*key, row)).await
+        self.fetch_snapshot(statement.bind(key.to_vec()), |row| decode_request(*key, row)).await
     }
 }
 

@@ -1,9 +1,9 @@
 //! The SQL that loads and writes the projection `counts`.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use events::{ChatKey, PartitionId};
+use event_log::KeyClock;
+use events::{ChatKey, PartitionId, UnixMillis};
 use read_model::{AnsweredRequest, Applied, ChatCounts, CheckpointMove, CountsChanges, Projection};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row};
@@ -13,10 +13,7 @@ use super::checkpoint_tx::{Batch, Generation};
 use super::columns::{decode_chat, decode_error};
 use super::multi_row::{insert_rows, select_in};
 
-/// How long answered requests are kept, by the times of the events. Longer than the sequencer searches for them,
-/// because writers' clocks may differ and a batch may arrive late.
-const REQUEST_RETENTION: Duration = Duration::from_secs(3 * 24 * 60 * 60);
-/// The most expired requests that one batch deletes: more than a batch inserts, so that they do not accumulate.
+/// The most forgotten requests that one batch deletes: more than a batch inserts, so that they do not accumulate.
 const MAX_DELETED_PER_BATCH: u32 = 2_000;
 
 pub(super) async fn load(
@@ -114,17 +111,25 @@ async fn write_requests(
     partition: PartitionId,
     requests: &[AnsweredRequest],
 ) -> Result<(), sqlx::Error> {
-    let Some(newest_ms) = requests.iter().map(|answered| answered.occurred_at.0).max() else {
+    if requests.is_empty() {
         return Ok(());
-    };
+    }
+    let mut clock = load_clock(connection, generation, partition).await?;
+    let timed: Vec<_> = requests
+        .iter()
+        .map(|answered| {
+            clock = clock.at(answered.occurred_at);
+            (answered, clock)
+        })
+        .collect();
     insert_rows(
         connection,
         "INSERT INTO answered_requests (generation, request_key, event_id, request_values, stream, number, \
-         partition_id, log_offset, occurred_at_ms) ",
+         partition_id, log_offset, occurred_at_ms, elapsed_ms, latest_ms) ",
         // If the same event comes again, its first row stays as it is: the assignment changes nothing.
         " ON DUPLICATE KEY UPDATE log_offset = answered_requests.log_offset",
-        requests,
-        |row, answered| {
+        &timed,
+        |row, (answered, clock)| {
             row.push_bind(generation.0)
                 .push_bind(answered.request.key.to_vec())
                 .push_bind(answered.source.event_id.0.as_bytes().to_vec())
@@ -133,19 +138,38 @@ async fn write_requests(
                 .push_bind(answered.number.map(events::Number::get))
                 .push_bind(partition.0)
                 .push_bind(answered.source.offset.0)
-                .push_bind(answered.occurred_at.0);
+                .push_bind(answered.occurred_at.0)
+                .push_bind(clock.elapsed_ms)
+                .push_bind(clock.latest.0);
         },
     )
     .await?;
-    let retention_ms = u64::try_from(REQUEST_RETENTION.as_millis()).unwrap_or(u64::MAX);
-    sqlx::query(
-        "DELETE FROM answered_requests WHERE generation = ? AND partition_id = ? AND occurred_at_ms < ? LIMIT ?",
+    sqlx::query("DELETE FROM answered_requests WHERE generation = ? AND partition_id = ? AND elapsed_ms < ? LIMIT ?")
+        .bind(generation.0)
+        .bind(partition.0)
+        .bind(clock.forgotten_before_ms())
+        .bind(MAX_DELETED_PER_BATCH)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Loads the state of a partition's clock after its newest request, which is never deleted. Rows of a release without the
+/// clock have zeros, as if all of them had come at its start.
+async fn load_clock(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    partition: PartitionId,
+) -> Result<KeyClock, sqlx::Error> {
+    let newest = sqlx::query(
+        "SELECT elapsed_ms, latest_ms FROM answered_requests WHERE generation = ? AND partition_id = ? \
+         ORDER BY elapsed_ms DESC, log_offset DESC LIMIT 1",
     )
     .bind(generation.0)
     .bind(partition.0)
-    .bind(newest_ms.saturating_sub(retention_ms))
-    .bind(MAX_DELETED_PER_BATCH)
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(())
+    newest.map_or(Ok(KeyClock::default()), |row| {
+        Ok(KeyClock { elapsed_ms: row.try_get(0)?, latest: UnixMillis(row.try_get(1)?) })
+    })
 }

@@ -24,6 +24,10 @@ impl BootInstant {
         Self(Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default()))
     }
 
+    pub(super) const fn since_boot(self) -> Duration {
+        self.0
+    }
+
     pub(super) fn elapsed(self) -> Duration {
         Self::now().0.saturating_sub(self.0)
     }

@@ -18,6 +18,7 @@ use super::epoch_script::EpochScript;
 use super::fence::{Fence, FenceError};
 use super::redis_client::{RedisClient, RedisFailure, Unsupported};
 use super::redis_keys::RedisKeys;
+use super::redis_time::RedisTime;
 use crate::ports::MarkerLog;
 
 /// Pause between two checks of the epoch in force.
@@ -150,7 +151,7 @@ impl EpochKeeper {
         }
     }
 
-    /// Tries until there is an epoch in force other than the one that the log contradicts.
+    /// Tries until there is an epoch in force other than the distrusted one.
     async fn obtain_epoch(&self, distrusted: Option<Epoch>) -> EpochScript {
         let began_at = BootInstant::now();
         let mut pauses = retry_pauses();
@@ -193,10 +194,12 @@ impl EpochKeeper {
     }
 
     /// Returns when the epoch is over; with its number, if it is over although Redis still names it: the log contradicts it,
-    /// or Redis may have deleted keys of it. While Redis or `counts` is away for a time, the epoch stays in force.
+    /// Redis may have deleted keys of it, or the clock of Redis was set. While Redis or `counts` is away for a time, the epoch
+    /// stays in force.
     async fn watch_epoch(&self, script: &EpochScript) -> Option<Epoch> {
         let mut state = self.state.subscribe();
         let is_over = |state: &EpochState| !matches!(state, EpochState::InForce(current) if **current == *script);
+        let mut redis_time = RedisTime::default();
         while tokio::time::timeout(CHECK_INTERVAL, state.wait_for(is_over)).await.is_err() {
             match self.check_redis(script).await {
                 Ok(()) => self.set_unavailable_reason(None),
@@ -208,6 +211,13 @@ impl EpochKeeper {
                     self.set_state(EpochState::Unavailable(reason.into()));
                     return Some(script.epoch);
                 }
+            }
+            if let Ok(secs) = self.redis.unix_time_secs().await
+                && redis_time.was_set(Duration::from_secs(secs), BootInstant::now().since_boot())
+            {
+                tracing::error!("the clock of Redis was set, so Redis may have forgotten keys too early");
+                self.end_epoch(script);
+                return Some(script.epoch);
             }
             let look = tokio::select! {
                 look = self.look_for_contradiction(script.epoch) => look,

@@ -63,8 +63,8 @@ pub(super) struct Fence<'a> {
     pub(super) log: &'a Arc<dyn MarkerLog>,
     pub(super) keys: &'a RedisKeys,
     pub(super) counts_gate: &'a CountsGate,
-    /// The epoch that this process has ended although Redis may still name it: the log contradicts it, or Redis may have
-    /// deleted keys of it.
+    /// The epoch that this process has ended although Redis may still name it: the log contradicts it, Redis may have deleted
+    /// keys of it, or the clock of Redis was set.
     pub(super) distrusted: Option<Epoch>,
 }
 
@@ -105,7 +105,7 @@ impl Fence<'_> {
             return Ok(script);
         }
         let reason = match self.distrusted {
-            Some(_) => "the log contradicts the epoch of numbers, or Redis may have deleted keys of it",
+            Some(_) => "the epoch of numbers cannot be trusted any more",
             None => "Redis is new, was restarted or has lost keys",
         };
         tracing::warn!("{reason}: a new epoch of numbers is being begun");

@@ -1,14 +1,11 @@
 //! The sequencer: reserves numbers in Redis, and fills cold counters from `counts`.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use event_log::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
-use events::{
-    ApplicationToken, Epoch, Number, PartitionCount, PartitionId, Position, RequestKey, StreamKey, UnixMillis,
-};
-use redis::RedisError;
+use event_log::{Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
+use events::{ApplicationToken, Epoch, Number, PartitionCount, PartitionId, Position, RequestKey, StreamKey};
+use redis::{IntoConnectionInfo, RedisError};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::DropGuard;
 
@@ -46,6 +43,14 @@ pub struct RedisSequencer {
 pub enum StartError {
     #[error("this is no URL of a Redis; write redis://HOST:PORT")]
     Url(#[source] RedisError),
+}
+
+/// Checks that this is the URL of a Redis.
+///
+/// # Errors
+/// [`StartError`]. Its text does not repeat the URL, since it may hold a password.
+pub fn check_url(url: &str) -> Result<(), StartError> {
+    url.into_connection_info().map(drop).map_err(StartError::Url)
 }
 
 /// The part of a reservation that its append and acknowledgement need.
@@ -215,7 +220,7 @@ impl RedisSequencer {
             _ => self.partitions.partitions().collect(),
         };
         let goal = Goal::EpochStart(script.epoch, &partitions);
-        let find_request = self.counts.find_request(&request.key, start_of_key_memory());
+        let find_request = self.counts.find_request(&request.key);
         match self.counts_gate.read_past(goal, find_request).await? {
             Some(record) if record.request.values != request.values => Err(ReserveError::KeyReused),
             record => Ok(record),
@@ -326,9 +331,4 @@ fn is_above(parent: &StreamKey, last_chat: Option<u32>) -> bool {
         (StreamKey::Chat(chat), Some(last)) => chat.number.get() > last,
         _ => false,
     }
-}
-
-fn start_of_key_memory() -> UnixMillis {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(now.saturating_sub(KEY_MEMORY).as_millis().try_into().unwrap_or(u64::MAX))
 }

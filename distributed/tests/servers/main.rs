@@ -36,6 +36,7 @@ macro_rules! conforms {
     };
 }
 
+mod clock_proxy;
 mod containers;
 mod elastic;
 mod fault_proxy;

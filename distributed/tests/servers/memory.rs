@@ -8,7 +8,7 @@ use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyR
 use event_log::{AppendError, BackendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{
     ApplicationToken, ChatKey, Epoch, EventType, Marker, Offset, PartitionCount, PartitionId, Position, Record,
-    RecordedEvent, RequestKey, StreamKey, UnixMillis,
+    RecordedEvent, RequestKey, StreamKey,
 };
 use parking_lot::{Mutex, MutexGuard};
 use read_model::Checkpoint;
@@ -277,11 +277,10 @@ impl CountsReader for MemoryLog {
     async fn find_request(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
-        since: UnixMillis,
     ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
         let (events, checkpoints) = self.compute_counts();
-        let own = events.iter().filter(|recorded| recorded.record.occurred_at > since);
-        let mut own = own.filter(|recorded| recorded.record.request.is_some_and(|request| request.key == *key));
+        let mut own =
+            events.iter().filter(|recorded| recorded.record.request.is_some_and(|request| request.key == *key));
         let value = own.next_back().map(|recorded| IdempotencyRecord {
             request: recorded.record.request.unwrap(),
             stream: recorded.record.stream,

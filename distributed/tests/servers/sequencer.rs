@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use thiserror_ext::AsReport;
 use uuid::Uuid;
 
+use crate::clock_proxy::ClockProxy;
 use crate::containers::{self, Server, own_redis, redis_url, wait_for};
 use crate::fault_proxy::{FaultProxy, Mode};
 use crate::memory::{MarkerKind, MemoryLog};
@@ -300,6 +301,41 @@ async fn a_key_of_the_epoch_before_is_given_its_number_again() {
     assert!(matches!(one.reserve(chat.into(), Some(&other_values)).await, Err(ReserveError::KeyReused)));
     let unknown = RequestKey::new(&[&chat.token.to_hex()], "another key", &["x"]);
     assert_eq!(numbers.post(&one, chat, Some(&unknown)).await, 3);
+}
+
+/// Redis expires keys by its clock. After it was set, keys are looked up in `counts`, as in any new epoch.
+async fn a_key_is_remembered_although_the_clock_of_redis_jumps_ahead() {
+    const MONTH_SECS: i64 = 30 * 24 * 60 * 60;
+    let server = own_redis().await;
+    // The epoch seems to be a month old, so that an unknown key is taken for a new one.
+    let proxy = ClockProxy::start(format!("127.0.0.1:{}", server.port), -MONTH_SECS).await;
+    let numbers = Numbers::at(format!("redis://127.0.0.1:{}", proxy.port));
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    let request = RequestKey::new(&[&chat.token.to_hex()], "key", &["x"]);
+    assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
+    // A check has seen the clock before it is set.
+    let looks = numbers.log.checkpoint_reads();
+    wait_for("a look", async || (numbers.log.checkpoint_reads() > looks + 1).then_some(())).await;
+    let epochs = numbers.log.epochs().0.len();
+    expire_keys(&numbers).await;
+    proxy.set(0);
+    wait_for("a new epoch", async || (numbers.log.epochs().0.len() > epochs).then_some(())).await;
+    wait_until_open(&one).await;
+    assert_eq!(numbers.post(&one, chat, Some(&request)).await, 1);
+    assert_eq!(numbers.post(&one, chat, None).await, 2);
+}
+
+/// Deletes every key that has a time to live.
+async fn expire_keys(numbers: &Numbers) {
+    let mut redis = numbers.redis().await;
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
+    for key in keys {
+        let ttl: i64 = redis::cmd("TTL").arg(&key).query_async(&mut redis).await.unwrap();
+        if ttl >= 0 {
+            let _: () = redis::cmd("DEL").arg(&key).query_async(&mut redis).await.unwrap();
+        }
+    }
 }
 
 /// A key that `counts` lacks is proven to be new only after `counts` has passed the start of the new epoch.
@@ -646,6 +682,7 @@ tests!(
     a_restarted_redis_is_fenced,
     a_flushed_redis_is_fenced,
     a_key_of_the_epoch_before_is_given_its_number_again,
+    a_key_is_remembered_although_the_clock_of_redis_jumps_ahead,
     a_key_is_looked_up_once_counts_has_passed_the_new_epoch,
     a_process_that_loses_the_lock_writes_nothing_more,
     no_epoch_begins_before_counts_has_read_the_log,

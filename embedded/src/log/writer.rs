@@ -1,19 +1,20 @@
 //! The only writer of the log. It commits all queued appends as a group, so that one fsync serves many appends.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use event_log::{AppendError, KEY_MEMORY};
-use events::{EventType, Offset, Record, StreamKey};
+use event_log::AppendError;
+use events::{Offset, Record};
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Result, params, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checksum::checksum;
-use super::{COLUMNS, read_end};
+use super::counters::{Counters, NumberTaken};
+use super::rows::COLUMNS;
+use super::{read_end, requests};
 use crate::sqlite::{Database, Writer, prepare};
 
 /// Bound on the queue of appends. A further append is refused.
@@ -26,6 +27,8 @@ const MAX_GROUP: usize = 512;
 pub(super) enum Outcome {
     /// The record has this offset.
     Committed(Offset),
+    /// The record is not in the log.
+    Refused(NumberTaken),
     /// The transaction failed. If its commit failed, the record may be in the log.
     Failed(Arc<rusqlite::Error>),
 }
@@ -81,9 +84,12 @@ fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>, end: 
         let (records, outcomes): (Vec<_>, Vec<_>) =
             group.drain(..).map(|append| (append.record, append.outcome)).unzip();
         match writer.transact(|connection| append_group(connection, &records).map(Some)) {
-            Ok(Some(first)) => {
-                end.send_replace(Offset(first.0 + records.len() as u64));
-                send_outcomes(outcomes, (first.0..).map(Offset).map(Outcome::Committed));
+            Ok(Some(Appended { end: new_end, answers })) => {
+                end.send_replace(new_end);
+                send_outcomes(
+                    outcomes,
+                    answers.into_iter().map(|answer| answer.map_or_else(Outcome::Refused, Outcome::Committed)),
+                );
             }
             Ok(None) => {}
             Err(error) => {
@@ -105,28 +111,52 @@ fn send_outcomes(senders: Vec<oneshot::Sender<Outcome>>, outcomes: impl Iterator
     }
 }
 
-/// Appends the records; returns the offset of the first.
-fn append_group(connection: &Connection, records: &[Record]) -> Result<Offset> {
-    // Read every time: after a commit with an unknown outcome only the table says where the log ends.
-    let first = read_end(connection)?;
-    insert_events(connection, first, records)?;
-    raise_counters(connection, records)?;
-    store_requests(connection, first, records)?;
-    Ok(first)
+/// A group that was appended.
+struct Appended {
+    /// The offset of each record, or why the record was left out.
+    answers: Vec<Result<Offset, NumberTaken>>,
+    end: Offset,
 }
 
-fn insert_events(connection: &Connection, first: Offset, records: &[Record]) -> Result<()> {
+/// Appends the records, but for those whose number is taken.
+fn append_group(connection: &Connection, records: &[Record]) -> rusqlite::Result<Appended> {
+    // Read every time: after a commit with an unknown outcome only the table says where the log ends.
+    let mut end = read_end(connection)?;
+    let mut counters = Counters::new(connection);
+    let mut answers = Vec::with_capacity(records.len());
+    let mut appended = Vec::with_capacity(records.len());
+    for record in records {
+        let raised = counters.raise(record)?;
+        if let Err(NumberTaken { number, last }) = raised {
+            tracing::error!(
+                number,
+                last,
+                "an append was refused, because its number is taken; restart tally and run tally verify"
+            );
+        } else {
+            appended.push((end, record));
+        }
+        answers.push(raised.map(|()| end));
+        end = Offset(end.0 + u64::from(raised.is_ok()));
+    }
+    insert_events(connection, &appended)?;
+    counters.store()?;
+    requests::store(connection, &appended)?;
+    Ok(Appended { answers, end })
+}
+
+fn insert_events(connection: &Connection, records: &[(Offset, &Record)]) -> rusqlite::Result<()> {
     let mut statement = prepare(
         connection,
         "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
          request_key, request_values, epoch, traceparent, data, checksum) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    for (offset, record) in (first.0.cast_signed()..).zip(records) {
+    for (offset, record) in records {
         let stream = record.stream.to_text();
         let trace = record.trace.map(|trace| trace.to_string());
         let columns: [ValueRef; COLUMNS] = [
-            ValueRef::Integer(offset),
+            ValueRef::Integer(offset.0.cast_signed()),
             ValueRef::Blob(record.event_id.0.as_bytes()),
             ValueRef::Text(record.event_type.as_bytes()),
             ValueRef::Integer(record.version.into()),
@@ -143,67 +173,4 @@ fn insert_events(connection: &Connection, first: Offset, records: &[Record]) -> 
         statement.execute(params_from_iter(columns.into_iter().chain([checksum]).map(ToSqlOutput::Borrowed)))?;
     }
     Ok(())
-}
-
-/// Stores the offsets of requests with keys. Deletes up to twice as many expired ones, so that the table shrinks faster
-/// than it grows.
-fn store_requests(connection: &Connection, first: Offset, records: &[Record]) -> Result<()> {
-    let mut stored = 0_u32;
-    let mut now_ms = 0;
-    for (offset, record) in (first.0.cast_signed()..).zip(records) {
-        let Some(request) = record.request else {
-            continue;
-        };
-        let mut statement = prepare(
-            connection,
-            "INSERT INTO requests (request_key, log_offset, occurred_at_ms) VALUES (?, ?, ?) \
-             ON CONFLICT (request_key) DO UPDATE SET log_offset = excluded.log_offset, \
-             occurred_at_ms = excluded.occurred_at_ms",
-        )?;
-        statement.execute(params![request.key, offset, record.occurred_at.0.cast_signed()])?;
-        stored += 1;
-        now_ms = record.occurred_at.0.max(now_ms);
-    }
-    if stored == 0 {
-        return Ok(());
-    }
-    let key_memory_ms = u64::try_from(KEY_MEMORY.as_millis()).unwrap_or(u64::MAX);
-    let mut statement = prepare(
-        connection,
-        "DELETE FROM requests WHERE request_key IN \
-         (SELECT request_key FROM requests WHERE occurred_at_ms < ? ORDER BY occurred_at_ms LIMIT ?)",
-    )?;
-    statement.execute((now_ms.saturating_sub(key_memory_ms).cast_signed(), 2 * stored))?;
-    Ok(())
-}
-
-fn raise_counters(connection: &Connection, records: &[Record]) -> Result<()> {
-    let mut counters = BTreeMap::new();
-    for (parent, last_number) in records.iter().flat_map(list_counters) {
-        let counter = counters.entry(parent).or_insert(last_number);
-        *counter = last_number.max(*counter);
-    }
-    let mut statement = prepare(
-        connection,
-        "INSERT INTO counters (parent, last_number) VALUES (?, ?) \
-         ON CONFLICT (parent) DO UPDATE SET last_number = max(last_number, excluded.last_number)",
-    )?;
-    for (parent, last_number) in counters {
-        statement.execute((parent.to_text(), last_number))?;
-    }
-    Ok(())
-}
-
-/// Lists the counters that a record creates or raises. Reads the record's headers only, because even a broken event has
-/// used its number.
-fn list_counters(record: &Record) -> impl Iterator<Item = (StreamKey, u32)> {
-    let used = record.number.map_or(0, events::Number::get);
-    let (raised, opened) = match (EventType::from_wire_name(&record.event_type), record.stream) {
-        (Some(EventType::ChatApplicationCreated), application) => (None, Some(application)),
-        (Some(EventType::ChatCreated), StreamKey::Chat(chat)) => (Some(chat.token.into()), Some(record.stream)),
-        (Some(EventType::MessagePosted), chat) => (Some(chat), None),
-        (Some(EventType::ChatCreated | EventType::ChatApplicationRenamed) | None, _) => (None, None),
-    };
-    let raised = raised.map(|parent| (parent, used));
-    raised.into_iter().chain(opened.map(|parent| (parent, 0)))
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use events::{ApplicationToken, Epoch, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, StreamKey};
+use events::{
+    ApplicationToken, ChatNumber, Epoch, Offset, PartitionId, Position, Record, RecordedEvent, RequestKey, StreamKey,
+};
 
-use super::{application_created, fresh_token, message_posted};
+use super::{application_created, fresh_token, message_posted, message_posted_to};
 use crate::log::{EventLog, ReadError, ReadLimit};
 
 /// Longest wait for an event that must happen.
@@ -225,10 +227,12 @@ async fn append_concurrently(log: &Arc<dyn EventLog>, token: ApplicationToken) -
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let log = Arc::clone(log);
+            // A chat of its own, because a log may refuse a number that is not above the last one of its chat.
+            let chat = ChatNumber::new(writer + 1).unwrap();
             tokio::spawn(async move {
                 let mut appended = Vec::new();
-                for index in 0..RECORDS_A_WRITER {
-                    let record = message_posted(token, writer * RECORDS_A_WRITER + index + 1, "at once");
+                for number in 1..=RECORDS_A_WRITER {
+                    let record = message_posted_to(token, chat, number, "at once");
                     append(&log, record.clone()).await;
                     appended.push(record);
                 }

@@ -110,6 +110,16 @@ impl ProjectionStore for BrokenStore {
         Ok(if self.fault == StoreFault::AppliesStaleBatches { Applied::Done } else { applied })
     }
 
+    async fn note_stop(
+        &self,
+        projection: Projection,
+        partition: PartitionId,
+        at: Offset,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        self.store.note_stop(projection, partition, at, reason).await
+    }
+
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         let dead_letters = self.store.dead_letters(partition, limit).await?;
         Ok(if self.fault == StoreFault::HidesDeadLetters { Vec::new() } else { dead_letters })

@@ -37,48 +37,70 @@ async fn the_sequencer_reads_what_the_log_has() {
     assert_eq!(counts.last_chat(token(1)).await.unwrap(), snapshot(Some(0)));
     assert_eq!(counts.last_message(chat(2)).await.unwrap(), snapshot(None));
     assert_eq!(counts.last_chat(token(2)).await.unwrap(), snapshot(None));
-    let unused = counts.find_request(&[7; 32], UnixMillis(0)).await.unwrap();
+    let unused = counts.find_request(&[7; 32]).await.unwrap();
     assert_eq!((unused.checkpoints, unused.value), (checkpoints, None));
 }
 
-async fn answered_requests_are_found_and_forgotten_in_time() {
-    const DAY: u64 = 24 * 60 * 60 * 1_000;
-    let database = Database::new().await;
-    let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
-    let request = RequestKey::new(&["messages"], "key", &["x"]);
-    let answered = |number, day: u64, offset| AnsweredRequest {
-        request,
+const HOUR: u64 = 60 * 60 * 1_000;
+const YEAR: u64 = 365 * 24 * HOUR;
+const NOW: u64 = 50 * YEAR;
+
+/// Applies a message of a request with this key, at this time. Offsets and numbers are the same.
+async fn apply_request(store: &impl ProjectionStore, key: &str, offset: u64, occurred_at: u64) {
+    let answered = AnsweredRequest {
+        request: RequestKey::new(&["messages"], key, &["x"]),
         stream: chat(1).into(),
-        number: events::Number::new(number),
-        occurred_at: UnixMillis(day * DAY),
+        number: events::Number::new(u32::try_from(offset).unwrap() + 1),
+        occurred_at: UnixMillis(occurred_at),
         source: source_event(offset),
     };
-    let first = answered(1, 10, 0);
-    let changes = CountsChanges { requests: vec![first, first], ..CountsChanges::default() };
-    store.apply_counts(checkpoint_move(0, 1), changes).await.unwrap();
-    let found = counts.find_request(&request.key, UnixMillis(9 * DAY)).await.unwrap().value.unwrap();
-    assert_eq!((found.request, found.number, found.stream), (request, first.number, first.stream));
-    assert_eq!(found.position, Position::up_to(PARTITION, Offset(1)));
-    assert_eq!(
-        counts.find_request(&request.key, UnixMillis(10 * DAY)).await.unwrap().value,
-        None,
-        "an expired answer was found"
-    );
-    // The key is used again after it was forgotten. The newer answer counts.
-    let changes = CountsChanges { requests: vec![answered(2, 12, 1)], ..CountsChanges::default() };
-    store.apply_counts(checkpoint_move(1, 2), changes).await.unwrap();
-    let found = counts.find_request(&request.key, UnixMillis(9 * DAY)).await.unwrap().value.unwrap();
-    assert_eq!(found.number, events::Number::new(2));
-    let other = RequestKey::new(&["messages"], "another", &["x"]);
-    let late = AnsweredRequest { request: other, ..answered(3, 16, 2) };
-    let changes = CountsChanges { requests: vec![late], ..CountsChanges::default() };
-    store.apply_counts(checkpoint_move(2, 3), changes).await.unwrap();
-    assert_eq!(
-        counts.find_request(&request.key, UnixMillis(0)).await.unwrap().value,
-        None,
-        "an expired answer is still there"
-    );
-    assert!(counts.find_request(&other.key, UnixMillis(0)).await.unwrap().value.is_some());
+    let changes = CountsChanges { requests: vec![answered, answered], ..CountsChanges::default() };
+    store.apply_counts(checkpoint_move(offset, offset + 1), changes).await.unwrap();
 }
 
-tests!(the_sequencer_reads_what_the_log_has, answered_requests_are_found_and_forgotten_in_time,);
+/// Returns the number that a request with this key was given, if the key is not forgotten.
+async fn find(counts: &MySqlCounts, key: &str) -> Option<u32> {
+    let request = RequestKey::new(&["messages"], key, &["x"]);
+    let found = counts.find_request(&request.key).await.unwrap().value?;
+    let number = found.number.unwrap();
+    assert_eq!((found.request, found.stream), (request, chat(1).into()));
+    assert_eq!(found.position, Position::up_to(PARTITION, Offset(number.get().into())));
+    Some(number.get())
+}
+
+async fn answered_requests_are_found_and_forgotten_in_time() {
+    let database = Database::new().await;
+    let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
+    for hour in 0..=26 {
+        apply_request(&*store, &hour.to_string(), hour, NOW + hour * HOUR).await;
+    }
+    assert_eq!(find(&counts, "26").await, Some(27));
+    assert_eq!(find(&counts, "3").await, Some(4));
+    assert_eq!(find(&counts, "1").await, None, "a forgotten answer is still there");
+    // The key is used again after it was forgotten. The newer answer counts.
+    apply_request(&*store, "1", 27, NOW + 27 * HOUR).await;
+    assert_eq!(find(&counts, "1").await, Some(28));
+}
+
+async fn answered_requests_are_remembered_although_a_clock_was_years_off() {
+    for wrong in [NOW + 10 * YEAR, 0] {
+        let database = Database::new().await;
+        let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
+        apply_request(&*store, "before", 0, NOW).await;
+        for offset in 1..10 {
+            apply_request(&*store, &format!("wrong {offset}"), offset, wrong + offset * 1_000).await;
+        }
+        assert_eq!(find(&counts, "before").await, Some(1), "while the clock is wrong");
+        apply_request(&*store, "after", 10, NOW + HOUR).await;
+        apply_request(&*store, "later", 11, NOW + 2 * HOUR).await;
+        for (key, number) in [("before", 1), ("wrong 1", 2), ("wrong 9", 10), ("after", 11)] {
+            assert_eq!(find(&counts, key).await, Some(number), "{key}");
+        }
+    }
+}
+
+tests!(
+    the_sequencer_reads_what_the_log_has,
+    answered_requests_are_found_and_forgotten_in_time,
+    answered_requests_are_remembered_although_a_clock_was_years_off,
+);

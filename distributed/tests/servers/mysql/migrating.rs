@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::{Database, until};
 
-/// The last migration. It changes an existing table, so it waits for every transaction that uses the table.
-const LAST_MIGRATION: i64 = 12;
+/// A migration that can be run again. It changes an existing table, so it waits for every transaction that uses the table.
+const REPEATABLE_MIGRATION: i64 = 12;
 
 /// A process waits for another's migration for its own limit and no longer.
 async fn waiting_for_another_migration_ends_in_time() {
@@ -45,11 +45,11 @@ async fn a_migration_that_was_cut_off_is_refused_with_what_to_do() {
     assert!(refused.to_string().contains("drop the database"), "{refused}");
 }
 
-/// A database whose last migration is still to be run, and a connection whose transaction blocks the migration.
+/// A database one of whose migrations is still to be run, and a connection whose transaction blocks the migration.
 async fn with_a_blocked_migration() -> (Database, MySqlConnection) {
     let database = Database::new().await;
     let mut holder = database.connect().await;
-    let undone = sqlx::query("DELETE FROM _sqlx_migrations WHERE version = ?").bind(LAST_MIGRATION);
+    let undone = sqlx::query("DELETE FROM _sqlx_migrations WHERE version = ?").bind(REPEATABLE_MIGRATION);
     assert_eq!(undone.execute(&mut holder).await.unwrap().rows_affected(), 1);
     sqlx::raw_sql("START TRANSACTION").execute(&mut holder).await.unwrap();
     sqlx::raw_sql("SELECT * FROM applications").execute(&mut holder).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_stop_in_the_middle_of_a_migration_does_not_cut_it_off() {
     let (migrated, ()) = tokio::join!(migrating, stopping);
     assert!(migrated.unwrap().is_none(), "it continued after the stop");
     let applied = sqlx::query_scalar::<_, bool>("SELECT success FROM _sqlx_migrations WHERE version = ?");
-    assert!(applied.bind(LAST_MIGRATION).fetch_one(&mut holder).await.unwrap(), "it was cut off");
+    assert!(applied.bind(REPEATABLE_MIGRATION).fetch_one(&mut holder).await.unwrap(), "it was cut off");
     migrate(&database.url()).await.unwrap();
     holder.close().await.unwrap();
 }

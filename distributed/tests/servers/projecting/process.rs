@@ -5,7 +5,7 @@ use distributed::mysql::MySqlProjections;
 use event_log::EventLog;
 use events::{ChatKey, Offset, PartitionId, Record};
 use projector::process::Process;
-use read_model::{Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore};
+use read_model::{Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore, ViewsChanges};
 use service::healthcheck::{NotReady, healthcheck};
 use testkit::polling::eventually;
 use thiserror_ext::AsReport;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containers;
 use crate::kafka::{DEADLINE, fresh_chat, message};
-use crate::topology::{projector_config, servers};
+use crate::topology::{NOBODY, projector_config, servers, start_query_api};
 
 /// Sends a GET to a projector's own address. Returns the status and the body of the answer.
 async fn get(process: &Process, path: &str) -> (u16, String) {
@@ -82,6 +82,16 @@ async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded(
     assert_eq!(status, 503);
     assert!(body.contains("cannot go on in partition 5") && body.contains("upgrade this reader"), "{body}");
     assert!(matches!(healthcheck(process.addr()).await, Err(NotReady::Reported { .. })));
+    // Readers are in another process.
+    let reads = start_query_api(&url, NOBODY, &stop).await;
+    let ready = format!("http://{}/health/ready", reads.read_addr());
+    eventually("report of the newer event at the read port", async || {
+        let answer = reqwest::get(&ready).await.unwrap();
+        let (status, body) = (answer.status().as_u16(), answer.text().await.unwrap());
+        let says_where = body.contains("projection views stands still in partition 5") && body.contains("newer");
+        if status == 503 && says_where { Ok(()) } else { Err(body) }
+    })
+    .await;
     // The other partitions continue.
     for number in 1..=3 {
         let partition = PARTITIONS.partition_of(&chat_in(stuck, false).into());
@@ -89,8 +99,18 @@ async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded(
         wait_until_applied(&store, &log, partition).await;
     }
     assert_eq!(store.checkpoint(Projection::Views, stuck).await.unwrap().next, stuck_at);
+    // A projector of the newer version goes on.
+    let to = Checkpoint { next: stuck_at.next(), ..Checkpoint::START };
+    let checkpoint_move = CheckpointMove { partition: stuck, from: stuck_at, to };
+    store.apply_views(checkpoint_move, ViewsChanges::default()).await.unwrap();
+    eventually("a read port that is ready", async || {
+        let answer = reqwest::get(&ready).await.unwrap();
+        if answer.status() == 200 { Ok(()) } else { Err(answer.text().await) }
+    })
+    .await;
     stop.cancel();
     process.wait().await.unwrap();
+    reads.wait().await;
 }
 
 async fn its_own_address_answers_health_and_metrics() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use distributed::mysql::MySqlProjections;
-use events::{ChatKey, PartitionId};
+use events::{ChatKey, Offset, PartitionId};
 use read_model::{
     Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
     StoreError, ViewsChanges,
@@ -79,6 +79,16 @@ impl ProjectionStore for WatchedStore {
         let applied = self.store.apply_counts(checkpoint_move, changes).await;
         batch.record_outcome(&applied);
         applied
+    }
+
+    async fn note_stop(
+        &self,
+        projection: Projection,
+        partition: PartitionId,
+        at: Offset,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        self.store.note_stop(projection, partition, at, reason).await
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

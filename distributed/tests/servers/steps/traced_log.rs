@@ -9,7 +9,6 @@ use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyR
 use event_log::{AppendError, BackendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{
     ApplicationToken, ChatKey, Epoch, Marker, Offset, PartitionCount, PartitionId, Position, Record, RequestKey,
-    UnixMillis,
 };
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
@@ -105,9 +104,8 @@ impl CountsReader for TracedLog {
     async fn find_request(
         &self,
         key: &[u8; RequestKey::HASH_BYTES],
-        since: UnixMillis,
     ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
-        let found = self.log.find_request(key, since).await?;
+        let found = self.log.find_request(key).await?;
         let known = format_number(found.value.as_ref().and_then(|record| record.number));
         self.trace(format!("known {known} {}", format_checkpoints(&found.checkpoints))).await;
         Ok(found)

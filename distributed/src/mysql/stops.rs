@@ -1,0 +1,60 @@
+//! Notes of partitions in which a projection stands still. Projectors write them, readers in other processes read them.
+
+use events::{Offset, PartitionId};
+use read_model::Projection;
+use sqlx::Row;
+
+use super::checkpoint_tx::Generation;
+use super::connections::Connections;
+
+/// The longest reason that is stored, in characters.
+const MAX_REASON_CHARACTERS: usize = 1_000;
+
+/// A projection cannot go on in a partition.
+#[derive(Debug, thiserror::Error)]
+#[error("the projection {projection} stands still in partition {partition}: {reason}")]
+pub struct StandsStill {
+    projection: String,
+    partition: u16,
+    reason: String,
+}
+
+pub(super) async fn note(
+    writers: &Connections,
+    projection: Projection,
+    generation: Generation,
+    partition: PartitionId,
+    at: Offset,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    let reason: String = reason.chars().take(MAX_REASON_CHARACTERS).collect();
+    let mut lease = writers.lease().await?;
+    sqlx::query(
+        "INSERT INTO stops (projection, generation, partition_id, stopped_at, reason) VALUES (?, ?, ?, ?, ?) AS new \
+         ON DUPLICATE KEY UPDATE stopped_at = new.stopped_at, reason = new.reason",
+    )
+    .bind(projection.name())
+    .bind(generation.0)
+    .bind(partition.0)
+    .bind(at.0)
+    .bind(reason)
+    .execute(&mut *lease)
+    .await?;
+    lease.give_back();
+    Ok(())
+}
+
+/// Finds a live projection that has not moved since it noted that it stands still.
+pub(super) async fn find(readers: &Connections) -> Result<Option<StandsStill>, sqlx::Error> {
+    let statement = sqlx::query(
+        "SELECT stops.projection, stops.partition_id, reason FROM stops \
+         JOIN projections ON name = stops.projection AND projections.generation = stops.generation \
+         LEFT JOIN checkpoints ON checkpoints.projection = stops.projection \
+         AND checkpoints.generation = stops.generation AND checkpoints.partition_id = stops.partition_id \
+         WHERE stopped_at = coalesce(next_offset, 0) ORDER BY stops.projection, stops.partition_id LIMIT 1",
+    );
+    let found = readers.fetch_optional(statement).await?;
+    found
+        .map(|row| Ok(StandsStill { projection: row.try_get(0)?, partition: row.try_get(1)?, reason: row.try_get(2)? }))
+        .transpose()
+}
