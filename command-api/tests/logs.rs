@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longest wait for a line.
+/// Longest wait for a line, and for an answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 const POSTS: u64 = 300;
 /// More than all the kinds of lines that command-api writes without servers, in two minutes.
@@ -50,15 +50,15 @@ impl Lonely {
         Self { process, lines, log: Vec::new() }
     }
 
-    /// Waits for a line with this text, and returns its message.
+    /// Waits until the log has a line with this text, and returns its message.
     fn wait_for(&mut self, text: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.log));
-            let message = line["message"].as_str().unwrap_or_default().to_owned();
-            self.log.push(line);
-            if message.contains(text) {
-                return message;
+            let mut messages = self.log.iter().filter_map(|line| line["message"].as_str());
+            if let Some(message) = messages.find(|message| message.contains(text)) {
+                return message.to_owned();
             }
+            let line = self.lines.recv_timeout(DEADLINE);
+            self.log.push(line.unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.log)));
         }
     }
 
@@ -79,6 +79,7 @@ fn post(address: &str) {
     let body = r#"{"chat_application":{"name":"x"}}"#;
     let head = "POST /api/v1/chat_applications HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json";
     let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
     write!(client, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();

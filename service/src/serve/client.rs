@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::connection_table::Place;
 
@@ -21,8 +22,8 @@ struct State {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// The client sends a request.
-    Request,
+    /// The client sends a request, or is yet to send one.
+    Request { since: Instant },
     /// The server works on the answer, or waits for the body.
     Work,
     /// The client takes an answer of this many bytes.
@@ -31,12 +32,21 @@ enum Turn {
 
 impl Client {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, state: Mutex::new(State { turn: Turn::Request, is_stalled: false }), taken: Notify::new() }
+        let state = State { turn: Turn::Request { since: Instant::now() }, is_stalled: false };
+        Self { place, state: Mutex::new(state), taken: Notify::new() }
     }
 
     /// Completes once another connection needs this one's place.
     pub(super) async fn cut(&self) {
         self.place.cut.cancelled().await;
+    }
+
+    /// Since when the connection waits for the next request, if it does.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        match self.state.lock().turn {
+            Turn::Request { since } => Some(since),
+            Turn::Work | Turn::Answer { .. } => None,
+        }
     }
 
     /// A request's head has arrived. Waits until the client has taken the answer before: a connection has one answer at once,
@@ -86,7 +96,7 @@ impl Client {
     pub(super) fn has_taken_all(&self) {
         let mut state = self.state.lock();
         if matches!(state.turn, Turn::Answer { .. }) {
-            state.turn = Turn::Request;
+            state.turn = Turn::Request { since: Instant::now() };
             self.place.client_is_due();
         }
         if state.is_stalled {

@@ -17,10 +17,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -61,16 +61,17 @@ impl Connection {
         }
         let progress = Arc::new(Progress::default());
         let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(idle_timeout)
+            // Its time would run while a client takes a long answer, too.
+            .header_read_timeout(None)
             .max_header_size(MAX_HEAD_BYTES)
             // A client may close its sending side after the request, and still gets the response.
             .half_close(true)
             .serve_connection(
                 TokioIo::new(ClientStream::new(stream, Arc::clone(&client))),
-                Requests { app, client, progress: Arc::clone(&progress), body_bounds },
+                Requests { app, client: Arc::clone(&client), progress: Arc::clone(&progress), body_bounds },
             );
         let mut stopped = pin!(stop.cancelled());
+        let mut idle = pin!(wait_until_idle_for(idle_timeout, &client));
         let mut is_stopping = false;
         let ended = poll_fn(|context| {
             if !is_stopping && stopped.as_mut().poll(context).is_ready() {
@@ -84,7 +85,10 @@ impl Connection {
                 }
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            Pin::new(&mut connection).poll(context).map(Some)
+            match Pin::new(&mut connection).poll(context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending => idle.as_mut().poll(context).map(|()| None),
+            }
         })
         .await;
         if let Some(Err(error)) = &ended {
@@ -104,6 +108,16 @@ impl Connection {
         } else {
             stop.run_until_cancelled(lingering).await;
         }
+    }
+}
+
+/// Waits until the connection has waited for a request for so long.
+async fn wait_until_idle_for(idle_timeout: Duration, client: &Client) {
+    let mut end = Instant::now() + idle_timeout;
+    while Instant::now() < end {
+        tokio::time::sleep_until(end).await;
+        // While a request is served, looks again later: the next wait cannot end sooner.
+        end = client.idle_since().unwrap_or_else(Instant::now) + idle_timeout;
     }
 }
 

@@ -47,7 +47,7 @@ struct LongAnswers {
     dropped: mpsc::UnboundedReceiver<()>,
 }
 
-async fn long_answers() -> LongAnswers {
+async fn long_answers(idle_timeout: Duration) -> LongAnswers {
     let (sender, dropped) = mpsc::unbounded_channel();
     let made = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&made);
@@ -56,12 +56,13 @@ async fn long_answers() -> LongAnswers {
         let watched = Watched { bytes: vec![b'x'; LONG_BYTES], dropped: sender.clone() };
         async { Body::from(Bytes::from_owner(watched)) }
     };
-    LongAnswers { server: Server::start(Router::new().route("/long", get(long))).await, made, dropped }
+    let server = Server::start_with(Router::new().route("/long", get(long)), idle_timeout).await;
+    LongAnswers { server, made, dropped }
 }
 
 #[tokio::test]
 async fn a_client_that_takes_no_answer_loses_its_connection_and_has_one_answer_at_once() {
-    let LongAnswers { server, made, mut dropped } = long_answers().await;
+    let LongAnswers { server, made, mut dropped } = long_answers(DEFAULT_IDLE_TIMEOUT).await;
     let mut client = server.connect().await;
     client.send(REQUEST.repeat(50)).await;
     tokio::time::pause();
@@ -74,7 +75,7 @@ async fn a_client_that_takes_no_answer_loses_its_connection_and_has_one_answer_a
 
 #[tokio::test]
 async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
-    let LongAnswers { server, made, .. } = long_answers().await;
+    let LongAnswers { server, made, .. } = long_answers(Duration::from_secs(7)).await;
     let mut client = server.connect().await;
     client.send(format!("{REQUEST}{REQUEST}")).await;
     tokio::time::pause();
