@@ -120,12 +120,20 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
     Ok(status)
 }
 
-/// Deletes the projections of a stopped tally, rebuilds them and returns the number of events.
+/// Makes the projections of a stopped tally anew, and the log's counters and keys if they contradict its records. Returns the
+/// number of events.
 ///
 /// # Errors
 /// [`OperatorError`].
 pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
     let data = Data::open_anew(path).await.map_err(OperatorError::Data)?;
+    let bar = progress::start_bar("checking the log".to_owned(), count_events(&data).await?);
+    let remaking = data.log.remake_tables({
+        let bar = bar.clone();
+        move |next| bar.set_position(next.0)
+    });
+    remaking.await.map_err(OperatorError::CheckLog)?;
+    bar.finish_and_clear();
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
     catch_up(&feeds, &read_ends(&feeds).await?, "rebuilding").await?;
     let events = count_events(&data).await?;
@@ -195,9 +203,11 @@ fn write_log_report(f: &mut fmt::Formatter<'_>, report: &LogReport) -> fmt::Resu
         writeln!(f, "log: {unnamed} more records are damaged")?;
     }
     for Contradiction { table, what, rows } in &report.contradictions {
-        writeln!(f, "log: table {table} has rows that contradict the records: {rows} {what}")?;
+        writeln!(f, "log: table {table} contradicts the records: {rows} rows {what}")?;
     }
-    if !report.is_good() {
+    if report.can_be_remade() {
+        writeln!(f, "log: every record is good: tally rebuild makes these tables again from the records")?;
+    } else if !report.is_good() {
         writeln!(
             f,
             "log: nothing can mend the log, because everything else is made from it: restore the data directory from a copy"

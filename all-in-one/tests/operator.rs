@@ -129,7 +129,7 @@ const CHANGED_PROJECTIONS: [(&str, &str); 11] = [
     ("chat_counts", "UPDATE chat_counts SET messages_count = 2 WHERE messages_count = 3"),
     ("application_counts", "UPDATE application_counts SET chats_count = 1"),
     ("search_extents", "UPDATE search_extents SET part = 1"),
-    ("search_trigrams", "INSERT INTO search_trigrams (rowid, folded, extent) VALUES (9000, 'otherwise', 'xyz')"),
+    ("search_trigrams", "INSERT INTO search_trigrams (rowid, folded, chat) VALUES (9000, 'otherwise', 'xyz')"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,18 +164,24 @@ async fn verify_says_where_the_log_is_wrong() {
         ("DELETE FROM events WHERE log_offset = 3", "log: the record at offset 3 is damaged: it is missing"),
         (
             "UPDATE counters SET last_number = 1 WHERE last_number = 3",
-            "log: table counters has rows that contradict the records: 1 below the last number in the log",
+            "log: table counters contradicts the records: 1 rows below the last number in the log",
         ),
         (
             "INSERT INTO requests (request_key, log_offset, elapsed_ms, latest_ms) VALUES (zeroblob(32), 3, 0, 0)",
-            "log: table requests has rows that contradict the records: 1 of a key that the log does not have",
+            "log: table requests contradicts the records: 1 rows of a key that the log does not have",
         ),
     ] {
         let (directory, _) = stopped_data().await;
         let (code, output) = verify_changed(directory.path(), "log.sqlite", sql);
         assert_eq!(code, Some(3), "{sql}: {output}");
-        assert!(output.contains(words) && output.contains("restore the data directory from a copy"), "{output}");
+        assert!(output.contains(words), "{output}");
         assert!(output.contains("6 events: not as it should be"), "{output}");
+        let is_damaged = sql.contains(" events ");
+        assert_eq!(output.contains("restore the data directory from a copy"), is_damaged, "{output}");
+        assert_eq!(output.contains("tally rebuild makes these tables again"), !is_damaged, "{output}");
+        assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(0));
+        let verified = tally(directory.path(), &["verify"]);
+        assert_eq!(verified.0, Some(if is_damaged { 3 } else { 0 }), "{verified:?}");
     }
 }
 

@@ -63,7 +63,8 @@ impl DataDir {
     /// Tightens the permissions of files of earlier releases. A failure is no reason not to start: the owner of the files
     /// may be another user, who has given this one access.
     fn make_files_private(&self) {
-        let databases = [self.log_path(), self.projections_path()];
+        // A verify that was interrupted leaves its projections behind.
+        let databases = [self.log_path(), self.projections_path(), self.reference_path()];
         let beside = ["", "-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX];
         let files = databases.iter().flat_map(|database| beside.map(|suffix| with_suffix(database, suffix)));
         for file in files.chain([self.path.join(LOCK_FILE)]) {
@@ -81,8 +82,8 @@ impl DataDir {
     /// Opens the log; creates it if it is missing.
     ///
     /// # Errors
-    /// [`OpenError::Log`], [`OpenError::LogCut`], [`OpenError::LogLost`] or [`OpenError::LogVersion`]. The file stays
-    /// unchanged.
+    /// [`OpenError::Log`], [`OpenError::LogCut`], [`OpenError::LogLost`], [`OpenError::LogPerhapsLost`],
+    /// [`OpenError::LogVersion`] or [`OpenError::LogMigration`]. The file stays unchanged.
     pub fn open_log(&self) -> Result<SqliteLog, OpenError> {
         let path = self.log_path();
         // Checked first, because SQLite opens a truncated file without an error.

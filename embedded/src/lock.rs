@@ -28,7 +28,7 @@ pub(crate) struct DirectoryLock {
 pub(crate) enum LockError {
     /// Another process owns the directory; with its id, if that can be read.
     Owned(Option<u32>),
-    /// The lock file cannot be opened or written.
+    /// The directory or the lock file cannot be opened, or the file not be written.
     File(io::Error),
     /// The system cannot lock the directory.
     Directory(io::Error),
@@ -47,7 +47,7 @@ impl Drop for DirectoryLock {
 impl DirectoryLock {
     pub(crate) fn acquire(path: &Path) -> Result<Self, LockError> {
         let owner_path = path.join(LOCK_FILE);
-        let directory = open_directory(path).map_err(LockError::Directory)?;
+        let directory = open_directory(path).map_err(LockError::File)?;
         match directory.as_ref().map_or(Ok(()), File::try_lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(LockError::Owned(read_owner(&owner_path))),

@@ -77,6 +77,16 @@ impl SqliteLog {
         run_blocking(move || check::check(&mut readers.connect()?, end, on_progress)).await.map_err(CheckError)
     }
 
+    /// Checks as [`SqliteLog::check`] does. If only counters or requests contradict the records, makes them again from the
+    /// records. Call it before a sequencer has read a counter. Returns what was wrong before.
+    ///
+    /// # Errors
+    /// [`CheckError`] if the file cannot be read to its end, or not be written.
+    pub async fn remake_tables(&self, on_progress: impl Fn(Offset) + Send + 'static) -> Result<LogReport, CheckError> {
+        let (readers, end) = (Arc::clone(&self.readers), *self.end.borrow());
+        run_blocking(move || check::remake(&mut readers.connect()?, end, on_progress)).await.map_err(CheckError)
+    }
+
     /// Refuses further appends, commits the queued ones, and closes the file.
     pub async fn close(&self) {
         // The writer closes last: whoever does copies the write-ahead log into the database.

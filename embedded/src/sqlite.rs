@@ -1,7 +1,7 @@
 //! Connections, transactions and statements of SQLite; the log and the projections both use them.
 //!
 //! A call of SQLite blocks its thread. A statement that reads a few rows by key takes microseconds, less than a switch to
-//! another thread, so the caller runs it where it is. Everything longer belongs on a blocking thread.
+//! another thread, so the caller runs it where it is. Everything longer belongs on another thread.
 
 use std::path::PathBuf;
 use std::time::Duration;

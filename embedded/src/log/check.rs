@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use event_log::{KeyClock, Unreadable};
 use events::{Offset, RecordedEvent, RequestKey};
-use rusqlite::{Connection, Params, Result, Transaction, params};
+use rusqlite::{Connection, Params, Result, Transaction, TransactionBehavior, params};
 
 use super::counters::list_counters;
 use super::rows::read_rows;
@@ -49,6 +49,12 @@ impl LogReport {
         self.damaged == 0 && self.contradictions.is_empty()
     }
 
+    /// Whether only tables contradict the records that can be made again from them.
+    pub fn can_be_remade(&self) -> bool {
+        let is_remade = |contradiction: &Contradiction| REMADE.contains(&contradiction.table);
+        self.damaged == 0 && !self.contradictions.is_empty() && self.contradictions.iter().all(is_remade)
+    }
+
     fn apply(&mut self, Rule { table, what, .. }: Rule, rows: u64) {
         if rows > 0 {
             self.contradictions.push(Contradiction { table, what, rows });
@@ -71,24 +77,8 @@ struct Rule {
     count: &'static str,
 }
 
-/// The ages of keys depend on the times of all earlier records, so a damaged one makes them unknown.
-const RULES_OF_AN_UNDAMAGED_LOG: [Rule; 2] = [
-    Rule {
-        table: "requests",
-        what: "with another age than the log gives their keys",
-        count: "SELECT count(*) FROM temp.log_requests JOIN main.requests AS stored USING (request_key) \
-                WHERE stored.elapsed_ms <> log_requests.elapsed_ms OR stored.latest_ms <> log_requests.latest_ms",
-    },
-    Rule {
-        table: "requests",
-        what: "missing for a key that must be remembered, so that a retry could be carried out twice",
-        count: "SELECT count(*) FROM temp.log_requests WHERE elapsed_ms >= ?1 \
-                AND request_key NOT IN (SELECT request_key FROM main.requests)",
-    },
-];
-
 /// The tables beside the records, which tell the sequencer numbers and requests without reading the log.
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 6] = [
     Rule {
         table: "counters",
         what: "below the last number in the log, so that a number could be given twice",
@@ -97,30 +87,14 @@ const RULES: [Rule; 9] = [
     },
     Rule {
         table: "counters",
-        what: "above the last number in the log",
-        count: "SELECT count(*) FROM temp.log_counters JOIN main.counters AS stored USING (parent) \
-                WHERE stored.last_number > log_counters.last_number",
-    },
-    Rule {
-        table: "counters",
         what: "missing for an application or a chat that the log has",
         count: "SELECT count(*) FROM temp.log_counters WHERE parent NOT IN (SELECT parent FROM main.counters)",
-    },
-    Rule {
-        table: "counters",
-        what: "of an application or a chat that the log does not have",
-        count: "SELECT count(*) FROM main.counters WHERE parent NOT IN (SELECT parent FROM temp.log_counters)",
     },
     Rule {
         table: "requests",
         what: "leading to another record than that of its key",
         count: "SELECT count(*) FROM temp.log_requests JOIN main.requests AS stored USING (request_key) \
                 WHERE stored.log_offset <> log_requests.log_offset",
-    },
-    Rule {
-        table: "requests",
-        what: "of a key that the log does not have",
-        count: "SELECT count(*) FROM main.requests WHERE request_key NOT IN (SELECT request_key FROM temp.log_requests)",
     },
     Rule {
         table: "identity",
@@ -140,16 +114,83 @@ const RULES: [Rule; 9] = [
     },
 ];
 
+/// Rules that a damaged record would seem to break, because nobody knows which number and key it has, and when it was written.
+const RULES_OF_AN_UNDAMAGED_LOG: [Rule; 4] = [
+    Rule {
+        table: "counters",
+        what: "above the last number in the log",
+        count: "SELECT count(*) FROM temp.log_counters JOIN main.counters AS stored USING (parent) \
+                WHERE stored.last_number > log_counters.last_number",
+    },
+    Rule {
+        table: "counters",
+        what: "of an application or a chat that the log does not have",
+        count: "SELECT count(*) FROM main.counters WHERE parent NOT IN (SELECT parent FROM temp.log_counters)",
+    },
+    Rule {
+        table: "requests",
+        what: "of a key that the log does not have",
+        count: "SELECT count(*) FROM main.requests WHERE request_key NOT IN (SELECT request_key FROM temp.log_requests)",
+    },
+    Rule {
+        table: "requests",
+        what: "with another age than the log gives their keys",
+        count: "SELECT count(*) FROM temp.log_requests JOIN main.requests AS stored USING (request_key) \
+                WHERE stored.elapsed_ms <> log_requests.elapsed_ms OR stored.latest_ms <> log_requests.latest_ms",
+    },
+];
+
+/// A rule of an undamaged log, too. Its parameter is the age of the keys that are forgotten.
+const NO_KEY_IS_MISSING: Rule = Rule {
+    table: "requests",
+    what: "missing for a key that must be remembered, so that a retry could be carried out twice",
+    count: "SELECT count(*) FROM temp.log_requests WHERE elapsed_ms >= ?1 \
+            AND request_key NOT IN (SELECT request_key FROM main.requests)",
+};
+
+/// The tables that [`remake`] makes again.
+const REMADE: [&str; 2] = ["counters", "requests"];
+
 /// Checks the records before `end`. Calls `on_progress` with the offset that it has reached.
 pub(super) fn check(connection: &mut Connection, end: Offset, on_progress: impl Fn(Offset)) -> Result<LogReport> {
     let transaction = connection.transaction()?;
+    let (report, _) = compare(&transaction, end, on_progress)?;
+    transaction.rollback()?;
+    Ok(report)
+}
+
+/// Checks the records before `end`. Makes the counters and the requests again from the records, if they contradict them and no
+/// record is damaged. Returns what was wrong before.
+pub(super) fn remake(connection: &mut Connection, end: Offset, on_progress: impl Fn(Offset)) -> Result<LogReport> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (report, clock) = compare(&transaction, end, on_progress)?;
+    if !report.can_be_remade() {
+        transaction.rollback()?;
+        return Ok(report);
+    }
+    transaction.execute_batch(
+        "DELETE FROM main.counters;
+         INSERT INTO main.counters (parent, last_number) SELECT parent, last_number FROM temp.log_counters;
+         DELETE FROM main.requests;",
+    )?;
+    transaction.execute(
+        "INSERT INTO main.requests (request_key, log_offset, elapsed_ms, latest_ms) \
+         SELECT request_key, log_offset, elapsed_ms, latest_ms FROM temp.log_requests WHERE elapsed_ms >= ?",
+        [clock.forgotten_before_ms().cast_signed()],
+    )?;
+    transaction.commit()?;
+    Ok(report)
+}
+
+/// Recomputes the tables beside the records, and compares. Returns the clock of keys at the end, too.
+fn compare(transaction: &Transaction, end: Offset, on_progress: impl Fn(Offset)) -> Result<(LogReport, KeyClock)> {
     transaction.execute_batch(RECOMPUTED_TABLES)?;
     let mut report = LogReport::default();
     let mut clock = KeyClock::default();
     let mut next = Offset::START;
     while next < end {
-        let log_batch = read_rows(&transaction, next, end, RECORDS_PER_READ)?;
-        recompute(&transaction, &log_batch.events, &mut clock)?;
+        let log_batch = read_rows(transaction, next, end, RECORDS_PER_READ)?;
+        recompute(transaction, &log_batch.events, &mut clock)?;
         report.damaged += log_batch.unreadable.len() as u64;
         let unnamed = MAX_NAMED - report.first_damaged.len();
         report.first_damaged.extend(log_batch.unreadable.into_iter().take(unnamed));
@@ -157,22 +198,23 @@ pub(super) fn check(connection: &mut Connection, end: Offset, on_progress: impl 
         on_progress(next);
     }
     report.without_checksum = count_rows(
-        &transaction,
+        transaction,
         "SELECT count(*) FROM main.events WHERE checksum IS NULL \
          AND log_offset < (SELECT first_offset FROM main.checksums)",
         (),
     )?;
     for rule in RULES {
-        report.apply(rule, count_rows(&transaction, rule.count, ())?);
+        report.apply(rule, count_rows(transaction, rule.count, ())?);
     }
     if report.damaged == 0 {
-        let [ages, missing] = RULES_OF_AN_UNDAMAGED_LOG;
-        report.apply(ages, count_rows(&transaction, ages.count, ())?);
+        for rule in RULES_OF_AN_UNDAMAGED_LOG {
+            report.apply(rule, count_rows(transaction, rule.count, ())?);
+        }
         let forgotten_before_ms = clock.forgotten_before_ms().cast_signed();
-        report.apply(missing, count_rows(&transaction, missing.count, [forgotten_before_ms])?);
+        let missing = count_rows(transaction, NO_KEY_IS_MISSING.count, [forgotten_before_ms])?;
+        report.apply(NO_KEY_IS_MISSING, missing);
     }
-    transaction.rollback()?;
-    Ok(report)
+    Ok((report, clock))
 }
 
 /// Adds undamaged records to the tables that are recomputed.

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::{Result, ffi};
 use tokio::sync::oneshot;
 
-/// Reads that may wait for a thread; a further one is refused. There are not more requests at once.
+/// Reads that may wait for a thread; a further one is refused. A port admits no more requests at once, so this is never reached.
 const MAX_WAITING: usize = 4_096;
 
 type Read = Box<dyn FnOnce() + Send>;

@@ -1,6 +1,6 @@
 //! The SQL that reads views.
 //!
-//! One row is read on the caller's thread, a page on a blocking thread.
+//! One row is read on the caller's thread, a page on one of the threads for pages.
 
 use std::time::Duration;
 
