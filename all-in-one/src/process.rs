@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use command_api::Commands;
 use embedded::SqliteSequencer;
+use event_log::EventLog;
 use projector::{Fatal, RunLoop, RunLoops, run_loop};
 use query_api::Queries;
 use read_model::Projection;
 use service::host::{Host, Port};
 use service::program::WrongUsage;
+use service::startup::monitor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,9 +23,20 @@ use crate::progress;
 /// The part of readiness that fails when the file of the projections is found damaged.
 const PROJECTIONS_PART: &str = "views.sqlite";
 
+/// The part of readiness that fails while the log cannot be written.
+const LOG_PART: &str = "log.sqlite";
+
+/// The parts that only writes need. Reads are answered from the projections.
+const WRITE_PARTS: &[&str] = &[LOG_PART];
+
 /// The parts that only reads need. A projection that lags or is damaged does not keep the write port from writing.
 const READ_PARTS: &[&str] =
     &[Projection::Views.name(), Projection::Counts.name(), Projection::Search.name(), PROJECTIONS_PART];
+
+/// The reason in /health/ready while the log cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the event log cannot be written; the log of this process says why")]
+struct LogAway;
 
 /// A running Tally.
 pub struct Process {
@@ -66,13 +79,15 @@ impl Process {
         };
         process.start_projecting().await?;
         process.watch_for_damage();
+        process.watch_log();
         let read_url = config.public.or_at(process.read_addr);
         let hosts = config.http.hosts.hosts.clone().with_url(&read_url);
         let write_routes = command_api::routes(process.commands.clone(), read_url);
         let (write_port, read_port) = (command_api::routes::port(&config.http), query_api::routes::port(&config.http));
         let write_port = Port { hosts: hosts.clone(), ignored_parts: READ_PARTS, ..write_port };
         process.host.serve(writes, write_port, write_routes);
-        process.host.serve(reads, Port { hosts, ..read_port }, query_api::routes(queries));
+        let read_port = Port { hosts, ignored_parts: WRITE_PARTS, ..read_port };
+        process.host.serve(reads, read_port, query_api::routes(queries));
         process.host.mark_started();
         Ok(process)
     }
@@ -98,6 +113,15 @@ impl Process {
                 part.failed("the file is damaged; restart tally: it is rebuilt from the log");
             }
         });
+    }
+
+    /// Ends the readiness of the write port while the log cannot be written.
+    fn watch_log(&self) {
+        let (part, log) = (self.host.readiness().part(LOG_PART), Arc::clone(&self.data.log));
+        part.ready();
+        self.watches.spawn(monitor(part, self.stop_projecting.clone(), move || {
+            std::future::ready(if log.is_away() { Err(LogAway) } else { Ok(()) })
+        }));
     }
 
     /// The address of the write API.

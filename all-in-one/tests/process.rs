@@ -90,6 +90,44 @@ async fn a_retry_after_a_restart_gets_the_first_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_the_log_cannot_be_written_posts_are_refused_and_only_reads_are_ready() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let chat = tally.api.chat(&tally.api.application("stuck").await).await;
+    assert_eq!(tally.api.post(&chat, "one").await, 1);
+    let messages = format!("{chat}/messages");
+    let message = json!({ "message": { "body": "x" } });
+    let post = || tally.api.write_with(Method::POST, &messages, &[], &message);
+
+    // Another process that writes to the log makes every write of tally fail, as a full disk does.
+    let other = rusqlite::Connection::open(directory.path().join("log.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(post().await.status, 503);
+    let started = Instant::now();
+    let refused = post().await;
+    assert_eq!((refused.status, &refused.json["code"]), (503, &json!("log-unavailable")), "{}", refused.json);
+    assert!(started.elapsed() < Duration::from_secs(1), "nobody waits for a log that is known to be away");
+    wait_until_writes_are_not_ready(&tally.api).await;
+    assert!(tally.api.is_ready(Port::Read).await);
+
+    other.execute_batch("ROLLBACK").unwrap();
+    tally.api.wait_until_ready(Port::Write).await;
+    // The post that failed has used the number 2. The ones that were refused have used none.
+    assert_eq!(tally.api.post(&chat, "three").await, 3);
+    tally.stop();
+}
+
+/// Polls until the write port is not ready.
+async fn wait_until_writes_are_not_ready(api: &Api) {
+    const DEADLINE: Duration = Duration::from_secs(30);
+    let started = Instant::now();
+    while api.is_ready(Port::Write).await {
+        assert!(started.elapsed() < DEADLINE, "the write port is ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_it_is_stopped_under_load() {
     let directory = TempDir::new().unwrap();
     let tally = Tally::start(directory.path());

@@ -208,6 +208,10 @@ impl EventLog for SqliteLog {
     async fn end(&self) -> Result<Position, ReadError> {
         Ok(Position::up_to(PARTITION, *self.end.borrow()))
     }
+
+    fn is_away(&self) -> bool {
+        self.writer.is_away()
+    }
 }
 
 impl SqliteLog {

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use event_log::AppendError;
 use events::{Offset, Record};
@@ -21,6 +23,8 @@ use crate::sqlite::{Database, Writer, prepare};
 const MAX_QUEUED: usize = 4_096;
 /// The most appends of one transaction.
 const MAX_GROUP: usize = 512;
+/// Pause before each test of a log that could not be written, because the disk is full, say.
+const TEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The outcome of an append.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ struct QueuedAppend {
 pub(super) struct GroupCommit {
     queue: Mutex<Option<mpsc::Sender<QueuedAppend>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    is_away: Arc<AtomicBool>,
 }
 
 impl GroupCommit {
@@ -50,8 +55,17 @@ impl GroupCommit {
     pub(super) fn start(database: Database, end: watch::Sender<Offset>) -> io::Result<Self> {
         let (queue, appends) = mpsc::channel(MAX_QUEUED);
         let writer = Writer::new(database);
-        let writer = thread::Builder::new().name("log-writer".into()).spawn(|| write_groups(writer, appends, end))?;
-        Ok(Self { queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)) })
+        let is_away = Arc::new(AtomicBool::new(false));
+        let shared = Arc::clone(&is_away);
+        let writer = thread::Builder::new()
+            .name("log-writer".into())
+            .spawn(move || write_groups(writer, appends, end, &shared))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)), is_away })
+    }
+
+    /// Whether the last attempt to write the log has failed.
+    pub(super) fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
     }
 
     /// Queues an append.
@@ -78,7 +92,12 @@ impl GroupCommit {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the thread owns them")]
-fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>, end: watch::Sender<Offset>) {
+fn write_groups(
+    writer: Writer,
+    mut appends: mpsc::Receiver<QueuedAppend>,
+    end: watch::Sender<Offset>,
+    is_away: &AtomicBool,
+) {
     let mut group = Vec::with_capacity(MAX_GROUP);
     while appends.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
         let (records, outcomes): (Vec<_>, Vec<_>) =
@@ -95,12 +114,33 @@ fn write_groups(writer: Writer, mut appends: mpsc::Receiver<QueuedAppend>, end: 
             Err(error) => {
                 let error = Arc::new(error);
                 tracing::error!(%error, appends = records.len(), "the event log could not be written");
+                is_away.store(true, Ordering::Relaxed);
                 send_outcomes(outcomes, std::iter::repeat_with(|| Outcome::Failed(Arc::clone(&error))));
+                wait_until_writable(&writer, &appends);
+                is_away.store(false, Ordering::Relaxed);
             }
         }
     }
     if let Err(error) = writer.close() {
         tracing::warn!(%error, "the event log was not closed cleanly; nothing is lost");
+    }
+}
+
+/// Tests the log until it can be written, or until no append can come any more.
+fn wait_until_writable(writer: &Writer, appends: &mpsc::Receiver<QueuedAppend>) {
+    while !appends.is_closed() {
+        thread::sleep(TEST_PAUSE);
+        // It changes nothing, but takes the lock and writes a page, as an append does.
+        let write = |connection: &mut Connection| {
+            prepare(connection, "UPDATE identity SET log_id = log_id WHERE rowid = 1")?.execute(()).map(Some)
+        };
+        match writer.transact(write) {
+            Ok(_) => {
+                tracing::info!("the event log can be written again");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the event log still cannot be written"),
+        }
     }
 }
 
