@@ -118,7 +118,7 @@ async fn write_requests(
     let timed: Vec<_> = requests
         .iter()
         .map(|answered| {
-            clock = clock.at(answered.occurred_at);
+            clock = clock.advance(answered.occurred_at);
             (answered, clock)
         })
         .collect();
