@@ -11,6 +11,7 @@
 //! | `fence` | how an epoch begins |
 //! | `epoch_choice` | which epoch begins, and whether the log contradicts it |
 //! | `epoch_keeper` | keeps an epoch in force |
+//! | `redis_time` | notices that the clock of Redis was set |
 //! | [`clock`] | how long a reservation is valid |
 //! | `barrier` | reads the log's end |
 //! | `counts_gate` | waits until `counts` has passed a position or the start of an epoch |

@@ -10,6 +10,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +42,8 @@ pub struct SqliteLog {
     readers: Arc<Readers>,
     writer: GroupCommit,
     end: watch::Receiver<Offset>,
+    /// How many appends were refused because their number is taken.
+    refusals: Arc<AtomicU64>,
 }
 
 impl SqliteLog {
@@ -54,7 +57,7 @@ impl SqliteLog {
             path,
             source: source.into(),
         })?;
-        Ok(Self { log_id, readers: Arc::new(Readers::new(database)), writer, end })
+        Ok(Self { log_id, readers: Arc::new(Readers::new(database)), writer, end, refusals: Arc::default() })
     }
 
     /// The identity of this log.
@@ -65,6 +68,11 @@ impl SqliteLog {
     /// Reading connections, for the sequencer.
     pub(crate) fn readers(&self) -> Arc<Readers> {
         Arc::clone(&self.readers)
+    }
+
+    /// How many appends were refused because their number is taken: counters in memory may be below those of the log.
+    pub(crate) fn refusals(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.refusals)
     }
 
     /// Checks every record that the log has now, and compares the tables beside the records with them. Calls `on_progress`
@@ -181,6 +189,7 @@ impl EventLog for SqliteLog {
         let offset = match self.writer.append(record)?.await {
             Ok(Outcome::Committed(offset)) => offset,
             Ok(Outcome::Refused(NumberTaken { number, last })) => {
+                self.refusals.fetch_add(1, Ordering::Release);
                 return Err(AppendError::NumberTaken { number, last });
             }
             Ok(Outcome::Failed(error)) => return Err(AppendError::Unacknowledged(error.into())),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +27,8 @@ const SAME_KEY_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct SqliteSequencer {
     readers: Arc<Readers>,
+    /// See [`SqliteLog::refusals`].
+    refusals: Arc<AtomicU64>,
     counters: SharedMap<StreamKey, Counter>,
     /// A request with a key holds its lock from the look-up of the key until its append is answered. So a second
     /// request with the key finds the event of the first.
@@ -33,13 +36,20 @@ pub struct SqliteSequencer {
 }
 
 /// The last reserved number of a parent. `None` until it is read from the log, and for a parent that does not exist.
-type Counter = tokio::sync::Mutex<Option<u32>>;
+type Counter = tokio::sync::Mutex<Option<LastNumber>>;
+
+#[derive(Debug, Clone, Copy)]
+struct LastNumber {
+    number: u32,
+    /// How many appends the log had refused when it was read.
+    refusals: u64,
+}
 
 /// Guards a reserved number.
 struct NumberGuard {
     /// Locks the counter until the record is queued, so that the records of a parent are queued in the order of their
     /// numbers.
-    turn: Mutex<Option<OwnedMutexGuard<Option<u32>>>>,
+    turn: Mutex<Option<OwnedMutexGuard<Option<LastNumber>>>>,
     /// Keeps the counter in memory until the record is appended.
     _counter: Arc<Counter>,
     /// Locks the key of the request, if it has one, until the record is appended.
@@ -88,7 +98,12 @@ struct AnsweredRequest {
 impl SqliteSequencer {
     /// Makes the sequencer of `log`.
     pub fn new(log: &SqliteLog) -> Self {
-        Self { readers: log.readers(), counters: SharedMap::new(MAX_COUNTERS), requests: SharedMap::new(MAX_REQUESTS) }
+        Self {
+            readers: log.readers(),
+            refusals: log.refusals(),
+            counters: SharedMap::new(MAX_COUNTERS),
+            requests: SharedMap::new(MAX_REQUESTS),
+        }
     }
 
     async fn reserve_next(
@@ -98,22 +113,26 @@ impl SqliteSequencer {
     ) -> Result<Reservation<Number>, ReserveError> {
         let counter = self.counters.get_or_insert(parent);
         let mut turn = Arc::clone(&counter).lock_owned().await;
-        let next = self.last_number(parent, &mut turn)?.checked_add(1).and_then(Number::new);
-        let number = next.ok_or(ReserveError::Exhausted)?;
-        *turn = Some(number.get());
+        let last = self.last_number(parent, &mut turn)?;
+        let number = last.number.checked_add(1).and_then(Number::new).ok_or(ReserveError::Exhausted)?;
+        *turn = Some(LastNumber { number: number.get(), ..last });
         Ok(Reservation::new(number, NumberGuard { turn: Mutex::new(Some(turn)), _counter: counter, _key: key }))
     }
 
-    /// Returns the last reserved number of a parent. Reads it from the log on this thread if `counter` has none: one row by
-    /// its key.
-    fn last_number(&self, parent: StreamKey, counter: &mut Option<u32>) -> Result<u32, ReserveError> {
-        if let Some(last) = *counter {
+    /// Returns the last reserved number of a parent. Reads it from the log on this thread if `counter` has none, or if the
+    /// log has refused a number since: one row by its key. The log may lack numbers that were reserved just now, so the
+    /// higher number counts.
+    fn last_number(&self, parent: StreamKey, counter: &mut Option<LastNumber>) -> Result<LastNumber, ReserveError> {
+        let refusals = self.refusals.load(Ordering::Acquire);
+        if let Some(last) = *counter
+            && last.refusals == refusals
+        {
             return Ok(last);
         }
         let stored = self.readers.read(|connection| load_counter(connection, parent));
-        let last = stored.map_err(unavailable)?.ok_or(ReserveError::UnknownParent)?;
-        *counter = Some(last);
-        Ok(last)
+        let stored = stored.map_err(unavailable)?.ok_or(ReserveError::UnknownParent)?;
+        let reserved = counter.map_or(0, |last| last.number);
+        Ok(*counter.insert(LastNumber { number: stored.max(reserved), refusals }))
     }
 
     /// Locks the request's key; waits for other requests with the same key.

@@ -92,3 +92,20 @@ async fn a_refused_append_leaves_the_others_of_its_group_alone() {
     assert_eq!(read_ids(&log, end).await, appended);
     log.close().await;
 }
+
+/// Something else has written to the log. The sequencer notices at the refusal, without a restart.
+#[tokio::test]
+async fn after_a_refusal_numbers_go_on_above_those_of_the_log() {
+    let directory = TempDir::new().unwrap();
+    let (_data_dir, log) = open_log(&directory).await;
+    let sequencer = SqliteSequencer::new(&log);
+    let parent = StreamKey::Chat(ChatKey { token: TOKEN, number: chat(1) });
+    let reserve = async || sequencer.reserve(parent, None).await.unwrap().value().get();
+    assert_eq!(reserve().await, 5);
+    log.append(message(1, 9)).await.unwrap();
+    let taken = reserve().await;
+    assert!(matches!(log.append(message(1, taken)).await, Err(AppendError::NumberTaken { number: 6, last: 9 })));
+    assert_eq!(reserve().await, 10);
+    assert_eq!(reserve().await, 11, "a number that was reserved and is not in the log is not given again");
+    log.close().await;
+}

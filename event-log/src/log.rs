@@ -99,7 +99,7 @@ pub enum AppendError {
     /// last numbers itself notices this.
     #[error(
         "the number {number} is not above {last}, the last one of its application or chat in the log; the event was not \
-         appended; restart the process, and verify the log"
+         appended; the next number is above the last one; verify the log"
     )]
     NumberTaken {
         /// The number of the record.

@@ -91,7 +91,7 @@ impl SearchText {
 
     /// Whether the text is one trigram or shorter, so that an index of trigrams and of shorter pieces finds exactly the
     /// messages that contain it.
-    pub fn is_one_piece(&self) -> bool {
+    pub fn is_single_term(&self) -> bool {
         self.0.chars().nth(TRIGRAM).is_none()
     }
 

@@ -119,13 +119,14 @@ async fn collect_page<F: Future<Output = Result<Vec<MessageView>, ElasticError>>
     let (mut cursor, mut examined_to) = (page.cursor, None);
     let (mut left, mut step) = (BOUNDS, FIRST_HITS);
     loop {
-        // Every candidate for a text of one piece matches. One more than the page has tells whether there are more.
-        let size = if text.is_one_piece() { step.min(page.limit - items + 1) } else { step };
+        // Every candidate for a single term matches. One more than the page has tells whether there are more.
+        let size = if text.is_single_term() { step.min(page.limit - items + 1) } else { step };
         let candidates = match tokio::time::timeout_at(deadline, fetch(cursor, size)).await {
-            Ok(candidates) => candidates?,
-            Err(_elapsed) if examined_to.is_some() => {
+            // A page may end early, and the client asks again from there.
+            Ok(Err(ElasticError::Unreachable { .. })) | Err(_) if examined_to.is_some() => {
                 return Ok(SearchPage { items: found.finish(false).items, examined_to });
             }
+            Ok(candidates) => candidates?,
             Err(_elapsed) => return Err(page_timed_out()),
         };
         let is_last = candidates.len() < size as usize;
@@ -160,9 +161,9 @@ struct Examined {
     is_complete: bool,
 }
 
-/// Tells of each candidate whether it contains the text, as far as the bounds go.
+/// Folds each candidate and compares it with the text, until a bound is reached.
 async fn examine(candidates: Vec<MessageView>, text: &SearchText, left: &mut Bounds) -> Result<Examined, ElasticError> {
-    if text.is_one_piece() {
+    if text.is_single_term() {
         let messages = candidates.into_iter().map(|message| (message, true)).collect();
         return Ok(Examined { messages, is_complete: true });
     }
@@ -315,5 +316,28 @@ mod tests {
         let (outcome, took) = collect_slowly(PAGE_TIMEOUT * 2).await;
         assert!(matches!(outcome, Err(ElasticError::Unreachable { .. })), "{outcome:?}");
         assert_eq!(took, PAGE_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_early_if_the_server_is_lost_on_the_way() {
+        let text = SearchText::new("wxyz").unwrap();
+        for (answered, expected) in [(0, None), (1, Some(message(FIRST_HITS)))] {
+            let requests = RefCell::new(0);
+            let fetch = |_, size: u32| {
+                *requests.borrow_mut() += 1;
+                let is_lost = *requests.borrow() > answered;
+                async move {
+                    if is_lost {
+                        return Err(ElasticError::Unreachable { reason: "no answer".to_owned() });
+                    }
+                    Ok((1..=size)
+                        .map(|number| MessageView { number: message(number), body: "wxyz".to_owned() })
+                        .collect())
+                }
+            };
+            let outcome = collect_page(Page::FIRST, &text, Instant::now() + PAGE_TIMEOUT, fetch).await;
+            let found = outcome.ok().map(|page| (page.items.len(), page.examined_to));
+            assert_eq!(found, expected.map(|last| (FIRST_HITS as usize, Some(last))));
+        }
     }
 }

@@ -93,7 +93,7 @@ impl CountsReader for MySqlCounts {
              LEFT JOIN (SELECT * FROM answered_requests \
              WHERE generation = (SELECT generation FROM projections WHERE name = 'counts') \
              AND request_key = ? \
-             ORDER BY occurred_at_ms DESC, partition_id DESC, log_offset DESC LIMIT 1) AS last ON TRUE \
+             ORDER BY partition_id DESC, elapsed_ms DESC, log_offset DESC LIMIT 1) AS last ON TRUE \
              WHERE projection = 'counts'",
         );
         self.fetch_snapshot(statement.bind(key.to_vec()), |row| decode_request(*key, row)).await

@@ -1,6 +1,6 @@
 //! The SQL that loads and writes the projection `counts`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use event_log::KeyClock;
 use events::{ChatKey, PartitionId, UnixMillis};
@@ -111,14 +111,15 @@ async fn write_requests(
     partition: PartitionId,
     requests: &[AnsweredRequest],
 ) -> Result<(), sqlx::Error> {
-    if requests.is_empty() {
+    let new_requests = select_new(connection, generation, requests).await?;
+    if new_requests.is_empty() {
         return Ok(());
     }
     let mut clock = load_clock(connection, generation, partition).await?;
-    let timed: Vec<_> = requests
-        .iter()
+    let timed: Vec<_> = new_requests
+        .into_iter()
         .map(|answered| {
-            clock = clock.at(answered.occurred_at);
+            clock = clock.advance(answered.occurred_at);
             (answered, clock)
         })
         .collect();
@@ -126,7 +127,7 @@ async fn write_requests(
         connection,
         "INSERT INTO answered_requests (generation, request_key, event_id, request_values, stream, number, \
          partition_id, log_offset, occurred_at_ms, elapsed_ms, latest_ms) ",
-        // If the same event comes again, its first row stays as it is: the assignment changes nothing.
+        // Another partition may have written the same event since: its row stays as it is, and the assignment changes nothing.
         " ON DUPLICATE KEY UPDATE log_offset = answered_requests.log_offset",
         &timed,
         |row, (answered, clock)| {
@@ -152,6 +153,30 @@ async fn write_requests(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Selects the requests whose events have no row yet, each event once. An event that comes again must not move the clock:
+/// nothing would be stored of the move, so the clock would depend on where a batch ends.
+async fn select_new<'r>(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    requests: &'r [AnsweredRequest],
+) -> Result<Vec<&'r AnsweredRequest>, sqlx::Error> {
+    let head = "SELECT request_key, event_id FROM answered_requests WHERE (generation, request_key, event_id) IN";
+    let rows = select_in(connection, head, requests, |tuple, answered| {
+        tuple
+            .push_bind(generation.0)
+            .push_bind(answered.request.key.to_vec())
+            .push_bind(answered.source.event_id.0.as_bytes().to_vec());
+    });
+    let mut seen = HashSet::new();
+    for row in rows.await? {
+        seen.insert((row.try_get::<Vec<u8>, _>(0)?, row.try_get::<Vec<u8>, _>(1)?));
+    }
+    let mut is_new = |answered: &&AnsweredRequest| {
+        seen.insert((answered.request.key.to_vec(), answered.source.event_id.0.as_bytes().to_vec()))
+    };
+    Ok(requests.iter().filter(|answered| is_new(answered)).collect())
 }
 
 /// Loads the state of a partition's clock after its newest request, which is never deleted. Rows of a release without the

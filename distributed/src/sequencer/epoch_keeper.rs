@@ -236,7 +236,7 @@ impl EpochKeeper {
         None
     }
 
-    /// Needs of Redis what the next reservation needs: the epoch, settings that lose nothing, and a write.
+    /// Checks what the next reservation needs: the epoch's script, safe settings, and a write.
     async fn check_redis(&self, script: &EpochScript) -> Result<(), Trouble> {
         match self.redis.call_script(&script.sha1, &[&self.keys.epoch()], &["check"]).await {
             Ok(Value::Int(1)) => {}

@@ -233,7 +233,7 @@ fn recompute(transaction: &Transaction, events: &[RecordedEvent], clock: &mut Ke
             *highest = last_number.max(*highest);
         }
         if let Some(RequestKey { key, .. }) = record.request {
-            *clock = clock.at(record.occurred_at);
+            *clock = clock.advance(record.occurred_at);
             let (elapsed_ms, latest_ms) = (clock.elapsed_ms.cast_signed(), clock.latest.0.cast_signed());
             request.execute(params![key, offset.0.cast_signed(), elapsed_ms, latest_ms])?;
         }

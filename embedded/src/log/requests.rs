@@ -19,7 +19,7 @@ pub(super) fn store(connection: &Connection, records: &[(Offset, &Record)]) -> R
             continue;
         };
         let resumed = clock.map_or_else(|| load_clock(connection), Ok)?;
-        let moved = resumed.at(record.occurred_at);
+        let moved = resumed.advance(record.occurred_at);
         insert(connection, request.key, *offset, moved)?;
         clock = Some(moved);
         stored += 1;
@@ -78,7 +78,7 @@ pub(crate) fn fill(connection: &Connection) -> Result<()> {
     let mut rows = keyed.query(())?;
     let mut clock = KeyClock::default();
     while let Some(row) = rows.next()? {
-        clock = clock.at(UnixMillis(row.get::<_, i64>(2)?.cast_unsigned()));
+        clock = clock.advance(UnixMillis(row.get::<_, i64>(2)?.cast_unsigned()));
         insert(connection, row.get(0)?, Offset(row.get::<_, i64>(1)?.cast_unsigned()), clock)?;
     }
     connection

@@ -171,7 +171,7 @@ fn append_group(connection: &Connection, records: &[Record]) -> rusqlite::Result
             tracing::error!(
                 number,
                 last,
-                "an append was refused, because its number is taken; restart tally and run tally verify"
+                "an append was refused, because its number is taken; the next number is above the last one; run tally verify"
             );
         } else {
             appended.push((end, record));

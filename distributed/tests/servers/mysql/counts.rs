@@ -45,17 +45,26 @@ const HOUR: u64 = 60 * 60 * 1_000;
 const YEAR: u64 = 365 * 24 * HOUR;
 const NOW: u64 = 50 * YEAR;
 
-/// Applies a message of a request with this key, at this time. Offsets and numbers are the same.
-async fn apply_request(store: &impl ProjectionStore, key: &str, offset: u64, occurred_at: u64) {
-    let answered = AnsweredRequest {
+/// A message of a request with this key, at this time. Its number follows from its offset.
+fn answered(key: &str, offset: u64, occurred_at: u64) -> AnsweredRequest {
+    AnsweredRequest {
         request: RequestKey::new(&["messages"], key, &["x"]),
         stream: chat(1).into(),
         number: events::Number::new(u32::try_from(offset).unwrap() + 1),
         occurred_at: UnixMillis(occurred_at),
         source: source_event(offset),
-    };
-    let changes = CountsChanges { requests: vec![answered, answered], ..CountsChanges::default() };
-    store.apply_counts(checkpoint_move(offset, offset + 1), changes).await.unwrap();
+    }
+}
+
+/// Applies a batch of messages that begins at an offset.
+async fn apply_requests(store: &impl ProjectionStore, first: u64, requests: Vec<AnsweredRequest>) {
+    let next = first + requests.len() as u64;
+    let changes = CountsChanges { requests, ..CountsChanges::default() };
+    store.apply_counts(checkpoint_move(first, next), changes).await.unwrap();
+}
+
+async fn apply_request(store: &impl ProjectionStore, key: &str, offset: u64, occurred_at: u64) {
+    apply_requests(store, offset, vec![answered(key, offset, occurred_at)]).await;
 }
 
 /// Returns the number that a request with this key was given, if the key is not forgotten.
@@ -99,7 +108,42 @@ async fn answered_requests_are_remembered_although_a_clock_was_years_off() {
     }
 }
 
+/// The time of one event says nothing: its writer's clock may have been wrong.
+async fn of_two_answers_the_later_one_in_the_log_is_found() {
+    let database = Database::new().await;
+    let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
+    apply_request(&*store, "key", 0, NOW + 10 * YEAR).await;
+    apply_request(&*store, "key", 1, NOW).await;
+    assert_eq!(find(&counts, "key").await, Some(2));
+}
+
+/// The clock of a partition must be the same wherever a batch ends, also if an event comes again.
+async fn an_event_that_comes_again_does_not_move_the_clock() {
+    let minute = HOUR / 60;
+    let first = answered("first", 0, NOW);
+    let again = AnsweredRequest { occurred_at: UnixMillis(NOW + 30 * minute), ..first };
+    let batches =
+        [first, again, again, answered("last", 3, NOW + 50 * minute), answered("next", 4, NOW + 140 * minute)];
+    for ends in [vec![], vec![1], vec![2], vec![3], vec![1, 3], vec![1, 2, 3, 4]] {
+        let database = Database::new().await;
+        let store = database.projections();
+        let bounds = [vec![0], ends.clone(), vec![batches.len()]].concat();
+        for bounds in bounds.windows(2) {
+            apply_requests(&*store, bounds[0] as u64, batches[bounds[0]..bounds[1]].to_vec()).await;
+        }
+        let mut connection = database.connect().await;
+        let clock: Vec<(u64, u64)> =
+            sqlx::query_as("SELECT log_offset, elapsed_ms FROM answered_requests ORDER BY log_offset")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        assert_eq!(clock, [(0, 0), (3, 50 * minute), (4, 110 * minute)], "batches that end at {ends:?}");
+    }
+}
+
 tests!(
+    of_two_answers_the_later_one_in_the_log_is_found,
+    an_event_that_comes_again_does_not_move_the_clock,
     the_sequencer_reads_what_the_log_has,
     answered_requests_are_found_and_forgotten_in_time,
     answered_requests_are_remembered_although_a_clock_was_years_off,
