@@ -32,7 +32,7 @@ impl IntoResponse for ApiError {
             Self::Query(unknown @ QueryError::PositionUnknown) => {
                 Problem::new(StatusCode::CONFLICT, "position-unknown", unknown.to_string())
             }
-            Self::Query(crowded @ (QueryError::TooManyWaits(_) | QueryError::TooManySearches)) => {
+            Self::Query(crowded @ (QueryError::TooManyWaits(_) | QueryError::TooManySearches(_))) => {
                 Problem::unavailable("overloaded", crowded.to_string())
             }
             Self::Query(draining @ QueryError::Draining) => Problem::unavailable("draining", draining.to_string()),

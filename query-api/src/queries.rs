@@ -17,8 +17,10 @@ use crate::await_position::AwaitPosition;
 
 /// Most queries that wait for a position at once, so that they leave room for those that need not wait.
 pub const MAX_WAITS: usize = 512;
-/// Most searches at once, those included that wait for the index, so that they leave room for other queries.
-pub const MAX_SEARCHES: usize = 256;
+/// Most searches that wait for their turn, so that they leave room for other queries.
+pub const MAX_WAITING_SEARCHES: usize = 256;
+/// Most searches that the index has at once: more than either index runs, so that none of its threads waits for one.
+const MAX_RUNNING_SEARCHES: usize = 8;
 
 /// Answers queries from the projections.
 #[derive(Clone)]
@@ -30,6 +32,9 @@ pub struct Queries {
     /// Bounds the waits for positions.
     waits: WaitLimit,
     searches: Arc<Semaphore>,
+    /// Bounds the waits for a permit of `searches`. A search that runs is never given up for another: under a flood of
+    /// searches none would end.
+    search_waits: WaitLimit,
     /// Cancelled when the process stops.
     stop: CancellationToken,
 }
@@ -48,10 +53,10 @@ pub enum QueryError {
     PositionUnknown,
     #[error("the end of the log cannot be read")]
     Log(#[source] ReadError),
-    #[error("too many reads wait for a position, and this one for the longest; try again")]
+    #[error("too many reads wait for a position; the oldest, this one, was given up; try again")]
     TooManyWaits(#[source] Displaced),
-    #[error("too many searches at once; try again")]
-    TooManySearches,
+    #[error("too many searches wait for their turn; the oldest, this one, was given up; try again")]
+    TooManySearches(#[source] Displaced),
     /// The process stopped while the query waited for a projection.
     #[error("this process is stopping; try again")]
     Draining,
@@ -73,8 +78,9 @@ const MESSAGE: QueryError = QueryError::Unknown("message");
 impl Queries {
     /// `stop` ends the waits for projections.
     pub fn new(views: Arc<dyn Views>, search: Arc<dyn SearchIndex>, stop: CancellationToken) -> Self {
-        let (waits, searches) = (WaitLimit::new(MAX_WAITS), Arc::new(Semaphore::new(MAX_SEARCHES)));
-        Self { views, search, log: None, waits, searches, stop }
+        let (waits, search_waits) = (WaitLimit::new(MAX_WAITS), WaitLimit::new(MAX_WAITING_SEARCHES));
+        let searches = Arc::new(Semaphore::new(MAX_RUNNING_SEARCHES));
+        Self { views, search, log: None, waits, searches, search_waits, stop }
     }
 
     /// Refuses to wait for positions beyond the end of `log`, which answers at once.
@@ -152,7 +158,8 @@ impl Queries {
                 return Err(QueryError::ProjectionBehind(Projection::Search));
             }
         }
-        let _share = self.searches.try_acquire().map_err(|_none_left| QueryError::TooManySearches)?;
+        // Nobody closes the semaphore: both outcomes of `acquire` let the search go on.
+        let _permit = self.search_waits.run(self.searches.acquire()).await.map_err(QueryError::TooManySearches)?;
         self.views.chat(chat).await.map_err(QueryError::Views)?.ok_or(CHAT)?;
         self.search.search(chat, text, page).await.map_err(QueryError::Search)
     }
@@ -360,19 +367,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn searches_leave_room_for_others() {
+    async fn a_search_too_many_displaces_the_one_that_has_waited_the_longest() {
         let (views, index) = (Arc::new(SlowProjections(Duration::ZERO)), Arc::new(HeldIndex(Semaphore::new(0))));
         let queries = Queries::new(views, Arc::clone(&index) as _, CancellationToken::new());
         let wait = AwaitPosition { position: None, timeout: TIMEOUT };
         let chat = ChatKey { token: ApplicationToken::from_bytes([1; 16]), number: ChatNumber::new(1).unwrap() };
         let text = SearchText::new("x").unwrap();
-        let searches = (0..=MAX_SEARCHES).map(|_| queries.search(&wait, chat, &text, Page::FIRST));
+        let count = MAX_RUNNING_SEARCHES + MAX_WAITING_SEARCHES + 1;
+        let searches = (0..count).map(|_| queries.search(&wait, chat, &text, Page::FIRST));
         let all = futures_util::future::join_all(searches);
-        let (mut outcomes, ()) = tokio::join!(all, async { index.0.add_permits(MAX_SEARCHES) });
-        let last = outcomes.pop().unwrap();
-        assert!(matches!(last, Err(QueryError::TooManySearches)), "{last:?}");
-        assert!(outcomes.iter().all(Result::is_ok));
-        index.0.add_permits(1);
+        let (outcomes, ()) = tokio::join!(all, async { index.0.add_permits(count) });
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            // The first ones run, and the next one waits the longest.
+            let is_displaced = matches!(outcome, Err(QueryError::TooManySearches(_)));
+            assert_eq!(
+                (is_displaced, outcome.is_ok()),
+                (at == MAX_RUNNING_SEARCHES, at != MAX_RUNNING_SEARCHES),
+                "{at}"
+            );
+        }
         assert!(queries.search(&wait, chat, &text, Page::FIRST).await.is_ok(), "there is room again");
     }
 }

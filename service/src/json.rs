@@ -232,7 +232,8 @@ async fn read_bounded_body(arriving: Option<WaitLimit>, body: Body) -> Result<By
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail))
         }
         Err(Displaced) => {
-            let detail = "too many bodies arrive slowly, and this one for the longest; nothing was written; try again";
+            let detail =
+                "too many bodies arrive slowly; the oldest, this one, was given up; nothing was written; try again";
             Err(Problem::unavailable("overloaded", detail))
         }
     }

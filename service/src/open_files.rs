@@ -1,6 +1,6 @@
 //! The limit of open files of this process. A connection takes one, and so does a file of a database.
 
-/// The limit that is asked for where the system has a bound that it does not tell: macOS names none, and then refuses more.
+/// The limit to ask for where the system reports none but refuses high ones, as macOS does.
 #[cfg(unix)]
 const UNBOUNDED: u64 = 10_240;
 

@@ -1,5 +1,6 @@
 //! Accepts, serves and drains connections.
 
+mod answer_body;
 mod client;
 mod client_stream;
 mod connection;
@@ -57,8 +58,8 @@ pub async fn serve(
             let serving = async {
                 tokio::select! {
                     biased;
-                    () = connection.serve() => {}
                     () = client.cut() => {}
+                    () = connection.serve() => {}
                 }
             };
             abort.run_until_cancelled(serving).await;
@@ -86,7 +87,7 @@ async fn accept(listener: &TcpListener, table: &ConnectionTable) -> TcpStream {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             Err(error) if open_files::is_limit_reached(&error) => {
-                tracing::warn!(%error, "too many files are open; the connection that is idle the longest is cut");
+                tracing::warn!(%error, "too many files are open; the connection that waits for its client the longest is cut");
                 table.make_room().await;
             }
             Err(error) => {

@@ -34,8 +34,9 @@ pub enum TelemetryError {
     Summaries(#[source] std::io::Error),
 }
 
-/// Writes logs and panics to standard error, each kind of line once a minute and then how often it came. Text is in colour if
-/// standard error is a terminal and NO_COLOR is not set.
+/// Writes logs and panics to standard error. Writes a repeated line once a minute, then the number of its repeats, and at most
+/// four different lines a minute of each place in the code (100 panics). Text is in colour if standard error is a terminal and
+/// NO_COLOR is not set.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = parse_filter(filter)?;
     let is_terminal = std::io::stderr().is_terminal();
@@ -49,7 +50,7 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
         logs.with(lines.with_ansi(is_terminal && !refuses_colour(std::env::var_os("NO_COLOR").as_deref()))).try_init()
     };
     started.map_err(|error| TelemetryError::Twice(error.into()))?;
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    std::panic::set_hook(Box::new(|panic| tracing::error!(target: repeats::PANIC_TARGET, "{panic}")));
     let repeats = REPEATS.get_or_init(|| repeats);
     std::thread::Builder::new()
         .name("log summaries".to_owned())

@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::ValueEnum;
 use serde_json::Value;
 use service::config::LogFormat;
-use service::telemetry::{TelemetryError, init};
+use service::telemetry::{TelemetryError, finish, init};
 use thiserror_ext::AsReport;
 
 #[test]
@@ -44,11 +44,38 @@ fn logs_are_json_unless_text_is_requested() {
 }
 
 #[test]
-#[ignore = "the other test runs it as a child process"]
+#[ignore = "other tests run it as a child process"]
 fn writes_a_line() {
     let format = std::env::var("FORMAT").unwrap();
     init("info", LogFormat::from_str(&format, false).unwrap()).unwrap();
     tracing::info!(pieces = 12, "the cake is ready");
+}
+
+const PANICS: [&str; 8] = ["flour", "eggs", "milk", "sugar", "salt", "butter", "yeast", "eggs"];
+
+#[test]
+fn every_panic_is_written_however_many_others_there_are() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "panics"])
+        .output()
+        .unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    for reason in PANICS {
+        let written =
+            log.lines().filter(|line| line.contains(&format!("\\nno {reason}\"")) && !line.contains("more such lines"));
+        assert_eq!(written.count(), 1, "{reason}: {log}");
+    }
+    assert!(log.contains("… and 1 more such lines"), "{log}");
+}
+
+#[test]
+#[ignore = "another test runs it as a child process"]
+fn panics() {
+    init("info", LogFormat::Json).unwrap();
+    for reason in PANICS {
+        std::panic::catch_unwind(|| panic!("no {reason}")).unwrap_err();
+    }
+    finish();
 }
 
 /// A full disk and a reader that has gone are alike to the writer.

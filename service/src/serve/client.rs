@@ -1,4 +1,5 @@
-//! What the server and the client of one connection wait for, as its place in the table of connections must know it.
+//! Tracks whether the server waits for the client of a connection, or the client for the server, and tells the connection
+//! table.
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -10,13 +11,13 @@ use super::connection_table::Place;
 pub(super) struct Client {
     place: Place,
     state: Mutex<State>,
-    /// The client has taken all bytes of an answer.
-    taken: Notify,
+    /// All bytes of an answer are written.
+    drained: Notify,
 }
 
 struct State {
     turn: Turn,
-    /// The client has stopped to take an answer.
+    /// The client has stopped reading an answer.
     is_stalled: bool,
 }
 
@@ -26,14 +27,14 @@ enum Turn {
     Request { since: Instant },
     /// The server works on the answer, or waits for the body.
     Work,
-    /// The client takes an answer of this many bytes.
-    Answer { bytes: usize },
+    /// The server sends an answer. Until the client has read it, this many bytes stay in memory.
+    Answer { bytes: usize, has_ended: bool },
 }
 
 impl Client {
     pub(super) fn new(place: Place) -> Self {
         let state = State { turn: Turn::Request { since: Instant::now() }, is_stalled: false };
-        Self { place, state: Mutex::new(state), taken: Notify::new() }
+        Self { place, state: Mutex::new(state), drained: Notify::new() }
     }
 
     /// Completes once another connection needs this one's place.
@@ -49,59 +50,77 @@ impl Client {
         }
     }
 
-    /// A request's head has arrived. Waits until the client has taken the answer before: a connection has one answer at once,
-    /// however many requests the client sends ahead.
+    /// A request's head has arrived. Waits until the client has read the answer before: a connection has one answer at once,
+    /// however many requests the client sends ahead. Never completes if the connection is cut.
     pub(super) async fn begin_work(&self) {
         loop {
-            let taken = self.taken.notified();
-            {
+            let drained = self.drained.notified();
+            let has_begun = {
                 let mut state = self.state.lock();
-                if !state.is_stalled {
+                if state.is_stalled {
+                    None
+                } else {
                     state.turn = Turn::Work;
-                    self.place.server_is_due();
-                    return;
+                    Some(self.place.wait_for_server())
                 }
+            };
+            match has_begun {
+                Some(true) => return,
+                Some(false) => std::future::pending().await,
+                None => drained.await,
             }
-            taken.await;
         }
     }
 
     /// The server waits for the body of the request.
     pub(super) fn begin_body(&self) {
-        self.place.client_is_due();
+        self.place.wait_for_client();
     }
 
-    /// The server has the body, or does without the rest.
-    pub(super) fn end_body(&self) {
-        if self.state.lock().turn == Turn::Work {
-            self.place.server_is_due();
-        }
+    /// The server has the body, or does without the rest. Returns false if the connection is cut: then the server must not
+    /// carry out the request.
+    pub(super) fn end_body(&self) -> bool {
+        self.state.lock().turn != Turn::Work || self.place.wait_for_server()
     }
 
     /// The answer is there.
     pub(super) fn begin_answer(&self, bytes: usize) {
-        self.state.lock().turn = Turn::Answer { bytes };
-        self.place.server_is_due();
+        self.state.lock().turn = Turn::Answer { bytes, has_ended: false };
+        // If the connection is cut, the answer is dropped with it.
+        self.place.wait_for_server();
     }
 
-    /// The system has no room for more bytes of the answer before the client takes some.
+    /// hyper has got the last part of the answer, though it may have yet to write it.
+    pub(super) fn end_answer(&self) {
+        if let Turn::Answer { has_ended, .. } = &mut self.state.lock().turn {
+            *has_ended = true;
+        }
+    }
+
+    /// The system has no room for more bytes of the answer before the client reads some.
     pub(super) fn stalls(&self) {
         let mut state = self.state.lock();
         state.is_stalled = true;
-        let bytes = if let Turn::Answer { bytes } = state.turn { bytes } else { 0 };
-        self.place.client_must_take(bytes);
+        let bytes = if let Turn::Answer { bytes, .. } = state.turn { bytes } else { 0 };
+        self.place.client_stalled(bytes);
     }
 
-    /// All bytes that were there are written.
-    pub(super) fn has_taken_all(&self) {
+    /// All bytes that were there are written. More may follow: hyper flushes long answers in parts.
+    pub(super) fn has_drained(&self) {
         let mut state = self.state.lock();
-        if matches!(state.turn, Turn::Answer { .. }) {
-            state.turn = Turn::Request { since: Instant::now() };
-            self.place.client_is_due();
+        let was_stalled = std::mem::take(&mut state.is_stalled);
+        match state.turn {
+            Turn::Answer { has_ended: true, .. } => {
+                state.turn = Turn::Request { since: Instant::now() };
+                self.place.wait_for_client();
+            }
+            Turn::Answer { has_ended: false, .. } if was_stalled => {
+                self.place.wait_for_server();
+            }
+            _ => {}
         }
-        if state.is_stalled {
-            state.is_stalled = false;
-            self.taken.notify_waiters();
+        if was_stalled {
+            self.drained.notify_waiters();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The stream of a connection. It ends the connection of a client that does not take its answer.
+//! The stream of a connection. It ends the connection of a client that does not read its answer.
 
 use std::io;
 use std::pin::Pin;
@@ -12,36 +12,36 @@ use tokio::time::{Instant, Sleep};
 
 use super::client::Client;
 
-/// Longest time in which a client may take less than [`MIN_TAKEN_BYTES`] of an answer that waits for it.
-pub(super) const TAKE_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a client must take in that time, unless the answer ends before.
-const MIN_TAKEN_BYTES: usize = 16 * 1024;
+/// Longest time in which a client may read less than [`MIN_SENT_BYTES`] of an answer that waits for it.
+pub(super) const SEND_STALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a client must read in that time, unless the answer ends before.
+const MIN_SENT_BYTES: usize = 16 * 1024;
 
 pub(super) struct ClientStream {
     stream: TcpStream,
     client: Arc<Client>,
     /// Runs while the system has no room for more bytes of an answer.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Bytes that the client has taken since the deadline was set.
-    taken_bytes: usize,
+    /// Bytes that were sent since the deadline was set.
+    sent_bytes: usize,
 }
 
 impl ClientStream {
     pub(super) fn new(stream: TcpStream, client: Arc<Client>) -> Self {
-        Self { stream, client, deadline: None, taken_bytes: 0 }
+        Self { stream, client, deadline: None, sent_bytes: 0 }
     }
 
-    /// Whether the client has yet to take bytes of an answer.
+    /// Whether the client has yet to read bytes of an answer.
     pub(super) const fn is_stalled(&self) -> bool {
         self.deadline.is_some()
     }
 
-    /// Passes on the result of a write, and bounds the time until the client has taken enough.
+    /// Passes on the result of a write, and bounds the time until the client has read enough.
     fn note_written(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(bytes)) => {
-                self.taken_bytes += bytes;
-                if self.is_stalled() && self.taken_bytes >= MIN_TAKEN_BYTES {
+                self.sent_bytes += bytes;
+                if self.is_stalled() && self.sent_bytes >= MIN_SENT_BYTES {
                     self.restart_deadline();
                 }
                 Poll::Ready(Ok(bytes))
@@ -54,15 +54,15 @@ impl ClientStream {
                 if let Some(deadline) = &mut self.deadline {
                     ready!(deadline.as_mut().poll(context));
                 }
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not take its answer")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read its answer")))
             }
         }
     }
 
     fn restart_deadline(&mut self) {
-        self.taken_bytes = 0;
+        self.sent_bytes = 0;
         self.client.stalls();
-        let end = Instant::now() + TAKE_TIMEOUT;
+        let end = Instant::now() + SEND_STALL_TIMEOUT;
         match &mut self.deadline {
             Some(deadline) => deadline.as_mut().reset(end),
             None => self.deadline = Some(Box::pin(tokio::time::sleep_until(end))),
@@ -102,7 +102,7 @@ impl AsyncWrite for ClientStream {
     /// hyper flushes once it has written all bytes that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.deadline = None;
-        self.client.has_taken_all();
+        self.client.has_drained();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -114,7 +114,7 @@ impl AsyncWrite for ClientStream {
 impl Drop for ClientStream {
     fn drop(&mut self) {
         if self.is_stalled() {
-            // Resets the connection. Otherwise the system would keep the bytes for minutes, for a client that takes none.
+            // Resets the connection. Otherwise the system would keep the bytes for minutes, for a client that reads none.
             let _unsupported = self.stream.set_zero_linger();
         }
     }

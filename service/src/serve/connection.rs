@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::answer_body::AnswerBody;
 use super::client::Client;
 use super::client_stream::ClientStream;
 use super::unread_body;
@@ -61,7 +62,7 @@ impl Connection {
         }
         let progress = Arc::new(Progress::default());
         let mut connection = http1::Builder::new()
-            // Its time would run while a client takes a long answer, too.
+            // Its time would run while a client reads a long answer, too.
             .header_read_timeout(None)
             .max_header_size(MAX_HEAD_BYTES)
             // A client may close its sending side after the request, and still gets the response.
@@ -159,8 +160,8 @@ pub(crate) struct BodyBounds {
     pub(crate) stop: CancellationToken,
 }
 
-/// Is in the extensions of a response whose body does not tell its length, as a compressed one: the bytes behind it, which
-/// stay in memory until the client has taken them.
+/// Is in the extensions of a response: the length of its body before compression, noted while it is known. So many bytes stay
+/// in memory until the client has read them.
 #[derive(Clone, Copy)]
 pub(crate) struct AnswerBytes(pub(crate) u64);
 
@@ -173,9 +174,9 @@ struct Requests {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
-    type Response = Response<Body>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = BoxFuture<'static, Result<Response<AnswerBody>, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.progress.has_head.store(true, Ordering::Relaxed);
@@ -184,8 +185,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             return async move {
                 client.begin_work().await;
                 let response = answer(app, request.map(Body::new)).await;
-                client.begin_answer(count_bytes(&response));
-                Ok(response)
+                Ok(begin_answer(response, client))
             }
             .boxed();
         }
@@ -202,14 +202,18 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
                 progress.has_unread_body.store(true, Ordering::Relaxed);
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
-            client.begin_answer(count_bytes(&response));
-            Ok(response)
+            Ok(begin_answer(response, client))
         }
         .boxed()
     }
 }
 
-/// The bytes of an answer that stay in memory until the client has taken them.
+fn begin_answer(response: Response<Body>, client: Arc<Client>) -> Response<AnswerBody> {
+    client.begin_answer(count_bytes(&response));
+    response.map(|body| AnswerBody::new(body, client))
+}
+
+/// The bytes of an answer that stay in memory until the client has read them.
 fn count_bytes(response: &Response<Body>) -> usize {
     let known = response.extensions().get().map(|AnswerBytes(bytes)| *bytes);
     usize::try_from(known.unwrap_or_else(|| response.body().size_hint().lower())).unwrap_or(usize::MAX)

@@ -1,11 +1,12 @@
 //! The connections of a process: how many there may be, and which one ends when another needs its place.
 //!
-//! A server waits for a client in three places: for the next request, for the rest of a body, and for the client to take an
-//! answer. Each waiting connection costs an open file, and one whose client takes nothing also costs the memory of an answer.
+//! A server waits for a client in three places: for the next request, for the rest of a body, and for the client to read an
+//! answer. Each waiting connection costs an open file, and one whose client reads nothing also costs the memory of an answer.
 //! When either runs short, the connection that has waited for its client the longest is cut, on whichever port it is. So
 //! clients that only hold connections never keep others out.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -18,11 +19,10 @@ use crate::open_files;
 
 /// Most connections of a process at once, if the limit of open files is high enough.
 pub const MAX_CONNECTIONS: usize = 10_000;
-/// Open files that are left for everything but connections of clients: databases, and connections to servers. Under a low
-/// limit it is a quarter of that.
+/// Open files reserved for databases and servers. If the limit is low, a quarter of the limit is reserved.
 const RESERVED_FILES: usize = 256;
-/// Most bytes of answers, over all connections, that clients have not taken.
-const MAX_UNTAKEN_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of answers, over all connections, that clients have stopped reading.
+const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
 
 /// The connections of a process. Clones share them.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub struct ConnectionTable(Arc<Inner>);
 struct Inner {
     started: Instant,
     max_connections: usize,
-    max_untaken_bytes: usize,
+    max_unread_bytes: usize,
     entries: Mutex<Entries>,
     /// A connection has ended.
     ended: Notify,
@@ -42,13 +42,13 @@ struct Entries {
     by_id: HashMap<u64, Entry>,
     next_id: u64,
     /// The sum over all entries that are not cut.
-    untaken_bytes: usize,
+    unread_bytes: usize,
 }
 
 struct Entry {
     waiting: Arc<Waiting>,
-    /// Bytes of an answer that the client has stopped to take; 0 if there is none.
-    untaken_bytes: usize,
+    /// Bytes of an answer that the client has stopped reading; 0 if there is none.
+    unread_bytes: usize,
     cut: CancellationToken,
 }
 
@@ -56,13 +56,14 @@ struct Entry {
 #[derive(Default)]
 struct Waiting {
     /// Since when the server waits for the client, in microseconds after the table was made. [`CLIENT_WAITS`] while the client
-    /// waits for the server.
+    /// waits for the server, [`CUT`] for ever once the connection is cut.
     since_us: AtomicU64,
-    /// The entry has bytes that the client has not taken.
-    has_untaken: AtomicBool,
+    /// The entry has bytes that the client has not read.
+    has_unread: AtomicBool,
 }
 
 const CLIENT_WAITS: u64 = 0;
+const CUT: u64 = u64::MAX;
 
 /// A connection's place in the table. A drop gives the place back.
 pub(super) struct Place {
@@ -83,18 +84,18 @@ impl ConnectionTable {
 
     /// A table of at most `max_connections`.
     pub fn new(max_connections: usize) -> Self {
-        Self::with_bounds(max_connections, MAX_UNTAKEN_BYTES)
+        Self::with_bounds(max_connections, MAX_UNREAD_BYTES)
     }
 
-    fn with_bounds(max_connections: usize, max_untaken_bytes: usize) -> Self {
+    fn with_bounds(max_connections: usize, max_unread_bytes: usize) -> Self {
         let entries = Mutex::default();
         let (started, ended) = (Instant::now(), Notify::new());
-        Self(Arc::new(Inner { started, max_connections, max_untaken_bytes, entries, ended }))
+        Self(Arc::new(Inner { started, max_connections, max_unread_bytes, entries, ended }))
     }
 
-    /// The time since the table was made, in microseconds; never [`CLIENT_WAITS`].
+    /// The time since the table was made, in microseconds; never [`CLIENT_WAITS`] nor [`CUT`].
     fn now_us(&self) -> u64 {
-        u64::try_from(self.0.started.elapsed().as_micros()).unwrap_or(u64::MAX).max(CLIENT_WAITS + 1)
+        u64::try_from(self.0.started.elapsed().as_micros()).unwrap_or(u64::MAX).clamp(CLIENT_WAITS + 1, CUT - 1)
     }
 
     /// Returns a place for a new connection. If there is none, cuts the connection that waits for its client the longest. If
@@ -121,7 +122,7 @@ impl ConnectionTable {
         let id = entries.next_id;
         entries.next_id += 1;
         let (cut, waiting) = (CancellationToken::new(), Arc::new(Waiting::default()));
-        entries.by_id.insert(id, Entry { waiting: Arc::clone(&waiting), untaken_bytes: 0, cut: cut.clone() });
+        entries.by_id.insert(id, Entry { waiting: Arc::clone(&waiting), unread_bytes: 0, cut: cut.clone() });
         let place = Place { table: self.clone(), id, waiting, cut };
         place.wait_for_client();
         Some(place)
@@ -137,69 +138,94 @@ impl ConnectionTable {
 
     /// Returns false if no connection waits for its client.
     fn cut_longest_waiting(&self) -> bool {
-        let mut entries = self.0.entries.lock();
-        let waiting = entries.uncut().filter_map(|(id, entry)| Some((entry.waiting.since_us()?, id)));
-        let Some((_, id)) = waiting.min() else { return false };
-        entries.cut(id);
-        true
+        self.0.entries.lock().cut_longest_waiting(|_| true)
     }
 }
 
 impl Entries {
-    fn uncut(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.by_id.iter().filter(|(_, entry)| !entry.cut.is_cancelled()).map(|(id, entry)| (*id, entry))
+    /// Cuts the connection that waits for its client the longest, of those that `may_cut` allows. Returns false if none waits
+    /// for its client.
+    fn cut_longest_waiting(&mut self, may_cut: impl Fn(&Entry) -> bool) -> bool {
+        let allowed = self.by_id.iter().filter(|(_, entry)| may_cut(entry));
+        let waiting = allowed.filter_map(|(id, entry)| Some(Reverse((entry.waiting.since_us()?, *id))));
+        let mut longest_first: BinaryHeap<_> = waiting.collect();
+        // A client may end its wait at any moment. Then the next one is cut.
+        while let Some(Reverse((since_us, id))) = longest_first.pop() {
+            if self.cut(id, since_us) {
+                return true;
+            }
+        }
+        false
     }
 
-    fn cut(&mut self, id: u64) {
-        self.set_untaken(id, 0);
+    /// Cuts a connection, unless it no longer waits for its client since then.
+    fn cut(&mut self, id: u64, since_us: u64) -> bool {
+        if !self.by_id.get(&id).is_some_and(|entry| entry.waiting.try_cut(since_us)) {
+            return false;
+        }
+        self.set_unread(id, 0);
         if let Some(entry) = self.by_id.get(&id) {
             entry.cut.cancel();
         }
+        true
     }
 
-    fn set_untaken(&mut self, id: u64, bytes: usize) {
+    fn set_unread(&mut self, id: u64, bytes: usize) {
         if let Some(entry) = self.by_id.get_mut(&id).filter(|entry| !entry.cut.is_cancelled()) {
-            self.untaken_bytes = self.untaken_bytes - entry.untaken_bytes + bytes;
-            entry.untaken_bytes = bytes;
+            self.unread_bytes = self.unread_bytes - entry.unread_bytes + bytes;
+            entry.unread_bytes = bytes;
         }
     }
 }
 
 impl Waiting {
     fn since_us(&self) -> Option<u64> {
-        Some(self.since_us.load(Ordering::Relaxed)).filter(|since| *since != CLIENT_WAITS)
+        Some(self.since_us.load(Ordering::Relaxed)).filter(|since| !matches!(*since, CLIENT_WAITS | CUT))
+    }
+
+    /// Returns false if the connection is cut.
+    fn set_since_us(&self, since_us: u64) -> bool {
+        let not_cut = |current| (current != CUT).then_some(since_us);
+        self.since_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, not_cut).is_ok()
+    }
+
+    /// Returns false if the server does not wait for the client since then.
+    fn try_cut(&self, since_us: u64) -> bool {
+        self.since_us.compare_exchange(since_us, CUT, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
 impl Place {
     /// The server waits for the client from now on.
-    pub(super) fn client_is_due(&self) {
-        if self.waiting.has_untaken.swap(false, Ordering::Relaxed) {
-            self.table.0.entries.lock().set_untaken(self.id, 0);
+    pub(super) fn wait_for_client(&self) {
+        self.clear_unread();
+        self.waiting.set_since_us(self.table.now_us());
+    }
+
+    /// The client waits for the server from now on. Returns false if the connection is cut: then the server must begin nothing
+    /// for it.
+    pub(super) fn wait_for_server(&self) -> bool {
+        self.clear_unread();
+        self.waiting.set_since_us(CLIENT_WAITS)
+    }
+
+    fn clear_unread(&self) {
+        if self.waiting.has_unread.swap(false, Ordering::Relaxed) {
+            self.table.0.entries.lock().set_unread(self.id, 0);
         }
-        self.wait_for_client();
     }
 
-    /// The client waits for the server from now on.
-    pub(super) fn server_is_due(&self) {
-        self.waiting.since_us.store(CLIENT_WAITS, Ordering::Relaxed);
-    }
-
-    fn wait_for_client(&self) {
-        self.waiting.since_us.store(self.table.now_us(), Ordering::Relaxed);
-    }
-
-    /// The client has stopped to take an answer of this many bytes. If all such answers together are too large, cuts the
-    /// connection that has waited the longest for its client to take one.
-    pub(super) fn client_must_take(&self, bytes: usize) {
-        self.wait_for_client();
-        self.waiting.has_untaken.store(true, Ordering::Relaxed);
+    /// The client has stopped reading an answer of this many bytes. If all such answers together are too large, cuts the
+    /// connection that has waited the longest for its client to read one.
+    pub(super) fn client_stalled(&self, bytes: usize) {
+        self.waiting.set_since_us(self.table.now_us());
+        self.waiting.has_unread.store(true, Ordering::Relaxed);
         let mut entries = self.table.0.entries.lock();
-        entries.set_untaken(self.id, bytes);
-        while entries.untaken_bytes > self.table.0.max_untaken_bytes {
-            let holding = entries.uncut().filter(|(_, entry)| entry.untaken_bytes > 0);
-            let Some((_, id)) = holding.map(|(id, entry)| (entry.waiting.since_us(), id)).min() else { return };
-            entries.cut(id);
+        entries.set_unread(self.id, bytes);
+        while entries.unread_bytes > self.table.0.max_unread_bytes {
+            if !entries.cut_longest_waiting(|entry| entry.unread_bytes > 0) {
+                return;
+            }
         }
     }
 }
@@ -207,7 +233,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut entries = self.table.0.entries.lock();
-        entries.set_untaken(self.id, 0);
+        entries.set_unread(self.id, 0);
         entries.by_id.remove(&self.id);
         drop(entries);
         self.table.0.ended.notify_waiters();
@@ -228,11 +254,11 @@ mod tests {
     async fn a_full_table_cuts_the_connection_that_waits_for_its_client_the_longest() {
         let table = ConnectionTable::new(3);
         let busy = table.admit().await;
-        busy.server_is_due();
+        assert!(busy.wait_for_server());
         later().await;
         let (idle, idler) = (table.admit().await, table.admit().await);
         later().await;
-        idle.client_is_due();
+        idle.wait_for_client();
         let mut admitted = Box::pin(table.admit());
         assert!(tokio::time::timeout(Duration::from_millis(1), &mut admitted).await.is_err(), "there was no place");
         assert!(idler.cut.is_cancelled() && !idle.cut.is_cancelled() && !busy.cut.is_cancelled());
@@ -244,11 +270,11 @@ mod tests {
     async fn a_full_table_waits_while_all_clients_wait_for_the_server() {
         let table = ConnectionTable::new(1);
         let busy = table.admit().await;
-        busy.server_is_due();
+        assert!(busy.wait_for_server());
         let mut admitted = Box::pin(table.admit());
         assert!(tokio::time::timeout(Duration::from_secs(10), &mut admitted).await.is_err());
         assert!(!busy.cut.is_cancelled());
-        busy.client_is_due();
+        busy.wait_for_client();
         assert!(tokio::time::timeout(Duration::from_secs(10), &mut admitted).await.is_err());
         assert!(busy.cut.is_cancelled(), "it has become idle");
         drop(busy);
@@ -256,25 +282,51 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_that_nobody_takes_are_bounded_together() {
+    async fn answers_that_nobody_reads_are_bounded_together() {
         let table = ConnectionTable::with_bounds(9, 100);
         let places = [table.admit().await, table.admit().await, table.admit().await, table.admit().await];
         let [idle, first, second, third] = &places;
-        idle.client_is_due();
+        idle.wait_for_client();
         for place in [first, second] {
             later().await;
-            place.client_must_take(50);
+            place.client_stalled(50);
         }
         assert!(places.iter().all(|place| !place.cut.is_cancelled()));
         later().await;
-        // It has taken some of its answer.
-        first.client_must_take(50);
+        // It has read some of its answer.
+        first.client_stalled(50);
         later().await;
-        third.client_must_take(1);
+        third.client_stalled(1);
         assert!(second.cut.is_cancelled() && !first.cut.is_cancelled() && !third.cut.is_cancelled());
         assert!(!idle.cut.is_cancelled(), "it holds no answer");
-        first.client_is_due();
-        third.client_must_take(100);
+        first.wait_for_client();
+        third.client_stalled(100);
         assert!(!third.cut.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_either_cut_or_begins_to_work() {
+        const ROUNDS: usize = 20_000;
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let table = ConnectionTable::new(1);
+            let place = table.admit().await;
+            rounds.push((table, place, std::sync::Barrier::new(2)));
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for (table, _, both) in &rounds {
+                    both.wait();
+                    table.cut_longest_waiting();
+                    both.wait();
+                }
+            });
+            for (_, place, both) in &rounds {
+                both.wait();
+                let has_begun = place.wait_for_server();
+                both.wait();
+                assert_ne!(has_begun, place.cut.is_cancelled());
+            }
+        });
     }
 }

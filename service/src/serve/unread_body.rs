@@ -28,8 +28,8 @@ pub(super) struct TrackedBody {
     body: Option<Incoming>,
     left: Arc<Mutex<Option<Incoming>>>,
     client: Arc<Client>,
-    /// The server has waited for the client to send some of it.
-    has_waited: bool,
+    /// The server waits for the client to send the rest of it.
+    is_waiting: bool,
 }
 
 /// Gets the unread part of a [`TrackedBody`].
@@ -37,7 +37,7 @@ pub(super) struct UnreadBody(Arc<Mutex<Option<Incoming>>>);
 
 pub(super) fn track(body: Incoming, client: Arc<Client>) -> (TrackedBody, UnreadBody) {
     let left = Arc::new(Mutex::new(None));
-    (TrackedBody { body: Some(body), left: Arc::clone(&left), client, has_waited: false }, UnreadBody(left))
+    (TrackedBody { body: Some(body), left: Arc::clone(&left), client, is_waiting: false }, UnreadBody(left))
 }
 
 impl UnreadBody {
@@ -78,10 +78,18 @@ impl HttpBody for TrackedBody {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let frame = Pin::new(body).poll_frame(context);
-        if frame.is_pending() && !self.has_waited {
-            self.has_waited = true;
+        let frame = Pin::new(&mut *body).poll_frame(context);
+        let has_ended = matches!(frame, Poll::Ready(None | Some(Err(_)))) || body.is_end_stream();
+        if frame.is_pending() && !self.is_waiting {
+            self.is_waiting = true;
             self.client.begin_body();
+        }
+        if has_ended && self.is_waiting {
+            self.is_waiting = false;
+            if !self.client.end_body() {
+                // The connection is cut, which drops this request.
+                return Poll::Pending;
+            }
         }
         frame
     }
@@ -99,7 +107,8 @@ impl Drop for TrackedBody {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         *self.left.lock() = unread;
-        if self.has_waited {
+        if self.is_waiting {
+            // If the connection is cut, so is the answer, which is an error: the body is not complete.
             self.client.end_body();
         }
     }

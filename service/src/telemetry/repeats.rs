@@ -21,7 +21,11 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 /// How many kinds of lines of one place in the code are written in an interval. Lines of one place differ in their reasons,
 /// say; without a bound, whoever can choose such a reason could fill the log.
 const MAX_KINDS: usize = 4;
-/// Length in characters at which two lines that begin alike are of one kind, and at which a summary cuts its example.
+/// The same of panics. They come from everywhere, but all are written by one place: the panic hook.
+const MAX_PANIC_KINDS: usize = 100;
+/// The target of the lines that the panic hook writes.
+pub(super) const PANIC_TARGET: &str = concat!(module_path!(), "::panic");
+/// Lines are compared, and a summary's example is cut, after this many characters.
 const MAX_CHARACTERS: usize = 300;
 
 /// Counts the lines of the current interval. Clones share the counts.
@@ -51,7 +55,8 @@ impl Repeats {
             left_out: 0,
             example: String::new(),
         });
-        if lines.kinds.len() < MAX_KINDS && !lines.kinds.contains(&kind) {
+        let max_kinds = if metadata.target() == PANIC_TARGET { MAX_PANIC_KINDS } else { MAX_KINDS };
+        if lines.kinds.len() < max_kinds && !lines.kinds.contains(&kind) {
             lines.kinds.push(kind);
             return true;
         }

@@ -1,5 +1,6 @@
 //! Clients that take connections, answers or time without an end, and what others get meanwhile.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -40,6 +41,28 @@ impl Drop for Watched {
     }
 }
 
+/// Bytes that gzip cannot make shorter.
+fn noise() -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..LONG_BYTES / 8).flat_map(|_| next()).collect()
+}
+
+/// A body of many short frames, as a compressed one is.
+fn in_frames(bytes: Bytes) -> Body {
+    const FRAME_BYTES: usize = 4 * 1024;
+    let frames = (0..bytes.len()).step_by(FRAME_BYTES).map(move |start| {
+        let end = bytes.len().min(start + FRAME_BYTES);
+        Ok::<_, Infallible>(bytes.slice(start..end))
+    });
+    Body::from_stream(futures_util::stream::iter(frames))
+}
+
 /// A server of long answers.
 struct LongAnswers {
     server: Server,
@@ -47,22 +70,22 @@ struct LongAnswers {
     dropped: mpsc::UnboundedReceiver<()>,
 }
 
-async fn long_answers(idle_timeout: Duration) -> LongAnswers {
+async fn long_answers(idle_timeout: Duration, to_body: fn(Bytes) -> Body) -> LongAnswers {
     let (sender, dropped) = mpsc::unbounded_channel();
     let made = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&made);
     let long = move || {
         counter.fetch_add(1, Ordering::SeqCst);
         let watched = Watched { bytes: vec![b'x'; LONG_BYTES], dropped: sender.clone() };
-        async { Body::from(Bytes::from_owner(watched)) }
+        async move { to_body(Bytes::from_owner(watched)) }
     };
     let server = Server::start_with(Router::new().route("/long", get(long)), idle_timeout).await;
     LongAnswers { server, made, dropped }
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answer_loses_its_connection_and_has_one_answer_at_once() {
-    let LongAnswers { server, made, mut dropped } = long_answers(DEFAULT_IDLE_TIMEOUT).await;
+async fn a_client_that_reads_no_answer_loses_its_connection_and_has_one_answer_at_once() {
+    let LongAnswers { server, made, mut dropped } = long_answers(DEFAULT_IDLE_TIMEOUT, Body::from).await;
     let mut client = server.connect().await;
     client.send(REQUEST.repeat(50)).await;
     tokio::time::pause();
@@ -70,12 +93,12 @@ async fn a_client_that_takes_no_answer_loses_its_connection_and_has_one_answer_a
     timeout(Duration::from_secs(120), dropped.recv()).await.expect("the answer must be given up");
     let took = sent_at.elapsed();
     assert!(took > Duration::from_secs(15) && took < Duration::from_secs(30), "{took:?}");
-    assert_eq!(made.load(Ordering::SeqCst), 1, "answers were made that nobody takes");
+    assert_eq!(made.load(Ordering::SeqCst), 1, "answers were made that nobody reads");
 }
 
-#[tokio::test]
-async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
-    let LongAnswers { server, made, .. } = long_answers(Duration::from_secs(7)).await;
+/// Reads two answers that it has asked for at once, with long pauses.
+async fn read_slowly(to_body: fn(Bytes) -> Body) {
+    let LongAnswers { server, made, .. } = long_answers(Duration::from_secs(7), to_body).await;
     let mut client = server.connect().await;
     client.send(format!("{REQUEST}{REQUEST}")).await;
     tokio::time::pause();
@@ -84,11 +107,41 @@ async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
     while bytes < 2 * LONG_BYTES {
         bytes += client.read_bytes(LONG_BYTES / 6).await;
         if bytes < LONG_BYTES / 2 {
-            assert_eq!(made.load(Ordering::SeqCst), 1, "an answer was made before the client has taken the one before");
+            assert_eq!(made.load(Ordering::SeqCst), 1, "an answer was made before the client has read the one before");
         }
         tokio::time::sleep(Duration::from_secs(10)).await;
     }
     assert!(started.elapsed() > Duration::from_secs(100), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_reads_its_answer_slowly_gets_all_of_it() {
+    read_slowly(Body::from).await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_an_answer_of_many_frames_slowly_gets_all_of_it() {
+    read_slowly(in_frames).await;
+}
+
+#[tokio::test]
+async fn compressed_answers_that_nobody_reads_are_bounded_together() {
+    let (sender, mut dropped) = mpsc::unbounded_channel();
+    let noise = noise();
+    let long = move || {
+        let watched = Watched { bytes: noise.clone(), dropped: sender.clone() };
+        async { Body::from(Bytes::from_owner(watched)) }
+    };
+    let server = Server::start(build_router(Router::new().route("/long", get(long)), router_config())).await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.connect().await;
+        client.send("GET /long HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\n\r\n").await;
+        clients.push(client);
+    }
+    // Sooner than the time in which a client must read some of its answer.
+    timeout(DEADLINE / 2, dropped.recv()).await.expect("one of the answers must be given up");
+    assert!(dropped.try_recv().is_err(), "one was enough");
 }
 
 /// A server of two ports that share a table of four connections.
@@ -161,4 +214,42 @@ async fn bodies_that_do_not_arrive_leave_room_for_others() {
     let mut last = slow.pop().unwrap();
     last.send("}").await;
     assert_eq!(last.answer().await.status, 200);
+}
+
+/// Opens a connection when the only other one is about to be done with its wait, so that both happen at once.
+async fn race_with_a_cut(first_sends: &str, then_sends: &str) {
+    const ROUNDS: usize = 200;
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&begun);
+    let work = async move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        "1"
+    };
+    let (of_get, of_post) = (work.clone(), work);
+    let json = async move |Json(_): Json<serde_json::Value>| of_post().await;
+    let app = Router::new().route("/", get(of_get)).route("/json", post(json));
+    let server = Server::start_in(ConnectionTable::new(1), app, DEFAULT_IDLE_TIMEOUT).await;
+    let mut answered = 0;
+    let mut last = server.connect().await;
+    for _ in 0..ROUNDS {
+        last.send(first_sends).await;
+        let (_, next) = tokio::join!(last.send(then_sends), server.connect());
+        let end = std::mem::replace(&mut last, next).closed().await;
+        answered += usize::from(end.starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(begun.load(Ordering::SeqCst), answered, "requests were begun, and then not answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_has_begun_is_not_cut() {
+    race_with_a_cut("GET / HTT", "P/1.1\r\nhost: x\r\n\r\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_body_has_come_is_not_cut() {
+    let head = "POST /json HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
+    race_with_a_cut(head, "}").await;
 }
