@@ -66,16 +66,6 @@ impl Data {
         Self::open_in(directory, DataDir::open_existing_projections).await
     }
 
-    /// Opens an existing directory after deleting the projections in it.
-    ///
-    /// # Errors
-    /// [`DataError`] says what to do.
-    pub async fn open_anew(path: &Path) -> Result<Self, DataError> {
-        let directory = DataDir::open_existing(path).map_err(DataError::Open)?;
-        directory.delete_projections().map_err(DataError::Open)?;
-        Self::open_in(directory, DataDir::open_projections).await
-    }
-
     async fn open_in(
         directory: DataDir,
         open_projections: fn(&DataDir, Uuid) -> Result<SqliteProjections, OpenError>,
@@ -85,6 +75,13 @@ impl Data {
         let data = Self { directory, log, projections: Arc::new(projections) };
         data.refuse_shortened_log().await?;
         Ok(data)
+    }
+
+    /// Closes the projections alone.
+    async fn close_projections(&self) {
+        if let Err(error) = self.projections.close().await {
+            tracing::warn!(%error, "the projections were not closed cleanly; nothing is lost");
+        }
     }
 
     /// Returns a feed for every partition and projection.
@@ -113,9 +110,7 @@ impl Data {
 
     /// Closes both files.
     pub async fn close(&self) {
-        if let Err(error) = self.projections.close().await {
-            tracing::warn!(%error, "the projections were not closed cleanly; nothing is lost");
-        }
+        self.close_projections().await;
         self.log.close().await;
     }
 
@@ -130,6 +125,44 @@ impl Data {
             }
         }
         Ok(())
+    }
+}
+
+/// A data directory whose projections are to be made anew. They are still there.
+pub struct LogOnly {
+    directory: DataDir,
+    /// The event log.
+    pub log: Arc<SqliteLog>,
+}
+
+impl LogOnly {
+    /// Opens the log of an existing directory. Refuses a log that has lost events which the projections have applied: they are
+    /// the last copy of what these events said.
+    ///
+    /// # Errors
+    /// [`DataError`] says what to do.
+    pub async fn open(path: &Path) -> Result<Self, DataError> {
+        let directory = DataDir::open_existing(path).map_err(DataError::Open)?;
+        let log = Arc::new(directory.open_log().map_err(DataError::Open)?);
+        let Ok(projections) = directory.open_existing_projections(log.log_id()) else {
+            // They are missing, of no use or of another log: a reason to make them anew.
+            return Ok(Self { directory, log });
+        };
+        let data = Data { directory, log, projections: Arc::new(projections) };
+        data.refuse_shortened_log().await?;
+        data.close_projections().await;
+        Ok(Self { directory: data.directory, log: data.log })
+    }
+
+    /// Deletes the projections, and opens empty ones.
+    ///
+    /// # Errors
+    /// [`DataError`] says what to do.
+    pub fn with_empty_projections(self) -> Result<Data, DataError> {
+        let Self { directory, log } = self;
+        directory.delete_projections().map_err(DataError::Open)?;
+        let projections = directory.open_projections(log.log_id()).map_err(DataError::Open)?;
+        Ok(Data { directory, log, projections: Arc::new(projections) })
     }
 }
 

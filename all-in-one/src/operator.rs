@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use embedded::OpenError;
 use embedded::compare::{CompareError, Difference, differences};
 use embedded::log::check::{CheckError, Contradiction, LogReport};
+use embedded::{OpenError, SqliteLog};
 use event_log::{EventLog, Unreadable};
 use events::Offset;
 use projector::Feed;
@@ -15,7 +15,7 @@ use projector::feed::FeedError;
 use read_model::{ProjectionStore, StoreError};
 use serde::Serialize;
 
-use crate::data::{Data, DataError};
+use crate::data::{Data, DataError, LogOnly};
 use crate::progress;
 
 /// The most dead letters that are counted in a partition. A count of this many stands for this many or more.
@@ -39,6 +39,15 @@ pub enum OperatorError {
     /// The log could not be checked.
     #[error(transparent)]
     CheckLog(CheckError),
+    /// Records of the log are damaged.
+    #[error(
+        "{records} records of the event log are damaged, and the projections may still show what they said, so the projections \
+         stay as they are; tally verify names the records; restore the data directory from a copy"
+    )]
+    Damaged {
+        /// How many.
+        records: u64,
+    },
     /// The projections could not be compared.
     #[error("the projections could not be compared; if they are damaged, tally rebuild makes them anew")]
     Compare(#[source] CompareError),
@@ -110,7 +119,7 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
         projections.push(ProjectionStatus { name, partition, position, lag: end - position });
     }
     let status = Status {
-        events: count_events(&data).await?,
+        events: count_events(&data.log).await?,
         log_bytes: read_size(&data.directory.log_path())?,
         projections_bytes: read_size(&data.directory.projections_path())?,
         dead_letters: count_dead_letters(&data, &feeds).await?,
@@ -126,17 +135,21 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
 /// # Errors
 /// [`OperatorError`].
 pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
-    let data = Data::open_anew(path).await.map_err(OperatorError::Data)?;
-    let bar = progress::start_bar("checking the log".to_owned(), count_events(&data).await?);
-    let remaking = data.log.remake_tables({
+    let log_only = LogOnly::open(path).await.map_err(OperatorError::Data)?;
+    let bar = progress::start_bar("checking the log".to_owned(), count_events(&log_only.log).await?);
+    let remaking = log_only.log.remake_tables({
         let bar = bar.clone();
         move |next| bar.set_position(next.0)
     });
-    remaking.await.map_err(OperatorError::CheckLog)?;
+    let report = remaking.await.map_err(OperatorError::CheckLog)?;
     bar.finish_and_clear();
+    if report.damaged > 0 {
+        return Err(OperatorError::Damaged { records: report.damaged });
+    }
+    let data = log_only.with_empty_projections().map_err(OperatorError::Data)?;
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
     catch_up(&feeds, &read_ends(&feeds).await?, "rebuilding").await?;
-    let events = count_events(&data).await?;
+    let events = count_events(&data.log).await?;
     data.close().await;
     Ok(events)
 }
@@ -161,7 +174,7 @@ pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
     if let Err(error) = reference.close().await {
         tracing::warn!(%error, "the projections that were made anew were not closed cleanly");
     }
-    let events = count_events(&data).await?;
+    let events = count_events(&data.log).await?;
     let dead_letters = count_dead_letters(&data, &feeds).await?;
     let differences = differences(&data.directory.projections_path(), &data.directory.reference_path())
         .await
@@ -232,7 +245,7 @@ impl fmt::Display for Status {
 }
 
 async fn check_log(data: &Data) -> Result<LogReport, OperatorError> {
-    let bar = progress::start_bar("verifying log".to_owned(), count_events(data).await?);
+    let bar = progress::start_bar("verifying log".to_owned(), count_events(&data.log).await?);
     let report = data.log.check({
         let bar = bar.clone();
         move |next| bar.set_position(next.0)
@@ -259,8 +272,8 @@ async fn catch_up(feeds: &[Feed], goals: &[Offset], action: &'static str) -> Res
     Ok(())
 }
 
-async fn count_events(data: &Data) -> Result<u64, OperatorError> {
-    let end = data.log.end().await.map_err(|error| OperatorError::Data(DataError::Log(error)))?;
+async fn count_events(log: &SqliteLog) -> Result<u64, OperatorError> {
+    let end = log.end().await.map_err(|error| OperatorError::Data(DataError::Log(error)))?;
     Ok(end.bounds().map(|(_, end)| end.0).sum())
 }
 

@@ -146,6 +146,37 @@ async fn verify_finds_a_changed_row_of_every_table_of_the_projections() {
     }
 }
 
+/// The projections are the last copy of what lost events said.
+#[tokio::test(flavor = "multi_thread")]
+async fn rebuild_leaves_the_projections_of_a_log_that_has_lost_events() {
+    let (original, _) = stopped_data().await;
+    let other = TempDir::new().unwrap();
+    Data::open(other.path()).await.unwrap().close().await;
+    for lose in [
+        &|log: &Path| std::fs::write(log, "").unwrap(),
+        &|log: &Path| {
+            let connection = rusqlite::Connection::open(log).unwrap();
+            connection.execute_batch("DELETE FROM events WHERE log_offset > 3").unwrap();
+        },
+        &|log: &Path| {
+            std::fs::copy(other.path().join("log.sqlite"), log).unwrap();
+        },
+    ] as [&dyn Fn(&Path); 3]
+    {
+        let directory = TempDir::new().unwrap();
+        for file in ["log.sqlite", "views.sqlite"] {
+            std::fs::copy(original.path().join(file), directory.path().join(file)).unwrap();
+        }
+        lose(&directory.path().join("log.sqlite"));
+        let (code, output, error) = tally(directory.path(), &["rebuild"]);
+        assert_eq!(code, Some(1), "{output}{error}");
+        assert!(error.contains("lost; restore the data directory from a copy"), "{error}");
+        let views = rusqlite::Connection::open(directory.path().join("views.sqlite")).unwrap();
+        let messages: u32 = views.query_row("SELECT count(*) FROM messages", (), |row| row.get(0)).unwrap();
+        assert_eq!(messages, 3);
+    }
+}
+
 /// Changes a file with SQL; returns the exit code of `tally verify` and what it prints.
 fn verify_changed(data: &Path, file: &str, sql: &str) -> (Option<i32>, String) {
     rusqlite::Connection::open(data.join(file)).unwrap().execute_batch(sql).unwrap();
@@ -179,7 +210,7 @@ async fn verify_says_where_the_log_is_wrong() {
         let is_damaged = sql.contains(" events ");
         assert_eq!(output.contains("restore the data directory from a copy"), is_damaged, "{output}");
         assert_eq!(output.contains("tally rebuild makes these tables again"), !is_damaged, "{output}");
-        assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(0));
+        assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(i32::from(is_damaged)));
         let verified = tally(directory.path(), &["verify"]);
         assert_eq!(verified.0, Some(if is_damaged { 3 } else { 0 }), "{verified:?}");
     }

@@ -266,7 +266,9 @@ async fn a_location_leads_to_the_read_port_wherever_that_is() {
 async fn a_log_that_has_lost_its_end_is_refused() {
     let directory = TempDir::new().unwrap();
     let (log, copy) = (directory.path().join("log.sqlite"), directory.path().join("copy"));
-    Tally::start(directory.path()).stop();
+    let tally = Tally::start(directory.path());
+    tally.api.application("kept").await;
+    tally.stop();
     std::fs::copy(&log, &copy).unwrap();
     let tally = Tally::start(directory.path());
     let application = tally.api.application("lost").await;

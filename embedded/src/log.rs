@@ -149,7 +149,7 @@ fn prepare_file(database: &Database, path: &Path, projections: &Path) -> Result<
     // The events of a young log are in its write-ahead log alone. Without that file SQLite finds an empty database. A
     // new identity would make the projections those of another log, and tally would delete the only sign of the lost
     // events.
-    if !has_identity(&connection)? {
+    if !has_identity(&connection)? || read_end(&connection)? == Offset::START {
         refuse_lost_log(projections)?;
     }
     migrate(&mut connection, log_migrations()).map_err(PrepareError::Migrate)?;
