@@ -17,7 +17,7 @@ const MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// A clock that a log drives: about the time between the first event with a key and the latest one, in the log's order.
 ///
 /// Only an event that passes the mark, the highest time until then, moves the clock on. So writers whose clocks differ do
-/// not drive it, however many they are. After an event whose time is out of bounds, the mark is set [`MARGIN`] above that
+/// not drive it, however many they are. After an event whose time is out of bounds, the mark is set a day above that
 /// time: the clock stands still until the writers have reached it, and keys are remembered for longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyClock {
