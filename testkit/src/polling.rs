@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-/// Longest wait for a condition, unless the caller says otherwise.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Longest wait for a condition, unless the caller says otherwise. A machine that also compiles needs most of it for long texts.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(5);
 
