@@ -8,7 +8,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Polls until the answer is `Ok`, and returns it. Panics with the last error after 30 s.
+/// Polls until the answer is `Ok`, and returns it. Panics with the last error after a minute.
 pub async fn eventually<T, E: Debug>(what: &str, poll: impl AsyncFnMut() -> Result<T, E>) -> T {
     eventually_within(DEADLINE, what, poll).await
 }
