@@ -7,7 +7,7 @@ use crate::config::{Config, DataArgs};
 
 /// The exit codes, for `tally --help`. [`crate::run`] and `main` return these.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard error says why), 2 wrong usage, \
-                          3 verify has found a difference or damage.";
+                          3 verify has found a difference or damaged records.";
 
 /// A chat backend in one process: a write API, a read API, and all data in one directory
 ///

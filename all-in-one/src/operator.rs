@@ -136,13 +136,8 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
 /// [`OperatorError`].
 pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
     let log_only = LogOnly::open(path).await.map_err(OperatorError::Data)?;
-    let bar = progress::start_bar("checking the log".to_owned(), count_events(&log_only.log).await?);
-    let remaking = log_only.log.remake_tables({
-        let bar = bar.clone();
-        move |next| bar.set_position(next.0)
-    });
-    let report = remaking.await.map_err(OperatorError::CheckLog)?;
-    bar.finish_and_clear();
+    let remake = |on_progress| log_only.log.remake_tables(on_progress);
+    let report = check_log(&log_only.log, "checking the log", remake).await?;
     if report.damaged > 0 {
         return Err(OperatorError::Damaged { records: report.damaged });
     }
@@ -162,7 +157,7 @@ pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
 pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
     let data = Data::open_existing(path).await.map_err(OperatorError::Data)?;
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
-    let log = check_log(&data).await?;
+    let log = check_log(&data.log, "verifying log", |on_progress| data.log.check(on_progress)).await?;
     let mut goals = Vec::new();
     for feed in &feeds {
         goals.push(feed.checkpoint().await.map_err(OperatorError::Feed)?.next);
@@ -244,13 +239,19 @@ impl fmt::Display for Status {
     }
 }
 
-async fn check_log(data: &Data) -> Result<LogReport, OperatorError> {
-    let bar = progress::start_bar("verifying log".to_owned(), count_events(&data.log).await?);
-    let report = data.log.check({
-        let bar = bar.clone();
-        move |next| bar.set_position(next.0)
-    });
-    let report = report.await.map_err(OperatorError::CheckLog)?;
+/// Tells how far a check of the log is.
+type OnProgress = Box<dyn Fn(Offset) + Send>;
+
+/// Runs a check of the whole log with a progress bar.
+async fn check_log<F: Future<Output = Result<LogReport, CheckError>>>(
+    log: &SqliteLog,
+    action: &'static str,
+    check: impl FnOnce(OnProgress) -> F,
+) -> Result<LogReport, OperatorError> {
+    let bar = progress::start_bar(action.to_owned(), count_events(log).await?);
+    let shown = bar.clone();
+    let checking = check(Box::new(move |next| shown.set_position(next.0)));
+    let report = checking.await.map_err(OperatorError::CheckLog)?;
     bar.finish_and_clear();
     Ok(report)
 }
