@@ -32,6 +32,17 @@ pub enum FeedError {
     Apply(#[source] SinkError),
 }
 
+impl FeedError {
+    /// Whether trying again cannot help.
+    pub fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(ReadError::BeyondEnd { .. } | ReadError::Truncated { .. } | ReadError::Newer { .. })
+                | Self::Apply(SinkError::Newer(_))
+        )
+    }
+}
+
 impl Feed {
     /// The projection.
     pub fn projection(&self) -> Projection {

@@ -7,6 +7,7 @@
 //! | [`epochs`] | void events, which no projection applies |
 //! | [`feed`] | moves batches from a partition of the log to a projection |
 //! | [`run_loop`] | the loop over a feed: when to read, retry, stop and report readiness |
+//! | [`rebuild`](mod@rebuild) | makes a projection anew while readers use it |
 //! | [`assignment`] | a run loop for each partition that is assigned to this process |
 //! | `deployment` | how each projection runs on servers: its port, its server, its help |
 //! | `cli`, `process`, `feeder` | the binary's composition root |
@@ -28,6 +29,7 @@ pub mod feed;
 mod feeder;
 #[cfg(feature = "distributed")]
 pub mod process;
+pub mod rebuild;
 pub mod run_loop;
 pub mod search;
 pub mod sink;

@@ -11,6 +11,7 @@
 //! | `conflicts` | decides which of several events under one key a store keeps |
 //! | [`dead_letter`] | logs and counts events that cannot be shown |
 //! | [`views`], [`store`], [`search_index`] | the ports: read views, write projections, index and search |
+//! | [`generations`] | the port that makes a projection anew while readers use it |
 //! | [`conformance`] | the ports' contracts as assertions, which each adapter's tests run |
 //!
 //! **Architecture invariant:** views are disposable. Everything here can be computed from the log again.
@@ -23,6 +24,7 @@ pub mod conformance;
 pub mod counts;
 pub mod dead_letter;
 pub mod folding;
+pub mod generations;
 pub mod page;
 pub mod search_index;
 pub mod store;
@@ -36,6 +38,7 @@ pub use changes::{
 };
 pub use counts::ChatCounts;
 pub use folding::SearchText;
+pub use generations::{Build, BuildStore, CatchUp, GenerationNumber, Generations, GenerationsError, Swap};
 pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex, SearchPage};
 pub use store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, StoreError};

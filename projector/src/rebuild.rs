@@ -1,0 +1,221 @@
+//! Makes a projection anew from the log, beside the live one, and swaps the two.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable};
+use event_log::{EventLog, ReadError};
+use events::{Offset, Position};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use read_model::generations::LEASE;
+use read_model::{
+    BackendError, Build, BuildStore, CatchUp, DeadLetter, GenerationNumber, Generations, GenerationsError, Projection,
+    Swap,
+};
+use thiserror_ext::AsReport;
+use tokio::sync::watch;
+
+use crate::counts::CountsSink;
+use crate::feed::{Feed, FeedError};
+use crate::search::SearchSink;
+use crate::sink::ProjectionSink;
+use crate::views::ViewsSink;
+
+/// Partitions that are read at the same time.
+const CONCURRENT_PARTITIONS: usize = 4;
+/// Attempts to read or apply the next batch of a partition, before the rebuild gives up. A later one goes on where it was.
+const MAX_ATTEMPTS: usize = 12;
+/// Pause after the first failed attempt; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Attempts to swap. After each one the new generation catches up again, so that it has less left to pass.
+const MAX_SWAPS: u32 = 60;
+/// Dead letters that an error names.
+const NAMED_DEAD_LETTERS: u32 = 3;
+
+/// How far a rebuild is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Offsets that the new generation has passed, in all partitions.
+    pub applied: u64,
+    /// The end of the log, in all partitions.
+    pub end: u64,
+}
+
+/// A projection that was made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The projection.
+    pub projection: Projection,
+    /// Its live generation.
+    pub generation: GenerationNumber,
+    /// Offsets of the log that it has passed, in all partitions.
+    pub events: u64,
+}
+
+/// Why a projection could not be made anew. The live generation is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The generation could not be begun, swapped or deleted.
+    #[error(transparent)]
+    Generations(GenerationsError),
+    /// The log could not be read.
+    #[error("the end of the log cannot be read")]
+    Log(#[source] ReadError),
+    /// Events could not be read or applied.
+    #[error("{} could not be made anew from the log; the live one stays as it is", .projection.name())]
+    Feed {
+        /// The projection.
+        projection: Projection,
+        /// The failure.
+        #[source]
+        source: FeedError,
+    },
+    /// The new generation cannot show what the live one shows.
+    #[error("{} cannot show events that it shows now, so it stays as it is: {}", .projection.name(), describe(.letters))]
+    Parked {
+        /// The projection.
+        projection: Projection,
+        /// Some of the events.
+        letters: Vec<DeadLetter>,
+    },
+    /// Writers are faster than the rebuild.
+    #[error(
+        "the log grew faster than the new {} could follow, {MAX_SWAPS} times; try again when there are fewer writes: it goes on \
+         where it was", .0.name()
+    )]
+    Behind(Projection),
+}
+
+fn describe(letters: &[DeadLetter]) -> String {
+    let described: Vec<_> =
+        letters.iter().map(|letter| format!("offset {}: {}", letter.source.offset, letter.reason)).collect();
+    described.join("; ")
+}
+
+/// Makes `projection` anew and reports to `progress`. Goes on where an earlier rebuild was stopped. Readers use the live generation
+/// until the new one has passed it. Keeps the former one for `keep`, for readers that still use it.
+///
+/// A caller may drop the future at any point.
+///
+/// # Errors
+/// [`RebuildError`]. A generation that would show less than the live one is deleted, any other is kept for the next attempt.
+pub async fn rebuild(
+    log: Arc<dyn EventLog>,
+    generations: Arc<dyn Generations>,
+    projection: Projection,
+    keep: Duration,
+    progress: &watch::Sender<Progress>,
+) -> Result<Rebuilt, RebuildError> {
+    let build = generations.begin(projection).await.map_err(RebuildError::Generations)?;
+    let sink = make_sink(generations.writer(&build).map_err(RebuildError::Generations)?, projection);
+    let rebuild = Rebuild { log, generations: &*generations, sink, build, progress };
+    let outcome = tokio::select! {
+        outcome = rebuild.fill_and_swap() => outcome,
+        error = rebuild.keep_lease() => Err(error),
+    };
+    if let Err(RebuildError::Parked { .. }) = &outcome {
+        generations.discard(&build).await.map_err(RebuildError::Generations)?;
+    }
+    let rebuilt = outcome?;
+    generations.delete_former(projection, keep).await.map_err(RebuildError::Generations)?;
+    Ok(rebuilt)
+}
+
+fn make_sink(store: BuildStore, projection: Projection) -> Arc<dyn ProjectionSink> {
+    match (store, projection) {
+        (BuildStore::Tables(store), Projection::Counts) => Arc::new(CountsSink(store)),
+        (BuildStore::Tables(store), _) => Arc::new(ViewsSink(store)),
+        (BuildStore::Index(index), _) => Arc::new(SearchSink(index)),
+    }
+}
+
+/// A rebuild that runs.
+struct Rebuild<'a> {
+    log: Arc<dyn EventLog>,
+    generations: &'a dyn Generations,
+    sink: Arc<dyn ProjectionSink>,
+    build: Build,
+    progress: &'a watch::Sender<Progress>,
+}
+
+impl Rebuild<'_> {
+    /// Renews the lease for as long as it can.
+    async fn keep_lease(&self) -> RebuildError {
+        let mut is_renewed_in_time = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(LEASE / 5).await;
+            match self.generations.renew(&self.build).await {
+                Ok(()) => is_renewed_in_time = tokio::time::Instant::now(),
+                Err(error @ GenerationsError::Lost(_)) => return RebuildError::Generations(error),
+                Err(error) if is_renewed_in_time.elapsed() >= LEASE => return RebuildError::Generations(error),
+                Err(error) => {
+                    tracing::warn!(error = %error.as_report(), "the lease could not be renewed; trying again")
+                }
+            }
+        }
+    }
+
+    async fn fill_and_swap(&self) -> Result<Rebuilt, RebuildError> {
+        let projection = self.build.projection;
+        for _ in 0..MAX_SWAPS {
+            let end = self.log.end().await.map_err(RebuildError::Log)?;
+            self.fill_up_to(&end).await.map_err(|source| RebuildError::Feed { projection, source })?;
+            let letters = self.generations.newly_parked(&self.build, NAMED_DEAD_LETTERS).await;
+            let letters = letters.map_err(RebuildError::Generations)?;
+            if !letters.is_empty() {
+                return Err(RebuildError::Parked { projection, letters });
+            }
+            if self.generations.swap(&self.build, self).await.map_err(RebuildError::Generations)? == Swap::Done {
+                let events = end.bounds().map(|(_, end)| end.0).sum();
+                return Ok(Rebuilt { projection, generation: self.build.generation, events });
+            }
+        }
+        Err(RebuildError::Behind(projection))
+    }
+
+    async fn fill_up_to(&self, goal: &Position) -> Result<(), FeedError> {
+        let end: u64 = goal.bounds().map(|(_, end)| end.0).sum();
+        self.progress.send_replace(Progress { applied: 0, end });
+        let goals: Vec<_> = goal.bounds().collect();
+        let feeds = goals.into_iter().map(|(partition, goal)| {
+            let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
+            async move { self.fill_partition(&feed, goal).await }
+        });
+        stream::iter(feeds).buffer_unordered(CONCURRENT_PARTITIONS).try_collect().await
+    }
+
+    async fn fill_partition(&self, feed: &Feed, goal: Offset) -> Result<(), FeedError> {
+        let counted = std::cell::Cell::new(Offset::START);
+        let count = |next: Offset| {
+            let applied = next.0.saturating_sub(counted.replace(next).0);
+            self.progress.send_modify(|progress| progress.applied += applied);
+        };
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_max_times(MAX_ATTEMPTS)
+            .with_jitter();
+        let attempt = async || {
+            count(feed.checkpoint().await?.next);
+            feed.catch_up(goal, &count).await
+        };
+        let warn = |error: &FeedError, _| tracing::warn!(error = %error.as_report(), "trying again");
+        attempt.retry(pauses).when(|error| !error.is_lasting()).notify(warn).await
+    }
+}
+
+#[async_trait]
+impl CatchUp for Rebuild<'_> {
+    async fn catch_up(&self, position: &Position) -> Result<(), BackendError> {
+        for (partition, goal) in position.bounds() {
+            let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
+            let caught_up = feed.catch_up(goal, |_| {}).await;
+            caught_up.map_err(|error| -> Box<dyn Error + Send + Sync> { error.into() })?;
+        }
+        Ok(())
+    }
+}
