@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use command_api::Commands;
 use embedded::SqliteSequencer;
-use event_log::EventLog;
 use projector::{Fatal, RunLoop, RunLoops, run_loop};
 use query_api::Queries;
 use read_model::Projection;
@@ -23,7 +22,7 @@ use crate::progress;
 /// The part of readiness that fails when the file of the projections is found damaged.
 const PROJECTIONS_PART: &str = "views.sqlite";
 
-/// The part of readiness that fails while the log cannot be written.
+/// The part of readiness that fails while the log cannot be written, or once it was found damaged.
 const LOG_PART: &str = "log.sqlite";
 
 /// The parts that only writes need. Reads are answered from the projections.
@@ -32,11 +31,6 @@ const WRITE_PARTS: &[&str] = &[LOG_PART];
 /// The parts that only reads need. A projection that lags or is damaged does not keep the write port from writing.
 const READ_PARTS: &[&str] =
     &[Projection::Views.name(), Projection::Counts.name(), Projection::Search.name(), PROJECTIONS_PART];
-
-/// The reason in /health/ready while the log cannot be written.
-#[derive(Debug, thiserror::Error)]
-#[error("the event log cannot be written; the log of this process says why")]
-struct LogAway;
 
 /// A running Tally.
 pub struct Process {
@@ -115,13 +109,12 @@ impl Process {
         });
     }
 
-    /// Ends the readiness of the write port while the log cannot be written.
+    /// Ends the readiness of the write port while the log cannot be written, and once it was found damaged.
     fn watch_log(&self) {
         let (part, log) = (self.host.readiness().part(LOG_PART), Arc::clone(&self.data.log));
         part.ready();
-        self.watches.spawn(monitor(part, self.stop_projecting.clone(), move || {
-            std::future::ready(if log.is_away() { Err(LogAway) } else { Ok(()) })
-        }));
+        self.watches
+            .spawn(monitor(part, self.stop_projecting.clone(), move || std::future::ready(log.check_writable())));
     }
 
     /// The address of the write API.

@@ -11,6 +11,7 @@ mod tally;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -501,6 +502,48 @@ async fn damage_of_the_projections_that_is_met_at_run_time_is_reported_with_what
     tally.stop();
     let logged = filled.start_and_compare().await;
     assert!(logged.iter().any(|line| line.contains("rebuilt from the log")), "{logged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_a_damaged_page_ends_the_readiness_of_the_write_port_alone() {
+    let filled = Filled::stopped().await;
+    let log = filled.file("log.sqlite");
+    // After a clean stop no check runs, so the first post finds it.
+    let page = find_page_of_counters(&log);
+    filled.start_and_compare().await;
+    let tally = Tally::start(filled.directory.path());
+    overwrite(&log, page.start, page.end);
+    let messages = format!("{}/messages", filled.chat);
+    let posted = tally.api.write(Method::POST, &messages, &json!({ "message": { "body": "hello" } })).await;
+    posted.assert_problem(503, "numbers-unavailable");
+    let line = tally.wait_for_line("the event log is damaged");
+    assert!(line.contains("tally verify") && line.contains(RESTORE), "{line}");
+    expect_damaged_log(&tally, &messages).await;
+    tally.stop();
+    // The next start finds it before anybody posts.
+    let tally = Tally::start(filled.directory.path());
+    expect_damaged_log(&tally, &messages).await;
+    tally.stop();
+}
+
+/// Finds the page that every post needs and no start reads.
+fn find_page_of_counters(log: &Path) -> Range<u64> {
+    let connection = Connection::open(log).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'counters'";
+    let page: u32 = connection.query_row(sql, (), |row| row.get(0)).unwrap();
+    let page = u64::from(page);
+    (page - 1) * 4096..page * 4096
+}
+
+async fn expect_damaged_log(tally: &Tally, messages: &str) {
+    let not_ready = eventually("the end of readiness", async || {
+        let answer = tally.api.plain(Port::Write, Method::GET, "/health/ready").await;
+        if answer.status == 503 { Ok(answer) } else { Err(answer) }
+    });
+    let reason = not_ready.await.json["parts"]["log.sqlite"].to_string();
+    assert!(reason.contains("damaged") && reason.contains(RESTORE), "{reason}");
+    tally.api.wait_until_ready(Port::Read).await;
+    assert_eq!(tally.api.read(messages).await.status, 200);
 }
 
 const RESTORE: &str = "restore the data directory from a copy";

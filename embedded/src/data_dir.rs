@@ -88,10 +88,23 @@ impl DataDir {
         let path = self.log_path();
         // Checked first, because SQLite opens a truncated file without an error.
         match count_missing_pages(&path) {
-            Ok(0) => SqliteLog::open(path, &self.projections_path()),
+            Ok(0) => self.open_whole_log(path),
             Ok(missing) => Err(OpenError::LogCut { path, missing }),
             Err(source) => Err(OpenError::Log { advice: advise(&source), path, source: source.into() }),
         }
+    }
+
+    /// Opens a log that has all its pages. They are checked beside the requests unless the log was closed cleanly.
+    fn open_whole_log(&self, path: PathBuf) -> Result<SqliteLog, OpenError> {
+        let is_clean = take_clean_note(&path).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the event log is checked for damage, because it is unknown whether its end was clean");
+            false
+        });
+        let log = SqliteLog::open(path, &self.projections_path())?;
+        if !is_clean && let Err(error) = log.check_beside() {
+            tracing::warn!(%error, "the event log is not checked for damage; the next start tries again");
+        }
+        Ok(log)
     }
 
     /// The path of the log.

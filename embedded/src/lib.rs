@@ -13,6 +13,7 @@
 //! | `sqlite` | connections, transactions and statements of both files |
 //! | `migrate` | the schemas of both files |
 //! | `file_format` | detects a truncated file, which SQLite does not |
+//! | `damage` | notices that a database is damaged |
 //! | `notes` | notes for the next start: a clean close, or damage |
 //!
 //! **Architecture invariant:** `log.sqlite` is the truth, and every commit is fsynced. `views.sqlite` can be rebuilt
@@ -23,6 +24,7 @@
 extern crate self as embedded;
 
 pub mod compare;
+mod damage;
 pub mod data_dir;
 mod file_format;
 mod file_modes;

@@ -1,7 +1,6 @@
 //! All projections in one SQLite file. The projector writes them, the read API reads them.
 
 mod counts;
-mod damage;
 mod extents;
 mod ordinals;
 mod progress;
@@ -23,11 +22,11 @@ use read_model::{
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 use uuid::Uuid;
 
-use self::damage::Damage;
 use self::progress::Progress;
 use self::read_threads::ReadThreads;
 #[cfg(test)]
 pub(crate) use self::search::SEPARATOR;
+use crate::damage::{Content, Damage};
 use crate::migrate::{MigrateError, migrate, projections_migrations};
 use crate::notes::note_clean_close;
 use crate::open_error::{Advice, Advised};
@@ -52,7 +51,7 @@ struct ProjectionsFile {
     readers: Readers,
     writer: Writer,
     progress: Progress,
-    damage: Damage,
+    damage: Arc<Damage>,
 }
 
 /// Projections cannot be opened.
@@ -110,11 +109,12 @@ impl SqliteProjections {
         if source != log_id {
             return Ok(None);
         }
+        let damage = Damage::new(path, Content::Projections);
         let file = ProjectionsFile {
-            readers: Readers::new(database.clone()),
-            writer: Writer::new(database),
+            readers: Readers::new(database.clone(), &damage),
+            writer: Writer::new(database, &damage),
             progress,
-            damage: Damage::new(path),
+            damage,
         };
         Ok(Some(Self {
             file: Arc::new(file),
@@ -172,7 +172,7 @@ impl SqliteProjections {
         run_blocking(move || {
             for _ in 0..steps {
                 let written = file.writer.transact(|connection| step(connection).map(Some));
-                if written.inspect_err(|error| file.damage.note(error))? != Some(true) {
+                if written? != Some(true) {
                     break;
                 }
             }
@@ -195,7 +195,7 @@ impl SqliteProjections {
 
 impl ProjectionsFile {
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.readers.read(read).inspect_err(|error| self.damage.note(error))
+        self.readers.read(read)
     }
 
     fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint> {
@@ -217,7 +217,7 @@ impl ProjectionsFile {
             store_checkpoint(connection, projection, checkpoint_move)?;
             write(connection).map(Some)
         });
-        Ok(match applied.inspect_err(|error| self.damage.note(error))? {
+        Ok(match applied? {
             Some(()) => {
                 self.progress.publish_commit(projection, checkpoint_move);
                 Applied::Done

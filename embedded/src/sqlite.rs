@@ -4,6 +4,7 @@
 //! another thread, so the caller runs it where it is. Everything longer belongs on another thread.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use events::{ApplicationToken, EventId, Number};
@@ -12,6 +13,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Result, Row, ffi};
 use uuid::Uuid;
+
+use crate::damage::Damage;
 
 /// Longest wait for a lock that another connection holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -86,21 +89,23 @@ impl Database {
 #[derive(Debug)]
 pub(crate) struct Readers {
     database: Database,
+    damage: Arc<Damage>,
     /// `None` once they are closed.
     idle: Mutex<Option<Vec<Connection>>>,
 }
 
 impl Readers {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database, idle: Mutex::new(Some(Vec::new())) }
+    pub(crate) fn new(database: Database, damage: &Arc<Damage>) -> Self {
+        Self { database, damage: Arc::clone(damage), idle: Mutex::new(Some(Vec::new())) }
     }
 
     /// Runs `read` with an idle connection, or with a new one if none is idle. Blocks the thread meanwhile. Fails after
     /// [`Readers::close`].
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let idle = self.idle.lock().as_mut().ok_or_else(closed)?.pop();
-        let connection = idle.map_or_else(|| self.database.connect_reader(), Ok)?;
-        let outcome = read(&connection);
+        let connection = idle.map_or_else(|| self.database.connect_reader(), Ok);
+        let connection = connection.inspect_err(|error| self.damage.note(error))?;
+        let outcome = read(&connection).inspect_err(|error| self.damage.note(error));
         if let Some(idle) = &mut *self.idle.lock()
             && idle.len() < MAX_IDLE_READERS
         {
@@ -127,6 +132,7 @@ impl Readers {
 #[derive(Debug)]
 pub(crate) struct Writer {
     database: Database,
+    damage: Arc<Damage>,
     state: Mutex<WriterState>,
 }
 
@@ -138,13 +144,17 @@ enum WriterState {
 }
 
 impl Writer {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database, state: Mutex::new(WriterState::Open(None)) }
+    pub(crate) fn new(database: Database, damage: &Arc<Damage>) -> Self {
+        Self { database, damage: Arc::clone(damage), state: Mutex::new(WriterState::Open(None)) }
     }
 
     /// Runs `write` in a transaction, after the previous transaction has ended. Commits if `write` returns a value, and
     /// rolls back if it returns `None` or an error. Blocks the thread meanwhile. Fails after [`Writer::close`].
     pub(crate) fn transact<T>(&self, write: impl FnOnce(&mut Connection) -> Result<Option<T>>) -> Result<Option<T>> {
+        self.write(write).inspect_err(|error| self.damage.note(error))
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut Connection) -> Result<Option<T>>) -> Result<Option<T>> {
         let mut state = self.state.lock();
         let WriterState::Open(idle) = &mut *state else {
             return Err(closed());
