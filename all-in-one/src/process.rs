@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::data::{Data, DataError};
 use crate::progress;
 
-/// The part of readiness that fails when the file of the projections is found damaged.
-const PROJECTIONS_PART: &str = "views.sqlite";
+/// The part of readiness that fails while a live projection is damaged.
+const PROJECTIONS_PART: &str = "projections";
 
 /// The part of readiness that fails while the log cannot be written, or once it was found damaged.
 const LOG_PART: &str = "log.sqlite";
@@ -40,7 +40,7 @@ pub struct Process {
     commands: Commands,
     data: Data,
     run_loops: RunLoops,
-    /// The tasks that draw progress bars and wait for damage.
+    /// The tasks that draw progress bars and look for damage.
     watches: TaskTracker,
     /// Stops the run loops and the watches, once no command can write any more.
     stop_projecting: CancellationToken,
@@ -96,17 +96,12 @@ impl Process {
         Ok(())
     }
 
-    /// Ends readiness once the file of the projections is found damaged, because answers from it may be wrong.
+    /// Ends readiness while a live projection is damaged, because answers from it may be wrong.
     fn watch_for_damage(&self) {
-        let part = self.host.readiness().part(PROJECTIONS_PART);
+        let (part, projections) = (self.host.readiness().part(PROJECTIONS_PART), Arc::clone(&self.data.projections));
         part.ready();
-        let projections = Arc::clone(&self.data.projections);
-        let stop = self.stop_projecting.clone();
-        self.watches.spawn(async move {
-            if stop.run_until_cancelled(projections.wait_for_damage()).await.is_some() {
-                part.failed("the file is damaged; restart tally: it is rebuilt from the log");
-            }
-        });
+        self.watches
+            .spawn(monitor(part, self.stop_projecting.clone(), move || std::future::ready(projections.check_whole())));
     }
 
     /// Ends the readiness of the write port while the log cannot be written, and once it was found damaged.

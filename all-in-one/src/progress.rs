@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use projector::Feed;
+use projector::rebuild::Progress;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Time between two updates of a bar.
@@ -37,4 +39,25 @@ pub async fn show_catching_up(feeds: Vec<Feed>, stop: CancellationToken) {
         }
         bar.finish_and_clear();
     }
+}
+
+/// Runs work that reports how far it is, and shows that.
+pub async fn show<T, F: Future<Output = T>>(action: String, work: impl FnOnce(watch::Sender<Progress>) -> F) -> T {
+    let (sender, mut receiver) = watch::channel(Progress::default());
+    let bar = start_bar(action, 0);
+    let draw = async {
+        while receiver.changed().await.is_ok() {
+            let Progress { applied, end } = *receiver.borrow_and_update();
+            bar.set_length(end);
+            bar.set_position(applied);
+            tokio::time::sleep(REDRAW).await;
+        }
+        std::future::pending().await
+    };
+    let outcome = tokio::select! {
+        outcome = work(sender) => outcome,
+        never = draw => never,
+    };
+    bar.finish_and_clear();
+    outcome
 }

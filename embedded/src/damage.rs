@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, Result};
-use tokio::sync::watch;
 
 use crate::notes::note_damage;
 use crate::sqlite::{Database, Durability, is_damage};
@@ -38,7 +37,7 @@ pub(crate) struct Damage {
 struct Shared {
     path: PathBuf,
     content: Content,
-    is_found: watch::Sender<bool>,
+    is_found: AtomicBool,
 }
 
 /// A check that was started.
@@ -51,7 +50,7 @@ struct Check {
 
 impl Damage {
     pub(crate) fn new(path: &Path, content: Content) -> Arc<Self> {
-        let shared = Shared { path: path.to_owned(), content, is_found: watch::Sender::new(false) };
+        let shared = Shared { path: path.to_owned(), content, is_found: AtomicBool::new(false) };
         Arc::new(Self { shared: Arc::new(shared), check: Mutex::new(None) })
     }
 
@@ -68,13 +67,7 @@ impl Damage {
 
     /// Whether the file was found damaged.
     pub(crate) fn is_found(&self) -> bool {
-        *self.shared.is_found.borrow()
-    }
-
-    /// Waits until the file is found damaged.
-    pub(crate) async fn wait(&self) {
-        // The wait cannot fail: the sender lives as long as `self`.
-        drop(self.shared.is_found.subscribe().wait_for(|is_found| *is_found).await);
+        self.shared.is_found.load(Ordering::Relaxed)
     }
 
     /// Starts a check of the whole file on a thread of its own.
@@ -94,14 +87,14 @@ impl Damage {
             check.stop.store(true, Ordering::Relaxed);
             check.thread.join().unwrap_or(false)
         });
-        is_checked && !*self.shared.is_found.borrow()
+        is_checked && !self.shared.is_found.load(Ordering::Relaxed)
     }
 }
 
 impl Shared {
     /// Logs the first finding with advice.
     fn report(&self, finding: &str) {
-        if self.is_found.send_replace(true) {
+        if self.is_found.swap(true, Ordering::Relaxed) {
             return;
         }
         let path = self.path.display();
@@ -114,10 +107,10 @@ impl Shared {
             Content::Projections => {
                 tracing::error!(
                     finding,
-                    "the projections are damaged: {path}; restart tally: it rebuilds them from the log"
+                    "the projections are damaged: {path}; run tally rebuild, or restart tally: it makes them anew from the log"
                 );
                 if let Err(error) = note_damage(&self.path) {
-                    tracing::error!(%error, "the damage cannot be noted; stop tally, delete {path}, start it");
+                    tracing::error!(%error, "the damage cannot be noted; run tally rebuild, or stop tally, delete {path}, start it");
                 }
             }
         }

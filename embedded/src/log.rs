@@ -31,11 +31,14 @@ use crate::file_modes::create_private;
 use crate::migrate::{MigrateError, log_migrations, migrate};
 use crate::notes::note_clean_close;
 use crate::open_error::{OpenError, advise};
-use crate::projections::{OpenProjectionsError, count_applied_events};
+use crate::projections::OpenProjectionsError;
 use crate::sqlite::{Database, Durability, Readers, Writer, prepare, run_blocking};
 
 /// The only partition.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
+
+/// Counts the events that projections have applied; `None` if there are none.
+pub(crate) type Applied<'a> = dyn Fn() -> Result<Option<u64>, OpenProjectionsError> + 'a;
 
 /// [`EventLog`] on SQLite.
 #[derive(Debug)]
@@ -51,14 +54,14 @@ pub struct SqliteLog {
 
 impl SqliteLog {
     /// Opens the log at `path`. Creates a missing log, unless the projections show that a log was lost.
-    pub(crate) fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: PathBuf, projections: &Applied<'_>) -> Result<Self, OpenError> {
         let database = Database::new(&path, Durability::PowerLoss);
         let (log_id, end) = prepare_file(&database, &path, projections).map_err(|error| error.at(path.clone()))?;
         let damage = Damage::new(&path, Content::Log);
         let (committed, end) = watch::channel(end);
         let writer = GroupCommit::start(Writer::new(database.clone(), &damage), committed)
             .map_err(|source| OpenError::Log { advice: advise(&source), path, source: source.into() })?;
-        let readers = Arc::new(Readers::new(database, &damage));
+        let readers = Arc::new(Readers::new(database, &[&damage]));
         Ok(Self { log_id, readers, writer, damage, end, refusals: Arc::default() })
     }
 
@@ -175,7 +178,7 @@ impl PrepareError {
 }
 
 /// Brings the schema up to date, and gives a new log its identity. Returns the identity and the log's end.
-fn prepare_file(database: &Database, path: &Path, projections: &Path) -> Result<(Uuid, Offset), PrepareError> {
+fn prepare_file(database: &Database, path: &Path, projections: &Applied<'_>) -> Result<(Uuid, Offset), PrepareError> {
     if !path.try_exists().map_err(PrepareError::File)? {
         refuse_lost_log(projections)?;
         create_private(path).map_err(PrepareError::File)?;
@@ -197,8 +200,8 @@ fn prepare_file(database: &Database, path: &Path, projections: &Path) -> Result<
 }
 
 /// Fails if projections have applied events, because the log has none.
-fn refuse_lost_log(projections: &Path) -> Result<(), PrepareError> {
-    match count_applied_events(projections) {
+fn refuse_lost_log(projections: &Applied<'_>) -> Result<(), PrepareError> {
+    match projections() {
         Ok(None) => Ok(()),
         Ok(Some(applied)) => Err(PrepareError::Lost(applied)),
         Err(error) => Err(PrepareError::PerhapsLost(error)),
