@@ -10,14 +10,13 @@ mod read_views;
 mod search;
 mod write_views;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use events::{ChatKey, Epoch, Offset, PartitionId};
 use read_model::{
-    Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
+    Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, LoadedCounts, Projection, ProjectionStore,
     StoreError, ViewsChanges,
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row};
@@ -295,10 +294,11 @@ impl ProjectionStore for SqliteProjections {
         })
     }
 
-    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError> {
         let (file, keys) = (Arc::clone(&self.file), chats.to_vec());
-        run_blocking(move || file.read(|connection| counts::load(connection, &keys)))
-            .await
+        let loaded = run_blocking(move || file.read(|connection| counts::load(connection, &keys))).await;
+        loaded
+            .map(|chats| LoadedCounts { generation: None, chats })
             .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
     }
 
