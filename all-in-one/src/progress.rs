@@ -2,19 +2,12 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use projector::Feed;
+pub use projector::progress::start_bar;
 use tokio_util::sync::CancellationToken;
 
 /// Time between two updates of a bar.
 const REDRAW: Duration = Duration::from_millis(200);
-const TEMPLATE: &str = "{msg:24} {bar:30} {pos}/{len} events, {eta} to go";
-
-/// Starts a bar on standard error, if that is a terminal.
-pub fn start_bar(message: String, length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style).with_message(message)
-}
 
 /// Shows one after the other how projections catch up with the end that the log has now. Returns once all have, or at
 /// `stop`.
