@@ -71,10 +71,7 @@ mod tests {
     #[test]
     fn a_line_has_the_events_the_rate_and_the_time_left() {
         let progress = Progress { applied: 3_000, end: 10_000 };
-        assert_eq!(
-            describe(progress, 2_000, Duration::from_secs(4)),
-            "3000 of 10000 events, 500 a second, 14 s to go"
-        );
+        assert_eq!(describe(progress, 2_000, Duration::from_secs(4)), "3000 of 10000 events, 500 a second, 14 s to go");
         assert_eq!(describe(progress, 0, Duration::ZERO), "3000 of 10000 events");
         assert_eq!(describe(Progress::default(), 0, Duration::from_secs(1)), "0 of 0 events");
     }

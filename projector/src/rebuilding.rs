@@ -59,7 +59,9 @@ pub async fn run(config: &Config, stop: CancellationToken) -> Result<(), Box<dyn
     }
     log.close().await;
     let keep = humantime::format_duration(config.keep);
-    tracing::info!("what readers used before is kept for {keep} and then deleted; a stop leaves it to the next rebuild");
+    tracing::info!(
+        "what readers used before is kept for {keep} and then deleted; a stop leaves it to the next rebuild"
+    );
     if stop.run_until_cancelled(tokio::time::sleep(config.keep)).await.is_some() {
         for (projection, generations) in rebuilt {
             generations.delete_former(projection, config.keep).await?;

@@ -47,10 +47,11 @@ impl MySqlGenerations {
         let mut transaction = self.begin_transaction().await?;
         let connection = &mut *transaction;
         // Locks the row of the counter, so that of several processes one begins.
-        let last: u32 = sqlx::query_scalar("SELECT last_number FROM generation_numbers WHERE projection = ? FOR UPDATE")
-            .bind(projection.name())
-            .fetch_one(&mut *connection)
-            .await?;
+        let last: u32 =
+            sqlx::query_scalar("SELECT last_number FROM generation_numbers WHERE projection = ? FOR UPDATE")
+                .bind(projection.name())
+                .fetch_one(&mut *connection)
+                .await?;
         let begun = sqlx::query(
             "SELECT generation, owned_until > UTC_TIMESTAMP(6) FROM generations \
              WHERE projection = ? AND version = ? AND owner IS NOT NULL ORDER BY generation DESC LIMIT 1",

@@ -61,6 +61,7 @@ impl Writer {
     }
 
     async fn generation(&self, projection: Projection) -> Result<Generation, sqlx::Error> {
+        check_is_kept(projection)?;
         match &self.target {
             Target::Built(build) if build.projection == projection => Ok(Generation(build.generation.0)),
             Target::Built(_) => Err(sqlx::Error::InvalidArgument(format!("{} is not being built", projection.name()))),
@@ -76,11 +77,8 @@ impl Writer {
     }
 
     /// Asks for the live generation each time. So a partition without new events also follows a swap.
-    async fn load_checkpoint(
-        &self,
-        projection: Projection,
-        partition: PartitionId,
-    ) -> Result<Checkpoint, sqlx::Error> {
+    async fn load_checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, sqlx::Error> {
+        check_is_kept(projection)?;
         let connections = &self.connections;
         match &self.target {
             Target::Built(_) => {
@@ -169,6 +167,15 @@ impl Writer {
     }
 }
 
+fn check_is_kept(projection: Projection) -> Result<(), sqlx::Error> {
+    match projection {
+        Projection::Views | Projection::Counts => Ok(()),
+        Projection::Search => {
+            Err(sqlx::Error::InvalidArgument("the projection search is not kept in MySQL".to_owned()))
+        }
+    }
+}
+
 #[async_trait]
 impl ProjectionStore for Writer {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
@@ -177,8 +184,7 @@ impl ProjectionStore for Writer {
     }
 
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        let applied =
-            retry_contention(|| with_timeout(APPLY_WAIT, self.write_views(checkpoint_move, &changes))).await;
+        let applied = retry_contention(|| with_timeout(APPLY_WAIT, self.write_views(checkpoint_move, &changes))).await;
         applied.map_err(|error| StoreError::Apply {
             projection: Projection::Views,
             checkpoint_move,
@@ -196,8 +202,7 @@ impl ProjectionStore for Writer {
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError> {
-        let applied =
-            retry_contention(|| with_timeout(APPLY_WAIT, self.write_counts(checkpoint_move, &changes))).await;
+        let applied = retry_contention(|| with_timeout(APPLY_WAIT, self.write_counts(checkpoint_move, &changes))).await;
         applied.map_err(|error| StoreError::Apply {
             projection: Projection::Counts,
             checkpoint_move,
