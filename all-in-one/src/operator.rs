@@ -143,7 +143,7 @@ pub async fn rebuild(path: &Path, projections: &[Projection]) -> Result<u64, Ope
             let (log, generations) = (Arc::clone(&data.log) as _, Arc::clone(&data.projections) as _);
             async move { rebuild::rebuild(log, generations, *projection, Duration::ZERO, &progress).await }
         };
-        progress::show(format!("rebuilding {}", projection.name()), rebuild).await.map_err(OperatorError::Rebuild)?;
+        progress::show(*projection, rebuild).await.map_err(OperatorError::Rebuild)?;
     }
     let events = count_events(&data.log).await?;
     data.close().await;
@@ -165,7 +165,7 @@ pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
             let (log, generations) = (Arc::clone(&data.log) as _, Arc::clone(&data.projections) as _);
             async move { rebuild::verify(log, generations, projection, &progress).await }
         };
-        let found = progress::show(format!("verifying {}", projection.name()), verify).await;
+        let found = progress::show(projection, verify).await;
         differences.extend(found.map_err(OperatorError::Rebuild)?);
     }
     let events = count_events(&data.log).await?;

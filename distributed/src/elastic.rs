@@ -7,7 +7,9 @@
 //! | `client` | one exchange with the server, bounded in time |
 //! | `index_names` | names of indices and aliases |
 //! | `index_mapping` | settings and mapping of the indices, and whether an existing index has them |
-//! | `pointer` | the document that names the live generation |
+//! | `pointer`, `document_version` | the document that names the live generation; conditional writes |
+//! | [`generations`] | begins, swaps and deletes generations |
+//! | `write_block` | stops the writers of the live index during a swap |
 //! | `prepare` | creates what is missing before the first batch |
 //! | `bulk` | writes documents |
 //! | `checkpoints` | how far an index has come, kept in the index itself |
@@ -20,21 +22,25 @@ mod bulk;
 mod checkpoint_poll;
 mod checkpoints;
 mod client;
+mod document_version;
 pub mod error;
 mod generation;
 mod generation_cache;
+pub mod generations;
 mod index_mapping;
 mod index_names;
 mod pointer;
 mod prepare;
 mod redact;
 mod search;
+mod write_block;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
+use parking_lot::Mutex;
 use read_model::{
     Applied, BackendError, Checkpoint, CheckpointMove, Page, SearchDocument, SearchError, SearchIndex, SearchPage,
     SearchText,
@@ -45,15 +51,22 @@ use tokio::time::Instant;
 use self::bulk::BulkOutcome;
 use self::client::ElasticClient;
 pub use self::client::check_url;
-pub use self::error::{ElasticError, PrepareError, UrlError};
+pub use self::error::{BuildError, ElasticError, PrepareError, UrlError};
 use self::generation::Generation;
 use self::generation_cache::GenerationCache;
+pub use self::generations::ElasticGenerations;
+use self::write_block::BlockWatch;
 
 /// Prefix of all index names, unless a test chooses another.
 pub const PREFIX: &str = "tally-search";
 
 /// Searches that run at the same time, so that the server has threads left for others. Further ones wait.
 const CONCURRENT_SEARCHES: usize = 4;
+
+/// Longest wait of a batch for the end of a swap, before its caller has to try again. A swap takes less.
+const SWAP_WAIT: Duration = Duration::from_secs(3);
+/// Pause between two looks at the swap.
+const SWAP_POLL: Duration = Duration::from_millis(50);
 
 /// [`SearchIndex`] on Elasticsearch.
 ///
@@ -65,13 +78,13 @@ const CONCURRENT_SEARCHES: usize = 4;
 /// later, `checkpoint` prepares it again and returns the start, so that its caller fills it from the log. No other call
 /// creates an index.
 ///
-/// One value serves a writer, readers, or both. `checkpoint` and `index` stay with the generation that was live at the
-/// first such call; `reached` and `search` follow the live one.
+/// One value serves a writer, readers, or both. All calls follow the live generation.
 #[derive(Debug)]
 pub struct ElasticIndex {
     client: ElasticClient,
     generations: GenerationCache,
     searches: Semaphore,
+    block_watch: Mutex<BlockWatch>,
 }
 
 impl ElasticIndex {
@@ -85,8 +98,13 @@ impl ElasticIndex {
 
     /// The same with other names: the name of every index that it creates or uses begins with `prefix` and a hyphen.
     pub fn with_prefix(url: &str, prefix: &str) -> Result<Self, UrlError> {
-        let (client, searches) = (ElasticClient::new(url)?, Semaphore::new(CONCURRENT_SEARCHES));
-        Ok(Self { client, generations: GenerationCache::new(prefix), searches })
+        Ok(Self::with_generations(ElasticClient::new(url)?, GenerationCache::new(prefix)))
+    }
+
+    /// Reads and writes these generations.
+    fn with_generations(client: ElasticClient, generations: GenerationCache) -> Self {
+        let searches = Semaphore::new(CONCURRENT_SEARCHES);
+        Self { client, generations, searches, block_watch: Mutex::default() }
     }
 
     /// Creates the indices that are missing and checks those that exist. Any number of processes may call it at once,
@@ -102,7 +120,7 @@ impl ElasticIndex {
     /// Reads the checkpoint. If the index or the pointer was lost, creates it again first, and then reads the start.
     async fn read_or_prepare(&self, partition: PartitionId) -> Result<Checkpoint, BackendError> {
         match self.read_checkpoint(partition).await {
-            Err(error) if error.needs_prepare() => {
+            Err(error) if error.needs_prepare() && !self.generations.is_of_build() => {
                 tracing::warn!(%error, "preparing the search index again");
                 self.prepare().await?;
                 Ok(self.read_checkpoint(partition).await?)
@@ -122,6 +140,20 @@ impl ElasticIndex {
         documents: &[SearchDocument],
     ) -> Result<Applied, ElasticError> {
         let generation = self.generations.for_writing(&self.client).await?;
+        match self.write_batch_to(&generation, checkpoint_move, documents).await {
+            Err(blocked @ ElasticError::Blocked { .. }) if !self.generations.is_of_build() => {
+                self.wait_for_swap(&generation, blocked).await
+            }
+            written => written,
+        }
+    }
+
+    async fn write_batch_to(
+        &self,
+        generation: &Generation,
+        checkpoint_move: CheckpointMove,
+        documents: &[SearchDocument],
+    ) -> Result<Applied, ElasticError> {
         let stored = checkpoints::read(&self.client, &generation.names, checkpoint_move.partition).await?;
         if stored.checkpoint.next != checkpoint_move.from {
             return Ok(Applied::Superseded);
@@ -137,11 +169,54 @@ impl ElasticIndex {
         checkpoints::advance(&self.client, &generation.names, checkpoint_move, stored.version).await
     }
 
+    /// Waits for the end of the swap for which an index takes no writes. The caller of the batch then reads the checkpoint and goes
+    /// on, in whichever generation is live. Lifts the block if the process that has set it is away.
+    async fn wait_for_swap(
+        &self,
+        generation: &Arc<Generation>,
+        blocked: ElasticError,
+    ) -> Result<Applied, ElasticError> {
+        let deadline = Instant::now() + SWAP_WAIT;
+        let (client, names, prefix) = (&self.client, &generation.names, self.generations.prefix());
+        loop {
+            let state = pointer::read(client, prefix).await?.ok_or(ElasticError::NotPrepared)?;
+            if state.pointer.generation != names.generation {
+                self.generations.expire_for_writers(generation);
+                return Ok(Applied::Superseded);
+            }
+            if !write_block::is_set(client, &names.index).await? {
+                return Ok(Applied::Superseded);
+            }
+            let is_left = self.block_watch.lock().is_left(state.version);
+            if is_left {
+                tracing::warn!(
+                    index = names.index,
+                    "lifting the write block of a rebuild that did not come to its swap"
+                );
+                write_block::lift(client, prefix, names).await?;
+            } else if Instant::now() >= deadline {
+                return Err(blocked);
+            }
+            tokio::time::sleep(SWAP_POLL).await;
+        }
+    }
+
+    /// Looks at the pointer again while it waits: after a swap the checkpoints of the former generation stand still.
     async fn wait_until_reached(&self, position: &Position, within: Duration) -> Result<bool, ElasticError> {
-        let generation = self.generations.for_reading(&self.client).await?;
-        let poll = &generation.checkpoint_poll;
-        let reached = poll.wait_until_reached(&self.client, &generation.names, position, within).await;
-        self.expire_on_error(&generation, reached)
+        let deadline = Instant::now() + within;
+        let mut generation = self.generations.for_reading(&self.client).await?;
+        loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let poll = &generation.checkpoint_poll;
+            let next = tokio::select! {
+                biased;
+                reached = poll.wait_until_reached(&self.client, &generation.names, position, rest) => {
+                    return self.expire_on_error(&generation, reached);
+                }
+                next = self.generations.wait_for_another(&self.client, &generation) => next?,
+            };
+            generation = next;
+        }
     }
 
     async fn search_live(
@@ -166,7 +241,7 @@ impl ElasticIndex {
         generation: &Arc<Generation>,
         result: Result<T, ElasticError>,
     ) -> Result<T, ElasticError> {
-        result.inspect_err(|_| self.generations.expire(generation))
+        result.inspect_err(|_| self.generations.expire_for_readers(generation))
     }
 }
 

@@ -3,7 +3,10 @@
 //! | module | holds |
 //! |---|---|
 //! | `connections` | connections, with a bound on every wait |
-//! | `checkpoint_tx` | generations, checkpoints, and the transaction of a batch |
+//! | `checkpoint_tx` | checkpoints, and the transaction of a batch |
+//! | `writer` | writes the live generation, or one that is being built |
+//! | [`generations`] | begins, swaps and deletes generations |
+//! | `former_rows` | deletes the rows of a generation in small steps |
 //! | `multi_row` | statements that write or read many rows |
 //! | `columns` | decodes columns |
 //! | [`mod@migrate`] | brings the tables up to date |
@@ -12,39 +15,42 @@
 //! | `stops` | notes of partitions in which a projection stands still |
 //! | [`counts`] | reads `counts` for the sequencer |
 //!
-//! The first column of every key is the generation of the projection. A writer loads the live generation once and keeps
-//! it. A reader loads the live generation in each call and uses it throughout the call.
+//! The first column of every key is the generation of the projection. A batch is applied to one generation and checks in its
+//! own transaction that this one is still live. A reader loads the live generation in each call and uses it throughout the call.
 
 mod checkpoint_tx;
 mod columns;
 mod connections;
 pub mod counts;
+mod former_rows;
+pub mod generations;
 pub mod migrate;
 mod multi_row;
 mod read_views;
 mod stops;
 mod write_counts;
 mod write_views;
+mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{ChatKey, Offset, PartitionId, Position};
 use read_model::{
-    Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
+    Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, LoadedCounts, Projection, ProjectionStore,
     StoreError, ViewsChanges,
 };
 use sqlx::mysql::MySqlConnectOptions;
-use tokio::sync::OnceCell;
 use tokio_util::sync::DropGuard;
 
-use self::checkpoint_tx::{Generation, retry_contention};
-use self::connections::{APPLY_WAIT, Connections, READ_WAIT, with_timeout};
+use self::connections::{Connections, READ_WAIT, with_timeout};
+use self::writer::Writer;
 use crate::shared_poll::SharedPoll;
 
 pub use counts::MySqlCounts;
+pub use generations::MySqlGenerations;
 pub use migrate::MigrateError;
 pub use stops::StandsStill;
 
@@ -102,9 +108,7 @@ fn parse_url(url: &str) -> Result<MySqlConnectOptions, ClientError> {
 pub struct MySqlProjections {
     options: MySqlConnectOptions,
     readers: Connections,
-    writers: Connections,
-    written_views: OnceCell<Generation>,
-    written_counts: OnceCell<Generation>,
+    writer: Writer,
     progress: Arc<SharedPoll<BTreeMap<Projection, Position>>>,
     _poll_guard: DropGuard,
 }
@@ -120,11 +124,9 @@ impl MySqlProjections {
         let polled = readers.clone();
         let (progress, poll_guard) = SharedPoll::start(move || read_views::load_progress(polled.clone()));
         Ok(Self {
-            writers: Connections::writers(&options),
+            writer: Writer::of_live_generations(Connections::writers(&options)),
             options,
             readers,
-            written_views: OnceCell::new(),
-            written_counts: OnceCell::new(),
             progress,
             _poll_guard: poll_guard,
         })
@@ -154,18 +156,6 @@ impl MySqlProjections {
             Ok(Some(stop)) => Err(CheckError::StandsStill(stop)),
             Err(error) => Err(CheckError::Tables(error)),
         }
-    }
-
-    /// The generation that this value writes: the one that was live at its first write.
-    async fn written_generation(&self, projection: Projection) -> Result<Generation, sqlx::Error> {
-        let cell = match projection {
-            Projection::Counts => &self.written_counts,
-            Projection::Views => &self.written_views,
-            Projection::Search => {
-                return Err(sqlx::Error::InvalidArgument("the projection search is not kept in MySQL".to_owned()));
-            }
-        };
-        cell.get_or_try_init(|| checkpoint_tx::load_live_generation(&self.writers, projection)).await.copied()
     }
 
     /// Waits until the projection has passed `position`. Returns false if it has not after `within`.
@@ -206,30 +196,15 @@ pub async fn migrate_within(url: &str, wait: Duration) -> Result<(), MigrateErro
 #[async_trait]
 impl ProjectionStore for MySqlProjections {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
-        let load = async {
-            let generation = self.written_generation(projection).await?;
-            checkpoint_tx::load_checkpoint(&self.writers, projection, generation, partition).await
-        };
-        with_timeout(READ_WAIT, load).await.map_err(|error| StoreError::Checkpoint {
-            projection,
-            partition,
-            source: error.into(),
-        })
+        self.writer.checkpoint(projection, partition).await
     }
 
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        let applied =
-            retry_contention(|| with_timeout(APPLY_WAIT, write_views::apply(self, checkpoint_move, &changes))).await;
-        applied.map_err(|error| StoreError::Apply {
-            projection: Projection::Views,
-            checkpoint_move,
-            source: error.into(),
-        })
+        self.writer.apply_views(checkpoint_move, changes).await
     }
 
-    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
-        let loaded = with_timeout(READ_WAIT, write_counts::load(self, chats)).await;
-        loaded.map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError> {
+        self.writer.chat_counts(chats).await
     }
 
     async fn apply_counts(
@@ -237,13 +212,7 @@ impl ProjectionStore for MySqlProjections {
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError> {
-        let applied =
-            retry_contention(|| with_timeout(APPLY_WAIT, write_counts::apply(self, checkpoint_move, &changes))).await;
-        applied.map_err(|error| StoreError::Apply {
-            projection: Projection::Counts,
-            checkpoint_move,
-            source: error.into(),
-        })
+        self.writer.apply_counts(checkpoint_move, changes).await
     }
 
     async fn note_stop(
@@ -253,16 +222,10 @@ impl ProjectionStore for MySqlProjections {
         at: Offset,
         reason: &str,
     ) -> Result<(), StoreError> {
-        let note = async {
-            let generation = self.written_generation(projection).await?;
-            stops::note(&self.writers, projection, generation, partition, at, reason).await
-        };
-        let noted = with_timeout(READ_WAIT, note).await;
-        noted.map_err(|error| StoreError::NoteStop { projection, partition, source: error.into() })
+        self.writer.note_stop(projection, partition, at, reason).await
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        let loaded = with_timeout(READ_WAIT, write_views::load_dead_letters(self, partition, limit)).await;
-        loaded.map_err(|error| StoreError::DeadLetters(error.into()))
+        self.writer.dead_letters(partition, limit).await
     }
 }

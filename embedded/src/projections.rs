@@ -26,7 +26,7 @@ mod rebuilding;
 mod search;
 mod write_views;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ use async_trait::async_trait;
 use events::{ChatKey, PartitionId};
 use parking_lot::{Mutex, RwLock};
 use read_model::{
-    Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
+    Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, LoadedCounts, Projection, ProjectionStore,
     StoreError, ViewsChanges,
 };
 use rusqlite::{Connection, Result};
@@ -350,7 +350,7 @@ impl ProjectionStore for SqliteProjections {
         self.apply_live(Projection::Views, checkpoint_move, apply).await
     }
 
-    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError> {
         self.store(Projection::Counts).chat_counts(chats).await
     }
 
@@ -359,7 +359,10 @@ impl ProjectionStore for SqliteProjections {
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError> {
-        let apply = async |store: GenerationStore| store.apply_counts(checkpoint_move, changes).await;
+        let apply = async |store: GenerationStore| match changes.loaded_from {
+            Some(former) if former != store.number() => Ok(Applied::Superseded),
+            _ => store.apply_counts(checkpoint_move, changes).await,
+        };
         self.apply_live(Projection::Counts, checkpoint_move, apply).await
     }
 

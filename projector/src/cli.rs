@@ -2,11 +2,12 @@
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
-use distributed::args::{KafkaArgs, MysqlArgs};
+use distributed::args::{ElasticsearchArgs, KafkaArgs, MysqlArgs};
 use distributed::mysql;
 use read_model::Projection;
 use service::config::{LogArgs, parse_address};
@@ -15,6 +16,7 @@ use service::{shutdown, telemetry};
 
 use crate::deployment::Deployment;
 use crate::process::{Config, Process};
+use crate::rebuilding;
 
 /// Feeds a projection of Tally from the events in Kafka
 ///
@@ -31,6 +33,12 @@ pub struct Cli {
 pub enum Command {
     #[command(flatten)]
     Feed(FeedArgs),
+    /// Make a projection anew from the start of the log while readers use it, and swap the two
+    ///
+    /// Readers see no error, nothing empty and no step back. It may run beside projectors of this release; upgrade older ones
+    /// first. Ctrl-C stops it, and the next start goes on from there. If the new projection cannot show what the current one shows,
+    /// the current one stays.
+    Rebuild(RebuildArgs),
     /// Bring the tables in MySQL up to date (views and counts do so at their start, too)
     Migrate(MigrateArgs),
     /// Ask a projector whether it is ready; exit code 0 if it is
@@ -54,6 +62,31 @@ struct SharedArgs {
     kafka: KafkaArgs,
     #[command(flatten)]
     logs: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RebuildArgs {
+    /// Projection to make anew, or all of them one after the other
+    #[arg(value_name = "PROJECTION", value_parser = rebuilt_parser())]
+    pub rebuilt: Rebuilt,
+    /// How long to keep what readers used before: longer than any read that began before the swap
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    pub keep: Duration,
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    #[command(flatten)]
+    pub mysql: MysqlArgs,
+    #[command(flatten)]
+    pub elasticsearch: ElasticsearchArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// What a rebuild makes anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rebuilt {
+    All,
+    One(Projection),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -81,6 +114,10 @@ pub struct HealthcheckArgs {
 pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
         Command::Feed(args) => feed(&args).await,
+        Command::Rebuild(args) => {
+            telemetry::init(&args.logs.log, args.logs.log_format)?;
+            rebuilding::run(&args.config(), shutdown::stop_on_signal()?).await
+        }
         Command::Migrate(args) => {
             telemetry::init(&args.logs.log, args.logs.log_format)?;
             mysql::migrate(&args.mysql.mysql_url).await?;
@@ -104,6 +141,21 @@ async fn feed(args: &FeedArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+impl RebuildArgs {
+    fn config(&self) -> rebuilding::Config {
+        rebuilding::Config {
+            projections: match self.rebuilt {
+                Rebuilt::All => Projection::ALL.to_vec(),
+                Rebuilt::One(projection) => vec![projection],
+            },
+            keep: self.keep,
+            brokers: self.kafka.kafka_brokers.clone(),
+            mysql_url: self.mysql.mysql_url.clone(),
+            elasticsearch_url: self.elasticsearch.elasticsearch_url.clone(),
+        }
+    }
+}
+
 impl HealthcheckArgs {
     fn address(&self) -> Option<SocketAddr> {
         self.projector_addr.or_else(|| self.projection.map(default_addr))
@@ -122,11 +174,22 @@ fn projector_addr_help() -> String {
 
 /// Accepts the name of a projection.
 fn projection_parser() -> impl TypedValueParser<Value = Projection> {
-    let names = Projection::ALL.map(|projection| {
+    PossibleValuesParser::new(projection_names())
+        .try_map(|name| Projection::from_name(&name).ok_or("no projection has this name"))
+}
+
+/// Accepts the name of a projection, or `all`.
+fn rebuilt_parser() -> impl TypedValueParser<Value = Rebuilt> {
+    let all = PossibleValue::new("all").help("All of them");
+    PossibleValuesParser::new(projection_names().into_iter().chain([all]))
+        .map(|name| Projection::from_name(&name).map_or(Rebuilt::All, Rebuilt::One))
+}
+
+fn projection_names() -> [PossibleValue; 3] {
+    Projection::ALL.map(|projection| {
         let backend = Deployment::for_projection(projection).backend;
         PossibleValue::new(projection.name()).help(format!("In {}", backend.name()))
-    });
-    PossibleValuesParser::new(names).try_map(|name| Projection::from_name(&name).ok_or("no projection has this name"))
+    })
 }
 
 // Written by hand, since a derive would name every projection again.

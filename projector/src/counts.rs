@@ -124,7 +124,8 @@ impl ProjectionSink for CountsSink {
     ) -> Result<Applied, SinkError> {
         let chats = collect_chats(batch).map_err(SinkError::Newer)?;
         let loaded = self.0.chat_counts(&chats).await.map_err(SinkError::Store)?;
-        let changes = fold(loaded, batch).map_err(SinkError::Newer)?;
+        let mut changes = fold(loaded.chats, batch).map_err(SinkError::Newer)?;
+        changes.loaded_from = loaded.generation;
         self.0.apply_counts(checkpoint_move, changes).await.map_err(SinkError::Store)
     }
 

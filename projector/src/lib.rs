@@ -8,11 +8,12 @@
 //! | [`feed`] | moves batches from a partition of the log to a projection |
 //! | [`run_loop`] | the loop over a feed: when to read, retry, stop and report readiness |
 //! | [`rebuild`](mod@rebuild) | makes a projection anew while readers use it |
+//! | [`progress`] | shows how far a long run is |
 //! | [`assignment`] | a run loop for each partition that is assigned to this process |
 //! | `deployment` | how each projection runs on servers: its port, its server, its help |
-//! | `cli`, `process`, `feeder` | the binary's composition root |
+//! | `cli`, `process`, `feeder`, `rebuilding` | the binary's composition root |
 //!
-//! `deployment`, `cli`, `process` and `feeder` exist only with the feature `distributed`.
+//! `deployment`, `cli`, `process`, `feeder` and `rebuilding` exist only with the feature `distributed`.
 //!
 //! **Architecture invariant:** a projection is a function of the log alone. It reads no clock, no other projection and no
 //! network, so that dropping its tables and reading the log again gives the same tables.
@@ -29,7 +30,10 @@ pub mod feed;
 mod feeder;
 #[cfg(feature = "distributed")]
 pub mod process;
+pub mod progress;
 pub mod rebuild;
+#[cfg(feature = "distributed")]
+pub mod rebuilding;
 pub mod run_loop;
 pub mod search;
 pub mod sink;

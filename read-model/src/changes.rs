@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use events::{ApplicationToken, ChatKey, EventId, MessageNumber, Number, Offset, RequestKey, StreamKey, UnixMillis};
 
 use crate::counts::ChatCounts;
+use crate::generations::GenerationNumber;
 
 /// The event that a row comes from. Its partition is the partition of the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +116,9 @@ pub struct CountsChanges {
     pub applications: BTreeMap<ApplicationToken, ApplicationCountsDelta>,
     /// Answers to requests that a client may send again, in log order.
     pub requests: Vec<AnsweredRequest>,
+    /// The generation that the chats' former counts were loaded from. The store applies the changes to this generation or not at
+    /// all, so that damaged counts do not get from one generation into another. `None` if the changes do not depend on it.
+    pub loaded_from: Option<GenerationNumber>,
 }
 
 /// The answer to a request with a key.

@@ -1,6 +1,7 @@
 //! The contracts of the ports as assertions. Each adapter's tests run every check against the real backend.
 //!
-//! Every check has its own partition and applications, so checks can share one store and run at the same time.
+//! Every check has its own partition and applications, so checks can share one store and run at the same time, except for those
+//! of generations.
 //!
 //! To add a check, write its function and name it in the list at the top of its file, with the fault that it must find.
 //! Every adapter's tests then run it, and `embedded/tests/broken_adapters.rs` proves that it fails on an adapter with that
@@ -8,10 +9,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a check that panics has failed")]
 
+mod broken_generations;
 mod broken_index;
 mod broken_store;
 mod broken_views;
+mod generations;
 mod search;
+mod search_generations;
 mod store;
 mod views;
 
@@ -25,6 +29,7 @@ use uuid::Uuid;
 use crate::changes::{ChatRow, MessageRow, NameChange, NameOrigin, SourceEvent, ViewsChanges};
 use crate::store::{Applied, Checkpoint, CheckpointMove, ProjectionStore};
 
+pub use self::broken_generations::GenerationsFault;
 pub use self::broken_index::SearchFault;
 pub use self::broken_store::StoreFault;
 pub use self::broken_views::ViewsFault;
@@ -35,7 +40,9 @@ macro_rules! publish {
     };
 }
 
+crate::generations_conformance!(publish, generations);
 crate::search_conformance!(publish, search);
+crate::search_generations_conformance!(publish, search_generations);
 crate::store_conformance!(publish, store);
 crate::views_conformance!(publish, views);
 

@@ -43,7 +43,7 @@ pub use generations::{
 };
 pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex, SearchPage};
-pub use store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, StoreError};
+pub use store::{Applied, Checkpoint, CheckpointMove, LoadedCounts, Projection, ProjectionStore, StoreError};
 pub use view::{ApplicationView, ChatView, MessageView};
 pub use views::{Views, ViewsError};
 pub use views_writer::{ViewsTransaction, write_views};

@@ -8,6 +8,7 @@ use events::{ChatKey, Epoch, Offset, PartitionId};
 use crate::BackendError;
 use crate::changes::{CountsChanges, DeadLetter, ViewsChanges};
 use crate::counts::ChatCounts;
+use crate::generations::GenerationNumber;
 
 /// The projections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,12 +74,23 @@ pub enum Applied {
     Superseded,
 }
 
+/// Counts of chats, as they were loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadedCounts {
+    /// The generation that they belong to; `None` from a store that writes one generation only.
+    pub generation: Option<GenerationNumber>,
+    /// The counts of each chat that has some.
+    pub chats: HashMap<ChatKey, ChatCounts>,
+}
+
 /// Stores `views` and `counts`, each with its checkpoints.
 ///
 /// - **Atomic:** a batch and its checkpoint are written together or not at all.
 /// - **Fenced:** the checkpoint is compared first. Of two owners of a partition one applies a batch, and the other gets
 ///   [`Applied::Superseded`].
 /// - **First come, first kept:** a second event under the same key becomes a dead letter; see [`crate::views_writer`].
+/// - **Follows swaps:** a store of the live generation answers [`Applied::Superseded`] once another generation is live, and goes
+///   on with that one.
 #[async_trait]
 pub trait ProjectionStore: Send + Sync {
     /// How far the projection has applied `partition`; [`Checkpoint::START`] before its first batch.
@@ -90,8 +102,9 @@ pub trait ProjectionStore: Send + Sync {
     /// Loads the counts of these chats. A chat without counts is left out.
     ///
     /// The counts stay valid until the checkpoint of the chats' partition moves. So a caller can compute a batch from
-    /// them: the store applies the batch to exactly these counts or not at all.
-    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError>;
+    /// them, with their generation in [`CountsChanges::loaded_from`]: the store applies the batch to exactly these counts or not at
+    /// all.
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError>;
 
     /// Applies a batch to `counts`. Only a sequencer outside of the log needs the answered requests and the existence
     /// of applications; an adapter whose log assigns the numbers may leave them out.

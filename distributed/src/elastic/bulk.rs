@@ -200,6 +200,9 @@ async fn send_once(client: &ElasticClient, names: &IndexNames, upload: &mut Uplo
             _ if error.as_ref().is_some_and(ErrorCause::is_missing_index) => {
                 return Err(ElasticError::Missing { reason: reason() });
             }
+            _ if error.as_ref().is_some_and(ErrorCause::is_write_block) => {
+                return Err(ElasticError::Blocked { reason: reason() });
+            }
             _ => {
                 let document = format!("message {} of chat {}", document.number, document.chat);
                 return Err(ElasticError::Document { document, status, reason: reason() });

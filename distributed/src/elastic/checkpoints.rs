@@ -12,24 +12,20 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Body, ElasticClient, ErrorCause, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
+use super::document_version::DocumentVersion;
 use super::error::ElasticError;
 use super::index_names::IndexNames;
 
 /// The ids of checkpoints begin with this text; the partition's number follows.
 const ID_PREFIX: &str = "checkpoint:";
+/// Most checkpoints of an index. A log has far fewer partitions, and a server returns as many documents at once.
+const MAX_CHECKPOINTS: usize = 10_000;
 
 /// A checkpoint, and the version of its document.
 pub(super) struct StoredCheckpoint {
     pub(super) checkpoint: Checkpoint,
     /// `None` if there is no document yet.
     pub(super) version: Option<DocumentVersion>,
-}
-
-/// Identifies one write of a document.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DocumentVersion {
-    seq_no: u64,
-    primary_term: u64,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +62,30 @@ struct Document {
 #[derive(Deserialize)]
 struct Documents {
     docs: Vec<Document>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    hits: Hits,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    total: Total,
+    hits: Vec<Hit>,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    value: usize,
+}
+
+#[derive(Deserialize)]
+struct Hit {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_source")]
+    source: Source,
 }
 
 /// The checkpoint of a partition; the start if there is no document.
@@ -118,6 +138,34 @@ pub(super) async fn read_position(
     Ok(position)
 }
 
+/// The position of everything that an index has. Searches for the checkpoints, since nobody knows their partitions, and refreshes
+/// the index before: call it while nobody writes.
+pub(super) async fn read_all(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
+    let refresh = format!("{}/_refresh", names.index);
+    let (query, timeout) = (&[][..], QUICK_TIMEOUT);
+    client
+        .send(Request { method: Method::Post, path: &refresh, query, body: Body::Empty, timeout })
+        .await?
+        .expect_success()?;
+    let path = format!("{}/_search", names.index);
+    let body = Body::Json(json!({
+        "size": MAX_CHECKPOINTS, "track_total_hits": true, "_source": ["checkpoint"],
+        "query": {"bool": {"must_not": {"exists": {"field": "chat"}}}},
+    }));
+    let Found { hits } = client.fetch_json(Request { method: Method::Post, path: &path, query, body, timeout }).await?;
+    if hits.total.value > MAX_CHECKPOINTS {
+        let reason = format!("{} documents are no messages", hits.total.value);
+        return Err(ElasticError::Unreadable { reason });
+    }
+    let mut position = Position::default();
+    for hit in hits.hits {
+        if let Some(partition) = parse_document_id(&hit.id) {
+            position.merge(&Position::up_to(partition, hit.source.checkpoint().next));
+        }
+    }
+    Ok(position)
+}
+
 /// Moves a checkpoint, unless somebody has moved it since it was read.
 pub(super) async fn advance(
     client: &ElasticClient,
@@ -128,11 +176,11 @@ pub(super) async fn advance(
     let id = document_id(checkpoint_move.partition);
     let alias = &names.write_alias;
     let mut query = vec![("require_alias", "true"), ("timeout", SERVER_TIMEOUT)];
-    let condition = version.map(|version| (version.seq_no.to_string(), version.primary_term.to_string()));
+    let condition = version.map(DocumentVersion::to_condition);
     let path = match &condition {
         None => format!("{alias}/_create/{id}"),
-        Some((seq_no, primary_term)) => {
-            query.extend([("if_seq_no", seq_no.as_str()), ("if_primary_term", primary_term.as_str())]);
+        Some(condition) => {
+            query.extend(condition.query());
             format!("{alias}/_doc/{id}")
         }
     };

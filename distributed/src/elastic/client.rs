@@ -164,10 +164,18 @@ impl ErrorCause {
         self.kind == "index_not_found_exception"
     }
 
+    /// Whether the index takes no writes, because a swap is under way or was left.
+    pub(super) fn is_write_block(&self) -> bool {
+        self.kind == "cluster_block_exception"
+            && self.reason.as_ref().is_some_and(|reason| reason.contains("index write (api)"))
+    }
+
     pub(super) fn to_error(&self, status: u16) -> ElasticError {
         let reason = self.describe();
         if self.is_missing_index() {
             ElasticError::Missing { reason }
+        } else if self.is_write_block() {
+            ElasticError::Blocked { reason }
         } else {
             ElasticError::Refused { status, reason }
         }

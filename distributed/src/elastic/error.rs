@@ -28,6 +28,9 @@ pub enum ElasticError {
     /// The index is not there, although the pointer names it.
     #[error("the search index is missing; the search projector creates it again: {reason}")]
     Missing { reason: String },
+    /// A rebuild is about to make another index live.
+    #[error("the search index takes no writes while a rebuild swaps it: {reason}")]
+    Blocked { reason: String },
     #[error("{document} cannot be indexed, status {status}: {reason}")]
     Document { document: String, status: u16, reason: String },
     #[error("the checkpoints of the search index cannot be read")]
@@ -52,6 +55,24 @@ impl ElasticError {
     pub(super) fn needs_prepare(&self) -> bool {
         matches!(self, Self::NotPrepared | Self::Missing { .. })
     }
+}
+
+/// Why a new index cannot be built or made live.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Request(#[from] ElasticError),
+    #[error("the new index cannot be used")]
+    Prepare(#[from] PrepareError),
+    /// Others have changed the pointer each time.
+    #[error("others changed the pointer of the search index {attempts} times meanwhile; try again")]
+    Contended { attempts: u32 },
+    #[error(
+        "all numbers of indices are used up; delete the indices of search, and the search projector makes the first again"
+    )]
+    NumbersUsedUp,
+    #[error("Elasticsearch keeps only search")]
+    OtherProjection,
 }
 
 /// Why the index cannot be used as it is.

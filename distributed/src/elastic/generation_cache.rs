@@ -12,8 +12,7 @@ use super::generation::Generation;
 use super::index_names::IndexNames;
 use super::pointer;
 
-/// How long a process uses a generation before it reads the pointer again. A reader then learns which generation is
-/// live, a writer whether there still is one.
+/// How long a process uses a generation before it reads the pointer again, and learns which one is live.
 ///
 /// One more request a second costs nothing beside the searches. And one second is short beside the time for which the
 /// former generation is kept after a move. In that second a reader sees the former generation, which lacks nothing: its
@@ -23,7 +22,8 @@ const POINTER_TTL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct GenerationCache {
     prefix: String,
-    /// Chosen once: a process that writes never touches a later generation.
+    /// A generation that is being built, whatever is live.
+    built: Option<Arc<Generation>>,
     writer: Mutex<Option<Cached>>,
     reader: Mutex<Option<Cached>>,
 }
@@ -36,70 +36,106 @@ struct Cached {
 }
 
 impl GenerationCache {
+    /// Follows the pointer.
     pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), writer: Mutex::new(None), reader: Mutex::new(None) }
+        Self { prefix: prefix.to_owned(), built: None, writer: Mutex::new(None), reader: Mutex::new(None) }
+    }
+
+    /// Stays with a generation.
+    pub(super) fn of_build(prefix: &str, number: u32) -> Self {
+        let built = Some(Arc::new(Generation::new(IndexNames::new(prefix, number))));
+        Self { built, ..Self::new(prefix) }
     }
 
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The generation that was live at the writer's first call.
+    /// Whether the generation is being built.
+    pub(super) const fn is_of_build(&self) -> bool {
+        self.built.is_some()
+    }
+
+    /// The generation that is live, or was [`POINTER_TTL`] ago at most. A swap leaves a write block on the former one, so a writer
+    /// that does not know of it yet writes nothing.
     ///
     /// Fails if the pointer is missing, even if the writer knows its generation: no search would find the documents
     /// that it writes.
     pub(super) async fn for_writing(&self, client: &ElasticClient) -> Result<Arc<Generation>, ElasticError> {
-        if let Some(generation) = unexpired(&self.writer) {
-            return Ok(generation);
-        }
-        let expires_at = Instant::now() + POINTER_TTL;
-        let number = pointer::read(client, &self.prefix).await?.ok_or(ElasticError::NotPrepared)?;
-        let mut writer = self.writer.lock();
-        let first = writer.take().map(|cached| cached.generation);
-        let generation = first.unwrap_or_else(|| self.new_generation(number));
-        *writer = Some(Cached { generation: Arc::clone(&generation), expires_at });
-        Ok(generation)
+        self.get(&self.writer, client).await
     }
 
     /// The generation that is live, or was [`POINTER_TTL`] ago at most.
     pub(super) async fn for_reading(&self, client: &ElasticClient) -> Result<Arc<Generation>, ElasticError> {
-        if let Some(generation) = unexpired(&self.reader) {
+        self.get(&self.reader, client).await
+    }
+
+    async fn get(
+        &self,
+        cached: &Mutex<Option<Cached>>,
+        client: &ElasticClient,
+    ) -> Result<Arc<Generation>, ElasticError> {
+        if let Some(generation) = self.built.clone().or_else(|| unexpired(cached)) {
             return Ok(generation);
         }
         let expires_at = Instant::now() + POINTER_TTL;
-        let number = pointer::read(client, &self.prefix).await?.ok_or(ElasticError::NotPrepared)?;
-        Ok(self.update_reader(number, expires_at))
+        let number = pointer::read_live(client, &self.prefix).await?.ok_or(ElasticError::NotPrepared)?;
+        Ok(self.update(cached, number, expires_at))
+    }
+
+    /// Waits until another generation than `generation` is live for readers. One read of the pointer serves all who wait.
+    pub(super) async fn wait_for_another(
+        &self,
+        client: &ElasticClient,
+        generation: &Arc<Generation>,
+    ) -> Result<Arc<Generation>, ElasticError> {
+        loop {
+            tokio::time::sleep(POINTER_TTL).await;
+            let live = self.for_reading(client).await?;
+            if !Arc::ptr_eq(&live, generation) {
+                return Ok(live);
+            }
+        }
     }
 
     /// Caches the number that a read of the pointer returned. `expires_at` is [`POINTER_TTL`] after the read began, so
     /// it also tells which of two reads began later.
-    fn update_reader(&self, number: u32, expires_at: Instant) -> Arc<Generation> {
-        let mut reader = self.reader.lock();
-        let generation = match reader.take() {
+    fn update(&self, cached: &Mutex<Option<Cached>>, number: u32, expires_at: Instant) -> Arc<Generation> {
+        let mut cached = cached.lock();
+        let generation = match cached.take() {
             // A concurrent read of the pointer began later and was answered sooner.
             Some(later) if later.expires_at > expires_at => {
                 let generation = Arc::clone(&later.generation);
-                *reader = Some(later);
+                *cached = Some(later);
                 return generation;
             }
             // The same generation stays the same value: its waiters share one poll.
-            Some(cached) if cached.generation.names.generation == number => cached.generation,
+            Some(same) if same.generation.names.generation == number => same.generation,
             _ => self.new_generation(number),
         };
-        *reader = Some(Cached { generation: Arc::clone(&generation), expires_at });
+        *cached = Some(Cached { generation: Arc::clone(&generation), expires_at });
         generation
     }
 
     /// Makes the next reader read the pointer again, if readers still use `generation`.
-    pub(super) fn expire(&self, generation: &Arc<Generation>) {
-        let mut reader = self.reader.lock();
-        if let Some(cached) = reader.as_mut().filter(|cached| Arc::ptr_eq(&cached.generation, generation)) {
-            cached.expires_at = Instant::now();
-        }
+    pub(super) fn expire_for_readers(&self, generation: &Arc<Generation>) {
+        expire(&self.reader, generation);
+    }
+
+    /// The same for writers.
+    pub(super) fn expire_for_writers(&self, generation: &Arc<Generation>) {
+        expire(&self.writer, generation);
     }
 
     fn new_generation(&self, number: u32) -> Arc<Generation> {
         Arc::new(Generation::new(IndexNames::new(&self.prefix, number)))
+    }
+}
+
+fn expire(cached: &Mutex<Option<Cached>>, generation: &Arc<Generation>) {
+    let mut cached = cached.lock();
+    if let Some(cached) = cached.as_mut().filter(|cached| Arc::ptr_eq(&cached.generation, generation)) {
+        cached.expires_at = Instant::now();
     }
 }
 
@@ -117,9 +153,10 @@ mod tests {
         let cache = GenerationCache::new("x");
         let began = Instant::now();
         let after = |reads| began + reads * POINTER_TTL;
-        assert_eq!(cache.update_reader(1, after(1)).names.generation, 1);
-        let second = cache.update_reader(2, after(3));
-        assert_eq!(cache.update_reader(1, after(2)).names.generation, 2);
-        assert!(Arc::ptr_eq(&cache.update_reader(2, after(4)), &second), "the same stays the same");
+        let update = |number, expires_at| cache.update(&cache.reader, number, expires_at);
+        assert_eq!(update(1, after(1)).names.generation, 1);
+        let second = update(2, after(3));
+        assert_eq!(update(1, after(2)).names.generation, 2);
+        assert!(Arc::ptr_eq(&update(2, after(4)), &second), "the same stays the same");
     }
 }

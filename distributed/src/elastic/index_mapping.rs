@@ -38,10 +38,18 @@ pub(super) fn message_index(write_alias: &str) -> Value {
 
 /// Definition of a new index for the pointer.
 pub(super) fn pointer_index() -> Value {
+    let mut mappings = pointer_additions();
+    mappings["dynamic"] = json!("strict");
+    mappings["properties"]["generation"] = json!({"type": "long"});
     json!({
         "settings": {"index": {"number_of_shards": 1, "auto_expand_replicas": "0-1", "translog": translog()}},
-        "mappings": {"dynamic": "strict", "properties": {"generation": {"type": "long"}}},
+        "mappings": mappings,
     })
+}
+
+/// What the mapping of a pointer's index lacks if an earlier release has made it. That release reads on beside it.
+pub(super) fn pointer_additions() -> Value {
+    json!({"properties": {"generations": {"type": "object", "enabled": false}}})
 }
 
 /// [`DURABILITY`] is the server's default. It is set explicitly because an operator's index template may set another.

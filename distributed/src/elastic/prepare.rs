@@ -34,16 +34,20 @@ struct Version {
 /// See [`super::ElasticIndex::prepare`].
 pub(super) async fn prepare(client: &ElasticClient, prefix: &str) -> Result<(), PrepareError> {
     check_server(client).await?;
-    let live = pointer::read(client, prefix).await?;
+    let live = pointer::read_live(client, prefix).await?;
     // The index comes before the pointer, so that the pointer never names an index that is not there.
-    let names = IndexNames::new(prefix, live.unwrap_or(FIRST_GENERATION));
-    create_index(client, &names.index, index_mapping::message_index(&names.write_alias)).await?;
-    check_index(client, &names).await?;
+    prepare_index(client, &IndexNames::new(prefix, live.unwrap_or(FIRST_GENERATION))).await?;
     if live.is_none() {
         create_index(client, &pointer_index(prefix), index_mapping::pointer_index()).await?;
         pointer::create(client, prefix, FIRST_GENERATION).await?;
     }
     Ok(())
+}
+
+/// Creates the index of a generation if it is missing, and checks one that is there.
+pub(super) async fn prepare_index(client: &ElasticClient, names: &IndexNames) -> Result<(), PrepareError> {
+    create_index(client, &names.index, index_mapping::message_index(&names.write_alias)).await?;
+    check_index(client, names).await
 }
 
 async fn check_server(client: &ElasticClient) -> Result<(), PrepareError> {

@@ -1,4 +1,4 @@
-//! Generations and checkpoints, and the transaction of a batch.
+//! Checkpoints, and the transaction of a batch.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use backon::{ExponentialBuilder, Retryable};
 use events::{Epoch, Offset, PartitionId};
 use read_model::{Checkpoint, CheckpointMove, Projection};
 use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
-use sqlx::{Executor, MySqlConnection, Row};
+use sqlx::{Executor, MySqlConnection, Row, ValueRef};
+use uuid::Uuid;
 
 use super::connections::{Connections, Lease};
 
@@ -21,6 +22,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Generation(pub(super) u32);
 
+/// Who may write a generation.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fence {
+    /// Anybody, for as long as readers use the generation.
+    Live,
+    /// The owner of this lease, for as long as it has the generation.
+    Owner(Uuid),
+}
+
 /// Loads the generation that readers use.
 pub(super) async fn load_live_generation(
     connections: &Connections,
@@ -29,6 +39,24 @@ pub(super) async fn load_live_generation(
     let statement = sqlx::query("SELECT generation FROM projections WHERE name = ?").bind(projection.name());
     let row = connections.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
     row.try_get(0).map(Generation)
+}
+
+/// Loads a checkpoint of the live generation, and that generation, in one statement.
+pub(super) async fn load_live_checkpoint(
+    connections: &Connections,
+    projection: Projection,
+    partition: PartitionId,
+) -> Result<(Generation, Checkpoint), sqlx::Error> {
+    let statement = sqlx::query(
+        "SELECT projections.generation, next_offset, epoch FROM projections \
+         LEFT JOIN checkpoints ON projection = name AND checkpoints.generation = projections.generation \
+         AND partition_id = ? WHERE name = ?",
+    )
+    .bind(partition.0)
+    .bind(projection.name());
+    let row = connections.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let checkpoint = if row.try_get_raw(1)?.is_null() { Checkpoint::START } else { decode_checkpoint(&row, 1)? };
+    Ok((Generation(row.try_get(0)?), checkpoint))
 }
 
 pub(super) async fn load_checkpoint(
@@ -58,23 +86,40 @@ pub(super) struct Batch {
     lease: Lease,
 }
 
+/// The outcome of the beginning of a batch.
+pub(super) enum Begun {
+    Batch(Batch),
+    /// The checkpoint is not where the batch begins.
+    Elsewhere,
+    /// The fence forbids to write the generation.
+    Fenced,
+}
+
 impl Batch {
-    /// Begins the transaction; `None` if the checkpoint is not where the batch begins. The checkpoint's row stays
-    /// locked, so that a second owner of the partition waits here until the first has ended.
+    /// Begins the transaction. The checkpoint's row stays locked, so that a second owner of the partition waits here until
+    /// the first has ended. The row with the fence stays locked for readers only: batches share it, and a swap waits for
+    /// them all.
     pub(super) async fn begin(
         writers: &Connections,
         projection: Projection,
         generation: Generation,
+        fence: Fence,
         checkpoint_move: CheckpointMove,
-    ) -> Result<Option<Self>, sqlx::Error> {
+    ) -> Result<Begun, sqlx::Error> {
         let mut lease = writers.lease().await?;
         lease.execute("START TRANSACTION").await?;
-        if move_checkpoint(&mut lease, projection, generation, checkpoint_move).await? {
-            return Ok(Some(Self { lease }));
-        }
+        let locked = lock(&mut lease, projection, generation, fence, checkpoint_move.partition).await?;
+        let refusal = match locked {
+            None => Begun::Fenced,
+            Some(found) if found.unwrap_or(Offset::START.0) != checkpoint_move.from.0 => Begun::Elsewhere,
+            Some(found) if move_checkpoint(&mut lease, projection, generation, checkpoint_move, found).await? => {
+                return Ok(Begun::Batch(Self { lease }));
+            }
+            Some(_) => Begun::Elsewhere,
+        };
         lease.execute("ROLLBACK").await?;
         lease.give_back();
-        Ok(None)
+        Ok(refusal)
     }
 
     pub(super) fn connection(&mut self) -> &mut MySqlConnection {
@@ -88,25 +133,53 @@ impl Batch {
     }
 }
 
-/// Moves the checkpoint if it is where the batch begins. A conditional UPDATE would not do: its number of affected rows
-/// depends on the options of the connection.
+/// Locks the row with the fence and the checkpoint in one statement, so that the fence costs no round trip. Returns the
+/// checkpoint's offset, if it has a row; `None` if the fence forbids to write.
+async fn lock(
+    connection: &mut MySqlConnection,
+    projection: Projection,
+    generation: Generation,
+    fence: Fence,
+    partition: PartitionId,
+) -> Result<Option<Option<u64>>, sqlx::Error> {
+    let statement = match fence {
+        Fence::Live => sqlx::query(
+            "SELECT next_offset, projections.generation FROM projections \
+             LEFT JOIN checkpoints ON projection = name AND checkpoints.generation = ? AND partition_id = ? \
+             WHERE name = ? FOR SHARE OF projections FOR UPDATE OF checkpoints",
+        )
+        .bind(generation.0)
+        .bind(partition.0)
+        .bind(projection.name()),
+        Fence::Owner(_) => sqlx::query(
+            "SELECT next_offset, owner FROM generations LEFT JOIN checkpoints \
+             ON checkpoints.projection = generations.projection AND checkpoints.generation = generations.generation \
+             AND partition_id = ? WHERE generations.projection = ? AND generations.generation = ? \
+             FOR SHARE OF generations FOR UPDATE OF checkpoints",
+        )
+        .bind(partition.0)
+        .bind(projection.name())
+        .bind(generation.0),
+    };
+    let Some(row) = statement.fetch_optional(connection).await? else {
+        return Ok(None);
+    };
+    let may_write = match fence {
+        Fence::Live => row.try_get::<u32, _>(1)? == generation.0,
+        Fence::Owner(owner) => row.try_get::<Option<&[u8]>, _>(1)? == Some(owner.as_bytes()),
+    };
+    Ok(if may_write { Some(row.try_get(0)?) } else { None })
+}
+
+/// Moves the checkpoint, whose row was locked and has `found`, if there is one. A conditional UPDATE would not do: its number of
+/// affected rows depends on the options of the connection. Returns false if another owner has made the row meanwhile.
 async fn move_checkpoint(
     connection: &mut MySqlConnection,
     projection: Projection,
     generation: Generation,
     checkpoint_move: CheckpointMove,
+    found: Option<u64>,
 ) -> Result<bool, sqlx::Error> {
-    let found: Option<u64> = sqlx::query_scalar(
-        "SELECT next_offset FROM checkpoints WHERE projection = ? AND generation = ? AND partition_id = ? FOR UPDATE",
-    )
-    .bind(projection.name())
-    .bind(generation.0)
-    .bind(checkpoint_move.partition.0)
-    .fetch_optional(&mut *connection)
-    .await?;
-    if found.unwrap_or(Offset::START.0) != checkpoint_move.from.0 {
-        return Ok(false);
-    }
     let statement = match found {
         Some(_) => {
             "UPDATE checkpoints SET next_offset = ?, epoch = ? \
@@ -126,7 +199,7 @@ async fn move_checkpoint(
         .await;
     match moved {
         Ok(_) => Ok(true),
-        // SELECT cannot lock a missing row, so another owner has inserted it meanwhile.
+        // SELECT cannot lock a missing row.
         Err(error) if is_duplicate(&error) => Ok(false),
         Err(error) => Err(error),
     }
@@ -169,7 +242,7 @@ fn is_duplicate(error: &sqlx::Error) -> bool {
     error_number(error) == Some(ER_DUP_ENTRY)
 }
 
-fn is_contention(error: &sqlx::Error) -> bool {
+pub(super) fn is_contention(error: &sqlx::Error) -> bool {
     matches!(error_number(error), Some(ER_LOCK_WAIT_TIMEOUT | ER_LOCK_DEADLOCK))
 }
 

@@ -20,6 +20,8 @@ pub(super) type Statement = Query<'static, MySql, MySqlArguments>;
 const READERS: u32 = 16;
 /// Connections for batches. A partition applies one batch at a time.
 const WRITERS: u32 = 12;
+/// Connections that begin, swap and delete generations, for one projection at a time.
+const KEEPERS: u32 = 4;
 /// Longest wait for a connection, a new one included.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(2);
 /// Longest read, including the wait for a connection. The server ends a read earlier, see [`READER_SETTINGS`]; this
@@ -42,6 +44,11 @@ const PING_WAIT: Duration = Duration::from_millis(500);
 const WRITER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
                                SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
                                SESSION innodb_lock_wait_timeout = 5, SESSION wait_timeout = 8";
+/// The settings of every connection that begins, swaps and deletes generations. A swap waits for batches for a second, because
+/// further batches wait meanwhile.
+const KEEPER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
+                               SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
+                               SESSION innodb_lock_wait_timeout = 1, SESSION wait_timeout = 8";
 /// The settings of every connection for reads: the server ends a statement after max_execution_time, in milliseconds.
 const READER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITTED', \
                                SESSION max_execution_time = 6000";
@@ -68,6 +75,11 @@ impl Connections {
     /// Connections for batches. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn writers(options: &MySqlConnectOptions) -> Self {
         Self::new(options, WRITERS, WRITER_SETTINGS)
+    }
+
+    /// Connections that begin, swap and delete generations. Does not connect yet. Must be called in a tokio runtime.
+    pub(super) fn keepers(options: &MySqlConnectOptions) -> Self {
+        Self::new(options, KEEPERS, KEEPER_SETTINGS)
     }
 
     fn new(options: &MySqlConnectOptions, max: u32, settings: &'static str) -> Self {
@@ -99,6 +111,14 @@ impl Connections {
         let rows = statement.fetch_all(&mut *lease).await?;
         lease.give_back();
         Ok(rows)
+    }
+
+    /// Runs a statement, and returns how many rows it has changed.
+    pub(super) async fn execute(&self, statement: Statement) -> Result<u64, sqlx::Error> {
+        let mut lease = self.lease().await?;
+        let done = statement.execute(&mut *lease).await?;
+        lease.give_back();
+        Ok(done.rows_affected())
     }
 
     /// The row of a statement that selects at most one.

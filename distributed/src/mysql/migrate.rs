@@ -1,10 +1,15 @@
 //! Brings the tables up to date.
+//!
+//! There are two lists of migrations, each with its own table of what has been run. `migrations/mysql` changes tables: a
+//! release refuses a database with a migration of it that it does not know. `migrations/mysql-expansions` only adds tables and
+//! columns that may be empty, so that programs of earlier releases go on beside them: they may have any of these migrations.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::{Migrate, MigrateError as SqlxMigrateError, Migrator};
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySqlConnection};
 
 use super::ClientError;
 use super::connections::with_timeout;
@@ -12,6 +17,14 @@ use super::multi_row::SMALLEST_PACKET_BYTES;
 
 /// sqlx's lock lets one process at a time migrate.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/mysql");
+/// Run after [`MIGRATIONS`]. The releases before this list existed do not look at its table, and later ones pass over what they
+/// do not know.
+static EXPANSIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut expansions = sqlx::migrate!("../migrations/mysql-expansions");
+    expansions.dangerous_set_table_name("_tally_expansions");
+    expansions.set_ignore_missing(true);
+    expansions
+});
 
 /// Longest wait for a connection, and for the server's version and settings.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
@@ -126,20 +139,24 @@ async fn check_server(connection: &mut MySqlConnection) -> Result<(), MigrateErr
 }
 
 async fn run(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
-    // Not `run`, because its future is not `Send`; see the documentation of sqlx's `run_direct`.
-    let migrated = MIGRATIONS.run_direct(None, connection, false).await;
-    if let Err(SqlxMigrateError::ExecuteMigration(_, version)) = &migrated {
-        unmark_refused(connection, *version).await?;
+    for migrations in [&MIGRATIONS, &EXPANSIONS] {
+        // Not `run`, because its future is not `Send`; see the documentation of sqlx's `run_direct`.
+        let migrated = migrations.run_direct(None, connection, false).await;
+        if let Err(SqlxMigrateError::ExecuteMigration(_, version)) = &migrated {
+            unmark_refused(connection, &migrations.table_name, *version).await?;
+        }
+        migrated.map_err(classify)?;
     }
-    migrated.map_err(classify)
+    Ok(())
 }
 
 /// Removes the mark of a migration that the server refused, for example because its table was in use for too long. sqlx
 /// marks a migration as begun before it runs the statement. Each migration has one statement, so a refused one has
 /// changed nothing and was not interrupted.
-async fn unmark_refused(connection: &mut MySqlConnection, version: i64) -> Result<(), MigrateError> {
-    let statement = sqlx::query("DELETE FROM _sqlx_migrations WHERE version = ? AND NOT success").bind(version);
-    statement.execute(connection).await.map(drop).map_err(MigrateError::Unavailable)
+async fn unmark_refused(connection: &mut MySqlConnection, table: &str, version: i64) -> Result<(), MigrateError> {
+    // The name of the table is a constant of this module.
+    let statement = AssertSqlSafe(format!("DELETE FROM {table} WHERE version = ? AND NOT success"));
+    sqlx::query(statement).bind(version).execute(connection).await.map(drop).map_err(MigrateError::Unavailable)
 }
 
 fn classify(error: SqlxMigrateError) -> MigrateError {

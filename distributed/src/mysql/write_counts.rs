@@ -4,24 +4,25 @@ use std::collections::{HashMap, HashSet};
 
 use event_log::KeyClock;
 use events::{ChatKey, PartitionId, UnixMillis};
-use read_model::{AnsweredRequest, Applied, ChatCounts, CheckpointMove, CountsChanges, Projection};
+use read_model::{AnsweredRequest, ChatCounts, CountsChanges};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row};
 
-use super::MySqlProjections;
-use super::checkpoint_tx::{Batch, Generation};
+use super::checkpoint_tx::Generation;
 use super::columns::{decode_chat, decode_error};
+use super::connections::Connections;
 use super::multi_row::{insert_rows, select_in};
 
 /// The most forgotten requests that one batch deletes: more than a batch inserts, so that they do not accumulate.
 const MAX_DELETED_PER_BATCH: u32 = 2_000;
 
+/// Loads the counts of chats.
 pub(super) async fn load(
-    projections: &MySqlProjections,
+    connections: &Connections,
+    generation: Generation,
     chats: &[ChatKey],
 ) -> Result<HashMap<ChatKey, ChatCounts>, sqlx::Error> {
-    let generation = projections.written_generation(Projection::Counts).await?;
-    let mut lease = projections.writers.lease().await?;
+    let mut lease = connections.lease().await?;
     let head = "SELECT token, number, created, last_number, gaps FROM chat_counts \
                 WHERE (generation, token, number) IN";
     let rows = select_in(&mut lease, head, chats, |tuple, chat| {
@@ -36,23 +37,17 @@ fn decode_chat_counts(row: &MySqlRow) -> Result<ChatCounts, sqlx::Error> {
     ChatCounts::from_parts(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?).map_err(|error| decode_error(4, error))
 }
 
-pub(super) async fn apply(
-    projections: &MySqlProjections,
-    checkpoint_move: CheckpointMove,
+/// Writes a batch in its transaction.
+pub(super) async fn write(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    partition: PartitionId,
     changes: &CountsChanges,
-) -> Result<Applied, sqlx::Error> {
-    let generation = projections.written_generation(Projection::Counts).await?;
-    let Some(mut batch) = Batch::begin(&projections.writers, Projection::Counts, generation, checkpoint_move).await?
-    else {
-        return Ok(Applied::Superseded);
-    };
-    let connection = batch.connection();
+) -> Result<(), sqlx::Error> {
     write_chats(connection, generation, changes).await?;
-    write_requests(connection, generation, checkpoint_move.partition, &changes.requests).await?;
+    write_requests(connection, generation, partition, &changes.requests).await?;
     // Last, because other partitions write the same rows: so the batch holds these locks only for a moment.
-    add_to_applications(connection, generation, changes).await?;
-    batch.commit().await?;
-    Ok(Applied::Done)
+    add_to_applications(connection, generation, changes).await
 }
 
 async fn write_chats(

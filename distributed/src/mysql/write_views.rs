@@ -4,30 +4,25 @@ use std::collections::{HashMap, HashSet};
 
 use events::{ChatKey, EventId, MessageNumber, Offset, PartitionId};
 use read_model::{
-    ApplicationRow, Applied, ChatRow, CheckpointMove, DeadLetter, MessageKey, MessageRow, NameChange, Projection,
-    Rename, SourceEvent, ViewsChanges, ViewsTransaction, write_views,
+    ApplicationRow, ChatRow, DeadLetter, MessageKey, MessageRow, NameChange, Rename, SourceEvent, ViewsChanges,
+    ViewsTransaction, write_views,
 };
+use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row};
 
-use super::MySqlProjections;
-use super::checkpoint_tx::{Batch, Generation};
+use super::checkpoint_tx::Generation;
 use super::columns::{decode_chat, decode_event_id, decode_number, decode_token};
+use super::connections::Connections;
 use super::multi_row::{insert_rows, select_in, split_by_text};
 
-pub(super) async fn apply(
-    projections: &MySqlProjections,
-    checkpoint_move: CheckpointMove,
+/// Writes a batch in its transaction.
+pub(super) async fn write(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    partition: PartitionId,
     changes: &ViewsChanges,
-) -> Result<Applied, sqlx::Error> {
-    let generation = projections.written_generation(Projection::Views).await?;
-    let Some(mut batch) = Batch::begin(&projections.writers, Projection::Views, generation, checkpoint_move).await?
-    else {
-        return Ok(Applied::Superseded);
-    };
-    let mut tables = ViewsTables { connection: batch.connection(), generation };
-    write_views(&mut tables, checkpoint_move.partition, changes).await?;
-    batch.commit().await?;
-    Ok(Applied::Done)
+) -> Result<(), sqlx::Error> {
+    write_views(&mut ViewsTables { connection, generation }, partition, changes).await
 }
 
 /// The tables of one generation. The generation is the first column of every key.
@@ -183,23 +178,46 @@ impl ViewsTransaction for ViewsTables<'_> {
     }
 }
 
+/// Loads dead letters of a generation in log order.
 pub(super) async fn load_dead_letters(
-    projections: &MySqlProjections,
+    connections: &Connections,
+    generation: Generation,
     partition: PartitionId,
     limit: u32,
 ) -> Result<Vec<DeadLetter>, sqlx::Error> {
     let statement = sqlx::query(
-        "SELECT log_offset, event_id, reason FROM dead_letters \
-         WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND partition_id = ? \
+        "SELECT log_offset, event_id, reason FROM dead_letters WHERE generation = ? AND partition_id = ? \
          ORDER BY log_offset LIMIT ?",
     )
+    .bind(generation.0)
     .bind(partition.0)
     .bind(limit);
-    let rows = projections.readers.fetch_all(statement).await?;
-    rows.iter()
-        .map(|row| {
-            let source = SourceEvent { event_id: decode_event_id(row, 1)?, offset: Offset(row.try_get(0)?) };
-            Ok(DeadLetter { source, reason: row.try_get(2)? })
-        })
-        .collect()
+    connections.fetch_all(statement).await?.iter().map(decode_dead_letter).collect()
+}
+
+/// Loads the first dead letters of `generation` for events that the live one has passed without parking them. Whether an event is
+/// parked depends on the log alone, so there are none unless the rows of the live one, or the program that wrote them, differ.
+pub(super) async fn load_newly_parked(
+    connection: &mut MySqlConnection,
+    generation: Generation,
+    limit: u32,
+) -> Result<Vec<DeadLetter>, sqlx::Error> {
+    let statement = sqlx::query(
+        "SELECT parked.log_offset, parked.event_id, parked.reason FROM dead_letters AS parked \
+         JOIN checkpoints AS passed ON passed.projection = 'views' \
+         AND passed.generation = (SELECT generation FROM projections WHERE name = 'views') \
+         AND passed.partition_id = parked.partition_id AND passed.next_offset > parked.log_offset \
+         LEFT JOIN dead_letters AS live ON live.generation = passed.generation \
+         AND live.partition_id = parked.partition_id AND live.log_offset = parked.log_offset \
+         WHERE parked.generation = ? AND live.log_offset IS NULL \
+         ORDER BY parked.partition_id, parked.log_offset LIMIT ?",
+    )
+    .bind(generation.0)
+    .bind(limit);
+    statement.fetch_all(connection).await?.iter().map(decode_dead_letter).collect()
+}
+
+fn decode_dead_letter(row: &MySqlRow) -> Result<DeadLetter, sqlx::Error> {
+    let source = SourceEvent { event_id: decode_event_id(row, 1)?, offset: Offset(row.try_get(0)?) };
+    Ok(DeadLetter { source, reason: row.try_get(2)? })
 }

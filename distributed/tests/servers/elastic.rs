@@ -11,5 +11,5 @@ mod texts;
 mod waiting;
 mod writing;
 
-tests!(; conformance on server::on_an_index: read_model::search_conformance;
+tests!(; conformance on server::on_an_index: read_model::search_conformance, read_model::search_generations_conformance;
     modules: away, generations, losing, preparing, texts, waiting, writing);

@@ -14,5 +14,6 @@ mod silence;
 mod sizes;
 mod tables;
 
-tests!(; conformance on server::on_a_database: read_model::store_conformance, read_model::views_conformance;
+tests!(; conformance on server::on_a_database: read_model::store_conformance, read_model::views_conformance,
+    read_model::generations_conformance;
     modules: alarms, counts, frozen, generations, histories, locks, migrating, settings, silence, sizes, tables);

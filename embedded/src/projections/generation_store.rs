@@ -1,14 +1,13 @@
 //! The ports that write a projection, on one generation.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
-    Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Page, Projection, ProjectionStore,
-    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, StoreError, ViewsChanges,
+    Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, GenerationNumber, LoadedCounts, Page, Projection,
+    ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, StoreError, ViewsChanges,
 };
 use rusqlite::{Connection, Result};
 
@@ -20,6 +19,10 @@ use crate::sqlite::run_blocking;
 pub(super) struct GenerationStore(pub(super) Arc<Generation>);
 
 impl GenerationStore {
+    pub(super) fn number(&self) -> GenerationNumber {
+        self.0.number()
+    }
+
     /// Applies a batch on a blocking thread; see [`Generation::apply`].
     async fn apply(
         &self,
@@ -47,10 +50,11 @@ impl ProjectionStore for GenerationStore {
         })
     }
 
-    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError> {
         let (generation, keys) = (Arc::clone(&self.0), chats.to_vec());
-        run_blocking(move || generation.read(|connection| counts::load(connection, &keys)))
-            .await
+        let loaded = run_blocking(move || generation.read(|connection| counts::load(connection, &keys))).await;
+        loaded
+            .map(|chats| LoadedCounts { generation: Some(self.number()), chats })
             .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
     }
 

@@ -1,6 +1,5 @@
 //! A store with one fault.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +9,7 @@ use uuid::Uuid;
 
 use crate::changes::{CountsChanges, DeadLetter, NameOrigin, ViewsChanges};
 use crate::counts::ChatCounts;
-use crate::store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, StoreError};
+use crate::store::{Applied, Checkpoint, CheckpointMove, LoadedCounts, Projection, ProjectionStore, StoreError};
 
 /// A fault of a store. Each check of [`store_conformance!`](crate::store_conformance!) must find one.
 #[expect(missing_docs, reason = "each name says what the store does wrong")]
@@ -89,10 +88,10 @@ impl ProjectionStore for BrokenStore {
         self.store.apply_views(self.redirect(Projection::Views, checkpoint_move).await, changes).await
     }
 
-    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError> {
         let mut counts = self.store.chat_counts(chats).await?;
         if self.fault == StoreFault::ForgetsChatCounts {
-            counts.values_mut().for_each(|counts| *counts = ChatCounts::default());
+            counts.chats.values_mut().for_each(|counts| *counts = ChatCounts::default());
         }
         Ok(counts)
     }

@@ -236,7 +236,7 @@ pub async fn chat_counts_are_loaded_as_applied(store: Arc<dyn ProjectionStore>) 
     let fixture = Fixture::new();
     let counts = |number: u32| make_counts(&[1, 2 + number % 7, 20 + number]);
     let chats: Vec<_> = (1..=MANY).map(|number| fixture.chat(number)).collect();
-    assert!(store.chat_counts(&chats).await.unwrap().is_empty());
+    assert!(store.chat_counts(&chats).await.unwrap().chats.is_empty());
     let changes = CountsChanges {
         chats: chats.iter().map(|chat| (*chat, counts(chat.number.get()))).collect(),
         ..CountsChanges::default()
@@ -244,7 +244,7 @@ pub async fn chat_counts_are_loaded_as_applied(store: Arc<dyn ProjectionStore>) 
     let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset::START, to: checkpoint_at(1) };
     assert_eq!(apply_counts(&store, checkpoint_move, changes.clone()).await, Applied::Done);
     let loaded = store.chat_counts(&chats).await.unwrap();
-    assert_eq!(loaded.into_iter().collect::<std::collections::BTreeMap<_, _>>(), changes.chats);
+    assert_eq!(loaded.chats.into_iter().collect::<std::collections::BTreeMap<_, _>>(), changes.chats);
 }
 
 /// An application's count is the sum of what the batches of several partitions add to it.
@@ -273,7 +273,7 @@ fn make_counts(numbers: &[u32]) -> ChatCounts {
 }
 
 async fn load_counts(store: &Arc<dyn ProjectionStore>, fixture: &Fixture, chat: u32) -> Option<ChatCounts> {
-    store.chat_counts(&[fixture.chat(chat)]).await.unwrap().remove(&fixture.chat(chat))
+    store.chat_counts(&[fixture.chat(chat)]).await.unwrap().chats.remove(&fixture.chat(chat))
 }
 
 async fn load_checkpoint(

@@ -3,17 +3,20 @@
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
-use distributed::elastic::ElasticIndex;
+use distributed::elastic::{ElasticGenerations, ElasticIndex};
 use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
 use futures_util::FutureExt;
-use read_model::SearchIndex;
+use read_model::{Generations, SearchIndex};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::containers;
 use crate::fault_proxy::FaultProxy;
+
+/// Most generations that a test makes.
+const MAX_GENERATIONS: u32 = 6;
 
 /// A server, and a prefix of index names that no other test uses.
 pub(crate) struct TestServer {
@@ -66,6 +69,10 @@ impl TestServer {
         Arc::new(self.adapter())
     }
 
+    pub(crate) fn search_generations(&self) -> Arc<dyn Generations> {
+        Arc::new(ElasticGenerations::with_prefix(&self.url, &self.prefix).unwrap())
+    }
+
     /// `HOST:PORT` of the server.
     pub(crate) fn address(&self) -> String {
         self.url.trim_start_matches("http://").trim_end_matches('/').to_owned()
@@ -80,8 +87,9 @@ impl TestServer {
     }
 
     async fn delete(&self) {
-        for index in ["-1", "-2", "-pointer"] {
-            self.raw(Method::Delete, index, None).await;
+        for generation in 1..=MAX_GENERATIONS {
+            self.raw(Method::Delete, &format!("-{generation}"), None).await;
         }
+        self.raw(Method::Delete, "-pointer", None).await;
     }
 }

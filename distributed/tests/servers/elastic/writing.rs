@@ -124,7 +124,7 @@ async fn batches_of_several_requests_arrive_whole() {
 async fn a_document_that_is_refused_fails_its_batch_and_is_named() {
     on_an_index(async |elastic| {
         let (index, chat) = (elastic.adapter(), chat());
-        elastic.raw(Method::Put, "-1/_settings", Some(json!({"index.blocks.write": true}))).await;
+        elastic.raw(Method::Put, "-1/_settings", Some(json!({"index.blocks.read_only": true}))).await;
         let error = index.index(checkpoint_move(0, 1), documents(chat, &["needle"])).await.unwrap_err();
         let text = error.to_report_string();
         assert!(
@@ -133,7 +133,7 @@ async fn a_document_that_is_refused_fails_its_batch_and_is_named() {
         );
         assert!(!text.contains(&chat.token.to_hex()), "{text}");
 
-        elastic.raw(Method::Put, "-1/_settings", Some(json!({"index.blocks.write": false}))).await;
+        elastic.raw(Method::Put, "-1/_settings", Some(json!({"index.blocks.read_only": false}))).await;
         assert_eq!(index.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
         add(&index, documents(chat, &["needle"])).await;
         assert_eq!(find_numbers(&index, chat, "needle").await, [1]);

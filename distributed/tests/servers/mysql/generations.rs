@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use distributed::mysql::MySqlCounts;
 use distributed::ports::CountsReader;
 use events::{Offset, Position};
-use read_model::{Checkpoint, NameChange, NameOrigin, Page, Projection, ProjectionStore, Views, ViewsChanges};
+use read_model::generations::SWAP_TIMEOUT;
+use read_model::{
+    Applied, BackendError, CatchUp, Checkpoint, NameChange, NameOrigin, Page, Projection, ProjectionStore, Swap, Views,
+    ViewsChanges,
+};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 use super::fixture::{PARTITION, chat, checkpoint_move, messages, one_more_chat, source_event, token};
 use super::server::Database;
@@ -24,7 +30,6 @@ async fn each_call_reads_one_generation() {
             source: source_event(0),
         };
         let changes = ViewsChanges { names: vec![name], ..messages(chat(1), &bodies) };
-        // A writer stays with the generation that it found, so each generation needs its own store.
         let store = database.projections();
         if generation == "two" {
             database.run("UPDATE projections SET generation = 2 WHERE name = 'views'").await;
@@ -55,30 +60,10 @@ async fn each_call_reads_one_generation() {
     assert!(pages.iter().all(|count| *count > 0), "the pointer did not move: {pages:?}");
 }
 
-/// A writer that was open before the pointer moved stays with its own generation, also in `counts`.
-async fn a_writer_of_counts_stays_with_its_generation() {
+/// A writer that was open before the pointer moved writes nothing to its former generation, and goes on with the live one.
+async fn writers_and_readers_follow_the_pointer() {
     let database = Database::new().await;
-    let (old, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
-    old.apply_counts(checkpoint_move(0, 1), one_more_chat(&[token(1)])).await.unwrap();
-    database.run("UPDATE projections SET generation = 2 WHERE name = 'counts'").await;
-    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None);
-    assert!(counts.checkpoints().await.unwrap().is_empty());
-    old.apply_counts(checkpoint_move(1, 2), one_more_chat(&[token(1)])).await.unwrap();
-    assert_eq!(old.checkpoint(Projection::Counts, PARTITION).await.unwrap().next, Offset(2));
-    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None, "a write to the old generation is shown");
-    let new = database.projections();
-    assert_eq!(new.checkpoint(Projection::Counts, PARTITION).await.unwrap(), Checkpoint::START);
-    // Each projection has its own generation.
-    assert_eq!(
-        new.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap(),
-        read_model::Applied::Done
-    );
-    assert_eq!(old.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(1));
-}
-
-async fn a_writer_stays_with_its_generation_and_readers_follow_the_pointer() {
-    let database = Database::new().await;
-    let (old, readers) = (database.projections(), database.projections());
+    let (writer, readers) = (database.projections(), database.projections());
     let named = |name: &str, offset| {
         let change = NameChange {
             token: token(1),
@@ -88,21 +73,144 @@ async fn a_writer_stays_with_its_generation_and_readers_follow_the_pointer() {
         };
         ViewsChanges { names: vec![change], ..ViewsChanges::default() }
     };
-    old.apply_views(checkpoint_move(0, 1), named("old", 0)).await.unwrap();
+    writer.apply_views(checkpoint_move(0, 1), named("former", 0)).await.unwrap();
     database.run("UPDATE projections SET generation = 2 WHERE name = 'views'").await;
     assert_eq!(readers.applications(Page::FIRST).await.unwrap().items, []);
     assert!(!readers.reached(Projection::Views, &Position::up_to(PARTITION, Offset(1)), Duration::ZERO).await.unwrap());
-    let new = database.projections();
-    assert_eq!(new.checkpoint(Projection::Views, PARTITION).await.unwrap(), Checkpoint::START);
-    new.apply_views(checkpoint_move(0, 1), named("new", 0)).await.unwrap();
-    old.apply_views(checkpoint_move(1, 2), named("zombie", 1)).await.unwrap();
-    let shown = readers.application(token(1)).await.unwrap().unwrap();
-    assert_eq!(shown.name, "new");
-    assert_eq!(new.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(1));
+    let late = writer.apply_views(checkpoint_move(1, 2), named("late", 1)).await.unwrap();
+    assert_eq!(late, Applied::Superseded);
+    assert_eq!(writer.checkpoint(Projection::Views, PARTITION).await.unwrap(), Checkpoint::START);
+    assert_eq!(writer.apply_views(checkpoint_move(0, 1), named("live", 0)).await.unwrap(), Applied::Done);
+    assert_eq!(readers.application(token(1)).await.unwrap().unwrap().name, "live");
+    database.run("UPDATE projections SET generation = 1 WHERE name = 'views'").await;
+    assert_eq!(readers.application(token(1)).await.unwrap().unwrap().name, "former");
+}
+
+/// A writer follows the pointer also if its first call after the move is a read of a checkpoint, as in a partition without new
+/// events. Each projection has a pointer of its own.
+async fn a_read_of_a_checkpoint_follows_the_pointer() {
+    let database = Database::new().await;
+    let (store, counts) = (database.projections(), MySqlCounts::new(&database.url()).unwrap());
+    store.apply_counts(checkpoint_move(0, 1), one_more_chat(&[token(1)])).await.unwrap();
+    store.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap();
+    database.run("UPDATE projections SET generation = 2 WHERE name = 'counts'").await;
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, None);
+    assert!(counts.checkpoints().await.unwrap().is_empty());
+    assert_eq!(store.checkpoint(Projection::Counts, PARTITION).await.unwrap(), Checkpoint::START);
+    assert_eq!(store.apply_counts(checkpoint_move(0, 1), one_more_chat(&[token(1)])).await.unwrap(), Applied::Done);
+    assert_eq!(counts.last_chat(token(1)).await.unwrap().value, Some(1));
+    assert_eq!(store.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(1));
+}
+
+/// While a batch has the pointer's lock, a swap gives up after a second, and does not stand in the way of others.
+async fn a_swap_gives_up_on_a_batch_that_does_not_end() {
+    let database = Database::new().await;
+    let (store, generations) = (database.projections(), database.generations());
+    let build = generations.begin(Projection::Views).await.unwrap();
+    let mut frozen = database.connect().await;
+    for statement in ["START TRANSACTION", "SELECT * FROM projections WHERE name = 'views' FOR SHARE"] {
+        sqlx::raw_sql(statement).execute(&mut frozen).await.unwrap();
+    }
+    let began = Instant::now();
+    let rest = NothingLeft::default();
+    assert_eq!(generations.swap(&build, &rest).await.unwrap(), Swap::Behind);
+    assert!(began.elapsed() < 3 * SWAP_TIMEOUT, "{:?}", began.elapsed());
+    assert!(!rest.was_asked.load(Ordering::SeqCst), "it caught up without the locks");
+    assert_eq!(store.apply_views(checkpoint_move(0, 1), ViewsChanges::default()).await.unwrap(), Applied::Done);
+    sqlx::raw_sql("ROLLBACK").execute(&mut frozen).await.unwrap();
+}
+
+/// Records whether a swap asked for the rest.
+#[derive(Default)]
+struct NothingLeft {
+    was_asked: AtomicBool,
+}
+
+#[async_trait]
+impl CatchUp for NothingLeft {
+    async fn catch_up(&self, _position: &Position) -> Result<(), BackendError> {
+        self.was_asked.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Every table that has generations is emptied of a former one, and the live one keeps its rows.
+async fn nothing_is_left_of_a_former_generation() {
+    let database = Database::new().await;
+    let (generations, mut connection) = (database.generations(), database.connect().await);
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT CAST(table_name AS CHAR) FROM information_schema.columns \
+         WHERE table_schema = database() AND column_name = 'generation' ORDER BY 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    for projection in [Projection::Views, Projection::Counts] {
+        let build = generations.begin(projection).await.unwrap();
+        assert_eq!(generations.swap(&build, &NothingLeft::default()).await.unwrap(), Swap::Done);
+    }
+    let rows_of = async |connection: &mut MySqlConnection, table: &str, generation: u32| -> i64 {
+        let count = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE generation = ?"));
+        sqlx::query_scalar(count).bind(generation).fetch_one(connection).await.unwrap()
+    };
+    for table in tables.iter().filter(|table| !["projections", "generations"].contains(&table.as_str())) {
+        for generation in [1, 2] {
+            insert_rows(&mut connection, table, generation).await;
+        }
+        assert!(rows_of(&mut connection, table, 1).await > 500, "{table}");
+    }
+    for projection in [Projection::Views, Projection::Counts] {
+        generations.delete_former(projection, Duration::from_secs(3_600)).await.unwrap();
+    }
+    for table in &tables {
+        assert!(
+            table == "projections" || rows_of(&mut connection, table, 1).await > 0,
+            "{table} was kept for too short"
+        );
+    }
+    for projection in [Projection::Views, Projection::Counts] {
+        generations.delete_former(projection, Duration::ZERO).await.unwrap();
+    }
+    for table in &tables {
+        assert_eq!(rows_of(&mut connection, table, 1).await, 0, "{table}");
+        assert!(rows_of(&mut connection, table, 2).await > 0, "{table}");
+    }
+    connection.close().await.unwrap();
+}
+
+/// Fills a table with more rows of a generation than one step deletes. Every column but the generation and the projection gets a
+/// value of its own.
+async fn insert_rows(connection: &mut MySqlConnection, table: &str, generation: u32) {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT CAST(column_name AS CHAR), CAST(data_type AS CHAR) FROM information_schema.columns \
+         WHERE table_schema = database() AND table_name = ? ORDER BY ordinal_position",
+    )
+    .bind(table)
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    let values = columns.iter().map(|(name, kind)| match (name.as_str(), kind.as_str()) {
+        ("generation", _) => generation.to_string(),
+        ("projection", _) => "IF(n % 2, 'views', 'counts')".to_owned(),
+        (_, "binary") => "CAST(lpad(n, 16, '0') AS BINARY)".to_owned(),
+        ("created", _) => "1".to_owned(),
+        _ => "n".to_owned(),
+    });
+    let values: Vec<_> = values.collect();
+    let statement = AssertSqlSafe(format!(
+        "INSERT INTO {table} \
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 999) \
+         SELECT {} FROM numbers",
+        values.join(", ")
+    ));
+    sqlx::raw_sql(statement).execute(connection).await.unwrap();
 }
 
 tests!(
     each_call_reads_one_generation,
-    a_writer_of_counts_stays_with_its_generation,
-    a_writer_stays_with_its_generation_and_readers_follow_the_pointer,
+    writers_and_readers_follow_the_pointer,
+    a_read_of_a_checkpoint_follows_the_pointer,
+    a_swap_gives_up_on_a_batch_that_does_not_end,
+    nothing_is_left_of_a_former_generation,
 );

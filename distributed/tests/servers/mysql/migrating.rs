@@ -15,6 +15,9 @@ use super::server::{Database, until};
 /// A migration that can be run again. It changes an existing table, so it waits for every transaction that uses the table.
 const REPEATABLE_MIGRATION: i64 = 12;
 
+/// The last migration that is no expansion. A higher one stops programs of earlier releases.
+const LAST_CHANGE: i64 = 14;
+
 /// A process waits for another's migration for its own limit and no longer.
 async fn waiting_for_another_migration_ends_in_time() {
     let database = Database::new().await;
@@ -123,10 +126,34 @@ async fn any_number_may_migrate_at_once_and_again() {
     assert!(matches!(refused, MigrateError::OtherTally(_)) && refused.is_lasting(), "{refused}");
 }
 
+/// A newer release that only added tables and columns does not stop this one, also when it restarts. A release without the list of
+/// expansions finds exactly the migrations that it knows.
+async fn expansions_of_another_release_stop_nobody() {
+    let database = Database::new().await;
+    database
+        .run(
+            "INSERT INTO _tally_expansions (version, description, success, checksum, execution_time) \
+             SELECT 99, 'newer', success, checksum, 0 FROM _tally_expansions LIMIT 1",
+        )
+        .await;
+    migrate(&database.url()).await.unwrap();
+    let mut connection = database.connect().await;
+    let known: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(known, (1..=LAST_CHANGE).collect::<Vec<_>>());
+    database.run("UPDATE _tally_expansions SET success = FALSE WHERE version = 15").await;
+    let refused = migrate(&database.url()).await.unwrap_err();
+    assert!(matches!(refused, MigrateError::CutOff { version: 15 }), "{refused}");
+    connection.close().await.unwrap();
+}
+
 tests!(
     waiting_for_another_migration_ends_in_time,
     a_migration_that_was_cut_off_is_refused_with_what_to_do,
     a_stop_in_the_middle_of_a_migration_does_not_cut_it_off,
     a_migration_that_the_server_refuses_is_not_cut_off,
     any_number_may_migrate_at_once_and_again,
+    expansions_of_another_release_stop_nobody,
 );

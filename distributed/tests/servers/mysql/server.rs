@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use distributed::mysql::{MySqlProjections, migrate};
-use read_model::{ProjectionStore, Views};
+use distributed::mysql::{MySqlGenerations, MySqlProjections, migrate};
+use read_model::{Generations, ProjectionStore, Views};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 use testkit::polling;
@@ -74,6 +74,10 @@ impl Database {
 
     pub(crate) fn views(&self) -> Arc<dyn Views> {
         self.projections()
+    }
+
+    pub(crate) fn generations(&self) -> Arc<dyn Generations> {
+        Arc::new(MySqlGenerations::new(&self.url).unwrap())
     }
 
     pub(crate) fn projections(&self) -> Arc<MySqlProjections> {

@@ -1,6 +1,5 @@
 //! A store that counts batches by their outcome.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,7 +7,7 @@ use async_trait::async_trait;
 use distributed::mysql::MySqlProjections;
 use events::{ChatKey, Offset, PartitionId};
 use read_model::{
-    Applied, ChatCounts, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, Projection, ProjectionStore,
+    Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, LoadedCounts, Projection, ProjectionStore,
     StoreError, ViewsChanges,
 };
 
@@ -66,7 +65,7 @@ impl ProjectionStore for WatchedStore {
         applied
     }
 
-    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>, StoreError> {
+    async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError> {
         self.store.chat_counts(chats).await
     }
 

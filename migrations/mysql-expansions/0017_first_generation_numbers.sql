@@ -1,0 +1,1 @@
+INSERT INTO generation_numbers (projection, last_number) SELECT name, generation FROM projections

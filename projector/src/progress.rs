@@ -1,0 +1,78 @@
+//! Shows on standard error how far a long run is: as a bar on a terminal, as a line every few seconds elsewhere.
+
+use std::convert::Infallible;
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use read_model::Projection;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::rebuild::Progress;
+
+/// Time between two updates of a bar.
+const REDRAW: Duration = Duration::from_millis(200);
+/// Time between two lines.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+const TEMPLATE: &str = "{msg:24} {bar:30} {pos}/{len} events, {per_sec}, {eta} to go";
+
+/// Starts a bar on standard error, if that is a terminal. It goes when it is dropped.
+pub fn start_bar(message: String, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style).with_message(message).with_finish(ProgressFinish::AndClear)
+}
+
+/// Shows the progress of a rebuild until the future is dropped.
+pub async fn show_rebuild(projection: Projection, progress: watch::Receiver<Progress>) -> Infallible {
+    if stderr().is_terminal() {
+        draw_bar(projection, &progress).await
+    } else {
+        write_lines(projection, &progress).await
+    }
+}
+
+async fn draw_bar(projection: Projection, progress: &watch::Receiver<Progress>) -> Infallible {
+    let bar = start_bar(format!("making {} anew", projection.name()), 0);
+    loop {
+        let Progress { applied, end } = *progress.borrow();
+        bar.set_length(end);
+        bar.set_position(applied);
+        tokio::time::sleep(REDRAW).await;
+    }
+}
+
+async fn write_lines(projection: Projection, progress: &watch::Receiver<Progress>) -> Infallible {
+    let (began, mut first) = (Instant::now(), None);
+    loop {
+        tokio::time::sleep(LINE_INTERVAL).await;
+        let now = *progress.borrow();
+        // What an earlier attempt has applied says nothing about the rate.
+        let first = *first.get_or_insert(now.applied);
+        let line = describe(now, now.applied.saturating_sub(first), began.elapsed().saturating_sub(LINE_INTERVAL));
+        tracing::info!("making {} anew: {line}", projection.name());
+    }
+}
+
+/// Says how far a rebuild is that has applied `recent` events in the last `elapsed`.
+fn describe(Progress { applied, end }: Progress, recent: u64, elapsed: Duration) -> String {
+    let rate = u128::from(recent) * 1_000 / elapsed.as_millis().max(1);
+    if rate == 0 {
+        return format!("{applied} of {end} events");
+    }
+    let seconds_left = u128::from(end.saturating_sub(applied)) / rate;
+    format!("{applied} of {end} events, {rate} a second, {seconds_left} s to go")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_events_the_rate_and_the_time_left() {
+        let progress = Progress { applied: 3_000, end: 10_000 };
+        assert_eq!(describe(progress, 2_000, Duration::from_secs(4)), "3000 of 10000 events, 500 a second, 14 s to go");
+        assert_eq!(describe(progress, 0, Duration::ZERO), "3000 of 10000 events");
+        assert_eq!(describe(Progress::default(), 0, Duration::from_secs(1)), "0 of 0 events");
+    }
+}
