@@ -161,6 +161,45 @@ mod tests {
         assert_eq!(fold(&ascii), fold_once(&ascii));
     }
 
+    /// FNV-1a over the folded forms of every character and of some ten thousand texts.
+    fn fingerprint(fold: impl Fn(&str) -> String) -> u64 {
+        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0100_0000_01b3;
+        let texts = ('\0'..=char::MAX).map(String::from).chain(generated_texts());
+        texts.fold(OFFSET_BASIS, |hash, text| {
+            let bytes = fold(&text).into_bytes().into_iter().chain([0xff]);
+            bytes.fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+        })
+    }
+
+    /// The same texts each time: letters followed by marks, and characters from anywhere side by side.
+    fn generated_texts() -> impl Iterator<Item = String> {
+        // Knuth's MMIX generator.
+        let mut state: u64 = 1;
+        let mut below = move |bound: u32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from((state >> 33) % u64::from(bound)).expect("below a u32")
+        };
+        (0..10_000).map(move |_| {
+            let characters = (0..12).map(|_| match below(4) {
+                0 => below(0x80),
+                1 => 0x300 + below(0x70),
+                2 => below(0x3100),
+                _ => below(0x11_0000),
+            });
+            characters.filter_map(char::from_u32).collect()
+        })
+    }
+
+    #[test]
+    fn folding_stays_as_documents_were_folded() {
+        assert_eq!(
+            fingerprint(fold),
+            2_868_370_677_751_392_390,
+            "the folding has changed, so queries no longer match the documents of live indices"
+        );
+    }
+
     #[test]
     fn marks_alone_fold_to_nothing() {
         assert_eq!(SearchText::new("\u{301}\u{308}"), None);
