@@ -254,8 +254,8 @@ fn texts() -> impl Strategy<Value = String> {
     vec(character, 0..40).prop_map(String::from_iter)
 }
 
-/// Unicode's definition of texts that are equal but for their case (D145) begins so, because of the iota below: it comes after other
-/// marks of its letter, and its capital is a letter of its own. The one difference is in texts without meaning.
+/// Unicode's definition of texts that are equal but for their case (D145) begins so, because of the iota below: it comes after
+/// other marks of its letter, and its capital is a letter of its own.
 fn order_marks(text: &str) -> String {
     DecomposingNormalizer::new_nfd().normalize(text).into_owned()
 }
