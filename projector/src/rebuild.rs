@@ -211,7 +211,9 @@ impl Rebuild<'_> {
 #[async_trait]
 impl CatchUp for Rebuild<'_> {
     async fn catch_up(&self, position: &Position) -> Result<(), BackendError> {
-        for (partition, goal) in position.bounds() {
+        let mut goals = self.log.end().await?;
+        goals.merge(position);
+        for (partition, goal) in goals.bounds() {
             let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
             let caught_up = feed.catch_up(goal, |_| {}).await;
             caught_up.map_err(|error| -> Box<dyn Error + Send + Sync> { error.into() })?;

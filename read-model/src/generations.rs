@@ -55,7 +55,8 @@ pub enum Swap {
 /// Applies events to the generation of a [`Build`].
 #[async_trait]
 pub trait CatchUp: Send + Sync {
-    /// Returns once the generation has applied everything before `position`.
+    /// Returns once the generation has applied everything before `position`, and everything that the log has at the time of the
+    /// call: readers of an index may have found messages that its checkpoint does not cover yet.
     async fn catch_up(&self, position: &Position) -> Result<(), BackendError>;
 }
 
