@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use event_log::{EventLog, ReadError};
-use events::{Offset, Position};
+use events::{Offset, PartitionId, Position};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use read_model::generations::LEASE;
 use read_model::{
@@ -90,6 +90,13 @@ pub enum RebuildError {
     Behind(Projection),
 }
 
+impl RebuildError {
+    /// Whether going on with the generation cannot help: it hides what the live one shows, or was made from another log.
+    const fn is_in_vain(&self) -> bool {
+        matches!(self, Self::Parked { .. } | Self::Feed { source: FeedError::Read(ReadError::BeyondEnd { .. }), .. })
+    }
+}
+
 fn describe(letters: &[DeadLetter]) -> String {
     let described: Vec<_> =
         letters.iter().map(|letter| format!("offset {}: {}", letter.source.offset, letter.reason)).collect();
@@ -102,7 +109,8 @@ fn describe(letters: &[DeadLetter]) -> String {
 /// A caller may drop the future at any point.
 ///
 /// # Errors
-/// [`RebuildError`]. A generation that would show less than the live one is deleted, any other is kept for the next attempt.
+/// [`RebuildError`]. A generation that would show less than the live one, or that the log does not contain, is deleted. Any other is
+/// kept for the next attempt.
 pub async fn rebuild(
     log: Arc<dyn EventLog>,
     generations: Arc<dyn Generations>,
@@ -117,7 +125,7 @@ pub async fn rebuild(
         outcome = rebuild.fill_and_swap() => outcome,
         error = rebuild.keep_lease() => Err(error),
     };
-    if let Err(RebuildError::Parked { .. }) = &outcome {
+    if outcome.as_ref().is_err_and(RebuildError::is_in_vain) {
         generations.discard(&build).await.map_err(RebuildError::Generations)?;
     }
     let rebuilt = outcome?;
@@ -200,7 +208,9 @@ impl Rebuild<'_> {
             .with_max_times(MAX_ATTEMPTS)
             .with_jitter();
         let attempt = async || {
-            count(feed.checkpoint().await?.next);
+            let next = feed.checkpoint().await?.next;
+            check_is_in_log(feed.partition, next, goal).map_err(FeedError::Read)?;
+            count(next);
             feed.catch_up(goal, &count).await
         };
         let warn = |error: &FeedError, _| tracing::warn!(error = %error.as_report(), "trying again");
@@ -208,12 +218,19 @@ impl Rebuild<'_> {
     }
 }
 
+/// Checks a checkpoint against an end of the log that was read later, or that nobody else has read before it.
+fn check_is_in_log(partition: PartitionId, next: Offset, end: Offset) -> Result<(), ReadError> {
+    if next <= end { Ok(()) } else { Err(ReadError::BeyondEnd { partition, from: next, end }) }
+}
+
 #[async_trait]
 impl CatchUp for Rebuild<'_> {
     async fn catch_up(&self, position: &Position) -> Result<(), BackendError> {
-        let mut goals = self.log.end().await?;
-        goals.merge(position);
-        for (partition, goal) in goals.bounds() {
+        let end = self.log.end().await?;
+        for (partition, next) in position.bounds() {
+            check_is_in_log(partition, next, end.bound(partition))?;
+        }
+        for (partition, goal) in end.bounds() {
             let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
             let caught_up = feed.catch_up(goal, |_| {}).await;
             caught_up.map_err(|error| -> Box<dyn Error + Send + Sync> { error.into() })?;

@@ -16,8 +16,8 @@ use projector::views::ViewsSink;
 use projector::{Feed, ProjectionSink};
 use rdkafka::message::OwnedHeaders;
 use read_model::{
-    DeadLetter, GenerationNumber, Generations, MessageView, Page, Projection, ProjectionStore, SearchIndex, SearchText,
-    Views,
+    Applied, BuildStore, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, GenerationNumber, Generations,
+    MessageView, Page, Projection, ProjectionStore, SearchIndex, SearchText, Views, ViewsChanges,
 };
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
@@ -214,7 +214,45 @@ async fn a_rebuild_that_cannot_read_all_of_the_log_leaves_the_live_generation() 
     .await;
 }
 
+/// A log that lost its end, or another one, lacks what the live generation has passed.
+async fn a_rebuild_from_a_log_that_lacks_a_checkpoint_leaves_the_live_generation() {
+    with_projections(async |projected| {
+        let beyond = CheckpointMove {
+            partition: PartitionId(3),
+            from: Offset::START,
+            to: Checkpoint { next: Offset(1_000), ..Checkpoint::START },
+        };
+        projected.store.apply_views(beyond, ViewsChanges::default()).await.unwrap();
+        let refused = projected.rebuild(Projection::Views).await.unwrap_err().to_report_string();
+        assert!(refused.contains("offset 1000 of partition 3 lies beyond the log's end"), "{refused}");
+        assert_eq!(projected.store.checkpoint(Projection::Views, PartitionId(3)).await.unwrap(), beyond.to);
+    })
+    .await;
+}
+
+/// A generation that was begun from another log is not gone on with, and a new one is begun the next time.
+async fn a_build_that_the_log_does_not_contain_is_begun_anew() {
+    with_projections(async |projected| {
+        let generations = projected.generations(Projection::Counts);
+        let build = generations.begin(Projection::Counts).await.unwrap();
+        let BuildStore::Tables(built) = generations.writer(&build).unwrap() else { panic!("an index") };
+        let beyond = CheckpointMove {
+            partition: PartitionId(3),
+            from: Offset::START,
+            to: Checkpoint { next: Offset(1_000), ..Checkpoint::START },
+        };
+        assert_eq!(built.apply_counts(beyond, CountsChanges::default()).await.unwrap(), Applied::Done);
+        projected.database.run("UPDATE generations SET owned_until = UTC_TIMESTAMP(6)").await;
+        let refused = projected.rebuild(Projection::Counts).await.unwrap_err().to_report_string();
+        assert!(refused.contains("offset 1000 of partition 3 lies beyond the log's end"), "{refused}");
+        assert_eq!(projected.rebuild(Projection::Counts).await.unwrap().generation, GenerationNumber(3));
+    })
+    .await;
+}
+
 tests!(
+    a_rebuild_from_a_log_that_lacks_a_checkpoint_leaves_the_live_generation,
+    a_build_that_the_log_does_not_contain_is_begun_anew,
     an_empty_log_makes_empty_projections,
     a_rebuild_shows_and_hides_what_was_shown_and_hidden,
     a_rebuild_that_would_park_what_is_shown_leaves_it,
