@@ -1,7 +1,8 @@
 //! The command line of `tally`.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use read_model::Projection;
 
 use crate::config::{Config, DataArgs};
 
@@ -35,13 +36,48 @@ pub enum Command {
     Status(StatusArgs),
     /// Check the whole log, make every projection anew beside the real ones, compare them row by row, look for dead letters
     Verify(DataArgs),
-    /// Delete the projections and make them anew from the event log
-    Rebuild(DataArgs),
+    /// Make projections anew from the event log, beside those that are there, and swap the two
+    Rebuild(RebuildArgs),
     /// Print the completions of a shell, such as: tally completions bash > /etc/bash_completion.d/tally
     Completions {
         /// Which shell
         shell: Shell,
     },
+}
+
+/// The arguments of `tally rebuild`.
+#[derive(Debug, Args)]
+pub struct RebuildArgs {
+    /// Which projection
+    #[arg(value_enum, default_value = "all")]
+    pub projection: RebuildTarget,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// What to make anew.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum RebuildTarget {
+    /// Applications, chats and messages
+    Views,
+    /// How many chats and messages there are
+    Counts,
+    /// The search index
+    Search,
+    /// All three, one after the other
+    All,
+}
+
+impl RebuildTarget {
+    /// The projections.
+    pub fn projections(self) -> Vec<Projection> {
+        match self {
+            Self::Views => vec![Projection::Views],
+            Self::Counts => vec![Projection::Counts],
+            Self::Search => vec![Projection::Search],
+            Self::All => Projection::ALL.into(),
+        }
+    }
 }
 
 /// The arguments of `tally status`.

@@ -38,7 +38,7 @@ pub enum DataError {
     /// A projection has applied events that the log does not have.
     #[error(
         "the projection {projection} has applied {ahead} more events than the event log holds: a part of the log \
-         was lost; restore the data directory from a copy, or, to go on without those events, delete views.sqlite in it"
+         was lost; restore the data directory from a copy, or, to go on without those events, delete the directory projections in it"
     )]
     LogShortened {
         /// The projection's name.
@@ -66,6 +66,15 @@ impl Data {
         Self::open_in(directory, DataDir::open_existing_projections).await
     }
 
+    /// Opens an existing directory to make projections anew. Creates those that are missing or of no use.
+    ///
+    /// # Errors
+    /// [`DataError`] says what to do.
+    pub async fn open_to_rebuild(path: &Path) -> Result<Self, DataError> {
+        let directory = DataDir::open_existing(path).map_err(DataError::Open)?;
+        Self::open_in(directory, DataDir::open_projections).await
+    }
+
     async fn open_in(
         directory: DataDir,
         open_projections: fn(&DataDir, Uuid) -> Result<SqliteProjections, OpenError>,
@@ -77,40 +86,27 @@ impl Data {
         Ok(data)
     }
 
-    /// Closes the projections alone.
-    async fn close_projections(&self) {
-        if let Err(error) = self.projections.close().await {
-            tracing::warn!(%error, "the projections were not closed cleanly; nothing is lost");
-        }
-    }
-
     /// Returns a feed for every partition and projection.
     ///
     /// # Errors
     /// If the log's partitions cannot be read.
     pub async fn feeds(&self) -> Result<Vec<Feed>, DataError> {
-        self.feeds_to(&self.projections).await
-    }
-
-    /// Like [`Data::feeds`], but the feeds write to `projections`.
-    ///
-    /// # Errors
-    /// If the log's partitions cannot be read.
-    pub async fn feeds_to(&self, projections: &Arc<SqliteProjections>) -> Result<Vec<Feed>, DataError> {
         let end = self.log.end().await.map_err(DataError::Log)?;
         let mut feeds = Vec::new();
         for (partition, _) in end.bounds() {
             for projection in Projection::ALL {
-                let sink = make_sink(projection, projections);
+                let sink = make_sink(projection, &self.projections);
                 feeds.push(Feed { log: Arc::clone(&self.log) as _, sink, partition });
             }
         }
         Ok(feeds)
     }
 
-    /// Closes both files.
+    /// Closes all files.
     pub async fn close(&self) {
-        self.close_projections().await;
+        if let Err(error) = self.projections.close().await {
+            tracing::warn!(%error, "the projections were not closed cleanly; nothing is lost");
+        }
         self.log.close().await;
     }
 
@@ -125,44 +121,6 @@ impl Data {
             }
         }
         Ok(())
-    }
-}
-
-/// A data directory whose projections are to be made anew. They are still there.
-pub struct LogOnly {
-    directory: DataDir,
-    /// The event log.
-    pub log: Arc<SqliteLog>,
-}
-
-impl LogOnly {
-    /// Opens the log of an existing directory. Refuses a log that has lost events which the projections have applied: they are
-    /// the last copy of what these events said.
-    ///
-    /// # Errors
-    /// [`DataError`] says what to do.
-    pub async fn open(path: &Path) -> Result<Self, DataError> {
-        let directory = DataDir::open_existing(path).map_err(DataError::Open)?;
-        let log = Arc::new(directory.open_log().map_err(DataError::Open)?);
-        let Ok(projections) = directory.open_existing_projections(log.log_id()) else {
-            // They are missing, of no use or of another log: a reason to make them anew.
-            return Ok(Self { directory, log });
-        };
-        let data = Data { directory, log, projections: Arc::new(projections) };
-        data.refuse_shortened_log().await?;
-        data.close_projections().await;
-        Ok(Self { directory: data.directory, log: data.log })
-    }
-
-    /// Deletes the projections, and opens empty ones.
-    ///
-    /// # Errors
-    /// [`DataError`] says what to do.
-    pub fn with_empty_projections(self) -> Result<Data, DataError> {
-        let Self { directory, log } = self;
-        directory.delete_projections().map_err(DataError::Open)?;
-        let projections = directory.open_projections(log.log_id()).map_err(DataError::Open)?;
-        Ok(Data { directory, log, projections: Arc::new(projections) })
     }
 }
 

@@ -4,18 +4,19 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use embedded::compare::{CompareError, Difference, differences};
+use embedded::SqliteLog;
 use embedded::log::check::{CheckError, Contradiction, LogReport};
-use embedded::{OpenError, SqliteLog};
 use event_log::{EventLog, Unreadable};
 use events::Offset;
 use projector::Feed;
 use projector::feed::FeedError;
-use read_model::{ProjectionStore, StoreError};
+use projector::rebuild::{self, RebuildError};
+use read_model::{Difference, Projection, ProjectionStore, StoreError};
 use serde::Serialize;
 
-use crate::data::{Data, DataError, LogOnly};
+use crate::data::{Data, DataError};
 use crate::progress;
 
 /// The most dead letters that are counted in a partition. A count of this many stands for this many or more.
@@ -27,15 +28,12 @@ pub enum OperatorError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(DataError),
-    /// A projection could not be read or made.
-    #[error("a projection could not be made from the log")]
+    /// How far a projection is could not be read.
+    #[error("the checkpoints of a projection could not be read")]
     Feed(#[source] FeedError),
     /// The dead letters could not be read.
     #[error("the dead letters could not be read")]
     DeadLetters(#[source] StoreError),
-    /// Files of projections could not be deleted or made.
-    #[error(transparent)]
-    Files(OpenError),
     /// The log could not be checked.
     #[error(transparent)]
     CheckLog(CheckError),
@@ -48,9 +46,9 @@ pub enum OperatorError {
         /// How many.
         records: u64,
     },
-    /// The projections could not be compared.
-    #[error("the projections could not be compared; if they are damaged, tally rebuild makes them anew")]
-    Compare(#[source] CompareError),
+    /// A projection could not be made anew, or not be compared with the live one.
+    #[error(transparent)]
+    Rebuild(RebuildError),
     /// The size of a file could not be read.
     #[error("the size of {} could not be read", .path.display())]
     Size {
@@ -121,7 +119,7 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
     let status = Status {
         events: count_events(&data.log).await?,
         log_bytes: read_size(&data.directory.log_path())?,
-        projections_bytes: read_size(&data.directory.projections_path())?,
+        projections_bytes: data.projections.paths().iter().map(|path| read_size(path)).sum::<Result<_, _>>()?,
         dead_letters: count_dead_letters(&data, &feeds).await?,
         projections,
     };
@@ -129,28 +127,31 @@ pub async fn status(path: &Path) -> Result<Status, OperatorError> {
     Ok(status)
 }
 
-/// Makes the projections of a stopped tally anew, and the log's counters and keys if they contradict its records. Returns the
+/// Makes projections of a stopped tally anew, and the log's counters and keys if they contradict its records. Returns the
 /// number of events.
 ///
 /// # Errors
 /// [`OperatorError`].
-pub async fn rebuild(path: &Path) -> Result<u64, OperatorError> {
-    let log_only = LogOnly::open(path).await.map_err(OperatorError::Data)?;
-    let remake = |on_progress| log_only.log.remake_tables(on_progress);
-    let report = check_log(&log_only.log, "checking the log", remake).await?;
+pub async fn rebuild(path: &Path, projections: &[Projection]) -> Result<u64, OperatorError> {
+    let data = Data::open_to_rebuild(path).await.map_err(OperatorError::Data)?;
+    let report = check_log(&data.log, "checking the log", |on_progress| data.log.remake_tables(on_progress)).await?;
     if report.damaged > 0 {
         return Err(OperatorError::Damaged { records: report.damaged });
     }
-    let data = log_only.with_empty_projections().map_err(OperatorError::Data)?;
-    let feeds = data.feeds().await.map_err(OperatorError::Data)?;
-    catch_up(&feeds, &read_ends(&feeds).await?, "rebuilding").await?;
+    for projection in projections {
+        let rebuild = |progress| {
+            let (log, generations) = (Arc::clone(&data.log) as _, Arc::clone(&data.projections) as _);
+            async move { rebuild::rebuild(log, generations, *projection, Duration::ZERO, &progress).await }
+        };
+        progress::show(*projection, rebuild).await.map_err(OperatorError::Rebuild)?;
+    }
     let events = count_events(&data.log).await?;
     data.close().await;
     Ok(events)
 }
 
-/// Checks the whole log of a stopped tally. Then rebuilds the projections beside the real ones, each up to the real one's
-/// checkpoint, and compares the two.
+/// Checks the whole log of a stopped tally. Then makes each projection anew beside the live one, up to its checkpoint, and compares
+/// the two.
 ///
 /// # Errors
 /// [`OperatorError`].
@@ -158,23 +159,17 @@ pub async fn verify(path: &Path) -> Result<Verdict, OperatorError> {
     let data = Data::open_existing(path).await.map_err(OperatorError::Data)?;
     let feeds = data.feeds().await.map_err(OperatorError::Data)?;
     let log = check_log(&data.log, "verifying log", |on_progress| data.log.check(on_progress)).await?;
-    let mut goals = Vec::new();
-    for feed in &feeds {
-        goals.push(feed.checkpoint().await.map_err(OperatorError::Feed)?.next);
-    }
-    let reference = data.directory.open_reference(data.log.log_id()).map_err(OperatorError::Files)?;
-    let reference = Arc::new(reference);
-    let reference_feeds = data.feeds_to(&reference).await.map_err(OperatorError::Data)?;
-    catch_up(&reference_feeds, &goals, "verifying").await?;
-    if let Err(error) = reference.close().await {
-        tracing::warn!(%error, "the projections that were made anew were not closed cleanly");
+    let mut differences = Vec::new();
+    for projection in Projection::ALL {
+        let verify = |progress| {
+            let (log, generations) = (Arc::clone(&data.log) as _, Arc::clone(&data.projections) as _);
+            async move { rebuild::verify(log, generations, projection, &progress).await }
+        };
+        let found = progress::show(projection, verify).await;
+        differences.extend(found.map_err(OperatorError::Rebuild)?);
     }
     let events = count_events(&data.log).await?;
     let dead_letters = count_dead_letters(&data, &feeds).await?;
-    let differences = differences(&data.directory.projections_path(), &data.directory.reference_path())
-        .await
-        .map_err(OperatorError::Compare)?;
-    data.directory.delete_reference().map_err(OperatorError::Files)?;
     data.close().await;
     Ok(Verdict { events, log, differences, dead_letters })
 }
@@ -254,23 +249,6 @@ async fn check_log<F: Future<Output = Result<LogReport, CheckError>>>(
     let report = checking.await.map_err(OperatorError::CheckLog)?;
     bar.finish_and_clear();
     Ok(report)
-}
-
-async fn read_ends(feeds: &[Feed]) -> Result<Vec<Offset>, OperatorError> {
-    let mut ends = Vec::new();
-    for feed in feeds {
-        ends.push(feed.end().await.map_err(OperatorError::Feed)?);
-    }
-    Ok(ends)
-}
-
-async fn catch_up(feeds: &[Feed], goals: &[Offset], action: &'static str) -> Result<(), OperatorError> {
-    for (feed, goal) in feeds.iter().zip(goals) {
-        let bar = progress::start_bar(format!("{action} {}", feed.projection().name()), goal.0);
-        feed.catch_up(*goal, |next| bar.set_position(next.0)).await.map_err(OperatorError::Feed)?;
-        bar.finish_and_clear();
-    }
-    Ok(())
 }
 
 async fn count_events(log: &SqliteLog) -> Result<u64, OperatorError> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use command_api::Commands;
 use embedded::SqliteSequencer;
-use event_log::EventLog;
 use projector::{Fatal, RunLoop, RunLoops, run_loop};
 use query_api::Queries;
 use read_model::Projection;
@@ -20,10 +19,10 @@ use crate::config::Config;
 use crate::data::{Data, DataError};
 use crate::progress;
 
-/// The part of readiness that fails when the file of the projections is found damaged.
-const PROJECTIONS_PART: &str = "views.sqlite";
+/// The part of readiness that fails while a live projection is damaged.
+const PROJECTIONS_PART: &str = "projections";
 
-/// The part of readiness that fails while the log cannot be written.
+/// The part of readiness that fails while the log cannot be written, or once it was found damaged.
 const LOG_PART: &str = "log.sqlite";
 
 /// The parts that only writes need. Reads are answered from the projections.
@@ -33,11 +32,6 @@ const WRITE_PARTS: &[&str] = &[LOG_PART];
 const READ_PARTS: &[&str] =
     &[Projection::Views.name(), Projection::Counts.name(), Projection::Search.name(), PROJECTIONS_PART];
 
-/// The reason in /health/ready while the log cannot be written.
-#[derive(Debug, thiserror::Error)]
-#[error("the event log cannot be written; the log of this process says why")]
-struct LogAway;
-
 /// A running Tally.
 pub struct Process {
     write_addr: SocketAddr,
@@ -46,7 +40,7 @@ pub struct Process {
     commands: Commands,
     data: Data,
     run_loops: RunLoops,
-    /// The tasks that draw progress bars and wait for damage.
+    /// The tasks that draw progress bars and look for damage.
     watches: TaskTracker,
     /// Stops the run loops and the watches, once no command can write any more.
     stop_projecting: CancellationToken,
@@ -102,26 +96,20 @@ impl Process {
         Ok(())
     }
 
-    /// Ends readiness once the file of the projections is found damaged, because answers from it may be wrong.
+    /// Ends readiness while a live projection is damaged, because answers from it may be wrong.
     fn watch_for_damage(&self) {
-        let part = self.host.readiness().part(PROJECTIONS_PART);
+        let (part, projections) = (self.host.readiness().part(PROJECTIONS_PART), Arc::clone(&self.data.projections));
         part.ready();
-        let projections = Arc::clone(&self.data.projections);
-        let stop = self.stop_projecting.clone();
-        self.watches.spawn(async move {
-            if stop.run_until_cancelled(projections.wait_for_damage()).await.is_some() {
-                part.failed("the file is damaged; restart tally: it is rebuilt from the log");
-            }
-        });
+        self.watches
+            .spawn(monitor(part, self.stop_projecting.clone(), move || std::future::ready(projections.check_whole())));
     }
 
-    /// Ends the readiness of the write port while the log cannot be written.
+    /// Ends the readiness of the write port while the log cannot be written, and once it was found damaged.
     fn watch_log(&self) {
         let (part, log) = (self.host.readiness().part(LOG_PART), Arc::clone(&self.data.log));
         part.ready();
-        self.watches.spawn(monitor(part, self.stop_projecting.clone(), move || {
-            std::future::ready(if log.is_away() { Err(LogAway) } else { Ok(()) })
-        }));
+        self.watches
+            .spawn(monitor(part, self.stop_projecting.clone(), move || std::future::ready(log.check_writable())));
     }
 
     /// The address of the write API.

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use projector::Feed;
+use projector::progress::show_rebuild;
 pub use projector::progress::start_bar;
+use projector::rebuild::Progress;
+use read_model::Projection;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Time between two updates of a bar.
@@ -29,5 +33,17 @@ pub async fn show_catching_up(feeds: Vec<Feed>, stop: CancellationToken) {
             bar.set_position(checkpoint.next.0);
         }
         bar.finish_and_clear();
+    }
+}
+
+/// Runs a rebuild or a verification, and shows how far it is.
+pub async fn show<T, F: Future<Output = T>>(
+    projection: Projection,
+    work: impl FnOnce(watch::Sender<Progress>) -> F,
+) -> T {
+    let (sender, receiver) = watch::channel(Progress::default());
+    tokio::select! {
+        outcome = work(sender) => outcome,
+        never = show_rebuild(projection, receiver) => match never {},
     }
 }

@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use service::program::print_line;
 use service::{shutdown, telemetry};
 
-use crate::cli::{Cli, Command, StatusArgs};
+use crate::cli::{Cli, Command, RebuildArgs, StatusArgs};
 use crate::config::Config;
 use crate::operator;
 use crate::process::Process;
@@ -34,9 +34,11 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
                 return Ok(ExitCode::from(DIFFERENCE_EXIT_CODE));
             }
         }
-        Command::Rebuild(data) => {
-            let events = operator::rebuild(&data.data).await?;
-            print_line(format_args!("made every projection anew from {events} events"))?;
+        Command::Rebuild(RebuildArgs { projection, data }) => {
+            let projections = projection.projections();
+            let events = operator::rebuild(&data.data, &projections).await?;
+            let names = projections.iter().map(|projection| projection.name()).collect::<Vec<_>>().join(", ");
+            print_line(format_args!("made {names} anew from {events} events"))?;
         }
         Command::Completions { shell } => {
             // The generator would panic at a closed pipe.

@@ -11,6 +11,7 @@ mod tally;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -402,6 +403,13 @@ impl Filled {
         self.directory.path().join(name)
     }
 
+    /// The database of the live generation of `views`.
+    fn views(&self) -> PathBuf {
+        let manifest = std::fs::read_to_string(self.file("projections/generations.json")).unwrap();
+        let manifest: Value = serde_json::from_str(&manifest).unwrap();
+        self.file(&format!("projections/views-{}.sqlite", manifest["views"]["live"]))
+    }
+
     /// Starts a process on the directory, and compares what it shows with what was shown before. Returns the lines that it logged
     /// until it was up.
     async fn start_and_compare(&self) -> Vec<String> {
@@ -440,25 +448,26 @@ async fn projections_that_were_damaged_while_it_was_stopped_are_rebuilt() {
     let is_rebuilt = |logged: &[String]| logged.iter().any(|line| line.contains("rebuilt from the log"));
     let logged = filled.start_and_compare().await;
     assert!(!is_rebuilt(&logged), "nothing was damaged: {logged:?}");
-    let views = filled.file("views.sqlite");
     for damage in [cut_in_half, |path: &Path| cut(path, 100), |path: &Path| cut(path, 5000)] {
-        damage(&views);
+        damage(&filled.views());
         let logged = filled.start_and_compare().await;
         assert!(is_rebuilt(&logged), "damage was not noticed: {logged:?}");
         let logged = filled.start_and_compare().await;
         assert!(!is_rebuilt(&logged), "the rebuilt projections are damaged too: {logged:?}");
     }
-    std::fs::remove_file(&views).unwrap();
+    std::fs::remove_file(filled.views()).unwrap();
+    filled.start_and_compare().await;
+    std::fs::remove_dir_all(filled.file("projections")).unwrap();
     filled.start_and_compare().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn overwritten_projections_are_found_beside_the_requests_and_rebuilt_by_the_next_start() {
     let filled = Filled::stopped().await;
-    overwrite_the_second_half(&filled.file("views.sqlite"));
+    overwrite_the_second_half(&filled.views());
     let tally = Tally::start(filled.directory.path());
     let ready = tally.api.read_until("/health/ready", |answer| answer.status == 503).await;
-    let reason = ready.json["parts"]["views.sqlite"].to_string();
+    let reason = ready.json["parts"]["projections"].to_string();
     assert!(reason.contains("damaged") && reason.contains("restart tally"), "{ready:?}");
     tally.stop();
     let logged = filled.start_and_compare().await;
@@ -472,12 +481,12 @@ async fn projections_whose_write_ahead_log_was_cut_or_lost_in_a_crash_show_the_s
         |wal| cut(wal, 0),
         |wal| std::fs::remove_file(wal).unwrap(),
         // The write-ahead log that is left must not be applied to a new file.
-        |wal| std::fs::remove_file(wal.with_file_name("views.sqlite")).unwrap(),
+        |wal| std::fs::remove_file(wal.with_file_name("views-1.sqlite")).unwrap(),
     ];
     for damage in damages {
         let (filled, tally) = Filled::running().await;
         tally.kill();
-        damage(&filled.file("views.sqlite-wal"));
+        damage(&filled.file("projections/views-1.sqlite-wal"));
         filled.start_and_compare().await;
     }
 }
@@ -485,7 +494,7 @@ async fn projections_whose_write_ahead_log_was_cut_or_lost_in_a_crash_show_the_s
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_of_the_projections_that_is_met_at_run_time_is_reported_with_what_to_do() {
     let filled = Filled::stopped().await;
-    let views = filled.file("views.sqlite");
+    let views = filled.views();
     let tally = Tally::start(filled.directory.path());
     tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
     // Everything but the schema. No message was read yet, so no message is in memory.
@@ -496,11 +505,53 @@ async fn damage_of_the_projections_that_is_met_at_run_time_is_reported_with_what
     assert!(line.contains("restart tally") && line.contains(views.to_str().unwrap()), "{line}");
     let not_ready = |answer: &Answer| answer.status == 503;
     let ready = tally.api.read_until("/health/ready", not_ready).await;
-    assert!(ready.json.to_string().contains("views.sqlite"), "{ready:?}");
+    assert!(ready.json.to_string().contains("views-1.sqlite"), "{ready:?}");
     assert_eq!(tally.api.read("/health").await.status, 200);
     tally.stop();
     let logged = filled.start_and_compare().await;
     assert!(logged.iter().any(|line| line.contains("rebuilt from the log")), "{logged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_a_damaged_page_ends_the_readiness_of_the_write_port_alone() {
+    let filled = Filled::stopped().await;
+    let log = filled.file("log.sqlite");
+    // After a clean stop no check runs, so the first post finds it.
+    let page = find_page_of_counters(&log);
+    filled.start_and_compare().await;
+    let tally = Tally::start(filled.directory.path());
+    overwrite(&log, page.start, page.end);
+    let messages = format!("{}/messages", filled.chat);
+    let posted = tally.api.write(Method::POST, &messages, &json!({ "message": { "body": "hello" } })).await;
+    posted.assert_problem(503, "numbers-unavailable");
+    let line = tally.wait_for_line("the event log is damaged");
+    assert!(line.contains("tally verify") && line.contains(RESTORE), "{line}");
+    expect_damaged_log(&tally, &messages).await;
+    tally.stop();
+    // The next start finds it before anybody posts.
+    let tally = Tally::start(filled.directory.path());
+    expect_damaged_log(&tally, &messages).await;
+    tally.stop();
+}
+
+/// Finds the page that every post needs and no start reads.
+fn find_page_of_counters(log: &Path) -> Range<u64> {
+    let connection = Connection::open(log).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'counters'";
+    let page: u32 = connection.query_row(sql, (), |row| row.get(0)).unwrap();
+    let page = u64::from(page);
+    (page - 1) * 4096..page * 4096
+}
+
+async fn expect_damaged_log(tally: &Tally, messages: &str) {
+    let not_ready = eventually("the end of readiness", async || {
+        let answer = tally.api.plain(Port::Write, Method::GET, "/health/ready").await;
+        if answer.status == 503 { Ok(answer) } else { Err(answer) }
+    });
+    let reason = not_ready.await.json["parts"]["log.sqlite"].to_string();
+    assert!(reason.contains("damaged") && reason.contains(RESTORE), "{reason}");
+    tally.api.wait_until_ready(Port::Read).await;
+    assert_eq!(tally.api.read(messages).await.status, 200);
 }
 
 const RESTORE: &str = "restore the data directory from a copy";
@@ -524,7 +575,7 @@ async fn a_log_that_was_cut_is_refused_and_left_as_it_is() {
         gone(&log);
         for _ in 0..2 {
             let error = expect_refusal(filled.directory.path(), &[]);
-            assert!(error.contains(RESTORE) && error.contains("delete views.sqlite"), "{error}");
+            assert!(error.contains(RESTORE) && error.contains("delete the directory projections"), "{error}");
         }
         for suffix in ["-wal", "-shm"] {
             drop(std::fs::remove_file(filled.file(&format!("log.sqlite{suffix}"))));
@@ -573,7 +624,7 @@ async fn a_log_whose_write_ahead_log_was_cut_or_lost_in_a_crash_is_refused() {
             damage(&filled.file("log.sqlite-wal"));
             for _ in 0..2 {
                 let error = expect_refusal(filled.directory.path(), &[]);
-                assert!(error.contains(RESTORE) && error.contains("delete views.sqlite"), "{error}");
+                assert!(error.contains(RESTORE) && error.contains("delete the directory projections"), "{error}");
             }
         }
     }

@@ -18,6 +18,20 @@ use tempfile::TempDir;
 use testkit::scenarios::{Api, BASE};
 use tokio_util::sync::CancellationToken;
 
+const VIEWS: &str = "projections/views-1.sqlite";
+const COUNTS: &str = "projections/counts-1.sqlite";
+const SEARCH: &str = "projections/search-1.sqlite";
+
+/// Copies a stopped data directory.
+fn copy_data(original: &Path) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    std::fs::create_dir(directory.path().join("projections")).unwrap();
+    for file in ["log.sqlite", VIEWS, COUNTS, SEARCH, "projections/generations.json"] {
+        std::fs::copy(original.join(file), directory.path().join(file)).unwrap();
+    }
+    directory
+}
+
 /// Runs `tally`. Returns its exit code, standard output and standard error.
 fn tally(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
@@ -107,7 +121,7 @@ async fn verify_finds_a_row_that_no_event_explains_and_rebuild_repairs_it() {
     assert!(output.contains("counts: chat_counts lacks 1 rows and has 1 that it should not have"), "{output}");
 
     let (code, output, error) = tally(directory.path(), &["rebuild"]);
-    assert_eq!((code, output.trim()), (Some(0), "made every projection anew from 6 events"), "{error}");
+    assert_eq!((code, output.trim()), (Some(0), "made views, counts, search anew from 6 events"), "{error}");
     assert_eq!(tally(directory.path(), &["verify"]).0, Some(0));
     let (api, stop, process) = start(directory.path()).await;
     assert_eq!(api.read(&format!("{application}/chats/1")).await.json["messages_count"], 3);
@@ -118,29 +132,26 @@ async fn verify_finds_a_row_that_no_event_explains_and_rebuild_repairs_it() {
 }
 
 /// Changes of the projections, with the table in which `tally verify` must find each.
-const CHANGED_PROJECTIONS: [(&str, &str); 11] = [
-    ("applications", "UPDATE applications SET name = 'other'"),
-    ("renames", "INSERT INTO renames SELECT token, zeroblob(16) FROM applications"),
-    ("chats", "UPDATE chats SET created_event = zeroblob(16) WHERE number = 1"),
-    ("messages", "UPDATE messages SET body = 'other' WHERE body = 'two'"),
-    ("messages", "DELETE FROM messages WHERE body = 'two'"),
-    ("messages", "INSERT INTO messages VALUES ((99 << 32) + 1, zeroblob(16), 'in no chat')"),
-    ("dead_letters", "INSERT INTO dead_letters VALUES (0, 3, zeroblob(16), 'no reason')"),
-    ("chat_counts", "UPDATE chat_counts SET messages_count = 2 WHERE messages_count = 3"),
-    ("application_counts", "UPDATE application_counts SET chats_count = 1"),
-    ("search_extents", "UPDATE search_extents SET part = 1"),
-    ("search_trigrams", "INSERT INTO search_trigrams (rowid, folded, chat) VALUES (9000, 'otherwise', 'xyz')"),
+const CHANGED_PROJECTIONS: [(&str, &str, &str); 11] = [
+    (VIEWS, "applications", "UPDATE applications SET name = 'other'"),
+    (VIEWS, "renames", "INSERT INTO renames SELECT token, zeroblob(16) FROM applications"),
+    (VIEWS, "chats", "UPDATE chats SET created_event = zeroblob(16) WHERE number = 1"),
+    (VIEWS, "messages", "UPDATE messages SET body = 'other' WHERE body = 'two'"),
+    (VIEWS, "messages", "DELETE FROM messages WHERE body = 'two'"),
+    (VIEWS, "messages", "INSERT INTO messages VALUES ((99 << 32) + 1, zeroblob(16), 'in no chat')"),
+    (VIEWS, "dead_letters", "INSERT INTO dead_letters VALUES (0, 3, zeroblob(16), 'no reason')"),
+    (COUNTS, "chat_counts", "UPDATE chat_counts SET messages_count = 2 WHERE messages_count = 3"),
+    (COUNTS, "application_counts", "UPDATE application_counts SET chats_count = 1"),
+    (SEARCH, "search_extents", "UPDATE search_extents SET part = 1"),
+    (SEARCH, "search_trigrams", "INSERT INTO search_trigrams (rowid, folded, chat) VALUES (9000, 'otherwise', 'xyz')"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_a_changed_row_of_every_table_of_the_projections() {
     let (original, _) = stopped_data().await;
-    for (table, sql) in CHANGED_PROJECTIONS {
-        let directory = TempDir::new().unwrap();
-        for file in ["log.sqlite", "views.sqlite"] {
-            std::fs::copy(original.path().join(file), directory.path().join(file)).unwrap();
-        }
-        let (code, output) = verify_changed(directory.path(), "views.sqlite", sql);
+    for (file, table, sql) in CHANGED_PROJECTIONS {
+        let directory = copy_data(original.path());
+        let (code, output) = verify_changed(directory.path(), file, sql);
         assert_eq!(code, Some(3), "{sql}: {output}");
         assert!(output.contains(&format!(": {table} lacks ")), "{sql}: {output}");
     }
@@ -163,15 +174,12 @@ async fn rebuild_leaves_the_projections_of_a_log_that_has_lost_events() {
         },
     ] as [&dyn Fn(&Path); 3]
     {
-        let directory = TempDir::new().unwrap();
-        for file in ["log.sqlite", "views.sqlite"] {
-            std::fs::copy(original.path().join(file), directory.path().join(file)).unwrap();
-        }
+        let directory = copy_data(original.path());
         lose(&directory.path().join("log.sqlite"));
         let (code, output, error) = tally(directory.path(), &["rebuild"]);
         assert_eq!(code, Some(1), "{output}{error}");
         assert!(error.contains("lost; restore the data directory from a copy"), "{error}");
-        let views = rusqlite::Connection::open(directory.path().join("views.sqlite")).unwrap();
+        let views = rusqlite::Connection::open(directory.path().join(VIEWS)).unwrap();
         let messages: u32 = views.query_row("SELECT count(*) FROM messages", (), |row| row.get(0)).unwrap();
         assert_eq!(messages, 3);
     }
@@ -300,13 +308,13 @@ async fn status_and_verify_neither_make_nor_replace_projections() {
     ];
     for damage in damages {
         let (directory, _) = stopped_data().await;
-        let views = directory.path().join("views.sqlite");
+        let views = directory.path().join(VIEWS);
         damage(&views);
         let before = std::fs::read(&views).ok();
         for command in ["status", "verify"] {
             let (code, _, error) = tally(directory.path(), &[command]);
             assert_eq!(code, Some(1), "{command}");
-            assert!(error.contains("views.sqlite") && error.contains("tally rebuild"), "{command}: {error}");
+            assert!(error.contains("views-1.sqlite") && error.contains("tally rebuild"), "{command}: {error}");
             assert!(std::fs::read(&views).ok() == before, "{command} changed the projections");
         }
         assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(0));

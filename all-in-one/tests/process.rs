@@ -60,7 +60,7 @@ async fn everything_is_there_after_a_restart_and_after_the_views_were_deleted() 
     assert_eq!(read_all(&tally.api, &application, &chat).await, before);
     tally.stop();
 
-    std::fs::remove_file(directory.path().join("views.sqlite")).unwrap();
+    std::fs::remove_dir_all(directory.path().join("projections")).unwrap();
     let tally = Tally::start(directory.path());
     tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
     assert_eq!(read_all(&tally.api, &application, &chat).await, before, "a replay has changed the views");
@@ -276,8 +276,11 @@ async fn a_log_that_has_lost_its_end_is_refused() {
     tally.stop();
     std::fs::rename(&copy, &log).unwrap();
     let error = expect_refusal(directory.path(), &[]);
-    assert!(error.contains("1 more events than the event log holds") && error.contains("views.sqlite"), "{error}");
-    std::fs::remove_file(directory.path().join("views.sqlite")).unwrap();
+    assert!(
+        error.contains("1 more events than the event log holds") && error.contains("delete the directory projections"),
+        "{error}"
+    );
+    std::fs::remove_dir_all(directory.path().join("projections")).unwrap();
     let tally = Tally::start(directory.path());
     assert_eq!(tally.api.read(&application).await.status, 404);
     tally.stop();

@@ -1,4 +1,4 @@
-//! Reads the headers of a SQLite database and its write-ahead log, to detect a truncated file. SQLite does not detect
+//! The files of a SQLite database. Reads the headers of a database and its write-ahead log, to detect a truncated file. SQLite does not detect
 //! one.
 //!
 //! Both formats: <https://www.sqlite.org/fileformat2.html>.
@@ -7,6 +7,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
+
+use crate::notes::{CLEAN_SUFFIX, DAMAGED_SUFFIX};
+
+/// Suffixes of a database's files: its own, those that SQLite keeps beside it, and notes.
+pub(crate) const SUFFIXES: [&str; 5] = ["", "-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX];
 
 /// Counts the pages that a database should have, but that are neither in its file nor in its write-ahead log. Only a
 /// truncated file misses pages: a crash during a checkpoint leaves every page in at least one of the two files.
@@ -102,4 +107,15 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut file = path.as_os_str().to_owned();
     file.push(suffix);
     file.into()
+}
+
+/// Deletes a database with the files beside it.
+pub(crate) fn delete_database(path: &Path) -> std::io::Result<()> {
+    for suffix in SUFFIXES {
+        match std::fs::remove_file(with_suffix(path, suffix)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }

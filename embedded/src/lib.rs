@@ -2,27 +2,29 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`data_dir`] | the directory and its two files |
+//! | [`data_dir`] | the directory, with the log and the projections |
 //! | [`log`] | [`event_log::EventLog`]: one writer that commits all queued appends as a group |
 //! | [`sequencer`] | [`event_log::Sequencer`]: counters in this process, which start from the log |
 //! | [`projections`] | [`read_model::ProjectionStore`], [`read_model::Views`], [`read_model::SearchIndex`] |
-//! | [`compare`] | compares two files of projections row by row |
+//! | `compare` | compares two generations of a projection row by row |
 //! | [`open_error`] | the errors of opening the directory, with advice for the operator |
 //! | `lock` | the lock of the directory |
 //! | `file_modes` | who may read the files |
 //! | `sqlite` | connections, transactions and statements of both files |
 //! | `migrate` | the schemas of both files |
 //! | `file_format` | detects a truncated file, which SQLite does not |
+//! | `damage` | notices that a database is damaged |
 //! | `notes` | notes for the next start: a clean close, or damage |
 //!
-//! **Architecture invariant:** `log.sqlite` is the truth, and every commit is fsynced. `views.sqlite` can be rebuilt
-//! from it, so an operator may delete that file whenever the process is stopped.
+//! **Architecture invariant:** `log.sqlite` is the truth, and every commit is fsynced. The directory `projections` can be made
+//! from it, so an operator may delete that directory whenever the process is stopped.
 
 // The tests inside of the crate share databases with those outside.
 #[cfg(test)]
 extern crate self as embedded;
 
-pub mod compare;
+mod compare;
+mod damage;
 pub mod data_dir;
 mod file_format;
 mod file_modes;

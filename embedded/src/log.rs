@@ -26,14 +26,19 @@ pub(crate) use self::counters::load as load_counter;
 use self::rows::read_rows;
 pub(crate) use self::rows::{Damaged, read_record};
 use self::writer::{GroupCommit, Outcome};
+use crate::damage::{Content, Damage};
 use crate::file_modes::create_private;
 use crate::migrate::{MigrateError, log_migrations, migrate};
+use crate::notes::note_clean_close;
 use crate::open_error::{OpenError, advise};
-use crate::projections::{OpenProjectionsError, count_applied_events};
-use crate::sqlite::{Database, Durability, Readers, prepare, run_blocking};
+use crate::projections::OpenProjectionsError;
+use crate::sqlite::{Database, Durability, Readers, Writer, prepare, run_blocking};
 
 /// The only partition.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
+
+/// Counts the events that projections have applied; `None` if there are none.
+pub(crate) type Applied<'a> = dyn Fn() -> Result<Option<u64>, OpenProjectionsError> + 'a;
 
 /// [`EventLog`] on SQLite.
 #[derive(Debug)]
@@ -41,6 +46,7 @@ pub struct SqliteLog {
     log_id: Uuid,
     readers: Arc<Readers>,
     writer: GroupCommit,
+    damage: Arc<Damage>,
     end: watch::Receiver<Offset>,
     /// How many appends were refused because their number is taken.
     refusals: Arc<AtomicU64>,
@@ -48,16 +54,32 @@ pub struct SqliteLog {
 
 impl SqliteLog {
     /// Opens the log at `path`. Creates a missing log, unless the projections show that a log was lost.
-    pub(crate) fn open(path: PathBuf, projections: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: PathBuf, projections: &Applied<'_>) -> Result<Self, OpenError> {
         let database = Database::new(&path, Durability::PowerLoss);
         let (log_id, end) = prepare_file(&database, &path, projections).map_err(|error| error.at(path.clone()))?;
+        let damage = Damage::new(&path, Content::Log);
         let (committed, end) = watch::channel(end);
-        let writer = GroupCommit::start(database.clone(), committed).map_err(|source| OpenError::Log {
-            advice: advise(&source),
-            path,
-            source: source.into(),
-        })?;
-        Ok(Self { log_id, readers: Arc::new(Readers::new(database)), writer, end, refusals: Arc::default() })
+        let writer = GroupCommit::start(Writer::new(database.clone(), &damage), committed)
+            .map_err(|source| OpenError::Log { advice: advise(&source), path, source: source.into() })?;
+        let readers = Arc::new(Readers::new(database, &[&damage]));
+        Ok(Self { log_id, readers, writer, damage, end, refusals: Arc::default() })
+    }
+
+    /// Checks the whole file for damage on a thread of its own, while it is used.
+    pub(crate) fn check_beside(&self) -> io::Result<()> {
+        self.damage.check_beside()
+    }
+
+    /// Whether the next append can be expected to succeed.
+    ///
+    /// # Errors
+    /// [`LogFault`] if the file was found damaged, or could not be written the last time.
+    pub fn check_writable(&self) -> Result<(), LogFault> {
+        match (self.damage.is_found(), self.is_away()) {
+            (true, _) => Err(LogFault::Damaged),
+            (false, true) => Err(LogFault::Away),
+            (false, false) => Ok(()),
+        }
     }
 
     /// The identity of this log.
@@ -97,10 +119,26 @@ impl SqliteLog {
 
     /// Refuses further appends, commits the queued ones, and closes the file.
     pub async fn close(&self) {
+        let damage = Arc::clone(&self.damage);
+        let is_whole = run_blocking(move || Ok(damage.stop_check())).await.unwrap_or(false);
         // The writer closes last: whoever does copies the write-ahead log into the database.
         self.readers.close();
         self.writer.close().await;
+        if is_whole && let Err(error) = note_clean_close(self.damage.path()) {
+            tracing::warn!(%error, "the next start checks the event log for damage, because its clean end cannot be noted");
+        }
     }
+}
+
+/// Why appends fail until something changes.
+#[derive(Debug, thiserror::Error)]
+pub enum LogFault {
+    /// The file was found damaged.
+    #[error("the event log is damaged; stop tally, run tally verify, and restore the data directory from a copy")]
+    Damaged,
+    /// The last write failed.
+    #[error("the event log cannot be written; the log of this process says why")]
+    Away,
 }
 
 #[derive(Debug)]
@@ -140,7 +178,7 @@ impl PrepareError {
 }
 
 /// Brings the schema up to date, and gives a new log its identity. Returns the identity and the log's end.
-fn prepare_file(database: &Database, path: &Path, projections: &Path) -> Result<(Uuid, Offset), PrepareError> {
+fn prepare_file(database: &Database, path: &Path, projections: &Applied<'_>) -> Result<(Uuid, Offset), PrepareError> {
     if !path.try_exists().map_err(PrepareError::File)? {
         refuse_lost_log(projections)?;
         create_private(path).map_err(PrepareError::File)?;
@@ -162,8 +200,8 @@ fn prepare_file(database: &Database, path: &Path, projections: &Path) -> Result<
 }
 
 /// Fails if projections have applied events, because the log has none.
-fn refuse_lost_log(projections: &Path) -> Result<(), PrepareError> {
-    match count_applied_events(projections) {
+fn refuse_lost_log(projections: &Applied<'_>) -> Result<(), PrepareError> {
+    match projections() {
         Ok(None) => Ok(()),
         Ok(Some(applied)) => Err(PrepareError::Lost(applied)),
         Err(error) => Err(PrepareError::PerhapsLost(error)),

@@ -1,5 +1,6 @@
 //! Brings the schema of a database up to date.
 
+use read_model::Projection;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction};
 use rusqlite_migration::{Error, HookError, M, Migrations};
 
@@ -19,14 +20,13 @@ pub(crate) fn log_migrations() -> Vec<M<'static>> {
     ]
 }
 
-/// The migrations of `views.sqlite`, oldest first.
-pub(crate) fn projections_migrations() -> Vec<M<'static>> {
-    vec![
-        M::up(include_str!("../../migrations/sqlite-views/0001_projections.sql")),
-        M::up(include_str!("../../migrations/sqlite-views/0002_epochs.sql")),
-        M::up(include_str!("../../migrations/sqlite-views/0003_search_extents.sql")),
-        M::up(include_str!("../../migrations/sqlite-views/0004_search_chats.sql")),
-    ]
+/// The migrations of a projection's database, oldest first.
+pub(crate) fn projection_migrations(projection: Projection) -> Vec<M<'static>> {
+    match projection {
+        Projection::Views => vec![M::up(include_str!("../../migrations/sqlite-views/0001_views.sql"))],
+        Projection::Counts => vec![M::up(include_str!("../../migrations/sqlite-counts/0001_counts.sql"))],
+        Projection::Search => vec![M::up(include_str!("../../migrations/sqlite-search/0001_search.sql"))],
+    }
 }
 
 /// Why a schema cannot be brought up to date.

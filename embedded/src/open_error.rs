@@ -74,7 +74,7 @@ pub enum OpenError {
     /// The log is empty, but the projections were made from a log with events.
     #[error(
         "the event log {} is empty, but the projections beside it have applied {applied} events, so the log was lost; restore the \
-         data directory from a copy; to start again without those events, delete views.sqlite in it",
+         data directory from a copy; to start again without those events, delete the directory projections in it, and views.sqlite if an earlier release has left it",
         .path.display()
     )]
     LogLost {
@@ -86,7 +86,7 @@ pub enum OpenError {
     /// The log is empty, and the projections that show whether it was lost cannot be read.
     #[error(
         "the event log {} is empty, and whether it has lost events cannot be told, because the projections beside it cannot \
-         be read{advice}; to start without events, delete views.sqlite in that directory",
+         be read{advice}; to start without events, delete the directory projections beside it, and views.sqlite if an earlier release has left it",
         .path.display()
     )]
     LogPerhapsLost {
@@ -136,14 +136,14 @@ pub enum OpenError {
     /// There are no projections that belong to the log, and the command does not make them.
     #[error("the projections {} cannot be used; tally rebuild makes them from the log", .path.display())]
     ProjectionsUnusable {
-        /// The file.
+        /// The file, or the directory of all.
         path: PathBuf,
         /// The reason.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
     /// Projections that cannot be used cannot be deleted either.
-    #[error("the outdated projections {} cannot be deleted; delete them by hand: tally rebuilds them from the log", .path.display())]
+    #[error("the outdated projections {} cannot be deleted; delete them by hand: tally makes them anew from the log", .path.display())]
     DeleteProjections {
         /// The file.
         path: PathBuf,

@@ -1,57 +1,96 @@
-//! All projections in one SQLite file. The projector writes them, the read API reads them.
+//! The projections: a database for each generation of each. The projector writes them, the read API reads them.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `manifest` | the file that names the live generations |
+//! | `generation` | a generation: a database with the tables of one projection |
+//! | `live` | the generations that readers use |
+//! | `generation_store` | the ports that write, on one generation |
+//! | `write_views`, `counts`, `search` | the SQL that writes each projection; `search` also finds messages |
+//! | `ordinals`, `extents` | how messages and documents are ordered, so that those of a chat lie together |
+//! | `read_views`, `read_threads` | the SQL that reads views, and the threads for long reads |
+//! | `progress` | how far each projection is, for readers that wait |
+//! | `rebuilding` | makes projections anew beside the live ones |
 
 mod counts;
-mod damage;
 mod extents;
+mod generation;
+mod generation_store;
+mod live;
+mod manifest;
 mod ordinals;
 mod progress;
 mod read_threads;
 mod read_views;
+mod rebuilding;
 mod search;
 mod write_views;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use events::{ChatKey, Epoch, Offset, PartitionId};
+use events::{ChatKey, PartitionId};
+use parking_lot::{Mutex, RwLock};
 use read_model::{
     Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, LoadedCounts, Projection, ProjectionStore,
     StoreError, ViewsChanges,
 };
-use rusqlite::{Connection, OptionalExtension, Result, Row};
+use rusqlite::{Connection, Result};
+use thiserror_ext::AsReport;
+use tokio::sync::RwLock as Gate;
 use uuid::Uuid;
 
-use self::damage::Damage;
+use self::generation::{Generation, Name};
+use self::generation_store::GenerationStore;
+use self::live::Live;
+use self::manifest::{Manifest, database_path};
 use self::progress::Progress;
 use self::read_threads::ReadThreads;
+use self::rebuilding::Owned;
 #[cfg(test)]
 pub(crate) use self::search::SEPARATOR;
-use crate::migrate::{MigrateError, migrate, projections_migrations};
-use crate::notes::note_clean_close;
+use crate::file_format::delete_database;
+use crate::file_modes::create_private_directory;
+use crate::migrate::MigrateError;
 use crate::open_error::{Advice, Advised};
-use crate::sqlite::{Database, Durability, Readers, Writer, is_damage, prepare, run_blocking};
+use crate::sqlite::{Database, Durability, is_damage};
 
 /// Pages that are read at the same time. Further ones wait.
 const CONCURRENT_PAGES: usize = 4;
 /// Searches that run at the same time. They have their own threads, so that slow ones never keep pages waiting.
 const CONCURRENT_SEARCHES: usize = 2;
 
-/// [`ProjectionStore`], [`read_model::Views`] and [`read_model::SearchIndex`] on SQLite.
+/// [`ProjectionStore`], [`read_model::Views`], [`read_model::SearchIndex`] and [`read_model::Generations`] on SQLite.
 #[derive(Debug)]
 pub struct SqliteProjections {
-    file: Arc<ProjectionsFile>,
+    directory: PathBuf,
+    log_id: Uuid,
+    live: RwLock<Arc<Live>>,
+    /// Whoever applies a batch to a live generation holds its gate for reading, a swap for writing.
+    gates: [Gate<()>; Projection::ALL.len()],
+    manifest: Mutex<Manifest>,
+    builds: Mutex<BTreeMap<Projection, Owned>>,
+    progress: Progress,
     pages: ReadThreads,
     searches: ReadThreads,
 }
 
-/// The file with the tables of all projections. Its methods block the thread.
-#[derive(Debug)]
-struct ProjectionsFile {
-    readers: Readers,
-    writer: Writer,
-    progress: Progress,
-    damage: Damage,
+/// A live generation is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is damaged; run tally rebuild, or restart tally: it makes the projection anew from the log", .path.display())]
+pub struct ProjectionDamaged {
+    path: PathBuf,
+}
+
+/// What to do about projections that are missing or of no use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// Make them anew.
+    Replace,
+    /// Fail, and change nothing.
+    Refuse,
 }
 
 /// Projections cannot be opened.
@@ -63,13 +102,13 @@ pub(crate) enum OpenProjectionsError {
     Migrate(#[from] MigrateError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    #[error("the file is missing")]
+    #[error("it is missing")]
     Missing,
-    #[error("the file was made from another log")]
+    #[error("it was made from another log")]
     OtherLog,
-    #[error("{missing} pages of the file are missing")]
+    #[error("{missing} of its pages are missing")]
     Cut { missing: u64 },
-    #[error("the file was found damaged")]
+    #[error("it was found damaged")]
     Damaged,
 }
 
@@ -80,8 +119,8 @@ impl OpenProjectionsError {
             Self::Sqlite(error) => is_damage(error),
             // A schema that this program does not know, or cannot bring to its own form, stays so.
             Self::Migrate(error) => error.sqlite().is_none_or(is_damage),
-            Self::OtherLog | Self::Cut { .. } | Self::Damaged => true,
-            Self::Missing | Self::Io(_) => false,
+            Self::Missing | Self::OtherLog | Self::Cut { .. } | Self::Damaged => true,
+            Self::Io(_) => false,
         }
     }
 }
@@ -97,58 +136,109 @@ impl Advised for OpenProjectionsError {
     }
 }
 
+/// Where projections could not be opened, and why.
+#[derive(Debug)]
+pub(crate) struct OpenFailure {
+    pub(crate) path: PathBuf,
+    pub(crate) source: OpenProjectionsError,
+}
+
 impl SqliteProjections {
-    /// Opens the projections of the log `log_id`; `None` if the file holds those of another log.
-    pub(crate) fn open(path: &Path, log_id: Uuid) -> Result<Option<Self>, OpenProjectionsError> {
-        let database = Database::new(path, Durability::Crash);
-        let mut connection = database.connect()?;
-        migrate(&mut connection, projections_migrations())?;
-        let source = identify_source(&connection, log_id)?;
-        let progress = Progress::load(&connection)?;
-        connection.close().map_err(|(_, error)| error)?;
-        if source != log_id {
-            return Ok(None);
+    /// Opens the projections of the log `log_id` in this directory.
+    pub(crate) fn open(directory: &Path, log_id: Uuid, unusable: Unusable) -> Result<Self, OpenFailure> {
+        let fail = |source: OpenProjectionsError| OpenFailure { path: directory.to_owned(), source };
+        if unusable == Unusable::Replace {
+            create_private_directory(directory).map_err(|error| fail(error.into()))?;
         }
-        let file = ProjectionsFile {
-            readers: Readers::new(database.clone()),
-            writer: Writer::new(database),
+        let manifest = Manifest::load(directory).map_err(|error| fail(error.into()))?;
+        if manifest.is_none() && unusable == Unusable::Refuse {
+            return Err(fail(OpenProjectionsError::Missing));
+        }
+        let mut manifest = manifest.unwrap_or_default();
+        let before = manifest.clone();
+        let mut open = |projection| open_live(&mut manifest, directory, projection, log_id, unusable);
+        let (views, counts, search) = (open(Projection::Views)?, open(Projection::Counts)?, open(Projection::Search)?);
+        if manifest != before {
+            manifest.store(directory).map_err(|error| fail(error.into()))?;
+        }
+        if unusable == Unusable::Replace {
+            delete_leftovers(&manifest, directory);
+        }
+        Self::start(directory, log_id, manifest, Live::new(views, counts, search)).map_err(fail)
+    }
+
+    fn start(
+        directory: &Path,
+        log_id: Uuid,
+        manifest: Manifest,
+        live: Arc<Live>,
+    ) -> Result<Self, OpenProjectionsError> {
+        let progress = Progress::default();
+        for projection in Projection::ALL {
+            progress.publish(projection, &live.get(projection).position()?);
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            log_id,
+            live: RwLock::new(live),
+            gates: Projection::ALL.map(|_| Gate::new(())),
+            manifest: Mutex::new(manifest),
+            builds: Mutex::default(),
             progress,
-            damage: Damage::new(path),
-        };
-        Ok(Some(Self {
-            file: Arc::new(file),
             pages: ReadThreads::start("pages", CONCURRENT_PAGES)?,
             searches: ReadThreads::start("searches", CONCURRENT_SEARCHES)?,
-        }))
+        })
     }
 
-    /// Checks the whole file for damage on a thread of its own, while it is used. See [`SqliteProjections::wait_for_damage`].
-    pub(crate) fn check_beside(&self) -> std::io::Result<()> {
-        self.file.damage.check_beside()
+    fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read())
     }
 
-    /// Waits until the running write has ended, then closes the file.
+    const fn gate(&self, projection: Projection) -> &Gate<()> {
+        let [views, counts, search] = &self.gates;
+        match projection {
+            Projection::Views => views,
+            Projection::Counts => counts,
+            Projection::Search => search,
+        }
+    }
+
+    /// The databases of the live generations, in the order of [`Projection::ALL`].
+    pub fn paths(&self) -> [PathBuf; Projection::ALL.len()] {
+        self.live().paths()
+    }
+
+    /// Waits until the running writes have ended, then closes all databases.
     ///
     /// # Errors
     /// SQLite's error, or the system's. Nothing is lost, because projections can be rebuilt.
     pub async fn close(&self) -> Result<(), read_model::BackendError> {
-        let file = Arc::clone(&self.file);
-        let is_whole = run_blocking(move || {
-            let is_whole = file.damage.stop_check();
-            file.readers.close();
-            file.writer.close()?;
-            Ok(is_whole)
-        });
-        if is_whole.await? {
-            note_clean_close(self.file.damage.path())?;
+        let live = self.live();
+        live.readers.close();
+        let builds = std::mem::take(&mut *self.builds.lock());
+        let begun = builds.into_values().map(|owned| owned.generation);
+        let mut outcome = Ok(());
+        for generation in Projection::ALL.map(|projection| Arc::clone(live.get(projection))).into_iter().chain(begun) {
+            outcome = outcome.and(generation.close().await);
         }
-        Ok(())
+        outcome
     }
 
-    /// Waits until a read, a write or a check finds that the file is damaged, which may be never. An error with advice for
-    /// the operator is logged then.
-    pub async fn wait_for_damage(&self) {
-        self.file.damage.wait().await;
+    /// Whether the live generations are whole, as far as reads, writes and checks have shown. An error with advice for the
+    /// operator was logged otherwise.
+    ///
+    /// # Errors
+    /// [`ProjectionDamaged`]. A rebuild replaces the damaged generation.
+    pub fn check_whole(&self) -> Result<(), ProjectionDamaged> {
+        let live = self.live();
+        let damaged = Projection::ALL.map(|projection| live.get(projection)).into_iter();
+        let damaged = damaged.filter(|generation| generation.damage().is_found()).map(|generation| generation.path());
+        damaged.map(|path| Err(ProjectionDamaged { path: path.to_owned() })).next().unwrap_or(Ok(()))
+    }
+
+    /// Reads one row, or a few, on this thread.
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.live().readers.read(read)
     }
 
     /// Runs a read of several rows on one of these threads.
@@ -157,80 +247,88 @@ impl SqliteProjections {
         threads: &ReadThreads,
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let file = Arc::clone(&self.file);
-        threads.run(move || file.read(read)).await
+        let live = self.live();
+        threads.run(move || live.readers.read(read)).await
     }
 
-    /// Runs `step` on a blocking thread, each time in a transaction of its own, `steps` times or until it returns false.
-    async fn write_in_steps(
-        &self,
-        steps: u32,
-        step: impl Fn(&Connection) -> Result<bool> + Send + 'static,
-    ) -> Result<()> {
-        let file = Arc::clone(&self.file);
-        run_blocking(move || {
-            for _ in 0..steps {
-                let written = file.writer.transact(|connection| step(connection).map(Some));
-                if written.inspect_err(|error| file.damage.note(error))? != Some(true) {
-                    break;
-                }
-            }
-            Ok(())
-        })
-        .await
+    /// The live generation of a projection, for a call that writes no batch.
+    fn store(&self, projection: Projection) -> GenerationStore {
+        GenerationStore(Arc::clone(self.live().get(projection)))
     }
 
-    /// Applies a batch on a blocking thread; see [`ProjectionsFile::apply`].
-    async fn apply(
+    /// Applies a batch to the live generation. Then wakes readers that wait for the position.
+    async fn apply_live<E>(
         &self,
         projection: Projection,
         checkpoint_move: CheckpointMove,
-        write: impl FnOnce(&mut Connection) -> Result<()> + Send + 'static,
-    ) -> Result<Applied> {
-        let file = Arc::clone(&self.file);
-        run_blocking(move || file.apply(projection, checkpoint_move, write)).await
+        apply: impl AsyncFnOnce(GenerationStore) -> Result<Applied, E>,
+    ) -> Result<Applied, E> {
+        let _no_swap = self.gate(projection).read().await;
+        let applied = apply(self.store(projection)).await?;
+        if applied == Applied::Done {
+            self.progress.publish_commit(projection, checkpoint_move);
+        }
+        Ok(applied)
     }
 }
 
-impl ProjectionsFile {
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.readers.read(read).inspect_err(|error| self.damage.note(error))
+/// Opens the live generation of a projection, or makes an empty one.
+fn open_live(
+    manifest: &mut Manifest,
+    directory: &Path,
+    projection: Projection,
+    log_id: Uuid,
+    unusable: Unusable,
+) -> Result<Arc<Generation>, OpenFailure> {
+    let number = manifest.live(projection);
+    let path = number.map_or_else(|| directory.to_owned(), |number| database_path(directory, projection, number));
+    let opened = match number {
+        Some(number) => Generation::open(Name { projection, number }, path.clone(), log_id),
+        None => Err(OpenProjectionsError::Missing),
+    };
+    match opened {
+        Ok(generation) => return Ok(generation),
+        Err(source) if unusable == Unusable::Refuse || !source.is_lasting() => {
+            return Err(OpenFailure { path, source });
+        }
+        Err(OpenProjectionsError::Missing) if number.is_none() => {}
+        Err(error) => tracing::warn!(
+            error = %error.as_report(),
+            "the projection {} cannot be used; it is rebuilt from the log",
+            projection.name()
+        ),
     }
+    let fail = |source: OpenProjectionsError| OpenFailure { path: directory.to_owned(), source };
+    let number = manifest.start(directory, projection).map_err(|error| fail(error.into()))?;
+    let path = database_path(directory, projection, number);
+    Generation::create(Name { projection, number }, path, log_id).map_err(fail)
+}
 
-    fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint> {
-        self.read(|connection| load_checkpoint(connection, projection, partition))
-    }
-
-    /// Moves the checkpoint and calls `write`, in one transaction. Then wakes readers that wait for the position. Writes
-    /// nothing if the checkpoint is not where the batch begins.
-    fn apply(
-        &self,
-        projection: Projection,
-        checkpoint_move: CheckpointMove,
-        write: impl FnOnce(&mut Connection) -> Result<()>,
-    ) -> Result<Applied> {
-        let applied = self.writer.transact(|connection| {
-            if load_checkpoint(connection, projection, checkpoint_move.partition)?.next != checkpoint_move.from {
-                return Ok(None);
-            }
-            store_checkpoint(connection, projection, checkpoint_move)?;
-            write(connection).map(Some)
-        });
-        Ok(match applied.inspect_err(|error| self.damage.note(error))? {
-            Some(()) => {
-                self.progress.publish_commit(projection, checkpoint_move);
-                Applied::Done
-            }
-            None => Applied::Superseded,
-        })
+/// Deletes what a process that was killed has left behind.
+fn delete_leftovers(manifest: &Manifest, directory: &Path) {
+    let deleted = manifest
+        .list_leftovers(directory)
+        .and_then(|leftovers| leftovers.iter().try_for_each(|leftover| delete_database(leftover)));
+    if let Err(error) = deleted {
+        tracing::warn!(%error, "former generations in {} could not be deleted", directory.display());
     }
 }
 
-/// Counts the events that the projections at `path` have applied. `None` if there is no file, or nothing in it.
-pub(crate) fn count_applied_events(path: &Path) -> Result<Option<u64>, OpenProjectionsError> {
-    if !path.try_exists()? {
-        return Ok(None);
+/// Counts the events that the projections in this directory have applied, or those in a file of the first releases. `None` if
+/// there are none, or nothing in them.
+pub(crate) fn count_applied_events(directory: &Path, old_file: &Path) -> Result<Option<u64>, OpenProjectionsError> {
+    let mut databases = manifest::list_all_databases(directory)?;
+    if old_file.try_exists()? {
+        databases.push(old_file.to_owned());
     }
+    let mut applied = None;
+    for path in databases {
+        applied = applied.max(count_applied_by(&path)?);
+    }
+    Ok(applied)
+}
+
+fn count_applied_by(path: &Path) -> Result<Option<u64>, OpenProjectionsError> {
     let connection = Database::new(path, Durability::Crash).connect_reader()?;
     let has_table = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'checkpoints')";
     if !connection.query_row(has_table, (), |row| row.get(0))? {
@@ -241,65 +339,19 @@ pub(crate) fn count_applied_events(path: &Path) -> Result<Option<u64>, OpenProje
     Ok(applied.map(i64::cast_unsigned).filter(|applied| *applied > 0))
 }
 
-/// Returns the id of the log that the projections were made from. A new file gets `log_id`.
-fn identify_source(connection: &Connection, log_id: Uuid) -> Result<Uuid> {
-    let identify = "INSERT INTO source (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM source)";
-    connection.execute(identify, [log_id.as_bytes()])?;
-    connection.query_row("SELECT log_id FROM source", (), |row| row.get(0)).map(Uuid::from_bytes)
-}
-
-fn load_checkpoint(connection: &Connection, projection: Projection, partition: PartitionId) -> Result<Checkpoint> {
-    let mut statement =
-        prepare(connection, "SELECT next_offset, epoch FROM checkpoints WHERE projection = ? AND partition = ?")?;
-    let checkpoint = statement.query_row((projection.name(), partition.0), decode_checkpoint).optional()?;
-    Ok(checkpoint.unwrap_or(Checkpoint::START))
-}
-
-fn decode_checkpoint(row: &Row) -> Result<Checkpoint> {
-    let next = Offset(row.get::<_, i64>(0)?.cast_unsigned());
-    let epoch = Epoch(row.get::<_, i64>(1)?.cast_unsigned());
-    Ok(Checkpoint { next, epoch })
-}
-
-fn store_checkpoint(connection: &Connection, projection: Projection, checkpoint_move: CheckpointMove) -> Result<()> {
-    let CheckpointMove { partition, to, .. } = checkpoint_move;
-    let mut statement = prepare(
-        connection,
-        "INSERT INTO checkpoints (projection, partition, next_offset, epoch) VALUES (?, ?, ?, ?) \
-         ON CONFLICT (projection, partition) DO UPDATE SET next_offset = excluded.next_offset, \
-         epoch = excluded.epoch",
-    )?;
-    let epoch = to.epoch.0.cast_signed();
-    statement.execute((projection.name(), partition.0, to.next.0.cast_signed(), epoch))?;
-    Ok(())
-}
-
 #[async_trait]
 impl ProjectionStore for SqliteProjections {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
-        self.file.checkpoint(projection, partition).map_err(|error| StoreError::Checkpoint {
-            projection,
-            partition,
-            source: error.into(),
-        })
+        self.store(projection).checkpoint(projection, partition).await
     }
 
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        let projection = Projection::Views;
-        let write = move |connection: &mut Connection| write_views::write(connection, checkpoint_move, &changes);
-        self.apply(projection, checkpoint_move, write).await.map_err(|error| StoreError::Apply {
-            projection,
-            checkpoint_move,
-            source: error.into(),
-        })
+        let apply = async |store: GenerationStore| store.apply_views(checkpoint_move, changes).await;
+        self.apply_live(Projection::Views, checkpoint_move, apply).await
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError> {
-        let (file, keys) = (Arc::clone(&self.file), chats.to_vec());
-        let loaded = run_blocking(move || file.read(|connection| counts::load(connection, &keys))).await;
-        loaded
-            .map(|chats| LoadedCounts { generation: None, chats })
-            .map_err(|error| StoreError::ChatCounts { chats: chats.len(), source: error.into() })
+        self.store(Projection::Counts).chat_counts(chats).await
     }
 
     async fn apply_counts(
@@ -307,15 +359,14 @@ impl ProjectionStore for SqliteProjections {
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError> {
-        let projection = Projection::Counts;
-        self.apply(projection, checkpoint_move, move |connection| counts::write(connection, &changes))
-            .await
-            .map_err(|error| StoreError::Apply { projection, checkpoint_move, source: error.into() })
+        let apply = async |store: GenerationStore| match changes.loaded_from {
+            Some(former) if former != store.number() => Ok(Applied::Superseded),
+            _ => store.apply_counts(checkpoint_move, changes).await,
+        };
+        self.apply_live(Projection::Counts, checkpoint_move, apply).await
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        self.read_on(&self.pages, move |connection| write_views::load_dead_letters(connection, partition, limit))
-            .await
-            .map_err(|error| StoreError::DeadLetters(error.into()))
+        self.store(Projection::Views).dead_letters(partition, limit).await
     }
 }

@@ -3,7 +3,8 @@
 //! A call of SQLite blocks its thread. A statement that reads a few rows by key takes microseconds, less than a switch to
 //! another thread, so the caller runs it where it is. Everything longer belongs on another thread.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use events::{ApplicationToken, EventId, Number};
@@ -12,6 +13,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Result, Row, ffi};
 use uuid::Uuid;
+
+use crate::damage::Damage;
 
 /// Longest wait for a lock that another connection holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,11 +43,19 @@ pub(crate) enum Durability {
 pub(crate) struct Database {
     path: PathBuf,
     durability: Durability,
+    /// Further databases that a connection attaches, with their names.
+    attached: Vec<(&'static str, PathBuf)>,
 }
 
 impl Database {
     pub(crate) fn new(path: impl Into<PathBuf>, durability: Durability) -> Self {
-        Self { path: path.into(), durability }
+        Self { path: path.into(), durability, attached: Vec::new() }
+    }
+
+    /// Attaches existing databases to every connection, for statements that read several.
+    pub(crate) fn attach(mut self, databases: impl IntoIterator<Item = (&'static str, PathBuf)>) -> Self {
+        self.attached.extend(databases);
+        self
     }
 
     /// Opens a connection that writes; creates the file if it is missing.
@@ -78,35 +89,55 @@ impl Database {
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES)?;
         connection.pragma_update(None, "cache_size", cache_kib)?;
+        for (name, path) in &self.attached {
+            attach(&connection, name, path)?;
+            connection.pragma_update(Some(*name), "cache_size", cache_kib)?;
+        }
         Ok(connection)
     }
+}
+
+/// Attaches a database. A path need not be UTF-8, so SQLite gets its bytes.
+fn attach(connection: &Connection, name: &str, path: &Path) -> Result<()> {
+    let path = path.as_os_str().as_encoded_bytes();
+    connection.execute("ATTACH DATABASE CAST(? AS TEXT) AS ?", (path, name)).map(drop)
 }
 
 /// The connections that read a database.
 #[derive(Debug)]
 pub(crate) struct Readers {
     database: Database,
+    /// Each database's.
+    damage: Vec<Arc<Damage>>,
     /// `None` once they are closed.
     idle: Mutex<Option<Vec<Connection>>>,
 }
 
 impl Readers {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database, idle: Mutex::new(Some(Vec::new())) }
+    pub(crate) fn new(database: Database, damage: &[&Arc<Damage>]) -> Self {
+        let damage = damage.iter().copied().map(Arc::clone).collect();
+        Self { database, damage, idle: Mutex::new(Some(Vec::new())) }
     }
 
     /// Runs `read` with an idle connection, or with a new one if none is idle. Blocks the thread meanwhile. Fails after
     /// [`Readers::close`].
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let idle = self.idle.lock().as_mut().ok_or_else(closed)?.pop();
-        let connection = idle.map_or_else(|| self.database.connect_reader(), Ok)?;
-        let outcome = read(&connection);
+        let connection = idle.map_or_else(|| self.database.connect_reader(), Ok);
+        let connection = connection.inspect_err(|error| self.note(error))?;
+        let outcome = read(&connection).inspect_err(|error| self.note(error));
         if let Some(idle) = &mut *self.idle.lock()
             && idle.len() < MAX_IDLE_READERS
         {
             idle.push(connection);
         }
         outcome
+    }
+
+    fn note(&self, error: &rusqlite::Error) {
+        for damage in &self.damage {
+            damage.note(error);
+        }
     }
 
     /// Opens a connection that belongs to the caller, and can have temporary tables. Fails after [`Readers::close`].
@@ -127,6 +158,7 @@ impl Readers {
 #[derive(Debug)]
 pub(crate) struct Writer {
     database: Database,
+    damage: Arc<Damage>,
     state: Mutex<WriterState>,
 }
 
@@ -138,13 +170,17 @@ enum WriterState {
 }
 
 impl Writer {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database, state: Mutex::new(WriterState::Open(None)) }
+    pub(crate) fn new(database: Database, damage: &Arc<Damage>) -> Self {
+        Self { database, damage: Arc::clone(damage), state: Mutex::new(WriterState::Open(None)) }
     }
 
     /// Runs `write` in a transaction, after the previous transaction has ended. Commits if `write` returns a value, and
     /// rolls back if it returns `None` or an error. Blocks the thread meanwhile. Fails after [`Writer::close`].
     pub(crate) fn transact<T>(&self, write: impl FnOnce(&mut Connection) -> Result<Option<T>>) -> Result<Option<T>> {
+        self.write(write).inspect_err(|error| self.damage.note(error))
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut Connection) -> Result<Option<T>>) -> Result<Option<T>> {
         let mut state = self.state.lock();
         let WriterState::Open(idle) = &mut *state else {
             return Err(closed());

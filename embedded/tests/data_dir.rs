@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use embedded::{DataDir, OpenError};
 use event_log::EventLog;
 use events::{ApplicationToken, ChatApplicationCreated, Event, EventId, Offset, PartitionId, Record, UnixMillis};
 use read_model::{
-    Checkpoint, CheckpointMove, NameChange, NameOrigin, Projection, ProjectionStore, SourceEvent, Views, ViewsChanges,
+    Checkpoint, CheckpointMove, Generations, NameChange, NameOrigin, Projection, ProjectionStore, SourceEvent, Views,
+    ViewsChanges,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -101,16 +102,15 @@ async fn nobody_but_the_owner_may_read_the_data() {
     let data_dir = DataDir::open(&path).unwrap();
     let log = data_dir.open_log().unwrap();
     let projections = data_dir.open_projections(log.log_id()).unwrap();
-    let reference = data_dir.open_reference(log.log_id()).unwrap();
+    projections.begin(Projection::Search).await.unwrap();
     let event = Event::ChatApplicationCreated(ChatApplicationCreated { token: TOKEN, name: "app".into() });
     log.append(Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis(1)).unwrap()).await.unwrap();
     assert!(path.join("log.sqlite-wal").exists() && path.join("log.sqlite-shm").exists());
     assert_eq!(files_of_others(&path), [] as [&Path; 0]);
     assert_eq!(files_of_others(parent.path()), [] as [&Path; 0], "the directory itself");
-    reference.close().await.unwrap();
     projections.close().await.unwrap();
     log.close().await;
-    assert!(path.join("views.sqlite-clean").exists());
+    assert!(path.join("projections/views-1.sqlite-clean").exists());
     assert_eq!(files_of_others(&path), [] as [&Path; 0]);
 }
 
@@ -120,7 +120,8 @@ async fn files_of_earlier_releases_are_taken_from_others_at_the_start() {
     use std::os::unix::fs::PermissionsExt;
 
     let directory = TempDir::new().unwrap();
-    let files = ["log.sqlite", "log.sqlite-wal", "views.sqlite", "tally.lock"].map(|name| directory.path().join(name));
+    let files =
+        ["log.sqlite", "log.sqlite-wal", "log.sqlite-clean", "tally.lock"].map(|name| directory.path().join(name));
     for file in &files {
         std::fs::write(file, "").unwrap();
         std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o664)).unwrap();
@@ -145,16 +146,24 @@ async fn a_log_that_was_lost_is_refused_and_not_made_anew() {
 /// Projections that cannot be read may have been made from events that the log has lost.
 #[tokio::test]
 async fn an_empty_log_beside_projections_that_cannot_be_read_is_refused() {
-    let directory = TempDir::new().unwrap();
-    let views = directory.path().join("views.sqlite");
-    std::fs::write(&views, "not a database at all, but a text of some length").unwrap();
-    let data_dir = DataDir::open(directory.path()).unwrap();
-    let refused = data_dir.open_log().unwrap_err();
-    assert!(matches!(refused, OpenError::LogPerhapsLost { .. }), "{refused}");
-    assert!(refused.to_string().contains("delete views.sqlite"), "{refused}");
-    assert!(!data_dir.log_path().exists());
-    std::fs::remove_file(views).unwrap();
-    data_dir.open_log().unwrap().close().await;
+    // The first releases kept all projections in one file.
+    for views in ["projections/views-1.sqlite", "views.sqlite"] {
+        let directory = TempDir::new().unwrap();
+        let views = directory.path().join(views);
+        std::fs::create_dir_all(views.parent().unwrap()).unwrap();
+        std::fs::write(&views, "not a database at all, but a text of some length").unwrap();
+        let data_dir = DataDir::open(directory.path()).unwrap();
+        let refused = data_dir.open_log().unwrap_err();
+        assert!(matches!(refused, OpenError::LogPerhapsLost { .. }), "{refused}");
+        assert!(refused.to_string().contains("delete the directory projections"), "{refused}");
+        assert!(!data_dir.log_path().exists());
+        std::fs::remove_file(&views).unwrap();
+        let log = data_dir.open_log().unwrap();
+        std::fs::write(&views, "left by an earlier release").unwrap();
+        data_dir.open_projections(log.log_id()).unwrap().close().await.unwrap();
+        assert!(!views.exists(), "nothing refers to {}", views.display());
+        log.close().await;
+    }
 }
 
 #[tokio::test]
@@ -173,7 +182,7 @@ async fn nothing_is_read_or_written_after_the_close() {
     assert!(projections.checkpoint(Projection::Views, PARTITION).await.is_err());
     let checkpoint_move = CheckpointMove { partition: PARTITION, from: Offset::START, to: Checkpoint::START };
     assert!(projections.apply_views(checkpoint_move, ViewsChanges::default()).await.is_err());
-    for file in ["log.sqlite-wal", "views.sqlite-wal"] {
+    for file in ["log.sqlite-wal", "projections/views-1.sqlite-wal"] {
         assert!(!directory.path().join(file).exists(), "{file}: a connection was opened again");
     }
 }
@@ -242,7 +251,7 @@ async fn projections_that_were_deleted_or_damaged_are_made_anew() {
     for damage in damages {
         let directory = TempDir::new().unwrap();
         create_projections(log_id, directory.path()).await;
-        damage(&directory.path().join("views.sqlite"));
+        damage(&directory.path().join("projections/views-1.sqlite"));
         assert!(!are_kept(log_id, directory.path()).await);
     }
 }
@@ -259,10 +268,14 @@ fn overwrite_middle(path: &Path) {
 async fn overwritten_projections_are_found_beside_the_requests_and_made_anew_by_the_next_start() {
     let (directory, log_id) = (TempDir::new().unwrap(), Uuid::new_v4());
     create_projections(log_id, directory.path()).await;
-    overwrite_middle(&directory.path().join("views.sqlite"));
+    overwrite_middle(&directory.path().join("projections/views-1.sqlite"));
     let data_dir = DataDir::open(directory.path()).unwrap();
     let projections = data_dir.open_projections(log_id).unwrap();
-    tokio::time::timeout(Duration::from_secs(30), projections.wait_for_damage()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while projections.check_whole().is_ok() {
+        assert!(Instant::now() < deadline, "the damage is not found");
+        tokio::task::yield_now().await;
+    }
     projections.close().await.unwrap();
     drop(data_dir);
     assert!(!are_kept(log_id, directory.path()).await);

@@ -11,8 +11,8 @@ use events::{Offset, PartitionId, Position};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use read_model::generations::LEASE;
 use read_model::{
-    BackendError, Build, BuildStore, CatchUp, DeadLetter, GenerationNumber, Generations, GenerationsError, Projection,
-    Swap,
+    BackendError, Build, BuildStore, CatchUp, CompareGenerations, DeadLetter, Difference, GenerationNumber,
+    Generations, GenerationsError, Projection, Swap,
 };
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
@@ -84,8 +84,8 @@ pub enum RebuildError {
     },
     /// Writers are faster than the rebuild.
     #[error(
-        "the log grew faster than the new {} could follow, {MAX_SWAPS} times; try again when there are fewer writes: it goes on \
-         where it was", .0.name()
+        "the log grew faster than the new {} could follow, {MAX_SWAPS} times; try again when there are fewer writes: it goes on where \
+         it was", .0.name()
     )]
     Behind(Projection),
 }
@@ -118,19 +118,33 @@ pub async fn rebuild(
     keep: Duration,
     progress: &watch::Sender<Progress>,
 ) -> Result<Rebuilt, RebuildError> {
-    let build = generations.begin(projection).await.map_err(RebuildError::Generations)?;
-    let sink = make_sink(generations.writer(&build).map_err(RebuildError::Generations)?, projection);
-    let rebuild = Rebuild { log, generations: &*generations, sink, build, progress };
-    let outcome = tokio::select! {
-        outcome = rebuild.fill_and_swap() => outcome,
-        error = rebuild.keep_lease() => Err(error),
-    };
+    let rebuild = Rebuild::begin(log, &*generations, projection, progress).await?;
+    let outcome = rebuild.own(rebuild.fill_and_swap()).await;
     if outcome.as_ref().is_err_and(RebuildError::is_in_vain) {
-        generations.discard(&build).await.map_err(RebuildError::Generations)?;
+        rebuild.discard().await?;
     }
     let rebuilt = outcome?;
     generations.delete_former(projection, keep).await.map_err(RebuildError::Generations)?;
     Ok(rebuilt)
+}
+
+/// Makes `projection` anew up to the live generation's checkpoints, compares the two, and deletes the new one. Returns the differences.
+///
+/// A caller may drop the future at any point.
+///
+/// # Errors
+/// [`RebuildError`].
+pub async fn verify(
+    log: Arc<dyn EventLog>,
+    generations: Arc<dyn CompareGenerations>,
+    projection: Projection,
+    progress: &watch::Sender<Progress>,
+) -> Result<Vec<Difference>, RebuildError> {
+    let all: &dyn Generations = &*generations;
+    let rebuild = Rebuild::begin(log, all, projection, progress).await?;
+    let differences = rebuild.own(rebuild.fill_and_compare(&*generations)).await?;
+    rebuild.discard().await?;
+    Ok(differences)
 }
 
 fn make_sink(store: BuildStore, projection: Projection) -> Arc<dyn ProjectionSink> {
@@ -150,7 +164,30 @@ struct Rebuild<'a> {
     progress: &'a watch::Sender<Progress>,
 }
 
-impl Rebuild<'_> {
+impl<'a> Rebuild<'a> {
+    async fn begin(
+        log: Arc<dyn EventLog>,
+        generations: &'a dyn Generations,
+        projection: Projection,
+        progress: &'a watch::Sender<Progress>,
+    ) -> Result<Self, RebuildError> {
+        let build = generations.begin(projection).await.map_err(RebuildError::Generations)?;
+        let sink = make_sink(generations.writer(&build).map_err(RebuildError::Generations)?, projection);
+        Ok(Self { log, generations, sink, build, progress })
+    }
+
+    /// Runs `work` for as long as this process owns the generation.
+    async fn own<T>(&self, work: impl Future<Output = Result<T, RebuildError>>) -> Result<T, RebuildError> {
+        tokio::select! {
+            outcome = work => outcome,
+            error = self.keep_lease() => Err(error),
+        }
+    }
+
+    async fn discard(&self) -> Result<(), RebuildError> {
+        self.generations.discard(&self.build).await.map_err(RebuildError::Generations)
+    }
+
     /// Renews the lease for as long as it can.
     async fn keep_lease(&self) -> RebuildError {
         let mut is_renewed_in_time = tokio::time::Instant::now();
@@ -161,7 +198,7 @@ impl Rebuild<'_> {
                 Err(error @ GenerationsError::Lost(_)) => return RebuildError::Generations(error),
                 Err(error) if is_renewed_in_time.elapsed() >= LEASE => return RebuildError::Generations(error),
                 Err(error) => {
-                    tracing::warn!(error = %error.as_report(), "the lease could not be renewed; trying again")
+                    tracing::warn!(error = %error.as_report(), "the lease could not be renewed; trying again");
                 }
             }
         }
@@ -177,9 +214,24 @@ impl Rebuild<'_> {
             if !letters.is_empty() {
                 return Err(RebuildError::Parked { projection, letters });
             }
-            if self.generations.swap(&self.build, self).await.map_err(RebuildError::Generations)? == Swap::Done {
+            if self.generations.swap(&self.build, &UpToTheEnd(self)).await.map_err(RebuildError::Generations)?
+                == Swap::Done
+            {
                 let events = end.bounds().map(|(_, end)| end.0).sum();
                 return Ok(Rebuilt { projection, generation: self.build.generation, events });
+            }
+        }
+        Err(RebuildError::Behind(projection))
+    }
+
+    async fn fill_and_compare(&self, generations: &dyn CompareGenerations) -> Result<Vec<Difference>, RebuildError> {
+        let projection = self.build.projection;
+        for _ in 0..MAX_SWAPS {
+            let goal = generations.live_position(projection).await.map_err(RebuildError::Generations)?;
+            self.fill_up_to(&goal).await.map_err(|source| RebuildError::Feed { projection, source })?;
+            let compared = generations.compare(&self.build, self).await.map_err(RebuildError::Generations)?;
+            if let Some(differences) = compared {
+                return Ok(differences);
             }
         }
         Err(RebuildError::Behind(projection))
@@ -209,7 +261,9 @@ impl Rebuild<'_> {
             .with_jitter();
         let attempt = async || {
             let next = feed.checkpoint().await?.next;
-            check_is_in_log(feed.partition, next, goal).map_err(FeedError::Read)?;
+            if next > goal {
+                check_is_in_log(feed.partition, next, feed.end().await?).map_err(FeedError::Read)?;
+            }
             count(next);
             feed.catch_up(goal, &count).await
         };
@@ -218,7 +272,7 @@ impl Rebuild<'_> {
     }
 }
 
-/// Checks a checkpoint against an end of the log that was read later, or that nobody else has read before it.
+/// Checks a checkpoint against an end of the log that was read later.
 fn check_is_in_log(partition: PartitionId, next: Offset, end: Offset) -> Result<(), ReadError> {
     if next <= end { Ok(()) } else { Err(ReadError::BeyondEnd { partition, from: next, end }) }
 }
@@ -226,15 +280,25 @@ fn check_is_in_log(partition: PartitionId, next: Offset, end: Offset) -> Result<
 #[async_trait]
 impl CatchUp for Rebuild<'_> {
     async fn catch_up(&self, position: &Position) -> Result<(), BackendError> {
-        let end = self.log.end().await?;
-        for (partition, next) in position.bounds() {
-            check_is_in_log(partition, next, end.bound(partition))?;
-        }
-        for (partition, goal) in end.bounds() {
+        for (partition, goal) in position.bounds() {
             let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
             let caught_up = feed.catch_up(goal, |_| {}).await;
             caught_up.map_err(|error| -> Box<dyn Error + Send + Sync> { error.into() })?;
         }
         Ok(())
+    }
+}
+
+/// Catches up with all of the log, for a swap: readers of an index may have found messages that its checkpoint does not cover yet.
+struct UpToTheEnd<'a>(&'a Rebuild<'a>);
+
+#[async_trait]
+impl CatchUp for UpToTheEnd<'_> {
+    async fn catch_up(&self, position: &Position) -> Result<(), BackendError> {
+        let end = self.0.log.end().await?;
+        for (partition, next) in position.bounds() {
+            check_is_in_log(partition, next, end.bound(partition))?;
+        }
+        self.0.catch_up(&end).await
     }
 }

@@ -52,11 +52,23 @@ pub enum Swap {
     Behind,
 }
 
+/// A difference between the rows of one table in two generations of a projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Difference {
+    /// The projection.
+    pub projection: Projection,
+    /// The table.
+    pub table: &'static str,
+    /// Rows that only the new generation has.
+    pub missing: u64,
+    /// Rows that only the live generation has.
+    pub unexpected: u64,
+}
+
 /// Applies events to the generation of a [`Build`].
 #[async_trait]
 pub trait CatchUp: Send + Sync {
-    /// Returns once the generation has applied everything before `position`, and everything that the log has at the time of the
-    /// call: readers of an index may have found messages that its checkpoint does not cover yet.
+    /// Returns once the generation has applied everything before `position`.
     async fn catch_up(&self, position: &Position) -> Result<(), BackendError>;
 }
 
@@ -81,7 +93,8 @@ pub trait Generations: Send + Sync {
     /// The first dead letters of the generation for events that the live one shows, `limit` at most.
     async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError>;
 
-    /// Keeps the writers of the live generation waiting, calls `rest` with its checkpoints and makes the new generation live.
+    /// Keeps the writers of the live generation waiting, calls `rest` with its checkpoints and makes the new generation live. `rest` may
+    /// go beyond them: readers of an index may have found messages that its checkpoint does not cover yet.
     async fn swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, GenerationsError>;
 
     /// Deletes a generation that is not live.
@@ -89,6 +102,17 @@ pub trait Generations: Send + Sync {
 
     /// Deletes the generations that were replaced at least `keep` ago. Readers that began before may still use younger ones.
     async fn delete_former(&self, projection: Projection, keep: Duration) -> Result<(), GenerationsError>;
+}
+
+/// Compares generations.
+#[async_trait]
+pub trait CompareGenerations: Generations {
+    /// The checkpoints of the live generation.
+    async fn live_position(&self, projection: Projection) -> Result<Position, GenerationsError>;
+
+    /// Keeps the writers of the live generation waiting, calls `rest` with its checkpoints, and compares the two generations as they
+    /// are then. `None` if the new one did not reach those checkpoints in [`SWAP_TIMEOUT`].
+    async fn compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Vec<Difference>>, GenerationsError>;
 }
 
 /// Why a generation could not be begun, swapped or deleted.
@@ -121,6 +145,15 @@ pub enum GenerationsError {
     /// See [`Generations::swap`].
     #[error("the new generation of {} could not be made live", .projection.name())]
     Swap {
+        /// The projection.
+        projection: Projection,
+        /// The adapter's error.
+        #[source]
+        source: BackendError,
+    },
+    /// See [`CompareGenerations`].
+    #[error("the live generation of {} and the new one cannot be compared", .projection.name())]
+    Compare {
         /// The projection.
         projection: Projection,
         /// The adapter's error.

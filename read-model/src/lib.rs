@@ -38,7 +38,9 @@ pub use changes::{
 };
 pub use counts::ChatCounts;
 pub use folding::SearchText;
-pub use generations::{Build, BuildStore, CatchUp, GenerationNumber, Generations, GenerationsError, Swap};
+pub use generations::{
+    Build, BuildStore, CatchUp, CompareGenerations, Difference, GenerationNumber, Generations, GenerationsError, Swap,
+};
 pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex, SearchPage};
 pub use store::{Applied, Checkpoint, CheckpointMove, LoadedCounts, Projection, ProjectionStore, StoreError};

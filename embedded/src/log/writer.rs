@@ -17,7 +17,7 @@ use super::checksum::checksum;
 use super::counters::{Counters, NumberTaken};
 use super::rows::COLUMNS;
 use super::{read_end, requests};
-use crate::sqlite::{Database, Writer, prepare};
+use crate::sqlite::{Writer, prepare};
 
 /// Bound on the queue of appends. A further append is refused.
 const MAX_QUEUED: usize = 4_096;
@@ -52,9 +52,8 @@ pub(super) struct GroupCommit {
 
 impl GroupCommit {
     /// Starts the writer on a thread of its own. It publishes the log's end in `end` after every commit.
-    pub(super) fn start(database: Database, end: watch::Sender<Offset>) -> io::Result<Self> {
+    pub(super) fn start(writer: Writer, end: watch::Sender<Offset>) -> io::Result<Self> {
         let (queue, appends) = mpsc::channel(MAX_QUEUED);
-        let writer = Writer::new(database);
         let is_away = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(&is_away);
         let writer = thread::Builder::new()

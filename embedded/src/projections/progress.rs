@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use events::{Offset, PartitionId, Position};
+use events::Position;
 use read_model::{CheckpointMove, Projection};
-use rusqlite::{Connection, Result};
 use tokio::sync::watch;
 
-use crate::sqlite::prepare;
-
 /// The checkpoints of every projection, as of the last commit.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Progress {
     views: watch::Sender<Position>,
     counts: watch::Sender<Position>,
@@ -18,25 +15,6 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Loads the checkpoints from the file.
-    pub(super) fn load(connection: &Connection) -> Result<Self> {
-        let progress = Self {
-            views: watch::Sender::default(),
-            counts: watch::Sender::default(),
-            search: watch::Sender::default(),
-        };
-        let mut statement = prepare(connection, "SELECT partition, next_offset FROM checkpoints WHERE projection = ?")?;
-        for projection in Projection::ALL {
-            let mut rows = statement.query([projection.name()])?;
-            while let Some(row) = rows.next()? {
-                let partition = PartitionId(row.get(0)?);
-                let next = Offset(row.get::<_, i64>(1)?.cast_unsigned());
-                progress.publish(projection, &Position::up_to(partition, next));
-            }
-        }
-        Ok(progress)
-    }
-
     /// Publishes the checkpoint of a batch that was committed.
     pub(super) fn publish_commit(&self, projection: Projection, checkpoint_move: CheckpointMove) {
         self.publish(projection, &Position::up_to(checkpoint_move.partition, checkpoint_move.to.next));
@@ -55,7 +33,8 @@ impl Progress {
         matches!(waited, Ok(Ok(_)))
     }
 
-    fn publish(&self, projection: Projection, position: &Position) {
+    /// Publishes how far a projection is. It never steps back.
+    pub(super) fn publish(&self, projection: Projection, position: &Position) {
         self.select_sender(projection).send_modify(|progress| progress.merge(position));
     }
 

@@ -164,11 +164,11 @@ fn wrap_error(what: &'static str) -> impl Fn(rusqlite::Error) -> ViewsError {
 #[async_trait]
 impl Views for SqliteProjections {
     async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError> {
-        Ok(self.file.progress.wait_until_reached(projection, position, within).await)
+        Ok(self.progress.wait_until_reached(projection, position, within).await)
     }
 
     async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
-        self.file.read(|connection| read_application(connection, token)).map_err(wrap_error("the application"))
+        self.read(|connection| read_application(connection, token)).map_err(wrap_error("the application"))
     }
 
     async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
@@ -178,7 +178,7 @@ impl Views for SqliteProjections {
     }
 
     async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
-        self.file.read(|connection| read_chat(connection, chat)).map_err(wrap_error("the chat"))
+        self.read(|connection| read_chat(connection, chat)).map_err(wrap_error("the chat"))
     }
 
     async fn chats(
@@ -192,7 +192,7 @@ impl Views for SqliteProjections {
     }
 
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
-        self.file.read(|connection| read_message(connection, chat, number)).map_err(wrap_error("the message"))
+        self.read(|connection| read_message(connection, chat, number)).map_err(wrap_error("the message"))
     }
 
     async fn messages(

@@ -27,19 +27,20 @@ use rusqlite::{Connection, Result};
 
 use super::SqliteProjections;
 use super::extents::{DocumentId, Extent, Part, Run};
+use super::generation_store::GenerationStore;
 use super::ordinals::{CHAT, Ordinal, find_ordinal};
 use crate::sqlite::{decode_number, prepare};
 
 /// The most messages of one batch. A larger batch is cheaper for each message, but the other projections, which write to
 /// the same file, wait meanwhile.
-const MESSAGES_PER_BATCH: u32 = 512;
+pub(super) const MESSAGES_PER_BATCH: u32 = 512;
 /// Separates the texts of a document: a character for private use. Which texts one batch adds to a document depends on where
 /// batches end, and so do the trigrams with this character. So `verify` ignores them.
 pub(crate) const SEPARATOR: char = '\u{10fffd}';
 /// Index pages that one merge writes. A longer merge would keep the other projections waiting.
 const PAGES_PER_MERGE: u32 = 64;
 /// Merges after a batch; as many as keep up with the batches.
-const MERGES_PER_BATCH: u32 = 2;
+pub(super) const MERGES_PER_BATCH: u32 = 2;
 /// The most trigrams of a text that a search asks for.
 const TRIGRAMS_PER_SEARCH: usize = 5;
 /// Candidates that follow each other are read together, up to this many.
@@ -48,7 +49,7 @@ const MESSAGES_PER_READ: i64 = 64;
 const BOUNDS: Bounds = Bounds { messages: 20_000, folded_bytes: 1024 * 1024, extents: 16 };
 
 /// Writes the trigrams of a batch.
-fn write_documents(connection: &Connection, messages: &[SearchDocument]) -> Result<()> {
+pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocument]) -> Result<()> {
     let mut extents = HashMap::new();
     let mut documents: BTreeMap<DocumentId, (String, String)> = BTreeMap::new();
     for SearchDocument { chat, number, folded, .. } in messages {
@@ -73,7 +74,7 @@ fn write_documents(connection: &Connection, messages: &[SearchDocument]) -> Resu
 }
 
 /// Merges some of the index's segments. Returns whether there were any to merge.
-fn merge_segments(connection: &Connection) -> Result<bool> {
+pub(super) fn merge_segments(connection: &Connection) -> Result<bool> {
     let before = connection.total_changes();
     prepare(connection, "INSERT INTO search_trigrams (search_trigrams, rank) VALUES ('merge', ?)")?
         .execute([PAGES_PER_MERGE])?;
@@ -264,9 +265,7 @@ impl SearchIndex for SqliteProjections {
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
-        self.file
-            .checkpoint(Projection::Search, partition)
-            .map_err(|error| SearchError::Checkpoint { partition, source: error.into() })
+        SearchIndex::checkpoint(&self.store(Projection::Search), partition).await
     }
 
     async fn index(
@@ -274,18 +273,12 @@ impl SearchIndex for SqliteProjections {
         checkpoint_move: CheckpointMove,
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError> {
-        let write = move |connection: &mut Connection| write_documents(connection, &documents);
-        let applied = self.apply(Projection::Search, checkpoint_move, write).await;
-        let applied = applied.map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })?;
-        // The batch is applied. The next one merges what this one could not.
-        if let Err(error) = self.write_in_steps(MERGES_PER_BATCH, merge_segments).await {
-            tracing::warn!(%error, "the search index could not merge its segments");
-        }
-        Ok(applied)
+        let apply = async |store: GenerationStore| store.index(checkpoint_move, documents).await;
+        self.apply_live(Projection::Search, checkpoint_move, apply).await
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {
-        Ok(self.file.progress.wait_until_reached(Projection::Search, position, within).await)
+        Ok(self.progress.wait_until_reached(Projection::Search, position, within).await)
     }
 
     async fn search(

@@ -1,13 +1,20 @@
--- The index of trigrams is made anew, in a smaller form; see embedded::projections::search. It reads messages for their texts.
-DROP TABLE search_trigrams;
-DROP TABLE search_messages;
-DROP TABLE search_chats;
-DELETE FROM checkpoints WHERE projection = 'search';
+-- Which log this projection was made from.
+CREATE TABLE source (
+    log_id BLOB NOT NULL
+) STRICT;
+
+-- What was applied: everything before next_offset. epoch is the highest that started there; 0 if the log knows none.
+CREATE TABLE checkpoints (
+    partition INTEGER PRIMARY KEY,
+    next_offset INTEGER NOT NULL,
+    epoch INTEGER NOT NULL
+) STRICT;
 
 -- A part of a chat's numbers, whose documents have the row ids from first_document on in search_trigrams. An extent's
--- documents follow those of the extent with the next lower id.
+-- documents follow those of the extent with the next lower id. The extents of a chat have the id of its first one as chat_id.
 CREATE TABLE search_extents (
     id INTEGER PRIMARY KEY,
+    chat_id INTEGER NOT NULL,
     token BLOB NOT NULL,
     number INTEGER NOT NULL,
     part INTEGER NOT NULL,
@@ -15,10 +22,10 @@ CREATE TABLE search_extents (
     UNIQUE (token, number, part)
 ) STRICT;
 
--- A document is the folded texts of a few messages of a chat, and the trigram of their extent.
+-- A document is the folded texts of a few messages of a chat, and the trigram of the chat.
 CREATE VIRTUAL TABLE search_trigrams USING fts5 (
     folded,
-    extent,
+    chat,
     content = '',
     columnsize = 0,
     detail = none,

@@ -1,4 +1,4 @@
-//! Notices that the file of the projections is damaged.
+//! Notices that a database is damaged.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, Result};
-use tokio::sync::watch;
 
 use crate::notes::note_damage;
 use crate::sqlite::{Database, Durability, is_damage};
@@ -18,9 +17,18 @@ const STEPS_BETWEEN_PAUSES: i32 = 2_000;
 /// A pause of the check, so that it leaves most of the processor to requests.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// What a database holds, which decides what can be done about damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The event log, which nothing can mend.
+    Log,
+    /// Projections. A note makes the next start rebuild them.
+    Projections,
+}
+
 /// Whether the file has been found damaged: by an error of SQLite, or by a check of the whole file.
 #[derive(Debug)]
-pub(super) struct Damage {
+pub(crate) struct Damage {
     shared: Arc<Shared>,
     check: Mutex<Option<Check>>,
 }
@@ -28,7 +36,8 @@ pub(super) struct Damage {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    is_found: watch::Sender<bool>,
+    content: Content,
+    is_found: AtomicBool,
 }
 
 /// A check that was started.
@@ -40,61 +49,70 @@ struct Check {
 }
 
 impl Damage {
-    pub(super) fn new(path: &Path) -> Self {
-        let shared = Shared { path: path.to_owned(), is_found: watch::Sender::new(false) };
-        Self { shared: Arc::new(shared), check: Mutex::new(None) }
+    pub(crate) fn new(path: &Path, content: Content) -> Arc<Self> {
+        let shared = Shared { path: path.to_owned(), content, is_found: AtomicBool::new(false) };
+        Arc::new(Self { shared: Arc::new(shared), check: Mutex::new(None) })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.shared.path
     }
 
     /// Checks whether an error comes from a damaged file.
-    pub(super) fn note(&self, error: &rusqlite::Error) {
+    pub(crate) fn note(&self, error: &rusqlite::Error) {
         if is_damage(error) {
             self.shared.report(&error.to_string());
         }
     }
 
-    pub(super) async fn wait(&self) {
-        // The wait cannot fail: the sender lives as long as `self`.
-        drop(self.shared.is_found.subscribe().wait_for(|is_found| *is_found).await);
+    /// Whether the file was found damaged.
+    pub(crate) fn is_found(&self) -> bool {
+        self.shared.is_found.load(Ordering::Relaxed)
     }
 
     /// Starts a check of the whole file on a thread of its own.
-    pub(super) fn check_beside(&self) -> std::io::Result<()> {
+    pub(crate) fn check_beside(&self) -> std::io::Result<()> {
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, stopped) = (Arc::clone(&self.shared), Arc::clone(&stop));
-        let thread = thread::Builder::new().name("views-check".into()).spawn(move || shared.check(&stopped))?;
+        let thread = thread::Builder::new().name("damage-check".into()).spawn(move || shared.check(&stopped))?;
         *self.check.lock() = Some(Check { stop, thread });
         Ok(())
     }
 
     /// Stops a check that is running. Returns whether the file is known to be whole: no damage was found, and no check was
     /// stopped before its end.
-    pub(super) fn stop_check(&self) -> bool {
+    pub(crate) fn stop_check(&self) -> bool {
         let check = self.check.lock().take();
         let is_checked = check.is_none_or(|check| {
             check.stop.store(true, Ordering::Relaxed);
             check.thread.join().unwrap_or(false)
         });
-        is_checked && !*self.shared.is_found.borrow()
+        is_checked && !self.shared.is_found.load(Ordering::Relaxed)
     }
 }
 
 impl Shared {
-    /// Logs the first finding with advice, and notes it for the next start.
+    /// Logs the first finding with advice.
     fn report(&self, finding: &str) {
-        if self.is_found.send_replace(true) {
+        if self.is_found.swap(true, Ordering::Relaxed) {
             return;
         }
-        tracing::error!(
-            finding,
-            "the projections are damaged: {}; restart tally: it rebuilds them from the log",
-            self.path.display()
-        );
-        if let Err(error) = note_damage(&self.path) {
-            tracing::error!(%error, "the damage cannot be noted; stop tally, delete {}, start it", self.path.display());
+        let path = self.path.display();
+        match self.content {
+            Content::Log => tracing::error!(
+                finding,
+                "the event log is damaged: {path}; stop tally, and run tally verify: it names what is damaged; nothing can mend it, \
+                 so restore the data directory from a copy"
+            ),
+            Content::Projections => {
+                tracing::error!(
+                    finding,
+                    "the projections are damaged: {path}; run tally rebuild, or restart tally: it makes them anew from the log"
+                );
+                if let Err(error) = note_damage(&self.path) {
+                    tracing::error!(%error, "the damage cannot be noted; run tally rebuild, or stop tally, delete {path}, start it");
+                }
+            }
         }
     }
 
@@ -112,7 +130,7 @@ impl Shared {
             }
             Err(_) if stop.load(Ordering::Relaxed) => false,
             Err(error) => {
-                tracing::warn!(%error, "the projections could not be checked for damage; the next start tries again");
+                tracing::warn!(%error, "{} could not be checked for damage; the next start tries again", self.path.display());
                 false
             }
         }
@@ -121,6 +139,7 @@ impl Shared {
 
 /// Checks one table after the other: SQLite can reuse its write-ahead log between two tables. Returns the first finding.
 fn check_tables(path: &Path, stop: &Arc<AtomicBool>) -> Result<Option<String>> {
+    // A reader commits nothing, so its durability does not matter.
     let connection = Database::new(path, Durability::Crash).connect_reader()?;
     let stopped = Arc::clone(stop);
     connection.progress_handler(

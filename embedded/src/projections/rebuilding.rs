@@ -1,0 +1,231 @@
+//! Makes projections anew beside the live ones; see [`Generations`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use events::{EventId, Offset, Position};
+use read_model::generations::{LEASE, SWAP_TIMEOUT};
+use read_model::{
+    BackendError, Build, BuildStore, CatchUp, CompareGenerations, DeadLetter, Difference, Generations,
+    GenerationsError, Projection, SourceEvent, Swap,
+};
+use rusqlite::Result;
+use tokio::sync::RwLockWriteGuard;
+use uuid::Uuid;
+
+use super::generation::{Generation, Name};
+use super::generation_store::GenerationStore;
+use super::manifest::{Manifest, database_path};
+use super::{OpenProjectionsError, SqliteProjections};
+use crate::compare::Comparison;
+use crate::sqlite::{Database, Durability, prepare};
+
+/// A generation that a rebuild fills.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) generation: Arc<Generation>,
+    lease: Uuid,
+    /// Until when nobody else may fill it.
+    until: Instant,
+}
+
+/// A new generation that has passed the live one, whose writers wait.
+struct Passed<'a> {
+    _no_writer: RwLockWriteGuard<'a, ()>,
+    old: Arc<Generation>,
+    /// The checkpoints of the live generation.
+    goal: Position,
+    new: Arc<Generation>,
+    /// The checkpoints of the new one.
+    reached: Position,
+}
+
+/// An earlier rebuild has filled the new generation further than the live one is.
+#[derive(Debug, thiserror::Error)]
+#[error("a rebuild that was stopped has come further than the live generation; run tally rebuild to its end first")]
+struct AheadOfLive;
+
+impl SqliteProjections {
+    /// Opens the generation that an earlier rebuild has begun, or creates one.
+    fn open_build(&self, projection: Projection) -> Result<Arc<Generation>, OpenProjectionsError> {
+        if let Some(begun) = self.builds.lock().get(&projection) {
+            return Ok(Arc::clone(&begun.generation));
+        }
+        let mut manifest = self.manifest.lock();
+        if let Some(number) = manifest.building(projection) {
+            let path = database_path(&self.directory, projection, number);
+            match Generation::open(Name { projection, number }, path, self.log_id) {
+                Ok(generation) => return Ok(generation),
+                Err(error) if !error.is_lasting() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "the generation that was begun cannot be used; another one is begun")
+                }
+            }
+        }
+        let number = manifest.build(&self.directory, projection)?;
+        let path = database_path(&self.directory, projection, number);
+        let generation = Generation::create(Name { projection, number }, path, self.log_id)?;
+        manifest.store(&self.directory)?;
+        Ok(generation)
+    }
+
+    /// The generation of a build that this process still owns.
+    fn find_build(&self, build: &Build) -> Result<Arc<Generation>, GenerationsError> {
+        let builds = self.builds.lock();
+        let owned = builds.get(&build.projection).filter(|owned| owned.lease == build.lease);
+        owned.map(|owned| Arc::clone(&owned.generation)).ok_or(GenerationsError::Lost(build.projection))
+    }
+
+    /// Changes the manifest, first in its file.
+    fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> std::io::Result<()> {
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.clone();
+        change(&mut changed);
+        changed.store(&self.directory)?;
+        *manifest = changed;
+        Ok(())
+    }
+
+    /// Stops the writers of the live generation and lets the new one pass it. `None` if that took too long.
+    async fn pass_live(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Passed<'_>>, BackendError> {
+        let new = self.find_build(build)?;
+        let Ok(no_writer) = tokio::time::timeout(SWAP_TIMEOUT, self.gate(build.projection).write()).await else {
+            return Ok(None);
+        };
+        let old = Arc::clone(self.live().get(build.projection));
+        let goal = old.position()?;
+        match tokio::time::timeout(SWAP_TIMEOUT, rest.catch_up(&goal)).await {
+            Err(_elapsed) => return Ok(None),
+            Ok(caught_up) => caught_up?,
+        }
+        let reached = new.position()?;
+        Ok(reached.covers(&goal).then_some(Passed { _no_writer: no_writer, old, goal, new, reached }))
+    }
+
+    async fn try_compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Vec<Difference>>, BackendError> {
+        let Some(passed) = self.pass_live(build, rest).await? else {
+            return Ok(None);
+        };
+        if passed.reached != passed.goal {
+            return Err(AheadOfLive.into());
+        }
+        let comparison = Comparison::begin(build.projection, passed.old.path(), passed.new.path()).await?;
+        // The comparison reads the state of now, so the writers of the live generation can go on.
+        drop(passed);
+        Ok(Some(comparison.run().await?))
+    }
+
+    async fn try_swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, BackendError> {
+        let projection = build.projection;
+        let Some(Passed { _no_writer, old, new, reached, .. }) = self.pass_live(build, rest).await? else {
+            return Ok(Swap::Behind);
+        };
+        self.change_manifest(|manifest| manifest.swap(projection))?;
+        {
+            let mut live = self.live.write();
+            *live = live.with(new);
+        }
+        self.builds.lock().remove(&projection);
+        self.progress.publish(projection, &reached);
+        old.abandon();
+        Ok(Swap::Done)
+    }
+}
+
+#[async_trait]
+impl Generations for SqliteProjections {
+    async fn begin(&self, projection: Projection) -> Result<Build, GenerationsError> {
+        let is_owned = |owned: &Owned| owned.until > Instant::now();
+        if self.builds.lock().get(&projection).is_some_and(is_owned) {
+            return Err(GenerationsError::Busy(projection));
+        }
+        let opened = self.open_build(projection);
+        let generation = opened.map_err(|error| GenerationsError::Begin { projection, source: error.into() })?;
+        let build = Build { projection, generation: generation.number(), lease: Uuid::new_v4() };
+        let owned = Owned { generation, lease: build.lease, until: Instant::now() + LEASE };
+        let mut builds = self.builds.lock();
+        if builds.get(&projection).is_some_and(is_owned) {
+            return Err(GenerationsError::Busy(projection));
+        }
+        builds.insert(projection, owned);
+        Ok(build)
+    }
+
+    async fn renew(&self, build: &Build) -> Result<(), GenerationsError> {
+        let mut builds = self.builds.lock();
+        let owned = builds.get_mut(&build.projection).filter(|owned| owned.lease == build.lease);
+        let owned = owned.ok_or(GenerationsError::Lost(build.projection))?;
+        owned.until = Instant::now() + LEASE;
+        Ok(())
+    }
+
+    fn writer(&self, build: &Build) -> Result<BuildStore, GenerationsError> {
+        let store = Arc::new(GenerationStore(self.find_build(build)?));
+        Ok(match build.projection {
+            Projection::Views | Projection::Counts => BuildStore::Tables(store),
+            Projection::Search => BuildStore::Index(store),
+        })
+    }
+
+    async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
+        if build.projection != Projection::Views {
+            return Ok(Vec::new());
+        }
+        let (new, live) = (self.find_build(build)?, Arc::clone(self.live().get(build.projection)));
+        let letters = find_newly_parked(&new, &live, limit);
+        letters.map_err(|error| GenerationsError::Use { projection: build.projection, source: error.into() })
+    }
+
+    async fn swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, GenerationsError> {
+        let swapped = self.try_swap(build, rest).await;
+        swapped.map_err(|source| GenerationsError::Swap { projection: build.projection, source })
+    }
+
+    async fn discard(&self, build: &Build) -> Result<(), GenerationsError> {
+        let projection = build.projection;
+        let generation = self.find_build(build)?;
+        let forgotten = self.change_manifest(|manifest| manifest.discard(projection));
+        forgotten.map_err(|error| GenerationsError::Delete { projection, source: error.into() })?;
+        self.builds.lock().remove(&projection);
+        generation.abandon();
+        Ok(())
+    }
+
+    /// Does nothing: a former generation is deleted after the last read that uses it.
+    async fn delete_former(&self, _projection: Projection, _keep: Duration) -> Result<(), GenerationsError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CompareGenerations for SqliteProjections {
+    async fn live_position(&self, projection: Projection) -> Result<Position, GenerationsError> {
+        let position = self.live().get(projection).position();
+        position.map_err(|error| GenerationsError::Compare { projection, source: error.into() })
+    }
+
+    async fn compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Vec<Difference>>, GenerationsError> {
+        let compared = self.try_compare(build, rest).await;
+        compared.map_err(|source| GenerationsError::Compare { projection: build.projection, source })
+    }
+}
+
+/// The dead letters of `new` that `live` does not have, although it has passed them.
+fn find_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {
+    let attached = ("live", live.path().to_owned());
+    let connection = Database::new(new.path(), Durability::Crash).attach([attached]).connect_reader()?;
+    let mut statement = prepare(
+        &connection,
+        "SELECT log_offset, event_id, reason FROM main.dead_letters AS new \
+         WHERE log_offset < (SELECT next_offset FROM live.checkpoints AS passed WHERE passed.partition = new.partition) \
+         AND NOT EXISTS (SELECT 1 FROM live.dead_letters AS known \
+         WHERE known.partition = new.partition AND known.log_offset = new.log_offset) LIMIT ?",
+    )?;
+    let letters = statement.query_map([limit], |row| {
+        let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());
+        let event_id = EventId(Uuid::from_bytes(row.get(1)?));
+        Ok(DeadLetter { source: SourceEvent { event_id, offset }, reason: row.get(2)? })
+    });
+    letters?.collect()
+}

@@ -1,0 +1,50 @@
+-- Which log this projection was made from.
+CREATE TABLE source (
+    log_id BLOB NOT NULL
+) STRICT;
+
+-- What was applied: everything before next_offset. epoch is the highest that started there; 0 if the log knows none.
+CREATE TABLE checkpoints (
+    partition INTEGER PRIMARY KEY,
+    next_offset INTEGER NOT NULL,
+    epoch INTEGER NOT NULL
+) STRICT;
+
+-- name_rank: 0 for the name an application was created with, the rename's offset + 1 for any other. The highest holds.
+CREATE TABLE applications (
+    token BLOB PRIMARY KEY,
+    created_event BLOB,
+    name TEXT NOT NULL,
+    name_rank INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Renames that were applied, so that one that comes twice does not bring an old name back.
+CREATE TABLE renames (
+    token BLOB NOT NULL,
+    event_id BLOB NOT NULL,
+    PRIMARY KEY (token, event_id)
+) STRICT, WITHOUT ROWID;
+
+-- created_event is NULL for a chat whose messages came although its creation did not; such a chat is not shown.
+CREATE TABLE chats (
+    ordinal INTEGER PRIMARY KEY,
+    token BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    created_event BLOB,
+    UNIQUE (token, number)
+) STRICT;
+
+-- id = the chat's ordinal << 32 | the message's number, so that the messages of a chat lie together, in order.
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY,
+    event_id BLOB NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE dead_letters (
+    partition INTEGER NOT NULL,
+    log_offset INTEGER NOT NULL,
+    event_id BLOB NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (partition, log_offset)
+) STRICT, WITHOUT ROWID;
