@@ -7,7 +7,10 @@ use distributed::kafka::{Cluster, KafkaLog};
 use distributed::mysql::{MySqlGenerations, MySqlProjections};
 use distributed::ports::MarkerLog;
 use event_log::EventLog;
-use events::{ChatCreated, ChatKey, Epoch, Event, EventId, Marker, MessageNumber, MessagePosted, Record, UnixMillis};
+use events::{
+    ChatCreated, ChatKey, Epoch, Event, EventId, Marker, MessageNumber, MessagePosted, Offset, PartitionId, Record,
+    UnixMillis,
+};
 use projector::counts::CountsSink;
 use projector::feed::FeedError;
 use projector::rebuild::{Progress, RebuildError, Rebuilt, rebuild};
