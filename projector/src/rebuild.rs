@@ -33,6 +33,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Attempts to swap. After each one the new generation catches up again, so that it has less left to pass.
 const MAX_SWAPS: u32 = 60;
+/// Pause after an attempt to swap, in which the writers that waited for it go on.
+const SWAP_PAUSE: Duration = Duration::from_millis(250);
 /// Dead letters that an error names.
 const NAMED_DEAD_LETTERS: u32 = 3;
 
@@ -220,6 +222,7 @@ impl<'a> Rebuild<'a> {
                 let events = end.bounds().map(|(_, end)| end.0).sum();
                 return Ok(Rebuilt { projection, generation: self.build.generation, events });
             }
+            tokio::time::sleep(SWAP_PAUSE).await;
         }
         Err(RebuildError::Behind(projection))
     }
