@@ -1,10 +1,11 @@
 //! The command line of `tally`.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use read_model::Projection;
+use service::config::LogArgs;
 
 use crate::config::{Config, DataArgs};
+use crate::operator::Target;
 
 /// The exit codes, for `tally --help`. [`crate::run`] and `main` return these.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard error says why), 2 wrong usage, \
@@ -16,7 +17,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard erro
 /// log is the truth; everything that clients read is made from it. Ctrl-C or SIGTERM stops tally cleanly; nothing that
 /// was acknowledged is lost.
 ///
-/// Without a command, tally serves. The other commands work on the data directory of a stopped tally.
+/// Without a command, tally serves. The other commands work on a data directory, or ask the tally that serves it.
 #[derive(Debug, Parser)]
 #[command(name = "tally", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -35,7 +36,7 @@ pub enum Command {
     /// Show how many events the log has and each projection has applied, and the sizes of the files
     Status(StatusArgs),
     /// Check the whole log, make every projection anew beside the real ones, compare them row by row, look for dead letters
-    Verify(DataArgs),
+    Verify(VerifyArgs),
     /// Make projections anew from the event log, beside those that are there, and swap the two
     Rebuild(RebuildArgs),
     /// Print the completions of a shell, such as: tally completions bash > /etc/bash_completion.d/tally
@@ -50,34 +51,20 @@ pub enum Command {
 pub struct RebuildArgs {
     /// Which projection
     #[arg(value_enum, default_value = "all")]
-    pub projection: RebuildTarget,
+    pub projection: Target,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
 }
 
-/// What to make anew.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum RebuildTarget {
-    /// Applications, chats and messages
-    Views,
-    /// How many chats and messages there are
-    Counts,
-    /// The search index
-    Search,
-    /// All three, one after the other
-    All,
-}
-
-impl RebuildTarget {
-    /// The projections.
-    pub fn projections(self) -> Vec<Projection> {
-        match self {
-            Self::Views => vec![Projection::Views],
-            Self::Counts => vec![Projection::Counts],
-            Self::Search => vec![Projection::Search],
-            Self::All => Projection::ALL.into(),
-        }
-    }
+/// The arguments of `tally verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
 }
 
 /// The arguments of `tally status`.

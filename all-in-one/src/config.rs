@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use service::config::{HttpArgs, LogArgs, PublicReadUrl, ReadAddr, WriteAddr, collide};
+use service::config::{HttpArgs, LogArgs, OperatorAddr, PublicReadUrl, ReadAddr, WriteAddr, collide};
 
 /// The data directory.
 #[derive(Debug, Clone, Args)]
@@ -24,6 +24,8 @@ pub struct Config {
     #[command(flatten)]
     pub read: ReadAddr,
     #[command(flatten)]
+    pub operator: OperatorAddr,
+    #[command(flatten)]
     pub public: PublicReadUrl,
     #[command(flatten)]
     pub http: HttpArgs,
@@ -31,18 +33,31 @@ pub struct Config {
     pub logs: LogArgs,
 }
 
-/// The two APIs cannot listen on one port.
+/// Two ports cannot be one.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the write API and the read API cannot both listen on {0}: give one another port with --write-addr or --read-addr"
-)]
-pub struct SamePort(SocketAddr);
+#[error("{one} and {other} cannot both listen on {address}: give one of them another port")]
+pub struct SamePort {
+    one: &'static str,
+    other: &'static str,
+    address: SocketAddr,
+}
 
 impl Config {
     /// # Errors
     /// [`SamePort`].
     pub fn refuse_same_port(&self) -> Result<(), SamePort> {
-        let (writes, reads) = (self.write.write_addr, self.read.read_addr);
-        if collide(writes, reads) { Err(SamePort(reads)) } else { Ok(()) }
+        let ports = [
+            ("--write-addr", self.write.write_addr),
+            ("--read-addr", self.read.read_addr),
+            ("--operator-addr", self.operator.operator_addr),
+        ];
+        for (index, (other, address)) in ports.into_iter().enumerate() {
+            for (one, earlier) in &ports[..index] {
+                if collide(*earlier, address) {
+                    return Err(SamePort { one, other, address });
+                }
+            }
+        }
+        Ok(())
     }
 }

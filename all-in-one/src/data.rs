@@ -91,15 +91,7 @@ impl Data {
     /// # Errors
     /// If the log's partitions cannot be read.
     pub async fn feeds(&self) -> Result<Vec<Feed>, DataError> {
-        let end = self.log.end().await.map_err(DataError::Log)?;
-        let mut feeds = Vec::new();
-        for (partition, _) in end.bounds() {
-            for projection in Projection::ALL {
-                let sink = make_sink(projection, &self.projections);
-                feeds.push(Feed { log: Arc::clone(&self.log) as _, sink, partition });
-            }
-        }
-        Ok(feeds)
+        feeds(&self.log, &self.projections).await
     }
 
     /// Closes all files.
@@ -122,6 +114,22 @@ impl Data {
         }
         Ok(())
     }
+}
+
+/// Returns a feed for every partition and projection.
+///
+/// # Errors
+/// If the log's partitions cannot be read.
+pub async fn feeds(log: &Arc<SqliteLog>, projections: &Arc<SqliteProjections>) -> Result<Vec<Feed>, DataError> {
+    let end = log.end().await.map_err(DataError::Log)?;
+    let mut feeds = Vec::new();
+    for (partition, _) in end.bounds() {
+        for projection in Projection::ALL {
+            let sink = make_sink(projection, projections);
+            feeds.push(Feed { log: Arc::clone(log) as _, sink, partition });
+        }
+    }
+    Ok(feeds)
 }
 
 fn make_sink(projection: Projection, projections: &Arc<SqliteProjections>) -> Arc<dyn ProjectionSink> {

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::data::{Data, DataError};
+use crate::operator::{self, Operated, Operator};
 use crate::progress;
 
 /// The part of readiness that fails while a live projection is damaged.
@@ -36,6 +37,8 @@ const READ_PARTS: &[&str] =
 pub struct Process {
     write_addr: SocketAddr,
     read_addr: SocketAddr,
+    operator_addr: SocketAddr,
+    operator: Operator,
     host: Host,
     commands: Commands,
     data: Data,
@@ -57,6 +60,8 @@ impl Process {
         let data = Data::open(&config.data.data).await?;
         let writes = host.bind(config.write.write_addr, "--write-addr").await?;
         let reads = host.bind(config.read.read_addr, "--read-addr").await?;
+        let operators = host.bind(config.operator.operator_addr, "--operator-addr").await?;
+        data.directory.publish_operator(operators.addr)?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
         let projections = &data.projections;
         let queries = Queries::new(Arc::clone(projections) as _, Arc::clone(projections) as _, host.stop().clone())
@@ -64,6 +69,8 @@ impl Process {
         let mut process = Self {
             write_addr: writes.addr,
             read_addr: reads.addr,
+            operator_addr: operators.addr,
+            operator: Operator::new(Operated::serving(&data), host.stop().clone()),
             host,
             commands,
             data,
@@ -82,6 +89,8 @@ impl Process {
         process.host.serve(writes, write_port, write_routes);
         let read_port = Port { hosts, ignored_parts: WRITE_PARTS, ..read_port };
         process.host.serve(reads, read_port, query_api::routes(queries));
+        let operator_port = operator::port::port(config.http.hosts.hosts.clone(), &config.http.connections);
+        process.host.serve(operators, operator_port, operator::port::routes(process.operator.clone()));
         process.host.mark_started();
         Ok(process)
     }
@@ -122,6 +131,11 @@ impl Process {
         self.read_addr
     }
 
+    /// The address of the operator's port.
+    pub const fn operator_addr(&self) -> SocketAddr {
+        self.operator_addr
+    }
+
     /// Waits for the stop, and then until every request is answered, every event is committed and every file is closed.
     ///
     /// # Errors
@@ -133,6 +147,7 @@ impl Process {
         };
         self.host.stop().cancel();
         self.host.wait().await;
+        self.operator.wait().await;
         self.commands.drain().await;
         self.stop_projecting.cancel();
         let ended = run_loop::wait_for_ends(self.run_loops).await;

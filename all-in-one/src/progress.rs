@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use projector::Feed;
-use projector::progress::show_rebuild;
-pub use projector::progress::start_bar;
-use projector::rebuild::Progress;
-use read_model::Projection;
+use projector::progress::{self, start_bar};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::operator::operation::Step;
 
 /// Time between two updates of a bar.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -36,14 +35,24 @@ pub async fn show_catching_up(feeds: Vec<Feed>, stop: CancellationToken) {
     }
 }
 
-/// Runs a rebuild or a verification, and shows how far it is.
-pub async fn show<T, F: Future<Output = T>>(
-    projection: Projection,
-    work: impl FnOnce(watch::Sender<Progress>) -> F,
-) -> T {
-    let (sender, receiver) = watch::channel(Progress::default());
+/// Runs work that tells its steps, and shows them.
+pub async fn show_steps<T, F: Future<Output = T>>(work: impl FnOnce(watch::Sender<Step>) -> F) -> T {
+    let (sender, mut steps) = watch::channel(Step::none());
+    let show = async {
+        loop {
+            let Step { action, progress } = steps.borrow_and_update().clone();
+            let show_step = async {
+                // Before the first step there is nothing to show.
+                if action.is_empty() { std::future::pending().await } else { progress::show(&action, progress).await }
+            };
+            tokio::select! {
+                never = show_step => match never {},
+                changed = steps.changed() => if changed.is_err() { std::future::pending::<()>().await },
+            }
+        }
+    };
     tokio::select! {
         outcome = work(sender) => outcome,
-        never = show_rebuild(projection, receiver) => match never {},
+        never = show => never,
     }
 }

@@ -4,13 +4,15 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use service::config::LogArgs;
 use service::program::print_line;
 use service::{shutdown, telemetry};
 
-use crate::cli::{Cli, Command, RebuildArgs, StatusArgs};
-use crate::config::Config;
-use crate::operator;
+use crate::cli::{Cli, Command, RebuildArgs, StatusArgs, VerifyArgs};
+use crate::config::{Config, DataArgs};
+use crate::operator::{Operation, commands};
 use crate::process::Process;
+use crate::progress;
 
 /// The exit code of a verification that finds a difference or dead letters; see `tally --help`.
 const DIFFERENCE_EXIT_CODE: u8 = 3;
@@ -23,22 +25,13 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     match cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve))) {
         Command::Serve(config) => serve(&config).await?,
         Command::Status(StatusArgs { data, json }) => {
-            let status = operator::status(&data.data).await?;
+            let status = commands::status(&data.data).await?;
             let text = if json { serde_json::to_string_pretty(&status)? } else { status.to_string() };
             print_line(text)?;
         }
-        Command::Verify(data) => {
-            let verdict = operator::verify(&data.data).await?;
-            print_line(&verdict)?;
-            if !verdict.is_good() {
-                return Ok(ExitCode::from(DIFFERENCE_EXIT_CODE));
-            }
-        }
-        Command::Rebuild(RebuildArgs { projection, data }) => {
-            let projections = projection.projections();
-            let events = operator::rebuild(&data.data, &projections).await?;
-            let names = projections.iter().map(|projection| projection.name()).collect::<Vec<_>>().join(", ");
-            print_line(format_args!("made {names} anew from {events} events"))?;
+        Command::Verify(VerifyArgs { data, logs }) => return operate(&data, &logs, Operation::Verify).await,
+        Command::Rebuild(RebuildArgs { projection, data, logs }) => {
+            return operate(&data, &logs, Operation::Rebuild(projection)).await;
         }
         Command::Completions { shell } => {
             // The generator would panic at a closed pipe.
@@ -48,6 +41,13 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn operate(data: &DataArgs, logs: &LogArgs, operation: Operation) -> Result<ExitCode, Box<dyn Error>> {
+    telemetry::init(&logs.log, logs.log_format)?;
+    let report = progress::show_steps(async |steps| commands::run(&data.data, operation, &steps).await).await?;
+    print_line(&report.text)?;
+    Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENCE_EXIT_CODE) })
 }
 
 async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {

@@ -187,8 +187,9 @@ async fn a_second_process_on_the_same_data_is_refused() {
 fn a_port_in_use_is_refused() {
     let (directory, taken) = (TempDir::new().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let address = taken.local_addr().unwrap().to_string();
-    for flag in ["TALLY_WRITE_ADDR", "TALLY_READ_ADDR"] {
-        let free = ["TALLY_WRITE_ADDR", "TALLY_READ_ADDR"].map(|name| (name, "127.0.0.1:0"));
+    let variables = ["TALLY_WRITE_ADDR", "TALLY_READ_ADDR", "TALLY_OPERATOR_ADDR"];
+    for flag in variables {
+        let free = variables.map(|name| (name, "127.0.0.1:0"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
         let output = command.envs(free).env(flag, &address).env("TALLY_DATA", directory.path()).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
@@ -228,12 +229,14 @@ fn a_misspelt_variable_or_flag_is_refused() {
 }
 
 #[test]
-fn one_port_for_both_apis_is_refused_as_that_before_anything_is_made() {
+fn one_address_for_two_ports_is_refused_as_that_before_anything_is_made() {
     let parent = TempDir::new().unwrap();
     let data = parent.path().join("data");
-    for (writes, reads) in [("127.0.0.1:18080", "localhost:18080"), ("0.0.0.0:18080", "18080")] {
+    for (writes, reads, operator) in
+        [("127.0.0.1:18080", "localhost:18080", "0"), ("0.0.0.0:18080", "18080", "0"), ("0", "18080", ":18080")]
+    {
         let mut tally = Command::new(env!("CARGO_BIN_EXE_tally"));
-        let arguments = ["--write-addr", writes, "--read-addr", reads];
+        let arguments = ["--write-addr", writes, "--read-addr", reads, "--operator-addr", operator];
         let error = expect_exit(tally.args(arguments).arg("--data").arg(&data), 2);
         assert!(error.contains("cannot both listen on 127.0.0.1:18080"), "{error}");
     }

@@ -25,7 +25,8 @@ async fn start() -> System {
     }
     let directory = TempDir::new().unwrap();
     let data = directory.path().to_str().unwrap();
-    let arguments = ["tally", "--data", data, "--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"];
+    let ports = ["--write-addr", "--read-addr", "--operator-addr"].into_iter().flat_map(|flag| [flag, "127.0.0.1:0"]);
+    let arguments = ["tally", "--data", data].into_iter().chain(ports);
     let stop = CancellationToken::new();
     let process = Process::start(&Cli::parse_from(arguments).serve, stop.clone()).await.unwrap();
     let api = Api::new(&format!("http://{}", process.write_addr()), &format!("http://{}", process.read_addr()));

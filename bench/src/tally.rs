@@ -71,6 +71,7 @@ fn spawn(program: &Path, data: &Path, addresses: Addresses) -> Result<(Process, 
     let mut command = Command::new(program);
     command.arg("--data").arg(data).args(["--log", LOG, "--log-format", "text"]);
     command.args(["--write-addr", &addresses.write.to_string(), "--read-addr", &addresses.read.to_string()]);
+    command.args(["--operator-addr", "127.0.0.1:0"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))?;
     let (line, lines) = mpsc::channel();
     if let Some(log) = process.child.stderr.take() {

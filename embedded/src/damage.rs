@@ -38,6 +38,8 @@ struct Shared {
     path: PathBuf,
     content: Content,
     is_found: AtomicBool,
+    /// Whether a thread looks for the damage that an error has shown; see [`locate`].
+    is_sought: AtomicBool,
 }
 
 /// A check that was started.
@@ -50,7 +52,12 @@ struct Check {
 
 impl Damage {
     pub(crate) fn new(path: &Path, content: Content) -> Arc<Self> {
-        let shared = Shared { path: path.to_owned(), content, is_found: AtomicBool::new(false) };
+        let shared = Shared {
+            path: path.to_owned(),
+            content,
+            is_found: AtomicBool::new(false),
+            is_sought: AtomicBool::new(false),
+        };
         Arc::new(Self { shared: Arc::new(shared), check: Mutex::new(None) })
     }
 
@@ -134,6 +141,39 @@ impl Shared {
                 false
             }
         }
+    }
+}
+
+/// Finds out in which of several databases an error has met damage, on a thread of its own: SQLite does not say it. If no check finds
+/// any, all of them count as damaged.
+pub(crate) fn locate(databases: &[Arc<Damage>], error: &rusqlite::Error) {
+    let Some(first) = databases.first().filter(|_| is_damage(error)) else {
+        return;
+    };
+    if databases.iter().any(|damage| damage.is_found()) || first.shared.is_sought.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let (shared, error) = (databases.iter().map(|damage| Arc::clone(&damage.shared)), error.to_string());
+    let shared: Vec<_> = shared.collect();
+    let seeking = shared.clone();
+    let seek = thread::Builder::new().name("damage-search".into()).spawn(move || {
+        let never = Arc::new(AtomicBool::new(false));
+        for database in &seeking {
+            database.check(&never);
+        }
+        if !seeking.iter().any(|database| database.is_found.load(Ordering::Relaxed)) {
+            report_all(&seeking, &error);
+        }
+        seeking.iter().for_each(|database| database.is_sought.store(false, Ordering::Relaxed));
+    });
+    if let Err(error) = seek {
+        report_all(&shared, &error.to_string());
+    }
+}
+
+fn report_all(databases: &[Arc<Shared>], finding: &str) {
+    for database in databases {
+        database.report(finding);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The data directory, its lock and its files.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -21,7 +22,7 @@ const OLD_PROJECTIONS_FILES: [&str; 2] = ["views.sqlite", "reference.sqlite"];
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: DirectoryLock,
+    lock: DirectoryLock,
 }
 
 impl DataDir {
@@ -40,7 +41,7 @@ impl DataDir {
             Err(LockError::File(source)) => return Err(unusable(source)),
             Err(LockError::Directory(source)) => return Err(OpenError::Lock { path, source }),
         };
-        let data_dir = Self { path, _lock: lock };
+        let data_dir = Self { path, lock };
         data_dir.make_files_private();
         Ok(data_dir)
     }
@@ -73,6 +74,15 @@ impl DataDir {
     /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells other processes, which find the directory locked, where this process takes the operator's commands.
+    ///
+    /// # Errors
+    /// [`OpenError::Directory`] if the lock file cannot be written.
+    pub fn publish_operator(&self, operator: SocketAddr) -> Result<(), OpenError> {
+        let published = self.lock.write_owner(Some(operator));
+        published.map_err(|source| OpenError::Directory { path: self.path.clone(), advice: advise(&source), source })
     }
 
     /// Opens the log; creates it if it is missing.

@@ -40,6 +40,7 @@ pub mod sequencer;
 mod sqlite;
 
 pub use data_dir::DataDir;
+pub use lock::Owner;
 pub use log::SqliteLog;
 pub use open_error::OpenError;
 pub use projections::SqliteProjections;

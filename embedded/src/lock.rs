@@ -9,6 +9,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::file_modes::private_file;
@@ -23,11 +24,20 @@ pub(crate) struct DirectoryLock {
     owner_file: File,
 }
 
+/// The process that owns a directory, as far as its lock file can be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The id of the process.
+    pub process: Option<u32>,
+    /// Where the process takes the operator's commands.
+    pub operator: Option<SocketAddr>,
+}
+
 /// Why a directory was not locked.
 #[derive(Debug)]
 pub(crate) enum LockError {
-    /// Another process owns the directory; with its id, if that can be read.
-    Owned(Option<u32>),
+    /// Another process owns the directory.
+    Owned(Owner),
     /// The directory or the lock file cannot be opened, or the file not be written.
     File(io::Error),
     /// The system cannot lock the directory.
@@ -59,15 +69,18 @@ impl DirectoryLock {
             Err(TryLockError::WouldBlock) => return Err(LockError::Owned(read_owner(&owner_path))),
             Err(TryLockError::Error(source)) => return Err(LockError::File(source)),
         }
-        let mut lock = Self { directory, owner_file };
-        lock.write_owner().map_err(LockError::File)?;
+        let lock = Self { directory, owner_file };
+        lock.write_owner(None).map_err(LockError::File)?;
         Ok(lock)
     }
 
-    fn write_owner(&mut self) -> io::Result<()> {
-        self.owner_file.set_len(0)?;
-        self.owner_file.rewind()?;
-        writeln!(self.owner_file, "{}", std::process::id())
+    /// Tells other processes who owns the directory, and where this process takes the operator's commands.
+    pub(crate) fn write_owner(&self, operator: Option<SocketAddr>) -> io::Result<()> {
+        let mut file = &self.owner_file;
+        file.set_len(0)?;
+        file.rewind()?;
+        let operator = operator.map(|address| format!("{address}\n")).unwrap_or_default();
+        write!(file, "{}\n{operator}", std::process::id())
     }
 }
 
@@ -81,8 +94,11 @@ fn open_directory(_: &Path) -> io::Result<Option<File>> {
     Ok(None)
 }
 
-fn read_owner(path: &Path) -> Option<u32> {
+fn read_owner(path: &Path) -> Owner {
     let mut text = String::new();
-    File::open(path).ok()?.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    // A file that cannot be read tells nothing; the directory is owned all the same.
+    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    let mut lines = read.is_ok().then(|| text.lines()).into_iter().flatten();
+    let process = lines.next().and_then(|line| line.parse().ok());
+    Owner { process, operator: lines.next().and_then(|line| line.parse().ok()) }
 }

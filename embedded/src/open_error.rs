@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 
+use crate::lock::Owner;
+
 /// A data directory or a file in it cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -31,13 +33,13 @@ pub enum OpenError {
     /// Another process owns the directory.
     #[error(
         "the data directory {} is in use by another tally{}; stop that process or choose another directory with --data",
-        .path.display(), .owner.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+        .path.display(), .owner.process.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The id that the owning process has written to the lock file.
-        owner: Option<u32>,
+        /// What the owning process has written to the lock file.
+        owner: Owner,
     },
     /// The directory cannot be locked, so another process might use it at the same time.
     #[error("the data directory {} cannot be locked; choose a directory on a local disk with --data", .path.display())]

@@ -26,7 +26,6 @@ mod rebuilding;
 mod search;
 mod write_views;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,7 +47,7 @@ use self::live::Live;
 use self::manifest::{Manifest, database_path};
 use self::progress::Progress;
 use self::read_threads::ReadThreads;
-use self::rebuilding::Owned;
+use self::rebuilding::Builds;
 #[cfg(test)]
 pub(crate) use self::search::SEPARATOR;
 use crate::file_format::delete_database;
@@ -71,7 +70,7 @@ pub struct SqliteProjections {
     /// Whoever applies a batch to a live generation holds its gate for reading, a swap for writing.
     gates: [Gate<()>; Projection::ALL.len()],
     manifest: Mutex<Manifest>,
-    builds: Mutex<BTreeMap<Projection, Owned>>,
+    builds: Builds,
     progress: Progress,
     pages: ReadThreads,
     searches: ReadThreads,
@@ -183,7 +182,7 @@ impl SqliteProjections {
             live: RwLock::new(live),
             gates: Projection::ALL.map(|_| Gate::new(())),
             manifest: Mutex::new(manifest),
-            builds: Mutex::default(),
+            builds: Builds::default(),
             progress,
             pages: ReadThreads::start("pages", CONCURRENT_PAGES)?,
             searches: ReadThreads::start("searches", CONCURRENT_SEARCHES)?,
@@ -253,7 +252,7 @@ impl SqliteProjections {
 
     /// The live generation of a projection, for a call that writes no batch.
     fn store(&self, projection: Projection) -> GenerationStore {
-        GenerationStore(Arc::clone(self.live().get(projection)))
+        GenerationStore::live(Arc::clone(self.live().get(projection)))
     }
 
     /// Applies a batch to the live generation. Then wakes readers that wait for the position.
@@ -263,8 +262,13 @@ impl SqliteProjections {
         checkpoint_move: CheckpointMove,
         apply: impl AsyncFnOnce(GenerationStore) -> Result<Applied, E>,
     ) -> Result<Applied, E> {
+        let expected = self.live().get(projection).number();
         let _no_swap = self.gate(projection).read().await;
-        let applied = apply(self.store(projection)).await?;
+        let live = Arc::clone(self.live().get(projection));
+        if live.number() != expected {
+            return Ok(Applied::Superseded);
+        }
+        let applied = apply(GenerationStore::live(live)).await?;
         if applied == Applied::Done {
             self.progress.publish_commit(projection, checkpoint_move);
         }
@@ -359,10 +363,7 @@ impl ProjectionStore for SqliteProjections {
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError> {
-        let apply = async |store: GenerationStore| match changes.loaded_from {
-            Some(former) if former != store.number() => Ok(Applied::Superseded),
-            _ => store.apply_counts(checkpoint_move, changes).await,
-        };
+        let apply = async |store: GenerationStore| store.apply_counts(checkpoint_move, changes).await;
         self.apply_live(Projection::Counts, checkpoint_move, apply).await
     }
 

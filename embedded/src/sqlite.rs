@@ -14,7 +14,7 @@ use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Result, Row, ffi};
 use uuid::Uuid;
 
-use crate::damage::Damage;
+use crate::damage::{Damage, locate};
 
 /// Longest wait for a lock that another connection holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -135,8 +135,9 @@ impl Readers {
     }
 
     fn note(&self, error: &rusqlite::Error) {
-        for damage in &self.damage {
-            damage.note(error);
+        match &*self.damage {
+            [damage] => damage.note(error),
+            databases => locate(databases, error),
         }
     }
 

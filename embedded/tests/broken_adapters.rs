@@ -32,3 +32,4 @@ event_log::sequencer_conformance!(finds, (sequencer, cold) SequencerFault);
 read_model::store_conformance!(finds, (store) StoreFault);
 read_model::views_conformance!(finds, (views) ViewsFault);
 read_model::search_conformance!(finds, (index) SearchFault);
+read_model::generations_conformance!(finds, (generations) GenerationsFault);

@@ -23,3 +23,4 @@ event_log::sequencer_conformance!(conforms);
 read_model::store_conformance!(conforms);
 read_model::views_conformance!(conforms);
 read_model::search_conformance!(conforms);
+read_model::generations_conformance!(conforms);

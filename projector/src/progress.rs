@@ -5,7 +5,6 @@ use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-use read_model::Projection;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -23,17 +22,13 @@ pub fn start_bar(message: String, length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style).with_message(message).with_finish(ProgressFinish::AndClear)
 }
 
-/// Shows the progress of a rebuild until the future is dropped.
-pub async fn show_rebuild(projection: Projection, progress: watch::Receiver<Progress>) -> Infallible {
-    if stderr().is_terminal() {
-        draw_bar(projection, &progress).await
-    } else {
-        write_lines(projection, &progress).await
-    }
+/// Shows the progress of an action until the future is dropped.
+pub async fn show(action: &str, progress: watch::Receiver<Progress>) -> Infallible {
+    if stderr().is_terminal() { draw_bar(action, &progress).await } else { write_lines(action, &progress).await }
 }
 
-async fn draw_bar(projection: Projection, progress: &watch::Receiver<Progress>) -> Infallible {
-    let bar = start_bar(format!("making {} anew", projection.name()), 0);
+async fn draw_bar(action: &str, progress: &watch::Receiver<Progress>) -> Infallible {
+    let bar = start_bar(action.to_owned(), 0);
     loop {
         let Progress { applied, end } = *progress.borrow();
         bar.set_length(end);
@@ -42,7 +37,7 @@ async fn draw_bar(projection: Projection, progress: &watch::Receiver<Progress>) 
     }
 }
 
-async fn write_lines(projection: Projection, progress: &watch::Receiver<Progress>) -> Infallible {
+async fn write_lines(action: &str, progress: &watch::Receiver<Progress>) -> Infallible {
     let (began, mut first) = (Instant::now(), None);
     loop {
         tokio::time::sleep(LINE_INTERVAL).await;
@@ -50,7 +45,7 @@ async fn write_lines(projection: Projection, progress: &watch::Receiver<Progress
         // What an earlier attempt has applied says nothing about the rate.
         let first = *first.get_or_insert(now.applied);
         let line = describe(now, now.applied.saturating_sub(first), began.elapsed().saturating_sub(LINE_INTERVAL));
-        tracing::info!("making {} anew: {line}", projection.name());
+        tracing::info!("{action}: {line}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -252,9 +253,9 @@ impl<'a> Rebuild<'a> {
     }
 
     async fn fill_partition(&self, feed: &Feed, goal: Offset) -> Result<(), FeedError> {
-        let counted = std::cell::Cell::new(Offset::START);
+        let counted = AtomicU64::new(Offset::START.0);
         let count = |next: Offset| {
-            let applied = next.0.saturating_sub(counted.replace(next).0);
+            let applied = next.0.saturating_sub(counted.swap(next.0, Ordering::Relaxed));
             self.progress.send_modify(|progress| progress.applied += applied);
         };
         let pauses = ExponentialBuilder::new()

@@ -12,7 +12,7 @@ use read_model::{Generations, Projection};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::progress::show_rebuild;
+use crate::progress::show;
 use crate::rebuild::{Progress, Rebuilt, rebuild};
 
 /// What to make anew, and the servers.
@@ -92,8 +92,9 @@ async fn rebuild_and_show(
     keep: Duration,
 ) -> Result<Rebuilt, Box<dyn Error>> {
     let (progress, shown) = watch::channel(Progress::default());
+    let action = format!("making {} anew", projection.name());
     tokio::select! {
         rebuilt = rebuild(log, Arc::clone(generations), projection, keep, &progress) => Ok(rebuilt?),
-        never = show_rebuild(projection, shown) => match never {},
+        never = show(&action, shown) => match never {},
     }
 }

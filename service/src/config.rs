@@ -9,7 +9,9 @@ mod logs;
 mod public_url;
 mod variables;
 
-pub use self::addresses::{DEFAULT_READ_ADDR, MalformedAddress, ReadAddr, WriteAddr, collide, parse_address};
+pub use self::addresses::{
+    DEFAULT_READ_ADDR, MalformedAddress, OperatorAddr, ReadAddr, WriteAddr, collide, parse_address,
+};
 pub use self::connections::Connections;
 pub use self::cors_origins::{Cors, CorsOrigins, MalformedOrigins};
 pub use self::hosts::{AllowedHosts, Hosts, HostsArgs, MalformedHost};
@@ -27,7 +29,9 @@ mod tests {
     #[test]
     fn every_variable_of_a_flag_is_known() {
         let mut command = clap::Command::new("test");
-        for augment in [LogArgs::augment_args, WriteAddr::augment_args, ReadAddr::augment_args] {
+        for augment in
+            [LogArgs::augment_args, WriteAddr::augment_args, ReadAddr::augment_args, OperatorAddr::augment_args]
+        {
             command = augment(command);
         }
         command = HttpArgs::augment_args(PublicReadUrl::augment_args(command));
@@ -40,6 +44,7 @@ mod tests {
             "LOG_FORMAT",
             "WRITE_ADDR",
             "READ_ADDR",
+            "OPERATOR_ADDR",
             "PUBLIC_READ_URL",
             "CORS_ORIGINS",
             "IDLE_TIMEOUT",

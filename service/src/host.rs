@@ -143,6 +143,7 @@ impl Host {
 mod tests {
     use super::*;
     use crate::healthcheck::{NotReady, healthcheck};
+    use crate::local_client::LocalClientError;
     use crate::serve::DEFAULT_IDLE_TIMEOUT;
 
     async fn start_host() -> (Host, SocketAddr) {
@@ -184,6 +185,6 @@ mod tests {
         fail.send("failed").unwrap();
         assert_eq!(host.wait_for_task(task).await.unwrap(), Err("failed"));
         assert!(!host.readiness().is_ready(), "it drains");
-        assert!(matches!(healthcheck(addr).await, Err(NotReady::Unreachable { .. })));
+        assert!(matches!(healthcheck(addr).await, Err(NotReady::NoAnswer(LocalClientError::Unreachable { .. }))));
     }
 }

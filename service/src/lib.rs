@@ -14,6 +14,7 @@
 //! | [`metrics`] | metrics of the process and of its requests |
 //! | `docs` | the OpenAPI document and its page |
 //! | [`health`], [`healthcheck`] | liveness and readiness; a client that asks another process for them |
+//! | [`local_client`] | asks another process on this machine |
 //! | [`startup`] | retries until the servers that a process needs are there |
 //! | [`json`], [`query`], [`path`] | extractors that reject with problems |
 //! | [`prefer`] | preferences of clients |
@@ -31,6 +32,7 @@ pub mod healthcheck;
 pub mod host;
 pub mod json;
 pub mod listen;
+pub mod local_client;
 pub mod metrics;
 mod open_files;
 pub mod path;

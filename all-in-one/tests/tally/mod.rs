@@ -24,7 +24,10 @@ pub(crate) struct Tally {
 /// The command that starts it, on ports that the system chooses.
 pub(crate) fn command(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
-    command.args(["--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0"]).arg("--data").arg(data);
+    for flag in ["--write-addr", "--read-addr", "--operator-addr"] {
+        command.args([flag, "127.0.0.1:0"]);
+    }
+    command.arg("--data").arg(data);
     command
         .args(arguments)
         .env_remove("TALLY_LOG")

@@ -12,15 +12,30 @@ use read_model::{
 use rusqlite::{Connection, Result};
 
 use super::generation::Generation;
+use super::rebuilding::Lease;
 use super::{counts, search, write_views};
 use crate::sqlite::run_blocking;
 
 /// Writes one generation, live or not.
-pub(super) struct GenerationStore(pub(super) Arc<Generation>);
+pub(super) struct GenerationStore {
+    generation: Arc<Generation>,
+    /// The rebuild that may write the generation, if it is not live.
+    lease: Option<Lease>,
+}
 
 impl GenerationStore {
-    pub(super) fn number(&self) -> GenerationNumber {
-        self.0.number()
+    /// Writes a live generation. The caller keeps it live meanwhile.
+    pub(super) const fn live(generation: Arc<Generation>) -> Self {
+        Self { generation, lease: None }
+    }
+
+    /// Writes a generation for as long as its rebuild owns it.
+    pub(super) const fn built(generation: Arc<Generation>, lease: Lease) -> Self {
+        Self { generation, lease: Some(lease) }
+    }
+
+    fn number(&self) -> GenerationNumber {
+        self.generation.number()
     }
 
     /// Applies a batch on a blocking thread; see [`Generation::apply`].
@@ -29,7 +44,10 @@ impl GenerationStore {
         checkpoint_move: CheckpointMove,
         write: impl FnOnce(&mut Connection) -> Result<()> + Send + 'static,
     ) -> Result<Applied> {
-        let generation = Arc::clone(&self.0);
+        if self.lease.as_ref().is_some_and(|lease| !lease.is_held()) {
+            return Ok(Applied::Superseded);
+        }
+        let generation = Arc::clone(&self.generation);
         run_blocking(move || generation.apply(checkpoint_move, write)).await
     }
 }
@@ -37,7 +55,7 @@ impl GenerationStore {
 #[async_trait]
 impl ProjectionStore for GenerationStore {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
-        let checkpoint = self.0.checkpoint(partition);
+        let checkpoint = self.generation.checkpoint(partition);
         checkpoint.map_err(|error| StoreError::Checkpoint { projection, partition, source: error.into() })
     }
 
@@ -51,7 +69,7 @@ impl ProjectionStore for GenerationStore {
     }
 
     async fn chat_counts(&self, chats: &[ChatKey]) -> Result<LoadedCounts, StoreError> {
-        let (generation, keys) = (Arc::clone(&self.0), chats.to_vec());
+        let (generation, keys) = (Arc::clone(&self.generation), chats.to_vec());
         let loaded = run_blocking(move || generation.read(|connection| counts::load(connection, &keys))).await;
         loaded
             .map(|chats| LoadedCounts { generation: Some(self.number()), chats })
@@ -63,6 +81,9 @@ impl ProjectionStore for GenerationStore {
         checkpoint_move: CheckpointMove,
         changes: CountsChanges,
     ) -> Result<Applied, StoreError> {
+        if changes.loaded_from.is_some_and(|former| former != self.number()) {
+            return Ok(Applied::Superseded);
+        }
         let write = move |connection: &mut Connection| counts::write(connection, &changes);
         self.apply(checkpoint_move, write).await.map_err(|error| StoreError::Apply {
             projection: Projection::Counts,
@@ -72,7 +93,7 @@ impl ProjectionStore for GenerationStore {
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        let generation = Arc::clone(&self.0);
+        let generation = Arc::clone(&self.generation);
         let load = move |connection: &Connection| write_views::load_dead_letters(connection, partition, limit);
         run_blocking(move || generation.read(load)).await.map_err(|error| StoreError::DeadLetters(error.into()))
     }
@@ -90,7 +111,7 @@ impl SearchIndex for GenerationStore {
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
-        let checkpoint = self.0.checkpoint(partition);
+        let checkpoint = self.generation.checkpoint(partition);
         checkpoint.map_err(|error| SearchError::Checkpoint { partition, source: error.into() })
     }
 
@@ -103,7 +124,7 @@ impl SearchIndex for GenerationStore {
         let applied = self.apply(checkpoint_move, write).await;
         let applied = applied.map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })?;
         // The batch is applied. The next one merges what this one could not.
-        let generation = Arc::clone(&self.0);
+        let generation = Arc::clone(&self.generation);
         let merge = move || generation.write_in_steps(search::MERGES_PER_BATCH, search::merge_segments);
         if let Err(error) = run_blocking(merge).await {
             tracing::warn!(%error, "the search index could not merge its segments");

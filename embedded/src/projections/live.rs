@@ -25,7 +25,6 @@ impl Live {
     pub(super) fn new(views: Arc<Generation>, counts: Arc<Generation>, search: Arc<Generation>) -> Arc<Self> {
         let attach = |generation: &Arc<Generation>| (generation.projection().name(), generation.path().to_owned());
         let database = Database::new(views.path(), Durability::Crash).attach([attach(&counts), attach(&search)]);
-        // SQLite does not say in which database it has found damage.
         let readers = Readers::new(database, &[views.damage(), counts.damage(), search.damage()]);
         Arc::new(Self { readers, views, counts, search })
     }

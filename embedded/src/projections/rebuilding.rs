@@ -1,10 +1,12 @@
 //! Makes projections anew beside the live ones; see [`Generations`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use events::{EventId, Offset, Position};
+use parking_lot::Mutex;
 use read_model::generations::{LEASE, SWAP_TIMEOUT};
 use read_model::{
     BackendError, Build, BuildStore, CatchUp, CompareGenerations, DeadLetter, Difference, Generations,
@@ -19,7 +21,7 @@ use super::generation_store::GenerationStore;
 use super::manifest::{Manifest, database_path};
 use super::{OpenProjectionsError, SqliteProjections};
 use crate::compare::Comparison;
-use crate::sqlite::{Database, Durability, prepare};
+use crate::sqlite::{Database, Durability};
 
 /// A generation that a rebuild fills.
 #[derive(Debug)]
@@ -28,6 +30,22 @@ pub(super) struct Owned {
     lease: Uuid,
     /// Until when nobody else may fill it.
     until: Instant,
+}
+
+/// The generations that rebuilds fill.
+pub(super) type Builds = Arc<Mutex<BTreeMap<Projection, Owned>>>;
+
+/// The right of one rebuild to write its generation.
+pub(super) struct Lease {
+    builds: Builds,
+    build: Build,
+}
+
+impl Lease {
+    /// Whether no other rebuild has taken the generation over.
+    pub(super) fn is_held(&self) -> bool {
+        self.builds.lock().get(&self.build.projection).is_some_and(|owned| owned.lease == self.build.lease)
+    }
 }
 
 /// A new generation that has passed the live one, whose writers wait.
@@ -88,8 +106,12 @@ impl SqliteProjections {
     }
 
     /// Stops the writers of the live generation and lets the new one pass it. `None` if that took too long.
-    async fn pass_live(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Passed<'_>>, BackendError> {
-        let new = self.find_build(build)?;
+    async fn pass_live(
+        &self,
+        build: &Build,
+        new: Arc<Generation>,
+        rest: &dyn CatchUp,
+    ) -> Result<Option<Passed<'_>>, BackendError> {
         let Ok(no_writer) = tokio::time::timeout(SWAP_TIMEOUT, self.gate(build.projection).write()).await else {
             return Ok(None);
         };
@@ -103,8 +125,13 @@ impl SqliteProjections {
         Ok(reached.covers(&goal).then_some(Passed { _no_writer: no_writer, old, goal, new, reached }))
     }
 
-    async fn try_compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Vec<Difference>>, BackendError> {
-        let Some(passed) = self.pass_live(build, rest).await? else {
+    async fn try_compare(
+        &self,
+        build: &Build,
+        new: Arc<Generation>,
+        rest: &dyn CatchUp,
+    ) -> Result<Option<Vec<Difference>>, BackendError> {
+        let Some(passed) = self.pass_live(build, new, rest).await? else {
             return Ok(None);
         };
         if passed.reached != passed.goal {
@@ -116,9 +143,9 @@ impl SqliteProjections {
         Ok(Some(comparison.run().await?))
     }
 
-    async fn try_swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, BackendError> {
+    async fn try_swap(&self, build: &Build, new: Arc<Generation>, rest: &dyn CatchUp) -> Result<Swap, BackendError> {
         let projection = build.projection;
-        let Some(Passed { _no_writer, old, new, reached, .. }) = self.pass_live(build, rest).await? else {
+        let Some(Passed { _no_writer, old, new, reached, .. }) = self.pass_live(build, new, rest).await? else {
             return Ok(Swap::Behind);
         };
         self.change_manifest(|manifest| manifest.swap(projection))?;
@@ -161,7 +188,11 @@ impl Generations for SqliteProjections {
     }
 
     fn writer(&self, build: &Build) -> Result<BuildStore, GenerationsError> {
-        let store = Arc::new(GenerationStore(self.find_build(build)?));
+        let builds = self.builds.lock();
+        let owned = builds.get(&build.projection).filter(|owned| owned.generation.number() == build.generation);
+        let generation = Arc::clone(&owned.ok_or(GenerationsError::Lost(build.projection))?.generation);
+        let lease = Lease { builds: Arc::clone(&self.builds), build: *build };
+        let store = Arc::new(GenerationStore::built(generation, lease));
         Ok(match build.projection {
             Projection::Views | Projection::Counts => BuildStore::Tables(store),
             Projection::Search => BuildStore::Index(store),
@@ -178,7 +209,7 @@ impl Generations for SqliteProjections {
     }
 
     async fn swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, GenerationsError> {
-        let swapped = self.try_swap(build, rest).await;
+        let swapped = self.try_swap(build, self.find_build(build)?, rest).await;
         swapped.map_err(|source| GenerationsError::Swap { projection: build.projection, source })
     }
 
@@ -206,7 +237,7 @@ impl CompareGenerations for SqliteProjections {
     }
 
     async fn compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Vec<Difference>>, GenerationsError> {
-        let compared = self.try_compare(build, rest).await;
+        let compared = self.try_compare(build, self.find_build(build)?, rest).await;
         compared.map_err(|source| GenerationsError::Compare { projection: build.projection, source })
     }
 }
@@ -215,8 +246,7 @@ impl CompareGenerations for SqliteProjections {
 fn find_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {
     let attached = ("live", live.path().to_owned());
     let connection = Database::new(new.path(), Durability::Crash).attach([attached]).connect_reader()?;
-    let mut statement = prepare(
-        &connection,
+    let mut statement = connection.prepare(
         "SELECT log_offset, event_id, reason FROM main.dead_letters AS new \
          WHERE log_offset < (SELECT next_offset FROM live.checkpoints AS passed WHERE passed.partition = new.partition) \
          AND NOT EXISTS (SELECT 1 FROM live.dead_letters AS known \

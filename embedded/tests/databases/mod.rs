@@ -11,8 +11,8 @@ use events::{
     Record, UnixMillis,
 };
 use read_model::{
-    Applied, Checkpoint, CheckpointMove, MessageRow, Page, ProjectionStore, SearchDocument, SearchError, SearchIndex,
-    SearchPage, SearchText, SourceEvent, Views, ViewsChanges,
+    Applied, Checkpoint, CheckpointMove, Generations, MessageRow, Page, ProjectionStore, SearchDocument, SearchError,
+    SearchIndex, SearchPage, SearchText, SourceEvent, Views, ViewsChanges,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -30,6 +30,8 @@ pub(crate) struct Databases {
     pub(crate) store: Arc<dyn ProjectionStore>,
     pub(crate) views: Arc<dyn Views>,
     pub(crate) index: Arc<dyn SearchIndex>,
+    /// One implementation serves all projections, so the checks of those of `search`, which have texts of their own, are not run.
+    pub(crate) generations: Arc<dyn Generations>,
     data_dir: DataDir,
     _directory: TempDir,
 }
@@ -46,6 +48,7 @@ impl Databases {
             log,
             store: Arc::clone(&projections) as _,
             views: Arc::clone(&projections) as _,
+            generations: Arc::clone(&projections) as _,
             index: Arc::new(IndexWithTexts(projections)),
             data_dir,
             _directory: directory,
@@ -90,6 +93,10 @@ impl Databases {
 
     pub(crate) fn index(&self) -> Arc<dyn SearchIndex> {
         Arc::clone(&self.index)
+    }
+
+    pub(crate) fn generations(&self) -> Arc<dyn Generations> {
+        Arc::clone(&self.generations)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The addresses of the two APIs.
+//! The addresses of the two APIs and of the operator's port.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,6 +7,7 @@ use clap::Args;
 /// The address of the read API by default.
 pub const DEFAULT_READ_ADDR: SocketAddr = SocketAddr::new(LOCALHOST, 3000);
 const DEFAULT_WRITE_ADDR: SocketAddr = SocketAddr::new(LOCALHOST, 8080);
+const DEFAULT_OPERATOR_ADDR: SocketAddr = SocketAddr::new(LOCALHOST, 8070);
 const LOCALHOST: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The address of the write API.
@@ -25,6 +26,15 @@ pub struct ReadAddr {
     #[arg(long, env = "TALLY_READ_ADDR", value_name = "ADDRESS:PORT", default_value_t = DEFAULT_READ_ADDR,
         value_parser = parse_address)]
     pub read_addr: SocketAddr,
+}
+
+/// The address of the operator's port.
+#[derive(Debug, Clone, Args)]
+pub struct OperatorAddr {
+    /// Address and port for the operator's commands, such as a rebuild; whoever reaches it may give them
+    #[arg(long, env = "TALLY_OPERATOR_ADDR", value_name = "ADDRESS:PORT", default_value_t = DEFAULT_OPERATOR_ADDR,
+        value_parser = parse_address)]
+    pub operator_addr: SocketAddr,
 }
 
 /// Why a text is no address to listen on.

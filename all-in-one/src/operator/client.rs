@@ -1,0 +1,98 @@
+//! Asks a running tally to carry a command out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use projector::rebuild::Progress;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use service::local_client::{LocalClientError, exchange};
+use tokio::sync::watch;
+
+use super::operation::{Report, Step};
+use super::port::{OPERATION, OperationState, Outcome, REBUILD, RebuildRequest, STATUS, VERIFY, VerifyRequest};
+use super::{Operation, Status};
+
+/// Pause between two questions for the progress of an operation.
+const POLL_PAUSE: Duration = Duration::from_millis(100);
+
+/// A running tally could not carry a command out.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It could not be asked.
+    #[error("the tally that owns the data directory could not be asked; if it has just ended, try again")]
+    Ask(#[source] LocalClientError),
+    /// It has refused.
+    #[error("the tally that owns the data directory answered {status}: {detail}")]
+    Refused {
+        /// The status of its answer.
+        status: StatusCode,
+        /// Its reason.
+        detail: String,
+    },
+    /// Its answer is none of this version.
+    #[error("the tally that owns the data directory gave an answer of another version; use its own program")]
+    Answer(#[source] serde_json::Error),
+    /// It could not carry the operation out.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Asks for the status.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn status(address: SocketAddr) -> Result<Status, ClientError> {
+    ask(address, Method::GET, STATUS, None).await
+}
+
+/// Starts an operation, or joins it if it runs, and waits for its end. Tells each step to `steps`.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn run(
+    address: SocketAddr,
+    operation: Operation,
+    steps: &watch::Sender<Step>,
+) -> Result<Report, ClientError> {
+    let (path, body) = match operation {
+        Operation::Rebuild(projection) => (REBUILD, serde_json::to_string(&RebuildRequest { projection })),
+        Operation::Verify => (VERIFY, serde_json::to_string(&VerifyRequest {})),
+    };
+    let mut state: OperationState = ask(address, Method::POST, path, Some(body.map_err(ClientError::Answer)?)).await?;
+    let mut shown: Option<(String, watch::Sender<Progress>)> = None;
+    loop {
+        match state.outcome {
+            Some(Outcome::Done(report)) => return Ok(report),
+            Some(Outcome::Failed(reason)) => return Err(ClientError::Failed(reason)),
+            None => {}
+        }
+        let progress = Progress { applied: state.applied, end: state.end };
+        match &shown {
+            Some((action, sender)) if *action == state.action => drop(sender.send_replace(progress)),
+            _ => {
+                let (sender, receiver) = watch::channel(progress);
+                steps.send_replace(Step { action: state.action.clone(), progress: receiver });
+                shown = Some((state.action, sender));
+            }
+        }
+        tokio::time::sleep(POLL_PAUSE).await;
+        state = ask(address, Method::GET, OPERATION, None).await?;
+    }
+}
+
+async fn ask<T: DeserializeOwned>(
+    address: SocketAddr,
+    method: Method,
+    path: &'static str,
+    json: Option<String>,
+) -> Result<T, ClientError> {
+    let (status, body) = exchange(address, method, path, json).await.map_err(ClientError::Ask)?;
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(ClientError::Answer);
+    }
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let detail = problem["detail"].as_str().unwrap_or("no reason").to_owned();
+    Err(ClientError::Refused { status, detail })
+}

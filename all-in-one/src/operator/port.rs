@@ -1,0 +1,198 @@
+//! The routes with which a running tally carries the operator's commands out.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use service::config::{Connections, CorsOrigins, Hosts};
+use service::host::Port;
+use service::json::Json;
+use service::problem::Problem;
+use service::router::OtherPort;
+use thiserror_ext::AsReport;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::operation::{Report, Step};
+use super::{Operated, Operation, Status, Target};
+
+/// The path of the routes below, for [`super::client`].
+pub(super) const STATUS: &str = "/status";
+pub(super) const REBUILD: &str = "/rebuild";
+pub(super) const VERIFY: &str = "/verify";
+pub(super) const OPERATION: &str = "/operation";
+
+/// Carries out one operation at a time.
+#[derive(Clone)]
+pub struct Operator {
+    operated: Operated,
+    current: Arc<Mutex<Option<Current>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The operation that runs, or the last one.
+struct Current {
+    operation: Operation,
+    step: watch::Receiver<Step>,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+/// How an operation has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was carried out.
+    Done(Report),
+    /// It could not be carried out, for this reason.
+    Failed(String),
+}
+
+/// How far an operation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OperationState {
+    /// The operation.
+    pub operation: Operation,
+    /// What it does now.
+    pub action: String,
+    /// Events that this step has passed.
+    pub applied: u64,
+    /// Events that this step has to pass.
+    pub end: u64,
+    /// How it has ended; `None` while it runs.
+    pub outcome: Option<Outcome>,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Tally: operator",
+    description = "Rebuilds and verifies projections while everything runs. Whoever reaches this port may do so."
+))]
+struct Description;
+
+/// The settings of the port.
+pub fn port(hosts: Hosts, connections: &Connections) -> Port {
+    Port {
+        name: "operator",
+        other_port: OtherPort::NONE,
+        cors_origins: CorsOrigins::default(),
+        hosts,
+        ignored_parts: &[],
+        idle_timeout: connections.idle_timeout(),
+    }
+}
+
+/// The routes.
+pub fn routes(operator: Operator) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(status))
+        .routes(routes!(rebuild))
+        .routes(routes!(verify))
+        .routes(routes!(operation))
+        .with_state(operator)
+}
+
+impl Operator {
+    /// `stop` ends a running operation. The next one goes on where it was.
+    pub fn new(operated: Operated, stop: CancellationToken) -> Self {
+        Self { operated, current: Arc::default(), tasks: TaskTracker::new(), stop }
+    }
+
+    /// Waits for the end of the running operation, after the stop.
+    pub async fn wait(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Starts an operation, or joins it if it runs.
+    fn start(&self, operation: Operation) -> Result<OperationState, Problem> {
+        let mut current = self.current.lock();
+        if let Some(running) = current.as_ref().filter(|current| current.outcome.borrow().is_none()) {
+            if running.operation != operation {
+                let detail = "another operation runs; GET /operation says how far it is";
+                return Err(Problem::new(StatusCode::CONFLICT, "operation-running", detail));
+            }
+            return Ok(running.state());
+        }
+        let (steps, step) = watch::channel(Step::none());
+        let (end, outcome) = watch::channel(None);
+        let (operated, stop) = (self.operated.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let outcome = match stop.run_until_cancelled(operation.run(&operated, &steps)).await {
+                Some(Ok(report)) => Outcome::Done(report),
+                Some(Err(error)) => Outcome::Failed(error.to_report_string()),
+                None => Outcome::Failed("tally is stopping; a rebuild goes on where it was".to_owned()),
+            };
+            end.send_replace(Some(outcome));
+        });
+        Ok(current.insert(Current { operation, step, outcome }).state())
+    }
+}
+
+impl Current {
+    fn state(&self) -> OperationState {
+        let step = self.step.borrow();
+        let progress = *step.progress.borrow();
+        OperationState {
+            operation: self.operation,
+            action: step.action.clone(),
+            applied: progress.applied,
+            end: progress.end,
+            outcome: self.outcome.borrow().clone(),
+        }
+    }
+}
+
+/// How far the projections are
+#[utoipa::path(get, path = "/status", responses((status = 200, description = "Positions and sizes")))]
+async fn status(State(operator): State<Operator>) -> Result<Answer<Status>, Problem> {
+    operator.operated.status().await.map(Answer).map_err(|error| {
+        tracing::warn!(error = %error.as_report(), "the status could not be read");
+        Problem::unavailable("status-unavailable", error.to_report_string())
+    })
+}
+
+/// The body of a request for a rebuild.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(super) struct RebuildRequest {
+    /// What to make anew.
+    pub(super) projection: Target,
+}
+
+/// Make projections anew
+#[utoipa::path(post, path = "/rebuild", request_body = RebuildRequest,
+    responses((status = 202, description = "It runs", body = OperationState)))]
+async fn rebuild(
+    State(operator): State<Operator>,
+    Json(request): Json<RebuildRequest>,
+) -> Result<(StatusCode, Answer<OperationState>), Problem> {
+    operator.start(Operation::Rebuild(request.projection)).map(|state| (StatusCode::ACCEPTED, Answer(state)))
+}
+
+/// The body of a request for a verification. It has no members.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(super) struct VerifyRequest {}
+
+/// Verify the log and all projections
+#[utoipa::path(post, path = "/verify", request_body = VerifyRequest,
+    responses((status = 202, description = "It runs", body = OperationState)))]
+async fn verify(
+    State(operator): State<Operator>,
+    Json(VerifyRequest {}): Json<VerifyRequest>,
+) -> Result<(StatusCode, Answer<OperationState>), Problem> {
+    operator.start(Operation::Verify).map(|state| (StatusCode::ACCEPTED, Answer(state)))
+}
+
+/// The operation that runs, or the last one
+#[utoipa::path(get, path = "/operation", responses((status = 200, description = "How far it is", body = OperationState)))]
+async fn operation(State(operator): State<Operator>) -> Result<Answer<OperationState>, Problem> {
+    let state = operator.current.lock().as_ref().map(Current::state);
+    state.map(Answer).ok_or_else(|| Problem::not_found("no operation was started"))
+}
