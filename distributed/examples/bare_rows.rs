@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use distributed::kafka::PARTITIONS;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use read_model::folding::fold;
+use read_model::folding::{FoldingVersion, fold};
 use serde_json::{Value, json};
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::{MySql, QueryBuilder};
@@ -107,7 +107,7 @@ async fn send(client: &reqwest::Client, bulk: &str, rows: &[Row]) -> Result<(), 
         let mut chat = row.token.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         write!(chat, ":{}", row.chat_number)?;
         let action = json!({"create": {"_id": format!("{chat}:{}", row.number), "routing": chat}});
-        let source = json!({"chat": chat, "number": row.number, "body": row.body, "folded": fold(&row.body)});
+        let source = json!({"chat": chat, "number": row.number, "body": row.body, "folded": fold(FoldingVersion::CURRENT, &row.body)});
         writeln!(lines, "{action}\n{source}")?;
     }
     let request = client.post(bulk).header("Content-Type", "application/x-ndjson").body(lines);

@@ -42,8 +42,8 @@ use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use parking_lot::Mutex;
 use read_model::{
-    Applied, BackendError, Checkpoint, CheckpointMove, Page, SearchDocument, SearchError, SearchIndex, SearchPage,
-    SearchText,
+    Applied, BackendError, Checkpoint, CheckpointMove, FoldingVersion, Page, SearchDocument, SearchError, SearchIndex,
+    SearchPage, SearchText,
 };
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -230,6 +230,7 @@ impl ElasticIndex {
         // `acquire` fails only on a closed semaphore, and nobody closes this one.
         let _permit = permit.map_err(|_elapsed| ElasticError::TooManySearches)?;
         let generation = self.generations.for_reading(&self.client).await?;
+        let text = text.folded(FoldingVersion::CURRENT);
         let search = search::Search { client: &self.client, names: &generation.names, chat, text, page, deadline };
         let found = search.run().await;
         self.expire_on_error(&generation, found)

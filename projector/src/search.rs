@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use event_log::Unreadable;
 use events::{DecodeError, Event, EventType, PartitionId, RecordedEvent};
-use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchDocument, SearchIndex, folding};
+use read_model::{
+    Applied, Checkpoint, CheckpointMove, FoldingVersion, Projection, SearchDocument, SearchIndex, folding,
+};
 
 use crate::sink::{ProjectionSink, SinkError};
 
@@ -22,7 +24,7 @@ pub fn collect_documents(batch: &[RecordedEvent]) -> Result<Vec<SearchDocument>,
             documents.push(SearchDocument {
                 chat: posted.chat(),
                 number: posted.number,
-                folded: folding::fold(&posted.body),
+                folded: folding::fold(FoldingVersion::CURRENT, &posted.body),
                 body: posted.body,
             });
         }

@@ -318,10 +318,12 @@ fn parse_search_text(q: Option<&str>) -> Result<SearchText, ApiError> {
         return Err(malformed("q can't contain the character U+0000"));
     }
     let text = SearchText::new(q);
-    if text.as_ref().is_some_and(|text| text.as_str().chars().count() > MAX_FOLDED_CHARACTERS) {
+    if text.as_ref().is_some_and(|text| text.longest_folded() > MAX_FOLDED_CHARACTERS) {
         return Err(ApiError::Malformed(format!(
             "q must have at most {MAX_FOLDED_CHARACTERS} characters once ligatures and other compatibility forms are decomposed"
         )));
     }
-    text.ok_or_else(|| malformed("q has no text to search for: it is empty or only combining marks"))
+    text.ok_or_else(|| {
+        malformed("q has no text to search for: it is empty, or has only accents and characters that show nothing")
+    })
 }

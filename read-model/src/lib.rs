@@ -37,7 +37,7 @@ pub use changes::{
     MessageRow, NameChange, NameOrigin, Rename, SearchDocument, SourceEvent, ViewsChanges,
 };
 pub use counts::ChatCounts;
-pub use folding::SearchText;
+pub use folding::{FoldedText, FoldingVersion, SearchText};
 pub use generations::{
     Build, BuildStore, CatchUp, CompareGenerations, Difference, GenerationNumber, Generations, GenerationsError, Swap,
 };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use elasticsearch::http::Method;
 use events::{ChatKey, MessageNumber};
 use read_model::folding::fold;
-use read_model::{Cursor, MessageView, Page, SearchPage, SearchText, Slice};
+use read_model::{Cursor, FoldedText, MessageView, Page, SearchPage, Slice};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -72,7 +72,7 @@ pub(super) struct Search<'a> {
     pub(super) client: &'a ElasticClient,
     pub(super) names: &'a IndexNames,
     pub(super) chat: ChatKey,
-    pub(super) text: &'a SearchText,
+    pub(super) text: &'a FoldedText,
     pub(super) page: Page<MessageNumber>,
     pub(super) deadline: Instant,
 }
@@ -110,7 +110,7 @@ impl Search<'_> {
 /// Collects a page. `fetch(cursor, size)` returns the candidates from the cursor on, `size` at most.
 async fn collect_page<F: Future<Output = Result<Vec<MessageView>, ElasticError>>>(
     page: Page<MessageNumber>,
-    text: &SearchText,
+    text: &FoldedText,
     deadline: Instant,
     fetch: impl Fn(Cursor<MessageNumber>, u32) -> F,
 ) -> Result<SearchPage, ElasticError> {
@@ -162,7 +162,7 @@ struct Examined {
 }
 
 /// Folds each candidate and compares it with the text, until a bound is reached.
-async fn examine(candidates: Vec<MessageView>, text: &SearchText, left: &mut Bounds) -> Result<Examined, ElasticError> {
+async fn examine(candidates: Vec<MessageView>, text: &FoldedText, left: &mut Bounds) -> Result<Examined, ElasticError> {
     if text.is_single_term() {
         let messages = candidates.into_iter().map(|message| (message, true)).collect();
         return Ok(Examined { messages, is_complete: true });
@@ -176,7 +176,7 @@ async fn examine(candidates: Vec<MessageView>, text: &SearchText, left: &mut Bou
             if bounds.messages == 0 || bounds.folded_bytes == 0 {
                 break;
             }
-            let folded = fold(&message.body);
+            let folded = fold(text.version(), &message.body);
             bounds.messages -= 1;
             bounds.folded_bytes = bounds.folded_bytes.saturating_sub(folded.len());
             messages.push((message, text.is_in(&folded)));
@@ -194,7 +194,7 @@ fn page_timed_out() -> ElasticError {
 }
 
 /// Filters only, without scores: the numbers decide the order.
-fn build_query(routing: &str, text: &SearchText, cursor: Cursor<MessageNumber>, size: u32) -> Value {
+fn build_query(routing: &str, text: &FoldedText, cursor: Cursor<MessageNumber>, size: u32) -> Value {
     let order = if cursor.descends() { "desc" } else { "asc" };
     let mut filters = vec![json!({"term": {"chat": routing}})];
     if text.has_trigrams() {
@@ -222,6 +222,7 @@ mod tests {
     use std::cell::RefCell;
 
     use read_model::page::{MAX_BYTES, MAX_ITEMS};
+    use read_model::{FoldingVersion, SearchText};
 
     use super::*;
 
@@ -237,9 +238,13 @@ mod tests {
             let candidates = from_there.map(message).collect();
             async { Ok(candidates) }
         };
-        let text = SearchText::new(text).unwrap();
+        let text = folded(text);
         let found = collect_page(page, &text, Instant::now() + PAGE_TIMEOUT, fetch).await.unwrap();
         (found, sizes.into_inner())
+    }
+
+    fn folded(text: &str) -> FoldedText {
+        SearchText::new(text).unwrap().folded(FoldingVersion::CURRENT).clone()
     }
 
     fn message(number: u32) -> MessageNumber {
@@ -305,7 +310,7 @@ mod tests {
             let view = |number| MessageView { number: message(before + number), body: "x".to_owned() };
             Ok((1..=size).map(view).collect())
         };
-        let text = SearchText::new("wxyz").unwrap();
+        let text = folded("wxyz");
         (collect_page(Page::FIRST, &text, began + PAGE_TIMEOUT, slow).await, began.elapsed())
     }
 
@@ -320,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_ends_early_if_the_server_is_lost_on_the_way() {
-        let text = SearchText::new("wxyz").unwrap();
+        let text = folded("wxyz");
         for (answered, expected) in [(0, None), (1, Some(message(FIRST_HITS)))] {
             let requests = RefCell::new(0);
             let fetch = |_, size: u32| {

@@ -20,8 +20,8 @@ use events::{ChatKey, MessageNumber, PartitionId, Position};
 use memchr::memmem::Finder;
 use read_model::page::SliceBuilder;
 use read_model::{
-    Applied, Checkpoint, CheckpointMove, Cursor, MessageView, Page, Projection, SearchDocument, SearchError,
-    SearchIndex, SearchPage, SearchText, Slice, folding,
+    Applied, Checkpoint, CheckpointMove, Cursor, FoldedText, FoldingVersion, MessageView, Page, Projection,
+    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Slice, folding,
 };
 use rusqlite::{Connection, Result};
 
@@ -94,7 +94,7 @@ struct Bounds {
 struct Search<'a> {
     connection: &'a Connection,
     ordinal: Ordinal,
-    text: &'a SearchText,
+    text: &'a FoldedText,
     finder: Finder<'a>,
     /// The folded text of the message that is being examined. The next one uses the same memory.
     folded: String,
@@ -115,7 +115,7 @@ enum End {
 fn search(
     connection: &Connection,
     chat: ChatKey,
-    text: &SearchText,
+    text: &FoldedText,
     page: Page<MessageNumber>,
     bounds: Bounds,
 ) -> Result<SearchPage> {
@@ -216,7 +216,7 @@ impl Search<'_> {
             }
             let number = MessageNumber(decode_number(row, 0)?);
             let body = row.get_ref(1)?.as_str()?;
-            folding::fold_into(body, &mut self.folded);
+            folding::fold_into(self.text.version(), body, &mut self.folded);
             if self.finder.find(self.folded.as_bytes()).is_some() {
                 if self.found.is_full() {
                     return Ok(ControlFlow::Break(End::PageIsFull));
@@ -250,7 +250,7 @@ fn join(one: &Range<i64>, next: &Range<i64>) -> Option<Range<i64>> {
 
 /// The documents of a chat that have the text's trigrams, in FTS5's query language. The chat's trigram comes first, because
 /// FTS5 looks for the next match of the first one, and then whether the others match there too.
-fn match_expression(run: Run, text: &SearchText) -> String {
+fn match_expression(run: Run, text: &FoldedText) -> String {
     let mut trigrams = vec![run.chat_trigram()];
     trigrams.extend(text.select_trigrams(TRIGRAMS_PER_SEARCH));
     // Within quotes only the quote is special.
@@ -287,7 +287,7 @@ impl SearchIndex for SqliteProjections {
         text: &SearchText,
         page: Page<MessageNumber>,
     ) -> Result<SearchPage, SearchError> {
-        let text = text.clone();
+        let text = text.folded(FoldingVersion::CURRENT).clone();
         self.read_on(&self.searches, move |connection| search(connection, chat, &text, page, BOUNDS))
             .await
             .map_err(|error| SearchError::Search(error.into()))

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use events::{ChatKey, ChatNumber, MessageNumber, PartitionId, Position};
 
 use crate::changes::SearchDocument;
-use crate::folding::{SearchText, fold};
+use crate::folding::{FoldingVersion, SearchText, fold};
 use crate::page::{Cursor, Page};
 use crate::search_index::{SearchError, SearchIndex, SearchPage};
 use crate::store::{Applied, Checkpoint, CheckpointMove};
@@ -100,16 +100,17 @@ impl SearchIndex for BrokenIndex {
             SearchFault::IgnoresCursor => Page { cursor: Cursor::First, ..page },
             _ => page,
         };
+        let folded = text.folded(FoldingVersion::CURRENT).as_str();
         let text = match self.fault {
             SearchFault::IgnoresPercentSigns => {
-                SearchText::new(&text.as_str().replace('%', "")).unwrap_or_else(|| text.clone())
+                SearchText::new(&folded.replace('%', "")).unwrap_or_else(|| text.clone())
             }
-            SearchFault::ReplacesNoncharacters => SearchText::new(&replace_noncharacters(text.as_str())).unwrap(),
+            SearchFault::ReplacesNoncharacters => SearchText::new(&replace_noncharacters(folded)).unwrap(),
             _ => text.clone(),
         };
         let mut slice = self.index.search(self.chat(chat), &text, page).await?;
         if self.fault == SearchFault::PrefixesOnly {
-            slice.items.retain(|message| fold(&message.body).starts_with(text.as_str()));
+            slice.items.retain(|message| fold(FoldingVersion::CURRENT, &message.body).starts_with(folded));
         }
         Ok(slice)
     }

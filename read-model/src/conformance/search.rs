@@ -9,7 +9,7 @@ use events::{ChatKey, Epoch, MessageNumber, Offset, Position};
 
 use super::{Fixture, LONG_WAIT, SHORT_WAIT, checkpoint_at, message_number};
 use crate::changes::SearchDocument;
-use crate::folding::{SearchText, fold};
+use crate::folding::{FoldingVersion, SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
 use crate::search_index::SearchIndex;
 use crate::store::{Applied, Checkpoint, CheckpointMove};
@@ -74,9 +74,12 @@ pub async fn every_substring_and_nothing_else_is_found(index: Arc<dyn SearchInde
         let texts: Vec<String> = (0..250).map(|n| nth_text(n, &alphabet)).collect();
         add(&index, &fixture, fixture.chat(chat), &texts).await;
         for pattern in (0..120).map(|n| nth_text(n * 7 + 1, &alphabet)).filter(|text| !text.is_empty()) {
-            let folded = fold(&pattern);
-            let expected: Vec<u32> =
-                (1..).zip(&texts).filter(|(_, text)| fold(text).contains(&folded)).map(|(number, _)| number).collect();
+            let folded = fold(FoldingVersion::CURRENT, &pattern);
+            let expected: Vec<u32> = (1..)
+                .zip(&texts)
+                .filter(|(_, text)| fold(FoldingVersion::CURRENT, text).contains(&folded))
+                .map(|(number, _)| number)
+                .collect();
             assert_eq!(find_numbers(&index, fixture.chat(chat), &pattern).await, expected, "{pattern:?}");
         }
     }
@@ -208,7 +211,12 @@ pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
 }
 
 fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
-    SearchDocument { chat, number: message_number(number), body: body.into(), folded: fold(body) }
+    SearchDocument {
+        chat,
+        number: message_number(number),
+        body: body.into(),
+        folded: fold(FoldingVersion::CURRENT, body),
+    }
 }
 
 /// Indexes texts as the messages 1, 2, 3 … of a chat in one batch.

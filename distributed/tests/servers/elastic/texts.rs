@@ -9,7 +9,7 @@ use events::{ChatKey, MessageNumber};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use read_model::folding::fold;
+use read_model::folding::{FoldingVersion, fold};
 use read_model::page::MAX_BYTES;
 use read_model::{Cursor, Page, SearchDocument, SearchIndex, SearchText};
 use serde_json::json;
@@ -154,7 +154,10 @@ async fn parts_of_long_texts_are_found_wherever_they_are() {
         let texts: Vec<_> = (0..60)
             .map(|_| {
                 let length = random.random_range(0..5_000);
-                fold(&(0..length).map(|_| *alphabet.choose(&mut random).unwrap()).collect::<String>())
+                fold(
+                    FoldingVersion::CURRENT,
+                    &(0..length).map(|_| *alphabet.choose(&mut random).unwrap()).collect::<String>(),
+                )
             })
             .collect();
         add(&index, documents(chat, &texts)).await;
@@ -188,7 +191,7 @@ async fn every_short_part_is_found() {
             "\u{fffd}\u{fffe}\u{ffff}\u{1ffff}\u{10ffff}\u{e000}\u{d7ff}",
         ];
         add(&index, documents(chat, &texts)).await;
-        let folded = texts.map(fold);
+        let folded = texts.map(|text| fold(FoldingVersion::CURRENT, text));
         for text in &folded {
             let characters: Vec<_> = text.chars().collect();
             for length in [1, 2, 3, 5] {
@@ -204,7 +207,7 @@ async fn every_short_part_is_found() {
 /// Asserts that exactly the texts that contain the folded pattern are found. The texts are folded already.
 async fn assert_finds_exactly(index: &ElasticIndex, chat: ChatKey, folded: &[String], pattern: &str) {
     let Some(pattern) = SearchText::new(pattern) else { return };
-    let pattern = pattern.as_str();
+    let pattern = pattern.folded(FoldingVersion::CURRENT).as_str();
     let expected: Vec<u32> =
         (1..).zip(folded).filter(|(_, text)| text.contains(pattern)).map(|(number, _)| number).collect();
     assert_eq!(find_numbers(index, chat, pattern).await, expected, "{pattern:?}");
