@@ -69,8 +69,8 @@ pub struct RebuildArgs {
     /// Projection to make anew, or all of them one after the other
     #[arg(value_name = "PROJECTION", value_parser = rebuilt_parser())]
     pub rebuilt: Rebuilt,
-    /// How long to keep what readers used before: longer than any read that began before the swap
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    /// How long to keep what readers used before the swap, 10s at least, since reads that began before still use it
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_keep)]
     pub keep: Duration,
     #[command(flatten)]
     pub kafka: KafkaArgs,
@@ -105,6 +105,17 @@ pub struct HealthcheckArgs {
     /// Address and port of the projector's health and metrics
     #[arg(long, env = "TALLY_PROJECTOR_ADDR", value_name = "ADDRESS:PORT", value_parser = parse_address)]
     pub projector_addr: Option<SocketAddr>,
+}
+
+/// Longer than any read takes. A read uses one generation from its beginning to its end.
+const SHORTEST_KEEP: Duration = Duration::from_secs(10);
+
+fn parse_keep(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(keep) if keep >= SHORTEST_KEEP => Ok(keep),
+        Ok(_) => Err("reads that began before the swap may take 10s; write 10s or more".to_owned()),
+        Err(error) => Err(format!("{error}; write a duration such as 1m or 2h")),
+    }
 }
 
 /// Runs the command of the command line.
@@ -234,6 +245,26 @@ impl FromArgMatches for FeedArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rebuild_takes_one_projection_or_all_and_keeps_what_reads_need() {
+        let config = |arguments: &[&str]| -> Result<rebuilding::Config, ErrorKind> {
+            let cli = Cli::try_parse_from([&["projector", "rebuild"], arguments].concat());
+            match cli.map_err(|error| error.kind())?.command {
+                Command::Rebuild(args) => Ok(args.config()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let one = config(&["search"]).unwrap();
+        assert_eq!((one.projections, one.keep), (vec![Projection::Search], Duration::from_secs(60)));
+        let all = config(&["all", "--keep", "2h"]).unwrap();
+        assert_eq!((all.projections, all.keep), (Projection::ALL.to_vec(), Duration::from_secs(7_200)));
+        for wrong in [&["all", "--keep", "9s"][..], &["all", "--keep", "x"]] {
+            assert_eq!(config(wrong).unwrap_err(), ErrorKind::ValueValidation, "{wrong:?}");
+        }
+        assert_eq!(config(&["everything"]).unwrap_err(), ErrorKind::InvalidValue);
+        assert_eq!(config(&[]).unwrap_err(), ErrorKind::MissingRequiredArgument);
+    }
 
     fn healthcheck_address(arguments: &[&str]) -> Result<String, ErrorKind> {
         let cli = Cli::try_parse_from([&["projector", "healthcheck"], arguments].concat());

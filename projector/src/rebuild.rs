@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use event_log::{EventLog, ReadError};
-use events::{Offset, Position};
+use events::{Offset, PartitionId, Position};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use read_model::generations::LEASE;
 use read_model::{
@@ -34,6 +34,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Attempts to swap. After each one the new generation catches up again, so that it has less left to pass.
 const MAX_SWAPS: u32 = 60;
+/// Pause after an attempt to swap, in which the writers that waited for it go on.
+const SWAP_PAUSE: Duration = Duration::from_millis(250);
 /// Dead letters that an error names.
 const NAMED_DEAD_LETTERS: u32 = 3;
 
@@ -91,6 +93,13 @@ pub enum RebuildError {
     Behind(Projection),
 }
 
+impl RebuildError {
+    /// Whether going on with the generation cannot help: it hides what the live one shows, or was made from another log.
+    const fn is_in_vain(&self) -> bool {
+        matches!(self, Self::Parked { .. } | Self::Feed { source: FeedError::Read(ReadError::BeyondEnd { .. }), .. })
+    }
+}
+
 fn describe(letters: &[DeadLetter]) -> String {
     let described: Vec<_> =
         letters.iter().map(|letter| format!("offset {}: {}", letter.source.offset, letter.reason)).collect();
@@ -103,7 +112,8 @@ fn describe(letters: &[DeadLetter]) -> String {
 /// A caller may drop the future at any point.
 ///
 /// # Errors
-/// [`RebuildError`]. A generation that would show less than the live one is deleted, any other is kept for the next attempt.
+/// [`RebuildError`]. A generation that would show less than the live one, or that the log does not contain, is deleted. Any other is
+/// kept for the next attempt.
 pub async fn rebuild(
     log: Arc<dyn EventLog>,
     generations: Arc<dyn Generations>,
@@ -113,7 +123,7 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     let rebuild = Rebuild::begin(log, &*generations, projection, progress).await?;
     let outcome = rebuild.own(rebuild.fill_and_swap()).await;
-    if let Err(RebuildError::Parked { .. }) = &outcome {
+    if outcome.as_ref().is_err_and(RebuildError::is_in_vain) {
         rebuild.discard().await?;
     }
     let rebuilt = outcome?;
@@ -191,7 +201,7 @@ impl<'a> Rebuild<'a> {
                 Err(error @ GenerationsError::Lost(_)) => return RebuildError::Generations(error),
                 Err(error) if is_renewed_in_time.elapsed() >= LEASE => return RebuildError::Generations(error),
                 Err(error) => {
-                    tracing::warn!(error = %error.as_report(), "the lease could not be renewed; trying again")
+                    tracing::warn!(error = %error.as_report(), "the lease could not be renewed; trying again");
                 }
             }
         }
@@ -207,10 +217,13 @@ impl<'a> Rebuild<'a> {
             if !letters.is_empty() {
                 return Err(RebuildError::Parked { projection, letters });
             }
-            if self.generations.swap(&self.build, self).await.map_err(RebuildError::Generations)? == Swap::Done {
+            if self.generations.swap(&self.build, &UpToTheEnd(self)).await.map_err(RebuildError::Generations)?
+                == Swap::Done
+            {
                 let events = end.bounds().map(|(_, end)| end.0).sum();
                 return Ok(Rebuilt { projection, generation: self.build.generation, events });
             }
+            tokio::time::sleep(SWAP_PAUSE).await;
         }
         Err(RebuildError::Behind(projection))
     }
@@ -251,12 +264,21 @@ impl<'a> Rebuild<'a> {
             .with_max_times(MAX_ATTEMPTS)
             .with_jitter();
         let attempt = async || {
-            count(feed.checkpoint().await?.next);
+            let next = feed.checkpoint().await?.next;
+            if next > goal {
+                check_is_in_log(feed.partition, next, feed.end().await?).map_err(FeedError::Read)?;
+            }
+            count(next);
             feed.catch_up(goal, &count).await
         };
         let warn = |error: &FeedError, _| tracing::warn!(error = %error.as_report(), "trying again");
         attempt.retry(pauses).when(|error| !error.is_lasting()).notify(warn).await
     }
+}
+
+/// Checks a checkpoint against an end of the log that was read later.
+fn check_is_in_log(partition: PartitionId, next: Offset, end: Offset) -> Result<(), ReadError> {
+    if next <= end { Ok(()) } else { Err(ReadError::BeyondEnd { partition, from: next, end }) }
 }
 
 #[async_trait]
@@ -268,5 +290,19 @@ impl CatchUp for Rebuild<'_> {
             caught_up.map_err(|error| -> Box<dyn Error + Send + Sync> { error.into() })?;
         }
         Ok(())
+    }
+}
+
+/// Catches up with all of the log, for a swap: readers of an index may have found messages that its checkpoint does not cover yet.
+struct UpToTheEnd<'a>(&'a Rebuild<'a>);
+
+#[async_trait]
+impl CatchUp for UpToTheEnd<'_> {
+    async fn catch_up(&self, position: &Position) -> Result<(), BackendError> {
+        let end = self.0.log.end().await?;
+        for (partition, next) in position.bounds() {
+            check_is_in_log(partition, next, end.bound(partition))?;
+        }
+        self.0.catch_up(&end).await
     }
 }

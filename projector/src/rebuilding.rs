@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use distributed::elastic::{ElasticGenerations, ElasticIndex};
 use distributed::kafka::{Cluster, KafkaLog};
 use distributed::mysql::{self, MySqlGenerations};
 use event_log::EventLog;
@@ -77,7 +78,10 @@ async fn open_generations(projection: Projection, config: &Config) -> Result<Arc
             mysql::migrate(&config.mysql_url).await?;
             Ok(Arc::new(MySqlGenerations::new(&config.mysql_url)?))
         }
-        Projection::Search => Err("not yet".into()),
+        Projection::Search => {
+            ElasticIndex::new(&config.elasticsearch_url)?.prepare().await?;
+            Ok(Arc::new(ElasticGenerations::new(&config.elasticsearch_url)?))
+        }
     }
 }
 

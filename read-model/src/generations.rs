@@ -93,7 +93,8 @@ pub trait Generations: Send + Sync {
     /// The first dead letters of the generation for events that the live one shows, `limit` at most.
     async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError>;
 
-    /// Keeps the writers of the live generation waiting, calls `rest` with its checkpoints and makes the new generation live.
+    /// Keeps the writers of the live generation waiting, calls `rest` with its checkpoints and makes the new generation live. `rest` may
+    /// go beyond them: readers of an index may have found messages that its checkpoint does not cover yet.
     async fn swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, GenerationsError>;
 
     /// Deletes a generation that is not live.

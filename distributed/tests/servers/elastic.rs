@@ -6,7 +6,7 @@ mod fixture;
 mod generations;
 mod losing;
 mod preparing;
-mod server;
+pub(crate) mod server;
 mod texts;
 mod waiting;
 mod writing;

@@ -1,7 +1,11 @@
+//! Projections are made anew under a running system, by the command for it and after their tables were deleted.
+//!
 //! The tables are deleted under a running system. Projectors fill them from the log again. Until then, reads that
 //! await a position are refused; they never show incomplete data.
 
 mod damaged_log;
+mod special_logs;
+mod while_running;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -96,6 +100,17 @@ impl System {
         let client = redis::Client::open(redis_url(&self.redis)).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    }
+
+    /// The configuration of a rebuild that keeps nothing.
+    fn rebuilding(&self, projection: Projection) -> projector::rebuilding::Config {
+        projector::rebuilding::Config {
+            projections: vec![projection],
+            keep: Duration::ZERO,
+            brokers: brokers(&self.kafka),
+            mysql_url: self.database.url(),
+            elasticsearch_url: NOBODY.to_owned(),
+        }
     }
 
     /// The epoch in force.
@@ -221,4 +236,5 @@ async fn tables_that_are_deleted_under_a_running_system_are_filled_again() {
     system.stop().await;
 }
 
-tests!(tables_that_are_deleted_under_a_running_system_are_filled_again; modules: damaged_log);
+tests!(tables_that_are_deleted_under_a_running_system_are_filled_again;
+    modules: damaged_log, special_logs, while_running);
