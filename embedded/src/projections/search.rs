@@ -10,6 +10,7 @@
 //!
 //! One or two characters have no trigram, so for these every message is a candidate.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range};
@@ -21,7 +22,7 @@ use memchr::memmem::Finder;
 use read_model::page::SliceBuilder;
 use read_model::{
     Applied, Checkpoint, CheckpointMove, Cursor, MessageView, Page, Projection, SearchDocument, SearchError,
-    SearchIndex, SearchPage, SearchText, Slice, folding,
+    SearchIndex, SearchPage, SearchText, Slice, folding, trigrams,
 };
 use rusqlite::{Connection, Result};
 
@@ -37,6 +38,8 @@ pub(super) const MESSAGES_PER_BATCH: u32 = 512;
 /// Separates the texts of a document: a character for private use. Which texts one batch adds to a document depends on where
 /// batches end, and so do the trigrams with this character. So `verify` ignores them.
 pub(crate) const SEPARATOR: char = '\u{10fffd}';
+/// A text that is longer has grown when it was folded: before, it has at most 16,384 characters of four bytes.
+const MIN_LONG_BYTES: usize = 64 * 1024;
 /// Index pages that one merge writes. A longer merge would keep the other projections waiting.
 const PAGES_PER_MERGE: u32 = 64;
 /// Merges after a batch; as many as keep up with the batches.
@@ -63,7 +66,7 @@ pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocumen
         if !texts.is_empty() {
             texts.push(SEPARATOR);
         }
-        texts.push_str(folded);
+        texts.push_str(&to_indexed(folded));
     }
     let mut insert = prepare(connection, "INSERT INTO search_trigrams (rowid, folded, chat) VALUES (?, ?, ?)")?;
     // In the order of row ids: FTS5 writes a segment whenever a row id is not higher than the one before.
@@ -71,6 +74,18 @@ pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocumen
         insert.execute((document.0, texts, chat))?;
     }
     Ok(())
+}
+
+/// What the index needs to know of a folded text: its trigrams. Of a text that folding has made long, which repeats itself, it
+/// does not get all repeats.
+fn to_indexed(folded: &str) -> Cow<'_, str> {
+    if folded.len() >= MIN_LONG_BYTES {
+        let pieces = trigrams::without_repeats(folded, SEPARATOR);
+        if pieces.len() < folded.len() {
+            return pieces.into();
+        }
+    }
+    folded.into()
 }
 
 /// Merges some of the index's segments. Returns whether there were any to merge.
