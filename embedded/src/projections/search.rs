@@ -24,7 +24,7 @@ use read_model::{
     Applied, Checkpoint, CheckpointMove, Cursor, MessageView, Page, Projection, SearchDocument, SearchError,
     SearchIndex, SearchPage, SearchText, Slice, folding, trigrams,
 };
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::SqliteProjections;
 use super::extents::{DocumentId, Extent, Part, Run};
@@ -50,6 +50,11 @@ const TRIGRAMS_PER_SEARCH: usize = 5;
 const MESSAGES_PER_READ: i64 = 64;
 /// What one search examines at most: messages, bytes of folded text, and extents.
 const BOUNDS: Bounds = Bounds { messages: 20_000, folded_bytes: 1024 * 1024, extents: 16 };
+/// If a page asks for at most so many numbers, reading all of their messages costs less than asking the index, whose every
+/// trigram has the documents of all chats. docs/performance.md has the figures.
+const SCANNED_NUMBERS: u32 = 512;
+/// Folded text that such a search reads before it asks the index for the rest, because long messages cost more than the index.
+const SCANNED_BYTES: usize = 32 * 1024;
 
 /// Writes the trigrams of a batch.
 pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocument]) -> Result<()> {
@@ -148,7 +153,7 @@ fn search(
         left: bounds,
         examined_to: None,
     };
-    let flow = if text.has_trigrams() { search.find_candidates(chat)? } else { search.examine(search.numbers())? };
+    let flow = if text.has_trigrams() { search.find(chat)? } else { search.examine(search.numbers())? };
     let examined_to = search.examined_to;
     Ok(match flow {
         ControlFlow::Continue(()) => search.found.finish(false).into(),
@@ -158,6 +163,40 @@ fn search(
 }
 
 impl Search<'_> {
+    /// Examines all messages if there are few, and else those that the index names.
+    fn find(&mut self, chat: ChatKey) -> Result<ControlFlow<End>> {
+        let numbers = self.numbers();
+        let Some(last) = self.find_last(&numbers)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        if last - numbers.start < SCANNED_NUMBERS.into() {
+            let flow = self.scan(numbers)?;
+            if !matches!(flow, ControlFlow::Break(End::BoundsReached)) {
+                return Ok(flow);
+            }
+        }
+        self.find_candidates(chat)
+    }
+
+    /// The highest of these numbers that a message has.
+    fn find_last(&self, numbers: &Range<i64>) -> Result<Option<i64>> {
+        let sql = "SELECT id & 4294967295 FROM messages WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1";
+        let row_ids = (self.ordinal.row_id_of(numbers.start), self.ordinal.row_id_of(numbers.end));
+        prepare(self.connection, sql)?.query_row(row_ids, |row| row.get(0)).optional()
+    }
+
+    /// Examines the messages with these numbers, up to [`SCANNED_BYTES`]. If that is reached, the cursor moves on.
+    fn scan(&mut self, numbers: Range<i64>) -> Result<ControlFlow<End>> {
+        let folded_bytes = self.left.folded_bytes;
+        self.left.folded_bytes = SCANNED_BYTES.min(folded_bytes);
+        let flow = self.examine(numbers)?;
+        self.left.folded_bytes += folded_bytes.saturating_sub(SCANNED_BYTES);
+        if let Some(number) = self.examined_to {
+            self.cursor = if self.cursor.descends() { Cursor::Before(number) } else { Cursor::After(number) };
+        }
+        Ok(flow)
+    }
+
     /// Examines the documents that have the text's trigrams, in the order of the page.
     fn find_candidates(&mut self, chat: ChatKey) -> Result<ControlFlow<End>> {
         let descends = self.cursor.descends();
