@@ -46,6 +46,8 @@ const PAGES_PER_MERGE: u32 = 64;
 pub(super) const MERGES_PER_BATCH: u32 = 2;
 /// The most trigrams of a text that a search asks for.
 const TRIGRAMS_PER_SEARCH: usize = 5;
+/// Bytes of folded text without a hit that a search examines before it asks for more than one trigram.
+const BYTES_IN_VAIN: usize = 8 * 1024;
 /// Candidates that follow each other are read together, up to this many.
 const MESSAGES_PER_READ: i64 = 64;
 /// What one search examines at most: messages, bytes of folded text, and extents.
@@ -53,7 +55,7 @@ const BOUNDS: Bounds = Bounds { messages: 20_000, folded_bytes: 1024 * 1024, ext
 /// If a page asks for at most so many numbers, reading all of their messages costs less than asking the index, whose every
 /// trigram has the documents of all chats. docs/performance.md has the figures.
 const SCANNED_NUMBERS: u32 = 512;
-/// Folded text that such a search reads before it asks the index for the rest, because long messages cost more than the index.
+/// Bytes of folded text without a hit that such a search examines before it asks the index, which costs less for long messages.
 const SCANNED_BYTES: usize = 32 * 1024;
 
 /// Writes the trigrams of a batch.
@@ -121,7 +123,16 @@ struct Search<'a> {
     cursor: Cursor<MessageNumber>,
     found: SliceBuilder<MessageView>,
     left: Bounds,
+    /// `None` if only the bounds end the search.
+    patience: Option<Patience>,
     examined_to: Option<MessageNumber>,
+}
+
+/// How much text without a hit is examined before another way of searching may cost less.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    folded_bytes: usize,
+    left: usize,
 }
 
 /// Why a search ends before it has examined everything.
@@ -130,6 +141,8 @@ enum End {
     PageIsFull,
     /// The bounds were reached.
     BoundsReached,
+    /// The patience is at its end.
+    TooMuchInVain,
 }
 
 fn search(
@@ -151,6 +164,7 @@ fn search(
         cursor: page.cursor,
         found: Slice::builder(page.limit),
         left: bounds,
+        patience: None,
         examined_to: None,
     };
     let flow = if text.has_trigrams() { search.find(chat)? } else { search.examine(search.numbers())? };
@@ -158,7 +172,9 @@ fn search(
     Ok(match flow {
         ControlFlow::Continue(()) => search.found.finish(false).into(),
         ControlFlow::Break(End::PageIsFull) => search.found.finish(true).into(),
-        ControlFlow::Break(End::BoundsReached) => SearchPage { items: search.found.finish(false).items, examined_to },
+        ControlFlow::Break(End::BoundsReached | End::TooMuchInVain) => {
+            SearchPage { items: search.found.finish(false).items, examined_to }
+        }
     })
 }
 
@@ -170,8 +186,8 @@ impl Search<'_> {
             return Ok(ControlFlow::Continue(()));
         };
         if last - numbers.start < SCANNED_NUMBERS.into() {
-            let flow = self.scan(numbers)?;
-            if !matches!(flow, ControlFlow::Break(End::BoundsReached)) {
+            let flow = self.with_patience(SCANNED_BYTES, |search| search.examine(numbers))?;
+            if !matches!(flow, ControlFlow::Break(End::TooMuchInVain)) {
                 return Ok(flow);
             }
         }
@@ -185,13 +201,16 @@ impl Search<'_> {
         prepare(self.connection, sql)?.query_row(row_ids, |row| row.get(0)).optional()
     }
 
-    /// Examines the messages with these numbers, up to [`SCANNED_BYTES`]. If that is reached, the cursor moves on.
-    fn scan(&mut self, numbers: Range<i64>) -> Result<ControlFlow<End>> {
-        let folded_bytes = self.left.folded_bytes;
-        self.left.folded_bytes = SCANNED_BYTES.min(folded_bytes);
-        let flow = self.examine(numbers)?;
-        self.left.folded_bytes += folded_bytes.saturating_sub(SCANNED_BYTES);
-        if let Some(number) = self.examined_to {
+    /// Examines messages until so many bytes of folded text in a row have no hit. Then the page goes on after these messages.
+    fn with_patience(
+        &mut self,
+        folded_bytes: usize,
+        examine: impl FnOnce(&mut Self) -> Result<ControlFlow<End>>,
+    ) -> Result<ControlFlow<End>> {
+        self.patience = Some(Patience { folded_bytes, left: folded_bytes });
+        let flow = examine(self)?;
+        self.patience = None;
+        if let (ControlFlow::Break(End::TooMuchInVain), Some(number)) = (&flow, self.examined_to) {
             self.cursor = if self.cursor.descends() { Cursor::Before(number) } else { Cursor::After(number) };
         }
         Ok(flow)
@@ -221,7 +240,22 @@ impl Search<'_> {
         Ok(if has_more { ControlFlow::Break(End::BoundsReached) } else { ControlFlow::Continue(()) })
     }
 
+    /// Examines the documents of a run that have one trigram of the text. If too much of their text has no hit, then those that
+    /// have several. Looking up a trigram in the whole index costs much more than examining a few documents in vain.
     fn find_candidates_in(&mut self, run: Run) -> Result<ControlFlow<End>> {
+        let trigrams = self.text.select_trigrams(TRIGRAMS_PER_SEARCH);
+        // Words that begin or end alike often differ in the middle.
+        if let Some(middle) = trigrams.get(trigrams.len() / 2).map(|trigram| quote(trigram)) {
+            let flow = self.with_patience(BYTES_IN_VAIN, |search| search.examine_documents(run, &middle))?;
+            if !matches!(flow, ControlFlow::Break(End::TooMuchInVain)) {
+                return Ok(flow);
+            }
+        }
+        self.examine_documents(run, &match_all(run, &trigrams))
+    }
+
+    /// Examines the documents of a run that match an expression of FTS5.
+    fn examine_documents(&mut self, run: Run, expression: &str) -> Result<ControlFlow<End>> {
         let sql = if self.cursor.descends() {
             "SELECT rowid FROM search_trigrams WHERE search_trigrams MATCH ? AND rowid >= ? AND rowid <= ? \
              ORDER BY rowid DESC"
@@ -233,7 +267,7 @@ impl Search<'_> {
             return Ok(ControlFlow::Continue(()));
         };
         let mut statement = prepare(self.connection, sql)?;
-        let mut rows = statement.query((match_expression(run, self.text), first.0, last.0))?;
+        let mut rows = statement.query((expression, first.0, last.0))?;
         let mut candidates = 0..0;
         while let Some(row) = rows.next()? {
             let document = run.numbers_of(DocumentId(row.get(0)?));
@@ -268,10 +302,14 @@ impl Search<'_> {
             if self.left.messages == 0 || self.left.folded_bytes == 0 {
                 return Ok(ControlFlow::Break(End::BoundsReached));
             }
+            if self.patience.is_some_and(|patience| patience.left == 0) {
+                return Ok(ControlFlow::Break(End::TooMuchInVain));
+            }
             let number = MessageNumber(decode_number(row, 0)?);
             let body = row.get_ref(1)?.as_str()?;
             folding::fold_into(body, &mut self.folded);
-            if self.finder.find(self.folded.as_bytes()).is_some() {
+            let is_hit = self.finder.find(self.folded.as_bytes()).is_some();
+            if is_hit {
                 if self.found.is_full() {
                     return Ok(ControlFlow::Break(End::PageIsFull));
                 }
@@ -279,6 +317,9 @@ impl Search<'_> {
             }
             self.left.messages -= 1;
             self.left.folded_bytes = self.left.folded_bytes.saturating_sub(self.folded.len());
+            if let Some(Patience { folded_bytes, left }) = &mut self.patience {
+                *left = if is_hit { *folded_bytes } else { left.saturating_sub(self.folded.len()) };
+            }
             self.examined_to = Some(number);
         }
         Ok(ControlFlow::Continue(()))
@@ -302,14 +343,16 @@ fn join(one: &Range<i64>, next: &Range<i64>) -> Option<Range<i64>> {
     (touches && joined.end - joined.start <= MESSAGES_PER_READ).then_some(joined)
 }
 
-/// The documents of a chat that have the text's trigrams, in FTS5's query language. The chat's trigram comes first, because
+/// The documents of a chat that have all of these trigrams, in FTS5's query language. The chat's trigram comes first, because
 /// FTS5 looks for the next match of the first one, and then whether the others match there too.
-fn match_expression(run: Run, text: &SearchText) -> String {
-    let mut trigrams = vec![run.chat_trigram()];
-    trigrams.extend(text.select_trigrams(TRIGRAMS_PER_SEARCH));
-    // Within quotes only the quote is special.
-    let quoted: Vec<_> = trigrams.iter().map(|trigram| format!("\"{}\"", trigram.replace('"', "\"\""))).collect();
-    quoted.join(" AND ")
+fn match_all(run: Run, trigrams: &[String]) -> String {
+    let chat = quote(&run.chat_trigram());
+    trigrams.iter().fold(chat, |all, trigram| all + " AND " + &quote(trigram))
+}
+
+/// Within quotes only the quote is special.
+fn quote(trigram: &str) -> String {
+    format!("\"{}\"", trigram.replace('"', "\"\""))
 }
 
 #[async_trait]
