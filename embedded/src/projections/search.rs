@@ -2,7 +2,8 @@
 //! `views` has, decide.
 //!
 //! - **Nothing but trigrams is stored.** An index with `detail=none` knows which documents have a trigram, not where. A
-//!   search asks for a few trigrams of its text, then reads the candidates' messages, folds and compares them.
+//!   search asks for a trigram of its text, or a few, then reads the candidates' messages, folds and compares them.
+//! - **A small chat is searched without the index**, because to look up a trigram in a large index costs more.
 //! - **A document that is indexed twice** changes nothing, because a trigram's documents are a set. If two events have one
 //!   number, the second adds trigrams to the document, so a search may read one more candidate that does not match.
 //! - **A search is bounded**, whatever the chat and the text: see [`Bounds`]. It ends its page early, and the next page goes
