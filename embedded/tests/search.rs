@@ -106,6 +106,25 @@ async fn a_chat_with_many_extents_is_searched_in_both_directions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rare_text_of_common_trigrams_is_found() {
+    const MESSAGES: u32 = 3_000;
+    let mut index = Index::new();
+    let messages: Vec<_> = (1..=MESSAGES).map(|number| (chat(1), number, body(number))).collect();
+    index.add(&messages).await;
+    for number in [1, 400, 1_000, 2_999] {
+        // Each message has the trigrams in the middle of this text.
+        let text = format!("message with the number <{number}>");
+        assert_eq!(index.find(chat(1), &text, Cursor::First, 50).await, (vec![number], 1));
+        assert_eq!(index.find(chat(1), &text, Cursor::Last, 50).await, (vec![number], 1));
+    }
+    // Found in the first messages, then for long not, then again.
+    index.add(&[(chat(1), MESSAGES + 1, "seventh message with the number 0".into())]).await;
+    let text = "h message with the number";
+    let expected: Vec<_> = (1..=MESSAGES).filter(|number| number.is_multiple_of(7)).chain([MESSAGES + 1]).collect();
+    assert_eq!(index.find(chat(1), text, Cursor::First, 100).await.0, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_indexed_twice_is_found_once() {
     let mut index = Index::new();
     for _ in 0..20 {
@@ -133,4 +152,48 @@ async fn a_search_ends_its_page_when_it_has_examined_enough() {
     assert_eq!(short, [MESSAGES]);
     assert!(short_pages > 1, "{short_pages} pages for a text of two characters");
     assert!(pages <= short_pages, "{pages} pages");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_chats_and_large_ones_give_the_same_answers() {
+    // Up to 512 numbers are read without the index.
+    let mut index = Index::new();
+    let sizes = [1, 8, 100, 511, 512, 513, 700];
+    for (place, size) in (1..).zip(sizes) {
+        let messages: Vec<_> = (1..=size).map(|number| (chat(place), number, body(number))).collect();
+        index.add(&messages).await;
+    }
+    for (place, size) in (1..).zip(sizes) {
+        for after in [0, 1, 7, 200].into_iter().filter(|after| *after < size) {
+            let is_expected = |number: &u32| number.is_multiple_of(7);
+            let first = MessageNumber::new(after).map_or(Cursor::First, Cursor::After);
+            let (ascending, _) = index.find(chat(place), "SEVENTH", first, 20).await;
+            assert_eq!(ascending, (after + 1..=size).filter(is_expected).collect::<Vec<_>>(), "{size} after {after}");
+            let last =
+                if after == 0 { Cursor::Last } else { Cursor::Before(MessageNumber::new(size - after).unwrap()) };
+            let end = if after == 0 { size + 1 } else { size - after };
+            let (descending, _) = index.find(chat(place), "SEVENTH", last, 20).await;
+            assert_eq!(descending, (1..end).rev().filter(is_expected).collect::<Vec<_>>(), "{size} before {end}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_long_messages_are_searched_with_the_index() {
+    const MESSAGES: u32 = 150;
+    let mut index = Index::new();
+    let body = |number| format!("{} {}", "straw ".repeat(2_500), body(number));
+    let messages: Vec<_> = (1..=MESSAGES).map(|number| (chat(1), number, body(number))).collect();
+    index.add(&messages).await;
+    // Together they have more text than a search may examine.
+    let (numbers, pages) = index.find(chat(1), "<149>", Cursor::First, 50).await;
+    assert_eq!((numbers, pages), (vec![149], 1));
+    let (numbers, pages) = index.find(chat(1), "<2>", Cursor::Last, 50).await;
+    assert_eq!((numbers, pages), (vec![2], 1));
+    // Each message has the trigrams in the middle of this text.
+    let (numbers, pages) = index.find(chat(1), "message with the number <149>", Cursor::First, 50).await;
+    assert_eq!((numbers, pages), (vec![149], 1));
+    // In the first messages, which are read before the index is asked, and in others.
+    let (numbers, _) = index.find(chat(1), "seventh", Cursor::First, 5).await;
+    assert_eq!(numbers, (1..=MESSAGES).filter(|number| number.is_multiple_of(7)).collect::<Vec<_>>());
 }

@@ -11,7 +11,7 @@ mod tests;
 mod version_1;
 mod version_2;
 
-pub use search_text::{FoldedText, SearchText, distinct_trigrams};
+pub use search_text::{FoldedText, SearchText};
 
 /// Which rules a text is folded by. The rules of a version never change: that would be a new version, and a new index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@
 //! | [`view`] | applications, chats and messages as readers see them |
 //! | [`page`] | which part of a list a reader asks for, and the part that it gets |
 //! | [`folding`] | folds texts, so that search ignores case, accents and compatibility forms |
+//! | [`trigrams`] | the trigrams of a folded text, without those that it repeats |
 //! | [`counts`] | how many messages a chat has, from numbers that arrive in any order |
 //! | [`changes`] | the changes that a batch of events makes to each projection, as data |
 //! | [`views_writer`] | writes a batch to `views`, above the SQL of a database |
@@ -28,6 +29,7 @@ pub mod generations;
 pub mod page;
 pub mod search_index;
 pub mod store;
+pub mod trigrams;
 pub mod view;
 pub mod views;
 pub mod views_writer;

@@ -7,7 +7,7 @@ use backon::{ExponentialBuilder, RetryableWithContext};
 use elasticsearch::http::Method;
 use events::{ChatKey, MessageNumber};
 use read_model::SearchDocument;
-use read_model::folding::distinct_trigrams;
+use read_model::trigrams::distinct_trigrams;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -2,7 +2,8 @@
 //! `views` has, decide.
 //!
 //! - **Nothing but trigrams is stored.** An index with `detail=none` knows which documents have a trigram, not where. A
-//!   search asks for a few trigrams of its text, then reads the candidates' messages, folds and compares them.
+//!   search asks for a trigram of its text, or a few, then reads the candidates' messages, folds and compares them.
+//! - **A small chat is searched without the index**, because to look up a trigram in a large index costs more.
 //! - **A document that is indexed twice** changes nothing, because a trigram's documents are a set. If two events have one
 //!   number, the second adds trigrams to the document, so a search may read one more candidate that does not match.
 //! - **A search is bounded**, whatever the chat and the text: see [`Bounds`]. It ends its page early, and the next page goes
@@ -10,6 +11,7 @@
 //!
 //! One or two characters have no trigram, so for these every message is a candidate.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range};
@@ -21,9 +23,9 @@ use memchr::memmem::Finder;
 use read_model::page::SliceBuilder;
 use read_model::{
     Applied, Checkpoint, CheckpointMove, Cursor, FoldedText, FoldingVersion, MessageView, Page, Projection,
-    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Slice, folding,
+    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Slice, folding, trigrams,
 };
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::SqliteProjections;
 use super::extents::{DocumentId, Extent, Part, Run};
@@ -37,16 +39,25 @@ pub(super) const MESSAGES_PER_BATCH: u32 = 512;
 /// Separates the texts of a document: a character for private use. Which texts one batch adds to a document depends on where
 /// batches end, and so do the trigrams with this character. So `verify` ignores them.
 pub(crate) const SEPARATOR: char = '\u{10fffd}';
+/// A text that is longer has grown when it was folded: before, it has at most 16,384 characters of four bytes.
+const MIN_LONG_BYTES: usize = 64 * 1024;
 /// Index pages that one merge writes. A longer merge would keep the other projections waiting.
 const PAGES_PER_MERGE: u32 = 64;
 /// Merges after a batch; as many as keep up with the batches.
 pub(super) const MERGES_PER_BATCH: u32 = 2;
 /// The most trigrams of a text that a search asks for.
 const TRIGRAMS_PER_SEARCH: usize = 5;
+/// Bytes of folded text without a hit that a search examines before it asks for more than one trigram.
+const BYTES_IN_VAIN: usize = 8 * 1024;
 /// Candidates that follow each other are read together, up to this many.
 const MESSAGES_PER_READ: i64 = 64;
 /// What one search examines at most: messages, bytes of folded text, and extents.
 const BOUNDS: Bounds = Bounds { messages: 20_000, folded_bytes: 1024 * 1024, extents: 16 };
+/// If a page asks for at most so many numbers, reading all of their messages costs less than asking the index, whose every
+/// trigram has the documents of all chats. docs/performance.md has the figures.
+const SCANNED_NUMBERS: u32 = 512;
+/// Bytes of folded text without a hit that such a search examines before it asks the index, which costs less for long messages.
+const SCANNED_BYTES: usize = 32 * 1024;
 
 /// Writes the trigrams of a batch.
 pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocument]) -> Result<()> {
@@ -63,7 +74,7 @@ pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocumen
         if !texts.is_empty() {
             texts.push(SEPARATOR);
         }
-        texts.push_str(folded);
+        texts.push_str(&to_indexed(folded));
     }
     let mut insert = prepare(connection, "INSERT INTO search_trigrams (rowid, folded, chat) VALUES (?, ?, ?)")?;
     // In the order of row ids: FTS5 writes a segment whenever a row id is not higher than the one before.
@@ -71,6 +82,18 @@ pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocumen
         insert.execute((document.0, texts, chat))?;
     }
     Ok(())
+}
+
+/// What the index needs to know of a folded text: its trigrams. Of a text that folding has made long, which repeats itself, it
+/// does not get all repeats.
+fn to_indexed(folded: &str) -> Cow<'_, str> {
+    if folded.len() >= MIN_LONG_BYTES {
+        let pieces = trigrams::without_repeats(folded, SEPARATOR);
+        if pieces.len() < folded.len() {
+            return pieces.into();
+        }
+    }
+    folded.into()
 }
 
 /// Merges some of the index's segments. Returns whether there were any to merge.
@@ -101,7 +124,16 @@ struct Search<'a> {
     cursor: Cursor<MessageNumber>,
     found: SliceBuilder<MessageView>,
     left: Bounds,
+    /// `None` if only the bounds end the search.
+    patience: Option<Patience>,
     examined_to: Option<MessageNumber>,
+}
+
+/// How much text without a hit is examined before another way of searching may cost less.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    folded_bytes: usize,
+    left: usize,
 }
 
 /// Why a search ends before it has examined everything.
@@ -110,6 +142,8 @@ enum End {
     PageIsFull,
     /// The bounds were reached.
     BoundsReached,
+    /// The patience is at its end.
+    TooMuchInVain,
 }
 
 fn search(
@@ -131,18 +165,58 @@ fn search(
         cursor: page.cursor,
         found: Slice::builder(page.limit),
         left: bounds,
+        patience: None,
         examined_to: None,
     };
-    let flow = if text.has_trigrams() { search.find_candidates(chat)? } else { search.examine(search.numbers())? };
+    let flow = if text.has_trigrams() { search.find(chat)? } else { search.examine(search.numbers())? };
     let examined_to = search.examined_to;
     Ok(match flow {
         ControlFlow::Continue(()) => search.found.finish(false).into(),
         ControlFlow::Break(End::PageIsFull) => search.found.finish(true).into(),
-        ControlFlow::Break(End::BoundsReached) => SearchPage { items: search.found.finish(false).items, examined_to },
+        ControlFlow::Break(End::BoundsReached | End::TooMuchInVain) => {
+            SearchPage { items: search.found.finish(false).items, examined_to }
+        }
     })
 }
 
 impl Search<'_> {
+    /// Examines all messages if there are few, and else those that the index names.
+    fn find(&mut self, chat: ChatKey) -> Result<ControlFlow<End>> {
+        let numbers = self.numbers();
+        let Some(last) = self.find_last(&numbers)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        if last - numbers.start < SCANNED_NUMBERS.into() {
+            let flow = self.with_patience(SCANNED_BYTES, |search| search.examine(numbers))?;
+            if !matches!(flow, ControlFlow::Break(End::TooMuchInVain)) {
+                return Ok(flow);
+            }
+        }
+        self.find_candidates(chat)
+    }
+
+    /// The highest of these numbers that a message has.
+    fn find_last(&self, numbers: &Range<i64>) -> Result<Option<i64>> {
+        let sql = "SELECT id & 4294967295 FROM messages WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1";
+        let row_ids = (self.ordinal.row_id_of(numbers.start), self.ordinal.row_id_of(numbers.end));
+        prepare(self.connection, sql)?.query_row(row_ids, |row| row.get(0)).optional()
+    }
+
+    /// Examines messages until so many bytes of folded text in a row have no hit. Then the page goes on after these messages.
+    fn with_patience(
+        &mut self,
+        folded_bytes: usize,
+        examine: impl FnOnce(&mut Self) -> Result<ControlFlow<End>>,
+    ) -> Result<ControlFlow<End>> {
+        self.patience = Some(Patience { folded_bytes, left: folded_bytes });
+        let flow = examine(self)?;
+        self.patience = None;
+        if let (ControlFlow::Break(End::TooMuchInVain), Some(number)) = (&flow, self.examined_to) {
+            self.cursor = if self.cursor.descends() { Cursor::Before(number) } else { Cursor::After(number) };
+        }
+        Ok(flow)
+    }
+
     /// Examines the documents that have the text's trigrams, in the order of the page.
     fn find_candidates(&mut self, chat: ChatKey) -> Result<ControlFlow<End>> {
         let descends = self.cursor.descends();
@@ -167,7 +241,22 @@ impl Search<'_> {
         Ok(if has_more { ControlFlow::Break(End::BoundsReached) } else { ControlFlow::Continue(()) })
     }
 
+    /// Examines the documents of a run that have one trigram of the text. If too much of their text has no hit, then those that
+    /// have several. Looking up a trigram in the whole index costs much more than examining a few documents in vain.
     fn find_candidates_in(&mut self, run: Run) -> Result<ControlFlow<End>> {
+        let trigrams = self.text.select_trigrams(TRIGRAMS_PER_SEARCH);
+        // Words that begin or end alike often differ in the middle.
+        if let Some(middle) = trigrams.get(trigrams.len() / 2).map(|trigram| quote(trigram)) {
+            let flow = self.with_patience(BYTES_IN_VAIN, |search| search.examine_documents(run, &middle))?;
+            if !matches!(flow, ControlFlow::Break(End::TooMuchInVain)) {
+                return Ok(flow);
+            }
+        }
+        self.examine_documents(run, &match_all(run, &trigrams))
+    }
+
+    /// Examines the documents of a run that match an expression of FTS5.
+    fn examine_documents(&mut self, run: Run, expression: &str) -> Result<ControlFlow<End>> {
         let sql = if self.cursor.descends() {
             "SELECT rowid FROM search_trigrams WHERE search_trigrams MATCH ? AND rowid >= ? AND rowid <= ? \
              ORDER BY rowid DESC"
@@ -179,7 +268,7 @@ impl Search<'_> {
             return Ok(ControlFlow::Continue(()));
         };
         let mut statement = prepare(self.connection, sql)?;
-        let mut rows = statement.query((match_expression(run, self.text), first.0, last.0))?;
+        let mut rows = statement.query((expression, first.0, last.0))?;
         let mut candidates = 0..0;
         while let Some(row) = rows.next()? {
             let document = run.numbers_of(DocumentId(row.get(0)?));
@@ -214,10 +303,14 @@ impl Search<'_> {
             if self.left.messages == 0 || self.left.folded_bytes == 0 {
                 return Ok(ControlFlow::Break(End::BoundsReached));
             }
+            if self.patience.is_some_and(|patience| patience.left == 0) {
+                return Ok(ControlFlow::Break(End::TooMuchInVain));
+            }
             let number = MessageNumber(decode_number(row, 0)?);
             let body = row.get_ref(1)?.as_str()?;
             folding::fold_into(self.text.version(), body, &mut self.folded);
-            if self.finder.find(self.folded.as_bytes()).is_some() {
+            let is_hit = self.finder.find(self.folded.as_bytes()).is_some();
+            if is_hit {
                 if self.found.is_full() {
                     return Ok(ControlFlow::Break(End::PageIsFull));
                 }
@@ -225,6 +318,9 @@ impl Search<'_> {
             }
             self.left.messages -= 1;
             self.left.folded_bytes = self.left.folded_bytes.saturating_sub(self.folded.len());
+            if let Some(Patience { folded_bytes, left }) = &mut self.patience {
+                *left = if is_hit { *folded_bytes } else { left.saturating_sub(self.folded.len()) };
+            }
             self.examined_to = Some(number);
         }
         Ok(ControlFlow::Continue(()))
@@ -248,14 +344,16 @@ fn join(one: &Range<i64>, next: &Range<i64>) -> Option<Range<i64>> {
     (touches && joined.end - joined.start <= MESSAGES_PER_READ).then_some(joined)
 }
 
-/// The documents of a chat that have the text's trigrams, in FTS5's query language. The chat's trigram comes first, because
+/// The documents of a chat that have all of these trigrams, in FTS5's query language. The chat's trigram comes first, because
 /// FTS5 looks for the next match of the first one, and then whether the others match there too.
-fn match_expression(run: Run, text: &FoldedText) -> String {
-    let mut trigrams = vec![run.chat_trigram()];
-    trigrams.extend(text.select_trigrams(TRIGRAMS_PER_SEARCH));
-    // Within quotes only the quote is special.
-    let quoted: Vec<_> = trigrams.iter().map(|trigram| format!("\"{}\"", trigram.replace('"', "\"\""))).collect();
-    quoted.join(" AND ")
+fn match_all(run: Run, trigrams: &[String]) -> String {
+    let chat = quote(&run.chat_trigram());
+    trigrams.iter().fold(chat, |all, trigram| all + " AND " + &quote(trigram))
+}
+
+/// Within quotes only the quote is special.
+fn quote(trigram: &str) -> String {
+    format!("\"{}\"", trigram.replace('"', "\"\""))
 }
 
 #[async_trait]

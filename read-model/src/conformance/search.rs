@@ -14,6 +14,9 @@ use crate::page::{Cursor, MAX_ITEMS, Page};
 use crate::search_index::SearchIndex;
 use crate::store::{Applied, Checkpoint, CheckpointMove};
 
+/// A number that only large chats have.
+const HIGH_NUMBER: u32 = 100_000;
+
 /// Lists the checks of a [`SearchIndex`](crate::SearchIndex), each with the part of the adapter that it takes, which is
 /// always `index`, and the [`SearchFault`](crate::conformance::SearchFault) that it must find.
 ///
@@ -72,7 +75,9 @@ pub async fn every_substring_and_nothing_else_is_found(index: Arc<dyn SearchInde
     let fixture = Fixture::new();
     for (chat, alphabet) in [(1, ["a", "b", " "]), (2, ["🚀", "é", "ab"]), (3, ["ß", "ﬁ", "가"])] {
         let texts: Vec<String> = (0..250).map(|n| nth_text(n, &alphabet)).collect();
-        add(&index, &fixture, fixture.chat(chat), &texts).await;
+        let chat = fixture.chat(chat);
+        add(&index, &fixture, chat, &texts).await;
+        add_high_number(&index, &fixture, chat).await;
         for pattern in (0..120).map(|n| nth_text(n * 7 + 1, &alphabet)).filter(|text| !text.is_empty()) {
             let folded = fold(FoldingVersion::CURRENT, &pattern);
             let expected: Vec<u32> = (1..)
@@ -80,7 +85,11 @@ pub async fn every_substring_and_nothing_else_is_found(index: Arc<dyn SearchInde
                 .filter(|(_, text)| fold(FoldingVersion::CURRENT, text).contains(&folded))
                 .map(|(number, _)| number)
                 .collect();
-            assert_eq!(find_numbers(&index, fixture.chat(chat), &pattern).await, expected, "{pattern:?}");
+            assert_eq!(find_numbers(&index, chat, &pattern).await, expected, "{pattern:?}");
+            let before = Page { cursor: Cursor::Before(message_number(251)), limit: MAX_ITEMS };
+            let (mut descending, _) = search_page(&index, chat, &pattern, before).await;
+            descending.reverse();
+            assert_eq!(descending, expected, "{pattern:?} among few numbers");
         }
     }
 }
@@ -112,7 +121,7 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
         "^start$ (group) {n} col:val",
         "\u{1}ctrl",
     ];
-    add(&index, &fixture, fixture.chat(1), &texts.map(str::to_owned)).await;
+    let chats = add_to_small_and_large(&index, &fixture, &texts.map(str::to_owned)).await;
     for (pattern, expected) in [
         ("%", vec![1]),
         ("0% s", vec![1]),
@@ -135,16 +144,18 @@ pub async fn special_characters_mean_themselves(index: Arc<dyn SearchIndex>) {
         ("%%%", vec![]),
         ("sn*", vec![]),
     ] {
-        assert_eq!(find_numbers(&index, fixture.chat(1), pattern).await, expected, "{pattern:?}");
+        for chat in chats {
+            assert_eq!(find_numbers(&index, chat, pattern).await, expected, "{pattern:?} in {chat:?}");
+        }
     }
 }
 
 /// Unicode noncharacters differ from each other and from the replacement character.
 pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
-    let chat = fixture.chat(1);
     let characters = ['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{1ffff}', '\u{fdd0}'];
-    add(&index, &fixture, chat, &characters.map(|character| format!("x a{character}b{character}{character} y"))).await;
+    let texts = characters.map(|character| format!("x a{character}b{character}{character} y"));
+    let chats = add_to_small_and_large(&index, &fixture, &texts).await;
     for (number, character) in (1..).zip(characters) {
         for pattern in [
             format!("{character}"),
@@ -153,10 +164,14 @@ pub async fn noncharacters_mean_themselves(index: Arc<dyn SearchIndex>) {
             format!("{character}{character} y"),
             format!("x a{character}b{character}{character} y"),
         ] {
-            assert_eq!(find_numbers(&index, chat, &pattern).await, [number], "{pattern:?}");
+            for chat in chats {
+                assert_eq!(find_numbers(&index, chat, &pattern).await, [number], "{pattern:?} in {chat:?}");
+            }
         }
     }
-    assert_eq!(find_numbers(&index, chat, "a\u{ffff}b\u{fffd}").await, [0_u32; 0]);
+    for chat in chats {
+        assert_eq!(find_numbers(&index, chat, "a\u{ffff}b\u{fffd}").await, [0_u32; 0]);
+    }
 }
 
 /// The same text in another chat or application is not found.
@@ -192,11 +207,10 @@ pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
 /// Results are paged upwards and downwards like any list, for long and for short patterns.
 pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
-    let chat = fixture.chat(1);
     let texts: Vec<_> =
         (1..=10).map(|number| if number % 2 == 0 { "even".to_owned() } else { "odd".to_owned() }).collect();
-    add(&index, &fixture, chat, &texts).await;
-    for pattern in ["even", "ev"] {
+    let chats = add_to_small_and_large(&index, &fixture, &texts).await;
+    for (chat, pattern) in chats.into_iter().flat_map(|chat| [(chat, "even"), (chat, "ev")]) {
         for (cursor, limit, expected, more) in [
             (Cursor::First, 3, vec![2, 4, 6], true),
             (Cursor::After(message_number(6)), 3, vec![8, 10], false),
@@ -205,7 +219,7 @@ pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
             (Cursor::Last, 2, vec![10, 8], true),
         ] {
             let (numbers, is_more) = search_page(&index, chat, pattern, Page { cursor, limit }).await;
-            assert_eq!((numbers, is_more), (expected, more), "{pattern} {cursor:?}");
+            assert_eq!((numbers, is_more), (expected, more), "{pattern} {cursor:?} in {chat:?}");
         }
     }
 }
@@ -217,6 +231,23 @@ fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
         body: body.into(),
         folded: fold(FoldingVersion::CURRENT, body),
     }
+}
+
+/// Indexes texts as the messages 1, 2, 3 … of two chats, and returns these. One has a much higher number too, so that an index
+/// which reads all messages of a small chat asks its trigrams in that one.
+async fn add_to_small_and_large(index: &Arc<dyn SearchIndex>, fixture: &Fixture, texts: &[String]) -> [ChatKey; 2] {
+    let [small, large] = [fixture.chat(1), fixture.chat(2)];
+    add(index, fixture, small, texts).await;
+    add(index, fixture, large, texts).await;
+    add_high_number(index, fixture, large).await;
+    [small, large]
+}
+
+/// Indexes a message that no pattern finds under a number with many numbers before it.
+async fn add_high_number(index: &Arc<dyn SearchIndex>, fixture: &Fixture, chat: ChatKey) {
+    let checkpoint_move = next_move(index, fixture).await;
+    let applied = index.index(checkpoint_move, vec![document(chat, HIGH_NUMBER, "·")]).await.unwrap();
+    assert_eq!(applied, Applied::Done);
 }
 
 /// Indexes texts as the messages 1, 2, 3 … of a chat in one batch.

@@ -1,7 +1,5 @@
 //! The text of a search, and its pieces that full-text indices find.
 
-use std::collections::HashSet;
-
 use super::{FoldingVersion, fold};
 
 /// Length of the pieces that full-text indices store, in characters.
@@ -92,21 +90,6 @@ impl FoldedText {
     }
 }
 
-/// The different trigrams of a folded text, in order.
-pub fn distinct_trigrams(folded: &str) -> Vec<String> {
-    let mut distinct = HashSet::new();
-    let mut characters = folded.chars();
-    if let (Some(mut first), Some(mut second)) = (characters.next(), characters.next()) {
-        for third in characters {
-            distinct.insert([first, second, third]);
-            (first, second) = (second, third);
-        }
-    }
-    let mut trigrams: Vec<String> = distinct.into_iter().map(|trigram| trigram.iter().collect()).collect();
-    trigrams.sort_unstable();
-    trigrams
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,13 +138,5 @@ mod tests {
         assert_selected("abcd", 5, &["abc", "bcd"]);
         assert_selected("aaaaaaa", 5, &["aaa"]);
         assert_selected("ab", 5, &[]);
-    }
-
-    #[test]
-    fn every_trigram_is_kept_once() {
-        assert_eq!(distinct_trigrams("é🚀bé🚀b"), ["bé🚀", "é🚀b", "🚀bé"]);
-        assert_eq!(distinct_trigrams("abc"), ["abc"]);
-        assert_eq!(distinct_trigrams("ab"), [""; 0]);
-        assert_eq!(distinct_trigrams(""), [""; 0]);
     }
 }
