@@ -89,7 +89,7 @@ impl Process {
         process.host.serve(writes, write_port, write_routes);
         let read_port = Port { hosts, ignored_parts: WRITE_PARTS, ..read_port };
         process.host.serve(reads, read_port, query_api::routes(queries));
-        let operator_port = operator::port::port(config.http.hosts.hosts.clone(), &config.http.connections);
+        let operator_port = operator::port::port(&config.http.connections);
         process.host.serve(operators, operator_port, operator::port::routes(process.operator.clone()));
         process.host.mark_started();
         Ok(process)

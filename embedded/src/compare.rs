@@ -74,7 +74,8 @@ impl Comparison {
     }
 
     fn connect(projection: Projection, compared: PathBuf, reference: PathBuf) -> Result<Self> {
-        let connection = Database::new(compared, Durability::Crash).attach([("reference", reference)]).connect()?;
+        let connection =
+            Database::new(compared, Durability::Crash).attach([("reference", reference)]).connect_to_existing()?;
         if projection == Projection::Search {
             for trigrams in [
                 "CREATE VIRTUAL TABLE temp.trigrams_compared USING fts5vocab (main, search_trigrams, row)",

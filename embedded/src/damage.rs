@@ -38,8 +38,8 @@ struct Shared {
     path: PathBuf,
     content: Content,
     is_found: AtomicBool,
-    /// Whether a thread looks for the damage that an error has shown; see [`locate`].
-    is_sought: AtomicBool,
+    /// Whether an error has shown that this database or another one is damaged; see [`locate`].
+    is_suspected: AtomicBool,
 }
 
 /// A check that was started.
@@ -56,7 +56,7 @@ impl Damage {
             path: path.to_owned(),
             content,
             is_found: AtomicBool::new(false),
-            is_sought: AtomicBool::new(false),
+            is_suspected: AtomicBool::new(false),
         };
         Arc::new(Self { shared: Arc::new(shared), check: Mutex::new(None) })
     }
@@ -70,6 +70,11 @@ impl Damage {
         if is_damage(error) {
             self.shared.report(&error.to_string());
         }
+    }
+
+    /// Whether the file was found damaged, or is one of several of which one is damaged.
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.is_found() || self.shared.is_suspected.load(Ordering::Relaxed)
     }
 
     /// Whether the file was found damaged.
@@ -94,7 +99,7 @@ impl Damage {
             check.stop.store(true, Ordering::Relaxed);
             check.thread.join().unwrap_or(false)
         });
-        is_checked && !self.shared.is_found.load(Ordering::Relaxed)
+        is_checked && !self.is_suspected()
     }
 }
 
@@ -144,30 +149,35 @@ impl Shared {
     }
 }
 
-/// Finds out in which of several databases an error has met damage, on a thread of its own: SQLite does not say it. If no check finds
-/// any, all of them count as damaged.
+/// Finds out in which of several databases an error has met damage, on a thread of its own: SQLite does not say it. Until then all of
+/// them are suspected. If every check comes to its end and finds none, all of them count as damaged.
 pub(crate) fn locate(databases: &[Arc<Damage>], error: &rusqlite::Error) {
-    let Some(first) = databases.first().filter(|_| is_damage(error)) else {
-        return;
-    };
-    if databases.iter().any(|damage| damage.is_found()) || first.shared.is_sought.swap(true, Ordering::Relaxed) {
+    let is_known = |damage: &Arc<Damage>| damage.is_found() || damage.shared.is_suspected.load(Ordering::Relaxed);
+    if !is_damage(error) || databases.iter().any(is_known) {
         return;
     }
-    let (shared, error) = (databases.iter().map(|damage| Arc::clone(&damage.shared)), error.to_string());
-    let shared: Vec<_> = shared.collect();
-    let seeking = shared.clone();
-    let seek = thread::Builder::new().name("damage-search".into()).spawn(move || {
-        let never = Arc::new(AtomicBool::new(false));
-        for database in &seeking {
-            database.check(&never);
-        }
-        if !seeking.iter().any(|database| database.is_found.load(Ordering::Relaxed)) {
-            report_all(&seeking, &error);
-        }
-        seeking.iter().for_each(|database| database.is_sought.store(false, Ordering::Relaxed));
-    });
-    if let Err(error) = seek {
+    let shared: Vec<_> = databases.iter().map(|damage| Arc::clone(&damage.shared)).collect();
+    for database in &shared {
+        database.is_suspected.store(true, Ordering::Relaxed);
+    }
+    let (suspected, finding) = (shared.clone(), error.to_string());
+    let search = move || check_suspected(&suspected, &finding);
+    if let Err(spawn_error) = thread::Builder::new().name("damage-search".into()).spawn(search) {
+        tracing::warn!(error = %spawn_error, "it is unknown which projection is damaged");
         report_all(&shared, &error.to_string());
+    }
+}
+
+fn check_suspected(suspected: &[Arc<Shared>], finding: &str) {
+    let never = Arc::new(AtomicBool::new(false));
+    let are_checked = suspected.iter().map(|database| database.check(&never)).filter(|is_checked| *is_checked).count();
+    let is_found = suspected.iter().any(|database| database.is_found.load(Ordering::Relaxed));
+    // A database that was deleted meanwhile, because a rebuild has replaced it, cannot be checked. It was the damaged one.
+    if !is_found && are_checked == suspected.len() {
+        report_all(suspected, finding);
+    }
+    for database in suspected {
+        database.is_suspected.store(false, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,4 @@
-//! The files of a SQLite database. Reads the headers of a database and its write-ahead log, to detect a truncated file. SQLite does not detect
-//! one.
+//! The files of a SQLite database: their names, and their headers, since SQLite does not notice a truncated file.
 //!
 //! Both formats: <https://www.sqlite.org/fileformat2.html>.
 
@@ -10,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::notes::{CLEAN_SUFFIX, DAMAGED_SUFFIX};
 
-/// Suffixes of a database's files: its own, those that SQLite keeps beside it, and notes.
-pub(crate) const SUFFIXES: [&str; 5] = ["", "-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX];
+/// Suffixes of a database's files: those that SQLite keeps beside it, notes, and the database's own, last.
+pub(crate) const SUFFIXES: [&str; 5] = ["-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX, ""];
 
 /// Counts the pages that a database should have, but that are neither in its file nor in its write-ahead log. Only a
 /// truncated file misses pages: a crash during a checkpoint leaves every page in at least one of the two files.
@@ -109,7 +108,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     file.into()
 }
 
-/// Deletes a database with the files beside it.
+/// Deletes a database after the files beside it.
 pub(crate) fn delete_database(path: &Path) -> std::io::Result<()> {
     for suffix in SUFFIXES {
         match std::fs::remove_file(with_suffix(path, suffix)) {

@@ -103,8 +103,8 @@ impl SqliteLog {
     /// # Errors
     /// [`CheckError`] if the file cannot be read to its end.
     pub async fn check(&self, on_progress: impl Fn(Offset) + Send + 'static) -> Result<LogReport, CheckError> {
-        let (readers, end) = (Arc::clone(&self.readers), *self.end.borrow());
-        run_blocking(move || check::check(&mut readers.connect()?, end, on_progress)).await.map_err(CheckError)
+        let readers = Arc::clone(&self.readers);
+        run_blocking(move || check::check(&mut readers.connect()?, on_progress)).await.map_err(CheckError)
     }
 
     /// Checks as [`SqliteLog::check`] does. If only counters or requests contradict the records, makes them again from the
@@ -113,8 +113,8 @@ impl SqliteLog {
     /// # Errors
     /// [`CheckError`] if the file cannot be read to its end, or not be written.
     pub async fn remake_tables(&self, on_progress: impl Fn(Offset) + Send + 'static) -> Result<LogReport, CheckError> {
-        let (readers, end) = (Arc::clone(&self.readers), *self.end.borrow());
-        run_blocking(move || check::remake(&mut readers.connect()?, end, on_progress)).await.map_err(CheckError)
+        let readers = Arc::clone(&self.readers);
+        run_blocking(move || check::remake(&mut readers.connect()?, on_progress)).await.map_err(CheckError)
     }
 
     /// Refuses further appends, commits the queued ones, and closes the file.

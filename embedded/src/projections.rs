@@ -78,7 +78,7 @@ pub struct SqliteProjections {
 
 /// A live generation is damaged.
 #[derive(Debug, thiserror::Error)]
-#[error("{} is damaged; run tally rebuild, or restart tally: it makes the projection anew from the log", .path.display())]
+#[error("{} is damaged, or one beside it; run tally rebuild, or restart tally: it makes it anew from the log", .path.display())]
 pub struct ProjectionDamaged {
     path: PathBuf,
 }
@@ -231,7 +231,8 @@ impl SqliteProjections {
     pub fn check_whole(&self) -> Result<(), ProjectionDamaged> {
         let live = self.live();
         let damaged = Projection::ALL.map(|projection| live.get(projection)).into_iter();
-        let damaged = damaged.filter(|generation| generation.damage().is_found()).map(|generation| generation.path());
+        let damaged =
+            damaged.filter(|generation| generation.damage().is_suspected()).map(|generation| generation.path());
         damaged.map(|path| Err(ProjectionDamaged { path: path.to_owned() })).next().unwrap_or(Ok(()))
     }
 

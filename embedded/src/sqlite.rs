@@ -63,6 +63,11 @@ impl Database {
         self.connect_with(OpenFlags::SQLITE_OPEN_CREATE, WRITER_CACHE_KIB)
     }
 
+    /// Opens a connection to an existing file that may have temporary tables.
+    pub(crate) fn connect_to_existing(&self) -> Result<Connection> {
+        self.connect_with(OpenFlags::empty(), READER_CACHE_KIB)
+    }
+
     /// Opens a connection to an existing file that only reads.
     pub(crate) fn connect_reader(&self) -> Result<Connection> {
         let connection = self.connect_with(OpenFlags::empty(), READER_CACHE_KIB)?;

@@ -36,6 +36,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_SWAPS: u32 = 60;
 /// Pause after an attempt to swap, in which the writers that waited for it go on.
 const SWAP_PAUSE: Duration = Duration::from_millis(250);
+/// Time between two renewals of the lease.
+const RENEW_INTERVAL: Duration = Duration::from_secs(3);
 /// Dead letters that an error names.
 const NAMED_DEAD_LETTERS: u32 = 3;
 
@@ -123,15 +125,19 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     let rebuild = Rebuild::begin(log, &*generations, projection, progress).await?;
     let outcome = rebuild.own(rebuild.fill_and_swap()).await;
-    if outcome.as_ref().is_err_and(RebuildError::is_in_vain) {
-        rebuild.discard().await?;
+    if let Err(error) = &outcome {
+        rebuild.leave(error).await?;
     }
     let rebuilt = outcome?;
-    generations.delete_former(projection, keep).await.map_err(RebuildError::Generations)?;
+    // The rebuild is done. The next one deletes what this one could not.
+    if let Err(error) = generations.delete_former(projection, keep).await {
+        tracing::warn!(error = %error.as_report(), "what readers used before could not be deleted; the next rebuild tries again");
+    }
     Ok(rebuilt)
 }
 
-/// Makes `projection` anew up to the live generation's checkpoints, compares the two, and deletes the new one. Returns the differences.
+/// Makes `projection` anew up to the live generation's checkpoints, and compares the two. Then deletes the new one, unless a rebuild
+/// had begun it. Returns the differences.
 ///
 /// A caller may drop the future at any point.
 ///
@@ -145,9 +151,15 @@ pub async fn verify(
 ) -> Result<Vec<Difference>, RebuildError> {
     let all: &dyn Generations = &*generations;
     let rebuild = Rebuild::begin(log, all, projection, progress).await?;
-    let differences = rebuild.own(rebuild.fill_and_compare(&*generations)).await?;
-    rebuild.discard().await?;
-    Ok(differences)
+    let is_resumed = rebuild.has_applied_events().await?;
+    let outcome = rebuild.own(rebuild.fill_and_compare(&*generations)).await;
+    match &outcome {
+        // What a rebuild that was stopped has done is left to the next one.
+        Ok(_) if is_resumed => rebuild.generations.release(&rebuild.build).await,
+        Ok(_) => rebuild.discard().await?,
+        Err(error) => rebuild.leave(error).await?,
+    }
+    outcome
 }
 
 fn make_sink(store: BuildStore, projection: Projection) -> Arc<dyn ProjectionSink> {
@@ -187,19 +199,42 @@ impl<'a> Rebuild<'a> {
         }
     }
 
+    /// Whether an earlier rebuild has begun the generation.
+    async fn has_applied_events(&self) -> Result<bool, RebuildError> {
+        let projection = self.build.projection;
+        let end = self.log.end().await.map_err(RebuildError::Log)?;
+        for (partition, _) in end.bounds() {
+            let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
+            let checkpoint = feed.checkpoint().await.map_err(|source| RebuildError::Feed { projection, source })?;
+            if checkpoint.next > Offset::START {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Deletes the generation if going on with it is in vain, or else leaves it to the next rebuild.
+    async fn leave(&self, error: &RebuildError) -> Result<(), RebuildError> {
+        if error.is_in_vain() {
+            return self.discard().await;
+        }
+        self.generations.release(&self.build).await;
+        Ok(())
+    }
+
     async fn discard(&self) -> Result<(), RebuildError> {
         self.generations.discard(&self.build).await.map_err(RebuildError::Generations)
     }
 
     /// Renews the lease for as long as it can.
     async fn keep_lease(&self) -> RebuildError {
-        let mut is_renewed_in_time = tokio::time::Instant::now();
+        let mut renewed_at = tokio::time::Instant::now();
         loop {
-            tokio::time::sleep(LEASE / 5).await;
+            tokio::time::sleep(RENEW_INTERVAL).await;
             match self.generations.renew(&self.build).await {
-                Ok(()) => is_renewed_in_time = tokio::time::Instant::now(),
+                Ok(()) => renewed_at = tokio::time::Instant::now(),
                 Err(error @ GenerationsError::Lost(_)) => return RebuildError::Generations(error),
-                Err(error) if is_renewed_in_time.elapsed() >= LEASE => return RebuildError::Generations(error),
+                Err(error) if renewed_at.elapsed() >= LEASE => return RebuildError::Generations(error),
                 Err(error) => {
                     tracing::warn!(error = %error.as_report(), "the lease could not be renewed; trying again");
                 }
@@ -237,6 +272,7 @@ impl<'a> Rebuild<'a> {
             if let Some(differences) = compared {
                 return Ok(differences);
             }
+            tokio::time::sleep(SWAP_PAUSE).await;
         }
         Err(RebuildError::Behind(projection))
     }

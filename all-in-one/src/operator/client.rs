@@ -17,11 +17,17 @@ use super::{Operation, Status};
 /// Pause between two questions for the progress of an operation.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
 
+/// Questions in a row that may stay without an answer, before the command gives up. The operation goes on nevertheless.
+const MAX_FAILED_POLLS: u32 = 20;
+
 /// A running tally could not carry a command out.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// It could not be asked.
-    #[error("the tally that owns the data directory could not be asked; if it has just ended, try again")]
+    #[error(
+        "the tally that owns the data directory does not answer; if it has ended, try again; if it has not, what was begun goes on, and the \
+             same command joins it"
+    )]
     Ask(#[source] LocalClientError),
     /// It has refused.
     #[error("the tally that owns the data directory answered {status}: {detail}")]
@@ -34,6 +40,11 @@ pub enum ClientError {
     /// Its answer is none of this version.
     #[error("the tally that owns the data directory gave an answer of another version; use its own program")]
     Answer(#[source] serde_json::Error),
+    /// Another operation has begun since, so the outcome of this one is unknown.
+    #[error(
+        "the operation has ended, and another one has begun before its outcome was read; the log of tally may say more"
+    )]
+    Forgotten,
     /// It could not carry the operation out.
     #[error("{0}")]
     Failed(String),
@@ -61,6 +72,8 @@ pub async fn run(
         Operation::Verify => (VERIFY, serde_json::to_string(&VerifyRequest {})),
     };
     let mut state: OperationState = ask(address, Method::POST, path, Some(body.map_err(ClientError::Answer)?)).await?;
+    let id = state.id;
+    let mut failed_polls = 0;
     let mut shown: Option<(String, watch::Sender<Progress>)> = None;
     loop {
         match state.outcome {
@@ -74,11 +87,22 @@ pub async fn run(
             _ => {
                 let (sender, receiver) = watch::channel(progress);
                 steps.send_replace(Step { action: state.action.clone(), progress: receiver });
-                shown = Some((state.action, sender));
+                shown = Some((state.action.clone(), sender));
             }
         }
         tokio::time::sleep(POLL_PAUSE).await;
-        state = ask(address, Method::GET, OPERATION, None).await?;
+        state = match ask::<OperationState>(address, Method::GET, OPERATION, None).await {
+            Ok(now) if now.id != id => return Err(ClientError::Forgotten),
+            Ok(now) => {
+                failed_polls = 0;
+                now
+            }
+            Err(error) if failed_polls >= MAX_FAILED_POLLS => return Err(error),
+            Err(_) => {
+                failed_polls += 1;
+                continue;
+            }
+        };
     }
 }
 

@@ -40,6 +40,7 @@ pub struct Operator {
 
 /// The operation that runs, or the last one.
 struct Current {
+    id: u64,
     operation: Operation,
     step: watch::Receiver<Step>,
     outcome: watch::Receiver<Option<Outcome>>,
@@ -58,6 +59,8 @@ pub enum Outcome {
 /// How far an operation is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OperationState {
+    /// Tells operations apart: 1, 2, 3 … since the start of the process.
+    pub id: u64,
     /// The operation.
     pub operation: Operation,
     /// What it does now.
@@ -78,12 +81,12 @@ pub struct OperationState {
 struct Description;
 
 /// The settings of the port.
-pub fn port(hosts: Hosts, connections: &Connections) -> Port {
+pub fn port(connections: &Connections) -> Port {
     Port {
         name: "operator",
         other_port: OtherPort::NONE,
         cors_origins: CorsOrigins::default(),
-        hosts,
+        hosts: Hosts::default(),
         ignored_parts: &[],
         idle_timeout: connections.idle_timeout(),
     }
@@ -114,7 +117,7 @@ impl Operator {
     /// Starts an operation, or joins it if it runs.
     fn start(&self, operation: Operation) -> Result<OperationState, Problem> {
         let mut current = self.current.lock();
-        if let Some(running) = current.as_ref().filter(|current| current.outcome.borrow().is_none()) {
+        if let Some(running) = current.as_ref().filter(|current| current.state().outcome.is_none()) {
             if running.operation != operation {
                 let detail = "another operation runs; GET /operation says how far it is";
                 return Err(Problem::new(StatusCode::CONFLICT, "operation-running", detail));
@@ -128,11 +131,12 @@ impl Operator {
             let outcome = match stop.run_until_cancelled(operation.run(&operated, &steps)).await {
                 Some(Ok(report)) => Outcome::Done(report),
                 Some(Err(error)) => Outcome::Failed(error.to_report_string()),
-                None => Outcome::Failed("tally is stopping; a rebuild goes on where it was".to_owned()),
+                None => Outcome::Failed("tally is stopping".to_owned()),
             };
             end.send_replace(Some(outcome));
         });
-        Ok(current.insert(Current { operation, step, outcome }).state())
+        let id = current.as_ref().map_or(1, |former| former.id + 1);
+        Ok(current.insert(Current { id, operation, step, outcome }).state())
     }
 }
 
@@ -140,12 +144,17 @@ impl Current {
     fn state(&self) -> OperationState {
         let step = self.step.borrow();
         let progress = *step.progress.borrow();
+        // Nobody is left who could tell the outcome.
+        let has_panicked = self.outcome.has_changed().is_err() && self.outcome.borrow().is_none();
+        let panicked =
+            || Outcome::Failed("it has panicked; the log of tally has its message; please report it".to_owned());
         OperationState {
+            id: self.id,
             operation: self.operation,
             action: step.action.clone(),
             applied: progress.applied,
             end: progress.end,
-            outcome: self.outcome.borrow().clone(),
+            outcome: if has_panicked { Some(panicked()) } else { self.outcome.borrow().clone() },
         }
     }
 }

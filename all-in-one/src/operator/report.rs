@@ -83,7 +83,10 @@ fn write_log_report(f: &mut fmt::Formatter<'_>, report: &LogReport) -> fmt::Resu
         writeln!(f, "log: table {table} contradicts the records: {rows} rows {what}")?;
     }
     if report.can_be_remade() {
-        writeln!(f, "log: every record is good: tally rebuild makes these tables again from the records")?;
+        writeln!(
+            f,
+            "log: every record is good: stop tally, then tally rebuild makes these tables again from the records"
+        )?;
     } else if !report.is_good() {
         writeln!(
             f,

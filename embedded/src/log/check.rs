@@ -7,6 +7,7 @@ use events::{Offset, RecordedEvent, RequestKey};
 use rusqlite::{Connection, Params, Result, Transaction, TransactionBehavior, params};
 
 use super::counters::list_counters;
+use super::read_end;
 use super::rows::read_rows;
 
 /// The most damaged records that a report names. Further ones are only counted.
@@ -152,18 +153,18 @@ const NO_KEY_IS_MISSING: Rule = Rule {
 const REMADE: [&str; 2] = ["counters", "requests"];
 
 /// Checks the records before `end`. Calls `on_progress` with the offset that it has reached.
-pub(super) fn check(connection: &mut Connection, end: Offset, on_progress: impl Fn(Offset)) -> Result<LogReport> {
+pub(super) fn check(connection: &mut Connection, on_progress: impl Fn(Offset)) -> Result<LogReport> {
     let transaction = connection.transaction()?;
-    let (report, _) = compare(&transaction, end, on_progress)?;
+    let (report, _) = compare(&transaction, on_progress)?;
     transaction.rollback()?;
     Ok(report)
 }
 
-/// Checks the records before `end`. Makes the counters and the requests again from the records, if they contradict them and no
+/// Checks the records. Makes the counters and the requests again from the records, if they contradict them and no
 /// record is damaged. Returns what was wrong before.
-pub(super) fn remake(connection: &mut Connection, end: Offset, on_progress: impl Fn(Offset)) -> Result<LogReport> {
+pub(super) fn remake(connection: &mut Connection, on_progress: impl Fn(Offset)) -> Result<LogReport> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (report, clock) = compare(&transaction, end, on_progress)?;
+    let (report, clock) = compare(&transaction, on_progress)?;
     if !report.can_be_remade() {
         transaction.rollback()?;
         return Ok(report);
@@ -183,8 +184,10 @@ pub(super) fn remake(connection: &mut Connection, end: Offset, on_progress: impl
 }
 
 /// Recomputes the tables beside the records, and compares. Returns the clock of keys at the end, too.
-fn compare(transaction: &Transaction, end: Offset, on_progress: impl Fn(Offset)) -> Result<(LogReport, KeyClock)> {
+fn compare(transaction: &Transaction, on_progress: impl Fn(Offset)) -> Result<(LogReport, KeyClock)> {
     transaction.execute_batch(RECOMPUTED_TABLES)?;
+    // Read in the transaction, so that the records before it and the tables are of one moment.
+    let end = read_end(transaction)?;
     let mut report = LogReport::default();
     let mut clock = KeyClock::default();
     let mut next = Offset::START;

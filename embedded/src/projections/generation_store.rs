@@ -123,6 +123,9 @@ impl SearchIndex for GenerationStore {
         let write = move |connection: &mut Connection| search::write_documents(connection, &documents);
         let applied = self.apply(checkpoint_move, write).await;
         let applied = applied.map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })?;
+        if applied != Applied::Done {
+            return Ok(applied);
+        }
         // The batch is applied. The next one merges what this one could not.
         let generation = Arc::clone(&self.generation);
         let merge = move || generation.write_in_steps(search::MERGES_PER_BATCH, search::merge_segments);

@@ -1,6 +1,6 @@
 //! The file that names the live generation of each projection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use read_model::{GenerationNumber, Projection};
 use serde::{Deserialize, Serialize};
 
+use crate::file_format::SUFFIXES;
 use crate::file_modes::write_private;
 
 const FILE: &str = "generations.json";
@@ -35,7 +36,11 @@ impl Manifest {
     /// Reads the file. `None` if it is missing or not what [`Manifest::store`] writes.
     pub(super) fn load(directory: &Path) -> io::Result<Option<Self>> {
         match fs::read(directory.join(FILE)) {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Ok(text) => Ok(serde_json::from_slice(&text)
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "{FILE} cannot be read; every projection is made anew from the log");
+                })
+                .ok()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -67,8 +72,7 @@ impl Manifest {
     /// Gives a number above all that were given, and above those of the files in the directory, whose manifest may be lost.
     fn next_number(&self, directory: &Path, projection: Projection) -> io::Result<u32> {
         let mut last = self.get(projection).map_or(0, |generations| generations.last);
-        for (file, number) in list_databases(directory, projection)? {
-            tracing::debug!(file = %file.display(), "a generation has a file");
+        for (_, number) in list_databases(directory, projection)? {
             last = last.max(number);
         }
         last.checked_add(1).ok_or_else(|| io::Error::other("every number of a generation was given"))
@@ -123,16 +127,17 @@ pub(super) fn database_path(directory: &Path, projection: Projection, generation
     directory.join(format!("{}-{}{DATABASE_SUFFIX}", projection.name(), generation.0))
 }
 
-/// The databases of a projection's generations, with their numbers.
-fn list_databases(directory: &Path, projection: Projection) -> io::Result<Vec<(PathBuf, u32)>> {
-    let mut databases = Vec::new();
+/// The databases of a projection's generations, with their numbers. Also those of which only files beside the database are left.
+fn list_databases(directory: &Path, projection: Projection) -> io::Result<BTreeSet<(PathBuf, u32)>> {
+    let mut databases = BTreeSet::new();
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let number = path.file_name().and_then(|name| {
-            let name = name.to_str()?.strip_prefix(projection.name())?.strip_prefix('-')?;
-            name.strip_suffix(DATABASE_SUFFIX)?.parse().ok()
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| {
+            let (number, suffix) =
+                name.strip_prefix(projection.name())?.strip_prefix('-')?.split_once(DATABASE_SUFFIX)?;
+            SUFFIXES.contains(&suffix).then(|| number.parse().ok()).flatten()
         });
-        databases.extend(number.map(|number| (path, number)));
+        databases.extend(number.map(|number| (database_path(directory, projection, GenerationNumber(number)), number)));
     }
     Ok(databases)
 }
@@ -144,7 +149,8 @@ pub(super) fn list_all_databases(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let mut databases = Vec::new();
     for projection in Projection::ALL {
-        databases.extend(list_databases(directory, projection)?.into_iter().map(|(path, _)| path));
+        let listed = list_databases(directory, projection)?.into_iter().map(|(path, _)| path);
+        databases.extend(listed.filter(|path| path.is_file()));
     }
     Ok(databases)
 }

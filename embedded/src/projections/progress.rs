@@ -38,6 +38,11 @@ impl Progress {
         self.select_sender(projection).send_modify(|progress| progress.merge(position));
     }
 
+    /// How far a projection is.
+    pub(super) fn position(&self, projection: Projection) -> Position {
+        self.select_sender(projection).borrow().clone()
+    }
+
     fn select_sender(&self, projection: Projection) -> &watch::Sender<Position> {
         match projection {
             Projection::Views => &self.views,

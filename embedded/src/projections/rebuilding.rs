@@ -1,6 +1,7 @@
 //! Makes projections anew beside the live ones; see [`Generations`].
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ use super::generation_store::GenerationStore;
 use super::manifest::{Manifest, database_path};
 use super::{OpenProjectionsError, SqliteProjections};
 use crate::compare::Comparison;
-use crate::sqlite::{Database, Durability};
+use crate::file_format::delete_database;
+use crate::sqlite::{Database, Durability, is_damage, run_blocking};
 
 /// A generation that a rebuild fills.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Lease {
 
 /// A new generation that has passed the live one, whose writers wait.
 struct Passed<'a> {
-    _no_writer: RwLockWriteGuard<'a, ()>,
+    no_writer: RwLockWriteGuard<'a, ()>,
     old: Arc<Generation>,
     /// The checkpoints of the live generation.
     goal: Position,
@@ -64,10 +66,17 @@ struct Passed<'a> {
 #[error("a rebuild that was stopped has come further than the live generation; run tally rebuild to its end first")]
 struct AheadOfLive;
 
+/// The generation of a rebuild is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("the new generation is damaged; run the rebuild again: it begins another one")]
+struct NewIsDamaged;
+
 impl SqliteProjections {
     /// Opens the generation that an earlier rebuild has begun, or creates one.
     fn open_build(&self, projection: Projection) -> Result<Arc<Generation>, OpenProjectionsError> {
-        if let Some(begun) = self.builds.lock().get(&projection) {
+        if let Some(begun) = self.builds.lock().get(&projection)
+            && !begun.generation.damage().is_found()
+        {
             return Ok(Arc::clone(&begun.generation));
         }
         let mut manifest = self.manifest.lock();
@@ -84,7 +93,8 @@ impl SqliteProjections {
         let mut changed = manifest.clone();
         let number = changed.build(&self.directory, projection)?;
         let path = database_path(&self.directory, projection, number);
-        let generation = Generation::create(Name { projection, number }, path, self.log_id)?;
+        let created = Generation::create(Name { projection, number }, path.clone(), self.log_id);
+        let generation = created.inspect_err(|_| delete_partial(&path))?;
         changed.store(&self.directory).inspect_err(|_| generation.abandon())?;
         *manifest = changed;
         Ok(generation)
@@ -118,13 +128,14 @@ impl SqliteProjections {
             return Ok(None);
         };
         let old = Arc::clone(self.live().get(build.projection));
-        let goal = old.position()?;
+        // Known without reading the live generation, which may be damaged.
+        let goal = self.progress.position(build.projection);
         match tokio::time::timeout(SWAP_TIMEOUT, rest.catch_up(&goal)).await {
             Err(_elapsed) => return Ok(None),
             Ok(caught_up) => caught_up?,
         }
         let reached = new.position()?;
-        Ok(reached.covers(&goal).then_some(Passed { _no_writer: no_writer, old, goal, new, reached }))
+        Ok(reached.covers(&goal).then_some(Passed { no_writer, old, goal, new, reached }))
     }
 
     async fn try_compare(
@@ -147,17 +158,31 @@ impl SqliteProjections {
 
     async fn try_swap(&self, build: &Build, new: Arc<Generation>, rest: &dyn CatchUp) -> Result<Swap, BackendError> {
         let projection = build.projection;
-        let Some(Passed { _no_writer, old, new, reached, .. }) = self.pass_live(build, new, rest).await? else {
+        let Some(Passed { no_writer, old, new, reached, .. }) = self.pass_live(build, new, rest).await? else {
             return Ok(Swap::Behind);
         };
-        self.change_manifest(|manifest| manifest.swap(projection))?;
-        {
-            let mut live = self.live.write();
-            *live = live.with(&new);
+        if new.damage().is_found() {
+            return Err(NewIsDamaged.into());
         }
+        // The events since the rebuild has asked. It asks again before the next attempt.
+        if !find_newly_parked(&new, &old, 1)?.is_empty() {
+            return Ok(Swap::Behind);
+        }
+        let next = self.live().with(&new);
+        // Connects to all databases by their paths, while the former ones are still live.
+        next.readers.read(|connection| connection.query_row("SELECT 1", (), |_| Ok(())))?;
+        self.change_manifest(|manifest| manifest.swap(projection))?;
+        let former = std::mem::replace(&mut *self.live.write(), next);
         self.builds.lock().remove(&projection);
         self.progress.publish(projection, &reached);
+        drop(no_writer);
         old.abandon();
+        // Whoever lets go last closes and deletes the database: this thread, unless a read still uses it.
+        run_blocking(move || {
+            drop((old, former));
+            Ok(())
+        })
+        .await?;
         Ok(Swap::Done)
     }
 }
@@ -189,6 +214,13 @@ impl Generations for SqliteProjections {
         Ok(())
     }
 
+    async fn release(&self, build: &Build) {
+        let mut builds = self.builds.lock();
+        if let Some(owned) = builds.get_mut(&build.projection).filter(|owned| owned.lease == build.lease) {
+            owned.until = Instant::now();
+        }
+    }
+
     fn writer(&self, build: &Build) -> Result<BuildStore, GenerationsError> {
         let builds = self.builds.lock();
         let owned = builds.get(&build.projection).filter(|owned| owned.generation.number() == build.generation);
@@ -202,9 +234,6 @@ impl Generations for SqliteProjections {
     }
 
     async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
-        if build.projection != Projection::Views {
-            return Ok(Vec::new());
-        }
         let (new, live) = (self.find_build(build)?, Arc::clone(self.live().get(build.projection)));
         let letters = find_newly_parked(&new, &live, limit);
         letters.map_err(|error| GenerationsError::Use { projection: build.projection, source: error.into() })
@@ -244,8 +273,28 @@ impl CompareGenerations for SqliteProjections {
     }
 }
 
+/// Deletes what a failed attempt to create a database has left.
+fn delete_partial(path: &Path) {
+    if let Err(error) = delete_database(path) {
+        tracing::warn!(%error, "{} could not be deleted; the next start tries again", path.display());
+    }
+}
+
 /// The dead letters of `new` that `live` does not have, although it has passed them.
 fn find_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {
+    if new.projection() != Projection::Views {
+        return Ok(Vec::new());
+    }
+    match query_newly_parked(new, live, limit) {
+        Err(error) if is_damage(&error) && live.damage().is_found() => {
+            tracing::warn!(%error, "the dead letters of the damaged projection are not compared with the new ones");
+            Ok(Vec::new())
+        }
+        letters => letters,
+    }
+}
+
+fn query_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {
     let attached = ("live", live.path().to_owned());
     let connection = Database::new(new.path(), Durability::Crash).attach([attached]).connect_reader()?;
     let mut statement = connection.prepare(

@@ -33,15 +33,14 @@ use super::generation_store::GenerationStore;
 use super::ordinals::{CHAT, Ordinal, find_ordinal};
 use crate::sqlite::{decode_number, prepare};
 
-/// The most messages of one batch. A larger batch is cheaper for each message, but the other projections, which write to
-/// the same file, wait meanwhile.
+/// The most messages of one batch. A larger batch is cheaper for each message, but readers wait longer to see it, and so does a swap.
 pub(super) const MESSAGES_PER_BATCH: u32 = 512;
 /// Separates the texts of a document: a character for private use. Which texts one batch adds to a document depends on where
 /// batches end, and so do the trigrams with this character. So `verify` ignores them.
 pub(crate) const SEPARATOR: char = '\u{10fffd}';
 /// A text that is longer has grown when it was folded: before, it has at most 16,384 characters of four bytes.
 const MIN_LONG_BYTES: usize = 64 * 1024;
-/// Index pages that one merge writes. A longer merge would keep the other projections waiting.
+/// Index pages that one merge writes. A longer merge would keep the next batch waiting.
 const PAGES_PER_MERGE: u32 = 64;
 /// Merges after a batch; as many as keep up with the batches.
 pub(super) const MERGES_PER_BATCH: u32 = 2;
