@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use embedded::log::check::CheckError;
 use embedded::{DataDir, OpenError, SqliteLog, SqliteProjections};
 use event_log::{EventLog, ReadError};
 use projector::counts::CountsSink;
@@ -11,6 +12,7 @@ use projector::search::SearchSink;
 use projector::views::ViewsSink;
 use projector::{Feed, ProjectionSink};
 use read_model::Projection;
+use thiserror_ext::AsReport;
 use uuid::Uuid;
 
 /// A data directory that belongs to this process.
@@ -35,6 +37,18 @@ pub enum DataError {
     /// The checkpoint of a projection cannot be read.
     #[error("the checkpoints of the projections cannot be read")]
     Projections(#[source] FeedError),
+    /// The log could not be checked.
+    #[error(transparent)]
+    Check(CheckError),
+    /// Records of the log are damaged.
+    #[error(
+        "{records} records of the event log are damaged, and the projections may still show what they said, so the projections \
+         stay as they are; tally verify names the records; restore the data directory from a copy"
+    )]
+    Damaged {
+        /// How many.
+        records: u64,
+    },
     /// A projection has applied events that the log does not have.
     #[error(
         "the projection {projection} has applied {ahead} more events than the event log holds: a part of the log \
@@ -72,7 +86,22 @@ impl Data {
     /// [`DataError`] says what to do.
     pub async fn open_to_rebuild(path: &Path) -> Result<Self, DataError> {
         let directory = DataDir::open_existing(path).map_err(DataError::Open)?;
-        Self::open_in(directory, DataDir::open_projections).await
+        let log = Arc::new(directory.open_log().map_err(DataError::Open)?);
+        let projections = match directory.open_existing_projections(log.log_id()) {
+            Ok(projections) => projections,
+            Err(unusable) => {
+                // They may be the last copy of what damaged records said.
+                let report = log.check(|_| {}).await.map_err(DataError::Check)?;
+                if report.damaged > 0 {
+                    return Err(DataError::Damaged { records: report.damaged });
+                }
+                tracing::warn!(error = %unusable.as_report(), "what cannot be used is replaced");
+                directory.open_projections(log.log_id()).map_err(DataError::Open)?
+            }
+        };
+        let data = Self { directory, log, projections: Arc::new(projections) };
+        data.refuse_shortened_log().await?;
+        Ok(data)
     }
 
     async fn open_in(

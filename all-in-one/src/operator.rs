@@ -65,15 +65,6 @@ pub enum OperatorError {
     /// The log could not be checked.
     #[error(transparent)]
     CheckLog(CheckError),
-    /// Records of the log are damaged.
-    #[error(
-        "{records} records of the event log are damaged, and the projections may still show what they said, so the projections \
-         stay as they are; tally verify names the records; restore the data directory from a copy"
-    )]
-    Damaged {
-        /// How many.
-        records: u64,
-    },
     /// A projection could not be made anew, or not be compared with the live one.
     #[error(transparent)]
     Rebuild(RebuildError),
@@ -149,7 +140,17 @@ impl Operated {
     }
 }
 
+/// The size of a database, with its write-ahead log. What a swap deletes meanwhile has none.
 fn read_size(path: &Path) -> Result<u64, OperatorError> {
-    let metadata = std::fs::metadata(path);
-    Ok(metadata.map_err(|source| OperatorError::Size { path: path.to_owned(), source })?.len())
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    let mut size = 0;
+    for file in [path, Path::new(&wal)] {
+        size += match std::fs::metadata(file) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(source) => return Err(OperatorError::Size { path: file.to_owned(), source }),
+        };
+    }
+    Ok(size)
 }

@@ -14,6 +14,7 @@ use service::program::WrongUsage;
 use service::startup::monitor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::data::{Data, DataError};
@@ -61,7 +62,8 @@ impl Process {
         let writes = host.bind(config.write.write_addr, "--write-addr").await?;
         let reads = host.bind(config.read.read_addr, "--read-addr").await?;
         let operators = host.bind(config.operator.operator_addr, "--operator-addr").await?;
-        data.directory.publish_operator(operators.addr)?;
+        let operator_key = Uuid::new_v4();
+        data.directory.publish_operator(operators.addr, operator_key)?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
         let projections = &data.projections;
         let queries = Queries::new(Arc::clone(projections) as _, Arc::clone(projections) as _, host.stop().clone())
@@ -70,7 +72,7 @@ impl Process {
             write_addr: writes.addr,
             read_addr: reads.addr,
             operator_addr: operators.addr,
-            operator: Operator::new(Operated::serving(&data), host.stop().clone()),
+            operator: Operator::new(Operated::serving(&data), operator_key, host.stop().clone()),
             host,
             commands,
             data,

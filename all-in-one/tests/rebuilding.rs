@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "tests/process.rs uses the rest")]
 mod tally;
 
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -141,11 +142,11 @@ async fn a_rebuild_that_was_killed_goes_on_after_the_restart() {
     tally.stop();
 }
 
-/// Overwrites the second half of a database, where the messages are.
-fn overwrite(database: &Path) {
+/// Overwrites a part of a database.
+fn overwrite(database: &Path, part: impl FnOnce(usize) -> Range<usize>) {
     let mut bytes = std::fs::read(database).unwrap();
-    let half = bytes.len() / 2;
-    bytes[half..].fill(0xa5);
+    let part = part(bytes.len());
+    bytes[part].fill(0xa5);
     let mut file = std::fs::File::options().write(true).open(database).unwrap();
     std::io::Write::write_all(&mut file, &bytes).unwrap();
 }
@@ -156,42 +157,81 @@ async fn a_rebuild_mends_damage_without_a_restart() {
     let tally = Tally::start(directory.path());
     let chat = fill(&tally.api).await;
     tally.stop();
+    // The second half has the messages; without the first page nothing can be read.
+    for part in [|length| length / 2..length, |_| 0..4_096] as [fn(usize) -> Range<usize>; 2] {
+        let tally = Tally::start(directory.path());
+        tally.api.wait_until_ready(Port::Read).await;
+        let live = &read_manifest(directory.path())["views"]["live"];
+        overwrite(&directory.path().join(format!("projections/views-{live}.sqlite")), part);
+        tally.api.read_until(&format!("{chat}/messages"), |answer| answer.status == 503).await;
+        tally.api.read_until("/health/ready", |answer| answer.status == 503).await;
+        let (code, output, error) = run(directory.path(), &["rebuild", "views"]).await;
+        assert_eq!(code, Some(0), "{output}{error}");
+        tally.api.wait_until_ready(Port::Read).await;
+        tally.api.wait_for_messages(&chat, MESSAGES).await;
+        tally.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_finds_a_damaged_record_ends_the_readiness_of_the_write_port() {
+    let directory = TempDir::new().unwrap();
     let tally = Tally::start(directory.path());
+    fill(&tally.api).await;
+    let log = rusqlite::Connection::open(directory.path().join("log.sqlite")).unwrap();
+    log.busy_timeout(tally::DEADLINE).unwrap();
+    log.execute("UPDATE events SET data = CAST('{}' AS BLOB) WHERE log_offset = 5", ()).unwrap();
+    let (code, output, _) = run(directory.path(), &["verify"]).await;
+    assert_eq!(code, Some(3), "{output}");
+    eventually(
+        "the end of readiness",
+        async || {
+            if tally.api.is_ready(Port::Write).await { Err("it is ready") } else { Ok(()) }
+        },
+    )
+    .await;
     tally.api.wait_until_ready(Port::Read).await;
-    overwrite(&directory.path().join("projections/views-1.sqlite"));
-    tally.api.read_until(&format!("{chat}/messages"), |answer| answer.status == 503).await;
-    tally.api.read_until("/health/ready", |answer| answer.status == 503).await;
-    let (code, output, error) = run(directory.path(), &["rebuild", "views"]).await;
-    assert_eq!(code, Some(0), "{output}{error}");
-    tally.api.wait_until_ready(Port::Read).await;
-    tally.api.wait_for_messages(&chat, MESSAGES).await;
+    let (code, output, error) = run(directory.path(), &["rebuild"]).await;
+    assert!(code == Some(1) && error.contains("restore the data directory from a copy"), "{output}{error}");
     tally.stop();
 }
 
 /// A web page can send a form to any address of its visitor's machine, but no JSON.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_port_takes_json_only_and_one_operation_at_a_time() {
+async fn the_operators_port_takes_the_key_json_only_and_one_operation_at_a_time() {
     let directory = TempDir::new().unwrap();
     let tally = Tally::start(directory.path());
     fill(&tally.api).await;
     let lock = std::fs::read_to_string(directory.path().join("tally.lock")).unwrap();
-    let operator = format!("http://{}", lock.lines().nth(1).unwrap());
+    let [_, address, key] = lock.lines().collect::<Vec<_>>()[..] else { panic!("{lock}") };
+    let (operator, bearer) = (format!("http://{address}"), format!("Bearer {key}"));
     let operator = Api::new(&operator, &operator);
-    assert_eq!(operator.read("/operation").await.status, 404);
-    for content_type in [None, Some("text/plain"), Some("application/x-www-form-urlencoded")] {
-        let answer = operator.write_raw("/rebuild", content_type, br#"{"projection":"all"}"#.to_vec()).await;
+    let credential = [("authorization", bearer.as_str())];
+    assert_eq!(operator.read_with("/operation", &credential).await.status, 404);
+    let wrong = format!("Bearer {}", uuid::Uuid::nil());
+    for wrong in [&[][..], &[("authorization", wrong.as_str())], &[("authorization", key)]] {
+        assert_eq!(operator.read_with("/operation", wrong).await.status, 401);
+        assert_eq!(operator.write_with(Method::POST, "/verify", wrong, &json!({})).await.status, 401);
+    }
+    for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
+        let headers = [credential[0], ("content-type", content_type)];
+        let answer = operator.write_with(Method::POST, "/rebuild", &headers, &json!({ "projection": "all" })).await;
         assert_eq!(answer.status, 415, "{answer:?}");
     }
     for body in [json!({}), json!({ "projection": "nothing" })] {
-        assert_eq!(operator.write(Method::POST, "/rebuild", &body).await.status, 422, "{body}");
+        assert_eq!(operator.write_with(Method::POST, "/rebuild", &credential, &body).await.status, 422, "{body}");
     }
-    let started = operator.write(Method::POST, "/rebuild", &json!({ "projection": "all" })).await;
+    let started = operator.write_with(Method::POST, "/rebuild", &credential, &json!({ "projection": "all" })).await;
     assert_eq!((started.status, &started.json["operation"]), (202, &json!({ "rebuild": "all" })));
-    let joined = operator.write(Method::POST, "/rebuild", &json!({ "projection": "all" })).await;
-    let other = operator.write(Method::POST, "/verify", &json!({})).await;
+    let joined = operator.write_with(Method::POST, "/rebuild", &credential, &json!({ "projection": "all" })).await;
+    let other = operator.write_with(Method::POST, "/verify", &credential, &json!({})).await;
     // The rebuild may have ended meanwhile.
     assert!(joined.status == 202 && [202, 409].contains(&other.status), "{joined:?} {other:?}");
-    let ended = operator.read_until("/operation", |answer| !answer.json["outcome"].is_null()).await;
+    let ended = eventually("the end of the operation", async || {
+        let answer = operator.read_with("/operation", &credential).await;
+        if answer.json["outcome"].is_null() { Err(answer) } else { Ok(answer) }
+    });
+    let ended = ended.await;
     assert!(ended.json["outcome"]["done"]["is_good"] == true, "{ended:?}");
     tally.stop();
 }

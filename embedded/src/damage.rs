@@ -72,6 +72,11 @@ impl Damage {
         }
     }
 
+    /// Notes what a check of the content has found.
+    pub(crate) fn report(&self, finding: &str) {
+        self.shared.report(finding);
+    }
+
     /// Whether the file was found damaged, or is one of several of which one is damaged.
     pub(crate) fn is_suspected(&self) -> bool {
         self.is_found() || self.shared.is_suspected.load(Ordering::Relaxed)

@@ -76,12 +76,12 @@ impl DataDir {
         &self.path
     }
 
-    /// Tells other processes, which find the directory locked, where this process takes the operator's commands.
+    /// Tells other processes, which find the directory locked, where this process takes the operator's commands, and with which key.
     ///
     /// # Errors
     /// [`OpenError::Directory`] if the lock file cannot be written.
-    pub fn publish_operator(&self, operator: SocketAddr) -> Result<(), OpenError> {
-        let published = self.lock.write_owner(Some(operator));
+    pub fn publish_operator(&self, operator: SocketAddr, key: Uuid) -> Result<(), OpenError> {
+        let published = self.lock.write_owner(Some((operator, key)));
         published.map_err(|source| OpenError::Directory { path: self.path.clone(), advice: advise(&source), source })
     }
 

@@ -12,8 +12,12 @@ use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use uuid::Uuid;
+
 use crate::file_modes::private_file;
 
+/// More than what is written to the lock file.
+const MAX_OWNER_BYTES: u64 = 1_000;
 pub(crate) const LOCK_FILE: &str = "tally.lock";
 
 /// The lock of a directory, as long as the value lives. The system unlocks it when the process ends, however it ends.
@@ -29,8 +33,8 @@ pub(crate) struct DirectoryLock {
 pub struct Owner {
     /// The id of the process.
     pub process: Option<u32>,
-    /// Where the process takes the operator's commands.
-    pub operator: Option<SocketAddr>,
+    /// Where the process takes the operator's commands, and the key that they must bring.
+    pub operator: Option<(SocketAddr, Uuid)>,
 }
 
 /// Why a directory was not locked.
@@ -75,11 +79,11 @@ impl DirectoryLock {
     }
 
     /// Tells other processes who owns the directory, and where this process takes the operator's commands.
-    pub(crate) fn write_owner(&self, operator: Option<SocketAddr>) -> io::Result<()> {
+    pub(crate) fn write_owner(&self, operator: Option<(SocketAddr, Uuid)>) -> io::Result<()> {
         let mut file = &self.owner_file;
         file.set_len(0)?;
         file.rewind()?;
-        let operator = operator.map(|address| format!("{address}\n")).unwrap_or_default();
+        let operator = operator.map(|(address, key)| format!("{address}\n{key}\n")).unwrap_or_default();
         write!(file, "{}\n{operator}", std::process::id())
     }
 }
@@ -97,8 +101,10 @@ fn open_directory(_: &Path) -> io::Result<Option<File>> {
 fn read_owner(path: &Path) -> Owner {
     let mut text = String::new();
     // A file that cannot be read tells nothing; the directory is owned all the same.
-    let read = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    let read = File::open(path).and_then(|file| file.take(MAX_OWNER_BYTES).read_to_string(&mut text));
     let mut lines = read.is_ok().then(|| text.lines()).into_iter().flatten();
     let process = lines.next().and_then(|line| line.parse().ok());
-    Owner { process, operator: lines.next().and_then(|line| line.parse().ok()) }
+    let address = lines.next().and_then(|line| line.parse().ok());
+    let key = lines.next().and_then(|line| line.parse().ok());
+    Owner { process, operator: address.zip(key) }
 }

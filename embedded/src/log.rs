@@ -104,7 +104,8 @@ impl SqliteLog {
     /// [`CheckError`] if the file cannot be read to its end.
     pub async fn check(&self, on_progress: impl Fn(Offset) + Send + 'static) -> Result<LogReport, CheckError> {
         let readers = Arc::clone(&self.readers);
-        run_blocking(move || check::check(&mut readers.connect()?, on_progress)).await.map_err(CheckError)
+        let checked = run_blocking(move || check::check(&mut readers.connect()?, on_progress)).await;
+        self.note_damage(checked)
     }
 
     /// Checks as [`SqliteLog::check`] does. If only counters or requests contradict the records, makes them again from the
@@ -114,7 +115,18 @@ impl SqliteLog {
     /// [`CheckError`] if the file cannot be read to its end, or not be written.
     pub async fn remake_tables(&self, on_progress: impl Fn(Offset) + Send + 'static) -> Result<LogReport, CheckError> {
         let readers = Arc::clone(&self.readers);
-        run_blocking(move || check::remake(&mut readers.connect()?, on_progress)).await.map_err(CheckError)
+        let checked = run_blocking(move || check::remake(&mut readers.connect()?, on_progress)).await;
+        self.note_damage(checked)
+    }
+
+    /// Ends readiness if a check has found damage.
+    fn note_damage(&self, checked: Result<LogReport>) -> Result<LogReport, CheckError> {
+        match &checked {
+            Ok(LogReport { damaged: 0, .. }) => {}
+            Ok(report) => self.damage.report(&format!("{} records", report.damaged)),
+            Err(error) => self.damage.note(error),
+        }
+        checked.map_err(CheckError)
     }
 
     /// Refuses further appends, commits the queued ones, and closes the file.

@@ -311,11 +311,14 @@ fn open_live(
 
 /// Deletes what a process that was killed has left behind.
 fn delete_leftovers(manifest: &Manifest, directory: &Path) {
-    let deleted = manifest
-        .list_leftovers(directory)
-        .and_then(|leftovers| leftovers.iter().try_for_each(|leftover| delete_database(leftover)));
-    if let Err(error) = deleted {
-        tracing::warn!(%error, "former generations in {} could not be deleted", directory.display());
+    let leftovers = manifest.list_leftovers(directory).unwrap_or_else(|error| {
+        tracing::warn!(%error, "former generations in {} cannot be listed", directory.display());
+        Vec::new()
+    });
+    for leftover in leftovers {
+        if let Err(error) = delete_database(&leftover) {
+            tracing::warn!(%error, "{} could not be deleted; nothing uses it", leftover.display());
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub enum NotReady {
 
 /// Asks the process that listens on `address` of this machine whether it is ready.
 pub async fn healthcheck(address: SocketAddr) -> Result<(), NotReady> {
-    let answer = exchange(address, Method::GET, "/health/ready", None).await;
+    let answer = exchange(address, Method::GET, "/health/ready", None, None).await;
     let (status, body) = answer.map_err(NotReady::NoAnswer)?;
     if status.is_success() {
         return Ok(());

@@ -4,14 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use axum::http::{Method, Request, StatusCode, Uri};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// Longest wait for the response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest body of an answer.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// A process could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -29,20 +32,28 @@ pub enum LocalClientError {
         #[source]
         source: hyper::Error,
     },
+    /// The answer was cut off, or is longer than [`MAX_ANSWER_BYTES`].
+    #[error("the answer of {address} could not be read")]
+    Body {
+        address: SocketAddr,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("{address} did not answer within {} s", RESPONSE_TIMEOUT.as_secs())]
     TimedOut { address: SocketAddr },
 }
 
-/// Sends a request to the process that listens on `address` of this machine, with JSON or without a body. Returns the status and the
+/// Sends a request to the process that listens on `address` of this machine, with JSON or without a body, and with a key as its bearer token. Returns the status and the
 /// body of the answer.
 pub async fn exchange(
     address: SocketAddr,
     method: Method,
     path: &'static str,
     json: Option<String>,
+    key: Option<String>,
 ) -> Result<(StatusCode, Bytes), LocalClientError> {
     let address = SocketAddr::new(to_local(address.ip()), address.port());
-    match tokio::time::timeout(RESPONSE_TIMEOUT, send(address, method, path, json)).await {
+    match tokio::time::timeout(RESPONSE_TIMEOUT, send(address, method, path, json, key)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(LocalClientError::TimedOut { address }),
     }
@@ -63,6 +74,7 @@ async fn send(
     method: Method,
     path: &'static str,
     json: Option<String>,
+    key: Option<String>,
 ) -> Result<(StatusCode, Bytes), LocalClientError> {
     let no_response = |source| LocalClientError::NoResponse { address, source };
     let stream =
@@ -75,6 +87,9 @@ async fn send(
     let host = address.to_string().parse().unwrap_or(HeaderValue::from_static("localhost"));
     request.headers_mut().insert(HOST, host);
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if let Some(key) = key.and_then(|key| HeaderValue::try_from(format!("Bearer {key}")).ok()) {
+        request.headers_mut().insert(AUTHORIZATION, key);
+    }
     if let Some(json) = json {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Body::from(json);
@@ -82,9 +97,11 @@ async fn send(
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
+        Ok::<_, hyper::Error>((status, Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await))
     };
     // The connection future does the input and output. Its outcome is ignored: the exchange reports every failure.
     let (response, _) = tokio::join!(exchange, connection);
-    response.map_err(no_response)
+    let (status, body) = response.map_err(no_response)?;
+    let body = body.map_err(|source| LocalClientError::Body { address, source })?;
+    Ok((status, body.to_bytes()))
 }

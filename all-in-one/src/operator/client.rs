@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::local_client::{LocalClientError, exchange};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::operation::{Report, Step};
 use super::port::{OPERATION, OperationState, Outcome, REBUILD, RebuildRequest, STATUS, VERIFY, VerifyRequest};
@@ -50,28 +51,33 @@ pub enum ClientError {
     Failed(String),
 }
 
+/// A tally that serves a data directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Running {
+    /// Where it takes commands.
+    pub address: SocketAddr,
+    /// The key that they must bring.
+    pub key: Uuid,
+}
+
 /// Asks for the status.
 ///
 /// # Errors
 /// [`ClientError`].
-pub async fn status(address: SocketAddr) -> Result<Status, ClientError> {
-    ask(address, Method::GET, STATUS, None).await
+pub async fn status(operator: &Running) -> Result<Status, ClientError> {
+    ask(operator, Method::GET, STATUS, None).await
 }
 
 /// Starts an operation, or joins it if it runs, and waits for its end. Tells each step to `steps`.
 ///
 /// # Errors
 /// [`ClientError`].
-pub async fn run(
-    address: SocketAddr,
-    operation: Operation,
-    steps: &watch::Sender<Step>,
-) -> Result<Report, ClientError> {
+pub async fn run(operator: &Running, operation: Operation, steps: &watch::Sender<Step>) -> Result<Report, ClientError> {
     let (path, body) = match operation {
         Operation::Rebuild(projection) => (REBUILD, serde_json::to_string(&RebuildRequest { projection })),
         Operation::Verify => (VERIFY, serde_json::to_string(&VerifyRequest {})),
     };
-    let mut state: OperationState = ask(address, Method::POST, path, Some(body.map_err(ClientError::Answer)?)).await?;
+    let mut state: OperationState = ask(operator, Method::POST, path, Some(body.map_err(ClientError::Answer)?)).await?;
     let id = state.id;
     let mut failed_polls = 0;
     let mut shown: Option<(String, watch::Sender<Progress>)> = None;
@@ -91,7 +97,7 @@ pub async fn run(
             }
         }
         tokio::time::sleep(POLL_PAUSE).await;
-        state = match ask::<OperationState>(address, Method::GET, OPERATION, None).await {
+        state = match ask::<OperationState>(operator, Method::GET, OPERATION, None).await {
             Ok(now) if now.id != id => return Err(ClientError::Forgotten),
             Ok(now) => {
                 failed_polls = 0;
@@ -107,12 +113,14 @@ pub async fn run(
 }
 
 async fn ask<T: DeserializeOwned>(
-    address: SocketAddr,
+    operator: &Running,
     method: Method,
     path: &'static str,
     json: Option<String>,
 ) -> Result<T, ClientError> {
-    let (status, body) = exchange(address, method, path, json).await.map_err(ClientError::Ask)?;
+    let (status, body) = exchange(operator.address, method, path, json, Some(operator.key.to_string()))
+        .await
+        .map_err(ClientError::Ask)?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(ClientError::Answer);
     }

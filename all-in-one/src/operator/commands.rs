@@ -1,12 +1,11 @@
 //! Carries a command out: on the data directory if nobody owns it, otherwise in the process that does.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use embedded::{OpenError, Owner};
 use tokio::sync::watch;
 
-use super::client::{self, ClientError};
+use super::client::{self, ClientError, Running};
 use super::operation::{Report, Step};
 use super::{Operated, Operation, OperatorError, Status};
 use crate::data::{Data, DataError};
@@ -25,7 +24,7 @@ pub enum CommandError {
 /// Where a command is carried out.
 enum Place {
     Here(Data),
-    At(SocketAddr),
+    At(Running),
 }
 
 /// Reads how far the projections are.
@@ -34,7 +33,7 @@ enum Place {
 /// [`CommandError`].
 pub async fn status(path: &Path) -> Result<Status, CommandError> {
     let data = match find_place(Data::open_existing(path).await)? {
-        Place::At(operator) => return client::status(operator).await.map_err(CommandError::Serving),
+        Place::At(operator) => return client::status(&operator).await.map_err(CommandError::Serving),
         Place::Here(data) => data,
     };
     let status = Operated::stopped(&data).status().await;
@@ -52,7 +51,7 @@ pub async fn run(path: &Path, operation: Operation, steps: &watch::Sender<Step>)
         Operation::Verify => Data::open_existing(path).await,
     };
     let data = match find_place(opened)? {
-        Place::At(operator) => return client::run(operator, operation, steps).await.map_err(CommandError::Serving),
+        Place::At(operator) => return client::run(&operator, operation, steps).await.map_err(CommandError::Serving),
         Place::Here(data) => data,
     };
     let report = operation.run(&Operated::stopped(&data), steps).await;
@@ -63,8 +62,8 @@ pub async fn run(path: &Path, operation: Operation, steps: &watch::Sender<Step>)
 fn find_place(opened: Result<Data, DataError>) -> Result<Place, CommandError> {
     match opened {
         Ok(data) => Ok(Place::Here(data)),
-        Err(DataError::Open(OpenError::InUse { owner: Owner { operator: Some(operator), .. }, .. })) => {
-            Ok(Place::At(operator))
+        Err(DataError::Open(OpenError::InUse { owner: Owner { operator: Some((address, key)), .. }, .. })) => {
+            Ok(Place::At(Running { address, key }))
         }
         Err(error) => Err(CommandError::Stopped(OperatorError::Data(error))),
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{Operated, OperatorError, Verdict};
+use crate::data::DataError;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -109,7 +110,7 @@ async fn rebuild(
         check_log(operated, steps, |on_progress| operated.log.remake_tables(on_progress)).await?
     };
     if log.damaged > 0 {
-        return Err(OperatorError::Damaged { records: log.damaged });
+        return Err(OperatorError::Data(DataError::Damaged { records: log.damaged }));
     }
     let mut names = Vec::new();
     for projection in projections {

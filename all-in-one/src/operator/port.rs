@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json as Answer;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use service::config::{Connections, CorsOrigins, Hosts};
@@ -19,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use super::operation::{Report, Step};
 use super::{Operated, Operation, Status, Target};
@@ -33,6 +37,8 @@ pub(super) const OPERATION: &str = "/operation";
 #[derive(Clone)]
 pub struct Operator {
     operated: Operated,
+    /// What every request must bring.
+    key: Uuid,
     current: Arc<Mutex<Option<Current>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -76,7 +82,8 @@ pub struct OperationState {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Tally: operator",
-    description = "Rebuilds and verifies projections while everything runs. Whoever reaches this port may do so."
+    description = "Rebuilds and verifies projections while everything runs. Every request needs the key in the lock file of the data \
+                   directory, as Authorization: Bearer KEY."
 ))]
 struct Description;
 
@@ -99,13 +106,25 @@ pub fn routes(operator: Operator) -> OpenApiRouter {
         .routes(routes!(rebuild))
         .routes(routes!(verify))
         .routes(routes!(operation))
+        .layer(from_fn_with_state(operator.clone(), refuse_without_key))
         .with_state(operator)
+}
+
+/// Lets only requests pass that bring the key of the lock file, as `Authorization: Bearer KEY`.
+async fn refuse_without_key(State(operator): State<Operator>, request: Request, next: Next) -> Response {
+    let credential = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let key = credential.and_then(|value| value.strip_prefix("Bearer ")).and_then(|key| key.parse().ok());
+    if key == Some(operator.key) {
+        return next.run(request).await;
+    }
+    let detail = "this port takes commands with the key in the lock file of its data directory";
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).into_response()
 }
 
 impl Operator {
     /// `stop` ends a running operation. The next one goes on where it was.
-    pub fn new(operated: Operated, stop: CancellationToken) -> Self {
-        Self { operated, current: Arc::default(), tasks: TaskTracker::new(), stop }
+    pub fn new(operated: Operated, key: Uuid, stop: CancellationToken) -> Self {
+        Self { operated, key, current: Arc::default(), tasks: TaskTracker::new(), stop }
     }
 
     /// Waits for the end of the running operation, after the stop.

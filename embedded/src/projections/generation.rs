@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use events::{Epoch, Offset, PartitionId, Position};
 use read_model::{Applied, Checkpoint, CheckpointMove, GenerationNumber, Projection};
-use rusqlite::{Connection, OptionalExtension, Result, Row};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, Row};
 use uuid::Uuid;
 
 use super::OpenProjectionsError;
@@ -28,6 +28,8 @@ pub(super) struct Generation {
     damage: Arc<Damage>,
     /// Whether nobody needs the database any more, so that it is deleted after its last use.
     is_abandoned: AtomicBool,
+    /// Whether the last write found the disk full.
+    has_no_space: AtomicBool,
 }
 
 /// Which projection and generation a database has.
@@ -89,6 +91,7 @@ impl Generation {
             writer: Writer::new(database, &damage),
             damage,
             is_abandoned: AtomicBool::new(false),
+            has_no_space: AtomicBool::new(false),
         }))
     }
 
@@ -142,7 +145,10 @@ impl Generation {
             }
             store_checkpoint(connection, checkpoint_move)?;
             write(connection).map(Some)
-        })?;
+        });
+        let has_no_space = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        self.has_no_space.store(applied.as_ref().is_err_and(has_no_space), Ordering::Relaxed);
+        let applied = applied?;
         Ok(if applied.is_some() { Applied::Done } else { Applied::Superseded })
     }
 
@@ -154,6 +160,11 @@ impl Generation {
             }
         }
         Ok(())
+    }
+
+    /// Whether the last batch could not be applied because the disk is full.
+    pub(super) fn has_no_space(&self) -> bool {
+        self.has_no_space.load(Ordering::Relaxed)
     }
 
     /// Deletes the database once its last user has let go of the generation.

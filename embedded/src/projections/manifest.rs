@@ -36,14 +36,21 @@ impl Manifest {
     /// Reads the file. `None` if it is missing or not what [`Manifest::store`] writes.
     pub(super) fn load(directory: &Path) -> io::Result<Option<Self>> {
         match fs::read(directory.join(FILE)) {
-            Ok(text) => Ok(serde_json::from_slice(&text)
-                .inspect_err(|error| {
-                    tracing::warn!(%error, "{FILE} cannot be read; every projection is made anew from the log");
-                })
-                .ok()),
+            Ok(text) => {
+                let manifest = serde_json::from_slice(&text).ok().filter(Self::is_sound);
+                if manifest.is_none() {
+                    tracing::warn!("{FILE} is not as tally writes it");
+                }
+                Ok(manifest)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether no generation is both live and in the making, and further numbers are left.
+    fn is_sound(&self) -> bool {
+        self.0.values().all(|known| known.building != Some(known.live) && known.last < u32::MAX)
     }
 
     /// Replaces the file, so that after a loss of power it is either the old one or the new one.
@@ -135,7 +142,9 @@ fn list_databases(directory: &Path, projection: Projection) -> io::Result<BTreeS
         let number = name.to_str().and_then(|name| {
             let (number, suffix) =
                 name.strip_prefix(projection.name())?.strip_prefix('-')?.split_once(DATABASE_SUFFIX)?;
-            SUFFIXES.contains(&suffix).then(|| number.parse().ok()).flatten()
+            let parsed: u32 = number.parse().ok()?;
+            // No other spelling of a number, and one more must be left.
+            (SUFFIXES.contains(&suffix) && parsed.to_string() == number && parsed < u32::MAX).then_some(parsed)
         });
         databases.extend(number.map(|number| (database_path(directory, projection, GenerationNumber(number)), number)));
     }

@@ -14,6 +14,7 @@ use read_model::{
     GenerationsError, Projection, SourceEvent, Swap,
 };
 use rusqlite::Result;
+use thiserror_ext::AsReport;
 use tokio::sync::RwLockWriteGuard;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ use super::manifest::{Manifest, database_path};
 use super::{OpenProjectionsError, SqliteProjections};
 use crate::compare::Comparison;
 use crate::file_format::delete_database;
-use crate::sqlite::{Database, Durability, is_damage, run_blocking};
+use crate::sqlite::{Database, Durability, run_blocking};
 
 /// A generation that a rebuild fills.
 #[derive(Debug)]
@@ -168,9 +169,9 @@ impl SqliteProjections {
         if !find_newly_parked(&new, &old, 1)?.is_empty() {
             return Ok(Swap::Behind);
         }
+        // Opens the database by its path: the next start finds it, too. The other projections may be damaged or missing.
+        drop(Database::new(new.path(), Durability::Crash).connect_reader()?);
         let next = self.live().with(&new);
-        // Connects to all databases by their paths, while the former ones are still live.
-        next.readers.read(|connection| connection.query_row("SELECT 1", (), |_| Ok(())))?;
         self.change_manifest(|manifest| manifest.swap(projection))?;
         let former = std::mem::replace(&mut *self.live.write(), next);
         self.builds.lock().remove(&projection);
@@ -215,6 +216,13 @@ impl Generations for SqliteProjections {
     }
 
     async fn release(&self, build: &Build) {
+        if self.find_build(build).is_ok_and(|generation| generation.has_no_space()) {
+            // The log needs the space.
+            if let Err(error) = self.discard(build).await {
+                tracing::warn!(error = %error.as_report(), "the disk is full, and the new generation could not be deleted");
+            }
+            return;
+        }
         let mut builds = self.builds.lock();
         if let Some(owned) = builds.get_mut(&build.projection).filter(|owned| owned.lease == build.lease) {
             owned.until = Instant::now();
@@ -285,13 +293,17 @@ fn find_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<
     if new.projection() != Projection::Views {
         return Ok(Vec::new());
     }
-    match query_newly_parked(new, live, limit) {
-        Err(error) if is_damage(&error) && live.damage().is_found() => {
-            tracing::warn!(%error, "the dead letters of the damaged projection are not compared with the new ones");
-            Ok(Vec::new())
-        }
-        letters => letters,
+    if let Err(error) = read_dead_letters(live.path()) {
+        tracing::warn!(%error, "the live projection is damaged, so its dead letters are not compared with the new ones");
+        return Ok(Vec::new());
     }
+    query_newly_parked(new, live, limit)
+}
+
+/// Reads what [`query_newly_parked`] reads of a live generation, with a connection that has nothing in memory.
+fn read_dead_letters(live: &Path) -> Result<()> {
+    let sql = "SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM dead_letters)";
+    Database::new(live, Durability::Crash).connect_reader()?.query_row(sql, (), |_| Ok(()))
 }
 
 fn query_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {

@@ -31,7 +31,7 @@ pub struct ReadAddr {
 /// The address of the operator's port.
 #[derive(Debug, Clone, Args)]
 pub struct OperatorAddr {
-    /// Address and port for the operator's commands, such as a rebuild; whoever reaches it may give them
+    /// Address and port for the operator's commands, such as a rebuild; they need the key in the data directory's lock file
     #[arg(long, env = "TALLY_OPERATOR_ADDR", value_name = "ADDRESS:PORT", default_value_t = DEFAULT_OPERATOR_ADDR,
         value_parser = parse_address)]
     pub operator_addr: SocketAddr,
