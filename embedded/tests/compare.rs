@@ -39,7 +39,7 @@ async fn write(store: &dyn ProjectionStore, index: &dyn SearchIndex, chats: &[u3
             ..ViewsChanges::default()
         };
         store.apply_views(checkpoint_move, changes).await.unwrap();
-        let document = SearchDocument { chat, number, body: body.into(), folded: body.into() };
+        let document = SearchDocument { chat, number, body: body.into() };
         index.index(checkpoint_move, vec![document]).await.unwrap();
     }
 }
