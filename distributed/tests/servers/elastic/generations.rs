@@ -42,7 +42,7 @@ impl CatchUp for Meanwhile {
     }
 }
 
-fn built_index(generations: &Arc<dyn Generations>, build: &Build) -> Arc<dyn SearchIndex> {
+pub(super) fn built_index(generations: &Arc<dyn Generations>, build: &Build) -> Arc<dyn SearchIndex> {
     match generations.writer(build).unwrap() {
         BuildStore::Index(index) => index,
         BuildStore::Tables(_) => panic!("tables instead of an index"),
@@ -50,7 +50,7 @@ fn built_index(generations: &Arc<dyn Generations>, build: &Build) -> Arc<dyn Sea
 }
 
 /// Swaps as a rebuild does, which tries again if the server is slow for a moment.
-async fn swap(generations: &Arc<dyn Generations>, build: &Build) {
+pub(super) async fn swap(generations: &Arc<dyn Generations>, build: &Build) {
     until(LONG_WAIT, "a swap", async || generations.swap(build, &Nothing).await.unwrap() == Swap::Done).await;
 }
 
