@@ -134,7 +134,7 @@ impl ElasticIndex {
         let checkpoint = checkpoints::read(&self.client, &generation.names, partition).await?.checkpoint;
         if checkpoint == Checkpoint::START {
             // The index may have been lost and made again, under its number but for another version of folding.
-            self.generations.forget_for_writers();
+            self.generations.expire_for_writers(&generation);
         }
         Ok(checkpoint)
     }

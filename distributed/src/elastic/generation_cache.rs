@@ -129,11 +129,6 @@ impl GenerationCache {
         expire(&self.writer, generation);
     }
 
-    /// Makes the next writer read the pointer again.
-    pub(super) fn forget_for_writers(&self) {
-        *self.writer.lock() = None;
-    }
-
     fn new_generation(&self, live: Live) -> Arc<Generation> {
         Arc::new(Generation::new(IndexNames::new(&self.prefix, live.generation), live.folding))
     }
