@@ -38,10 +38,10 @@ impl Live {
     }
 
     /// The same with another generation of one projection.
-    pub(super) fn with(&self, generation: Arc<Generation>) -> Arc<Self> {
+    pub(super) fn with(&self, generation: &Arc<Generation>) -> Arc<Self> {
         let pick = |projection| {
             if generation.projection() == projection {
-                Arc::clone(&generation)
+                Arc::clone(generation)
             } else {
                 Arc::clone(self.get(projection))
             }

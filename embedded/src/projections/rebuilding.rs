@@ -77,14 +77,16 @@ impl SqliteProjections {
                 Ok(generation) => return Ok(generation),
                 Err(error) if !error.is_lasting() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "the generation that was begun cannot be used; another one is begun")
+                    tracing::warn!(%error, "the generation that was begun cannot be used; another one is begun");
                 }
             }
         }
-        let number = manifest.build(&self.directory, projection)?;
+        let mut changed = manifest.clone();
+        let number = changed.build(&self.directory, projection)?;
         let path = database_path(&self.directory, projection, number);
         let generation = Generation::create(Name { projection, number }, path, self.log_id)?;
-        manifest.store(&self.directory)?;
+        changed.store(&self.directory).inspect_err(|_| generation.abandon())?;
+        *manifest = changed;
         Ok(generation)
     }
 
@@ -151,7 +153,7 @@ impl SqliteProjections {
         self.change_manifest(|manifest| manifest.swap(projection))?;
         {
             let mut live = self.live.write();
-            *live = live.with(new);
+            *live = live.with(&new);
         }
         self.builds.lock().remove(&projection);
         self.progress.publish(projection, &reached);
