@@ -103,20 +103,22 @@ impl ElasticGenerations {
         Ok(Some(Build { projection, generation: GenerationNumber(generation), lease }))
     }
 
-    /// Reads the pointer once nobody builds; `None` if somebody does.
+    /// Reads the pointer once nobody builds; `None` if somebody does, or has just come to an end: then the live index may be what the
+    /// caller wanted to build.
     async fn wait_until_left(&self) -> Result<Option<PointerState>, ElasticError> {
         let (seen, since) = (self.read().await?, Instant::now());
-        let mut now = seen.clone();
+        if seen.pointer.generations.built.is_none() {
+            return Ok(Some(seen));
+        }
         loop {
-            let built = &now.pointer.generations.built;
-            if built.is_some() && *built != seen.pointer.generations.built {
+            tokio::time::sleep(BEAT_POLL).await;
+            let now = self.read().await?;
+            if now.pointer.generations.built != seen.pointer.generations.built {
                 return Ok(None);
             }
-            if built.is_none() || since.elapsed() >= LEASE {
+            if since.elapsed() >= LEASE {
                 return Ok(Some(now));
             }
-            tokio::time::sleep(BEAT_POLL).await;
-            now = self.read().await?;
         }
     }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use elasticsearch::http::Method;
 use events::ChatKey;
 use read_model::generations::LEASE;
-use read_model::{Applied, Build, BuildStore, FoldingVersion, Projection, SearchIndex};
+use read_model::{Applied, Build, BuildStore, Checkpoint, FoldingVersion, Projection, SearchIndex};
 use serde_json::json;
 use testkit::polling::until;
 use thiserror_ext::AsReport;
 
-use super::fixture::{add, chat, checkpoint_move, document, documents, find_numbers};
+use super::fixture::{PARTITION, add, chat, checkpoint_move, document, documents, find_numbers};
 use super::generations::{built_index, swap};
 use super::server::{TestServer, on_an_index};
 
@@ -137,6 +137,20 @@ async fn an_index_that_was_made_again_is_fed_by_its_new_version() {
     .await;
 }
 
+/// Another process makes a lost index again after a writer has read the checkpoint, and before it writes.
+async fn an_empty_index_is_fed_by_the_version_that_it_has_by_then() {
+    on_an_index(async |elastic| {
+        make_version_1(&elastic).await;
+        let (index, chat) = (elastic.adapter(), chat());
+        assert_eq!(index.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
+        let made_again = json!({"generation": 1, "folding": 2});
+        assert_eq!(elastic.raw(Method::Put, "-pointer/_doc/live", Some(made_again)).await.0, 200);
+        assert_eq!(index.index(checkpoint_move(0, 1), documents(chat, &["øl"])).await.unwrap(), Applied::Done);
+        assert_eq!(find_numbers(&elastic.adapter(), chat, "ol").await, [1]);
+    })
+    .await;
+}
+
 /// This program cannot fold as the later release does. What it wrote would not be found.
 async fn an_index_of_a_later_version_is_searched_but_not_fed() {
     on_an_index(async |elastic| {
@@ -160,5 +174,6 @@ tests!(
     a_build_of_another_version_is_begun_anew,
     a_pointer_that_was_lost_is_made_again_with_the_version_of_its_index,
     an_index_that_was_made_again_is_fed_by_its_new_version,
+    an_empty_index_is_fed_by_the_version_that_it_has_by_then,
     an_index_of_a_later_version_is_searched_but_not_fed,
 );
