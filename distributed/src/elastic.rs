@@ -131,13 +131,27 @@ impl ElasticIndex {
 
     async fn read_checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, ElasticError> {
         let generation = self.generations.for_writing(&self.client).await?;
-        Ok(checkpoints::read(&self.client, &generation.names, partition).await?.checkpoint)
+        let checkpoint = checkpoints::read(&self.client, &generation.names, partition).await?.checkpoint;
+        if checkpoint == Checkpoint::START {
+            // The index may have been lost and made again, under its number but for another version of folding.
+            self.generations.expire_for_writers(&generation);
+        }
+        Ok(checkpoint)
+    }
+
+    /// Whether an earlier version than that of new indices has folded the live index. A rebuild makes it one of that version.
+    ///
+    /// # Errors
+    /// If the server does not answer, or the index is not prepared.
+    pub async fn is_folded_by_earlier_version(&self) -> Result<bool, ElasticError> {
+        let live = pointer::read_live(&self.client, self.generations.prefix()).await?;
+        Ok(live.ok_or(ElasticError::NotPrepared)?.folding < FoldingVersion::CURRENT.number())
     }
 
     async fn write_batch(
         &self,
         checkpoint_move: CheckpointMove,
-        documents: &[SearchDocument],
+        documents: Vec<SearchDocument>,
     ) -> Result<Applied, ElasticError> {
         let generation = self.generations.for_writing(&self.client).await?;
         match self.write_batch_to(&generation, checkpoint_move, documents).await {
@@ -152,14 +166,15 @@ impl ElasticIndex {
         &self,
         generation: &Generation,
         checkpoint_move: CheckpointMove,
-        documents: &[SearchDocument],
+        documents: Vec<SearchDocument>,
     ) -> Result<Applied, ElasticError> {
         let stored = checkpoints::read(&self.client, &generation.names, checkpoint_move.partition).await?;
         if stored.checkpoint.next != checkpoint_move.from {
             return Ok(Applied::Superseded);
         }
         if !documents.is_empty() {
-            let outcome = bulk::create(&self.client, &generation.names, documents).await?;
+            let folding = generation.folding_of_documents()?;
+            let outcome = bulk::create(&self.client, &generation.names, folding, documents).await?;
             if outcome == BulkOutcome::SomeExisted {
                 generation.flush(&self.client).await?;
             }
@@ -230,7 +245,7 @@ impl ElasticIndex {
         // `acquire` fails only on a closed semaphore, and nobody closes this one.
         let _permit = permit.map_err(|_elapsed| ElasticError::TooManySearches)?;
         let generation = self.generations.for_reading(&self.client).await?;
-        let text = text.folded(FoldingVersion::CURRENT);
+        let text = text.folded(generation.folding_of_questions());
         let search = search::Search { client: &self.client, names: &generation.names, chat, text, page, deadline };
         let found = search.run().await;
         self.expire_on_error(&generation, found)
@@ -265,7 +280,7 @@ impl SearchIndex for ElasticIndex {
         checkpoint_move: CheckpointMove,
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError> {
-        self.write_batch(checkpoint_move, &documents)
+        self.write_batch(checkpoint_move, documents)
             .await
             .map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })
     }

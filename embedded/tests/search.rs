@@ -6,8 +6,8 @@
 use embedded::{DataDir, SqliteProjections};
 use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
 use read_model::{
-    Checkpoint, CheckpointMove, Cursor, FoldingVersion, MessageRow, Page, ProjectionStore, SearchDocument, SearchIndex,
-    SearchText, SourceEvent, ViewsChanges, folding,
+    Checkpoint, CheckpointMove, Cursor, MessageRow, Page, ProjectionStore, SearchDocument, SearchIndex, SearchText,
+    SourceEvent, ViewsChanges,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -45,12 +45,7 @@ impl Index {
                 offset: Offset(self.next.0 * 1_000 + rows.len() as u64),
             };
             rows.push(MessageRow { chat, number, body: body.clone(), source });
-            documents.push(SearchDocument {
-                chat,
-                number,
-                folded: folding::fold(FoldingVersion::CURRENT, body),
-                body: body.clone(),
-            });
+            documents.push(SearchDocument { chat, number, body: body.clone() });
         }
         let changes = ViewsChanges { messages: rows, ..ViewsChanges::default() };
         self.projections.apply_views(checkpoint_move, changes).await.unwrap();

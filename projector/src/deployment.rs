@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use distributed::args::{ElasticsearchArgs, MysqlArgs};
-use distributed::elastic::ElasticIndex;
+use distributed::elastic::{ElasticGenerations, ElasticIndex};
 use distributed::mysql::MySqlProjections;
 use read_model::Projection;
 
@@ -13,6 +13,7 @@ use crate::counts::CountsSink;
 use crate::feeder::PrepareServer;
 use crate::search::SearchSink;
 use crate::sink::ProjectionSink;
+use crate::upgrade::FoldingUpgrade;
 use crate::views::ViewsSink;
 
 /// The settings that differ between projections.
@@ -29,6 +30,7 @@ pub(crate) struct Deployment {
 pub(crate) struct Client {
     pub(crate) sink: Arc<dyn ProjectionSink>,
     pub(crate) server: Arc<dyn PrepareServer>,
+    pub(crate) upgrade: Option<FoldingUpgrade>,
 }
 
 /// The server that keeps a projection, and how a client of that server becomes the projection's sink.
@@ -88,11 +90,13 @@ impl Backend {
         Ok(match self {
             Self::MySql(make_sink) => {
                 let store = Arc::new(MySqlProjections::new(url)?);
-                Client { sink: make_sink(Arc::clone(&store)), server: store }
+                Client { sink: make_sink(Arc::clone(&store)), server: store, upgrade: None }
             }
             Self::Elasticsearch(make_sink) => {
                 let index = Arc::new(ElasticIndex::new(url)?);
-                Client { sink: make_sink(Arc::clone(&index)), server: index }
+                let generations = Arc::new(ElasticGenerations::new(url)?);
+                let upgrade = Some(FoldingUpgrade { index: Arc::clone(&index), generations });
+                Client { sink: make_sink(Arc::clone(&index)), server: index, upgrade }
             }
         })
     }

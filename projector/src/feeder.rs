@@ -11,15 +11,19 @@ use read_model::BackendError;
 use service::health::{Part, Readiness};
 use service::startup::{retry_uninterrupted, retry_until_ready};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::assignment::AssignedPartitions;
 use crate::sink::ProjectionSink;
+use crate::upgrade::FoldingUpgrade;
 
 pub(crate) struct Feeder {
     pub(crate) cluster: Cluster,
     pub(crate) log: Arc<KafkaLog>,
     pub(crate) sink: Arc<dyn ProjectionSink>,
     pub(crate) server: Arc<dyn PrepareServer>,
+    /// For a projection of which earlier releases may have left another version.
+    pub(crate) upgrade: Option<FoldingUpgrade>,
     /// Becomes ready once the consumer group has assigned partitions to this process.
     pub(crate) part: Part,
     pub(crate) readiness: Readiness,
@@ -36,6 +40,9 @@ impl Feeder {
             return Ok(());
         }
         let membership = Membership::join(&self.cluster, self.sink.projection().name())?;
+        // Ends with the feeding. Another start goes on with a rebuild that this cuts off.
+        let upgrade =
+            self.upgrade.map(|upgrade| AbortOnDropHandle::new(tokio::spawn(upgrade.run(self.cluster.clone()))));
         let assignment = AssignedPartitions {
             log: Arc::clone(&self.log) as _,
             sink: self.sink,
@@ -44,6 +51,7 @@ impl Feeder {
         };
         let report = |partition, next| membership.report(partition, next);
         let ended = assignment.run(membership.owned(), report, self.stop).await;
+        drop(upgrade);
         membership.close().await;
         self.log.close().await;
         Ok(ended?)

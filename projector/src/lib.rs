@@ -11,9 +11,9 @@
 //! | [`progress`] | shows how far a long run is |
 //! | [`assignment`] | a run loop for each partition that is assigned to this process |
 //! | `deployment` | how each projection runs on servers: its port, its server, its help |
-//! | `cli`, `process`, `feeder`, `rebuilding` | the binary's composition root |
+//! | `cli`, `process`, `feeder`, `rebuilding`, `upgrade` | the binary's composition root |
 //!
-//! `deployment`, `cli`, `process`, `feeder` and `rebuilding` exist only with the feature `distributed`.
+//! `deployment`, `cli`, `process`, `feeder`, `rebuilding` and `upgrade` exist only with the feature `distributed`.
 //!
 //! **Architecture invariant:** a projection is a function of the log alone. It reads no clock, no other projection and no
 //! network, so that dropping its tables and reading the log again gives the same tables.
@@ -37,6 +37,8 @@ pub mod rebuilding;
 pub mod run_loop;
 pub mod search;
 pub mod sink;
+#[cfg(feature = "distributed")]
+mod upgrade;
 pub mod views;
 
 pub use assignment::AssignedPartitions;

@@ -1,13 +1,11 @@
-//! The projection `search`: a document of folded text for every message.
+//! The projection `search`: a document for every message.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use event_log::Unreadable;
 use events::{DecodeError, Event, EventType, PartitionId, RecordedEvent};
-use read_model::{
-    Applied, Checkpoint, CheckpointMove, FoldingVersion, Projection, SearchDocument, SearchIndex, folding,
-};
+use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchDocument, SearchIndex};
 
 use crate::sink::{ProjectionSink, SinkError};
 
@@ -21,12 +19,7 @@ pub fn collect_documents(batch: &[RecordedEvent]) -> Result<Vec<SearchDocument>,
         if recorded.record.known_type()? == EventType::MessagePosted
             && let Ok(Event::MessagePosted(posted)) = recorded.record.decode()
         {
-            documents.push(SearchDocument {
-                chat: posted.chat(),
-                number: posted.number,
-                folded: folding::fold(FoldingVersion::CURRENT, &posted.body),
-                body: posted.body,
-            });
+            documents.push(SearchDocument { chat: posted.chat(), number: posted.number, body: posted.body });
         }
     }
     Ok(documents)

@@ -154,8 +154,6 @@ pub struct SearchDocument {
     pub chat: ChatKey,
     /// Its number in the chat.
     pub number: MessageNumber,
-    /// Its text.
+    /// Its text. The index folds it, by the version of the generation that it writes.
     pub body: String,
-    /// Its text, folded.
-    pub folded: String,
 }

@@ -27,8 +27,8 @@ impl FoldingVersion {
     /// All versions, in order.
     pub const ALL: [Self; 2] = [Self::V1, Self::V2];
 
-    /// The version of the documents that are indexed now.
-    pub const CURRENT: Self = Self::V1;
+    /// The version of new indices.
+    pub const CURRENT: Self = Self::V2;
 
     /// The number that an index keeps with its documents. It never changes.
     pub const fn number(self) -> u32 {

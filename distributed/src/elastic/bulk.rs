@@ -6,8 +6,9 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, RetryableWithContext};
 use elasticsearch::http::Method;
 use events::{ChatKey, MessageNumber};
-use read_model::SearchDocument;
+use read_model::folding::fold;
 use read_model::trigrams::distinct_trigrams;
+use read_model::{FoldingVersion, SearchDocument};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -76,24 +77,24 @@ struct Upload {
     outcome: BulkOutcome,
 }
 
-/// Creates the documents that do not exist yet. Of several with the same id, the first wins.
+/// Creates the documents that do not exist yet, folded by this version. Of several with the same id, the first wins.
 pub(super) async fn create(
     client: &ElasticClient,
     names: &IndexNames,
-    documents: &[SearchDocument],
+    folding: FoldingVersion,
+    mut documents: Vec<SearchDocument>,
 ) -> Result<BulkOutcome, ElasticError> {
     // Drops later documents of an id here. At the server a later one could win: if the server had no room for the
     // first, that one would be sent again after the later one.
     let mut ids = HashSet::new();
+    documents.retain(|document| ids.insert((document.chat, document.number)));
     let mut outcome = BulkOutcome::AllCreated;
-    let mut chunk = Chunk::default();
-    for document in documents.iter().filter(|document| ids.insert((document.chat, document.number))) {
-        chunk.push(BulkDocument::new(document));
-        if chunk.is_full() {
-            outcome = outcome.max(send(client, names, std::mem::take(&mut chunk).documents).await?);
-        }
-    }
-    if !chunk.documents.is_empty() {
+    let mut left = documents.into_iter();
+    while left.len() > 0 {
+        // Folding a long text takes milliseconds, which would keep other requests of this thread waiting.
+        let folding_documents = tokio::task::spawn_blocking(move || (Chunk::fill(&mut left, folding), left));
+        let chunk;
+        (chunk, left) = folding_documents.await.map_err(ElasticError::Fold)?;
         outcome = outcome.max(send(client, names, chunk.documents).await?);
     }
     Ok(outcome)
@@ -106,6 +107,17 @@ struct Chunk {
 }
 
 impl Chunk {
+    /// Takes documents until it is full.
+    fn fill(documents: &mut impl Iterator<Item = SearchDocument>, folding: FoldingVersion) -> Self {
+        let mut chunk = Self::default();
+        while !chunk.is_full()
+            && let Some(document) = documents.next()
+        {
+            chunk.push(BulkDocument::new(document, folding));
+        }
+        chunk
+    }
+
     fn push(&mut self, document: BulkDocument) {
         self.bytes += document.lines.len();
         self.documents.push(document);
@@ -117,12 +129,13 @@ impl Chunk {
 }
 
 impl BulkDocument {
-    fn new(document: &SearchDocument) -> Self {
-        let SearchDocument { chat, number, body, folded } = document;
-        let routing = routing_key(*chat);
+    fn new(document: SearchDocument, folding: FoldingVersion) -> Self {
+        let SearchDocument { chat, number, body } = document;
+        let routing = routing_key(chat);
         let action = json!({"create": {"_id": format!("{routing}:{number}"), "routing": routing}});
-        let source = json!({"chat": routing, "number": number, "body": body, "folded": to_indexed(folded)});
-        Self { chat: *chat, number: *number, lines: format!("{action}\n{source}\n").into_bytes() }
+        let source =
+            json!({"chat": routing, "number": number, "body": body, "folded": to_indexed(&fold(folding, &body))});
+        Self { chat, number, lines: format!("{action}\n{source}\n").into_bytes() }
     }
 }
 

@@ -17,6 +17,13 @@ pub enum ElasticError {
     /// A panic, which is a bug, or the end of the process.
     #[error("the messages that Elasticsearch has found could not be compared with the text")]
     Compare(#[source] tokio::task::JoinError),
+    /// A panic, which is a bug, or the end of the process.
+    #[error("the documents could not be folded")]
+    Fold(#[source] tokio::task::JoinError),
+    #[error(
+        "a later release has folded the search index by its version {version}; upgrade this program, which writes nothing into it"
+    )]
+    LaterFolding { version: u32 },
     #[error("too many searches wait for Elasticsearch")]
     TooManySearches,
     /// The answer is not one that Elasticsearch gives.

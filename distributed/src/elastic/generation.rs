@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use elasticsearch::http::Method;
+use read_model::FoldingVersion;
 use serde::Deserialize;
 
 use super::checkpoint_poll::CheckpointPoll;
@@ -20,6 +21,8 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) names: IndexNames,
+    /// The number of the version that folds its documents.
+    pub(super) folding: u32,
     pub(super) checkpoint_poll: CheckpointPoll,
     refreshes: Coalescer<Result<(), Arc<ElasticError>>>,
     flushes: Coalescer<Result<(), Arc<ElasticError>>>,
@@ -37,13 +40,27 @@ struct Shards {
 }
 
 impl Generation {
-    pub(super) fn new(names: IndexNames) -> Self {
+    /// `folding` is the number of the version that folds its documents.
+    pub(super) fn new(names: IndexNames, folding: u32) -> Self {
         Self {
             names,
+            folding,
             checkpoint_poll: CheckpointPoll::default(),
             refreshes: Coalescer::new(SYNC_INTERVAL),
             flushes: Coalescer::new(SYNC_INTERVAL),
         }
+    }
+
+    /// The version by which documents are folded. A later version than this program knows is an error: searches would not find
+    /// documents that another one has folded.
+    pub(super) fn folding_of_documents(&self) -> Result<FoldingVersion, ElasticError> {
+        FoldingVersion::from_number(self.folding).ok_or(ElasticError::LaterFolding { version: self.folding })
+    }
+
+    /// The version by which questions are folded. Of a later version than this program knows, the latest that it knows finds what
+    /// the versions fold alike.
+    pub(super) fn folding_of_questions(&self) -> FoldingVersion {
+        FoldingVersion::from_number(self.folding).unwrap_or(FoldingVersion::CURRENT)
     }
 
     /// Makes all documents that were written before this call visible to searches. One refresh costs the server the

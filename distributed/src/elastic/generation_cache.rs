@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use read_model::FoldingVersion;
 use tokio::time::Instant;
 
 use super::client::ElasticClient;
 use super::error::ElasticError;
 use super::generation::Generation;
 use super::index_names::IndexNames;
-use super::pointer;
+use super::pointer::{self, Live};
 
 /// How long a process uses a generation before it reads the pointer again, and learns which one is live.
 ///
@@ -41,9 +42,10 @@ impl GenerationCache {
         Self { prefix: prefix.to_owned(), built: None, writer: Mutex::new(None), reader: Mutex::new(None) }
     }
 
-    /// Stays with a generation.
+    /// Stays with a generation that is being built.
     pub(super) fn of_build(prefix: &str, number: u32) -> Self {
-        let built = Some(Arc::new(Generation::new(IndexNames::new(prefix, number))));
+        let names = IndexNames::new(prefix, number);
+        let built = Some(Arc::new(Generation::new(names, FoldingVersion::CURRENT.number())));
         Self { built, ..Self::new(prefix) }
     }
 
@@ -79,8 +81,8 @@ impl GenerationCache {
             return Ok(generation);
         }
         let expires_at = Instant::now() + POINTER_TTL;
-        let number = pointer::read_live(client, &self.prefix).await?.ok_or(ElasticError::NotPrepared)?;
-        Ok(self.update(cached, number, expires_at))
+        let live = pointer::read_live(client, &self.prefix).await?.ok_or(ElasticError::NotPrepared)?;
+        Ok(self.update(cached, live, expires_at))
     }
 
     /// Waits until another generation than `generation` is live for readers. One read of the pointer serves all who wait.
@@ -98,9 +100,9 @@ impl GenerationCache {
         }
     }
 
-    /// Caches the number that a read of the pointer returned. `expires_at` is [`POINTER_TTL`] after the read began, so
+    /// Caches what a read of the pointer returned. `expires_at` is [`POINTER_TTL`] after the read began, so
     /// it also tells which of two reads began later.
-    fn update(&self, cached: &Mutex<Option<Cached>>, number: u32, expires_at: Instant) -> Arc<Generation> {
+    fn update(&self, cached: &Mutex<Option<Cached>>, live: Live, expires_at: Instant) -> Arc<Generation> {
         let mut cached = cached.lock();
         let generation = match cached.take() {
             // A concurrent read of the pointer began later and was answered sooner.
@@ -110,8 +112,8 @@ impl GenerationCache {
                 return generation;
             }
             // The same generation stays the same value: its waiters share one poll.
-            Some(same) if same.generation.names.generation == number => same.generation,
-            _ => self.new_generation(number),
+            Some(same) if is_same(&same.generation, live) => same.generation,
+            _ => self.new_generation(live),
         };
         *cached = Some(Cached { generation: Arc::clone(&generation), expires_at });
         generation
@@ -127,9 +129,14 @@ impl GenerationCache {
         expire(&self.writer, generation);
     }
 
-    fn new_generation(&self, number: u32) -> Arc<Generation> {
-        Arc::new(Generation::new(IndexNames::new(&self.prefix, number)))
+    fn new_generation(&self, live: Live) -> Arc<Generation> {
+        Arc::new(Generation::new(IndexNames::new(&self.prefix, live.generation), live.folding))
     }
+}
+
+/// An index that was lost and made again may have the number of the former one and another version of folding.
+fn is_same(generation: &Generation, live: Live) -> bool {
+    generation.names.generation == live.generation && generation.folding == live.folding
 }
 
 fn expire(cached: &Mutex<Option<Cached>>, generation: &Arc<Generation>) {
@@ -153,10 +160,12 @@ mod tests {
         let cache = GenerationCache::new("x");
         let began = Instant::now();
         let after = |reads| began + reads * POINTER_TTL;
-        let update = |number, expires_at| cache.update(&cache.reader, number, expires_at);
+        let update = |generation, expires_at| cache.update(&cache.reader, Live { generation, folding: 1 }, expires_at);
         assert_eq!(update(1, after(1)).names.generation, 1);
         let second = update(2, after(3));
         assert_eq!(update(1, after(2)).names.generation, 2);
         assert!(Arc::ptr_eq(&update(2, after(4)), &second), "the same stays the same");
+        let folded_otherwise = cache.update(&cache.reader, Live { generation: 2, folding: 2 }, after(5));
+        assert_eq!(folded_otherwise.folding, 2);
     }
 }

@@ -9,8 +9,8 @@ use elasticsearch::http::Method;
 use events::Position;
 use read_model::generations::{LEASE, SWAP_TIMEOUT};
 use read_model::{
-    BackendError, Build, BuildStore, CatchUp, DeadLetter, GenerationNumber, Generations, GenerationsError, Projection,
-    Swap,
+    BackendError, Build, BuildStore, CatchUp, DeadLetter, FoldingVersion, GenerationNumber, Generations,
+    GenerationsError, Projection, Swap,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -99,24 +99,26 @@ impl ElasticGenerations {
         if self.update(&state).await?.is_none() {
             return Ok(None);
         }
-        prepare_index(&self.client, &self.names(generation)).await?;
+        prepare_index(&self.client, &self.names(generation), FoldingVersion::CURRENT).await?;
         Ok(Some(Build { projection, generation: GenerationNumber(generation), lease }))
     }
 
-    /// Reads the pointer once nobody builds; `None` if somebody does.
+    /// Reads the pointer once nobody builds; `None` if somebody does, or has just come to an end: then the live index may be what the
+    /// caller wanted to build.
     async fn wait_until_left(&self) -> Result<Option<PointerState>, ElasticError> {
         let (seen, since) = (self.read().await?, Instant::now());
-        let mut now = seen.clone();
+        if seen.pointer.generations.built.is_none() {
+            return Ok(Some(seen));
+        }
         loop {
-            let built = &now.pointer.generations.built;
-            if built.is_some() && *built != seen.pointer.generations.built {
+            tokio::time::sleep(BEAT_POLL).await;
+            let now = self.read().await?;
+            if now.pointer.generations.built != seen.pointer.generations.built {
                 return Ok(None);
             }
-            if built.is_none() || since.elapsed() >= LEASE {
+            if since.elapsed() >= LEASE {
                 return Ok(Some(now));
             }
-            tokio::time::sleep(BEAT_POLL).await;
-            now = self.read().await?;
         }
     }
 
@@ -141,10 +143,8 @@ impl ElasticGenerations {
         // From here on any other write of the pointer makes the move fail.
         let mut state = self.read().await?;
         let live = self.names(state.pointer.generation);
-        if find_own(&mut state.pointer, build).is_none() {
-            return Ok(None);
-        }
-        let moved = self.stop_writers_and_move(build, rest, state, &live).await;
+        let Some(built) = find_own(&mut state.pointer, build).cloned() else { return Ok(None) };
+        let moved = self.stop_writers_and_move(&built, rest, state, &live).await;
         if !matches!(moved, Ok(Swap::Done)) {
             // Also after an error: the move may have been written, or be under way. Then this changes nothing, or undoes it.
             write_block::lift(&self.client, &self.prefix, &live).await?;
@@ -154,7 +154,7 @@ impl ElasticGenerations {
 
     async fn stop_writers_and_move(
         &self,
-        build: &Build,
+        built: &Built,
         rest: &dyn CatchUp,
         mut state: PointerState,
         live: &IndexNames,
@@ -166,13 +166,14 @@ impl ElasticGenerations {
         };
         let checkpoints = checkpoints?;
         let partitions = checkpoints.bounds().map(|(partition, _)| partition).collect();
-        let built = self.names(build.generation.0);
-        let passed = checkpoints::read_position(&self.client, &built, &partitions, SWAP_TIMEOUT).await?;
+        let names = self.names(built.generation);
+        let passed = checkpoints::read_position(&self.client, &names, &partitions, SWAP_TIMEOUT).await?;
         if !passed.covers(&checkpoints) {
             return Ok(Swap::Behind);
         }
         let former = Former { generation: live.generation, replaced_at_ms: now_ms() };
-        state.pointer.generation = build.generation.0;
+        state.pointer.generation = built.generation;
+        state.pointer.folding = built.folding;
         state.pointer.generations.built = None;
         state.pointer.generations.former.push(former);
         let is_moved = self.update(&state).await?.is_some();
@@ -207,7 +208,7 @@ impl ElasticGenerations {
     async fn try_delete_former(&self, projection: Projection, keep: Duration) -> Result<(), BuildError> {
         check_is_kept(projection)?;
         let _turn = self.turn.lock().await;
-        let Pointer { generation, generations } = self.read().await?.pointer;
+        let Pointer { generation, generations, .. } = self.read().await?.pointer;
         let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
         let is_over = |former: &Former| now_ms().saturating_sub(former.replaced_at_ms) >= keep_ms;
         for former in generations.former.iter().filter(|former| is_over(former) && former.generation != generation) {
@@ -239,15 +240,23 @@ impl ElasticGenerations {
     }
 }
 
-/// Gives the build to `lease`: the one that is there, or a new one.
+/// Gives the build to `lease`: the one that is there, or a new one. One that another version has folded is given up: this program folds
+/// what follows by its own.
 fn claim(pointer: &mut Pointer, lease: Uuid) -> Result<u32, BuildError> {
+    let folding = FoldingVersion::CURRENT.number();
     let others = &mut pointer.generations;
-    let generation = match &others.built {
-        Some(built) => built.generation,
-        None => others.last.max(pointer.generation).checked_add(1).ok_or(BuildError::NumbersUsedUp)?,
+    let begun = others.built.take();
+    let generation = match &begun {
+        Some(built) if built.folding == folding => built.generation,
+        _ => others.last.max(pointer.generation).checked_add(1).ok_or(BuildError::NumbersUsedUp)?,
     };
+    others.former.extend(
+        begun
+            .filter(|begun| begun.generation != generation)
+            .map(|begun| Former { generation: begun.generation, replaced_at_ms: now_ms() }),
+    );
     others.last = others.last.max(generation);
-    others.built = Some(Built { generation, owner: lease.to_string(), beat: 0 });
+    others.built = Some(Built { generation, folding, owner: lease.to_string(), beat: 0 });
     Ok(generation)
 }
 

@@ -8,7 +8,10 @@
 //!
 //! Messages and checkpoints share the index. A checkpoint has no `chat`, and every search filters by one.
 
+use read_model::FoldingVersion;
 use serde_json::{Value, json};
+
+use super::pointer::first_folding;
 
 /// Shards of a new index. Each chat is in one shard, so this number bounds how many nodes share the work, not how many
 /// chats there can be. Only another generation can have another number.
@@ -18,8 +21,10 @@ const SHARDS: u32 = 4;
 /// lost.
 const DURABILITY: &str = "request";
 
-/// Definition of a new index of messages. All writes go through `write_alias`.
-pub(super) fn message_index(write_alias: &str) -> Value {
+/// Definition of a new index of messages, which this version folds. All writes go through `write_alias`.
+pub(super) fn message_index(write_alias: &str, folding: FoldingVersion) -> Value {
+    let mut mappings = mappings();
+    mappings["_meta"] = json!({ "folding": folding.number() });
     json!({
         "settings": {"index": {
             "number_of_shards": SHARDS,
@@ -31,9 +36,15 @@ pub(super) fn message_index(write_alias: &str) -> Value {
             "translog": translog(),
             "analysis": analysis(),
         }},
-        "mappings": mappings(),
+        "mappings": mappings,
         "aliases": {write_alias: {}},
     })
+}
+
+/// The number of the version that folds an index, which is asked only if the pointer was lost. Earlier releases did not write it.
+pub(super) fn find_folding(described: &Value) -> u32 {
+    let number = described["mappings"]["_meta"]["folding"].as_u64();
+    number.and_then(|number| u32::try_from(number).ok()).unwrap_or_else(first_folding)
 }
 
 /// Definition of a new index for the pointer.
@@ -49,7 +60,10 @@ pub(super) fn pointer_index() -> Value {
 
 /// What the mapping of a pointer's index lacks if an earlier release has made it. That release reads on beside it.
 pub(super) fn pointer_additions() -> Value {
-    json!({"properties": {"generations": {"type": "object", "enabled": false}}})
+    json!({"properties": {
+        "folding": {"type": "long"},
+        "generations": {"type": "object", "enabled": false},
+    }})
 }
 
 /// [`DURABILITY`] is the server's default. It is set explicitly because an operator's index template may set another.
@@ -141,7 +155,7 @@ mod tests {
 
     #[test]
     fn our_index_is_accepted_with_numbers_as_texts_and_more_settings() {
-        let mut described = message_index("w");
+        let mut described = message_index("w", FoldingVersion::CURRENT);
         described["settings"]["index"]["uuid"] = json!("x");
         described["settings"]["index"]["analysis"]["tokenizer"]["threes"]["min_gram"] = json!("3");
         assert_eq!(find_difference(&described, "w"), None);
@@ -149,7 +163,7 @@ mod tests {
 
     /// The difference of our index with one value changed.
     fn difference_with(place: &str, value: Value) -> String {
-        let mut described = message_index("w");
+        let mut described = message_index("w", FoldingVersion::CURRENT);
         let (parent, name) = place.rsplit_once('/').unwrap();
         described.pointer_mut(parent).unwrap()[name] = value;
         find_difference(&described, "w").unwrap_or_else(|| format!("nothing, with another {place}"))
@@ -179,7 +193,7 @@ mod tests {
     fn an_index_that_may_lose_acknowledged_documents_is_refused() {
         let durability = "/settings/index/translog/durability";
         assert_eq!(difference_with(durability, json!("async")), format!("{durability} is \"async\", not \"request\""));
-        let mut described = message_index("w");
+        let mut described = message_index("w", FoldingVersion::CURRENT);
         for same in [Value::Null, json!("REQUEST")] {
             described["settings"]["index"]["translog"]["durability"] = same;
             assert_eq!(find_difference(&described, "w"), None);

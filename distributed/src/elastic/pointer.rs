@@ -2,6 +2,7 @@
 //! that one conditional update moves all of them.
 
 use elasticsearch::http::Method;
+use read_model::FoldingVersion;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -19,6 +20,9 @@ const ID: &str = "live";
 pub(super) struct Pointer {
     /// The live generation.
     pub(super) generation: u32,
+    /// The number of the version that has folded its documents. Absent in what earlier releases wrote.
+    #[serde(default = "first_folding")]
+    pub(super) folding: u32,
     /// Absent if no release that rebuilds has written it.
     #[serde(default)]
     pub(super) generations: Others,
@@ -37,6 +41,9 @@ pub(super) struct Others {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Built {
     pub(super) generation: u32,
+    /// The number of the version that folds its documents.
+    #[serde(default = "first_folding")]
+    pub(super) folding: u32,
     /// Identifies the process that builds it.
     pub(super) owner: String,
     /// The owner raises it. Who sees the same beat for as long as a lease lasts knows that the owner is away, whatever the clocks.
@@ -58,6 +65,19 @@ pub(super) struct PointerState {
     pub(super) version: DocumentVersion,
 }
 
+/// The version by which releases folded that did not write its number.
+pub(super) const fn first_folding() -> u32 {
+    FoldingVersion::V1.number()
+}
+
+/// What readers and writers need to know of the live generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) generation: u32,
+    /// The number of the version that has folded its documents.
+    pub(super) folding: u32,
+}
+
 #[derive(Deserialize)]
 struct Document {
     found: bool,
@@ -69,10 +89,11 @@ struct Document {
     primary_term: Option<u64>,
 }
 
-/// The number of the live generation; `None` before the first.
-pub(super) async fn read_live(client: &ElasticClient, prefix: &str) -> Result<Option<u32>, ElasticError> {
+/// The live generation; `None` before the first.
+pub(super) async fn read_live(client: &ElasticClient, prefix: &str) -> Result<Option<Live>, ElasticError> {
     let document = read_document(client, prefix).await?;
-    Ok(document.and_then(|document| document.source).map(|pointer| pointer.generation))
+    let pointer = document.and_then(|document| document.source);
+    Ok(pointer.map(|Pointer { generation, folding, .. }| Live { generation, folding }))
 }
 
 /// The pointer; `None` before the first generation.
@@ -101,10 +122,10 @@ async fn read_document(client: &ElasticClient, prefix: &str) -> Result<Option<Do
 }
 
 /// Creates the pointer, unless another process has done so.
-pub(super) async fn create(client: &ElasticClient, prefix: &str, generation: u32) -> Result<(), ElasticError> {
+pub(super) async fn create(client: &ElasticClient, prefix: &str, live: Live) -> Result<(), ElasticError> {
     let path = format!("{}/_create/{ID}", pointer_index(prefix));
     let query = [("timeout", SERVER_TIMEOUT)];
-    let body = Body::Json(json!({"generation": generation}));
+    let body = Body::Json(json!({"generation": live.generation, "folding": live.folding}));
     let request = Request { method: Method::Put, path: &path, query: &query, body, timeout: QUICK_TIMEOUT };
     let reply = client.send(request).await?;
     if reply.status == 409 { Ok(()) } else { reply.expect_success().map(drop) }

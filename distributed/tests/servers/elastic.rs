@@ -3,6 +3,7 @@
 mod away;
 mod fake;
 mod fixture;
+mod folding;
 mod generations;
 mod losing;
 mod preparing;
@@ -11,5 +12,9 @@ mod texts;
 mod waiting;
 mod writing;
 
+pub(crate) use fixture::find_numbers;
+pub(crate) use folding::{live_folding, make_version_1};
+pub(crate) use server::TestServer;
+
 tests!(; conformance on server::on_an_index: read_model::search_conformance, read_model::search_generations_conformance;
-    modules: away, generations, losing, preparing, texts, waiting, writing);
+    modules: away, folding, generations, losing, preparing, texts, waiting, writing);

@@ -5,6 +5,7 @@
 
 mod damaged_log;
 mod special_logs;
+mod upgrade;
 mod while_running;
 
 use std::collections::BTreeSet;
@@ -237,4 +238,4 @@ async fn tables_that_are_deleted_under_a_running_system_are_filled_again() {
 }
 
 tests!(tables_that_are_deleted_under_a_running_system_are_filled_again;
-    modules: damaged_log, special_logs, while_running);
+    modules: damaged_log, special_logs, upgrade, while_running);

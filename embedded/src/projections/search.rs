@@ -33,6 +33,9 @@ use super::generation_store::GenerationStore;
 use super::ordinals::{CHAT, Ordinal, find_ordinal};
 use crate::sqlite::{decode_number, prepare};
 
+/// The version that has folded the documents of every generation. No release had this layout with an earlier version, so a generation
+/// need not keep a number. A later version needs one, or another layout.
+const FOLDING: FoldingVersion = FoldingVersion::CURRENT;
 /// The most messages of one batch. A larger batch is cheaper for each message, but readers wait longer to see it, and so does a swap.
 pub(super) const MESSAGES_PER_BATCH: u32 = 512;
 /// Separates the texts of a document: a character for private use. Which texts one batch adds to a document depends on where
@@ -61,8 +64,9 @@ const SCANNED_BYTES: usize = 32 * 1024;
 /// Writes the trigrams of a batch.
 pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocument]) -> Result<()> {
     let mut extents = HashMap::new();
+    let mut folded = String::new();
     let mut documents: BTreeMap<DocumentId, (String, String)> = BTreeMap::new();
-    for SearchDocument { chat, number, folded, .. } in messages {
+    for SearchDocument { chat, number, body } in messages {
         let part = Part::of(*number);
         let extent: &Extent = match extents.entry((*chat, part)) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -73,7 +77,8 @@ pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocumen
         if !texts.is_empty() {
             texts.push(SEPARATOR);
         }
-        texts.push_str(&to_indexed(folded));
+        folding::fold_into(FOLDING, body, &mut folded);
+        texts.push_str(&to_indexed(&folded));
     }
     let mut insert = prepare(connection, "INSERT INTO search_trigrams (rowid, folded, chat) VALUES (?, ?, ?)")?;
     // In the order of row ids: FTS5 writes a segment whenever a row id is not higher than the one before.
@@ -384,7 +389,7 @@ impl SearchIndex for SqliteProjections {
         text: &SearchText,
         page: Page<MessageNumber>,
     ) -> Result<SearchPage, SearchError> {
-        let text = text.folded(FoldingVersion::CURRENT).clone();
+        let text = text.folded(FOLDING).clone();
         self.read_on(&self.searches, move |connection| search(connection, chat, &text, page, BOUNDS))
             .await
             .map_err(|error| SearchError::Search(error.into()))

@@ -77,7 +77,7 @@ impl SearchIndex for BrokenIndex {
                 document.number = MessageNumber::new(self.numbers.fetch_add(1, Ordering::SeqCst)).unwrap();
             }
             if self.fault == SearchFault::ReplacesNoncharacters {
-                document.folded = replace_noncharacters(&document.folded);
+                document.body = replace_noncharacters(&document.body);
             }
         }
         self.index.index(checkpoint_move, documents).await

@@ -225,12 +225,7 @@ pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
 }
 
 fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
-    SearchDocument {
-        chat,
-        number: message_number(number),
-        body: body.into(),
-        folded: fold(FoldingVersion::CURRENT, body),
-    }
+    SearchDocument { chat, number: message_number(number), body: body.into() }
 }
 
 /// Indexes texts as the messages 1, 2, 3 … of two chats, and returns these. One has a much higher number too, so that an index

@@ -8,7 +8,7 @@ use events::{Offset, Position};
 use super::generations::{Rest, assert_busy, nothing, take_over};
 use super::{Fixture, LONG_WAIT, SHORT_WAIT, checkpoint_at, message_number};
 use crate::changes::SearchDocument;
-use crate::folding::{FoldingVersion, SearchText, fold};
+use crate::folding::SearchText;
 use crate::generations::{Build, BuildStore, CatchUp, Generations, GenerationsError, SWAP_TIMEOUT, Swap};
 use crate::page::Page;
 use crate::search_index::SearchIndex;
@@ -218,12 +218,7 @@ fn move_by_one(fixture: &Fixture, from: u64) -> CheckpointMove {
 }
 
 fn document(fixture: &Fixture, number: u32, body: &str) -> SearchDocument {
-    SearchDocument {
-        chat: fixture.chat(1),
-        number: message_number(number),
-        body: body.into(),
-        folded: fold(FoldingVersion::CURRENT, body),
-    }
+    SearchDocument { chat: fixture.chat(1), number: message_number(number), body: body.into() }
 }
 
 /// Indexes a message at this offset. Its number is one more.

@@ -2,7 +2,6 @@
 
 use distributed::elastic::ElasticIndex;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId};
-use read_model::folding::{FoldingVersion, fold};
 use read_model::{Applied, Checkpoint, CheckpointMove, Page, SearchDocument, SearchIndex, SearchText};
 use uuid::Uuid;
 
@@ -14,12 +13,7 @@ pub(crate) fn chat() -> ChatKey {
 }
 
 pub(crate) fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
-    SearchDocument {
-        chat,
-        number: MessageNumber::new(number).unwrap(),
-        body: body.into(),
-        folded: fold(FoldingVersion::CURRENT, body),
-    }
+    SearchDocument { chat, number: MessageNumber::new(number).unwrap(), body: body.into() }
 }
 
 /// These texts as the messages 1, 2, 3 … of a chat.

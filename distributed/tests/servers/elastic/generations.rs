@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use distributed::elastic::ElasticGenerations;
 use elasticsearch::http::Method;
 use events::{Offset, Position};
 use read_model::generations::LEASE;
-use read_model::{Applied, BackendError, Build, BuildStore, CatchUp, Generations, Projection, SearchIndex, Swap};
+use read_model::{
+    Applied, BackendError, Build, BuildStore, CatchUp, Generations, GenerationsError, Projection, SearchIndex, Swap,
+};
 use serde_json::json;
 use testkit::polling::until;
 
 use super::fixture::{PARTITION, add, chat, checkpoint_move, documents, find_numbers};
 use super::server::{TestServer, on_a_server, on_an_index};
+use crate::fault_proxy::{FaultProxy, Mode};
 
 /// Longest wait for something that must happen.
 const LONG_WAIT: Duration = Duration::from_secs(10);
@@ -42,7 +46,7 @@ impl CatchUp for Meanwhile {
     }
 }
 
-fn built_index(generations: &Arc<dyn Generations>, build: &Build) -> Arc<dyn SearchIndex> {
+pub(super) fn built_index(generations: &Arc<dyn Generations>, build: &Build) -> Arc<dyn SearchIndex> {
     match generations.writer(build).unwrap() {
         BuildStore::Index(index) => index,
         BuildStore::Tables(_) => panic!("tables instead of an index"),
@@ -50,7 +54,7 @@ fn built_index(generations: &Arc<dyn Generations>, build: &Build) -> Arc<dyn Sea
 }
 
 /// Swaps as a rebuild does, which tries again if the server is slow for a moment.
-async fn swap(generations: &Arc<dyn Generations>, build: &Build) {
+pub(super) async fn swap(generations: &Arc<dyn Generations>, build: &Build) {
     until(LONG_WAIT, "a swap", async || generations.swap(build, &Nothing).await.unwrap() == Swap::Done).await;
 }
 
@@ -85,6 +89,27 @@ async fn a_swap_without_its_block_changes_nothing() {
         assert_eq!(generations.swap(&build, &Meanwhile(Arc::clone(&elastic))).await.unwrap(), Swap::Behind);
         assert_eq!(find_numbers(&elastic.adapter(), chat, "needle").await, [1]);
         assert_eq!(index.index(checkpoint_move(1, 2), vec![]).await.unwrap(), Applied::Done);
+    })
+    .await;
+}
+
+/// A projector that waits for the rebuild of another one does not make the same index once more.
+async fn who_waits_for_a_build_that_comes_to_its_end_begins_none() {
+    on_an_index(async |elastic| {
+        let generations = elastic.search_generations();
+        let build = generations.begin(Projection::Search).await.unwrap();
+        let proxy = FaultProxy::holding(&elastic.address(), "/_doc/live").await;
+        let waiting = ElasticGenerations::with_prefix(&format!("http://{}", proxy.address()), &elastic.prefix).unwrap();
+        let waiting = tokio::spawn(async move { waiting.begin(Projection::Search).await });
+        proxy.wait_until_held().await;
+        proxy.release_one();
+        // It has seen the build, and looks again.
+        proxy.wait_until_held().await;
+        swap(&generations, &build).await;
+        proxy.set(Mode::Forward);
+        let refused = waiting.await.unwrap();
+        assert!(matches!(refused, Err(GenerationsError::Busy(Projection::Search))), "{refused:?}");
+        generations.begin(Projection::Search).await.unwrap();
     })
     .await;
 }
@@ -160,6 +185,7 @@ async fn a_former_index_is_kept_and_then_deleted() {
 tests!(
     a_block_that_was_left_is_lifted,
     a_swap_without_its_block_changes_nothing,
+    who_waits_for_a_build_that_comes_to_its_end_begins_none,
     who_waits_for_a_position_follows_a_swap,
     the_pointer_of_an_earlier_release_takes_a_build,
     a_former_index_is_kept_and_then_deleted,

@@ -22,7 +22,7 @@ const MAX_GENERATIONS: u32 = 6;
 pub(crate) struct TestServer {
     pub(crate) url: String,
     pub(crate) prefix: String,
-    transport: Transport,
+    pub(crate) transport: Transport,
 }
 
 /// Runs a test on a prepared index, and deletes it afterwards.
