@@ -9,7 +9,7 @@ use service::config::{HttpArgs, LogArgs, OperatorAddr, PublicReadUrl, ReadAddr, 
 /// The data directory.
 #[derive(Debug, Clone, Args)]
 pub struct DataArgs {
-    /// Directory of the event log and everything made from it; created if it is missing
+    /// Directory of the event log and everything made from it; serving creates it
     #[arg(long, env = "TALLY_DATA", value_name = "DIRECTORY", default_value = "./data")]
     pub data: PathBuf,
 }

@@ -31,8 +31,11 @@ async fn draw_bar(action: &str, progress: &watch::Receiver<Progress>) -> Infalli
     let bar = start_bar(action.to_owned(), 0);
     loop {
         let Progress { applied, end } = *progress.borrow();
-        bar.set_length(end);
-        bar.set_position(applied);
+        // Before the end is known there is nothing to show.
+        if end > 0 {
+            bar.set_length(end);
+            bar.set_position(applied);
+        }
         tokio::time::sleep(REDRAW).await;
     }
 }

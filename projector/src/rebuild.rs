@@ -10,7 +10,6 @@ use backon::{ExponentialBuilder, Retryable};
 use event_log::{EventLog, ReadError};
 use events::{Offset, PartitionId, Position};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use read_model::generations::LEASE;
 use read_model::{
     BackendError, Build, BuildStore, CatchUp, CompareGenerations, DeadLetter, Difference, GenerationNumber,
     Generations, GenerationsError, Projection, Swap,
@@ -36,6 +35,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_SWAPS: u32 = 60;
 /// Pause after an attempt to swap, in which the writers that waited for it go on.
 const SWAP_PAUSE: Duration = Duration::from_millis(250);
+/// Attempts to swap in a row that a server may fail, for example by a connection that it closes.
+const MAX_FAILED_SWAPS: u32 = 5;
 /// Time between two renewals of the lease.
 const RENEW_INTERVAL: Duration = Duration::from_secs(3);
 /// Dead letters that an error names.
@@ -136,8 +137,8 @@ pub async fn rebuild(
     Ok(rebuilt)
 }
 
-/// Makes `projection` anew up to the live generation's checkpoints, and compares the two. Then deletes the new one, unless a rebuild
-/// had begun it. Returns the differences.
+/// Makes `projection` anew up to the live generation's checkpoints, compares the two, and deletes the new one. Returns the differences.
+/// What a rebuild that was stopped has made is deleted first: a comparison believes nothing but the log.
 ///
 /// A caller may drop the future at any point.
 ///
@@ -150,12 +151,13 @@ pub async fn verify(
     progress: &watch::Sender<Progress>,
 ) -> Result<Vec<Difference>, RebuildError> {
     let all: &dyn Generations = &*generations;
-    let rebuild = Rebuild::begin(log, all, projection, progress).await?;
-    let is_resumed = rebuild.has_applied_events().await?;
+    let mut rebuild = Rebuild::begin(Arc::clone(&log), all, projection, progress).await?;
+    if rebuild.has_applied_events().await? {
+        rebuild.discard().await?;
+        rebuild = Rebuild::begin(log, all, projection, progress).await?;
+    }
     let outcome = rebuild.own(rebuild.fill_and_compare(&*generations)).await;
     match &outcome {
-        // What a rebuild that was stopped has done is left to the next one.
-        Ok(_) if is_resumed => rebuild.generations.release(&rebuild.build).await,
         Ok(_) => rebuild.discard().await?,
         Err(error) => rebuild.leave(error).await?,
     }
@@ -226,15 +228,14 @@ impl<'a> Rebuild<'a> {
         self.generations.discard(&self.build).await.map_err(RebuildError::Generations)
     }
 
-    /// Renews the lease for as long as it can.
+    /// Renews the lease until another process owns the generation. A renewal that fails for another reason, such as a lock that a
+    /// batch of this rebuild holds, is tried again: no batch is applied without the lease, and no swap is made.
     async fn keep_lease(&self) -> RebuildError {
-        let mut renewed_at = tokio::time::Instant::now();
         loop {
             tokio::time::sleep(RENEW_INTERVAL).await;
             match self.generations.renew(&self.build).await {
-                Ok(()) => renewed_at = tokio::time::Instant::now(),
+                Ok(()) => {}
                 Err(error @ GenerationsError::Lost(_)) => return RebuildError::Generations(error),
-                Err(error) if renewed_at.elapsed() >= LEASE => return RebuildError::Generations(error),
                 Err(error) => {
                     tracing::warn!(error = %error.as_report(), "the lease could not be renewed; trying again");
                 }
@@ -244,6 +245,7 @@ impl<'a> Rebuild<'a> {
 
     async fn fill_and_swap(&self) -> Result<Rebuilt, RebuildError> {
         let projection = self.build.projection;
+        let mut failed_swaps = 0;
         for _ in 0..MAX_SWAPS {
             let end = self.log.end().await.map_err(RebuildError::Log)?;
             self.fill_up_to(&end).await.map_err(|source| RebuildError::Feed { projection, source })?;
@@ -252,11 +254,17 @@ impl<'a> Rebuild<'a> {
             if !letters.is_empty() {
                 return Err(RebuildError::Parked { projection, letters });
             }
-            if self.generations.swap(&self.build, &UpToTheEnd(self)).await.map_err(RebuildError::Generations)?
-                == Swap::Done
-            {
-                let events = end.bounds().map(|(_, end)| end.0).sum();
-                return Ok(Rebuilt { projection, generation: self.build.generation, events });
+            match self.generations.swap(&self.build, &UpToTheEnd(self)).await {
+                Ok(Swap::Done) => {
+                    let events = end.bounds().map(|(_, end)| end.0).sum();
+                    return Ok(Rebuilt { projection, generation: self.build.generation, events });
+                }
+                Ok(Swap::Behind) => failed_swaps = 0,
+                Err(error @ GenerationsError::Swap { .. }) if failed_swaps < MAX_FAILED_SWAPS => {
+                    failed_swaps += 1;
+                    tracing::warn!(error = %error.as_report(), "trying again");
+                }
+                Err(error) => return Err(RebuildError::Generations(error)),
             }
             tokio::time::sleep(SWAP_PAUSE).await;
         }

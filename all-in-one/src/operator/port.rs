@@ -147,11 +147,21 @@ impl Operator {
         let (end, outcome) = watch::channel(None);
         let (operated, stop) = (self.operated.clone(), self.stop.clone());
         self.tasks.spawn(async move {
+            tracing::info!(?operation, "an operator has begun an operation");
             let outcome = match stop.run_until_cancelled(operation.run(&operated, &steps)).await {
                 Some(Ok(report)) => Outcome::Done(report),
                 Some(Err(error)) => Outcome::Failed(error.to_report_string()),
                 None => Outcome::Failed("tally is stopping".to_owned()),
             };
+            match &outcome {
+                Outcome::Done(Report { text, is_good: true }) => {
+                    tracing::info!(?operation, "the operation has ended: {text}")
+                }
+                Outcome::Done(Report { text, is_good: false }) => {
+                    tracing::warn!(?operation, "the operation has ended: {text}");
+                }
+                Outcome::Failed(reason) => tracing::warn!(?operation, reason, "the operation has failed"),
+            }
             end.send_replace(Some(outcome));
         });
         let id = current.as_ref().map_or(1, |former| former.id + 1);
