@@ -32,7 +32,7 @@ pub enum LocalClientError {
         #[source]
         source: hyper::Error,
     },
-    /// The answer was cut off, or is longer than [`MAX_ANSWER_BYTES`].
+    /// The answer was cut off, or is longer than any answer of Tally.
     #[error("the answer of {address} could not be read")]
     Body {
         address: SocketAddr,

@@ -155,7 +155,7 @@ impl Operator {
             };
             match &outcome {
                 Outcome::Done(Report { text, is_good: true }) => {
-                    tracing::info!(?operation, "the operation has ended: {text}")
+                    tracing::info!(?operation, "the operation has ended: {text}");
                 }
                 Outcome::Done(Report { text, is_good: false }) => {
                     tracing::warn!(?operation, "the operation has ended: {text}");
