@@ -99,9 +99,7 @@ impl Data {
                 directory.open_projections(log.log_id()).map_err(DataError::Open)?
             }
         };
-        let data = Self { directory, log, projections: Arc::new(projections) };
-        data.refuse_shortened_log().await?;
-        Ok(data)
+        Self::with_projections(directory, log, projections).await
     }
 
     async fn open_in(
@@ -110,6 +108,14 @@ impl Data {
     ) -> Result<Self, DataError> {
         let log = Arc::new(directory.open_log().map_err(DataError::Open)?);
         let projections = open_projections(&directory, log.log_id()).map_err(DataError::Open)?;
+        Self::with_projections(directory, log, projections).await
+    }
+
+    async fn with_projections(
+        directory: DataDir,
+        log: Arc<SqliteLog>,
+        projections: SqliteProjections,
+    ) -> Result<Self, DataError> {
         let data = Self { directory, log, projections: Arc::new(projections) };
         data.refuse_shortened_log().await?;
         Ok(data)

@@ -1,6 +1,5 @@
 //! Makes a projection anew from the log, beside the live one, and swaps the two.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -193,6 +192,10 @@ impl<'a> Rebuild<'a> {
         Ok(Self { log, generations, sink, build, progress })
     }
 
+    fn feed(&self, partition: PartitionId) -> Feed {
+        Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition }
+    }
+
     /// Runs `work` for as long as this process owns the generation.
     async fn own<T>(&self, work: impl Future<Output = Result<T, RebuildError>>) -> Result<T, RebuildError> {
         tokio::select! {
@@ -206,8 +209,8 @@ impl<'a> Rebuild<'a> {
         let projection = self.build.projection;
         let end = self.log.end().await.map_err(RebuildError::Log)?;
         for (partition, _) in end.bounds() {
-            let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
-            let checkpoint = feed.checkpoint().await.map_err(|source| RebuildError::Feed { projection, source })?;
+            let checkpoint =
+                self.feed(partition).checkpoint().await.map_err(|source| RebuildError::Feed { projection, source })?;
             if checkpoint.next > Offset::START {
                 return Ok(true);
             }
@@ -289,10 +292,9 @@ impl<'a> Rebuild<'a> {
         let end: u64 = goal.bounds().map(|(_, end)| end.0).sum();
         self.progress.send_replace(Progress { applied: 0, end });
         let goals: Vec<_> = goal.bounds().collect();
-        let feeds = goals.into_iter().map(|(partition, goal)| {
-            let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
-            async move { self.fill_partition(&feed, goal).await }
-        });
+        let feeds = goals
+            .into_iter()
+            .map(|(partition, goal)| async move { self.fill_partition(&self.feed(partition), goal).await });
         stream::iter(feeds).buffer_unordered(CONCURRENT_PARTITIONS).try_collect().await
     }
 
@@ -329,9 +331,7 @@ fn check_is_in_log(partition: PartitionId, next: Offset, end: Offset) -> Result<
 impl CatchUp for Rebuild<'_> {
     async fn catch_up(&self, position: &Position) -> Result<(), BackendError> {
         for (partition, goal) in position.bounds() {
-            let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
-            let caught_up = feed.catch_up(goal, |_| {}).await;
-            caught_up.map_err(|error| -> Box<dyn Error + Send + Sync> { error.into() })?;
+            self.feed(partition).catch_up(goal, |_| {}).await?;
         }
         Ok(())
     }
