@@ -103,9 +103,14 @@ impl SqliteProjections {
 
     /// The generation of a build that this process still owns.
     fn find_build(&self, build: &Build) -> Result<Arc<Generation>, GenerationsError> {
-        let builds = self.builds.lock();
-        let owned = builds.get(&build.projection).filter(|owned| owned.lease == build.lease);
-        owned.map(|owned| Arc::clone(&owned.generation)).ok_or(GenerationsError::Lost(build.projection))
+        self.with_owned(build, |owned| Arc::clone(&owned.generation))
+    }
+
+    /// Calls `use_it` if this build still owns its generation.
+    fn with_owned<T>(&self, build: &Build, use_it: impl FnOnce(&mut Owned) -> T) -> Result<T, GenerationsError> {
+        let mut builds = self.builds.lock();
+        let owned = builds.get_mut(&build.projection).filter(|owned| owned.lease == build.lease);
+        owned.map(use_it).ok_or(GenerationsError::Lost(build.projection))
     }
 
     /// Changes the manifest, first in its file.
@@ -208,11 +213,7 @@ impl Generations for SqliteProjections {
     }
 
     async fn renew(&self, build: &Build) -> Result<(), GenerationsError> {
-        let mut builds = self.builds.lock();
-        let owned = builds.get_mut(&build.projection).filter(|owned| owned.lease == build.lease);
-        let owned = owned.ok_or(GenerationsError::Lost(build.projection))?;
-        owned.until = Instant::now() + LEASE;
-        Ok(())
+        self.with_owned(build, |owned| owned.until = Instant::now() + LEASE)
     }
 
     async fn release(&self, build: &Build) {
@@ -223,10 +224,8 @@ impl Generations for SqliteProjections {
             }
             return;
         }
-        let mut builds = self.builds.lock();
-        if let Some(owned) = builds.get_mut(&build.projection).filter(|owned| owned.lease == build.lease) {
-            owned.until = Instant::now();
-        }
+        // Another process owns it otherwise, and nothing is to be done.
+        drop(self.with_owned(build, |owned| owned.until = Instant::now()));
     }
 
     fn writer(&self, build: &Build) -> Result<BuildStore, GenerationsError> {
