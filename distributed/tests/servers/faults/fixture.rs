@@ -229,8 +229,7 @@ impl Fixture {
         self.counts = Projector::start(&self.servers, Projection::Counts).await;
     }
 
-    /// The log's end. After Kafka was away, an idle client may know no partition for up to 5 s, its refresh interval, so this
-    /// polls.
+    /// The log's end. Polls, because Kafka may still be coming back.
     async fn end(&self) -> Position {
         eventually("the end of the log", async || self.log.end().await).await
     }
