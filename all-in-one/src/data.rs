@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use embedded::log::check::CheckError;
 use embedded::{DataDir, OpenError, SqliteLog, SqliteProjections};
@@ -13,7 +14,13 @@ use projector::views::ViewsSink;
 use projector::{Feed, ProjectionSink};
 use read_model::Projection;
 use thiserror_ext::AsReport;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// Pause between two looks for connections that nobody uses.
+const UNUSED_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a connection may keep its memory after its last use.
+const UNUSED_AFTER: Duration = Duration::from_secs(10);
 
 /// A data directory that belongs to this process.
 pub struct Data {
@@ -127,6 +134,22 @@ impl Data {
     /// If the log's partitions cannot be read.
     pub async fn feeds(&self) -> Result<Vec<Feed>, DataError> {
         feeds(&self.log, &self.projections).await
+    }
+
+    /// Frees the memory of connections that nobody uses, until `stop`.
+    pub async fn free_unused_memory(log: Arc<SqliteLog>, projections: Arc<SqliteProjections>, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(UNUSED_INTERVAL)).await.is_some() {
+            let (log, projections) = (Arc::clone(&log), Arc::clone(&projections));
+            let freed = tokio::task::spawn_blocking(move || {
+                log.free_unused_memory(UNUSED_AFTER);
+                projections.free_unused_memory(UNUSED_AFTER)
+            });
+            match freed.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the memory of unused connections could not be freed"),
+                Err(error) => tracing::error!(%error, "the memory of unused connections could not be freed"),
+            }
+        }
     }
 
     /// Closes all files.

@@ -44,7 +44,7 @@ pub struct Process {
     commands: Commands,
     data: Data,
     run_loops: RunLoops,
-    /// The tasks that draw progress bars and look for damage.
+    /// The tasks that draw progress bars, look for damage and free memory.
     watches: TaskTracker,
     /// Stops the run loops and the watches, once no command can write any more.
     stop_projecting: CancellationToken,
@@ -83,6 +83,7 @@ impl Process {
         process.start_projecting().await?;
         process.watch_for_damage();
         process.watch_log();
+        process.free_unused_memory();
         let read_url = config.public.or_at(process.read_addr);
         let hosts = config.http.hosts.hosts.clone().with_url(&read_url);
         let write_routes = command_api::routes(process.commands.clone(), read_url);
@@ -121,6 +122,11 @@ impl Process {
         part.ready();
         self.watches
             .spawn(monitor(part, self.stop_projecting.clone(), move || std::future::ready(log.check_writable())));
+    }
+
+    fn free_unused_memory(&self) {
+        let (log, projections) = (Arc::clone(&self.data.log), Arc::clone(&self.data.projections));
+        self.watches.spawn(Data::free_unused_memory(log, projections, self.stop_projecting.clone()));
     }
 
     /// The address of the write API.

@@ -82,6 +82,11 @@ impl SqliteLog {
         }
     }
 
+    /// Frees the memory of connections that have read nothing for this time. Blocks the thread.
+    pub fn free_unused_memory(&self, unused_for: Duration) {
+        self.readers.close_unused(unused_for);
+    }
+
     /// The identity of this log.
     pub const fn log_id(&self) -> Uuid {
         self.log_id

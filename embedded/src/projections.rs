@@ -28,6 +28,7 @@ mod write_views;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{ChatKey, PartitionId};
@@ -221,6 +222,19 @@ impl SqliteProjections {
             outcome = outcome.and(generation.close().await);
         }
         outcome
+    }
+
+    /// Frees the memory of connections that nobody has used for this time: their page caches take some MiB each. Blocks the thread.
+    ///
+    /// # Errors
+    /// SQLite's error. Nothing is lost.
+    pub fn free_unused_memory(&self, unused_for: Duration) -> Result<(), read_model::BackendError> {
+        let live = self.live();
+        live.readers.close_unused(unused_for);
+        for projection in Projection::ALL {
+            live.get(projection).free_unused_memory(unused_for)?;
+        }
+        Ok(())
     }
 
     /// Whether the live generations are whole, as far as reads, writes and checks have shown. An error with advice for the

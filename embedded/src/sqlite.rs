@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use events::{ApplicationToken, EventId, Number};
 use parking_lot::Mutex;
@@ -114,8 +114,21 @@ pub(crate) struct Readers {
     database: Database,
     /// Each database's.
     damage: Vec<Arc<Damage>>,
-    /// `None` once they are closed.
-    idle: Mutex<Option<Vec<Connection>>>,
+    /// In the order in which they were last used. `None` once they are closed.
+    idle: Mutex<Option<Vec<Idle>>>,
+}
+
+/// A connection that waits for its next use.
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Idle {
+    fn new(connection: Connection) -> Self {
+        Self { connection, since: Instant::now() }
+    }
 }
 
 impl Readers {
@@ -128,15 +141,28 @@ impl Readers {
     /// [`Readers::close`].
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let idle = self.idle.lock().as_mut().ok_or_else(closed)?.pop();
-        let connection = idle.map_or_else(|| self.database.connect_reader(), Ok);
+        let connection = idle.map_or_else(|| self.database.connect_reader(), |idle| Ok(idle.connection));
         let connection = connection.inspect_err(|error| self.note(error))?;
         let outcome = read(&connection).inspect_err(|error| self.note(error));
         if let Some(idle) = &mut *self.idle.lock()
             && idle.len() < MAX_IDLE_READERS
         {
-            idle.push(connection);
+            idle.push(Idle::new(connection));
         }
         outcome
+    }
+
+    /// Closes the connections that nobody has used for this time. Opening another takes less than a millisecond.
+    pub(crate) fn close_unused(&self, unused_for: Duration) {
+        let unused: Vec<_> = match &mut *self.idle.lock() {
+            Some(idle) => {
+                let used = idle.partition_point(|idle| idle.since.elapsed() >= unused_for);
+                idle.drain(..used).collect()
+            }
+            None => return,
+        };
+        // Closed without the lock, which reads need.
+        drop(unused);
     }
 
     fn note(&self, error: &rusqlite::Error) {
@@ -168,16 +194,16 @@ pub(crate) struct Writer {
     state: Mutex<WriterState>,
 }
 
-#[derive(Debug)]
-enum WriterState {
+#[derive(Debug, Default)]
+struct WriterState {
     /// The connection, if the last transaction was committed.
-    Open(Option<Connection>),
-    Closed,
+    idle: Option<Idle>,
+    is_closed: bool,
 }
 
 impl Writer {
     pub(crate) fn new(database: Database, damage: &Arc<Damage>) -> Self {
-        Self { database, damage: Arc::clone(damage), state: Mutex::new(WriterState::Open(None)) }
+        Self { database, damage: Arc::clone(damage), state: Mutex::default() }
     }
 
     /// Runs `write` in a transaction, after the previous transaction has ended. Commits if `write` returns a value, and
@@ -188,25 +214,33 @@ impl Writer {
 
     fn write<T>(&self, write: impl FnOnce(&mut Connection) -> Result<Option<T>>) -> Result<Option<T>> {
         let mut state = self.state.lock();
-        let WriterState::Open(idle) = &mut *state else {
+        if state.is_closed {
             return Err(closed());
-        };
-        let mut connection = idle.take().map_or_else(|| self.database.connect(), Ok)?;
+        }
+        let mut connection = state.idle.take().map_or_else(|| self.database.connect(), |idle| Ok(idle.connection))?;
         prepare(&connection, "BEGIN IMMEDIATE")?.execute(())?;
         let Some(value) = write(&mut connection)? else {
             return Ok(None);
         };
         prepare(&connection, "COMMIT")?.execute(())?;
-        *idle = Some(connection);
+        state.idle = Some(Idle::new(connection));
         Ok(Some(value))
+    }
+
+    /// Frees the page cache of a connection that has written nothing for this time.
+    pub(crate) fn free_unused_memory(&self, unused_for: Duration) -> Result<()> {
+        let state = self.state.lock();
+        match &state.idle {
+            Some(idle) if idle.since.elapsed() >= unused_for => idle.connection.execute_batch("PRAGMA shrink_memory"),
+            _ => Ok(()),
+        }
     }
 
     /// Closes the connection, after the running transaction has ended, and refuses further transactions.
     pub(crate) fn close(&self) -> Result<()> {
-        match std::mem::replace(&mut *self.state.lock(), WriterState::Closed) {
-            WriterState::Open(Some(connection)) => connection.close().map_err(|(_, error)| error),
-            WriterState::Open(None) | WriterState::Closed => Ok(()),
-        }
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        state.idle.take().map_or(Ok(()), |idle| idle.connection.close().map_err(|(_, error)| error))
     }
 }
 
@@ -274,4 +308,26 @@ pub(crate) fn decode_error(
     reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, found, reason.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_nobody_uses_is_closed_and_the_next_read_opens_another() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("test.sqlite");
+        let database = Database::new(&path, Durability::Crash);
+        database.connect().expect("a file");
+        let readers = Readers::new(database, &[&Damage::new(&path, crate::damage::Content::Projections)]);
+        let mark = |connection: &Connection| connection.pragma_update(None, "query_only", false);
+        let is_marked =
+            |connection: &Connection| connection.pragma_query_value(None, "query_only", |row| row.get::<_, i64>(0));
+        readers.read(mark).expect("a read");
+        readers.close_unused(Duration::from_secs(60));
+        assert_eq!(readers.read(is_marked), Ok(0), "the connection was in use a moment ago");
+        readers.close_unused(Duration::ZERO);
+        assert_eq!(readers.read(is_marked), Ok(1), "a new connection");
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use events::{Epoch, Offset, PartitionId, Position};
 use read_model::{Applied, Checkpoint, CheckpointMove, GenerationNumber, Projection};
@@ -113,6 +114,12 @@ impl Generation {
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.readers.read(read)
+    }
+
+    /// Frees the memory of connections that nobody has used for this time.
+    pub(super) fn free_unused_memory(&self, unused_for: Duration) -> Result<()> {
+        self.readers.close_unused(unused_for);
+        self.writer.free_unused_memory(unused_for)
     }
 
     pub(super) fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint> {
