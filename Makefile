@@ -40,6 +40,7 @@ bench: ## measure Tally beside its limit on this machine; writes bench/results.j
 	cargo build --release --locked --workspace --bins
 	target/release/bench embedded
 	target/release/bench growth
+	target/release/bench rebuild
 
 bench-short: ## every load of the bench for a moment, with its answers checked, in debug mode
 	cargo build --locked --workspace --bins

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::embedded::Settings;
 use crate::growth::GrowthSettings;
 use crate::limit::LimitArgs;
+use crate::rebuild::RebuildSettings;
 use crate::servers::ServersSettings;
 use crate::work::ReadChat;
 
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Growth(GrowthArgs),
     /// Measures Tally's three programs on Kafka, Redis, MySQL and Elasticsearch (needs `make stack`), and writes the same files
     Servers(ServersArgs),
+    /// Measures rebuilds of Tally in one process, and writes the same files
+    Rebuild(RebuildArgs),
     /// Runs every load for a moment, and checks the answers. Measures and writes nothing
     Short(ProgramArgs),
     /// Writes the plots and README's tables from bench/results.json
@@ -91,6 +94,24 @@ impl GrowthArgs {
             messages: self.messages,
             chat_messages: self.chat_messages,
         }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
+    /// Rebuilds of each projection
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub(crate) rounds: u8,
+    /// Messages
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) messages: u64,
+}
+
+impl RebuildArgs {
+    pub(crate) fn settings(&self) -> RebuildSettings {
+        RebuildSettings { rounds: self.rounds.into(), messages: self.messages }
     }
 }
 

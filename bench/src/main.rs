@@ -14,6 +14,8 @@ mod machine;
 mod messages;
 mod plot;
 mod process;
+mod reader;
+mod rebuild;
 mod report;
 mod results;
 mod servers;
@@ -58,6 +60,10 @@ fn run(command: Command) -> Result<(), BenchError> {
         Command::Growth(args) => {
             let growth = growth::run(&find_tally(&args.program), &scratch()?, &root, &args.settings())?;
             keep(|results| results.growth = Some(growth))
+        }
+        Command::Rebuild(args) => {
+            let rebuild = rebuild::run(&find_tally(&args.program), &scratch()?, &root, &args.settings())?;
+            keep(|results| results.rebuild = Some(rebuild))
         }
         Command::Servers(args) => {
             let servers = servers::run(&programs(), &root, &args.settings())?;

@@ -1,6 +1,7 @@
 //! The figures of all runs, as `bench/results.json` keeps them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,16 @@ pub(crate) struct Results {
     pub(crate) growth: Option<Growth>,
     /// Tally's three programs on their servers, beside bare programs.
     pub(crate) servers: Option<SideBySide>,
+    /// Rebuilds of Tally in one process.
+    #[serde(default)]
+    pub(crate) rebuild: Option<Figures>,
+}
+
+/// Figures without another server beside Tally.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) machine: Machine,
+    pub(crate) values: Vec<Value>,
 }
 
 /// Tally beside another server.
@@ -54,6 +65,18 @@ pub(crate) struct Value {
     pub(crate) unit: String,
     pub(crate) decimals: usize,
     pub(crate) rounds: Vec<f64>,
+}
+
+impl Value {
+    /// How many of something each round did in a second.
+    pub(crate) fn rate(what: &str, rounds: Vec<f64>) -> Self {
+        Self { what: what.to_owned(), unit: "/s".to_owned(), decimals: 0, rounds }
+    }
+
+    pub(crate) fn milliseconds(what: &str, rounds: &[Duration]) -> Self {
+        let rounds = rounds.iter().map(|round| 1_000.0 * round.as_secs_f64()).collect();
+        Self { what: what.to_owned(), unit: "ms".to_owned(), decimals: 1, rounds }
+    }
 }
 
 /// Tally with much beside Tally with a hundredth of it.
@@ -174,7 +197,7 @@ mod tests {
         let path = directory.path().join("results.json");
         assert_eq!(Results::read(&path).unwrap(), Results::default());
         let results =
-            Results { embedded: Some(samples::side_by_side()), growth: Some(samples::growth()), servers: None };
+            Results { embedded: Some(samples::side_by_side()), growth: Some(samples::growth()), ..Results::default() };
         results.write(&path).unwrap();
         assert_eq!(Results::read(&path).unwrap(), results);
         std::fs::write(&path, "{").unwrap();

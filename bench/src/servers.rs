@@ -2,8 +2,8 @@
 //!
 //! Each round measures posting through Tally, and through an axum server that makes one call to the same Redis and one append
 //! to the same Kafka; first without projections, then with all of them running. In between, each projection alone replays the
-//! posted messages, beside multi-row inserts and `_bulk` requests of the same rows. The servers run in the composition's
-//! containers, Tally's programs on this machine.
+//! posted messages, beside multi-row inserts and `_bulk` requests of the same rows. Then each is made anew beside the running one,
+//! while a client reads. The servers run in the composition's containers, Tally's programs on this machine.
 
 mod compose;
 mod programs;
@@ -20,6 +20,7 @@ use crate::application::Application;
 use crate::error::BenchError;
 use crate::load::{self, Pace, Plan, Round};
 use crate::machine::Machine;
+use crate::reader::Reader;
 use crate::report::{say, say_comparison, say_value};
 use crate::results::{Comparison, SideBySide, Value};
 use crate::tally::Addresses;
@@ -52,7 +53,7 @@ pub(crate) fn run(directory: &Path, root: &Path, settings: &ServersSettings) -> 
     say(&format!("resident memory at the start, in MiB: {}", programs.memory_text()?));
 
     let addresses = Addresses { write: WRITE, read: READ };
-    let application = Application::create(addresses, CHATS)?;
+    let mut application = Application::create(addresses, CHATS)?;
     // Warms up Kafka's JVM.
     load_posts("warm-up", "bare", BARE, 64, &application, settings.measured)?;
     let (mut comparisons, mut posted) = (Vec::new(), 0);
@@ -70,10 +71,13 @@ pub(crate) fn run(directory: &Path, root: &Path, settings: &ServersSettings) -> 
     }
     replays.run(&mut programs)?;
     programs.start_query_api(READ)?;
+    application.await_projections()?;
+    let rebuilds = replays.rebuild(&programs, &Reader::of(&application)?, settings.rounds)?;
     for connections in CONNECTIONS {
         comparisons.push(compare("POST, while projectors follow", connections, &application, settings)?.0);
     }
     let mut values = replays.values();
+    values.extend(rebuilds);
     let memory = programs.memory_mib()?;
     values.extend(memory.into_iter().map(|(program, mib)| Value {
         what: format!("resident memory of {program} at the end"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::BenchError;
 use crate::load::Round;
 use crate::machine::Machine;
-use crate::results::{Comparison, Growth, GrowthRow, Results, SideBySide};
+use crate::results::{Comparison, Growth, GrowthRow, Results, SideBySide, Value};
 use crate::statistics::{format_figure, spread_text};
 
 const BEGIN: &str = "<!-- bench:begin -->";
@@ -38,6 +38,10 @@ fn render(results: &Results) -> String {
     if let Some(servers) = &results.servers {
         text += &render_side_by_side("Three programs on servers", "bare", servers);
     }
+    if let Some(rebuild) = &results.rebuild {
+        text += &format!("\n**Rebuilds in one process**: {}; median (lowest–highest).\n", rebuild.machine.to_text());
+        text += &render_values("rebuilds while a client reads", &rebuild.values);
+    }
     text + "\n"
 }
 
@@ -52,8 +56,12 @@ fn render_side_by_side(title: &str, other: &str, run: &SideBySide) -> String {
         text += &format!("\n| p50, p99, p99.9, open loop | {other} | Tally |\n|---|---|---|\n");
         text.extend(open.into_iter().map(open_row));
     }
-    text += "\n| other figures | |\n|---|---|\n";
-    for value in &run.values {
+    text + &render_values("other figures", &run.values)
+}
+
+fn render_values(title: &str, values: &[Value]) -> String {
+    let mut text = format!("\n| {title} | |\n|---|---|\n");
+    for value in values {
         let figures = spread_text(value.rounds.iter().copied(), value.decimals);
         text += &format!("| {} | {figures} {} |\n", value.what, value.unit);
     }
@@ -108,7 +116,7 @@ mod tests {
     #[test]
     fn the_table_has_medians_and_spreads() {
         let embedded = Some(samples::side_by_side());
-        let text = render(&Results { embedded, growth: Some(samples::growth()), servers: None });
+        let text = render(&Results { embedded, growth: Some(samples::growth()), ..Results::default() });
         let closed =
             "| POST, 64 connections | 20,000 (10,000–30,000) /s | 10,000 (4,000–18,000) /s | 0.50 (0.40–0.60) |";
         let open = "| POST, 5,000 /s over 64 connections | 1.0, 2.0, 3.0 ms | 1.0, 2.0, 3.0 ms |";

@@ -71,6 +71,13 @@ impl Programs {
         self.wait_until(projection, REPLAY_DEADLINE, || readiness(address) == Readiness::Ready)
     }
 
+    /// Makes a projection anew beside the running one. Returns how long that took.
+    pub(super) fn rebuild(&self, projection: &str) -> Result<Duration, BenchError> {
+        let began = Instant::now();
+        Process::start(self.command("projector").args(["rebuild", projection]))?.wait(REPLAY_DEADLINE)?;
+        Ok(began.elapsed())
+    }
+
     /// Copies the messages of MySQL with bare statements and requests. Returns the lines that say how fast.
     pub(super) fn copy_rows(&self) -> Result<String, BenchError> {
         let program = self.directory.join("examples/bare_rows");
@@ -116,13 +123,19 @@ impl Programs {
         address_variable: &str,
         address: SocketAddr,
     ) -> Result<(), BenchError> {
-        let mut command = Command::new(self.directory.join(program));
-        command.args(arguments).env("TALLY_LOG", "warn").env(address_variable, address.to_string());
-        command.env("TALLY_KAFKA_BROKERS", BROKERS).env("TALLY_REDIS_URL", REDIS_URL);
-        command.env("TALLY_MYSQL_URL", MYSQL_URL).env("TALLY_ELASTICSEARCH_URL", ELASTICSEARCH_URL);
+        let mut command = self.command(program);
+        command.args(arguments).env(address_variable, address.to_string());
         let name = arguments.first().map_or(program, |projection| projection);
         self.running.push((name.to_owned(), Process::start(&mut command)?));
         Ok(())
+    }
+
+    /// One of Tally's programs, with the servers' addresses.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.directory.join(program));
+        command.env("TALLY_LOG", "warn").env("TALLY_KAFKA_BROKERS", BROKERS).env("TALLY_REDIS_URL", REDIS_URL);
+        command.env("TALLY_MYSQL_URL", MYSQL_URL).env("TALLY_ELASTICSEARCH_URL", ELASTICSEARCH_URL);
+        command
     }
 
     fn wait_until(

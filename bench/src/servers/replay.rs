@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::on_this_machine;
 use super::programs::Programs;
 use crate::error::BenchError;
+use crate::reader::Reader;
 use crate::report::say;
 use crate::results::Value;
 
@@ -21,13 +22,37 @@ impl Replays {
         Self { messages, values: Vec::new() }
     }
 
+    /// Makes each projection anew beside the running ones, while a client reads.
+    pub(super) fn rebuild(
+        &self,
+        programs: &Programs,
+        reader: &Reader,
+        rounds: usize,
+    ) -> Result<Vec<Value>, BenchError> {
+        let mut values = Vec::new();
+        for (projection, _) in PROJECTIONS {
+            let (mut rates, mut longest) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                let mut seconds = 0.0;
+                longest.push(reader.read_during(|| {
+                    seconds = programs.rebuild(projection)?.as_secs_f64();
+                    Ok(())
+                })?);
+                rates.push(self.messages as f64 / seconds);
+            }
+            values.push(Value::rate(&format!("rebuild of {projection}, of {} messages", self.messages), rates));
+            values.push(Value::milliseconds(&format!("longest read during a rebuild of {projection}"), &longest));
+        }
+        Ok(values)
+    }
+
     /// Runs each projection alone, from its first batch to the end of the log. The projectors go on running.
     pub(super) fn run(&mut self, programs: &mut Programs) -> Result<(), BenchError> {
         for (projection, address) in PROJECTIONS {
             let seconds = programs.replay(projection, address)?.as_secs_f64();
             let per_second = self.messages as f64 / seconds;
             say(&format!("{projection} replayed {} messages in {seconds:.1} s, {per_second:.0} /s", self.messages));
-            self.add(format!("replay of {projection}"), per_second);
+            self.add(&format!("replay of {projection}"), per_second);
         }
         Ok(())
     }
@@ -37,7 +62,7 @@ impl Replays {
             say(line);
             let (what, per_second) = parse_rate(line)
                 .ok_or_else(|| BenchError::Wrong(format!("bare_rows has written a line without a rate: {line}")))?;
-            self.add(what.to_owned(), per_second);
+            self.add(what, per_second);
         }
         Ok(())
     }
@@ -46,10 +71,10 @@ impl Replays {
         self.values
     }
 
-    fn add(&mut self, what: String, per_second: f64) {
+    fn add(&mut self, what: &str, per_second: f64) {
         match self.values.iter_mut().find(|value| value.what == what) {
             Some(value) => value.rounds.push(per_second),
-            None => self.values.push(Value { what, unit: "/s".to_owned(), decimals: 0, rounds: vec![per_second] }),
+            None => self.values.push(Value::rate(what, vec![per_second])),
         }
     }
 }
@@ -75,9 +100,9 @@ mod tests {
     #[test]
     fn replays_of_one_projection_are_rounds_of_one_value() {
         let mut replays = Replays::new(10);
-        replays.add("replay of views".to_owned(), 1.0);
-        replays.add("replay of counts".to_owned(), 2.0);
-        replays.add("replay of views".to_owned(), 3.0);
+        replays.add("replay of views", 1.0);
+        replays.add("replay of counts", 2.0);
+        replays.add("replay of views", 3.0);
         let rounds: Vec<_> = replays.values().into_iter().map(|value| value.rounds).collect();
         assert_eq!(rounds, [vec![1.0, 3.0], vec![2.0]]);
     }
