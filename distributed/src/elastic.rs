@@ -35,15 +35,16 @@ mod redact;
 mod search;
 mod write_block;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, MessageNumber, PartitionId, Position};
+use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 use parking_lot::Mutex;
 use read_model::{
     Applied, BackendError, Checkpoint, CheckpointMove, FoldingVersion, Page, SearchDocument, SearchError, SearchIndex,
-    SearchPage, SearchText,
+    SearchPage, SearchText, StandsStill,
 };
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -184,6 +185,38 @@ impl ElasticIndex {
         checkpoints::advance(&self.client, &generation.names, checkpoint_move, stored.version).await
     }
 
+    /// Checks that the index stands still in none of these partitions because a newer version has written to the log. What an index
+    /// that does not answer does is not known, and so no error: its searches fail, and nothing else does.
+    ///
+    /// # Errors
+    /// Where and why it stands still.
+    pub async fn check(self: Arc<Self>, partitions: BTreeSet<PartitionId>) -> Result<(), StandsStill> {
+        match self.find_stop(&partitions).await {
+            Ok(found) => found.map_or(Ok(()), Err),
+            Err(error) => {
+                tracing::debug!(%error, "it is not known whether search stands still");
+                Ok(())
+            }
+        }
+    }
+
+    async fn find_stop(&self, partitions: &BTreeSet<PartitionId>) -> Result<Option<StandsStill>, ElasticError> {
+        let generation = self.generations.for_reading(&self.client).await?;
+        let found = checkpoints::find_stop(&self.client, &generation.names, partitions).await;
+        self.expire_on_error(&generation, found)
+    }
+
+    /// Notes a stop, unless the checkpoint is another one: then another process has gone on.
+    async fn write_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), ElasticError> {
+        let generation = self.generations.for_writing(&self.client).await?;
+        let stored = checkpoints::read(&self.client, &generation.names, partition).await?;
+        if stored.checkpoint.next == at {
+            let _superseded =
+                checkpoints::note_stop(&self.client, &generation.names, partition, stored, reason).await?;
+        }
+        Ok(())
+    }
+
     /// Waits for the end of the swap for which an index takes no writes. The caller of the batch then reads the checkpoint and goes
     /// on, in whichever generation is live. Lifts the block if the process that has set it is away.
     async fn wait_for_swap(
@@ -283,6 +316,11 @@ impl SearchIndex for ElasticIndex {
         self.write_batch(checkpoint_move, documents)
             .await
             .map_err(|error| SearchError::Index { checkpoint_move, source: error.into() })
+    }
+
+    async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SearchError> {
+        let noted = self.write_stop(partition, at, reason).await;
+        noted.map_err(|error| SearchError::NoteStop { partition, source: error.into() })
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {

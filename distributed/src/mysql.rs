@@ -40,7 +40,7 @@ use async_trait::async_trait;
 use events::{ChatKey, Offset, PartitionId, Position};
 use read_model::{
     Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, LoadedCounts, Projection, ProjectionStore,
-    StoreError, ViewsChanges,
+    StandsStill, StoreError, ViewsChanges,
 };
 use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::DropGuard;
@@ -52,7 +52,6 @@ use crate::shared_poll::SharedPoll;
 pub use counts::MySqlCounts;
 pub use generations::MySqlGenerations;
 pub use migrate::MigrateError;
-pub use stops::StandsStill;
 
 /// Why views cannot be read, or do not follow the log.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use event_log::Unreadable;
-use events::{DecodeError, Event, EventType, PartitionId, RecordedEvent};
+use events::{DecodeError, Event, EventType, Offset, PartitionId, RecordedEvent};
 use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchDocument, SearchIndex};
 
 use crate::sink::{ProjectionSink, SinkError};
@@ -50,5 +50,8 @@ impl ProjectionSink for SearchSink {
     ) -> Result<Applied, SinkError> {
         let documents = collect_documents(batch).map_err(SinkError::Newer)?;
         self.0.index(checkpoint_move, documents).await.map_err(SinkError::Search)
+    }
+    async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError> {
+        self.0.note_stop(partition, at, reason).await.map_err(SinkError::Search)
     }
 }

@@ -43,9 +43,7 @@ pub trait ProjectionSink: Send + Sync {
     ///
     /// # Errors
     /// If the store cannot be written.
-    async fn note_stop(&self, _partition: PartitionId, _at: Offset, _reason: &str) -> Result<(), SinkError> {
-        Ok(())
-    }
+    async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError>;
 }
 
 /// Why a projection could not be read or written.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use distributed::args::{ElasticsearchArgs, MysqlArgs};
 use distributed::elastic::ElasticIndex;
+use distributed::kafka::PARTITIONS;
 use distributed::mysql::MySqlProjections;
 use service::config::{HttpArgs, LogArgs, ReadAddr};
 use service::host::Host;
@@ -45,13 +46,16 @@ impl Process {
         let mut host = Host::new(stop)?;
         let views = Arc::new(MySqlProjections::new(&config.mysql.mysql_url)?);
         let search = Arc::new(ElasticIndex::new(&config.elasticsearch.elasticsearch_url)?);
-        let routes = crate::routes(Queries::new(Arc::clone(&views) as _, search, host.stop().clone()));
+        let routes =
+            crate::routes(Queries::new(Arc::clone(&views) as _, Arc::clone(&search) as _, host.stop().clone()));
         let port = crate::routes::port(&config.http);
         let read_addr = host.bind_and_serve(config.read.read_addr, "--read-addr", port, routes).await?;
-        let part = host.readiness().part("views");
-        let stop = host.stop().clone();
-        // Elasticsearch is no part of readiness: without it the process answers everything but searches.
+        let (part, stop) = (host.readiness().part("views"), host.stop().clone());
         host.spawn(monitor(part, stop, move || Arc::clone(&views).check()));
+        // A search that stands still ends readiness. An Elasticsearch that is away does not: the process answers everything but
+        // searches.
+        let (part, stop) = (host.readiness().part("search"), host.stop().clone());
+        host.spawn(monitor(part, stop, move || Arc::clone(&search).check(PARTITIONS.partitions().collect())));
         host.mark_started();
         Ok(Self { read_addr, host })
     }

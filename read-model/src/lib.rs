@@ -12,6 +12,7 @@
 //! | `conflicts` | decides which of several events under one key a store keeps |
 //! | [`dead_letter`] | logs and counts events that cannot be shown |
 //! | [`views`], [`store`], [`search_index`] | the ports: read views, write projections, index and search |
+//! | [`stop`] | what readers are told of a projection that cannot go on |
 //! | [`generations`] | the port that makes a projection anew while readers use it |
 //! | [`conformance`] | the ports' contracts as assertions, which each adapter's tests run |
 //!
@@ -28,6 +29,7 @@ pub mod folding;
 pub mod generations;
 pub mod page;
 pub mod search_index;
+pub mod stop;
 pub mod store;
 pub mod trigrams;
 pub mod view;
@@ -45,6 +47,7 @@ pub use generations::{
 };
 pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex, SearchPage};
+pub use stop::StandsStill;
 pub use store::{Applied, Checkpoint, CheckpointMove, LoadedCounts, Projection, ProjectionStore, StoreError};
 pub use view::{ApplicationView, ChatView, MessageView};
 pub use views::{Views, ViewsError};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, MessageNumber, PartitionId, Position};
+use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 
 use crate::BackendError;
 use crate::changes::SearchDocument;
@@ -32,6 +32,12 @@ pub trait SearchIndex: Send + Sync {
         checkpoint_move: CheckpointMove,
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError>;
+
+    /// Notes that the index cannot go on in `partition` at its checkpoint `at`; see [`StandsStill`](crate::StandsStill). An index
+    /// whose readers are in the projector's process may do nothing.
+    async fn note_stop(&self, _partition: PartitionId, _at: Offset, _reason: &str) -> Result<(), SearchError> {
+        Ok(())
+    }
 
     /// Waits until searches find every message that `position` covers. Returns false if they do not after `within`.
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError>;
@@ -82,6 +88,15 @@ pub enum SearchError {
     Index {
         /// The batch.
         checkpoint_move: CheckpointMove,
+        /// The adapter's error.
+        #[source]
+        source: BackendError,
+    },
+    /// See [`SearchIndex::note_stop`].
+    #[error("it cannot be noted that search stands still in partition {partition}")]
+    NoteStop {
+        /// The partition.
+        partition: PartitionId,
         /// The adapter's error.
         #[source]
         source: BackendError,

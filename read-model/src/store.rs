@@ -114,8 +114,7 @@ pub trait ProjectionStore: Send + Sync {
         changes: CountsChanges,
     ) -> Result<Applied, StoreError>;
 
-    /// Notes that a projection cannot go on in `partition` at its checkpoint, because a newer version has written to the log
-    /// there. The note holds as long as the checkpoint stays. It is for the readiness of readers in other processes; a
+    /// Notes that a projection cannot go on in `partition` at its checkpoint `at`; see [`StandsStill`](crate::StandsStill). A
     /// store whose readers are in the projector's process may do nothing.
     async fn note_stop(
         &self,

@@ -1,15 +1,17 @@
 //! Checkpoints of the index: one document for each partition, in the index that it describes, so that neither exists
 //! without the other. A read by id sees every write at once. A write requires that nobody has written the document
 //! since the read.
+//!
+//! A document also has the note of a partition that stands still. The next move of the checkpoint writes one without.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use elasticsearch::http::Method;
 use events::{Epoch, Offset, PartitionId, Position};
-use read_model::{Applied, Checkpoint, CheckpointMove};
+use read_model::{Applied, Checkpoint, CheckpointMove, Projection, StandsStill};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Body, ElasticClient, ErrorCause, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
 use super::document_version::DocumentVersion;
@@ -37,6 +39,8 @@ struct Source {
 struct Fields {
     next: u64,
     epoch: u64,
+    /// Why the partition stands still here.
+    stopped: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +108,7 @@ pub(super) async fn read(
     match (document.source, document.seq_no, document.primary_term) {
         (Some(source), Some(seq_no), Some(primary_term)) => {
             let version = Some(DocumentVersion { seq_no, primary_term });
-            Ok(StoredCheckpoint { checkpoint: source.checkpoint(), version })
+            Ok(StoredCheckpoint { checkpoint: source.checkpoint.checkpoint(), version })
         }
         _ => Err(ElasticError::Unreadable { reason: "a checkpoint without source or version".to_owned() }),
     }
@@ -118,13 +122,38 @@ pub(super) async fn read_position(
     timeout: Duration,
 ) -> Result<Position, ElasticError> {
     let mut position = Position::default();
+    for (partition, fields) in read_several(client, names, partitions, timeout).await? {
+        position.merge(&Position::up_to(partition, fields.checkpoint().next));
+    }
+    Ok(position)
+}
+
+/// Finds one of `partitions` that stands still.
+pub(super) async fn find_stop(
+    client: &ElasticClient,
+    names: &IndexNames,
+    partitions: &BTreeSet<PartitionId>,
+) -> Result<Option<StandsStill>, ElasticError> {
+    let stored = read_several(client, names, partitions, QUICK_TIMEOUT).await?;
+    let mut stops = stored.into_iter().filter_map(|(partition, fields)| Some((partition, fields.stopped?)));
+    Ok(stops.next().map(|(partition, reason)| StandsStill { projection: Projection::Search, partition, reason }))
+}
+
+/// The documents of those of `partitions` that have one.
+async fn read_several(
+    client: &ElasticClient,
+    names: &IndexNames,
+    partitions: &BTreeSet<PartitionId>,
+    timeout: Duration,
+) -> Result<Vec<(PartitionId, Fields)>, ElasticError> {
     if partitions.is_empty() {
-        return Ok(position);
+        return Ok(Vec::new());
     }
     let path = format!("{}/_mget", names.index);
     let body = Body::Json(json!({"ids": partitions.iter().copied().map(document_id).collect::<Vec<_>>()}));
     let request = Request { method: Method::Post, path: &path, query: &[], body, timeout };
     let Documents { docs } = client.fetch_json(request).await?;
+    let mut stored = Vec::new();
     for document in docs {
         if let Some(cause) = document.error {
             return Err(cause.to_error(200));
@@ -132,10 +161,10 @@ pub(super) async fn read_position(
         if let (true, Some(source), Some(partition)) =
             (document.found, document.source, parse_document_id(&document.id))
         {
-            position.merge(&Position::up_to(partition, source.checkpoint().next));
+            stored.push((partition, source.checkpoint));
         }
     }
-    Ok(position)
+    Ok(stored)
 }
 
 /// The position of everything that an index has. Searches for the checkpoints, since nobody knows their partitions, and refreshes
@@ -160,7 +189,7 @@ pub(super) async fn read_all(client: &ElasticClient, names: &IndexNames) -> Resu
     let mut position = Position::default();
     for hit in hits.hits {
         if let Some(partition) = parse_document_id(&hit.id) {
-            position.merge(&Position::up_to(partition, hit.source.checkpoint().next));
+            position.merge(&Position::up_to(partition, hit.source.checkpoint.checkpoint().next));
         }
     }
     Ok(position)
@@ -173,7 +202,30 @@ pub(super) async fn advance(
     checkpoint_move: CheckpointMove,
     version: Option<DocumentVersion>,
 ) -> Result<Applied, ElasticError> {
-    let id = document_id(checkpoint_move.partition);
+    write(client, names, checkpoint_move.partition, version, to_fields(checkpoint_move.to)).await
+}
+
+/// Notes why a partition stands still at its checkpoint, unless somebody has moved the checkpoint since it was read.
+pub(super) async fn note_stop(
+    client: &ElasticClient,
+    names: &IndexNames,
+    partition: PartitionId,
+    stored: StoredCheckpoint,
+    reason: &str,
+) -> Result<Applied, ElasticError> {
+    let mut fields = to_fields(stored.checkpoint);
+    fields["stopped"] = json!(StandsStill::shorten_reason(reason));
+    write(client, names, partition, stored.version, fields).await
+}
+
+async fn write(
+    client: &ElasticClient,
+    names: &IndexNames,
+    partition: PartitionId,
+    version: Option<DocumentVersion>,
+    fields: Value,
+) -> Result<Applied, ElasticError> {
+    let id = document_id(partition);
     let alias = &names.write_alias;
     let mut query = vec![("require_alias", "true"), ("timeout", SERVER_TIMEOUT)];
     let condition = version.map(DocumentVersion::to_condition);
@@ -184,11 +236,14 @@ pub(super) async fn advance(
             format!("{alias}/_doc/{id}")
         }
     };
-    let Checkpoint { next, epoch } = checkpoint_move.to;
-    let body = Body::Json(json!({"checkpoint": {"next": next.0, "epoch": epoch.0}}));
+    let body = Body::Json(json!({"checkpoint": fields}));
     let request = Request { method: Method::Put, path: &path, query: &query, body, timeout: QUICK_TIMEOUT };
     let reply = client.send(request).await?;
     if reply.status == 409 { Ok(Applied::Superseded) } else { reply.expect_success().map(|_| Applied::Done) }
+}
+
+fn to_fields(Checkpoint { next, epoch }: Checkpoint) -> Value {
+    json!({"next": next.0, "epoch": epoch.0})
 }
 
 fn document_id(partition: PartitionId) -> String {
@@ -200,9 +255,9 @@ fn parse_document_id(id: &str) -> Option<PartitionId> {
     id.strip_prefix(ID_PREFIX)?.parse().ok().map(PartitionId)
 }
 
-impl Source {
-    fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { next: Offset(self.checkpoint.next), epoch: Epoch(self.checkpoint.epoch) }
+impl Fields {
+    const fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { next: Offset(self.next), epoch: Epoch(self.epoch) }
     }
 }
 

@@ -1,23 +1,13 @@
 //! Notes of partitions in which a projection stands still. Projectors write them, readers in other processes read them.
 
 use events::{Offset, PartitionId};
-use read_model::Projection;
+use read_model::{Projection, StandsStill};
 use sqlx::Row;
+use sqlx::mysql::MySqlRow;
 
 use super::checkpoint_tx::Generation;
+use super::columns::decode_error;
 use super::connections::Connections;
-
-/// The longest reason that is stored, in characters.
-const MAX_REASON_CHARACTERS: usize = 1_000;
-
-/// A projection cannot go on in a partition.
-#[derive(Debug, thiserror::Error)]
-#[error("the projection {projection} stands still in partition {partition}: {reason}")]
-pub struct StandsStill {
-    projection: String,
-    partition: u16,
-    reason: String,
-}
 
 pub(super) async fn note(
     writers: &Connections,
@@ -27,7 +17,7 @@ pub(super) async fn note(
     at: Offset,
     reason: &str,
 ) -> Result<(), sqlx::Error> {
-    let reason: String = reason.chars().take(MAX_REASON_CHARACTERS).collect();
+    let reason = StandsStill::shorten_reason(reason);
     let mut lease = writers.lease().await?;
     sqlx::query(
         "INSERT INTO stops (projection, generation, partition_id, stopped_at, reason) VALUES (?, ?, ?, ?, ?) AS new \
@@ -53,8 +43,11 @@ pub(super) async fn find(readers: &Connections) -> Result<Option<StandsStill>, s
          AND checkpoints.generation = stops.generation AND checkpoints.partition_id = stops.partition_id \
          WHERE stopped_at = coalesce(next_offset, 0) ORDER BY stops.projection, stops.partition_id LIMIT 1",
     );
-    let found = readers.fetch_optional(statement).await?;
-    found
-        .map(|row| Ok(StandsStill { projection: row.try_get(0)?, partition: row.try_get(1)?, reason: row.try_get(2)? }))
-        .transpose()
+    readers.fetch_optional(statement).await?.as_ref().map(decode).transpose()
+}
+
+fn decode(row: &MySqlRow) -> Result<StandsStill, sqlx::Error> {
+    let projection =
+        Projection::from_name(row.try_get(0)?).ok_or_else(|| decode_error(0, "no projection has this name"))?;
+    Ok(StandsStill { projection, partition: PartitionId(row.try_get(1)?), reason: row.try_get(2)? })
 }

@@ -1,19 +1,20 @@
 //! A projector as a process: what ends it, what stops one partition, and what its own address answers.
 
+use distributed::elastic::ElasticIndex;
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
 use event_log::EventLog;
 use events::{ChatKey, Offset, PartitionId, Record};
 use projector::process::Process;
-use read_model::{Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore, ViewsChanges};
+use read_model::{Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore, SearchIndex, ViewsChanges};
 use service::healthcheck::{NotReady, healthcheck};
 use testkit::polling::eventually;
 use thiserror_ext::AsReport;
 use tokio_util::sync::CancellationToken;
 
-use crate::containers;
+use crate::containers::{self, elasticsearch_url};
 use crate::kafka::{DEADLINE, fresh_chat, message};
-use crate::topology::{NOBODY, projector_config, servers, start_query_api};
+use crate::topology::{projector_config, servers, start_query_api};
 
 /// Sends a GET to a projector's own address. Returns the status and the body of the answer.
 async fn get(process: &Process, path: &str) -> (u16, String) {
@@ -66,32 +67,52 @@ async fn wait_until_applied(store: &MySqlProjections, log: &KafkaLog, partition:
     .await;
 }
 
-async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded() {
-    let (brokers, url) = (containers::spoilt_kafka().await, containers::database("newer").await);
-    let (log, store, stop) = (open_log(brokers).await, migrated_store(&url).await, CancellationToken::new());
-    let stuck = PartitionId(5);
-    let stuck_at = log.end().await.unwrap().bound(stuck);
-    log.append(Record { version: 2, ..message(chat_in(stuck, true), 1) }).await.unwrap();
-    log.append(message(chat_in(stuck, true), 1)).await.unwrap();
-    let process = Process::start(&projector_config(Projection::Views, brokers, &url), stop.clone()).await.unwrap();
+/// Waits until a projector's address says that it cannot go on in this partition.
+async fn wait_until_stopped(process: &Process, partition: PartitionId) {
     let (status, body) = eventually("report of the newer event", async || {
-        let (status, body) = get(&process, "/health/ready").await;
+        let (status, body) = get(process, "/health/ready").await;
         if body.contains("newer") { Ok((status, body)) } else { Err(body) }
     })
     .await;
     assert_eq!(status, 503);
-    assert!(body.contains("cannot go on in partition 5") && body.contains("upgrade this reader"), "{body}");
+    let reason = format!("cannot go on in partition {partition}");
+    assert!(body.contains(&reason) && body.contains("upgrade this reader"), "{body}");
     assert!(matches!(healthcheck(process.addr()).await, Err(NotReady::Reported { .. })));
-    // Readers are in another process.
-    let reads = start_query_api(&url, NOBODY, &stop).await;
-    let ready = format!("http://{}/health/ready", reads.read_addr());
+}
+
+/// Waits until a read port is not ready because these projections, and no others, stand still in this partition.
+async fn wait_for_stops(ready: &str, projections: &[&str], partition: PartitionId) {
     eventually("report of the newer event at the read port", async || {
-        let answer = reqwest::get(&ready).await.unwrap();
+        let answer = reqwest::get(ready).await.unwrap();
         let (status, body) = (answer.status().as_u16(), answer.text().await.unwrap());
-        let says_where = body.contains("projection views stands still in partition 5") && body.contains("newer");
-        if status == 503 && says_where { Ok(()) } else { Err(body) }
+        let is_told =
+            |projection| body.contains(&format!("the projection {projection} stands still in partition {partition}: "));
+        let are_told = ["views", "search"].iter().all(|name| is_told(name) == projections.contains(name));
+        if status == 503 && body.contains("newer") && are_told { Ok(()) } else { Err(body) }
     })
     .await;
+}
+
+async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded() {
+    let (brokers, url) = (containers::spoilt_kafka().await, containers::database("newer").await);
+    let elasticsearch = containers::own_elasticsearch().await;
+    let (log, store, stop) = (open_log(brokers).await, migrated_store(&url).await, CancellationToken::new());
+    let index = ElasticIndex::new(&elasticsearch_url(&elasticsearch)).unwrap();
+    let stuck = PartitionId(5);
+    let stuck_at = log.end().await.unwrap().bound(stuck);
+    log.append(Record { version: 2, ..message(chat_in(stuck, true), 1) }).await.unwrap();
+    log.append(message(chat_in(stuck, true), 1)).await.unwrap();
+    let views = projector_config(Projection::Views, brokers, &url);
+    let views = Process::start(&views, stop.clone()).await.unwrap();
+    let search = projector_config(Projection::Search, brokers, &elasticsearch_url(&elasticsearch));
+    let search = Process::start(&search, stop.clone()).await.unwrap();
+    for process in [&views, &search] {
+        wait_until_stopped(process, stuck).await;
+    }
+    // Readers are in another process.
+    let reads = start_query_api(&url, &elasticsearch_url(&elasticsearch), &stop).await;
+    let ready = format!("http://{}/health/ready", reads.read_addr());
+    wait_for_stops(&ready, &["views", "search"], stuck).await;
     // The other partitions continue.
     for number in 1..=3 {
         let partition = PARTITIONS.partition_of(&chat_in(stuck, false).into());
@@ -99,17 +120,22 @@ async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded(
         wait_until_applied(&store, &log, partition).await;
     }
     assert_eq!(store.checkpoint(Projection::Views, stuck).await.unwrap().next, stuck_at);
-    // A projector of the newer version goes on.
+    assert_eq!(index.checkpoint(stuck).await.unwrap().next, stuck_at);
+    // Projectors of the newer version go on.
     let to = Checkpoint { next: stuck_at.next(), ..Checkpoint::START };
     let checkpoint_move = CheckpointMove { partition: stuck, from: stuck_at, to };
     store.apply_views(checkpoint_move, ViewsChanges::default()).await.unwrap();
+    wait_for_stops(&ready, &["search"], stuck).await;
+    index.index(checkpoint_move, vec![]).await.unwrap();
     eventually("a read port that is ready", async || {
         let answer = reqwest::get(&ready).await.unwrap();
         if answer.status() == 200 { Ok(()) } else { Err(answer.text().await) }
     })
     .await;
     stop.cancel();
-    process.wait().await.unwrap();
+    for process in [views, search] {
+        process.wait().await.unwrap();
+    }
     reads.wait().await;
 }
 
