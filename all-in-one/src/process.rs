@@ -58,10 +58,11 @@ impl Process {
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, Box<dyn Error>> {
         config.refuse_same_port().map_err(WrongUsage::new)?;
         let host = Host::new(stop)?;
-        let data = Data::open(&config.data.data).await?;
+        // Before the data: a start on a port in use leaves no data directory behind.
         let writes = host.bind(config.write.write_addr, "--write-addr").await?;
         let reads = host.bind(config.read.read_addr, "--read-addr").await?;
         let operators = host.bind(config.operator.operator_addr, "--operator-addr").await?;
+        let data = Data::open(&config.data.data).await?;
         let operator_key = Uuid::new_v4();
         data.directory.publish_operator(operators.addr, operator_key)?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));

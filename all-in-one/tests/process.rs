@@ -191,10 +191,12 @@ fn a_port_in_use_is_refused() {
     for flag in variables {
         let free = variables.map(|name| (name, "127.0.0.1:0"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
-        let output = command.envs(free).env(flag, &address).env("TALLY_DATA", directory.path()).output().unwrap();
+        let data = directory.path().join("data");
+        let output = command.envs(free).env(flag, &address).env("TALLY_DATA", &data).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(&format!("{address} is in use")) && error.contains("-addr"), "{error}");
+        assert!(!data.exists(), "{error}");
     }
 }
 
