@@ -75,7 +75,9 @@ impl Data {
     /// # Errors
     /// [`DataError`] says what to do.
     pub async fn open(path: &Path) -> Result<Self, DataError> {
-        Self::open_in(DataDir::open(path).map_err(DataError::Open)?, DataDir::open_projections).await
+        let data = Self::open_in(DataDir::open(path).map_err(DataError::Open)?, DataDir::open_projections).await?;
+        data.delete_former_projections()?;
+        Ok(data)
     }
 
     /// Opens an existing directory as it is: it creates and replaces nothing.
@@ -106,7 +108,9 @@ impl Data {
                 directory.open_projections(log.log_id()).map_err(DataError::Open)?
             }
         };
-        Self::with_projections(directory, log, projections).await
+        let data = Self::with_projections(directory, log, projections).await?;
+        data.delete_former_projections()?;
+        Ok(data)
     }
 
     async fn open_in(
@@ -150,6 +154,10 @@ impl Data {
                 Err(error) => tracing::error!(%error, "the memory of unused connections could not be freed"),
             }
         }
+    }
+
+    fn delete_former_projections(&self) -> Result<(), DataError> {
+        self.directory.delete_former_projections(&self.projections, &self.log).map_err(DataError::Open)
     }
 
     /// Closes all files.

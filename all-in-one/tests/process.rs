@@ -291,6 +291,40 @@ async fn a_log_that_has_lost_its_end_is_refused() {
     tally.stop();
 }
 
+/// Projections that nothing refers to may be the last to have what the log has lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_has_lost_its_end_is_refused_before_former_projections_are_deleted() {
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let tally = Tally::start(directory.path());
+    tally.api.application("kept").await;
+    tally.stop();
+    std::fs::copy(file("log.sqlite"), file("copy")).unwrap();
+    let tally = Tally::start(directory.path());
+    let application = tally.api.application("lost").await;
+    tally.api.read_until(&application, |answer| answer.status == 200).await;
+    tally.stop();
+    std::fs::copy(file("copy"), file("log.sqlite")).unwrap();
+    let keep_one = |place: &str| {
+        std::fs::rename(file("projections/views-1.sqlite"), file("kept")).unwrap();
+        std::fs::remove_dir_all(file("projections")).unwrap();
+        std::fs::create_dir(file("projections")).unwrap();
+        std::fs::rename(file("kept"), file(place)).unwrap();
+    };
+    // The file of the first releases, and a generation of which the lost list of generations says nothing.
+    for former in ["views.sqlite", "projections/views-1.sqlite"] {
+        keep_one(former);
+        for _ in 0..2 {
+            let error = expect_refusal(directory.path(), &[]);
+            let says_what = error.contains("1 more events than the event log holds") && error.contains(former);
+            assert!(says_what && file(former).exists(), "{error}");
+        }
+        std::fs::rename(file(former), file("projections/views-1.sqlite")).unwrap();
+    }
+    std::fs::remove_file(file("projections/views-1.sqlite")).unwrap();
+    Tally::start(directory.path()).stop();
+}
+
 /// Puts a record into a new log that stops every projection.
 async fn append_record_of_newer_version(directory: &Path) {
     let data = Data::open(directory).await.unwrap();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use thiserror_ext::AsReport;
 use uuid::Uuid;
 
 use crate::file_format::{SUFFIXES, count_missing_pages, delete_database, with_suffix};
@@ -11,7 +12,7 @@ use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
 use crate::log::SqliteLog;
 use crate::notes::take_clean_note;
 use crate::open_error::{OpenError, advise};
-use crate::projections::{OpenFailure, SqliteProjections, Unusable, count_applied_events};
+use crate::projections::{OpenFailure, SqliteProjections, Unusable, count_applied_events, count_applied_of};
 
 const LOG_FILE: &str = "log.sqlite";
 const PROJECTIONS_DIRECTORY: &str = "projections";
@@ -137,12 +138,8 @@ impl DataDir {
     /// known to be damaged, is created again; a replay of the log fills it.
     ///
     /// # Errors
-    /// [`OpenError::Projections`] or [`OpenError::DeleteProjections`].
+    /// [`OpenError::Projections`].
     pub fn open_projections(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
-        for file in OLD_PROJECTIONS_FILES {
-            let path = self.path.join(file);
-            delete_database(&path).map_err(|source| OpenError::DeleteProjections { path, source })?;
-        }
         let opened = SqliteProjections::open(&self.projections_path(), log_id, Unusable::Replace);
         opened.map_err(|OpenFailure { path, source }| OpenError::Projections {
             advice: advise(&source),
@@ -150,4 +147,32 @@ impl DataDir {
             source: source.into(),
         })
     }
+    /// Deletes projections that nothing uses any more: those of the first releases, and generations that a killed process has left.
+    ///
+    /// # Errors
+    /// [`OpenError::LogShortened`] if some of them have applied events that the log has lost, and may be the last to have; then all
+    /// stay. [`OpenError::DeleteProjections`].
+    pub fn delete_former_projections(&self, projections: &SqliteProjections, log: &SqliteLog) -> Result<(), OpenError> {
+        let of_first_releases = OLD_PROJECTIONS_FILES.map(|file| self.path.join(file));
+        let former: Vec<_> = of_first_releases.into_iter().chain(projections.list_leftovers()).collect();
+        for path in &former {
+            if let Some(ahead) = count_events_ahead(path, log) {
+                return Err(OpenError::LogShortened { path: path.clone(), ahead });
+            }
+        }
+        for path in former {
+            delete_database(&path).map_err(|source| OpenError::DeleteProjections { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts the events of this log that a database has applied and the log does not have. `None` if there are none, or if the
+/// database cannot be read.
+fn count_events_ahead(path: &Path, log: &SqliteLog) -> Option<u64> {
+    let applied = count_applied_of(path, log.log_id()).unwrap_or_else(|error| {
+        tracing::warn!(error = %error.as_report(), "{} is deleted, and cannot be read", path.display());
+        None
+    });
+    applied?.checked_sub(log.end_offset().0).filter(|ahead| *ahead > 0)
 }

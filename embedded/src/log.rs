@@ -92,6 +92,11 @@ impl SqliteLog {
         self.log_id
     }
 
+    /// The offset that the next record gets.
+    pub(crate) fn end_offset(&self) -> Offset {
+        *self.end.borrow()
+    }
+
     /// Reading connections, for the sequencer.
     pub(crate) fn readers(&self) -> Arc<Readers> {
         Arc::clone(&self.readers)

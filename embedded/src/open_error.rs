@@ -144,8 +144,19 @@ pub enum OpenError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Projections that nothing uses any more have applied events that the log does not have.
+    #[error(
+        "{} has applied {ahead} more events than the event log holds: a part of the log was lost; restore the data directory \
+         from a copy, or, to go on without those events, delete that file", .path.display()
+    )]
+    LogShortened {
+        /// The file.
+        path: PathBuf,
+        /// How many events are missing, at least.
+        ahead: u64,
+    },
     /// Projections that cannot be used cannot be deleted either.
-    #[error("the outdated projections {} cannot be deleted; delete them by hand: tally makes them anew from the log", .path.display())]
+    #[error("the outdated projections {} cannot be deleted; delete them by hand: nothing uses them", .path.display())]
     DeleteProjections {
         /// The file.
         path: PathBuf,

@@ -51,7 +51,7 @@ use self::read_threads::ReadThreads;
 use self::rebuilding::Builds;
 #[cfg(test)]
 pub(crate) use self::search::SEPARATOR;
-use crate::file_format::delete_database;
+use crate::file_format::count_missing_pages;
 use crate::file_modes::create_private_directory;
 use crate::migrate::MigrateError;
 use crate::open_error::{Advice, Advised};
@@ -161,9 +161,6 @@ impl SqliteProjections {
         if manifest != before {
             manifest.store(directory).map_err(|error| fail(error.into()))?;
         }
-        if unusable == Unusable::Replace {
-            delete_leftovers(&manifest, directory);
-        }
         Self::start(directory, log_id, manifest, Live::new(views, counts, search)).map_err(fail)
     }
 
@@ -206,6 +203,14 @@ impl SqliteProjections {
     /// The databases of the live generations, in the order of [`Projection::ALL`].
     pub fn paths(&self) -> [PathBuf; Projection::ALL.len()] {
         self.live().paths()
+    }
+
+    /// The databases that a killed process has left.
+    pub(crate) fn list_leftovers(&self) -> Vec<PathBuf> {
+        self.manifest.lock().list_leftovers(&self.directory).unwrap_or_else(|error| {
+            tracing::warn!(%error, "former generations in {} cannot be listed", self.directory.display());
+            Vec::new()
+        })
     }
 
     /// Waits until the running writes have ended, then closes all databases.
@@ -323,19 +328,6 @@ fn open_live(
     Generation::create(Name { projection, number }, path, log_id).map_err(fail)
 }
 
-/// Deletes what a process that was killed has left behind.
-fn delete_leftovers(manifest: &Manifest, directory: &Path) {
-    let leftovers = manifest.list_leftovers(directory).unwrap_or_else(|error| {
-        tracing::warn!(%error, "former generations in {} cannot be listed", directory.display());
-        Vec::new()
-    });
-    for leftover in leftovers {
-        if let Err(error) = delete_database(&leftover) {
-            tracing::warn!(%error, "{} could not be deleted; nothing uses it", leftover.display());
-        }
-    }
-}
-
 /// Counts the events that the projections in this directory have applied, or those in a file of the first releases. `None` if
 /// there are none, or nothing in them.
 pub(crate) fn count_applied_events(directory: &Path, old_file: &Path) -> Result<Option<u64>, OpenProjectionsError> {
@@ -359,6 +351,19 @@ fn count_applied_by(path: &Path) -> Result<Option<u64>, OpenProjectionsError> {
     let applied: Option<i64> =
         connection.query_row("SELECT max(next_offset) FROM checkpoints", (), |row| row.get(0))?;
     Ok(applied.map(i64::cast_unsigned).filter(|applied| *applied > 0))
+}
+
+/// The same for one database, if it was made from the log `log_id`.
+pub(crate) fn count_applied_of(path: &Path, log_id: Uuid) -> Result<Option<u64>, OpenProjectionsError> {
+    if !path.try_exists()? || count_missing_pages(path)? > 0 {
+        return Ok(None);
+    }
+    let has_source = {
+        let connection = Database::new(path, Durability::Crash).connect_reader()?;
+        let source = "SELECT EXISTS (SELECT 1 FROM source WHERE log_id = ?)";
+        connection.query_row(source, [log_id.as_bytes()], |row| row.get(0))?
+    };
+    if has_source { count_applied_by(path) } else { Ok(None) }
 }
 
 #[async_trait]

@@ -160,7 +160,9 @@ async fn an_empty_log_beside_projections_that_cannot_be_read_is_refused() {
         std::fs::remove_file(&views).unwrap();
         let log = data_dir.open_log().unwrap();
         std::fs::write(&views, "left by an earlier release").unwrap();
-        data_dir.open_projections(log.log_id()).unwrap().close().await.unwrap();
+        let projections = data_dir.open_projections(log.log_id()).unwrap();
+        data_dir.delete_former_projections(&projections, &log).unwrap();
+        projections.close().await.unwrap();
         assert!(!views.exists(), "nothing refers to {}", views.display());
         log.close().await;
     }
