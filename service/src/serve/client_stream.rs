@@ -9,11 +9,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::client::Client;
 
 /// Longest time in which a client may read less than [`MIN_SENT_BYTES`] of an answer that waits for it.
 pub(super) const SEND_STALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same once the process stops.
+const LAST_SEND_STALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a client must read in that time, unless the answer ends before.
 const MIN_SENT_BYTES: usize = 16 * 1024;
 
@@ -24,11 +27,15 @@ pub(super) struct ClientStream {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes that were sent since the deadline was set.
     sent_bytes: usize,
+    stop: CancellationToken,
+    /// Completes at the stop. Made when the client first stalls.
+    stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, client: Arc<Client>) -> Self {
-        Self { stream, client, deadline: None, sent_bytes: 0 }
+    /// `stop` is cancelled when the process stops.
+    pub(super) const fn new(stream: TcpStream, client: Arc<Client>, stop: CancellationToken) -> Self {
+        Self { stream, client, deadline: None, sent_bytes: 0, stop, stopped: None }
     }
 
     /// Whether the client has yet to read bytes of an answer.
@@ -51,6 +58,7 @@ impl ClientStream {
                 if !self.is_stalled() {
                     self.restart_deadline();
                 }
+                self.shorten_deadline_at_stop(context);
                 if let Some(deadline) = &mut self.deadline {
                     ready!(deadline.as_mut().poll(context));
                 }
@@ -62,10 +70,26 @@ impl ClientStream {
     fn restart_deadline(&mut self) {
         self.sent_bytes = 0;
         self.client.stalls();
-        let end = Instant::now() + SEND_STALL_TIMEOUT;
+        let end = Instant::now() + if self.stop.is_cancelled() { LAST_SEND_STALL_TIMEOUT } else { SEND_STALL_TIMEOUT };
         match &mut self.deadline {
             Some(deadline) => deadline.as_mut().reset(end),
             None => self.deadline = Some(Box::pin(tokio::time::sleep_until(end))),
+        }
+    }
+}
+
+impl ClientStream {
+    /// A client that reads nothing must not hold up the stop.
+    fn shorten_deadline_at_stop(&mut self, context: &mut Context<'_>) {
+        let stop = &self.stop;
+        let stopped = self.stopped.get_or_insert_with(|| Box::pin(stop.clone().cancelled_owned()));
+        if stopped.as_mut().poll(context).is_ready()
+            && let Some(deadline) = &mut self.deadline
+        {
+            let last = Instant::now() + LAST_SEND_STALL_TIMEOUT;
+            if deadline.deadline() > last {
+                deadline.as_mut().reset(last);
+            }
         }
     }
 }

@@ -68,7 +68,7 @@ impl Connection {
             // A client may close its sending side after the request, and still gets the response.
             .half_close(true)
             .serve_connection(
-                TokioIo::new(ClientStream::new(stream, Arc::clone(&client))),
+                TokioIo::new(ClientStream::new(stream, Arc::clone(&client), stop.clone())),
                 Requests { app, client: Arc::clone(&client), progress: Arc::clone(&progress), body_bounds },
             );
         let mut stopped = pin!(stop.cancelled());

@@ -17,6 +17,9 @@ use crate::server::{Server, router_config};
 /// Longest time that counts as at once, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
+/// More than the buffers of the system take. Two answers are fewer bytes than the server keeps for those who do not read.
+const LONG_BYTES: usize = 16 * 1024 * 1024;
+
 /// A route that notifies `entered`, and answers once `opened` is notified.
 struct Gate {
     entered: Arc<Notify>,
@@ -141,4 +144,31 @@ async fn a_body_that_does_not_arrive_soon_after_the_stop_is_503() {
     assert_eq!((answer.problem(), answer.header("connection")), ((503, "draining"), Some("close")));
     drop(stalled);
     timeout(AT_ONCE, server.wait_until_ended()).await.expect("no request is in progress any more");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_of_its_answer_does_not_hold_up_the_stop() {
+    let made = Arc::new(Notify::new());
+    let long = {
+        let made = Arc::clone(&made);
+        async move || {
+            made.notify_one();
+            vec![b'x'; LONG_BYTES]
+        }
+    };
+    let server = Server::start(Router::new().route("/", get(long))).await;
+    let (mut silent, mut reading) = (server.connect().await, server.connect().await);
+    for client in [&mut silent, &mut reading] {
+        client.send(REQUEST).await;
+        made.notified().await;
+    }
+    // The buffers of the system are full once the client has got so much.
+    reading.read_bytes(LONG_BYTES / 2).await;
+    let stopped = Instant::now();
+    server.stop.cancel();
+    let ended = tokio::spawn(server.wait_until_ended());
+    reading.read_bytes(LONG_BYTES / 2).await;
+    timeout(2 * AT_ONCE, ended).await.expect("only the silent client is left").unwrap();
+    assert!(stopped.elapsed() < DRAIN_DEADLINE / 2, "{:?}", stopped.elapsed());
+    drop(silent);
 }
