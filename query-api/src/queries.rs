@@ -8,8 +8,8 @@ use read_model::{
     ApplicationView, ChatView, MessageView, Page, Projection, SearchError, SearchIndex, SearchPage, SearchText, Slice,
     Views, ViewsError,
 };
+use service::turns::{TurnBounds, Turns};
 use service::wait_limit::{Displaced, WaitLimit};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,10 +17,10 @@ use crate::await_position::AwaitPosition;
 
 /// Most queries that wait for a position at once, so that they leave room for those that need not wait.
 pub const MAX_WAITS: usize = 512;
-/// Most searches that wait for their turn, so that they leave room for other queries.
-pub const MAX_WAITING_SEARCHES: usize = 256;
-/// Most searches that the index has at once: more than either index runs, so that none of its threads waits for one.
-const MAX_RUNNING_SEARCHES: usize = 8;
+/// The searches that the index has at once: more than either index runs, so that none of its threads waits for one, and of one
+/// application half as many, so that its searches leave turns to others. And how many may wait, so that they leave room for
+/// other queries.
+const SEARCHES: TurnBounds = TurnBounds { max_running: 8, max_running_of_key: 4, max_waiting: 256 };
 
 /// Answers queries from the projections.
 #[derive(Clone)]
@@ -31,10 +31,9 @@ pub struct Queries {
     log: Option<Arc<dyn EventLog>>,
     /// Bounds the waits for positions.
     waits: WaitLimit,
-    searches: Arc<Semaphore>,
-    /// Bounds the waits for a permit of `searches`. A search that runs is never given up for another: under a flood of
-    /// searches none would end.
-    search_waits: WaitLimit,
+    /// Gives applications their turns to search. A search that runs is never given up for another: under a flood of searches
+    /// none would end.
+    searches: Turns<ApplicationToken>,
     /// Cancelled when the process stops.
     stop: CancellationToken,
 }
@@ -55,7 +54,9 @@ pub enum QueryError {
     Log(#[source] ReadError),
     #[error("too many reads wait for a position; the oldest, this one, was given up; try again")]
     TooManyWaits(#[source] Displaced),
-    #[error("too many searches wait for their turn; the oldest, this one, was given up; try again")]
+    #[error(
+        "too many searches wait for their turn; the oldest of the application that has the most, this one, was given up; try again"
+    )]
     TooManySearches(#[source] Displaced),
     /// The process stopped while the query waited for a projection.
     #[error("this process is stopping; try again")]
@@ -78,9 +79,8 @@ const MESSAGE: QueryError = QueryError::Unknown("message");
 impl Queries {
     /// `stop` ends the waits for projections.
     pub fn new(views: Arc<dyn Views>, search: Arc<dyn SearchIndex>, stop: CancellationToken) -> Self {
-        let (waits, search_waits) = (WaitLimit::new(MAX_WAITS), WaitLimit::new(MAX_WAITING_SEARCHES));
-        let searches = Arc::new(Semaphore::new(MAX_RUNNING_SEARCHES));
-        Self { views, search, log: None, waits, searches, search_waits, stop }
+        let (waits, searches) = (WaitLimit::new(MAX_WAITS), Turns::new(SEARCHES));
+        Self { views, search, log: None, waits, searches, stop }
     }
 
     /// Refuses to wait for positions beyond the end of `log`, which answers at once.
@@ -158,8 +158,7 @@ impl Queries {
                 return Err(QueryError::ProjectionBehind(Projection::Search));
             }
         }
-        // Nobody closes the semaphore: both outcomes of `acquire` let the search go on.
-        let _permit = self.search_waits.run(self.searches.acquire()).await.map_err(QueryError::TooManySearches)?;
+        let _turn = self.searches.take(chat.token).await.map_err(QueryError::TooManySearches)?;
         self.views.chat(chat).await.map_err(QueryError::Views)?.ok_or(CHAT)?;
         self.search.search(chat, text, page).await.map_err(QueryError::Search)
     }
@@ -202,6 +201,7 @@ mod tests {
     use async_trait::async_trait;
     use events::{Offset, PartitionId, Position};
     use read_model::{Applied, Checkpoint, CheckpointMove, SearchDocument};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -366,26 +366,44 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_search_too_many_displaces_the_one_that_has_waited_the_longest() {
+    fn held_index() -> (Arc<HeldIndex>, Queries) {
         let (views, index) = (Arc::new(SlowProjections(Duration::ZERO)), Arc::new(HeldIndex(Semaphore::new(0))));
         let queries = Queries::new(views, Arc::clone(&index) as _, CancellationToken::new());
+        (index, queries)
+    }
+
+    async fn search(queries: &Queries, application: u8) -> Result<SearchPage, QueryError> {
         let wait = AwaitPosition { position: None, timeout: TIMEOUT };
-        let chat = ChatKey { token: ApplicationToken::from_bytes([1; 16]), number: ChatNumber::new(1).unwrap() };
-        let text = SearchText::new("x").unwrap();
-        let count = MAX_RUNNING_SEARCHES + MAX_WAITING_SEARCHES + 1;
-        let searches = (0..count).map(|_| queries.search(&wait, chat, &text, Page::FIRST));
-        let all = futures_util::future::join_all(searches);
+        let token = ApplicationToken::from_bytes([application; 16]);
+        let chat = ChatKey { token, number: ChatNumber::new(1).unwrap() };
+        queries.search(&wait, chat, &SearchText::new("x").unwrap(), Page::FIRST).await
+    }
+
+    #[tokio::test]
+    async fn a_search_too_many_displaces_the_one_that_has_waited_the_longest() {
+        let (index, queries) = held_index();
+        let running = SEARCHES.max_running_of_key;
+        let count = running + SEARCHES.max_waiting + 1;
+        let all = futures_util::future::join_all((0..count).map(|_| search(&queries, 1)));
         let (outcomes, ()) = tokio::join!(all, async { index.0.add_permits(count) });
         for (at, outcome) in outcomes.into_iter().enumerate() {
             // The first ones run, and the next one waits the longest.
             let is_displaced = matches!(outcome, Err(QueryError::TooManySearches(_)));
-            assert_eq!(
-                (is_displaced, outcome.is_ok()),
-                (at == MAX_RUNNING_SEARCHES, at != MAX_RUNNING_SEARCHES),
-                "{at}"
-            );
+            assert_eq!((is_displaced, outcome.is_ok()), (at == running, at != running), "{at}");
         }
-        assert!(queries.search(&wait, chat, &text, Page::FIRST).await.is_ok(), "there is room again");
+        assert!(search(&queries, 1).await.is_ok(), "there is room again");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_one_applications_searches_neither_delays_nor_displaces_those_of_another() {
+        let (index, queries) = held_index();
+        let count = SEARCHES.max_running_of_key + 2 * SEARCHES.max_waiting;
+        let flood = futures_util::future::join_all((0..count).map(|_| search(&queries, 1)));
+        let (flood, other) = (tokio::time::timeout(TIMEOUT, flood), tokio::time::timeout(TIMEOUT, search(&queries, 2)));
+        let permits_of_running = async { index.0.add_permits(SEARCHES.max_running_of_key + 1) };
+        tokio::time::pause();
+        let (flood, other, ()) = tokio::join!(flood, other, permits_of_running);
+        assert!(flood.is_err(), "the flood is still there");
+        assert!(other.unwrap().is_ok());
     }
 }

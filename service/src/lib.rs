@@ -10,6 +10,7 @@
 //! | `open_files` | the limit of open files |
 //! | [`router`] | limits, 404, 405 and panics around the routes of an API |
 //! | [`wait_limit`] | a bound on requests that only wait |
+//! | [`turns`] | gives requests their turns by a key, such as their application |
 //! | `conditional`, [`cors`], `gzip`, `security_headers` | layers that change every response |
 //! | [`metrics`] | metrics of the process and of its requests |
 //! | `docs` | the OpenAPI document and its page |
@@ -47,4 +48,5 @@ pub mod serve;
 pub mod shutdown;
 pub mod startup;
 pub mod telemetry;
+pub mod turns;
 pub mod wait_limit;
