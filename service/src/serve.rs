@@ -5,6 +5,7 @@ mod client;
 mod client_stream;
 mod connection;
 mod connection_table;
+mod refusal;
 mod unread_body;
 
 use std::sync::Arc;

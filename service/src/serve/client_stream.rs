@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::client::Client;
+use super::refusal::Refusal;
 
 /// Longest time in which a client may read less than [`MIN_SENT_BYTES`] of an answer that waits for it.
 pub(super) const SEND_STALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,6 +28,10 @@ pub(super) struct ClientStream {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes that were sent since the deadline was set.
     sent_bytes: usize,
+    /// What hyper has written instead of an answer.
+    refusal: Option<Refusal>,
+    /// hyper writes no more.
+    is_ending: bool,
     stop: CancellationToken,
     /// Completes at the stop. Made when the client first stalls.
     stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -35,12 +40,29 @@ pub(super) struct ClientStream {
 impl ClientStream {
     /// `stop` is cancelled when the process stops.
     pub(super) const fn new(stream: TcpStream, client: Arc<Client>, stop: CancellationToken) -> Self {
-        Self { stream, client, deadline: None, sent_bytes: 0, stop, stopped: None }
+        Self { stream, client, deadline: None, sent_bytes: 0, refusal: None, is_ending: false, stop, stopped: None }
     }
 
     /// Whether the client has yet to read bytes of an answer.
     pub(super) const fn is_stalled(&self) -> bool {
         self.deadline.is_some()
+    }
+
+    /// Takes the answer of hyper to a head that it cannot parse, which is kept back. What is written after that is sent.
+    pub(super) fn take_refusal(&mut self) -> Option<Refusal> {
+        self.is_ending = true;
+        self.refusal.take()
+    }
+
+    /// Keeps back what hyper writes to a client whose request it cannot parse.
+    fn keep_refusal(&mut self, bytes: &[u8]) -> bool {
+        if self.is_ending {
+            return false;
+        }
+        let refusal = Refusal::parse(bytes).filter(|_| self.client.idle_since().is_some());
+        let is_refusal = refusal.is_some();
+        self.refusal = self.refusal.take().or(refusal);
+        is_refusal
     }
 
     /// Passes on the result of a write, and bounds the time until the client has read enough.
@@ -106,6 +128,9 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.keep_refusal(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note_written(written, context)
     }
@@ -115,6 +140,12 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // hyper writes the head of a refusal as one slice.
+        if let [head] = bytes
+            && self.keep_refusal(head)
+        {
+            return Poll::Ready(Ok(head.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
         self.note_written(written, context)
     }
@@ -131,6 +162,10 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.refusal.is_some() {
+            // Its answer is yet to be sent.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

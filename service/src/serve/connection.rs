@@ -33,7 +33,7 @@ use crate::security_headers;
 use crate::wait_limit::WaitLimit;
 
 /// Largest head of a request in bytes; a larger one is 431.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Longest time between the last response and the close of a connection, for a client that is still sending.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many bytes of such a client are discarded before the close.
@@ -99,7 +99,12 @@ impl Connection {
         if ended.is_none() {
             return;
         }
-        let stream = connection.into_parts().io.into_inner();
+        let mut stream = connection.into_parts().io.into_inner();
+        if let Some(refusal) = stream.take_refusal()
+            && let Err(error) = stream.write_all(&refusal.into_bytes().await).await
+        {
+            tracing::debug!(%error, "a client has not read why its request was refused");
+        }
         if stream.is_stalled() {
             return;
         }

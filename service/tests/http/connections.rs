@@ -190,8 +190,47 @@ async fn a_head_that_is_too_large_is_431_even_if_the_client_goes_on_sending() {
     for _ in 0..8 {
         client.send("a".repeat(64 * 1024)).await;
     }
-    assert_eq!(client.answer().await.status, 431);
+    assert_eq!(client.answer().await.problem(), (431, "head-too-large"));
     assert!(client.is_closed_cleanly().await);
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_parsed_is_a_problem_and_ends_the_connection() {
+    let server = server().await;
+    let many = "x: y\r\n".repeat(101);
+    for (head, problem) in [
+        ("GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n".to_owned(), (400, "malformed-request")),
+        ("G\u{0}T / HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), (400, "malformed-request")),
+        ("GET / HTTP/3.0\r\nhost: x\r\n\r\n".to_owned(), (400, "malformed-request")),
+        ("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: x\r\n\r\n".to_owned(), (400, "malformed-request")),
+        (format!("GET / HTTP/1.1\r\nhost: x\r\n{many}\r\n"), (431, "head-too-large")),
+    ] {
+        let mut client = server.connect().await;
+        // After a request that was answered, too.
+        client.send(format!("{REQUEST}{head}")).await;
+        assert_eq!(client.answer().await.status, 200);
+        let answer = client.answer().await;
+        assert_eq!(answer.problem(), problem, "{head}");
+        assert_eq!(answer.header("connection"), Some("close"), "{head}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{head}");
+        assert!(answer.header("date").is_some(), "{head}");
+        assert!(client.is_closed_cleanly().await, "{head}");
+    }
+}
+
+/// A proxy that goes by the length would see another request behind it.
+#[tokio::test]
+async fn nothing_behind_a_body_with_both_a_length_and_chunks_is_a_request() {
+    let server = Server::start(Router::new().route("/", get(async || "1").post(async |body: String| body))).await;
+    for framing in
+        ["content-length: 4\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 4"]
+    {
+        let mut client = server.connect().await;
+        client.send(format!("POST / HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n0\r\n\r\n{REQUEST}")).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{framing}");
+        assert_eq!(client.closed().await, "", "{framing}");
+    }
 }
 
 #[tokio::test]
