@@ -165,7 +165,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
-                "send JSON, with the header Content-Type: application/json",
+                "send JSON, with one header Content-Type: application/json",
             ));
         }
         if is_encoded(request.headers()) {
@@ -189,7 +189,12 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut values = headers.get_all(CONTENT_TYPE).into_iter();
+    // Of several, others might read another one.
+    let (Some(content_type), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let content_type = content_type.to_str().unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media_type.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }

@@ -30,6 +30,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         if !query.is_empty() && Handling::from_headers(&parts.headers) == Handling::Strict {
             refuse_unknown(query, field_names::<T>())?;
         }
+        refuse_repeated(query, field_names::<T>())?;
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
             Err(rejection) => Err(Problem::malformed_query(rejection.body_text())),
@@ -45,6 +46,14 @@ fn refuse_unknown(query: &str, known: &[&str]) -> Result<(), Problem> {
     let taken = if known.is_empty() { "no parameters".to_owned() } else { known.join(", ") };
     let unknown = shorten(&unknown);
     Err(Problem::malformed_query(format!("the parameter {unknown} is unknown; this route takes {taken}")))
+}
+
+fn refuse_repeated(query: &str, known: &[&str]) -> Result<(), Problem> {
+    let count = |known| form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == known).count();
+    match known.iter().find(|known| count(**known) > 1) {
+        Some(repeated) => Err(Problem::malformed_query(format!("the parameter {repeated} is there more than once"))),
+        None => Ok(()),
+    }
 }
 
 /// Returns the names of a struct's fields.

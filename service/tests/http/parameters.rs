@@ -56,6 +56,14 @@ async fn a_malformed_query_is_400_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_repeated_parameter_is_400_in_our_own_words() {
+    for query in ["limit=1&limit=2", "limit=1&%6cimit=1"] {
+        let detail = ask(&format!("/shelves/a/books/1?{query}")).await.body["detail"].clone();
+        assert_eq!(detail, "the parameter limit is there more than once", "{query}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_parameter_is_400_and_named_unless_the_client_prefers_lenient_handling() {
     let none = async |_: Query<NoParameters>| axum::Json(json!("none"));
     let routes = Router::new().route("/shelves/{shelf}/books/{book}", get(show_book)).route("/none", get(none));
