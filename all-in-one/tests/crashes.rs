@@ -251,6 +251,7 @@ async fn post_until_full(api: Api, path: String, name: String, refusals: usize) 
             continue;
         }
         answer.assert_problem(503, "log-unavailable");
+        assert!(answer.json["detail"].to_string().contains("nothing was written"), "{answer:?}");
         assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{answer:?}");
         refused += 1;
         if refused == refusals {

@@ -64,10 +64,7 @@ fn command_problem(error: &CommandError) -> Problem {
         WriteError::Open(error) => reserve_problem(error, "parent"),
         WriteError::Append(error) => append_problem(error),
         WriteError::LapsedDuringAppend => unacknowledged(),
-        WriteError::LogAway | WriteError::LapsedBeforeAppend => Problem::unavailable(
-            "log-unavailable",
-            "the event log cannot be written now; nothing was written; try again",
-        ),
+        WriteError::LogAway | WriteError::LapsedBeforeAppend => not_written(),
         WriteError::Encode(_) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "the event could not be encoded")
         }
@@ -117,8 +114,13 @@ fn append_problem(error: &AppendError) -> Problem {
             Problem::unavailable("draining", "this process is stopping; nothing was written; try again")
         }
         AppendError::NumberTaken { .. } => numbers_unavailable(),
+        AppendError::NotWritten(_) => not_written(),
         AppendError::Unacknowledged(_) => unacknowledged(),
     }
+}
+
+fn not_written() -> Problem {
+    Problem::unavailable("log-unavailable", "the event log cannot be written now; nothing was written; try again")
 }
 
 fn unacknowledged() -> Problem {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit};
 use events::{Offset, PartitionId, Position, Record};
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, ErrorCode, Result};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -251,6 +251,10 @@ impl EventLog for SqliteLog {
             Ok(Outcome::Refused(NumberTaken { number, last })) => {
                 self.refusals.fetch_add(1, Ordering::Release);
                 return Err(AppendError::NumberTaken { number, last });
+            }
+            // SQLite notices a full disk before all of a commit is written, and undoes it.
+            Ok(Outcome::Failed(error)) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                return Err(AppendError::NotWritten(error.into()));
             }
             Ok(Outcome::Failed(error)) => return Err(AppendError::Unacknowledged(error.into())),
             Err(_) => return Err(AppendError::Unacknowledged("the writer of the log has stopped".into())),

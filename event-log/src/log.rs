@@ -107,6 +107,9 @@ pub enum AppendError {
         /// The last number of its parent.
         last: u32,
     },
+    /// The log could not be written. The record is not in the log.
+    #[error("the event log cannot be written")]
+    NotWritten(#[source] BackendError),
     /// The log did not acknowledge the record. Whether the record is in the log is unknown.
     #[error("the event log did not acknowledge the append")]
     Unacknowledged(#[source] BackendError),
