@@ -140,17 +140,7 @@ impl Operated {
     }
 }
 
-/// The size of a database, with its write-ahead log. What a swap deletes meanwhile has none.
+/// The size of a database. What a swap deletes meanwhile has none.
 fn read_size(path: &Path) -> Result<u64, OperatorError> {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    let mut size = 0;
-    for file in [path, Path::new(&wal)] {
-        size += match std::fs::metadata(file) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(source) => return Err(OperatorError::Size { path: file.to_owned(), source }),
-        };
-    }
-    Ok(size)
+    embedded::read_size(path).map_err(|source| OperatorError::Size { path: path.to_owned(), source })
 }

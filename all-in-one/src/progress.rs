@@ -1,16 +1,11 @@
 //! Draws progress bars, if standard error is a terminal.
 
-use std::time::Duration;
-
 use projector::Feed;
-use projector::progress::{self, start_bar};
+use projector::progress::{self, REDRAW, start_bar};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::operator::operation::Step;
-
-/// Time between two updates of a bar.
-const REDRAW: Duration = Duration::from_millis(200);
 
 /// Shows one after the other how projections catch up with the end that the log has now. Returns once all have, or at
 /// `stop`.

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use crate::notes::{CLEAN_SUFFIX, DAMAGED_SUFFIX};
 
+/// Suffix of the file name of a write-ahead log.
+pub(crate) const WAL_SUFFIX: &str = "-wal";
 /// Suffixes of a database's files: those that SQLite keeps beside it, notes, and the database's own, last.
-pub(crate) const SUFFIXES: [&str; 5] = ["-wal", "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX, ""];
+pub(crate) const SUFFIXES: [&str; 5] = [WAL_SUFFIX, "-shm", CLEAN_SUFFIX, DAMAGED_SUFFIX, ""];
 
 /// Counts the pages that a database should have, but that are neither in its file nor in its write-ahead log. Only a
 /// truncated file misses pages: a crash during a checkpoint leaves every page in at least one of the two files.
 pub(crate) fn count_missing_pages(path: &Path) -> std::io::Result<u64> {
-    let wal = CommittedWal::read(&with_suffix(path, "-wal"))?;
+    let wal = CommittedWal::read(&with_suffix(path, WAL_SUFFIX))?;
     let mut file = match File::open(path) {
         Ok(file) => file,
         // SQLite creates the database before its write-ahead log, so a log without a database means a lost database.
@@ -117,4 +119,20 @@ pub(crate) fn delete_database(path: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The size of a database with its write-ahead log, in bytes; 0 if there is none.
+///
+/// # Errors
+/// The system's error.
+pub fn read_size(path: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for suffix in ["", WAL_SUFFIX] {
+        bytes += match std::fs::metadata(with_suffix(path, suffix)) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(bytes)
 }

@@ -40,6 +40,7 @@ pub mod sequencer;
 mod sqlite;
 
 pub use data_dir::DataDir;
+pub use file_format::read_size;
 pub use lock::Owner;
 pub use log::SqliteLog;
 pub use open_error::OpenError;

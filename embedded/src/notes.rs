@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use crate::file_format::with_suffix;
+use crate::file_format::{WAL_SUFFIX, with_suffix};
 use crate::file_modes::write_private;
 
 /// Suffix of the file name of the note of a clean close.
@@ -16,7 +16,7 @@ pub(crate) const DAMAGED_SUFFIX: &str = "-damaged";
 /// Writes the note: the length and the time of change of the database. Writes none if the write-ahead
 /// log is not empty, because then the close was not clean.
 pub(crate) fn note_clean_close(path: &Path) -> std::io::Result<()> {
-    if is_empty_or_missing(&with_suffix(path, "-wal"))? {
+    if is_empty_or_missing(&with_suffix(path, WAL_SUFFIX))? {
         write_private(&with_suffix(path, CLEAN_SUFFIX), &fingerprint(path)?)?;
     }
     Ok(())
@@ -32,7 +32,7 @@ pub(crate) fn take_clean_note(path: &Path) -> std::io::Result<bool> {
         Err(error) => return Err(error),
     };
     std::fs::remove_file(&note_path)?;
-    Ok(note == fingerprint(path)? && is_empty_or_missing(&with_suffix(path, "-wal"))?)
+    Ok(note == fingerprint(path)? && is_empty_or_missing(&with_suffix(path, WAL_SUFFIX))?)
 }
 
 fn is_empty_or_missing(path: &Path) -> std::io::Result<bool> {

@@ -1,24 +1,30 @@
 //! Shows on standard error how far a long run is: as a bar on a terminal, as a line every few seconds elsewhere.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressState, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::rebuild::Progress;
 
 /// Time between two updates of a bar.
-const REDRAW: Duration = Duration::from_millis(200);
+pub const REDRAW: Duration = Duration::from_millis(200);
 /// Time between two lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-const TEMPLATE: &str = "{msg:24} {bar:30} {pos}/{len} events, {per_sec}, {eta} to go";
+const TEMPLATE: &str = "{msg:24} {bar:30} {pos}/{len} events, {rate}, {eta} to go";
 
 /// Starts a bar on standard error, if that is a terminal. It goes when it is dropped.
 pub fn start_bar(message: String, length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    // The bar's own rate has decimals.
+    let style = style.with_key("rate", |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // A rate that cannot be written is not shown.
+        let _not_shown = write!(text, "{:.0} a second", state.per_sec());
+    });
     ProgressBar::new(length).with_style(style).with_message(message).with_finish(ProgressFinish::AndClear)
 }
 
