@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use service::answer::JsonAnswer;
 use service::config::HttpArgs;
 use service::host::Port;
 use service::json::{Json, Object};
@@ -217,7 +218,7 @@ struct Created<T: ToSchema>(T, String, Position);
 impl<T: ToSchema + Serialize> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
         let Self(body, location, position) = self;
-        (StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, position.to_string())], axum::Json(body))
+        (StatusCode::CREATED, [(LOCATION, location), (LOG_POSITION, position.to_string())], JsonAnswer(body))
             .into_response()
     }
 }
@@ -276,7 +277,7 @@ async fn rename_application(
     let name = parse_name(request, handling)?;
     let text = name.clone().into_string();
     let written = api.commands.rename_application(token, name, trace).await?;
-    Ok(([(LOG_POSITION, written.position.to_string())], axum::Json(RenamedApplication { name: text, token })))
+    Ok(([(LOG_POSITION, written.position.to_string())], JsonAnswer(RenamedApplication { name: text, token })))
 }
 
 /// Creates a chat under the next number of its application. A body is ignored.

@@ -1,6 +1,5 @@
 //! Pages of lists over HTTP: `limit`, `after`, `before`, `order`, and the Link to the next page.
 
-use axum::Json;
 use axum::http::header::{HeaderValue, LINK};
 use axum::response::{IntoResponse, Response};
 use events::number::Number;
@@ -9,6 +8,7 @@ use form_urlencoded::Serializer;
 use read_model::page::MAX_ITEMS;
 use read_model::{Cursor, Page, Slice};
 use serde::Serialize;
+use service::answer::JsonAnswer;
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::error::ApiError;
@@ -152,7 +152,7 @@ impl<T: ToSchema + Serialize> IntoResponse for ListResponse<T> {
     fn into_response(self) -> Response {
         let Self(items, next) = self;
         let link = next.and_then(|link| HeaderValue::try_from(link).ok()).map(|link| [(LINK, link)]);
-        (link, Json(items)).into_response()
+        (link, JsonAnswer(items)).into_response()
     }
 }
 

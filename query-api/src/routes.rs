@@ -5,6 +5,7 @@ use axum::http::{Method, Uri};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{ApplicationView, ChatView, MessageView, SearchText};
 use serde::Deserialize;
+use service::answer::JsonAnswer;
 use service::config::HttpArgs;
 use service::host::Port;
 use service::path::{Path, parse};
@@ -176,8 +177,8 @@ async fn application(
     wait: AwaitPosition,
     Path(TokenPath { token }): Path<TokenPath>,
     _: Query<NoParameters>,
-) -> Result<axum::Json<ApplicationView>, ApiError> {
-    Ok(axum::Json(queries.application(&wait, token).await?))
+) -> Result<JsonAnswer<ApplicationView>, ApiError> {
+    Ok(JsonAnswer(queries.application(&wait, token).await?))
 }
 
 /// Chats of an application by number
@@ -220,8 +221,8 @@ async fn chat(
     Path(TokenPath { token }): Path<TokenPath>,
     Path(ChatPath { chat }): Path<ChatPath>,
     _: Query<NoParameters>,
-) -> Result<axum::Json<ChatView>, ApiError> {
-    Ok(axum::Json(queries.chat(&wait, ChatKey { token, number: chat }).await?))
+) -> Result<JsonAnswer<ChatView>, ApiError> {
+    Ok(JsonAnswer(queries.chat(&wait, ChatKey { token, number: chat }).await?))
 }
 
 /// Messages of a chat by number
@@ -273,8 +274,8 @@ async fn message(
     Path(ChatPath { chat }): Path<ChatPath>,
     Path(MessagePath { message }): Path<MessagePath>,
     _: Query<NoParameters>,
-) -> Result<axum::Json<MessageView>, ApiError> {
-    Ok(axum::Json(queries.message(&wait, ChatKey { token, number: chat }, message).await?))
+) -> Result<JsonAnswer<MessageView>, ApiError> {
+    Ok(JsonAnswer(queries.message(&wait, ChatKey { token, number: chat }, message).await?))
 }
 
 /// Messages of a chat that contain a text, by number

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 use tower::util::MapResponseLayer;
 use utoipa::openapi::{OpenApi, Server};
 use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::answer::JsonAnswer;
 
 const DOCUMENT: &str = "/openapi.json";
 /// The document as seen from the page, which is at /docs/. Every URL is relative, so that it is right behind a proxy that adds a
@@ -36,7 +38,7 @@ pub(crate) fn routes(mut description: OpenApi) -> Router {
     let document = Arc::new(document);
     let serve_document = move || {
         let document = Arc::clone(&document);
-        async move { Json(&*document).into_response() }
+        async move { JsonAnswer(&*document).into_response() }
     };
     let page: Router = SwaggerUi::new("/docs").config(Config::from(DOCUMENT_FROM_PAGE)).into();
     Router::new().route(DOCUMENT, get(serve_document)).merge(page.layer(MapResponseLayer::new(adapt_page)))

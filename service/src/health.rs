@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::answer::JsonAnswer;
 use crate::problem::{Problem, ProblemBody, RETRY_AFTER_FAILURE};
 
 /// Tells whether a port should get requests: only while all the parts that it needs are ready.
@@ -112,7 +112,7 @@ struct Health {
     status: &'static str,
 }
 
-const OK: Json<Health> = Json(Health { status: "ok" });
+const OK: JsonAnswer<Health> = JsonAnswer(Health { status: "ok" });
 
 /// The process answers, and these of its parts are not ready.
 #[derive(Serialize, ToSchema)]
@@ -132,8 +132,8 @@ struct PartsHealth {
     tag = "operation",
     responses((status = 200, description = "The process answers", body = PartsHealth))
 )]
-async fn health(State(readiness): State<Readiness>) -> Json<PartsHealth> {
-    Json(PartsHealth { status: "ok", parts: readiness.failing() })
+async fn health(State(readiness): State<Readiness>) -> JsonAnswer<PartsHealth> {
+    JsonAnswer(PartsHealth { status: "ok", parts: readiness.failing() })
 }
 
 /// Whether the process answers. If not, restart it.
@@ -143,7 +143,7 @@ async fn health(State(readiness): State<Readiness>) -> Json<PartsHealth> {
     tag = "operation",
     responses((status = 200, description = "The process answers", body = Health))
 )]
-async fn live() -> Json<Health> {
+async fn live() -> JsonAnswer<Health> {
     OK
 }
 

@@ -18,11 +18,13 @@
 //! | [`local_client`] | asks another process on this machine |
 //! | [`startup`] | retries until the servers that a process needs are there |
 //! | [`json`], [`query`], [`path`] | extractors that reject with problems |
+//! | [`answer`] | answers in JSON |
 //! | [`prefer`] | preferences of clients |
 //! | [`problem`], [`responses`] | RFC 9457 problems; their descriptions for OpenAPI |
 //!
 //! **Architecture invariant:** this crate depends on no other crate of Tally, so it serves any API.
 
+pub mod answer;
 mod conditional;
 pub mod config;
 pub mod cors;

@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::answer::JsonAnswer;
+
 /// How long a client should wait after a temporary condition before it tries again.
 pub const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -141,7 +143,7 @@ impl IntoResponse for Problem {
             errors: self.errors,
             parts: self.parts,
         };
-        let mut response = (self.status, axum::Json(body)).into_response();
+        let mut response = (self.status, JsonAnswer(body)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());

@@ -253,7 +253,7 @@ mod tests {
         for wait in &mut waits {
             displaced.push(matches!(poll!(wait), Poll::Ready(Err(Displaced))));
         }
-        assert_eq!(displaced, [false, false, true, true, false, false, false, false]);
+        assert_eq!(displaced, [true, false, true, false, false, false, false, false]);
         drop((running, waits));
         assert!(turns.0.state.lock().by_key.is_empty());
     }

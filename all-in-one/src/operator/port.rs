@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json as Answer;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
@@ -10,6 +9,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use service::answer::JsonAnswer;
 use service::config::{Connections, CorsOrigins, Hosts};
 use service::host::Port;
 use service::json::Json;
@@ -190,8 +190,8 @@ impl Current {
 
 /// How far the projections are
 #[utoipa::path(get, path = "/status", responses((status = 200, description = "Positions and sizes")))]
-async fn status(State(operator): State<Operator>) -> Result<Answer<Status>, Problem> {
-    operator.operated.status().await.map(Answer).map_err(|error| {
+async fn status(State(operator): State<Operator>) -> Result<JsonAnswer<Status>, Problem> {
+    operator.operated.status().await.map(JsonAnswer).map_err(|error| {
         tracing::warn!(error = %error.as_report(), "the status could not be read");
         Problem::unavailable("status-unavailable", error.to_report_string())
     })
@@ -210,8 +210,8 @@ pub(super) struct RebuildRequest {
 async fn rebuild(
     State(operator): State<Operator>,
     Json(request): Json<RebuildRequest>,
-) -> Result<(StatusCode, Answer<OperationState>), Problem> {
-    operator.start(Operation::Rebuild(request.projection)).map(|state| (StatusCode::ACCEPTED, Answer(state)))
+) -> Result<(StatusCode, JsonAnswer<OperationState>), Problem> {
+    operator.start(Operation::Rebuild(request.projection)).map(|state| (StatusCode::ACCEPTED, JsonAnswer(state)))
 }
 
 /// The body of a request for a verification. It has no members.
@@ -224,13 +224,13 @@ pub(super) struct VerifyRequest {}
 async fn verify(
     State(operator): State<Operator>,
     Json(VerifyRequest {}): Json<VerifyRequest>,
-) -> Result<(StatusCode, Answer<OperationState>), Problem> {
-    operator.start(Operation::Verify).map(|state| (StatusCode::ACCEPTED, Answer(state)))
+) -> Result<(StatusCode, JsonAnswer<OperationState>), Problem> {
+    operator.start(Operation::Verify).map(|state| (StatusCode::ACCEPTED, JsonAnswer(state)))
 }
 
 /// The operation that runs, or the last one
 #[utoipa::path(get, path = "/operation", responses((status = 200, description = "How far it is", body = OperationState)))]
-async fn operation(State(operator): State<Operator>) -> Result<Answer<OperationState>, Problem> {
+async fn operation(State(operator): State<Operator>) -> Result<JsonAnswer<OperationState>, Problem> {
     let state = operator.current.lock().as_ref().map(Current::state);
-    state.map(Answer).ok_or_else(|| Problem::not_found("no operation was started"))
+    state.map(JsonAnswer).ok_or_else(|| Problem::not_found("no operation was started"))
 }

@@ -39,7 +39,8 @@ pub(crate) fn parse_answer(bytes: &[u8]) -> Result<Option<Answer<'_>>, LoadError
     if body.len() > length {
         return Err(malformed(format!("{} bytes follow an answer", body.len() - length)));
     }
-    Ok((body.len() == length).then_some(Answer { status, body }))
+    // Tally's JSON ends with a newline.
+    Ok((body.len() == length).then(|| Answer { status, body: body.trim_ascii_end() }))
 }
 
 #[cfg(test)]

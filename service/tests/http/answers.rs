@@ -191,3 +191,13 @@ async fn a_panic_ends_neither_its_connection_nor_the_server() {
         assert_eq!(client.answer().await.status, status, "{path}");
     }
 }
+
+#[tokio::test]
+async fn json_ends_with_a_newline() {
+    let server = Server::start(build_router(Router::new(), router_config())).await;
+    for path in ["/health", "/health/ready", "/openapi.json", "/nowhere"] {
+        let answer = server.ask_raw("GET", path, &[]).await;
+        let length = answer.header("content-length").and_then(|length| length.parse().ok());
+        assert!(answer.text().ends_with("}\n") && length == Some(answer.body.len()), "{path}: {:?}", answer.text());
+    }
+}

@@ -151,7 +151,7 @@ async fn its_own_address_answers_health_and_metrics() {
     // Kafka may assign partitions in several steps, and the process is not ready while it takes one over.
     eventually("a projector that is ready", async || {
         let answer = get(&process, "/health/ready").await;
-        if answer == (200, r#"{"status":"ok"}"#.to_owned()) { Ok(()) } else { Err(answer) }
+        if answer == (200, "{\"status\":\"ok\"}\n".to_owned()) { Ok(()) } else { Err(answer) }
     })
     .await;
     eventually("a health check that passes", async || healthcheck(process.addr()).await).await;
