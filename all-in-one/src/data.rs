@@ -7,12 +7,10 @@ use std::time::Duration;
 use embedded::log::check::CheckError;
 use embedded::{DataDir, OpenError, SqliteLog, SqliteProjections};
 use event_log::{EventLog, ReadError};
-use projector::counts::CountsSink;
+use projector::Feed;
 use projector::feed::FeedError;
-use projector::search::SearchSink;
-use projector::views::ViewsSink;
-use projector::{Feed, ProjectionSink};
-use read_model::Projection;
+use projector::sink::make_sink;
+use read_model::{BuildStore, Projection};
 use thiserror_ext::AsReport;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -191,18 +189,13 @@ pub async fn feeds(log: &Arc<SqliteLog>, projections: &Arc<SqliteProjections>) -
     let mut feeds = Vec::new();
     for (partition, _) in end.bounds() {
         for projection in Projection::ALL {
-            let sink = make_sink(projection, projections);
+            let store = match projection {
+                Projection::Views | Projection::Counts => BuildStore::Tables(Arc::clone(projections) as _),
+                Projection::Search => BuildStore::Index(Arc::clone(projections) as _),
+            };
+            let sink = make_sink(projection, store);
             feeds.push(Feed { log: Arc::clone(log) as _, sink, partition });
         }
     }
     Ok(feeds)
-}
-
-fn make_sink(projection: Projection, projections: &Arc<SqliteProjections>) -> Arc<dyn ProjectionSink> {
-    let projections = Arc::clone(projections);
-    match projection {
-        Projection::Views => Arc::new(ViewsSink(projections)),
-        Projection::Counts => Arc::new(CountsSink(projections)),
-        Projection::Search => Arc::new(SearchSink(projections)),
-    }
 }

@@ -1,88 +1,59 @@
-//! The operator's commands: status, rebuild and verify.
+//! The operator's commands on a data directory; see [`projector::operate`].
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`operation`] | what takes a while: a rebuild, a verification |
-//! | [`report`] | what the commands print |
 //! | [`port`] | the routes with which a running tally carries commands out |
 //! | [`client`] | asks a running tally |
-//! | [`commands`] | chooses between the data directory and the tally that serves it |
+//! | `log_check` | checks the log, and says in words what is wrong with it |
 //!
 //! A command works on the data directory itself if no process owns it. Otherwise it asks the process that does.
 
 pub mod client;
-pub mod commands;
-pub mod operation;
+mod log_check;
 pub mod port;
-pub mod report;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use embedded::log::check::CheckError;
-use embedded::{SqliteLog, SqliteProjections};
+use async_trait::async_trait;
+use embedded::{OpenError, Owner, SqliteLog, SqliteProjections};
 use event_log::EventLog;
-use projector::Feed;
-use projector::feed::FeedError;
-use projector::rebuild::RebuildError;
-use read_model::{ProjectionStore, StoreError};
+use projector::operate::system::{LogFindings, Sizes};
+use projector::operate::{Local, OpenOperator, Purpose, Step, System};
+use read_model::{BackendError, OperateGenerations, Projection};
+use tokio::sync::watch;
 
+use self::client::Running;
+use crate::config::DataArgs;
 use crate::data::{Data, DataError};
 
-pub use operation::{Operation, Target};
 pub use port::Operator;
-pub use report::{ProjectionStatus, Status, Verdict};
 
-/// The most dead letters that are counted in a partition. A count of this many stands for this many or more.
-const MAX_DEAD_LETTERS: u32 = 1_000;
-
-/// The log and the projections that a command works on.
+/// The log and the projections of a data directory that belongs to this process.
 #[derive(Clone)]
 pub struct Operated {
-    /// The event log.
-    pub log: Arc<SqliteLog>,
-    /// The projections.
-    pub projections: Arc<SqliteProjections>,
-    /// The file of the log.
-    pub log_path: PathBuf,
-    /// Whether requests are answered meanwhile.
-    pub is_serving: bool,
+    log: Arc<SqliteLog>,
+    projections: Arc<SqliteProjections>,
+    log_path: PathBuf,
+    /// The directory, if no requests are answered meanwhile.
+    stopped: Option<Arc<Data>>,
 }
 
-/// Why a command could not be carried out.
+/// The size of a file could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum OperatorError {
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Data(DataError),
-    /// How far a projection is could not be read.
-    #[error("the checkpoints of a projection could not be read")]
-    Feed(#[source] FeedError),
-    /// The dead letters could not be read.
-    #[error("the dead letters could not be read")]
-    DeadLetters(#[source] StoreError),
-    /// The log could not be checked.
-    #[error(transparent)]
-    CheckLog(CheckError),
-    /// A projection could not be made anew, or not be compared with the live one.
-    #[error(transparent)]
-    Rebuild(RebuildError),
-    /// The size of a file could not be read.
-    #[error("the size of {} could not be read", .path.display())]
-    Size {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
+#[error("the size of {} could not be read", .path.display())]
+struct SizeError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
 }
 
 impl Operated {
     /// The files of a stopped tally.
-    pub fn stopped(data: &Data) -> Self {
-        Self { is_serving: false, ..Self::serving(data) }
+    fn stopped(data: Data) -> Self {
+        let data = Arc::new(data);
+        Self { stopped: Some(Arc::clone(&data)), ..Self::serving(&data) }
     }
 
     /// The files of this process, which serves.
@@ -91,56 +62,67 @@ impl Operated {
             log: Arc::clone(&data.log),
             projections: Arc::clone(&data.projections),
             log_path: data.directory.log_path(),
-            is_serving: true,
+            stopped: None,
         }
     }
+}
 
-    /// Reads how far the projections are.
-    ///
-    /// # Errors
-    /// [`OperatorError`].
-    pub async fn status(&self) -> Result<Status, OperatorError> {
-        let feeds = self.feeds().await?;
-        let mut projections = Vec::new();
-        for feed in &feeds {
-            // Read before the end, so that it is not beyond it.
-            let position = feed.checkpoint().await.map_err(OperatorError::Feed)?.next.0;
-            let end = feed.end().await.map_err(OperatorError::Feed)?.0;
-            let name = feed.projection().name().to_owned();
-            let partition = feed.partition.0;
-            projections.push(ProjectionStatus { name, partition, position, lag: end - position });
+impl OpenOperator for DataArgs {
+    async fn open(&self, purpose: Purpose) -> Result<Box<dyn projector::operate::Operator>, BackendError> {
+        let opened = match purpose {
+            Purpose::Look => Data::open_existing(&self.data).await,
+            Purpose::Rebuild => Data::open_to_rebuild(&self.data).await,
+        };
+        match opened {
+            Ok(data) => Ok(Box::new(Local(Arc::new(Operated::stopped(data))))),
+            Err(DataError::Open(OpenError::InUse { owner: Owner { operator: Some((address, key)), .. }, .. })) => {
+                Ok(Box::new(Running { address, key }))
+            }
+            Err(error) => Err(error.into()),
         }
-        Ok(Status {
-            events: self.count_events().await?,
-            log_bytes: read_size(&self.log_path)?,
-            projections_bytes: self.projections.paths().iter().map(|path| read_size(path)).sum::<Result<_, _>>()?,
-            dead_letters: self.count_dead_letters(&feeds).await?,
-            projections,
-        })
+    }
+}
+
+#[async_trait]
+impl System for Operated {
+    fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log) as _
     }
 
-    async fn feeds(&self) -> Result<Vec<Feed>, OperatorError> {
-        crate::data::feeds(&self.log, &self.projections).await.map_err(OperatorError::Data)
+    async fn generations(&self, _projection: Projection) -> Result<Arc<dyn OperateGenerations>, BackendError> {
+        Ok(Arc::clone(&self.projections) as _)
     }
 
-    async fn count_events(&self) -> Result<u64, OperatorError> {
-        let end = self.log.end().await.map_err(|error| OperatorError::Data(DataError::Log(error)))?;
-        Ok(end.bounds().map(|(_, end)| end.0).sum())
-    }
-
-    async fn count_dead_letters(&self, feeds: &[Feed]) -> Result<usize, OperatorError> {
-        let mut partitions: Vec<_> = feeds.iter().map(|feed| feed.partition).collect();
-        partitions.dedup();
-        let mut count = 0;
-        for partition in partitions {
-            let letters = self.projections.dead_letters(partition, MAX_DEAD_LETTERS).await;
-            count += letters.map_err(OperatorError::DeadLetters)?.len();
+    /// A rebuild of a stopped tally also makes the counters and keys again that contradict the records. Those of a tally that serves are
+    /// in use.
+    async fn check_log(&self, purpose: Purpose, steps: &watch::Sender<Step>) -> Result<LogFindings, BackendError> {
+        let is_remade = purpose == Purpose::Rebuild && self.stopped.is_some();
+        let report = log_check::check(&self.log, is_remade, steps).await?;
+        if purpose == Purpose::Rebuild && report.damaged > 0 {
+            return Err(DataError::Damaged { records: report.damaged }.into());
         }
-        Ok(count)
+        Ok(log_check::describe(&report))
+    }
+
+    /// The last read of a former generation deletes it.
+    fn keeps_former_generations(&self) -> bool {
+        false
+    }
+
+    fn sizes(&self) -> Result<Option<Sizes>, BackendError> {
+        let paths = self.projections.paths();
+        let projections = paths.iter().map(|path| read_size(path)).sum::<Result<_, _>>()?;
+        Ok(Some(Sizes { log: read_size(&self.log_path)?, projections }))
+    }
+
+    async fn close(&self) {
+        if let Some(data) = &self.stopped {
+            data.close().await;
+        }
     }
 }
 
 /// The size of a database. What a swap deletes meanwhile has none.
-fn read_size(path: &Path) -> Result<u64, OperatorError> {
-    embedded::read_size(path).map_err(|source| OperatorError::Size { path: path.to_owned(), source })
+fn read_size(path: &Path) -> Result<u64, SizeError> {
+    embedded::read_size(path).map_err(|source| SizeError { path: path.to_owned(), source })
 }

@@ -1,12 +1,15 @@
 //! A running Tally: its adapters, and the order in which everything starts and stops.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use command_api::Commands;
 use embedded::SqliteSequencer;
-use projector::{Fatal, RunLoop, RunLoops, run_loop};
+use event_log::EventLog;
+use projector::run_loop::PAUSED_PART;
+use projector::{Fatal, RunLoop, RunLoops, lag, run_loop};
 use query_api::Queries;
 use read_model::Projection;
 use service::host::{Host, Port};
@@ -27,12 +30,12 @@ const PROJECTIONS_PART: &str = "projections";
 /// The part of readiness that fails while the log cannot be written, or once it was found damaged.
 const LOG_PART: &str = "log.sqlite";
 
-/// The parts that only writes need. Reads are answered from the projections.
-const WRITE_PARTS: &[&str] = &[LOG_PART];
+/// The parts that reads do not need. They are answered from the projections, also from paused ones.
+const NOT_FOR_READS: &[&str] = &[LOG_PART, PAUSED_PART];
 
-/// The parts that only reads need. A projection that lags or is damaged does not keep the write port from writing.
-const READ_PARTS: &[&str] =
-    &[Projection::Views.name(), Projection::Counts.name(), Projection::Search.name(), PROJECTIONS_PART];
+/// The parts that writes do not need. A projection that lags, is damaged or paused does not keep the write port from writing.
+const NOT_FOR_WRITES: &[&str] =
+    &[Projection::Views.name(), Projection::Counts.name(), Projection::Search.name(), PROJECTIONS_PART, PAUSED_PART];
 
 /// A running Tally.
 pub struct Process {
@@ -89,9 +92,9 @@ impl Process {
         let hosts = config.http.hosts.hosts.clone().with_url(&read_url);
         let write_routes = command_api::routes(process.commands.clone(), read_url);
         let (write_port, read_port) = (command_api::routes::port(&config.http), query_api::routes::port(&config.http));
-        let write_port = Port { hosts: hosts.clone(), ignored_parts: READ_PARTS, ..write_port };
+        let write_port = Port { hosts: hosts.clone(), ignored_parts: NOT_FOR_WRITES, ..write_port };
         process.host.serve(writes, write_port, write_routes);
-        let read_port = Port { hosts, ignored_parts: WRITE_PARTS, ..read_port };
+        let read_port = Port { hosts, ignored_parts: NOT_FOR_READS, ..read_port };
         process.host.serve(reads, read_port, query_api::routes(queries));
         let operator_port = operator::port::port(&config.http.connections);
         process.host.serve(operators, operator_port, operator::port::routes(process.operator.clone()));
@@ -102,10 +105,18 @@ impl Process {
     async fn start_projecting(&mut self) -> Result<(), DataError> {
         let feeds = self.data.feeds().await?;
         self.watches.spawn(progress::show_catching_up(feeds.clone(), self.stop_projecting.clone()));
+        let mut reached = Vec::new();
         for feed in feeds {
-            let part = self.host.readiness().part(feed.projection().name());
-            self.run_loops.spawn(RunLoop::new(feed, part).run(self.stop_projecting.clone()));
+            let (projection, partition, readiness) = (feed.projection(), feed.partition, self.host.readiness());
+            let (part, paused) = (readiness.part(projection.name()), readiness.part(PAUSED_PART));
+            let run_loop = RunLoop::new(feed, part).with_pauses(Arc::clone(&self.data.projections) as _, paused);
+            reached.push((projection, partition, run_loop.subscribe()));
+            self.run_loops.spawn(run_loop.run(self.stop_projecting.clone()));
         }
+        let (log, stop) = (Arc::clone(&self.data.log) as Arc<dyn EventLog>, self.stop_projecting.clone());
+        self.watches.spawn(async move {
+            let _stopped: Option<Infallible> = stop.run_until_cancelled(lag::report_all(log, &reached)).await;
+        });
         Ok(())
     }
 

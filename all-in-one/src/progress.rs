@@ -1,11 +1,8 @@
 //! Draws progress bars, if standard error is a terminal.
 
 use projector::Feed;
-use projector::progress::{self, REDRAW, start_bar};
-use tokio::sync::watch;
+use projector::progress::{REDRAW, start_bar};
 use tokio_util::sync::CancellationToken;
-
-use crate::operator::operation::Step;
 
 /// Shows one after the other how projections catch up with the end that the log has now. Returns once all have, or at
 /// `stop`.
@@ -27,27 +24,5 @@ pub async fn show_catching_up(feeds: Vec<Feed>, stop: CancellationToken) {
             bar.set_position(checkpoint.next.0);
         }
         bar.finish_and_clear();
-    }
-}
-
-/// Runs work that tells its steps, and shows them.
-pub async fn show_steps<T, F: Future<Output = T>>(work: impl FnOnce(watch::Sender<Step>) -> F) -> T {
-    let (sender, mut steps) = watch::channel(Step::none());
-    let show = async {
-        loop {
-            let Step { action, progress } = steps.borrow_and_update().clone();
-            let show_step = async {
-                // Before the first step there is nothing to show.
-                if action.is_empty() { std::future::pending().await } else { progress::show(&action, progress).await }
-            };
-            tokio::select! {
-                never = show_step => match never {},
-                changed = steps.changed() => if changed.is_err() { std::future::pending::<()>().await },
-            }
-        }
-    };
-    tokio::select! {
-        outcome = work(sender) => outcome,
-        never = show => never,
     }
 }

@@ -99,8 +99,14 @@ async fn status_shows_positions_and_sizes() {
     assert_eq!(status["projections"].as_array().unwrap().len(), 3);
     assert_eq!(
         status["projections"][0],
-        serde_json::json!({ "name": "views", "partition": 0, "position": 6, "lag": 0 })
+        serde_json::json!({
+            "name": "views", "version": 1, "generation": 1, "is_paused": false, "parked": 0, "lag": 0, "lag_seconds": 0.0,
+            "partitions": [{ "partition": 0, "position": 6, "end": 6, "lag": 0, "lag_seconds": 0.0 }]
+        })
     );
+    let (_, json, _) = tally(directory.path(), &["status", "counts", "--json"]);
+    let one: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((one["projections"].as_array().unwrap().len(), &one["projections"][0]["name"]), (1, &"counts".into()));
     assert!(status["log_bytes"].as_u64() > Some(0) && status["projections_bytes"].as_u64() > Some(0));
 }
 
@@ -130,6 +136,27 @@ async fn verify_finds_a_row_that_no_event_explains_and_rebuild_repairs_it() {
     assert_eq!(api.read(BASE).await.json.as_array().map(Vec::len), Some(1));
     stop.cancel();
     process.await.unwrap().unwrap();
+}
+
+/// It finds the difference as without `--swap`, and readers see the projection as it was made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_with_swap_mends_what_differs_and_only_that() {
+    let (directory, application) = stopped_data().await;
+    tamper(directory.path(), &application).await;
+    let (code, output, error) = tally(directory.path(), &["verify", "--swap"]);
+    assert_eq!(code, Some(3), "{output}{error}");
+    assert!(output.contains("chat_counts lacks 1 rows") && output.contains("readers use it: counts"), "{output}");
+    let (_, json, _) = tally(directory.path(), &["status", "--json"]);
+    let status: Value = serde_json::from_str(&json).unwrap();
+    let generations: Vec<_> =
+        status["projections"].as_array().unwrap().iter().map(|it| it["generation"].clone()).collect();
+    assert_eq!(generations, [1, 2, 1], "{json}");
+    let (code, output, error) = tally(directory.path(), &["verify", "--swap"]);
+    assert_eq!(
+        (code, output.trim_end()),
+        (Some(0), "6 events: every projection is what the log makes of it"),
+        "{error}"
+    );
 }
 
 /// Changes of the projections, with the table in which `tally verify` must find each.

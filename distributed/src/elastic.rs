@@ -9,6 +9,8 @@
 //! | `index_mapping` | settings and mapping of the indices, and whether an existing index has them |
 //! | `pointer`, `document_version` | the document that names the live generation; conditional writes |
 //! | [`generations`] | begins, swaps and deletes generations |
+//! | `operating` | compares the live index with one that is made anew, and pauses it |
+//! | `document_scroll`, `own_text` | all documents of an index; whether searches find them |
 //! | `write_block` | stops the writers of the live index during a swap |
 //! | `prepare` | creates what is missing before the first batch |
 //! | `bulk` | writes documents |
@@ -22,6 +24,7 @@ mod bulk;
 mod checkpoint_poll;
 mod checkpoints;
 mod client;
+mod document_scroll;
 mod document_version;
 pub mod error;
 mod generation;
@@ -29,6 +32,8 @@ mod generation_cache;
 pub mod generations;
 mod index_mapping;
 mod index_names;
+mod operating;
+mod own_text;
 mod pointer;
 mod prepare;
 mod redact;
@@ -155,6 +160,9 @@ impl ElasticIndex {
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, ElasticError> {
         let generation = self.generations.for_writing(&self.client).await?;
+        if self.generations.is_paused() {
+            return Ok(Applied::Superseded);
+        }
         match self.write_batch_to(&generation, checkpoint_move, documents).await {
             Err(blocked @ ElasticError::Blocked { .. }) if !self.generations.is_of_build() => {
                 self.wait_for_swap(&generation, blocked).await

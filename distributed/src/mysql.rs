@@ -6,6 +6,8 @@
 //! | `checkpoint_tx` | checkpoints, and the transaction of a batch |
 //! | `writer` | writes the live generation, or one that is being built |
 //! | [`generations`] | begins, swaps and deletes generations |
+//! | `operating` | compares generations, and pauses projections |
+//! | [`comparison`] | the tables of a projection, compared column by column |
 //! | `former_rows` | deletes the rows of a generation in small steps |
 //! | `multi_row` | statements that write or read many rows |
 //! | `columns` | decodes columns |
@@ -20,12 +22,14 @@
 
 mod checkpoint_tx;
 mod columns;
+pub mod comparison;
 mod connections;
 pub mod counts;
 mod former_rows;
 pub mod generations;
 pub mod migrate;
 mod multi_row;
+mod operating;
 mod read_views;
 mod stops;
 mod write_counts;

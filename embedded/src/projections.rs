@@ -11,6 +11,7 @@
 //! | `read_views`, `read_threads` | the SQL that reads views, and the threads for long reads |
 //! | `progress` | how far each projection is, for readers that wait |
 //! | `rebuilding` | makes projections anew beside the live ones |
+//! | `operating` | compares them with the live ones, and pauses projections |
 
 mod counts;
 mod extents;
@@ -18,6 +19,7 @@ mod generation;
 mod generation_store;
 mod live;
 mod manifest;
+mod operating;
 mod ordinals;
 mod progress;
 mod read_threads;
@@ -285,7 +287,7 @@ impl SqliteProjections {
         let expected = self.live().get(projection).number();
         let _no_swap = self.gate(projection).read().await;
         let live = Arc::clone(self.live().get(projection));
-        if live.number() != expected {
+        if live.number() != expected || self.manifest.lock().is_paused(projection) {
             return Ok(Applied::Superseded);
         }
         let applied = apply(GenerationStore::live(live)).await?;

@@ -33,3 +33,5 @@ read_model::store_conformance!(finds, (store) StoreFault);
 read_model::views_conformance!(finds, (views) ViewsFault);
 read_model::search_conformance!(finds, (index) SearchFault);
 read_model::generations_conformance!(finds, (generations) GenerationsFault);
+read_model::operating_conformance!(finds, (operated) OperatingFault);
+read_model::search_operating_conformance!(finds, (operated) OperatingFault);

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use embedded::DataDir;
 use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId, Position};
 use read_model::{
-    BackendError, BuildStore, CatchUp, ChatRow, Checkpoint, CheckpointMove, CompareGenerations, Difference,
-    Generations, MessageRow, Projection, ProjectionStore, SearchDocument, SearchIndex, SourceEvent, ViewsChanges,
+    BackendError, BuildStore, CatchUp, ChatRow, Checkpoint, CheckpointMove, Difference, Generations, MessageRow,
+    OperateGenerations, Projection, ProjectionStore, SearchDocument, SearchIndex, SourceEvent, ViewsChanges,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -50,6 +50,10 @@ struct Written;
 #[async_trait]
 impl CatchUp for Written {
     async fn catch_up(&self, _: &Position) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
         Ok(())
     }
 }

@@ -1,25 +1,19 @@
 //! Several processes share the partitions. Runs a run loop for each partition that is assigned to this process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use event_log::EventLog;
 use events::{Offset, PartitionId, Position};
-use metrics::Gauge;
+use read_model::Pauses;
 use service::health::{Part, Readiness};
-use thiserror_ext::AsReport;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::Feed;
+use crate::lag::{self, ReachedReceiver};
 use crate::run_loop::{self, Fatal, RunLoop, RunLoops};
 use crate::sink::ProjectionSink;
-
-/// Time between two reports of the projection's progress.
-const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Feeds a projection from the partitions that are assigned to this process, for as long as they are.
 ///
@@ -30,6 +24,8 @@ pub struct AssignedPartitions {
     pub log: Arc<dyn EventLog>,
     /// The projection.
     pub sink: Arc<dyn ProjectionSink>,
+    /// Whether the projection is paused.
+    pub pauses: Arc<dyn Pauses>,
     /// Becomes ready with the first assignment.
     pub part: Part,
     /// Gets a part for each run loop.
@@ -39,8 +35,9 @@ pub struct AssignedPartitions {
 /// The handles to a running run loop.
 struct RunningLoop {
     stop: CancellationToken,
-    applied: watch::Receiver<Option<Offset>>,
-    part: Part,
+    reached: ReachedReceiver,
+    /// Follows the log, and is not paused.
+    parts: [Part; 2],
 }
 
 impl AssignedPartitions {
@@ -59,7 +56,7 @@ impl AssignedPartitions {
         let mut running = BTreeMap::new();
         let (end, mut ends) = watch::channel(Position::default());
         // Polled beside everything else, because the log may be slow to answer.
-        let polling = self.poll_end(&end);
+        let polling = lag::poll_end(Arc::clone(&self.log), end);
         tokio::pin!(polling);
         let outcome = loop {
             if let Some(partitions) = &*assigned.borrow_and_update() {
@@ -95,9 +92,9 @@ impl AssignedPartitions {
                     "partition released"
                 );
                 run_loop.stop.cancel();
-                run_loop.part.ready();
+                run_loop.parts.iter().for_each(Part::ready);
                 // The partition's next owner reports its lag.
-                self.lag(*partition).set(0.0);
+                lag::clear(self.sink.projection(), *partition);
             }
             is_kept
         });
@@ -110,35 +107,21 @@ impl AssignedPartitions {
         let projection = self.sink.projection().name();
         tracing::info!(projection, partition = partition.0, "partition taken over");
         let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
-        let part = self.readiness.part(projection);
-        let run_loop = RunLoop::new(feed, part.clone());
-        let running = RunningLoop { stop: CancellationToken::new(), applied: run_loop.subscribe(), part: part.clone() };
-        let stop = running.stop.clone();
+        let parts = [self.readiness.part(projection), self.readiness.part(run_loop::PAUSED_PART)];
+        let [following, paused] = parts.clone();
+        let run_loop = RunLoop::new(feed, following).with_pauses(Arc::clone(&self.pauses), paused);
+        let stop = CancellationToken::new();
+        let running = RunningLoop { stop: stop.clone(), reached: run_loop.subscribe(), parts: parts.clone() };
         run_loops.spawn(async move {
             let ended = run_loop.run(stop.clone()).await;
             if stop.is_cancelled() {
                 // Another process may own the partition now, so this one ignores the loop's failures.
-                part.ready();
+                parts.iter().for_each(Part::ready);
                 return Ok(());
             }
             ended
         });
         running
-    }
-
-    /// Reads the log's end every 5 s and publishes it.
-    async fn poll_end(&self, published: &watch::Sender<Position>) -> Infallible {
-        let mut interval = tokio::time::interval(REPORT_INTERVAL);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            interval.tick().await;
-            match self.log.end().await {
-                Ok(end) => drop(published.send_replace(end)),
-                Err(error) => {
-                    tracing::debug!(error = %error.as_report(), "the lag of a projection is unknown: the log's end cannot be read");
-                }
-            }
-        }
     }
 
     /// Reports each partition's checkpoint, and sets its lag behind the log's `end`. Skips a partition whose checkpoint has
@@ -150,19 +133,11 @@ impl AssignedPartitions {
         report: impl Fn(PartitionId, Offset),
     ) {
         for (partition, run_loop) in running {
-            let Some(applied) = *run_loop.applied.borrow() else {
+            let Some(reached) = *run_loop.reached.borrow() else {
                 continue;
             };
-            report(*partition, applied);
-            let lag = end.bound(*partition).0.saturating_sub(applied.0);
-            // A 64-bit float holds every count of events exactly that can occur.
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            self.lag(*partition).set(lag as f64);
+            report(*partition, reached.next);
+            lag::report(self.sink.projection(), *partition, end.bound(*partition), reached);
         }
-    }
-
-    fn lag(&self, partition: PartitionId) -> Gauge {
-        let projection = self.sink.projection().name();
-        metrics::gauge!("tally_projection_lag_events", "projection" => projection, "partition" => partition.to_string())
     }
 }

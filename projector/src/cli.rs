@@ -2,12 +2,12 @@
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::process::ExitCode;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
-use distributed::args::{ElasticsearchArgs, KafkaArgs, MysqlArgs};
+use distributed::args::{KafkaArgs, MysqlArgs};
 use distributed::mysql;
 use read_model::Projection;
 use service::config::{LogArgs, parse_address};
@@ -15,14 +15,16 @@ use service::healthcheck::healthcheck;
 use service::{shutdown, telemetry};
 
 use crate::deployment::Deployment;
+use crate::operate::command::EXIT_CODES;
+use crate::operate::{self, OperatorCommand};
 use crate::process::{Config, Process};
-use crate::rebuilding;
+use crate::servers::ServerArgs;
 
 /// Feeds a projection of Tally from the events in Kafka
 ///
 /// Any number of processes may feed one projection: they share out the partitions of the log among themselves.
 #[derive(Debug, Parser)]
-#[command(name = "projector", version)]
+#[command(name = "projector", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -33,12 +35,8 @@ pub struct Cli {
 pub enum Command {
     #[command(flatten)]
     Feed(FeedArgs),
-    /// Make a projection anew from the start of the log while readers use it, and swap the two
-    ///
-    /// Readers see no error, nothing empty and no step back. It may run beside projectors of this release; upgrade older ones
-    /// first. Ctrl-C stops it, and the next start goes on from there. If the new projection cannot show what the current one shows,
-    /// the current one stays.
-    Rebuild(RebuildArgs),
+    #[command(flatten)]
+    Operate(OperatorCommand<ServerArgs>),
     /// Bring the tables in MySQL up to date (views and counts do so at their start, too)
     Migrate(MigrateArgs),
     /// Ask a projector whether it is ready; exit code 0 if it is
@@ -65,31 +63,6 @@ struct SharedArgs {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct RebuildArgs {
-    /// Projection to make anew, or all of them one after the other
-    #[arg(value_name = "PROJECTION", value_parser = rebuilt_parser())]
-    pub rebuilt: Rebuilt,
-    /// How long to keep what readers used before the swap, 10s at least, since reads that began before still use it
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_keep)]
-    pub keep: Duration,
-    #[command(flatten)]
-    pub kafka: KafkaArgs,
-    #[command(flatten)]
-    pub mysql: MysqlArgs,
-    #[command(flatten)]
-    pub elasticsearch: ElasticsearchArgs,
-    #[command(flatten)]
-    pub logs: LogArgs,
-}
-
-/// What a rebuild makes anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rebuilt {
-    All,
-    One(Projection),
-}
-
-#[derive(Debug, Clone, Args)]
 pub struct MigrateArgs {
     #[command(flatten)]
     pub mysql: MysqlArgs,
@@ -107,39 +80,25 @@ pub struct HealthcheckArgs {
     pub projector_addr: Option<SocketAddr>,
 }
 
-/// Longer than any read takes. A read uses one generation from its beginning to its end.
-const SHORTEST_KEEP: Duration = Duration::from_secs(10);
-
-fn parse_keep(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(keep) if keep >= SHORTEST_KEEP => Ok(keep),
-        Ok(_) => Err("reads that began before the swap may take 10s; write 10s or more".to_owned()),
-        Err(error) => Err(format!("{error}; write a duration such as 1m or 2h")),
-    }
-}
-
 /// Runs the command of the command line.
 ///
 /// # Errors
 /// A message that says what to do.
-pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+pub async fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     match cli.command {
-        Command::Feed(args) => feed(&args).await,
-        Command::Rebuild(args) => {
-            telemetry::init(&args.logs.log, args.logs.log_format)?;
-            rebuilding::run(&args.config(), shutdown::stop_on_signal()?).await
-        }
+        Command::Feed(args) => feed(&args).await?,
+        Command::Operate(command) => return operate::command::run(command).await,
         Command::Migrate(args) => {
             telemetry::init(&args.logs.log, args.logs.log_format)?;
             mysql::migrate(&args.mysql.mysql_url).await?;
             tracing::info!("the tables are up to date");
-            Ok(())
         }
         Command::Healthcheck(args) => {
             let address = args.address().ok_or("name a projection, or an address with --projector-addr")?;
-            Ok(healthcheck(address).await?)
+            healthcheck(address).await?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn feed(args: &FeedArgs) -> Result<(), Box<dyn Error>> {
@@ -150,21 +109,6 @@ async fn feed(args: &FeedArgs) -> Result<(), Box<dyn Error>> {
     process.wait().await?;
     tracing::info!("stopped");
     Ok(())
-}
-
-impl RebuildArgs {
-    fn config(&self) -> rebuilding::Config {
-        rebuilding::Config {
-            projections: match self.rebuilt {
-                Rebuilt::All => Projection::ALL.to_vec(),
-                Rebuilt::One(projection) => vec![projection],
-            },
-            keep: self.keep,
-            brokers: self.kafka.kafka_brokers.clone(),
-            mysql_url: self.mysql.mysql_url.clone(),
-            elasticsearch_url: self.elasticsearch.elasticsearch_url.clone(),
-        }
-    }
 }
 
 impl HealthcheckArgs {
@@ -187,13 +131,6 @@ fn projector_addr_help() -> String {
 fn projection_parser() -> impl TypedValueParser<Value = Projection> {
     PossibleValuesParser::new(projection_names())
         .try_map(|name| Projection::from_name(&name).ok_or("no projection has this name"))
-}
-
-/// Accepts the name of a projection, or `all`.
-fn rebuilt_parser() -> impl TypedValueParser<Value = Rebuilt> {
-    let all = PossibleValue::new("all").help("All of them");
-    PossibleValuesParser::new(projection_names().into_iter().chain([all]))
-        .map(|name| Projection::from_name(&name).map_or(Rebuilt::All, Rebuilt::One))
 }
 
 fn projection_names() -> [PossibleValue; 3] {
@@ -245,26 +182,6 @@ impl FromArgMatches for FeedArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rebuild_takes_one_projection_or_all_and_keeps_what_reads_need() {
-        let config = |arguments: &[&str]| -> Result<rebuilding::Config, ErrorKind> {
-            let cli = Cli::try_parse_from([&["projector", "rebuild"], arguments].concat());
-            match cli.map_err(|error| error.kind())?.command {
-                Command::Rebuild(args) => Ok(args.config()),
-                other => panic!("{other:?}"),
-            }
-        };
-        let one = config(&["search"]).unwrap();
-        assert_eq!((one.projections, one.keep), (vec![Projection::Search], Duration::from_secs(60)));
-        let all = config(&["all", "--keep", "2h"]).unwrap();
-        assert_eq!((all.projections, all.keep), (Projection::ALL.to_vec(), Duration::from_secs(7_200)));
-        for wrong in [&["all", "--keep", "9s"][..], &["all", "--keep", "x"]] {
-            assert_eq!(config(wrong).unwrap_err(), ErrorKind::ValueValidation, "{wrong:?}");
-        }
-        assert_eq!(config(&["everything"]).unwrap_err(), ErrorKind::InvalidValue);
-        assert_eq!(config(&[]).unwrap_err(), ErrorKind::MissingRequiredArgument);
-    }
 
     fn healthcheck_address(arguments: &[&str]) -> Result<String, ErrorKind> {
         let cli = Cli::try_parse_from([&["projector", "healthcheck"], arguments].concat());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event_log::{EventLog, LogBatch, ReadError, ReadLimit};
 use events::{Offset, PartitionId};
-use read_model::{Applied, Checkpoint, CheckpointMove, Projection};
+use read_model::{Applied, Checkpoint, CheckpointMove, PauseError, Projection};
 
 use crate::epochs::drop_void_events;
 use crate::sink::{ProjectionSink, SinkError};
@@ -30,6 +30,9 @@ pub enum FeedError {
     /// The projection could not be read or written.
     #[error("the events cannot be applied")]
     Apply(#[source] SinkError),
+    /// Whether the projection is paused could not be read.
+    #[error(transparent)]
+    Pause(PauseError),
 }
 
 impl FeedError {

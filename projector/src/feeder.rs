@@ -7,7 +7,7 @@ use distributed::elastic::{self, ElasticIndex};
 use distributed::kafka::{self, Cluster, KafkaLog, Membership};
 use distributed::mysql::{MigrateError, MySqlProjections};
 use futures_util::FutureExt;
-use read_model::BackendError;
+use read_model::{BackendError, Pauses};
 use service::health::{Part, Readiness};
 use service::startup::{retry_uninterrupted, retry_until_ready};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ pub(crate) struct Feeder {
     pub(crate) log: Arc<KafkaLog>,
     pub(crate) sink: Arc<dyn ProjectionSink>,
     pub(crate) server: Arc<dyn PrepareServer>,
+    pub(crate) pauses: Arc<dyn Pauses>,
     /// For a projection of which earlier releases may have left another version.
     pub(crate) upgrade: Option<FoldingUpgrade>,
     /// Becomes ready once the consumer group has assigned partitions to this process.
@@ -46,6 +47,7 @@ impl Feeder {
         let assignment = AssignedPartitions {
             log: Arc::clone(&self.log) as _,
             sink: self.sink,
+            pauses: self.pauses,
             part: self.part,
             readiness: self.readiness,
         };

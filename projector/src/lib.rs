@@ -7,13 +7,15 @@
 //! | [`epochs`] | void events, which no projection applies |
 //! | [`feed`] | moves batches from a partition of the log to a projection |
 //! | [`run_loop`] | the loop over a feed: when to read, retry, stop and report readiness |
+//! | [`lag`] | how far projections are behind, as metrics |
 //! | [`rebuild`](mod@rebuild) | makes a projection anew while readers use it |
+//! | [`operate`] | the operator's commands |
 //! | [`progress`] | shows how far a long run is |
 //! | [`assignment`] | a run loop for each partition that is assigned to this process |
 //! | `deployment` | how each projection runs on servers: its port, its server, its help |
-//! | `cli`, `process`, `feeder`, `rebuilding`, `upgrade` | the binary's composition root |
+//! | `cli`, `process`, `feeder`, `servers`, `upgrade` | the binary's composition root |
 //!
-//! `deployment`, `cli`, `process`, `feeder`, `rebuilding` and `upgrade` exist only with the feature `distributed`.
+//! `deployment`, `cli`, `process`, `feeder`, `servers` and `upgrade` exist only with the feature `distributed`.
 //!
 //! **Architecture invariant:** a projection is a function of the log alone. It reads no clock, no other projection and no
 //! network, so that dropping its tables and reading the log again gives the same tables.
@@ -28,14 +30,16 @@ pub mod epochs;
 pub mod feed;
 #[cfg(feature = "distributed")]
 mod feeder;
+pub mod lag;
+pub mod operate;
 #[cfg(feature = "distributed")]
 pub mod process;
 pub mod progress;
 pub mod rebuild;
-#[cfg(feature = "distributed")]
-pub mod rebuilding;
 pub mod run_loop;
 pub mod search;
+#[cfg(feature = "distributed")]
+pub mod servers;
 pub mod sink;
 #[cfg(feature = "distributed")]
 mod upgrade;

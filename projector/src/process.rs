@@ -48,7 +48,7 @@ impl Process {
         let cluster = Cluster::new(&config.brokers);
         let log = Arc::new(KafkaLog::connect(cluster.clone())?);
         let backend = Deployment::for_projection(config.projection).backend;
-        let Client { sink, server, upgrade } = backend.make_client(&config.store_url)?;
+        let Client { sink, server, pauses, upgrade } = backend.make_client(config.projection, &config.store_url)?;
         let port = Port {
             name: "projector",
             other_port: OtherPort::NONE,
@@ -60,7 +60,7 @@ impl Process {
         let addr = host.bind_and_serve(config.addr, "--projector-addr", port, OpenApiRouter::new()).await?;
         let part = host.readiness().part("partitions");
         let (readiness, stop) = (host.readiness().clone(), host.stop().clone());
-        let feeder = Feeder { cluster, log, sink, server, upgrade, part, readiness, stop };
+        let feeder = Feeder { cluster, log, sink, server, pauses, upgrade, part, readiness, stop };
         let feeding = AbortOnDropHandle::new(tokio::spawn(feeder.feed()));
         host.mark_started();
         Ok(Self { addr, host, feeding })

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressState, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::operate::Step;
 use crate::rebuild::Progress;
 
 /// Time between two updates of a bar.
@@ -31,6 +32,21 @@ pub fn start_bar(message: String, length: u64) -> ProgressBar {
 /// Shows the progress of an action until the future is dropped.
 pub async fn show(action: &str, progress: watch::Receiver<Progress>) -> Infallible {
     if stderr().is_terminal() { draw_bar(action, &progress).await } else { write_lines(action, &progress).await }
+}
+
+/// Shows the steps of an operation, each with its progress, until the future is dropped.
+pub async fn show_steps(mut steps: watch::Receiver<Step>) -> Infallible {
+    loop {
+        let Step { action, progress } = steps.borrow_and_update().clone();
+        let show_step = async {
+            // Before the first step there is nothing to show.
+            if action.is_empty() { std::future::pending().await } else { show(&action, progress).await }
+        };
+        tokio::select! {
+            never = show_step => match never {},
+            changed = steps.changed() => if changed.is_err() { std::future::pending::<()>().await },
+        }
+    }
 }
 
 async fn draw_bar(action: &str, progress: &watch::Receiver<Progress>) -> Infallible {

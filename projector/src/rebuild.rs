@@ -1,5 +1,7 @@
 //! Makes a projection anew from the log, beside the live one, and swaps the two.
 
+mod verification;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,17 +12,16 @@ use event_log::{EventLog, ReadError};
 use events::{Offset, PartitionId, Position};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use read_model::{
-    BackendError, Build, BuildStore, CatchUp, CompareGenerations, DeadLetter, Difference, GenerationNumber,
-    Generations, GenerationsError, Projection, Swap,
+    BackendError, Build, CatchUp, DeadLetter, GenerationNumber, Generations, GenerationsError, LiveError, Projection,
+    Swap,
 };
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
 
-use crate::counts::CountsSink;
 use crate::feed::{Feed, FeedError};
-use crate::search::SearchSink;
-use crate::sink::ProjectionSink;
-use crate::views::ViewsSink;
+use crate::sink::{ProjectionSink, make_sink};
+
+pub use self::verification::{Verified, verify};
 
 /// Partitions that are read at the same time.
 const CONCURRENT_PARTITIONS: usize = 4;
@@ -67,6 +68,9 @@ pub enum RebuildError {
     /// The generation could not be begun, swapped or deleted.
     #[error(transparent)]
     Generations(GenerationsError),
+    /// The live generation could not be read, for a comparison.
+    #[error(transparent)]
+    Live(LiveError),
     /// The log could not be read.
     #[error("the end of the log cannot be read")]
     Log(#[source] ReadError),
@@ -115,7 +119,7 @@ fn describe(letters: &[DeadLetter]) -> String {
 ///
 /// # Errors
 /// [`RebuildError`]. A generation that would show less than the live one, or that the log does not contain, is deleted. Any other is
-/// kept for the next attempt.
+/// kept for the next attempt. A paused projection is not made anew.
 pub async fn rebuild(
     log: Arc<dyn EventLog>,
     generations: Arc<dyn Generations>,
@@ -136,41 +140,6 @@ pub async fn rebuild(
     Ok(rebuilt)
 }
 
-/// Makes `projection` anew up to the live generation's checkpoints, compares the two, and deletes the new one. Returns the differences.
-/// What a rebuild that was stopped has made is deleted first: a comparison believes nothing but the log.
-///
-/// A caller may drop the future at any point.
-///
-/// # Errors
-/// [`RebuildError`].
-pub async fn verify(
-    log: Arc<dyn EventLog>,
-    generations: Arc<dyn CompareGenerations>,
-    projection: Projection,
-    progress: &watch::Sender<Progress>,
-) -> Result<Vec<Difference>, RebuildError> {
-    let all: &dyn Generations = &*generations;
-    let mut rebuild = Rebuild::begin(Arc::clone(&log), all, projection, progress).await?;
-    if rebuild.has_applied_events().await? {
-        rebuild.discard().await?;
-        rebuild = Rebuild::begin(log, all, projection, progress).await?;
-    }
-    let outcome = rebuild.own(rebuild.fill_and_compare(&*generations)).await;
-    match &outcome {
-        Ok(_) => rebuild.discard().await?,
-        Err(error) => rebuild.leave(error).await?,
-    }
-    outcome
-}
-
-fn make_sink(store: BuildStore, projection: Projection) -> Arc<dyn ProjectionSink> {
-    match (store, projection) {
-        (BuildStore::Tables(store), Projection::Counts) => Arc::new(CountsSink(store)),
-        (BuildStore::Tables(store), _) => Arc::new(ViewsSink(store)),
-        (BuildStore::Index(index), _) => Arc::new(SearchSink(index)),
-    }
-}
-
 /// A rebuild that runs.
 struct Rebuild<'a> {
     log: Arc<dyn EventLog>,
@@ -188,7 +157,7 @@ impl<'a> Rebuild<'a> {
         progress: &'a watch::Sender<Progress>,
     ) -> Result<Self, RebuildError> {
         let build = generations.begin(projection).await.map_err(RebuildError::Generations)?;
-        let sink = make_sink(generations.writer(&build).map_err(RebuildError::Generations)?, projection);
+        let sink = make_sink(projection, generations.writer(&build).map_err(RebuildError::Generations)?);
         Ok(Self { log, generations, sink, build, progress })
     }
 
@@ -202,20 +171,6 @@ impl<'a> Rebuild<'a> {
             outcome = work => outcome,
             error = self.keep_lease() => Err(error),
         }
-    }
-
-    /// Whether an earlier rebuild has begun the generation.
-    async fn has_applied_events(&self) -> Result<bool, RebuildError> {
-        let projection = self.build.projection;
-        let end = self.log.end().await.map_err(RebuildError::Log)?;
-        for (partition, _) in end.bounds() {
-            let checkpoint =
-                self.feed(partition).checkpoint().await.map_err(|source| RebuildError::Feed { projection, source })?;
-            if checkpoint.next > Offset::START {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Deletes the generation if going on with it is in vain, or else leaves it to the next rebuild.
@@ -274,20 +229,6 @@ impl<'a> Rebuild<'a> {
         Err(RebuildError::Behind(projection))
     }
 
-    async fn fill_and_compare(&self, generations: &dyn CompareGenerations) -> Result<Vec<Difference>, RebuildError> {
-        let projection = self.build.projection;
-        for _ in 0..MAX_SWAPS {
-            let goal = generations.live_position(projection).await.map_err(RebuildError::Generations)?;
-            self.fill_up_to(&goal).await.map_err(|source| RebuildError::Feed { projection, source })?;
-            let compared = generations.compare(&self.build, self).await.map_err(RebuildError::Generations)?;
-            if let Some(differences) = compared {
-                return Ok(differences);
-            }
-            tokio::time::sleep(SWAP_PAUSE).await;
-        }
-        Err(RebuildError::Behind(projection))
-    }
-
     async fn fill_up_to(&self, goal: &Position) -> Result<(), FeedError> {
         let end: u64 = goal.bounds().map(|(_, end)| end.0).sum();
         self.progress.send_replace(Progress { applied: 0, end });
@@ -335,6 +276,11 @@ impl CatchUp for Rebuild<'_> {
         }
         Ok(())
     }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
+        let end = self.log.end().await?;
+        self.catch_up(&end).await
+    }
 }
 
 /// Catches up with all of the log, for a swap: readers of an index may have found messages that its checkpoint does not cover yet.
@@ -348,5 +294,9 @@ impl CatchUp for UpToTheEnd<'_> {
             check_is_in_log(partition, next, end.bound(partition))?;
         }
         self.0.catch_up(&end).await
+    }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
+        self.0.catch_up_to_end().await
     }
 }

@@ -1,18 +1,23 @@
 //! The loop that reads a partition of the log and applies it to a projection, batch by batch.
 
+mod pause_watch;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use event_log::{BackendError, ReadError};
 use events::{Offset, PartitionId};
-use read_model::Checkpoint;
+use read_model::{Checkpoint, Pauses};
 use service::health::Part;
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::pause_watch::PauseWatch;
 use crate::feed::{Feed, FeedError};
+use crate::lag::{Reached, ReachedReceiver};
 use crate::sink::SinkError;
 
 /// Pause after a batch that was not full. A batch costs more than its events do, so the events of this pause share the
@@ -31,11 +36,15 @@ const RETRY: ExponentialBuilder = ExponentialBuilder::new()
     .with_jitter()
     .without_max_times();
 
+/// The name of the parts that fail while a projection is paused.
+pub const PAUSED_PART: &str = "paused";
+
 /// Feeds one projection from one partition.
 pub struct RunLoop {
     feed: Feed,
     part: Part,
-    applied: watch::Sender<Option<Offset>>,
+    pause: Option<PauseWatch>,
+    reached: watch::Sender<Option<Reached>>,
 }
 
 /// Running run loops. Dropping them cuts them off at any point, which is safe: a batch and its checkpoint are applied
@@ -124,12 +133,20 @@ impl RunLoop {
     /// `part` becomes ready once the projection has reached the log's end as it was at the start, and fails whenever the
     /// projection does.
     pub fn new(feed: Feed, part: Part) -> Self {
-        Self { feed, part, applied: watch::Sender::new(None) }
+        Self { feed, part, pause: None, reached: watch::Sender::new(None) }
     }
 
-    /// Subscribes to the projection's checkpoint, which is `None` until it has been read.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Offset>> {
-        self.applied.subscribe()
+    /// Waits while the projection is paused. Meanwhile `paused` fails, and the part of [`RunLoop::new`] is ready: readers may use what
+    /// the projection has.
+    #[must_use]
+    pub fn with_pauses(mut self, pauses: Arc<dyn Pauses>, paused: Part) -> Self {
+        self.pause = Some(PauseWatch::new(pauses, self.feed.projection(), paused));
+        self
+    }
+
+    /// Subscribes to how far the loop has come.
+    pub fn subscribe(&self) -> ReachedReceiver {
+        self.reached.subscribe()
     }
 
     /// Runs until `stop`, and lets the current batch end.
@@ -164,7 +181,7 @@ impl RunLoop {
 
     /// Tells readers in other processes that the projection stands still. Tries until it succeeds or `stop`.
     async fn note_stop(&self, reason: &str, stop: &CancellationToken) {
-        let Some(at) = *self.applied.borrow() else {
+        let Some(Reached { next: at, .. }) = *self.reached.borrow() else {
             return;
         };
         let mut pauses = RETRY.build();
@@ -181,8 +198,20 @@ impl RunLoop {
     async fn follow(&self, stop: &CancellationToken, pauses: &mut ExponentialBackoff) -> Result<(), Failure> {
         let (mut checkpoint, mut goal) = self.begin().await?;
         let mut is_in_log = checkpoint.next <= goal;
+        let mut may_be_paused = true;
         loop {
-            self.applied.send_replace(Some(checkpoint.next));
+            self.reached.send_replace(Some(Reached { next: checkpoint.next, waiting_since: None }));
+            if let Some(pause) = self.pause.as_ref()
+                && pause.is_set(may_be_paused).await.map_err(Failure::Temporary)?
+            {
+                self.wait_until_resumed(pause, checkpoint, stop).await?;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                (checkpoint, goal) = self.begin().await?;
+                is_in_log = checkpoint.next <= goal;
+                continue;
+            }
             if is_in_log && checkpoint.next >= goal {
                 self.part.ready();
             }
@@ -193,8 +222,11 @@ impl RunLoop {
             };
             // The log refuses to read at a checkpoint that it does not contain.
             is_in_log = true;
-            let is_full = self.feed.is_full(&log_batch);
+            let (is_full, is_empty) = (self.feed.is_full(&log_batch), log_batch.next == checkpoint.next);
+            self.reached.send_replace(Some(Reached::before(&log_batch, checkpoint.next)));
             let next = self.feed.apply(checkpoint, log_batch).await.map_err(|error| self.classify(error))?;
+            // A store of a paused projection applies nothing.
+            may_be_paused = !is_empty && next.next == checkpoint.next;
             // A checkpoint that steps back belongs to a projection that was lost and made again. It must catch up anew.
             (checkpoint, goal) = if next.next < checkpoint.next { self.begin().await? } else { (next, goal) };
             *pauses = RETRY.build();
@@ -205,6 +237,27 @@ impl RunLoop {
                 }
             }
         }
+    }
+
+    /// Waits until the projection is resumed or `stop`. Meanwhile it finds out since when the next event waits, for the metrics.
+    async fn wait_until_resumed(
+        &self,
+        pause: &PauseWatch,
+        checkpoint: Checkpoint,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        self.part.ready();
+        while pause.is_set(true).await.map_err(Failure::Temporary)? {
+            if self.reached.borrow().is_none_or(|reached| reached.waiting_since.is_none())
+                && let Ok(log_batch) = self.feed.read(checkpoint.next, Duration::ZERO).await
+            {
+                self.reached.send_replace(Some(Reached::before(&log_batch, checkpoint.next)));
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(pause_watch::INTERVAL)).await.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the projection's checkpoint, and the log's end, which the projection must reach to have caught up.
@@ -232,7 +285,9 @@ impl RunLoop {
             FeedError::Apply(SinkError::Newer(source)) => {
                 Failure::Permanent(Stopped::Newer { projection, partition, source: source.into() })
             }
-            temporary @ (FeedError::Read(_) | FeedError::Apply(_)) => Failure::Temporary(temporary),
+            temporary @ (FeedError::Read(_) | FeedError::Apply(_) | FeedError::Pause(_)) => {
+                Failure::Temporary(temporary)
+            }
         }
     }
 }

@@ -1,9 +1,15 @@
 //! The port between a run loop and a projection.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use event_log::Unreadable;
 use events::{DecodeError, Offset, PartitionId, Record, RecordedEvent};
-use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchError, StoreError};
+use read_model::{Applied, BuildStore, Checkpoint, CheckpointMove, Projection, SearchError, StoreError};
+
+use crate::counts::CountsSink;
+use crate::search::SearchSink;
+use crate::views::ViewsSink;
 
 /// A projection together with the store that keeps it. Each projection implements it beside its pure functions.
 #[async_trait]
@@ -44,6 +50,15 @@ pub trait ProjectionSink: Send + Sync {
     /// # Errors
     /// If the store cannot be written.
     async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError>;
+}
+
+/// Makes the sink that writes `projection` to `store`. `views` and `counts` are kept in tables, `search` in an index.
+pub fn make_sink(projection: Projection, store: BuildStore) -> Arc<dyn ProjectionSink> {
+    match (store, projection) {
+        (BuildStore::Tables(store), Projection::Counts) => Arc::new(CountsSink(store)),
+        (BuildStore::Tables(store), _) => Arc::new(ViewsSink(store)),
+        (BuildStore::Index(index), _) => Arc::new(SearchSink(index)),
+    }
 }
 
 /// Why a projection could not be read or written.

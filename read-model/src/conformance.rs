@@ -11,9 +11,11 @@
 
 mod broken_generations;
 mod broken_index;
+mod broken_operating;
 mod broken_store;
 mod broken_views;
 mod generations;
+mod operating;
 mod search;
 mod search_generations;
 mod store;
@@ -31,6 +33,7 @@ use crate::store::{Applied, Checkpoint, CheckpointMove, ProjectionStore};
 
 pub use self::broken_generations::GenerationsFault;
 pub use self::broken_index::SearchFault;
+pub use self::broken_operating::OperatingFault;
 pub use self::broken_store::StoreFault;
 pub use self::broken_views::ViewsFault;
 
@@ -41,8 +44,10 @@ macro_rules! publish {
 }
 
 crate::generations_conformance!(publish, generations);
+crate::operating_conformance!(publish, operating);
 crate::search_conformance!(publish, search);
 crate::search_generations_conformance!(publish, search_generations);
+crate::search_operating_conformance!(publish, operating);
 crate::store_conformance!(publish, store);
 crate::views_conformance!(publish, views);
 

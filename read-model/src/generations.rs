@@ -3,6 +3,7 @@
 //! A projection's rows, or its search index, are a *generation*. Readers use the live one. A rebuild fills another one beside it
 //! from the start of the log, and then swaps the two.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub struct Build {
     pub lease: Uuid,
 }
 
-/// Writes the generation of a [`Build`], whatever is live.
+/// Writes a projection: its live generation, or that of a [`Build`].
 pub enum BuildStore {
     /// The tables of `views` or `counts`.
     Tables(Arc<dyn ProjectionStore>),
@@ -52,7 +53,7 @@ pub enum Swap {
     Behind,
 }
 
-/// A difference between the rows of one table in two generations of a projection.
+/// A difference between the rows of one table, or the documents of an index, in two generations of a projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Difference {
     /// The projection.
@@ -65,11 +66,22 @@ pub struct Difference {
     pub unexpected: u64,
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { projection, table, missing, unexpected } = self;
+        let projection = projection.name();
+        write!(f, "{projection}: {table} lacks {missing} rows and has {unexpected} that it should not have")
+    }
+}
+
 /// Applies events to the generation of a [`Build`].
 #[async_trait]
 pub trait CatchUp: Send + Sync {
-    /// Returns once the generation has applied everything before `position`.
+    /// Returns once the generation has applied everything before `position`, and nothing else.
     async fn catch_up(&self, position: &Position) -> Result<(), BackendError>;
+
+    /// Returns once the generation has applied everything that the log has now.
+    async fn catch_up_to_end(&self) -> Result<(), BackendError>;
 }
 
 /// Begins, swaps and deletes generations.
@@ -108,17 +120,6 @@ pub trait Generations: Send + Sync {
     async fn delete_former(&self, projection: Projection, keep: Duration) -> Result<(), GenerationsError>;
 }
 
-/// Compares generations.
-#[async_trait]
-pub trait CompareGenerations: Generations {
-    /// The checkpoints of the live generation.
-    async fn live_position(&self, projection: Projection) -> Result<Position, GenerationsError>;
-
-    /// Keeps the writers of the live generation waiting, calls `rest` with its checkpoints, and compares the two generations as they
-    /// are then. `None` if the new one did not reach those checkpoints in [`SWAP_TIMEOUT`].
-    async fn compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Vec<Difference>>, GenerationsError>;
-}
-
 /// Why a generation could not be begun, swapped or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationsError {
@@ -128,6 +129,9 @@ pub enum GenerationsError {
     /// The lease has ended, and another process owns the generation.
     #[error("this process was away for too long, and another one rebuilds {} now", .0.name())]
     Lost(Projection),
+    /// An operator has paused the projection, and a swap would let readers see more than it has.
+    #[error("{} is paused, so it is not made anew; resume it first", .0.name())]
+    Paused(Projection),
     /// See [`Generations::begin`].
     #[error("a new generation of {} cannot be begun", .projection.name())]
     Begin {
@@ -155,7 +159,7 @@ pub enum GenerationsError {
         #[source]
         source: BackendError,
     },
-    /// See [`CompareGenerations`].
+    /// See [`OperateGenerations::compare`](crate::OperateGenerations::compare).
     #[error("the live generation of {} and the new one cannot be compared", .projection.name())]
     Compare {
         /// The projection.

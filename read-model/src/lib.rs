@@ -14,6 +14,7 @@
 //! | [`views`], [`store`], [`search_index`] | the ports: read views, write projections, index and search |
 //! | [`stop`] | what readers are told of a projection that cannot go on |
 //! | [`generations`] | the port that makes a projection anew while readers use it |
+//! | [`operating`] | the port of operators: comparing generations, and pauses |
 //! | [`conformance`] | the ports' contracts as assertions, which each adapter's tests run |
 //!
 //! **Architecture invariant:** views are disposable. Everything here can be computed from the log again.
@@ -27,6 +28,7 @@ pub mod counts;
 pub mod dead_letter;
 pub mod folding;
 pub mod generations;
+pub mod operating;
 pub mod page;
 pub mod search_index;
 pub mod stop;
@@ -42,9 +44,8 @@ pub use changes::{
 };
 pub use counts::ChatCounts;
 pub use folding::{FoldedText, FoldingVersion, SearchText};
-pub use generations::{
-    Build, BuildStore, CatchUp, CompareGenerations, Difference, GenerationNumber, Generations, GenerationsError, Swap,
-};
+pub use generations::{Build, BuildStore, CatchUp, Difference, GenerationNumber, Generations, GenerationsError, Swap};
+pub use operating::{LiveError, LiveGeneration, MAX_PARKED, OperateGenerations, PauseError, Pauses};
 pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex, SearchPage};
 pub use stop::StandsStill;

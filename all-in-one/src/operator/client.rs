@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::http::{Method, StatusCode};
+use projector::operate::{Operation, Operator, Report, Status, Step};
 use projector::rebuild::Progress;
+use read_model::{BackendError, Projection};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::local_client::{LocalClientError, exchange};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::operation::{Report, Step};
-use super::port::{OPERATION, OperationState, Outcome, REBUILD, RebuildRequest, STATUS, VERIFY, VerifyRequest};
-use super::{Operation, Status};
+use super::port::{OPERATION, OperationState, Outcome, STATUS};
 
 /// Pause between two questions for the progress of an operation.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
@@ -60,24 +61,26 @@ pub struct Running {
     pub key: Uuid,
 }
 
-/// Asks for the status.
-///
-/// # Errors
-/// [`ClientError`].
-pub async fn status(operator: &Running) -> Result<Status, ClientError> {
-    ask(operator, Method::GET, STATUS, None).await
+#[async_trait]
+impl Operator for Running {
+    async fn status(&self, projections: &[Projection]) -> Result<Status, BackendError> {
+        let mut status: Status = ask(self, Method::GET, STATUS, None).await?;
+        status.projections.retain(|status| projections.iter().any(|projection| projection.name() == status.name));
+        Ok(status)
+    }
+
+    async fn run(&self, operation: Operation, steps: &watch::Sender<Step>) -> Result<Report, BackendError> {
+        Ok(run(self, operation, steps).await?)
+    }
+
+    /// The process that was asked goes on.
+    async fn close(&self) {}
 }
 
 /// Starts an operation, or joins it if it runs, and waits for its end. Tells each step to `steps`.
-///
-/// # Errors
-/// [`ClientError`].
-pub async fn run(operator: &Running, operation: Operation, steps: &watch::Sender<Step>) -> Result<Report, ClientError> {
-    let (path, body) = match operation {
-        Operation::Rebuild(projection) => (REBUILD, serde_json::to_string(&RebuildRequest { projection })),
-        Operation::Verify => (VERIFY, serde_json::to_string(&VerifyRequest {})),
-    };
-    let mut state: OperationState = ask(operator, Method::POST, path, Some(body.map_err(ClientError::Answer)?)).await?;
+async fn run(operator: &Running, operation: Operation, steps: &watch::Sender<Step>) -> Result<Report, ClientError> {
+    let body = serde_json::to_string(&operation).map_err(ClientError::Answer)?;
+    let mut state: OperationState = ask(operator, Method::POST, OPERATION, Some(body)).await?;
     let id = state.id;
     let mut failed_polls = 0;
     let mut shown: Option<(String, watch::Sender<Progress>)> = None;

@@ -8,6 +8,9 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
+use projector::operate::operation::OperationError;
+use projector::operate::{Operation, Report, Status, Step, operation, status};
+use read_model::Projection;
 use serde::{Deserialize, Serialize};
 use service::answer::JsonAnswer;
 use service::config::{Connections, CorsOrigins, Hosts};
@@ -24,13 +27,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::operation::{Report, Step};
-use super::{Operated, Operation, Status, Target};
+use super::Operated;
 
 /// The path of the routes below, for [`super::client`].
 pub(super) const STATUS: &str = "/status";
-pub(super) const REBUILD: &str = "/rebuild";
-pub(super) const VERIFY: &str = "/verify";
 pub(super) const OPERATION: &str = "/operation";
 
 /// Carries out one operation at a time.
@@ -65,7 +65,7 @@ pub enum Outcome {
 /// How far an operation is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OperationState {
-    /// Tells operations apart: 1, 2, 3 … since the start of the process.
+    /// Tells operations apart: 1, 2, 3 … since the start of the process; 0 for a pause, which ends at once.
     pub id: u64,
     /// The operation.
     pub operation: Operation,
@@ -82,7 +82,7 @@ pub struct OperationState {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Tally: operator",
-    description = "Rebuilds and verifies projections while everything runs. Every request needs the key in the lock file of the data \
+    description = "Rebuilds, verifies and pauses projections while everything runs. Every request needs the key in the lock file of the data \
                    directory, as Authorization: Bearer KEY."
 ))]
 struct Description;
@@ -102,10 +102,8 @@ pub fn port(connections: &Connections) -> Port {
 /// The routes.
 pub fn routes(operator: Operator) -> OpenApiRouter {
     OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(status))
-        .routes(routes!(rebuild))
-        .routes(routes!(verify))
-        .routes(routes!(operation))
+        .routes(routes!(read_status))
+        .routes(routes!(start, read_operation))
         .layer(from_fn_with_state(operator.clone(), refuse_without_key))
         .with_state(operator)
 }
@@ -133,6 +131,13 @@ impl Operator {
         self.tasks.wait().await;
     }
 
+    async fn pause(&self, operation: Operation) -> OperationState {
+        let (steps, _) = watch::channel(Step::none());
+        let outcome = to_outcome(operation::run(operation, &self.operated, &steps).await);
+        log_outcome(operation, &outcome);
+        OperationState { id: 0, operation, action: String::new(), applied: 0, end: 0, outcome: Some(outcome) }
+    }
+
     /// Starts an operation, or joins it if it runs.
     fn start(&self, operation: Operation) -> Result<OperationState, Problem> {
         let mut current = self.current.lock();
@@ -148,24 +153,30 @@ impl Operator {
         let (operated, stop) = (self.operated.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             tracing::info!(?operation, "an operator has begun an operation");
-            let outcome = match stop.run_until_cancelled(operation.run(&operated, &steps)).await {
-                Some(Ok(report)) => Outcome::Done(report),
-                Some(Err(error)) => Outcome::Failed(error.to_report_string()),
+            let outcome = match stop.run_until_cancelled(operation::run(operation, &operated, &steps)).await {
+                Some(outcome) => to_outcome(outcome),
                 None => Outcome::Failed("tally is stopping".to_owned()),
             };
-            match &outcome {
-                Outcome::Done(Report { text, is_good: true }) => {
-                    tracing::info!(?operation, "the operation has ended: {text}");
-                }
-                Outcome::Done(Report { text, is_good: false }) => {
-                    tracing::warn!(?operation, "the operation has ended: {text}");
-                }
-                Outcome::Failed(reason) => tracing::warn!(?operation, reason, "the operation has failed"),
-            }
+            log_outcome(operation, &outcome);
             end.send_replace(Some(outcome));
         });
         let id = current.as_ref().map_or(1, |former| former.id + 1);
         Ok(current.insert(Current { id, operation, step, outcome }).state())
+    }
+}
+
+fn to_outcome(outcome: Result<Report, OperationError>) -> Outcome {
+    match outcome {
+        Ok(report) => Outcome::Done(report),
+        Err(error) => Outcome::Failed(error.to_report_string()),
+    }
+}
+
+fn log_outcome(operation: Operation, outcome: &Outcome) {
+    match outcome {
+        Outcome::Done(Report { text, is_good: true }) => tracing::info!(?operation, "the operation has ended: {text}"),
+        Outcome::Done(Report { text, is_good: false }) => tracing::warn!(?operation, "the operation has ended: {text}"),
+        Outcome::Failed(reason) => tracing::warn!(?operation, reason, "the operation has failed"),
     }
 }
 
@@ -190,47 +201,31 @@ impl Current {
 
 /// How far the projections are
 #[utoipa::path(get, path = "/status", responses((status = 200, description = "Positions and sizes")))]
-async fn status(State(operator): State<Operator>) -> Result<JsonAnswer<Status>, Problem> {
-    operator.operated.status().await.map(JsonAnswer).map_err(|error| {
+async fn read_status(State(operator): State<Operator>) -> Result<JsonAnswer<Status>, Problem> {
+    status::read(&operator.operated, &Projection::ALL).await.map(JsonAnswer).map_err(|error| {
         tracing::warn!(error = %error.as_report(), "the status could not be read");
         Problem::unavailable("status-unavailable", error.to_report_string())
     })
 }
 
-/// The body of a request for a rebuild.
-#[derive(Serialize, Deserialize, ToSchema)]
-pub(super) struct RebuildRequest {
-    /// What to make anew.
-    pub(super) projection: Target,
-}
-
-/// Make projections anew
-#[utoipa::path(post, path = "/rebuild", request_body = RebuildRequest,
+/// Carry an operation out, or join it if it runs
+#[utoipa::path(post, path = "/operation", request_body = Operation,
     responses((status = 202, description = "It runs", body = OperationState)))]
-async fn rebuild(
+async fn start(
     State(operator): State<Operator>,
-    Json(request): Json<RebuildRequest>,
+    Json(operation): Json<Operation>,
 ) -> Result<(StatusCode, JsonAnswer<OperationState>), Problem> {
-    operator.start(Operation::Rebuild(request.projection)).map(|state| (StatusCode::ACCEPTED, JsonAnswer(state)))
-}
-
-/// The body of a request for a verification. It has no members.
-#[derive(Serialize, Deserialize, ToSchema)]
-pub(super) struct VerifyRequest {}
-
-/// Verify the log and all projections
-#[utoipa::path(post, path = "/verify", request_body = VerifyRequest,
-    responses((status = 202, description = "It runs", body = OperationState)))]
-async fn verify(
-    State(operator): State<Operator>,
-    Json(VerifyRequest {}): Json<VerifyRequest>,
-) -> Result<(StatusCode, JsonAnswer<OperationState>), Problem> {
-    operator.start(Operation::Verify).map(|state| (StatusCode::ACCEPTED, JsonAnswer(state)))
+    let state = match operation {
+        // At once, also while another operation runs.
+        Operation::Pause { .. } => operator.pause(operation).await,
+        operation => operator.start(operation)?,
+    };
+    Ok((StatusCode::ACCEPTED, JsonAnswer(state)))
 }
 
 /// The operation that runs, or the last one
 #[utoipa::path(get, path = "/operation", responses((status = 200, description = "How far it is", body = OperationState)))]
-async fn operation(State(operator): State<Operator>) -> Result<JsonAnswer<OperationState>, Problem> {
+async fn read_operation(State(operator): State<Operator>) -> Result<JsonAnswer<OperationState>, Problem> {
     let state = operator.current.lock().as_ref().map(Current::state);
     state.map(JsonAnswer).ok_or_else(|| Problem::not_found("no operation was started"))
 }

@@ -250,6 +250,11 @@ fn document_id(partition: PartitionId) -> String {
     format!("{ID_PREFIX}{partition}")
 }
 
+/// Whether this is the id of a checkpoint, and not of a message.
+pub(super) fn is_document_id(id: &str) -> bool {
+    parse_document_id(id).is_some()
+}
+
 /// The partition whose checkpoint has this id.
 fn parse_document_id(id: &str) -> Option<PartitionId> {
     id.strip_prefix(ID_PREFIX)?.parse().ok().map(PartitionId)

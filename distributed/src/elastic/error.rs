@@ -80,6 +80,14 @@ pub enum BuildError {
     NumbersUsedUp,
     #[error("Elasticsearch keeps only search")]
     OtherProjection,
+    #[error("search is paused")]
+    Paused,
+}
+
+impl BuildError {
+    pub(super) const fn is_paused(&self) -> bool {
+        matches!(self, Self::Paused)
+    }
 }
 
 /// Why the index cannot be used as it is.

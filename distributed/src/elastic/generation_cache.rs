@@ -18,7 +18,7 @@ use super::pointer::{self, Live};
 /// One more request a second costs nothing beside the searches. And one second is short beside the time for which the
 /// former generation is kept after a move. In that second a reader sees the former generation, which lacks nothing: its
 /// writers stop before the move.
-const POINTER_TTL: Duration = Duration::from_secs(1);
+pub(super) const POINTER_TTL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct GenerationCache {
@@ -32,6 +32,7 @@ pub(super) struct GenerationCache {
 #[derive(Debug)]
 struct Cached {
     generation: Arc<Generation>,
+    is_paused: bool,
     /// When to read the pointer again.
     expires_at: Instant,
 }
@@ -65,6 +66,11 @@ impl GenerationCache {
     /// that it writes.
     pub(super) async fn for_writing(&self, client: &ElasticClient) -> Result<Arc<Generation>, ElasticError> {
         self.get(&self.writer, client).await
+    }
+
+    /// Whether the projection was paused when [`Self::for_writing`] has read the pointer. A generation that is being built is not.
+    pub(super) fn is_paused(&self) -> bool {
+        !self.is_of_build() && self.writer.lock().as_ref().is_some_and(|cached| cached.is_paused)
     }
 
     /// The generation that is live, or was [`POINTER_TTL`] ago at most.
@@ -115,7 +121,7 @@ impl GenerationCache {
             Some(same) if is_same(&same.generation, live) => same.generation,
             _ => self.new_generation(live),
         };
-        *cached = Some(Cached { generation: Arc::clone(&generation), expires_at });
+        *cached = Some(Cached { generation: Arc::clone(&generation), is_paused: live.is_paused, expires_at });
         generation
     }
 
@@ -160,12 +166,15 @@ mod tests {
         let cache = GenerationCache::new("x");
         let began = Instant::now();
         let after = |reads| began + reads * POINTER_TTL;
-        let update = |generation, expires_at| cache.update(&cache.reader, Live { generation, folding: 1 }, expires_at);
+        let update = |generation, expires_at| {
+            cache.update(&cache.reader, Live { generation, folding: 1, is_paused: false }, expires_at)
+        };
         assert_eq!(update(1, after(1)).names.generation, 1);
         let second = update(2, after(3));
         assert_eq!(update(1, after(2)).names.generation, 2);
         assert!(Arc::ptr_eq(&update(2, after(4)), &second), "the same stays the same");
-        let folded_otherwise = cache.update(&cache.reader, Live { generation: 2, folding: 2 }, after(5));
+        let folded_otherwise =
+            cache.update(&cache.reader, Live { generation: 2, folding: 2, is_paused: false }, after(5));
         assert_eq!(folded_otherwise.folding, 2);
     }
 }

@@ -34,14 +34,14 @@ const BEAT_POLL: Duration = Duration::from_secs(1);
 /// `begin` waits for up to [`LEASE`] if another process has begun a generation: whether that process is there shows in the beats that
 /// it writes, not in the time of any clock.
 pub struct ElasticGenerations {
-    client: ElasticClient,
-    prefix: String,
+    pub(super) client: ElasticClient,
+    pub(super) prefix: String,
     /// Held during a swap and during a beat: a beat would look to the swap like another process.
     turn: tokio::sync::Mutex<()>,
 }
 
 /// What becomes of the pointer.
-enum Change<T> {
+pub(super) enum Change<T> {
     Write(T),
     /// It stays as it is.
     Keep(T),
@@ -61,11 +61,11 @@ impl ElasticGenerations {
         Ok(Self { client: ElasticClient::new(url)?, prefix: prefix.to_owned(), turn: tokio::sync::Mutex::default() })
     }
 
-    fn names(&self, generation: u32) -> IndexNames {
+    pub(super) fn names(&self, generation: u32) -> IndexNames {
         IndexNames::new(&self.prefix, generation)
     }
 
-    async fn read(&self) -> Result<PointerState, ElasticError> {
+    pub(super) async fn read(&self) -> Result<PointerState, ElasticError> {
         pointer::read(&self.client, &self.prefix).await?.ok_or(ElasticError::NotPrepared)
     }
 
@@ -74,7 +74,7 @@ impl ElasticGenerations {
     }
 
     /// Changes the pointer as it is at the moment.
-    async fn change<T>(&self, change: impl Fn(&mut Pointer) -> Change<T>) -> Result<T, BuildError> {
+    pub(super) async fn change<T>(&self, change: impl Fn(&mut Pointer) -> Change<T>) -> Result<T, BuildError> {
         for _ in 0..MAX_ATTEMPTS {
             let mut state = self.read().await?;
             match change(&mut state.pointer) {
@@ -142,6 +142,9 @@ impl ElasticGenerations {
         }
         // From here on any other write of the pointer makes the move fail.
         let mut state = self.read().await?;
+        if state.pointer.generations.is_paused {
+            return Err(BuildError::Paused.into());
+        }
         let live = self.names(state.pointer.generation);
         let Some(built) = find_own(&mut state.pointer, build).cloned() else { return Ok(None) };
         let moved = self.stop_writers_and_move(&built, rest, state, &live).await;
@@ -266,7 +269,7 @@ fn find_own<'a>(pointer: &'a mut Pointer, build: &Build) -> Option<&'a mut Built
     built.filter(|built| built.owner == build.lease.to_string() && built.generation == build.generation.0)
 }
 
-fn check_is_kept(projection: Projection) -> Result<(), BuildError> {
+pub(super) fn check_is_kept(projection: Projection) -> Result<(), BuildError> {
     if projection == Projection::Search { Ok(()) } else { Err(BuildError::OtherProjection) }
 }
 
@@ -307,6 +310,9 @@ impl Generations for ElasticGenerations {
 
     async fn swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, GenerationsError> {
         match self.try_swap(build, rest).await {
+            Err(error) if error.downcast_ref().is_some_and(BuildError::is_paused) => {
+                Err(GenerationsError::Paused(build.projection))
+            }
             Ok(Some(swap)) => Ok(swap),
             Ok(None) => Err(GenerationsError::Lost(build.projection)),
             Err(source) => Err(GenerationsError::Swap { projection: build.projection, source }),

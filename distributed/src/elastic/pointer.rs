@@ -35,6 +35,9 @@ pub(super) struct Others {
     pub(super) last: u32,
     pub(super) built: Option<Built>,
     pub(super) former: Vec<Former>,
+    /// Whether an operator has paused `search`. Absent if no release that pauses has written it.
+    #[serde(default)]
+    pub(super) is_paused: bool,
 }
 
 /// The generation that is being built.
@@ -76,6 +79,7 @@ pub(super) struct Live {
     pub(super) generation: u32,
     /// The number of the version that has folded its documents.
     pub(super) folding: u32,
+    pub(super) is_paused: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +97,11 @@ struct Document {
 pub(super) async fn read_live(client: &ElasticClient, prefix: &str) -> Result<Option<Live>, ElasticError> {
     let document = read_document(client, prefix).await?;
     let pointer = document.and_then(|document| document.source);
-    Ok(pointer.map(|Pointer { generation, folding, .. }| Live { generation, folding }))
+    Ok(pointer.map(|Pointer { generation, folding, generations }| Live {
+        generation,
+        folding,
+        is_paused: generations.is_paused,
+    }))
 }
 
 /// The pointer; `None` before the first generation.

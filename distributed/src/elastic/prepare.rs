@@ -37,7 +37,7 @@ struct Version {
 pub(super) async fn prepare(client: &ElasticClient, prefix: &str) -> Result<(), PrepareError> {
     check_server(client).await?;
     // The index comes before the pointer, so that the pointer never names an index that is not there.
-    if let Some(Live { generation, folding }) = pointer::read_live(client, prefix).await? {
+    if let Some(Live { generation, folding, .. }) = pointer::read_live(client, prefix).await? {
         // A lost index of a version that this program does not know gets its documents from a program that does.
         let folding = FoldingVersion::from_number(folding).unwrap_or(FoldingVersion::CURRENT);
         prepare_index(client, &IndexNames::new(prefix, generation), folding).await?;
@@ -48,7 +48,7 @@ pub(super) async fn prepare(client: &ElasticClient, prefix: &str) -> Result<(), 
     let folding = prepare_index(client, &names, FoldingVersion::CURRENT).await?;
     create_index(client, &pointer_index(prefix), index_mapping::pointer_index()).await?;
     pointer::extend_mapping(client, prefix).await?;
-    pointer::create(client, prefix, Live { generation: FIRST_GENERATION, folding }).await?;
+    pointer::create(client, prefix, Live { generation: FIRST_GENERATION, folding, is_paused: false }).await?;
     Ok(())
 }
 

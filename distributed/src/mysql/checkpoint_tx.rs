@@ -25,7 +25,7 @@ pub(super) struct Generation(pub(super) u32);
 /// Who may write a generation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fence {
-    /// Anybody, for as long as readers use the generation.
+    /// Anybody, for as long as readers use the generation and the projection is not paused.
     Live,
     /// The owner of this lease, for as long as it has the generation.
     Owner(Uuid),
@@ -133,7 +133,7 @@ impl Batch {
     }
 }
 
-/// Locks the row with the fence and the checkpoint in one statement, so that the fence costs no round trip. Returns the
+/// Locks the rows with the fence and the checkpoint in one statement, so that the fence costs no round trip. Returns the
 /// checkpoint's offset, if it has a row; `None` if the fence forbids to write.
 async fn lock(
     connection: &mut MySqlConnection,
@@ -144,9 +144,11 @@ async fn lock(
 ) -> Result<Option<Option<u64>>, sqlx::Error> {
     let statement = match fence {
         Fence::Live => sqlx::query(
-            "SELECT next_offset, projections.generation FROM projections \
-             LEFT JOIN checkpoints ON projection = name AND checkpoints.generation = ? AND partition_id = ? \
-             WHERE name = ? FOR SHARE OF projections FOR UPDATE OF checkpoints",
+            "SELECT next_offset, projections.generation, paused_at IS NULL FROM projections \
+             LEFT JOIN checkpoints \
+             ON checkpoints.projection = name AND checkpoints.generation = ? AND partition_id = ? \
+             LEFT JOIN pauses ON pauses.projection = name \
+             WHERE name = ? FOR SHARE OF projections, pauses FOR UPDATE OF checkpoints",
         )
         .bind(generation.0)
         .bind(partition.0)
@@ -165,7 +167,7 @@ async fn lock(
         return Ok(None);
     };
     let may_write = match fence {
-        Fence::Live => row.try_get::<u32, _>(1)? == generation.0,
+        Fence::Live => row.try_get::<u32, _>(1)? == generation.0 && row.try_get::<i64, _>(2)? == 1,
         Fence::Owner(owner) => row.try_get::<Option<&[u8]>, _>(1)? == Some(owner.as_bytes()),
     };
     Ok(if may_write { Some(row.try_get(0)?) } else { None })

@@ -22,6 +22,8 @@ const READERS: u32 = 16;
 const WRITERS: u32 = 12;
 /// Connections that begin, swap and delete generations, for one projection at a time.
 const KEEPERS: u32 = 4;
+/// Connections that compare generations, for one projection at a time.
+const COMPARERS: u32 = 1;
 /// Longest wait for a connection, a new one included.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(2);
 /// Longest read, including the wait for a connection. The server ends a read earlier, see [`READER_SETTINGS`]; this
@@ -66,6 +68,12 @@ pub(super) struct Lease {
     is_given_back: bool,
 }
 
+/// Longest comparison of a table of two generations, in one statement. That of the largest takes a few minutes.
+pub(super) const COMPARE_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The settings of every connection that compares generations: all statements of a transaction read what was there at its
+/// beginning.
+const COMPARER_SETTINGS: &str = "SET SESSION transaction_isolation = 'REPEATABLE-READ'";
+
 impl Connections {
     /// Connections for reads. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn readers(options: &MySqlConnectOptions) -> Self {
@@ -80,6 +88,11 @@ impl Connections {
     /// Connections that begin, swap and delete generations. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn keepers(options: &MySqlConnectOptions) -> Self {
         Self::new(options, KEEPERS, KEEPER_SETTINGS)
+    }
+
+    /// Connections that compare generations. Does not connect yet. Must be called in a tokio runtime.
+    pub(super) fn comparers(options: &MySqlConnectOptions) -> Self {
+        Self::new(options, COMPARERS, COMPARER_SETTINGS)
     }
 
     fn new(options: &MySqlConnectOptions, max: u32, settings: &'static str) -> Self {

@@ -22,14 +22,15 @@ use super::writer::Writer;
 use super::{ClientError, former_rows, parse_url, write_views};
 
 /// The version of `views` and of `counts` that this program builds and writes.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// [`Generations`] of `views` and `counts`.
 ///
 /// Has connections of its own: while a swap keeps batches of the live generation waiting, they may use up those of their writers.
 pub struct MySqlGenerations {
-    keepers: Connections,
+    pub(super) keepers: Connections,
     writers: Connections,
+    pub(super) comparers: Connections,
 }
 
 impl MySqlGenerations {
@@ -39,7 +40,11 @@ impl MySqlGenerations {
     /// [`ClientError`].
     pub fn new(url: &str) -> Result<Self, ClientError> {
         let options: MySqlConnectOptions = parse_url(url)?;
-        Ok(Self { keepers: Connections::keepers(&options), writers: Connections::writers(&options) })
+        Ok(Self {
+            keepers: Connections::keepers(&options),
+            writers: Connections::writers(&options),
+            comparers: Connections::comparers(&options),
+        })
     }
 
     /// Begins a generation, or takes over one that was begun; `None` while another process owns it.
@@ -77,7 +82,7 @@ impl MySqlGenerations {
         Ok(Some(build))
     }
 
-    async fn begin_transaction(&self) -> Result<Lease, sqlx::Error> {
+    pub(super) async fn begin_transaction(&self) -> Result<Lease, sqlx::Error> {
         let mut lease = self.keepers.lease().await?;
         lease.execute("START TRANSACTION").await?;
         Ok(lease)
@@ -96,7 +101,11 @@ impl MySqlGenerations {
     }
 
     /// Locks the live generation and catches up with it. Returns it, with the transaction that holds the locks.
-    async fn stop_writers(&self, build: &Build, rest: &dyn CatchUp) -> Result<(Lease, Generation), BackendError> {
+    pub(super) async fn stop_writers(
+        &self,
+        build: &Build,
+        rest: &dyn CatchUp,
+    ) -> Result<(Lease, Generation), BackendError> {
         let mut transaction = self.begin_transaction().await?;
         let former: u32 = sqlx::query_scalar("SELECT generation FROM projections WHERE name = ? FOR UPDATE")
             .bind(build.projection.name())
@@ -204,7 +213,7 @@ async fn lock_owner(connection: &mut MySqlConnection, build: &Build) -> Result<b
 }
 
 /// Locks the checkpoints of a generation, for writers that do not look at the pointer.
-async fn lock_checkpoints(
+pub(super) async fn lock_checkpoints(
     connection: &mut MySqlConnection,
     projection: Projection,
     generation: Generation,
@@ -234,6 +243,10 @@ async fn move_pointer(
     if !lock_owner(connection, build).await? {
         return Ok(None);
     }
+    // The next attempt fails and says so.
+    if is_paused(connection, projection).await? {
+        return Ok(Some(Swap::Behind));
+    }
     let checkpoints = lock_checkpoints(connection, projection, former).await?;
     let has_passed = lock_checkpoints(connection, projection, generation).await?.covers(&checkpoints);
     // The last events may be such ones. The caller looks for them before its next attempt.
@@ -262,6 +275,13 @@ async fn move_pointer(
     .await?;
     connection.execute("COMMIT").await?;
     Ok(Some(Swap::Done))
+}
+
+/// Whether the projection is paused, which nobody changes until the transaction has ended.
+async fn is_paused(connection: &mut MySqlConnection, projection: Projection) -> Result<bool, sqlx::Error> {
+    let statement = sqlx::query_scalar("SELECT paused_at IS NOT NULL FROM pauses WHERE projection = ? FOR SHARE");
+    let is_paused: Option<i64> = statement.bind(projection.name()).fetch_optional(connection).await?;
+    Ok(is_paused == Some(1))
 }
 
 /// Whether an error says that others had the locks for too long.
@@ -310,11 +330,15 @@ impl Generations for MySqlGenerations {
     }
 
     async fn swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, GenerationsError> {
+        let to_error = |source| GenerationsError::Swap { projection: build.projection, source };
+        if self.load_is_paused(build.projection).await.map_err(|error| to_error(error.into()))? {
+            return Err(GenerationsError::Paused(build.projection));
+        }
         match self.try_swap(build, rest).await {
             Ok(Some(swap)) => Ok(swap),
             Ok(None) => Err(GenerationsError::Lost(build.projection)),
             Err(error) if is_lock_wait(&error) => Ok(Swap::Behind),
-            Err(source) => Err(GenerationsError::Swap { projection: build.projection, source }),
+            Err(source) => Err(to_error(source)),
         }
     }
 

@@ -6,6 +6,7 @@ mod fixture;
 mod folding;
 mod generations;
 mod losing;
+mod operating;
 mod preparing;
 pub(crate) mod server;
 mod texts;
@@ -16,5 +17,6 @@ pub(crate) use fixture::find_numbers;
 pub(crate) use folding::{live_folding, make_version_1};
 pub(crate) use server::TestServer;
 
-tests!(; conformance on server::on_an_index: read_model::search_conformance, read_model::search_generations_conformance;
-    modules: away, folding, generations, losing, preparing, texts, waiting, writing);
+tests!(; conformance on server::on_an_index: read_model::search_conformance, read_model::search_generations_conformance,
+    read_model::search_operating_conformance;
+    modules: away, folding, generations, losing, operating, preparing, texts, waiting, writing);

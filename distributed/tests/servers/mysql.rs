@@ -15,5 +15,5 @@ mod sizes;
 mod tables;
 
 tests!(; conformance on server::on_a_database: read_model::store_conformance, read_model::views_conformance,
-    read_model::generations_conformance;
+    read_model::generations_conformance, read_model::operating_conformance;
     modules: alarms, counts, frozen, generations, histories, locks, migrating, settings, silence, sizes, tables);

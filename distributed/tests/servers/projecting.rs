@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use distributed::elastic::ElasticIndex;
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
-use distributed::mysql::MySqlProjections;
+use distributed::mysql::{MySqlGenerations, MySqlProjections};
 use projector::counts::CountsSink;
 use projector::search::SearchSink;
 use projector::views::ViewsSink;
 use projector::{AssignedPartitions, ProjectionSink};
 use rand::RngExt;
-use read_model::ProjectionStore;
+use read_model::{Pauses, ProjectionStore};
 use reqwest::Method;
 use serde_json::json;
 use service::health::Readiness;
@@ -35,10 +35,10 @@ const CLIENTS: usize = 8;
 const MESSAGES_A_CLIENT: usize = 100;
 
 /// Feeds a projection from every partition, beside the partitions' owners, until the future is dropped.
-async fn feed_all(sink: Arc<dyn ProjectionSink>, log: Arc<KafkaLog>) {
+async fn feed_all(sink: Arc<dyn ProjectionSink>, log: Arc<KafkaLog>, pauses: Arc<dyn Pauses>) {
     let (_sharing, owned) = watch::channel(Some(PARTITIONS.partitions().collect::<BTreeSet<_>>()));
     let readiness = Readiness::new();
-    let assignment = AssignedPartitions { log, sink, part: readiness.part("partitions"), readiness };
+    let assignment = AssignedPartitions { log, sink, pauses, part: readiness.part("partitions"), readiness };
     assignment.run(owned, |_, _| {}, CancellationToken::new()).await.unwrap();
 }
 
@@ -55,12 +55,17 @@ fn sinks(servers: &Servers, batches: &Arc<Batches>) -> [Arc<dyn ProjectionSink>;
 }
 
 /// Starts second owners of every partition again and again, each for a moment. Returns how many there were.
-async fn come_and_go(sink: Arc<dyn ProjectionSink>, log: Arc<KafkaLog>, stop: CancellationToken) -> u32 {
+async fn come_and_go(
+    sink: Arc<dyn ProjectionSink>,
+    log: Arc<KafkaLog>,
+    pauses: Arc<dyn Pauses>,
+    stop: CancellationToken,
+) -> u32 {
     let mut lives = 0;
     while !stop.is_cancelled() {
         let life = Duration::from_millis(rand::rng().random_range(20..600));
         // It is dropped anywhere: in a read, in a statement, before a commit or after it.
-        drop(tokio::time::timeout(life, feed_all(Arc::clone(&sink), Arc::clone(&log))).await);
+        drop(tokio::time::timeout(life, feed_all(Arc::clone(&sink), Arc::clone(&log), Arc::clone(&pauses))).await);
         lives += 1;
     }
     lives
@@ -80,9 +85,10 @@ async fn projectors_that_come_and_go_change_nothing() {
     let (servers, api) = (servers().await, &one_of_each().await.api);
     let (log, stop) = (Arc::new(KafkaLog::connect(Cluster::new(servers.brokers)).unwrap()), CancellationToken::new());
     let batches = Arc::new(Batches::default());
+    let pauses: Arc<dyn Pauses> = Arc::new(MySqlGenerations::new(&servers.mysql_url).unwrap());
     let zombies: Vec<_> = sinks(servers, &batches)
         .into_iter()
-        .map(|sink| tokio::spawn(come_and_go(sink, Arc::clone(&log), stop.clone())))
+        .map(|sink| tokio::spawn(come_and_go(sink, Arc::clone(&log), Arc::clone(&pauses), stop.clone())))
         .collect();
     let application = api.application("come and go").await;
     let chats = api.chats(&application, CHATS).await;

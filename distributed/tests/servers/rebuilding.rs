@@ -4,6 +4,7 @@
 //! await a position are refused; they never show incomplete data.
 
 mod damaged_log;
+mod operating;
 mod special_logs;
 mod upgrade;
 mod while_running;
@@ -12,14 +13,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
 use distributed::kafka::PARTITIONS;
 use distributed::mysql::{MySqlProjections, migrate};
 use events::Epoch;
-use read_model::{Projection, ProjectionStore};
+use projector::cli::{Cli, Command};
+use projector::operate::arguments::RebuildArgs;
+use projector::operate::{OpenOperator, Operation, OperatorCommand, Report, Step, Target};
+use read_model::{BackendError, Projection, ProjectionStore};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::polling::eventually;
 use testkit::scenarios::{Api, BASE, Port};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +102,12 @@ impl System {
         }
     }
 
+    /// Replaces the projectors by new ones.
+    async fn restart_projectors(&mut self) {
+        self.projectors.stop().await;
+        self.projectors = Projectors::start(&brokers(&self.kafka), &self.database.url()).await;
+    }
+
     /// Deletes all counters, as a replaced Redis has none.
     async fn empty_redis(&self) {
         let client = redis::Client::open(redis_url(&self.redis)).unwrap();
@@ -103,15 +115,25 @@ impl System {
         let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     }
 
-    /// The configuration of a rebuild that keeps nothing.
-    fn rebuilding(&self, projection: Projection) -> projector::rebuilding::Config {
-        projector::rebuilding::Config {
-            projections: vec![projection],
-            keep: Duration::ZERO,
-            brokers: brokers(&self.kafka),
-            mysql_url: self.database.url(),
-            elasticsearch_url: NOBODY.to_owned(),
-        }
+    /// Carries an operation out, as a process of its own does.
+    async fn operate(&self, operation: Operation) -> Result<Report, BackendError> {
+        let (brokers, mysql_url) = (brokers(&self.kafka), self.database.url());
+        let arguments = ["projector", "rebuild", "--kafka-brokers", &brokers, "--mysql-url", &mysql_url];
+        let arguments = arguments.into_iter().chain(["--elasticsearch-url", NOBODY]);
+        let Command::Operate(OperatorCommand::Rebuild(RebuildArgs { system, .. })) = Cli::parse_from(arguments).command
+        else {
+            panic!("another command");
+        };
+        let operator = system.open(operation.purpose()).await?;
+        let (steps, _) = watch::channel(Step::none());
+        let report = operator.run(operation, &steps).await;
+        operator.close().await;
+        report
+    }
+
+    /// Makes a projection anew, and keeps nothing of the former one.
+    async fn rebuild(&self, target: Target) -> Result<Report, BackendError> {
+        self.operate(Operation::Rebuild { target, keep_ms: 0 }).await
     }
 
     /// The epoch in force.
@@ -238,4 +260,4 @@ async fn tables_that_are_deleted_under_a_running_system_are_filled_again() {
 }
 
 tests!(tables_that_are_deleted_under_a_running_system_are_filled_again;
-    modules: damaged_log, special_logs, upgrade, while_running);
+    modules: damaged_log, operating, special_logs, upgrade, while_running);

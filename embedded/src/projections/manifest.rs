@@ -30,6 +30,9 @@ struct Generations {
     building: Option<u32>,
     /// The highest number that was ever given.
     last: u32,
+    /// Whether an operator has paused the projection.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_paused: bool,
 }
 
 impl Manifest {
@@ -76,6 +79,18 @@ impl Manifest {
         self.get(projection).map(|generations| GenerationNumber(generations.live))
     }
 
+    /// Whether an operator has paused the projection.
+    pub(super) fn is_paused(&self, projection: Projection) -> bool {
+        self.get(projection).is_some_and(|generations| generations.is_paused)
+    }
+
+    /// Pauses the projection, or lets it go on.
+    pub(super) fn set_paused(&mut self, projection: Projection, is_paused: bool) {
+        if let Some(generations) = self.0.get_mut(projection.name()) {
+            generations.is_paused = is_paused;
+        }
+    }
+
     /// Gives a number above all that were given, and above those of the files in the directory, whose manifest may be lost.
     fn next_number(&self, directory: &Path, projection: Projection) -> io::Result<u32> {
         let mut last = self.get(projection).map_or(0, |generations| generations.last);
@@ -88,7 +103,8 @@ impl Manifest {
     /// Makes a new, empty generation the live one.
     pub(super) fn start(&mut self, directory: &Path, projection: Projection) -> io::Result<GenerationNumber> {
         let live = self.next_number(directory, projection)?;
-        self.0.insert(projection.name().to_owned(), Generations { live, building: None, last: live });
+        let is_paused = self.is_paused(projection);
+        self.0.insert(projection.name().to_owned(), Generations { live, building: None, last: live, is_paused });
         Ok(GenerationNumber(live))
     }
 

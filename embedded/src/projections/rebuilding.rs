@@ -10,8 +10,7 @@ use events::{EventId, Offset, Position};
 use parking_lot::Mutex;
 use read_model::generations::{LEASE, SWAP_TIMEOUT};
 use read_model::{
-    BackendError, Build, BuildStore, CatchUp, CompareGenerations, DeadLetter, Difference, Generations,
-    GenerationsError, Projection, SourceEvent, Swap,
+    BackendError, Build, BuildStore, CatchUp, DeadLetter, Generations, GenerationsError, Projection, SourceEvent, Swap,
 };
 use rusqlite::Result;
 use thiserror_ext::AsReport;
@@ -22,7 +21,6 @@ use super::generation::{Generation, Name};
 use super::generation_store::GenerationStore;
 use super::manifest::{Manifest, database_path};
 use super::{OpenProjectionsError, SqliteProjections};
-use crate::compare::Comparison;
 use crate::file_format::delete_database;
 use crate::sqlite::{Database, Durability, run_blocking};
 
@@ -52,20 +50,15 @@ impl Lease {
 }
 
 /// A new generation that has passed the live one, whose writers wait.
-struct Passed<'a> {
+pub(super) struct Passed<'a> {
     no_writer: RwLockWriteGuard<'a, ()>,
-    old: Arc<Generation>,
+    pub(super) old: Arc<Generation>,
     /// The checkpoints of the live generation.
-    goal: Position,
-    new: Arc<Generation>,
+    pub(super) goal: Position,
+    pub(super) new: Arc<Generation>,
     /// The checkpoints of the new one.
-    reached: Position,
+    pub(super) reached: Position,
 }
-
-/// An earlier rebuild has filled the new generation further than the live one is.
-#[derive(Debug, thiserror::Error)]
-#[error("a rebuild that was stopped has come further than the live generation; run tally rebuild to its end first")]
-struct AheadOfLive;
 
 /// The generation of a rebuild is damaged.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +95,7 @@ impl SqliteProjections {
     }
 
     /// The generation of a build that this process still owns.
-    fn find_build(&self, build: &Build) -> Result<Arc<Generation>, GenerationsError> {
+    pub(super) fn find_build(&self, build: &Build) -> Result<Arc<Generation>, GenerationsError> {
         self.with_owned(build, |owned| Arc::clone(&owned.generation))
     }
 
@@ -114,7 +107,7 @@ impl SqliteProjections {
     }
 
     /// Changes the manifest, first in its file.
-    fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> std::io::Result<()> {
+    pub(super) fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> std::io::Result<()> {
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.clone();
         change(&mut changed);
@@ -124,7 +117,7 @@ impl SqliteProjections {
     }
 
     /// Stops the writers of the live generation and lets the new one pass it. `None` if that took too long.
-    async fn pass_live(
+    pub(super) async fn pass_live(
         &self,
         build: &Build,
         new: Arc<Generation>,
@@ -144,24 +137,6 @@ impl SqliteProjections {
         Ok(reached.covers(&goal).then_some(Passed { no_writer, old, goal, new, reached }))
     }
 
-    async fn try_compare(
-        &self,
-        build: &Build,
-        new: Arc<Generation>,
-        rest: &dyn CatchUp,
-    ) -> Result<Option<Vec<Difference>>, BackendError> {
-        let Some(passed) = self.pass_live(build, new, rest).await? else {
-            return Ok(None);
-        };
-        if passed.reached != passed.goal {
-            return Err(AheadOfLive.into());
-        }
-        let comparison = Comparison::begin(build.projection, passed.old.path(), passed.new.path()).await?;
-        // The comparison reads the state of now, so the writers of the live generation can go on.
-        drop(passed);
-        Ok(Some(comparison.run().await?))
-    }
-
     async fn try_swap(&self, build: &Build, new: Arc<Generation>, rest: &dyn CatchUp) -> Result<Swap, BackendError> {
         let projection = build.projection;
         let Some(Passed { no_writer, old, new, reached, .. }) = self.pass_live(build, new, rest).await? else {
@@ -169,6 +144,10 @@ impl SqliteProjections {
         };
         if new.damage().is_found() {
             return Err(NewIsDamaged.into());
+        }
+        // The next attempt fails and says so.
+        if self.manifest.lock().is_paused(projection) {
+            return Ok(Swap::Behind);
         }
         // The events since the rebuild has asked. It asks again before the next attempt.
         if !find_newly_parked(&new, &old, 1)?.is_empty() {
@@ -247,7 +226,11 @@ impl Generations for SqliteProjections {
     }
 
     async fn swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, GenerationsError> {
-        let swapped = self.try_swap(build, self.find_build(build)?, rest).await;
+        let built = self.find_build(build)?;
+        if self.manifest.lock().is_paused(build.projection) {
+            return Err(GenerationsError::Paused(build.projection));
+        }
+        let swapped = self.try_swap(build, built, rest).await;
         swapped.map_err(|source| GenerationsError::Swap { projection: build.projection, source })
     }
 
@@ -264,19 +247,6 @@ impl Generations for SqliteProjections {
     /// Does nothing: a former generation is deleted after the last read that uses it.
     async fn delete_former(&self, _projection: Projection, _keep: Duration) -> Result<(), GenerationsError> {
         Ok(())
-    }
-}
-
-#[async_trait]
-impl CompareGenerations for SqliteProjections {
-    async fn live_position(&self, projection: Projection) -> Result<Position, GenerationsError> {
-        let position = self.live().get(projection).position();
-        position.map_err(|error| GenerationsError::Compare { projection, source: error.into() })
-    }
-
-    async fn compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Option<Vec<Difference>>, GenerationsError> {
-        let compared = self.try_compare(build, self.find_build(build)?, rest).await;
-        compared.map_err(|source| GenerationsError::Compare { projection: build.projection, source })
     }
 }
 

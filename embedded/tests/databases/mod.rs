@@ -11,8 +11,8 @@ use events::{
     Record, UnixMillis,
 };
 use read_model::{
-    Applied, Checkpoint, CheckpointMove, Generations, MessageRow, Page, ProjectionStore, SearchDocument, SearchError,
-    SearchIndex, SearchPage, SearchText, SourceEvent, Views, ViewsChanges,
+    Applied, Checkpoint, CheckpointMove, Generations, MessageRow, OperateGenerations, Page, ProjectionStore,
+    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, SourceEvent, Views, ViewsChanges,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -32,6 +32,7 @@ pub(crate) struct Databases {
     pub(crate) index: Arc<dyn SearchIndex>,
     /// One implementation serves all projections, so the checks of those of `search`, which have texts of their own, are not run.
     pub(crate) generations: Arc<dyn Generations>,
+    pub(crate) operated: Arc<dyn OperateGenerations>,
     data_dir: DataDir,
     _directory: TempDir,
 }
@@ -49,6 +50,7 @@ impl Databases {
             store: Arc::clone(&projections) as _,
             views: Arc::clone(&projections) as _,
             generations: Arc::clone(&projections) as _,
+            operated: Arc::clone(&projections) as _,
             index: Arc::new(IndexWithTexts(projections)),
             data_dir,
             _directory: directory,
@@ -93,6 +95,14 @@ impl Databases {
 
     pub(crate) fn index(&self) -> Arc<dyn SearchIndex> {
         Arc::clone(&self.index)
+    }
+
+    pub(crate) fn operated(&self) -> Arc<dyn OperateGenerations> {
+        Arc::clone(&self.operated)
+    }
+
+    pub(crate) fn operated_search(&self) -> Arc<dyn OperateGenerations> {
+        Arc::clone(&self.operated)
     }
 
     pub(crate) fn generations(&self) -> Arc<dyn Generations> {

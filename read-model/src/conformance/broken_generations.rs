@@ -49,6 +49,10 @@ impl CatchUp for Nothing {
     async fn catch_up(&self, _position: &Position) -> Result<(), BackendError> {
         Ok(())
     }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
 
 #[async_trait]

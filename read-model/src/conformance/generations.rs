@@ -51,6 +51,10 @@ where
         (self.0)(position.clone()).await;
         Ok(())
     }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
 
 /// Nothing is left to catch up.
@@ -67,7 +71,7 @@ pub async fn a_built_generation_is_shown_from_its_swap_on(
     let fixture = Fixture::new();
     apply_name(&store, &fixture, 0, "former").await;
     let build = generations.begin(Projection::Views).await.unwrap();
-    let built = tables(&generations, &build);
+    let built = tables(&*generations, &build);
     assert_eq!(built.checkpoint(Projection::Views, fixture.partition).await.unwrap(), Checkpoint::START);
     apply_name(&built, &fixture, 0, "built").await;
     assert_eq!(read_name(&views, &fixture).await, "former");
@@ -88,7 +92,7 @@ pub async fn a_swap_needs_every_checkpoint(
     apply_name(&store, &fixture, 0, "former").await;
     apply_name(&store, &other, 0, "other").await;
     let build = generations.begin(Projection::Views).await.unwrap();
-    let built = tables(&generations, &build);
+    let built = tables(&*generations, &build);
     apply_name(&built, &fixture, 0, "built").await;
     assert_eq!(generations.swap(&build, &nothing()).await.unwrap(), Swap::Behind);
     assert_eq!(read_name(&views, &fixture).await, "former");
@@ -120,7 +124,7 @@ pub async fn writers_wait_for_a_swap_and_follow_it(
     let fixture = Fixture::new();
     apply_name(&store, &fixture, 0, "former").await;
     let build = generations.begin(Projection::Views).await.unwrap();
-    apply_name(&tables(&generations, &build), &fixture, 0, "built").await;
+    apply_name(&tables(&*generations, &build), &fixture, 0, "built").await;
     let (late, lates) = tokio::sync::oneshot::channel();
     let late = std::sync::Mutex::new(Some(late));
     let rest = Rest(|_| {
@@ -147,7 +151,7 @@ pub async fn a_swap_that_takes_too_long_changes_nothing(
     let fixture = Fixture::new();
     apply_name(&store, &fixture, 0, "former").await;
     let build = generations.begin(Projection::Views).await.unwrap();
-    apply_name(&tables(&generations, &build), &fixture, 0, "built").await;
+    apply_name(&tables(&*generations, &build), &fixture, 0, "built").await;
     let pending = Rest(|_| std::future::pending());
     let swapped = tokio::time::timeout(SWAP_TIMEOUT + LONG_WAIT, generations.swap(&build, &pending)).await;
     assert_eq!(swapped.expect("it waits for ever").unwrap(), Swap::Behind);
@@ -170,11 +174,11 @@ pub async fn one_process_builds_a_projection(generations: Arc<dyn Generations>) 
 pub async fn a_build_goes_on_where_it_was_left(generations: Arc<dyn Generations>) {
     let fixture = Fixture::new();
     let left = generations.begin(Projection::Counts).await.unwrap();
-    let moved = tables(&generations, &left).apply_counts(move_by_one(&fixture, 0), CountsChanges::default()).await;
+    let moved = tables(&*generations, &left).apply_counts(move_by_one(&fixture, 0), CountsChanges::default()).await;
     assert_eq!(moved.unwrap(), Applied::Done);
     let build = take_over(&generations, Projection::Counts).await;
     assert_eq!(build.generation, left.generation);
-    let built = tables(&generations, &build);
+    let built = tables(&*generations, &build);
     assert_eq!(built.checkpoint(Projection::Counts, fixture.partition).await.unwrap(), checkpoint_at(1));
 }
 
@@ -182,14 +186,14 @@ pub async fn a_build_goes_on_where_it_was_left(generations: Arc<dyn Generations>
 pub async fn a_build_that_was_taken_over_writes_nothing(generations: Arc<dyn Generations>) {
     let fixture = Fixture::new();
     let left = generations.begin(Projection::Counts).await.unwrap();
-    let moved = tables(&generations, &left).apply_counts(move_by_one(&fixture, 0), CountsChanges::default()).await;
+    let moved = tables(&*generations, &left).apply_counts(move_by_one(&fixture, 0), CountsChanges::default()).await;
     assert_eq!(moved.unwrap(), Applied::Done);
     let build = take_over(&generations, Projection::Counts).await;
     assert_eq!(build.generation, left.generation);
     assert!(matches!(generations.renew(&left).await, Err(GenerationsError::Lost(Projection::Counts))));
     assert!(matches!(generations.swap(&left, &nothing()).await, Err(GenerationsError::Lost(Projection::Counts))));
     assert!(matches!(generations.discard(&left).await, Err(GenerationsError::Lost(Projection::Counts))));
-    let late = tables(&generations, &left).apply_counts(move_by_one(&fixture, 1), CountsChanges::default()).await;
+    let late = tables(&*generations, &left).apply_counts(move_by_one(&fixture, 1), CountsChanges::default()).await;
     assert!(!matches!(late, Ok(Applied::Done)), "the former owner writes");
     generations.renew(&build).await.unwrap();
     assert_eq!(generations.swap(&build, &nothing()).await.unwrap(), Swap::Done);
@@ -224,7 +228,7 @@ pub async fn events_that_only_the_new_generation_parks_are_reported(
     fixture.apply(&store, parked(vec![both.clone()])).await;
     let ahead = letter(&mut fixture);
     let build = generations.begin(Projection::Views).await.unwrap();
-    fixture.apply(&tables(&generations, &build), parked(vec![both, new.clone(), ahead])).await;
+    fixture.apply(&tables(&*generations, &build), parked(vec![both, new.clone(), ahead])).await;
     assert_eq!(generations.newly_parked(&build, 10).await.unwrap(), [new]);
     assert_eq!(generations.newly_parked(&build, 0).await.unwrap(), []);
     generations.discard(&build).await.unwrap();
@@ -252,7 +256,7 @@ pub async fn counts_of_a_former_generation_are_not_added_to(
     assert_eq!(loaded.chats[&chat], counted(&[9]));
     let build = generations.begin(Projection::Counts).await.unwrap();
     let right = changes(counted(&[1]));
-    let built = tables(&generations, &build).apply_counts(move_by_one(&fixture, 0), right).await;
+    let built = tables(&*generations, &build).apply_counts(move_by_one(&fixture, 0), right).await;
     assert_eq!(built.unwrap(), Applied::Done);
     assert_eq!(generations.swap(&build, &nothing()).await.unwrap(), Swap::Done);
     // Another partition of the same process has noticed the swap.
@@ -273,7 +277,7 @@ pub async fn what_is_live_is_never_deleted(
     for round in 1..=3 {
         let name = format!("name {round}");
         let build = generations.begin(Projection::Views).await.unwrap();
-        apply_name(&tables(&generations, &build), &fixture, 0, &name).await;
+        apply_name(&tables(&*generations, &build), &fixture, 0, &name).await;
         generations.delete_former(Projection::Views, Duration::ZERO).await.unwrap();
         assert_eq!(generations.swap(&build, &nothing()).await.unwrap(), Swap::Done);
         generations.delete_former(Projection::Views, LONG_WAIT).await.unwrap();
@@ -303,7 +307,7 @@ pub(super) async fn take_over(generations: &Arc<dyn Generations>, projection: Pr
     tokio::time::timeout(LEASE + LONG_WAIT, taking_over).await.expect("the lease does not end")
 }
 
-fn tables(generations: &Arc<dyn Generations>, build: &Build) -> Arc<dyn ProjectionStore> {
+pub(super) fn tables(generations: &(impl Generations + ?Sized), build: &Build) -> Arc<dyn ProjectionStore> {
     match generations.writer(build).unwrap() {
         BuildStore::Tables(tables) => tables,
         BuildStore::Index(_) => panic!("an index instead of tables"),
@@ -315,12 +319,12 @@ fn move_by_one(fixture: &Fixture, from: u64) -> CheckpointMove {
 }
 
 /// A rename at this offset.
-fn rename(fixture: &Fixture, offset: u64, name: &str) -> ViewsChanges {
+pub(super) fn rename(fixture: &Fixture, offset: u64, name: &str) -> ViewsChanges {
     let mut at = Fixture { next: Offset(offset), ..*fixture };
     ViewsChanges { names: vec![at.name(name, NameOrigin::Renamed)], ..ViewsChanges::default() }
 }
 
-async fn apply_name(store: &Arc<dyn ProjectionStore>, fixture: &Fixture, offset: u64, name: &str) {
+pub(super) async fn apply_name(store: &Arc<dyn ProjectionStore>, fixture: &Fixture, offset: u64, name: &str) {
     let applied = store.apply_views(move_by_one(fixture, offset), rename(fixture, offset, name)).await;
     assert_eq!(applied.unwrap(), Applied::Done, "{name}");
 }

@@ -43,7 +43,7 @@ pub async fn a_built_index_is_searched_from_its_swap_on(
     let fixture = Fixture::new();
     add(&index, &fixture, 0, "former needle").await;
     let build = begin(&generations).await;
-    let built = writer(&generations, &build);
+    let built = built_index(&*generations, &build);
     assert_eq!(built.checkpoint(fixture.partition).await.unwrap(), Checkpoint::START);
     add(&built, &fixture, 0, "built needle").await;
     assert_eq!(find(&index, &fixture).await, ["former needle"]);
@@ -59,7 +59,7 @@ pub async fn a_swap_of_indices_needs_every_checkpoint(index: Arc<dyn SearchIndex
     add(&index, &fixture, 0, "former needle").await;
     add(&index, &other, 0, "other needle").await;
     let build = begin(&generations).await;
-    let built = writer(&generations, &build);
+    let built = built_index(&*generations, &build);
     add(&built, &fixture, 0, "built needle").await;
     assert_eq!(generations.swap(&build, &nothing()).await.unwrap(), Swap::Behind);
     assert_eq!(find(&index, &fixture).await, ["former needle"]);
@@ -92,7 +92,7 @@ pub async fn a_writer_of_an_index_waits_for_a_swap_and_follows_it(
     let fixture = Fixture::new();
     add(&index, &fixture, 0, "former needle").await;
     let build = begin(&generations).await;
-    add(&writer(&generations, &build), &fixture, 0, "built needle").await;
+    add(&built_index(&*generations, &build), &fixture, 0, "built needle").await;
     let (late, lates) = tokio::sync::oneshot::channel();
     let late = std::sync::Mutex::new(Some(late));
     let rest = Rest(|_| {
@@ -117,7 +117,7 @@ pub async fn a_swap_of_indices_that_takes_too_long_changes_nothing(
     let fixture = Fixture::new();
     add(&index, &fixture, 0, "former needle").await;
     let build = begin(&generations).await;
-    add(&writer(&generations, &build), &fixture, 0, "built needle").await;
+    add(&built_index(&*generations, &build), &fixture, 0, "built needle").await;
     let pending = Rest(|_| std::future::pending());
     let swapped = tokio::time::timeout(SWAP_TIMEOUT + LONG_WAIT, generations.swap(&build, &pending)).await;
     assert_eq!(swapped.expect("it waits for ever").unwrap(), Swap::Behind);
@@ -148,10 +148,10 @@ pub async fn one_process_builds_an_index(generations: Arc<dyn Generations>) {
 pub async fn an_index_goes_on_where_it_was_left(generations: Arc<dyn Generations>) {
     let fixture = Fixture::new();
     let left = begin(&generations).await;
-    add(&writer(&generations, &left), &fixture, 0, "needle").await;
+    add(&built_index(&*generations, &left), &fixture, 0, "needle").await;
     let build = take_over(&generations, Projection::Search).await;
     assert_eq!(build.generation, left.generation);
-    assert_eq!(writer(&generations, &build).checkpoint(fixture.partition).await.unwrap(), checkpoint_at(1));
+    assert_eq!(built_index(&*generations, &build).checkpoint(fixture.partition).await.unwrap(), checkpoint_at(1));
     assert!(matches!(generations.renew(&left).await, Err(GenerationsError::Lost(Projection::Search))));
     assert!(matches!(generations.swap(&left, &nothing()).await, Err(GenerationsError::Lost(Projection::Search))));
     assert!(matches!(generations.discard(&left).await, Err(GenerationsError::Lost(Projection::Search))));
@@ -181,7 +181,7 @@ pub async fn the_live_index_is_never_deleted(index: Arc<dyn SearchIndex>, genera
     for round in 1..=2 {
         let text = format!("needle {round}");
         let build = begin(&generations).await;
-        add(&writer(&generations, &build), &fixture, 0, &text).await;
+        add(&built_index(&*generations, &build), &fixture, 0, &text).await;
         generations.delete_former(Projection::Search, Duration::ZERO).await.unwrap();
         swap_until_done(&generations, &build, &nothing()).await;
         generations.delete_former(Projection::Search, LONG_WAIT).await.unwrap();
@@ -206,7 +206,7 @@ async fn swap_until_done(generations: &Arc<dyn Generations>, build: &Build, rest
     panic!("it is behind after {ATTEMPTS} attempts");
 }
 
-fn writer(generations: &Arc<dyn Generations>, build: &Build) -> Arc<dyn SearchIndex> {
+pub(super) fn built_index(generations: &(impl Generations + ?Sized), build: &Build) -> Arc<dyn SearchIndex> {
     match generations.writer(build).unwrap() {
         BuildStore::Index(index) => index,
         BuildStore::Tables(_) => panic!("tables instead of an index"),
@@ -222,7 +222,7 @@ fn document(fixture: &Fixture, number: u32, body: &str) -> SearchDocument {
 }
 
 /// Indexes a message at this offset. Its number is one more.
-async fn add(index: &Arc<dyn SearchIndex>, fixture: &Fixture, offset: u32, body: &str) {
+pub(super) async fn add(index: &Arc<dyn SearchIndex>, fixture: &Fixture, offset: u32, body: &str) {
     let batch = vec![document(fixture, offset + 1, body)];
     let applied = index.index(move_by_one(fixture, offset.into()), batch).await;
     assert_eq!(applied.unwrap(), Applied::Done, "{body}");

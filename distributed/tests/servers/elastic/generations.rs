@@ -29,6 +29,10 @@ impl CatchUp for Nothing {
     async fn catch_up(&self, _position: &Position) -> Result<(), BackendError> {
         Ok(())
     }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
 
 /// Others act while a swap catches up.
@@ -42,6 +46,10 @@ impl CatchUp for Meanwhile {
         assert_eq!(self.0.raw(Method::Put, "-pointer/_doc/live", Some(pointer["_source"].clone())).await.0, 200);
         let lifted = json!({"index.blocks.write": null});
         assert_eq!(self.0.raw(Method::Put, "-1/_settings", Some(lifted)).await.0, 200);
+        Ok(())
+    }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
         Ok(())
     }
 }

@@ -49,11 +49,11 @@ async fn log_of(messages: u32) -> (Arc<KafkaLog>, Vec<ChatKey>) {
 }
 
 /// Feeds an index from every partition until the guard is dropped.
-fn feed(log: &Arc<KafkaLog>, index: impl SearchIndex + 'static) -> DropGuard {
+fn feed(elastic: &TestServer, log: &Arc<KafkaLog>, index: impl SearchIndex + 'static) -> DropGuard {
     let (sharing, owned) = watch::channel(Some(PARTITIONS.partitions().collect::<BTreeSet<_>>()));
     let (sink, readiness) = (Arc::new(SearchSink(Arc::new(index))), Readiness::new());
-    let assignment =
-        AssignedPartitions { log: Arc::clone(log) as _, sink, part: readiness.part("partitions"), readiness };
+    let (log, pauses) = (Arc::clone(log) as _, Arc::new(elastic.generations()));
+    let assignment = AssignedPartitions { log, sink, pauses, part: readiness.part("partitions"), readiness };
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
@@ -88,7 +88,7 @@ async fn what_is_deleted_while_a_projector_runs_is_made_again() {
 
 async fn delete_and_wait(elastic: Arc<TestServer>, log: Arc<KafkaLog>, chats: Vec<ChatKey>) {
     let reader = elastic.adapter();
-    let _feeding = feed(&log, elastic.adapter());
+    let _feeding = feed(&elastic, &log, elastic.adapter());
     wait_until_all_are_found(&reader, &chats, 3).await;
     // Deletes the index, then index and pointer, then the pointer. No message is posted that would wake the projector.
     for lost in [["-1"].as_slice(), &["-1", "-pointer"], &["-pointer"]] {
@@ -114,7 +114,7 @@ async fn a_server_that_dies_in_the_middle_of_a_replay_has_everything_in_the_end(
     let elastic = TestServer::new(containers::elasticsearch_url(&server));
     elastic.adapter().prepare().await.unwrap();
     let proxy = FaultProxy::holding(&elastic.address(), "/_bulk").await;
-    let _feeding = feed(&log, elastic.adapter_by(&proxy));
+    let _feeding = feed(&elastic, &log, elastic.adapter_by(&proxy));
     for _ in 0..INDEXED {
         proxy.wait_until_held().await;
         proxy.release_one();

@@ -8,7 +8,7 @@ use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
 use futures_util::FutureExt;
-use read_model::{Generations, SearchIndex};
+use read_model::{Generations, OperateGenerations, SearchIndex};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -70,7 +70,15 @@ impl TestServer {
     }
 
     pub(crate) fn search_generations(&self) -> Arc<dyn Generations> {
-        Arc::new(ElasticGenerations::with_prefix(&self.url, &self.prefix).unwrap())
+        Arc::new(self.generations())
+    }
+
+    pub(crate) fn generations(&self) -> ElasticGenerations {
+        ElasticGenerations::with_prefix(&self.url, &self.prefix).unwrap()
+    }
+
+    pub(crate) fn operated_search(&self) -> Arc<dyn OperateGenerations> {
+        Arc::new(self.generations())
     }
 
     /// `HOST:PORT` of the server.

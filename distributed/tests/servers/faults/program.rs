@@ -38,12 +38,12 @@ pub(crate) fn from_arguments() -> Option<Cli> {
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let ended = Runtime::new().unwrap().block_on(async {
         match cli {
-            Cli::CommandApi(cli) => command_api::cli::run(*cli).await,
+            Cli::CommandApi(cli) => command_api::cli::run(*cli).await.map(|()| ExitCode::SUCCESS),
             Cli::Projector(cli) => projector::cli::run(cli).await,
         }
     });
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             crate::report(&error.to_string());
             ExitCode::FAILURE

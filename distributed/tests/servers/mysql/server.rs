@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distributed::mysql::{MySqlGenerations, MySqlProjections, migrate};
-use read_model::{Generations, ProjectionStore, Views};
+use read_model::{Generations, OperateGenerations, ProjectionStore, Views};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 use testkit::polling;
@@ -74,6 +74,10 @@ impl Database {
 
     pub(crate) fn views(&self) -> Arc<dyn Views> {
         self.projections()
+    }
+
+    pub(crate) fn operated(&self) -> Arc<dyn OperateGenerations> {
+        Arc::new(MySqlGenerations::new(&self.url).unwrap())
     }
 
     pub(crate) fn generations(&self) -> Arc<dyn Generations> {

@@ -7,8 +7,8 @@ use distributed::elastic::ElasticGenerations;
 use distributed::kafka::{Cluster, KafkaLog};
 use distributed::mysql::MySqlGenerations;
 use event_log::EventLog;
+use projector::operate::Target;
 use projector::rebuild::{Progress, RebuildError, Rebuilt, rebuild};
-use projector::rebuilding;
 use read_model::generations::LEASE;
 use read_model::{Generations, GenerationsError, Projection};
 use testkit::polling::{eventually, until};
@@ -173,10 +173,10 @@ async fn a_second_rebuild_is_refused() {
     fill(&system.api).await;
     let generations = MySqlGenerations::new(&system.database.url()).unwrap();
     let build = generations.begin(Projection::Views).await.unwrap();
-    let refused = rebuilding::run(&system.rebuilding(Projection::Views), CancellationToken::new()).await.unwrap_err();
+    let refused = system.rebuild(Target::Views).await.unwrap_err();
     assert!(refused.to_report_string().contains("another process rebuilds views"), "{refused}");
     generations.discard(&build).await.unwrap();
-    rebuilding::run(&system.rebuilding(Projection::Views), CancellationToken::new()).await.unwrap();
+    system.rebuild(Target::Views).await.unwrap();
     system.stop().await;
 }
 
@@ -191,7 +191,7 @@ async fn counters_are_filled_from_counts_that_are_made_anew() {
     let rebuilding = async {
         let mut rebuilt = 0;
         while !enough.is_cancelled() {
-            rebuilding::run(&system.rebuilding(Projection::Counts), CancellationToken::new()).await.unwrap();
+            system.rebuild(Target::Counts).await.unwrap();
             rebuilt += 1;
         }
         rebuilt

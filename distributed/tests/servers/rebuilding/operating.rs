@@ -1,0 +1,97 @@
+//! An operator verifies, mends, pauses and looks at the projections of a running system.
+
+use projector::operate::{Operation, Target};
+use read_model::Projection;
+use testkit::polling::eventually;
+use thiserror_ext::AsReport;
+
+use super::{System, fill, read_all};
+
+/// Changes of the tables, with the table in which a verification must find each.
+const CHANGES: [(Target, &str, &str); 11] = [
+    (Target::Views, "applications", "UPDATE applications SET name = 'other'"),
+    (
+        Target::Views,
+        "renames",
+        "INSERT INTO renames SELECT generation, token, UNHEX(REPEAT('00', 16)) FROM applications",
+    ),
+    (Target::Views, "chats", "UPDATE chats SET created_event = UNHEX(REPEAT('00', 16)) WHERE number = 1"),
+    (Target::Views, "messages", "UPDATE messages SET body = 'other' WHERE chat_number = 1 AND number = 2"),
+    (Target::Views, "messages", "DELETE FROM messages WHERE chat_number = 1 AND number = 2"),
+    (
+        Target::Views,
+        "messages",
+        "INSERT INTO messages SELECT generation, token, 99, number, event_id, body FROM messages AS same \
+         WHERE chat_number = 1 AND number = 1",
+    ),
+    (
+        Target::Views,
+        "dead_letters",
+        "INSERT INTO dead_letters SELECT generation, 0, 99, UNHEX(REPEAT('00', 16)), 'no reason' FROM projections \
+         WHERE name = 'views'",
+    ),
+    (Target::Counts, "chat_counts", "UPDATE chat_counts SET messages_count = 1 WHERE number = 1"),
+    (Target::Counts, "application_counts", "UPDATE application_counts SET chats_count = 1"),
+    (Target::Counts, "answered_requests", "UPDATE answered_requests SET request_values = UNHEX(REPEAT('00', 32))"),
+    (Target::Counts, "answered_requests", "DELETE FROM answered_requests"),
+];
+
+fn verify(target: Target, swap: bool) -> Operation {
+    Operation::Verify { target, swap, keep_ms: 0 }
+}
+
+/// Each changed row is found in its table. Without `--swap` it stays; with `--swap` readers see what the log makes of it.
+async fn a_changed_row_of_every_table_is_found_and_mended() {
+    let system = System::start().await;
+    let (application, chats, position) = fill(&system.api).await;
+    let headers = [("idempotency-key", "a key of sixteen characters or more")];
+    system
+        .api
+        .write_with(reqwest::Method::POST, &format!("{application}/chats"), &headers, &serde_json::json!({}))
+        .await;
+    let before = read_all(&system.api, &application, &chats, &position).await;
+    for target in [Target::Views, Target::Counts] {
+        let report = system.operate(verify(target, false)).await.unwrap();
+        assert!(report.is_good, "{}", report.text);
+    }
+    for (target, table, sql) in CHANGES {
+        system.database.run(sql).await;
+        let found = system.operate(verify(target, false)).await.unwrap();
+        assert!(!found.is_good && found.text.contains(&format!(": {table} lacks ")), "{sql}: {}", found.text);
+        let mended = system.operate(verify(target, true)).await.unwrap();
+        assert!(!mended.is_good && mended.text.contains("made anew, and readers use it"), "{sql}: {}", mended.text);
+        let report = system.operate(verify(target, false)).await.unwrap();
+        assert!(report.is_good, "{sql}: {}", report.text);
+    }
+    assert_eq!(read_all(&system.api, &application, &chats, &position).await, before);
+    system.stop().await;
+}
+
+/// A pause holds in every process, also in one that starts later, and a rebuild waits for its end.
+async fn a_paused_projection_applies_nothing_until_it_is_resumed() {
+    let mut system = System::start().await;
+    let (_, chats, _) = fill(&system.api).await;
+    let pause = |is_paused| Operation::Pause { target: Target::Views, is_paused };
+    assert!(system.operate(pause(true)).await.unwrap().text.contains("views: paused"));
+    let (api, chat) = (system.api.clone(), &chats[0]);
+    let count = api.read(chat).await.json["messages_count"].as_u64().unwrap();
+    let shown = api.read(&format!("{chat}/messages")).await.json.as_array().unwrap().len();
+    api.post(chat, "meanwhile").await;
+    eventually("counts that go on", async || {
+        let counted = api.read(chat).await.json["messages_count"].as_u64();
+        if counted == Some(count + 1) { Ok(()) } else { Err(counted) }
+    })
+    .await;
+    system.restart_projectors().await;
+    let refused = system.rebuild(Target::Views).await.unwrap_err();
+    assert!(refused.to_report_string().contains("views is paused"), "{refused}");
+    let live = system.database.operated().live(Projection::Views).await.unwrap();
+    assert!(live.is_paused);
+    assert_eq!(api.read(&format!("{chat}/messages")).await.json.as_array().unwrap().len(), shown);
+    system.operate(pause(false)).await.unwrap();
+    api.wait_for_messages(chat, shown + 1).await;
+    system.rebuild(Target::Views).await.unwrap();
+    system.stop().await;
+}
+
+tests!(a_changed_row_of_every_table_is_found_and_mended, a_paused_projection_applies_nothing_until_it_is_resumed);

@@ -1,0 +1,1 @@
+INSERT INTO pauses (projection) SELECT name FROM projections

@@ -1,0 +1,92 @@
+//! The servers that keep the log and the projections, for the operator's commands.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clap::Args;
+use distributed::args::{ElasticsearchArgs, KafkaArgs, MysqlArgs};
+use distributed::elastic::{ElasticGenerations, ElasticIndex};
+use distributed::kafka::{Cluster, KafkaLog};
+use distributed::mysql::{self, MySqlGenerations};
+use event_log::EventLog;
+use read_model::{BackendError, OperateGenerations, Projection};
+use tokio::sync::{OnceCell, watch};
+
+use crate::deployment::{Backend, Deployment};
+use crate::operate::system::{LogFindings, Sizes};
+use crate::operate::{Local, OpenOperator, Operator, Purpose, Step, System};
+
+/// The addresses of the servers. A command connects only to those that keep its projections, and to Kafka.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    #[command(flatten)]
+    pub mysql: MysqlArgs,
+    #[command(flatten)]
+    pub elasticsearch: ElasticsearchArgs,
+}
+
+/// The servers, each of which is prepared when a command first needs it.
+struct Servers {
+    log: Arc<KafkaLog>,
+    args: ServerArgs,
+    mysql: OnceCell<Arc<MySqlGenerations>>,
+    elasticsearch: OnceCell<Arc<ElasticGenerations>>,
+}
+
+impl OpenOperator for ServerArgs {
+    async fn open(&self, _purpose: Purpose) -> Result<Box<dyn Operator>, BackendError> {
+        let log = Arc::new(KafkaLog::connect(Cluster::new(&self.kafka.kafka_brokers))?);
+        log.prepare().await?;
+        let (mysql, elasticsearch) = (OnceCell::new(), OnceCell::new());
+        Ok(Box::new(Local(Arc::new(Servers { log, args: self.clone(), mysql, elasticsearch }))))
+    }
+}
+
+impl Servers {
+    async fn open_mysql(&self) -> Result<Arc<MySqlGenerations>, BackendError> {
+        let url = &self.args.mysql.mysql_url;
+        mysql::migrate(url).await?;
+        Ok(Arc::new(MySqlGenerations::new(url)?))
+    }
+
+    async fn open_elasticsearch(&self) -> Result<Arc<ElasticGenerations>, BackendError> {
+        let url = &self.args.elasticsearch.elasticsearch_url;
+        ElasticIndex::new(url)?.prepare().await?;
+        Ok(Arc::new(ElasticGenerations::new(url)?))
+    }
+}
+
+#[async_trait]
+impl System for Servers {
+    fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log) as _
+    }
+
+    async fn generations(&self, projection: Projection) -> Result<Arc<dyn OperateGenerations>, BackendError> {
+        Ok(match Deployment::for_projection(projection).backend {
+            Backend::MySql => Arc::clone(self.mysql.get_or_try_init(|| self.open_mysql()).await?) as _,
+            Backend::Elasticsearch => {
+                Arc::clone(self.elasticsearch.get_or_try_init(|| self.open_elasticsearch()).await?) as _
+            }
+        })
+    }
+
+    /// Kafka checks its records whenever they are read, and a rebuild reads all of them.
+    async fn check_log(&self, _: Purpose, _: &watch::Sender<Step>) -> Result<LogFindings, BackendError> {
+        Ok(LogFindings::default())
+    }
+
+    fn keeps_former_generations(&self) -> bool {
+        true
+    }
+
+    fn sizes(&self) -> Result<Option<Sizes>, BackendError> {
+        Ok(None)
+    }
+
+    async fn close(&self) {
+        self.log.close().await;
+    }
+}
