@@ -213,18 +213,18 @@ async fn the_operators_port_takes_the_key_json_only_and_one_operation_at_a_time(
         assert_eq!(operator.read_with("/operation", wrong).await.status, 401);
         assert_eq!(operator.write_with(Method::POST, "/operation", wrong, &json!({})).await.status, 401);
     }
-    let rebuild = json!({ "rebuild": { "target": "all", "keep_ms": 0 } });
-    let verify = json!({ "verify": { "target": "all", "swap": false, "keep_ms": 0 } });
+    let rebuild = json!({ "operation": { "rebuild": { "target": "all", "keep_ms": 0 } } });
+    let verify = json!({ "operation": { "verify": { "target": "all", "swap": false, "keep_ms": 0 } } });
     for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
         let headers = [credential[0], ("content-type", content_type)];
         let answer = operator.write_with(Method::POST, "/operation", &headers, &rebuild).await;
         assert_eq!(answer.status, 415, "{answer:?}");
     }
-    for body in [json!({}), json!({ "rebuild": { "target": "nothing", "keep_ms": 0 } })] {
+    for body in [json!({}), json!({ "operation": { "rebuild": { "target": "nothing", "keep_ms": 0 } } })] {
         assert_eq!(operator.write_with(Method::POST, "/operation", &credential, &body).await.status, 422, "{body}");
     }
     let started = operator.write_with(Method::POST, "/operation", &credential, &rebuild).await;
-    assert_eq!((started.status, &started.json["operation"]), (202, &rebuild));
+    assert_eq!((started.status, &started.json["operation"]), (202, &rebuild["operation"]));
     let joined = operator.write_with(Method::POST, "/operation", &credential, &rebuild).await;
     let other = operator.write_with(Method::POST, "/operation", &credential, &verify).await;
     // The rebuild may have ended meanwhile.

@@ -59,6 +59,8 @@ async fn no_statement_scans_a_table_or_sorts_rows() {
     read_model::views_conformance!(run_checks);
     read_model::search_conformance!(run_checks);
     read_model::generations_conformance!(run_checks);
+    read_model::operating_conformance!(run_checks);
+    read_model::search_operating_conformance!(run_checks);
     let plans = PLANS.lock();
     assert!(plans.keys().any(|sql| sql.contains("MATCH")), "the checks ran the statements: {:?}", plans.keys());
     for (sql, lines) in &*plans {

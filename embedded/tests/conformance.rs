@@ -24,3 +24,5 @@ read_model::store_conformance!(conforms);
 read_model::views_conformance!(conforms);
 read_model::search_conformance!(conforms);
 read_model::generations_conformance!(conforms);
+read_model::operating_conformance!(conforms);
+read_model::search_operating_conformance!(conforms);

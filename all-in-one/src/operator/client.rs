@@ -14,7 +14,7 @@ use service::local_client::{LocalClientError, exchange};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::port::{OPERATION, OperationState, Outcome, STATUS};
+use super::port::{OPERATION, OperationRequest, OperationState, Outcome, STATUS};
 
 /// Pause between two questions for the progress of an operation.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
@@ -79,7 +79,7 @@ impl Operator for Running {
 
 /// Starts an operation, or joins it if it runs, and waits for its end. Tells each step to `steps`.
 async fn run(operator: &Running, operation: Operation, steps: &watch::Sender<Step>) -> Result<Report, ClientError> {
-    let body = serde_json::to_string(&operation).map_err(ClientError::Answer)?;
+    let body = serde_json::to_string(&OperationRequest { operation }).map_err(ClientError::Answer)?;
     let mut state: OperationState = ask(operator, Method::POST, OPERATION, Some(body)).await?;
     let id = state.id;
     let mut failed_polls = 0;

@@ -208,12 +208,19 @@ async fn read_status(State(operator): State<Operator>) -> Result<JsonAnswer<Stat
     })
 }
 
+/// The body of a request for an operation.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(super) struct OperationRequest {
+    /// What to do.
+    pub(super) operation: Operation,
+}
+
 /// Carry an operation out, or join it if it runs
-#[utoipa::path(post, path = "/operation", request_body = Operation,
+#[utoipa::path(post, path = "/operation", request_body = OperationRequest,
     responses((status = 202, description = "It runs", body = OperationState)))]
 async fn start(
     State(operator): State<Operator>,
-    Json(operation): Json<Operation>,
+    Json(OperationRequest { operation }): Json<OperationRequest>,
 ) -> Result<(StatusCode, JsonAnswer<OperationState>), Problem> {
     let state = match operation {
         // At once, also while another operation runs.

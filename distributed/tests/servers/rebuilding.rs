@@ -19,7 +19,7 @@ use distributed::mysql::{MySqlProjections, migrate};
 use events::Epoch;
 use projector::cli::{Cli, Command};
 use projector::operate::arguments::RebuildArgs;
-use projector::operate::{OpenOperator, Operation, OperatorCommand, Report, Step, Target};
+use projector::operate::{OpenOperator, Operation, Operator, OperatorCommand, Purpose, Report, Step, Target};
 use read_model::{BackendError, Projection, ProjectionStore};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -115,8 +115,8 @@ impl System {
         let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     }
 
-    /// Carries an operation out, as a process of its own does.
-    async fn operate(&self, operation: Operation) -> Result<Report, BackendError> {
+    /// The operator's commands, as a process of its own carries them out.
+    async fn operator(&self) -> Result<Box<dyn Operator>, BackendError> {
         let (brokers, mysql_url) = (brokers(&self.kafka), self.database.url());
         let arguments = ["projector", "rebuild", "--kafka-brokers", &brokers, "--mysql-url", &mysql_url];
         let arguments = arguments.into_iter().chain(["--elasticsearch-url", NOBODY]);
@@ -124,7 +124,11 @@ impl System {
         else {
             panic!("another command");
         };
-        let operator = system.open(operation.purpose()).await?;
+        system.open(Purpose::Look).await
+    }
+
+    async fn operate(&self, operation: Operation) -> Result<Report, BackendError> {
+        let operator = self.operator().await?;
         let (steps, _) = watch::channel(Step::none());
         let report = operator.run(operation, &steps).await;
         operator.close().await;

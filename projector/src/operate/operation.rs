@@ -1,8 +1,9 @@
 //! What an operator starts and waits for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use read_model::{BackendError, Difference, PauseError, Projection};
+use read_model::{BackendError, Difference, GenerationsError, OperateGenerations, PauseError, Projection};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -143,6 +144,7 @@ async fn rebuild(
     let mut events = 0;
     for &projection in projections {
         let generations = prepare(system, projection).await?;
+        refuse_paused(&*generations, projection).await?;
         let progress = Step::begin(steps, format!("making {} anew", projection.name()));
         let rebuilt = rebuild::rebuild(system.log(), generations, projection, keep, &progress).await;
         let rebuilt = rebuilt.map_err(OperationError::Rebuild)?;
@@ -184,6 +186,9 @@ async fn verify(
     let (mut differences, mut mended) = (Vec::new(), Vec::new());
     for &projection in projections {
         let generations = prepare(system, projection).await?;
+        if mend.is_some() {
+            refuse_paused(&*generations, projection).await?;
+        }
         let progress = Step::begin(steps, format!("verifying {}", projection.name()));
         let verified = rebuild::verify(system.log(), generations, projection, mend, &progress).await;
         let Verified { differences: found, rebuilt } = verified.map_err(OperationError::Rebuild)?;
@@ -206,12 +211,17 @@ async fn pause(system: &dyn System, projections: &[Projection], is_paused: bool)
     Ok(Report { text, is_good: true })
 }
 
-async fn prepare(
-    system: &dyn System,
-    projection: Projection,
-) -> Result<std::sync::Arc<dyn read_model::OperateGenerations>, OperationError> {
+async fn prepare(system: &dyn System, projection: Projection) -> Result<Arc<dyn OperateGenerations>, OperationError> {
     let prepared = system.generations(projection).await;
     prepared.map_err(|source| OperationError::Prepare { projection, source })
+}
+
+/// Fails before any work is done for a swap that would be refused.
+async fn refuse_paused(generations: &dyn OperateGenerations, projection: Projection) -> Result<(), OperationError> {
+    if generations.is_paused(projection).await.map_err(OperationError::Pause)? {
+        return Err(OperationError::Rebuild(RebuildError::Generations(GenerationsError::Paused(projection))));
+    }
+    Ok(())
 }
 
 fn join_names(projections: &[Projection]) -> String {

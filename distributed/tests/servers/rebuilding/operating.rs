@@ -1,5 +1,6 @@
 //! An operator verifies, mends, pauses and looks at the projections of a running system.
 
+use distributed::kafka::PARTITIONS;
 use projector::operate::{Operation, Target};
 use read_model::Projection;
 use testkit::polling::eventually;
@@ -44,11 +45,12 @@ fn verify(target: Target, swap: bool) -> Operation {
 async fn a_changed_row_of_every_table_is_found_and_mended() {
     let system = System::start().await;
     let (application, chats, position) = fill(&system.api).await;
-    let headers = [("idempotency-key", "a key of sixteen characters or more")];
-    system
+    let headers = [("idempotency-key", "a-key-of-a-new-chat")];
+    let keyed = system
         .api
         .write_with(reqwest::Method::POST, &format!("{application}/chats"), &headers, &serde_json::json!({}))
         .await;
+    assert_eq!(keyed.status, 201, "{keyed:?}");
     let before = read_all(&system.api, &application, &chats, &position).await;
     for target in [Target::Views, Target::Counts] {
         let report = system.operate(verify(target, false)).await.unwrap();
@@ -85,11 +87,19 @@ async fn a_paused_projection_applies_nothing_until_it_is_resumed() {
     system.restart_projectors().await;
     let refused = system.rebuild(Target::Views).await.unwrap_err();
     assert!(refused.to_report_string().contains("views is paused"), "{refused}");
-    let live = system.database.operated().live(Projection::Views).await.unwrap();
-    assert!(live.is_paused);
+    let operator = system.operator().await.unwrap();
+    let status = operator.status(&[Projection::Views, Projection::Counts]).await.unwrap();
+    let [views, counts] = &status.projections[..] else { panic!("{status:?}") };
+    assert_eq!((views.is_paused, views.lag.events, counts.is_paused, counts.lag.events), (true, 1, false, 0));
+    assert!(views.lag.seconds > Some(0.0) && counts.lag.seconds == Some(0.0), "{status:?}");
+    assert_eq!(views.partitions.len(), usize::from(PARTITIONS.get()), "{status:?}");
+    // Nothing listens where its Elasticsearch should be.
+    let unknown = operator.status(&[Projection::Search]).await.unwrap_err().to_report_string();
+    assert!(unknown.contains("the status of search cannot be read"), "{unknown}");
+    operator.close().await;
     assert_eq!(api.read(&format!("{chat}/messages")).await.json.as_array().unwrap().len(), shown);
     system.operate(pause(false)).await.unwrap();
-    api.wait_for_messages(chat, shown + 1).await;
+    api.read_until(&format!("{chat}/messages"), |answer| answer.json.as_array().map(Vec::len) == Some(shown + 1)).await;
     system.rebuild(Target::Views).await.unwrap();
     system.stop().await;
 }
