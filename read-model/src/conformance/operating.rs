@@ -198,7 +198,7 @@ pub async fn indices_of_the_same_events_do_not_differ(
     assert_eq!(operated_search.compare(&build, &nothing()).await.unwrap(), Some(Vec::new()));
 }
 
-/// A document with another content counts as one that is missing and one that is unexpected.
+/// A document with another content counts as missing and as unexpected; what is counted, documents or terms, is the adapter's.
 pub async fn documents_that_differ_are_counted(
     index: Arc<dyn SearchIndex>,
     operated_search: Arc<dyn OperateGenerations>,
@@ -208,7 +208,7 @@ pub async fn documents_that_differ_are_counted(
     add(&index, &fixture, 0, "wrong").await;
     add(&built_index(&*operated_search, &build), &fixture, 0, "right").await;
     let differences = operated_search.compare(&build, &nothing()).await.unwrap().expect("equal checkpoints");
-    assert!(differences.iter().any(|found| found.missing == 1 && found.unexpected == 1), "{differences:?}");
+    assert!(differences.iter().any(|found| found.missing > 0 && found.unexpected > 0), "{differences:?}");
 }
 
 fn move_by_one(fixture: &Fixture, from: u64) -> CheckpointMove {

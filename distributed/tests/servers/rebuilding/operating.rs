@@ -51,6 +51,8 @@ async fn a_changed_row_of_every_table_is_found_and_mended() {
         .write_with(reqwest::Method::POST, &format!("{application}/chats"), &headers, &serde_json::json!({}))
         .await;
     assert_eq!(keyed.status, 201, "{keyed:?}");
+    let count = chats.len() + 1;
+    system.api.read_until(&application, |answer| answer.json["chats_count"] == count).await;
     let before = read_all(&system.api, &application, &chats, &position).await;
     for target in [Target::Views, Target::Counts] {
         let report = system.operate(verify(target, false)).await.unwrap();
