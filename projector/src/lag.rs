@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event_log::{EventLog, LogBatch};
 use events::{Offset, PartitionId, Position, UnixMillis};
@@ -11,8 +11,6 @@ use read_model::Projection;
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-
-use crate::operate::status::age_seconds;
 
 /// Time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -74,6 +72,12 @@ pub async fn report_all(
         never = poll_end(log, end) => never,
         never = reporting => never,
     }
+}
+
+/// The time since a moment, by this machine's clock; 0 for one that is still to come.
+pub(crate) fn age_seconds(moment: UnixMillis) -> f64 {
+    let moment = UNIX_EPOCH + Duration::from_millis(moment.0);
+    SystemTime::now().duration_since(moment).unwrap_or_default().as_secs_f64()
 }
 
 /// Sets the lag of a projection in one partition, which ends at `end`.

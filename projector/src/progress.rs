@@ -67,6 +67,10 @@ async fn write_lines(action: &str, progress: &watch::Receiver<Progress>) -> Infa
     loop {
         tokio::time::sleep(LINE_INTERVAL).await;
         let now = *progress.borrow();
+        if now.end == 0 {
+            tracing::info!("{action}");
+            continue;
+        }
         // What an earlier attempt has applied says nothing about the rate.
         let first = *first.get_or_insert(now.applied);
         let line = describe(now, now.applied.saturating_sub(first), began.elapsed().saturating_sub(LINE_INTERVAL));

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::checkpoint_tx::{Generation, is_contention};
 use super::connections::{Connections, Lease, READ_WAIT, with_timeout};
 use super::writer::Writer;
-use super::{ClientError, former_rows, parse_url, write_views};
+use super::{ClientError, former_rows, operating, parse_url, write_views};
 
 /// The version of `views` and of `counts` that this program builds and writes.
 pub(super) const VERSION: u32 = 1;
@@ -244,7 +244,7 @@ async fn move_pointer(
         return Ok(None);
     }
     // The next attempt fails and says so.
-    if is_paused(connection, projection).await? {
+    if operating::lock_is_paused(connection, projection).await? {
         return Ok(Some(Swap::Behind));
     }
     let checkpoints = lock_checkpoints(connection, projection, former).await?;
@@ -275,13 +275,6 @@ async fn move_pointer(
     .await?;
     connection.execute("COMMIT").await?;
     Ok(Some(Swap::Done))
-}
-
-/// Whether the projection is paused, which nobody changes until the transaction has ended.
-async fn is_paused(connection: &mut MySqlConnection, projection: Projection) -> Result<bool, sqlx::Error> {
-    let statement = sqlx::query_scalar("SELECT paused_at IS NOT NULL FROM pauses WHERE projection = ? FOR SHARE");
-    let is_paused: Option<i64> = statement.bind(projection.name()).fetch_optional(connection).await?;
-    Ok(is_paused == Some(1))
 }
 
 /// Whether an error says that others had the locks for too long.

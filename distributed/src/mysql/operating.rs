@@ -7,7 +7,7 @@ use read_model::{
     BackendError, Build, CatchUp, Difference, GenerationNumber, GenerationsError, LiveError, LiveGeneration,
     MAX_PARKED, OperateGenerations, PauseError, Pauses, Projection,
 };
-use sqlx::{Executor, Row};
+use sqlx::{Executor, MySqlConnection, Row};
 
 use super::MySqlGenerations;
 use super::checkpoint_tx::{Generation, is_contention, retry_contention};
@@ -90,6 +90,16 @@ impl MySqlGenerations {
         };
         Ok(Some(snapshot.compare(build.projection, Generation(build.generation.0), live).await?))
     }
+}
+
+/// Whether the projection is paused, which nobody changes until the transaction has ended.
+pub(super) async fn lock_is_paused(
+    connection: &mut MySqlConnection,
+    projection: Projection,
+) -> Result<bool, sqlx::Error> {
+    let statement = sqlx::query_scalar("SELECT paused_at IS NOT NULL FROM pauses WHERE projection = ? FOR SHARE");
+    let is_paused: Option<i64> = statement.bind(projection.name()).fetch_optional(connection).await?;
+    Ok(is_paused == Some(1))
 }
 
 #[async_trait]

@@ -13,13 +13,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use distributed::kafka::PARTITIONS;
 use distributed::mysql::{MySqlProjections, migrate};
 use events::Epoch;
-use projector::cli::{Cli, Command};
-use projector::operate::arguments::RebuildArgs;
-use projector::operate::{OpenOperator, Operation, Operator, OperatorCommand, Purpose, Report, Step, Target};
+use projector::operate::{Operation, Operator, Report, Step, Target};
 use read_model::{BackendError, Projection, ProjectionStore};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -31,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containers::{self, brokers, redis_url};
 use crate::mysql::server::Database;
-use crate::topology::{NOBODY, projector_config, start_command_api, start_query_api};
+use crate::topology::{NOBODY, open_operator, projector_config, start_command_api, start_query_api};
 
 const CHATS: usize = 4;
 /// Messages of each chat before the tables are deleted.
@@ -117,14 +114,7 @@ impl System {
 
     /// The operator's commands, as a process of its own carries them out.
     async fn operator(&self) -> Result<Box<dyn Operator>, BackendError> {
-        let (brokers, mysql_url) = (brokers(&self.kafka), self.database.url());
-        let arguments = ["projector", "rebuild", "--kafka-brokers", &brokers, "--mysql-url", &mysql_url];
-        let arguments = arguments.into_iter().chain(["--elasticsearch-url", NOBODY]);
-        let Command::Operate(OperatorCommand::Rebuild(RebuildArgs { system, .. })) = Cli::parse_from(arguments).command
-        else {
-            panic!("another command");
-        };
-        system.open(Purpose::Look).await
+        open_operator(&brokers(&self.kafka), &self.database.url(), NOBODY).await
     }
 
     async fn operate(&self, operation: Operation) -> Result<Report, BackendError> {

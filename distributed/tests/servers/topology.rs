@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 
 use clap::Parser;
+use projector::operate::{OpenOperator, Operator, OperatorCommand, Purpose};
 use projector::process::Config;
-use read_model::Projection;
+use read_model::{BackendError, Projection};
 use testkit::scenarios::{Api, Port};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -114,6 +115,20 @@ pub(crate) fn projector_configs(servers: &Servers) -> [Config; 3] {
 pub(crate) fn projector_config(projection: Projection, brokers: &str, store_url: &str) -> Config {
     let addr = (Ipv4Addr::LOCALHOST, 0).into();
     Config { projection, addr, brokers: brokers.to_owned(), store_url: store_url.to_owned() }
+}
+
+/// The operator's commands, as a process of its own carries them out.
+pub(crate) async fn open_operator(
+    brokers: &str,
+    mysql_url: &str,
+    elasticsearch_url: &str,
+) -> Result<Box<dyn Operator>, BackendError> {
+    let arguments = ["projector", "pause", "all", "--kafka-brokers", brokers];
+    let arguments = arguments.into_iter().chain(["--mysql-url", mysql_url, "--elasticsearch-url", elasticsearch_url]);
+    match projector::cli::Cli::parse_from(arguments).command {
+        projector::cli::Command::Operate(OperatorCommand::Pause(args)) => args.system.open(Purpose::Look).await,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(crate) async fn start_command_api(

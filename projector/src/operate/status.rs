@@ -1,6 +1,6 @@
 //! How far the projections are behind the log.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use event_log::{EventLog, ReadError, ReadLimit};
 use events::{Offset, PartitionId, Position, UnixMillis};
@@ -9,6 +9,7 @@ use read_model::{BackendError, LiveError, LiveGeneration, Projection};
 use serde::{Deserialize, Serialize};
 
 use super::system::System;
+use crate::lag::age_seconds;
 
 /// Partitions of which the oldest event that is not applied is read at the same time.
 const CONCURRENT_READS: usize = 4;
@@ -194,12 +195,6 @@ async fn find_oldest(
         position = batch.next;
     }
     Ok(None)
-}
-
-/// The time since a moment, by this machine's clock; 0 for one that is still to come.
-pub(crate) fn age_seconds(moment: UnixMillis) -> f64 {
-    let moment = UNIX_EPOCH + Duration::from_millis(moment.0);
-    SystemTime::now().duration_since(moment).unwrap_or_default().as_secs_f64()
 }
 
 impl Lag {

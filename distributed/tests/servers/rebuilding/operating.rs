@@ -1,12 +1,15 @@
 //! An operator verifies, mends, pauses and looks at the projections of a running system.
 
 use distributed::kafka::PARTITIONS;
-use projector::operate::{Operation, Target};
+use projector::operate::{Operation, Step, Target};
 use read_model::Projection;
 use testkit::polling::eventually;
 use thiserror_ext::AsReport;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use super::{System, fill, read_all};
+use super::{System, fill, post_until, read_all};
+use crate::topology::{open_operator, servers, two_of_each};
 
 /// Changes of the tables, with the table in which a verification must find each.
 const CHANGES: [(Target, &str, &str); 11] = [
@@ -106,4 +109,33 @@ async fn a_paused_projection_applies_nothing_until_it_is_resumed() {
     system.stop().await;
 }
 
-tests!(a_changed_row_of_every_table_is_found_and_mended, a_paused_projection_applies_nothing_until_it_is_resumed);
+/// All three projections are compared while two processes of every kind run and clients post.
+async fn a_running_system_is_verified_while_clients_post() {
+    let (servers, api) = (servers().await, &two_of_each().await.api);
+    let application = api.application("verified").await;
+    let chat = api.chat(&application).await;
+    let stop = CancellationToken::new();
+    let posting = tokio::spawn(post_until(api.clone(), chat, stop.clone()));
+    let operator = open_operator(servers.brokers, &servers.mysql_url, servers.elasticsearch_url).await.unwrap();
+    for target in [Target::Views, Target::Counts, Target::Search] {
+        let verified = eventually("a verification", async || {
+            let (steps, _) = watch::channel(Step::none());
+            match operator.run(verify(target, false), &steps).await {
+                // Another test makes the projection anew.
+                Err(error) if error.to_report_string().contains("another process") => Err(error),
+                verified => Ok(verified.unwrap()),
+            }
+        });
+        let report = verified.await;
+        assert!(!report.text.contains("lacks"), "{}", report.text);
+    }
+    operator.close().await;
+    stop.cancel();
+    assert!(!posting.await.unwrap().is_empty());
+}
+
+tests!(
+    a_changed_row_of_every_table_is_found_and_mended,
+    a_paused_projection_applies_nothing_until_it_is_resumed,
+    a_running_system_is_verified_while_clients_post,
+);
