@@ -6,6 +6,7 @@
 //! | `redact` | cuts tokens out of a server's text |
 //! | `client` | one exchange with the server, bounded in time |
 //! | `index_names` | names of indices and aliases |
+//! | `index_version` | how the texts of an index are folded, and what its documents have |
 //! | `index_mapping` | settings and mapping of the indices, and whether an existing index has them |
 //! | `pointer`, `document_version` | the document that names the live generation; conditional writes |
 //! | [`generations`] | begins, swaps and deletes generations |
@@ -32,6 +33,7 @@ mod generation_cache;
 pub mod generations;
 mod index_mapping;
 mod index_names;
+mod index_version;
 mod operating;
 mod own_text;
 mod pointer;
@@ -48,8 +50,8 @@ use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 use parking_lot::Mutex;
 use read_model::{
-    Applied, BackendError, Checkpoint, CheckpointMove, FoldingVersion, Page, SearchDocument, SearchError, SearchIndex,
-    SearchPage, SearchText, StandsStill,
+    Applied, BackendError, Checkpoint, CheckpointMove, Page, SearchDocument, SearchError, SearchIndex, SearchPage,
+    SearchText, Shown, StandsStill,
 };
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -61,6 +63,7 @@ pub use self::error::{BuildError, ElasticError, PrepareError, UrlError};
 use self::generation::Generation;
 use self::generation_cache::GenerationCache;
 pub use self::generations::ElasticGenerations;
+use self::index_version::IndexVersion;
 use self::write_block::BlockWatch;
 
 /// Prefix of all index names, unless a test chooses another.
@@ -139,19 +142,19 @@ impl ElasticIndex {
         let generation = self.generations.for_writing(&self.client).await?;
         let checkpoint = checkpoints::read(&self.client, &generation.names, partition).await?.checkpoint;
         if checkpoint == Checkpoint::START {
-            // The index may have been lost and made again, under its number but for another version of folding.
+            // The index may have been lost and made again, under its number but for another version.
             self.generations.expire_for_writers(&generation);
         }
         Ok(checkpoint)
     }
 
-    /// Whether an earlier version than that of new indices has folded the live index. A rebuild makes it one of that version.
+    /// Whether the live index is of an earlier version than new indices. A rebuild makes it one of that version.
     ///
     /// # Errors
     /// If the server does not answer, or the index is not prepared.
-    pub async fn is_folded_by_earlier_version(&self) -> Result<bool, ElasticError> {
+    pub async fn is_of_earlier_version(&self) -> Result<bool, ElasticError> {
         let live = pointer::read_live(&self.client, self.generations.prefix()).await?;
-        Ok(live.ok_or(ElasticError::NotPrepared)?.folding < FoldingVersion::CURRENT.number())
+        Ok(live.ok_or(ElasticError::NotPrepared)?.version < IndexVersion::CURRENT)
     }
 
     async fn write_batch(
@@ -182,8 +185,9 @@ impl ElasticIndex {
             return Ok(Applied::Superseded);
         }
         if !documents.is_empty() {
-            let folding = generation.folding_of_documents()?;
-            let outcome = bulk::create(&self.client, &generation.names, folding, documents).await?;
+            let format = generation.format()?;
+            let partition = checkpoint_move.partition;
+            let outcome = bulk::create(&self.client, &generation.names, format, partition, documents).await?;
             if outcome == BulkOutcome::SomeExisted {
                 generation.flush(&self.client).await?;
             }
@@ -280,13 +284,13 @@ impl ElasticIndex {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<SearchPage, ElasticError> {
+    ) -> Result<Shown<SearchPage>, ElasticError> {
         let deadline = Instant::now() + search::PAGE_TIMEOUT;
         let permit = tokio::time::timeout_at(deadline, self.searches.acquire()).await;
         // `acquire` fails only on a closed semaphore, and nobody closes this one.
         let _permit = permit.map_err(|_elapsed| ElasticError::TooManySearches)?;
         let generation = self.generations.for_reading(&self.client).await?;
-        let text = text.folded(generation.folding_of_questions());
+        let text = text.folded(generation.version.folding_of_questions());
         let search = search::Search { client: &self.client, names: &generation.names, chat, text, page, deadline };
         let found = search.run().await;
         self.expire_on_error(&generation, found)
@@ -340,7 +344,7 @@ impl SearchIndex for ElasticIndex {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<SearchPage, SearchError> {
+    ) -> Result<Shown<SearchPage>, SearchError> {
         self.search_live(chat, text, page).await.map_err(|error| SearchError::Search(error.into()))
     }
 }

@@ -11,9 +11,10 @@
 //! | `former_rows` | deletes the rows of a generation in small steps |
 //! | `multi_row` | statements that write or read many rows |
 //! | `columns` | decodes columns |
+//! | `coverage` | how far into the log what a read shows goes |
 //! | [`mod@migrate`] | brings the tables up to date |
 //! | `write_views`, `write_counts` | apply batches |
-//! | `read_views` | reads views |
+//! | `read_views`, `read_messages` | read views |
 //! | `stops` | notes of partitions in which a projection stands still |
 //! | [`counts`] | reads `counts` for the sequencer |
 //!
@@ -25,11 +26,13 @@ mod columns;
 pub mod comparison;
 mod connections;
 pub mod counts;
+mod coverage;
 mod former_rows;
 pub mod generations;
 pub mod migrate;
 mod multi_row;
 mod operating;
+mod read_messages;
 mod read_views;
 mod stops;
 mod write_counts;

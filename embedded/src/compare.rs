@@ -29,11 +29,13 @@ const VIEWS: &[TableComparison] = &[
     comparison!("applications": "SELECT * FROM main.applications", "SELECT * FROM reference.applications"),
     comparison!("renames": "SELECT * FROM main.renames", "SELECT * FROM reference.renames"),
     comparison!("chats":
-        "SELECT token, number, created_event FROM main.chats",
-        "SELECT token, number, created_event FROM reference.chats"),
+        "SELECT token, number, created_event, partition, log_offset, created_at_ms FROM main.chats",
+        "SELECT token, number, created_event, partition, log_offset, created_at_ms FROM reference.chats"),
     comparison!("messages":
-        "SELECT token, number, id & 4294967295, event_id, body FROM main.messages LEFT JOIN main.chats ON ordinal = id >> 32",
-        "SELECT token, number, id & 4294967295, event_id, body FROM reference.messages LEFT JOIN reference.chats ON ordinal = id >> 32"),
+        "SELECT token, number, id & 4294967295, event_id, m.log_offset, m.created_at_ms, author, body \
+         FROM main.messages AS m LEFT JOIN main.chats ON ordinal = id >> 32",
+        "SELECT token, number, id & 4294967295, event_id, m.log_offset, m.created_at_ms, author, body \
+         FROM reference.messages AS m LEFT JOIN reference.chats ON ordinal = id >> 32"),
     comparison!("dead_letters": "SELECT * FROM main.dead_letters", "SELECT * FROM reference.dead_letters"),
 ];
 

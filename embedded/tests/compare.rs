@@ -4,7 +4,9 @@
 
 use async_trait::async_trait;
 use embedded::DataDir;
-use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId, Position};
+use events::{
+    ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId, Position, UnixMillis,
+};
 use read_model::{
     BackendError, BuildStore, CatchUp, ChatRow, Checkpoint, CheckpointMove, Difference, Generations, MessageRow,
     OperateGenerations, Projection, ProjectionStore, SearchDocument, SearchIndex, SourceEvent, ViewsChanges,
@@ -32,14 +34,15 @@ async fn write(store: &dyn ProjectionStore, index: &dyn SearchIndex, chats: &[u3
         };
         let (chat, at) = (chat(*number), source_event((*number).into()));
         let number = MessageNumber::new(1).unwrap();
-        let message = MessageRow { chat, number, body: body.into(), source: at };
+        let created_at = UnixMillis(0);
+        let message = MessageRow { chat, number, body: body.into(), source: at, created_at };
         let changes = ViewsChanges {
-            chats: vec![ChatRow { chat, source: at }],
+            chats: vec![ChatRow { chat, source: at, created_at }],
             messages: vec![message],
             ..ViewsChanges::default()
         };
         store.apply_views(checkpoint_move, changes).await.unwrap();
-        let document = SearchDocument { chat, number, body: body.into() };
+        let document = SearchDocument { chat, number, body: body.into(), offset: at.offset, created_at };
         index.index(checkpoint_move, vec![document]).await.unwrap();
     }
 }

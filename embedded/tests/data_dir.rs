@@ -23,7 +23,13 @@ async fn create_projections(log_id: Uuid, path: &Path) {
     let data_dir = DataDir::open(path).unwrap();
     let projections = data_dir.open_projections(log_id).unwrap();
     let source = SourceEvent { event_id: EventId(Uuid::nil()), offset: Offset::START };
-    let created = NameChange { token: TOKEN, name: "app".into(), origin: NameOrigin::Created, source };
+    let created = NameChange {
+        token: TOKEN,
+        name: "app".into(),
+        origin: NameOrigin::Created,
+        source,
+        occurred_at: UnixMillis(0),
+    };
     let checkpoint_move = CheckpointMove {
         partition: PARTITION,
         from: Offset::START,

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use embedded::{DataDir, SqliteProjections};
-use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
+use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId, UnixMillis};
 use read_model::{
     Checkpoint, CheckpointMove, Cursor, MessageRow, Page, ProjectionStore, SearchDocument, SearchIndex, SearchText,
     SourceEvent, ViewsChanges,
@@ -44,8 +44,9 @@ impl Index {
                 event_id: EventId(Uuid::now_v7()),
                 offset: Offset(self.next.0 * 1_000 + rows.len() as u64),
             };
-            rows.push(MessageRow { chat, number, body: body.clone(), source });
-            documents.push(SearchDocument { chat, number, body: body.clone() });
+            let created_at = UnixMillis(0);
+            rows.push(MessageRow { chat, number, body: body.clone(), source, created_at });
+            documents.push(SearchDocument { chat, number, body: body.clone(), offset: source.offset, created_at });
         }
         let changes = ViewsChanges { messages: rows, ..ViewsChanges::default() };
         self.projections.apply_views(checkpoint_move, changes).await.unwrap();
@@ -58,7 +59,7 @@ impl Index {
         let text = SearchText::new(text).unwrap();
         let (mut numbers, mut pages, mut cursor) = (Vec::new(), 0, first);
         loop {
-            let page = self.projections.search(chat, &text, Page { cursor, limit }).await.unwrap();
+            let page = self.projections.search(chat, &text, Page { cursor, limit }).await.unwrap().value;
             pages += 1;
             numbers.extend(page.items.iter().map(|message| message.number.get()));
             let Some(last) = page.examined_to else {

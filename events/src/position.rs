@@ -80,9 +80,14 @@ impl Position {
     /// Extends this position by `other`: each partition gets the farther of both bounds.
     pub fn merge(&mut self, other: &Self) {
         for (partition, bound) in other.bounds() {
-            let own = self.0.entry(partition).or_insert(bound);
-            *own = bound.max(*own);
+            self.extend(partition, bound);
         }
+    }
+
+    /// Extends this position by everything in `partition` before `bound`.
+    pub fn extend(&mut self, partition: PartitionId, bound: Offset) {
+        let own = self.0.entry(partition).or_insert(bound);
+        *own = bound.max(*own);
     }
 
     /// Whether this position covers everything that `other` covers.

@@ -10,7 +10,8 @@ use crate::stream::StreamKey;
 use crate::trace::TraceParent;
 use crate::upcast::{self, UpcastError};
 
-/// Milliseconds since 1970-01-01T00:00:00Z by the writer's clock. Only the age of the keys of requests depends on it.
+/// Milliseconds since 1970-01-01T00:00:00Z by the writer's clock. Of what a projection does, only the age of the keys of requests
+/// depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct UnixMillis(pub u64);
 

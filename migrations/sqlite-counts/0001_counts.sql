@@ -10,7 +10,7 @@ CREATE TABLE checkpoints (
     epoch INTEGER NOT NULL
 ) STRICT;
 
--- gaps: missing numbers below last_number as text, first-last, several joined by commas.
+-- gaps: missing numbers below last_number as text, first-last, several joined by commas. log_offset: the chat's last event.
 CREATE TABLE chat_counts (
     token BLOB NOT NULL,
     number INTEGER NOT NULL,
@@ -18,6 +18,7 @@ CREATE TABLE chat_counts (
     last_number INTEGER NOT NULL,
     gaps TEXT NOT NULL,
     messages_count INTEGER NOT NULL,
+    log_offset INTEGER,
     PRIMARY KEY (token, number)
 ) STRICT, WITHOUT ROWID;
 

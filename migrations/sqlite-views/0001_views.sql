@@ -10,12 +10,19 @@ CREATE TABLE checkpoints (
     epoch INTEGER NOT NULL
 ) STRICT;
 
+-- partition and log_offset are the place of a row's event in the log; created_at_ms is the event's time. A message lies in the
+-- partition of its chat.
+
 -- name_rank: 0 for the name an application was created with, the rename's offset + 1 for any other. The highest holds.
+-- log_offset: the last event that changed the row. created_event and created_at_ms are NULL until the creation has come.
 CREATE TABLE applications (
     token BLOB PRIMARY KEY,
     created_event BLOB,
     name TEXT NOT NULL,
-    name_rank INTEGER NOT NULL
+    name_rank INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    log_offset INTEGER NOT NULL,
+    created_at_ms INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- Renames that were applied, so that one that comes twice does not bring an old name back.
@@ -25,19 +32,27 @@ CREATE TABLE renames (
     PRIMARY KEY (token, event_id)
 ) STRICT, WITHOUT ROWID;
 
--- created_event is NULL for a chat whose messages came although its creation did not; such a chat is not shown.
+-- created_event, log_offset and created_at_ms are NULL for a chat whose messages came although its creation did not; such a chat is
+-- not shown.
 CREATE TABLE chats (
     ordinal INTEGER PRIMARY KEY,
     token BLOB NOT NULL,
     number INTEGER NOT NULL,
     created_event BLOB,
+    partition INTEGER NOT NULL,
+    log_offset INTEGER,
+    created_at_ms INTEGER,
     UNIQUE (token, number)
 ) STRICT;
 
 -- id = the chat's ordinal << 32 | the message's number, so that the messages of a chat lie together, in order.
+-- No event has an author yet. The body comes last, so that a long one is not read for the sake of the others.
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY,
     event_id BLOB NOT NULL,
+    log_offset INTEGER NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    author TEXT,
     body TEXT NOT NULL
 ) STRICT;
 

@@ -53,12 +53,17 @@ pub fn fold(mut counts: HashMap<ChatKey, ChatCounts>, batch: &[RecordedEvent]) -
             Some(Fact::ApplicationCreated(token)) => changes.applications.entry(token).or_default().created = true,
             Some(Fact::ChatCreated(chat)) => {
                 let chat_counts = counts.entry(chat).or_default();
+                chat_counts.last_event = Some(recorded.offset);
                 let delta = changes.applications.entry(chat.token).or_default();
                 delta.last_chat = delta.last_chat.max(chat.number.get());
                 delta.chats += u32::from(!chat_counts.created);
                 chat_counts.created = true;
             }
-            Some(Fact::MessagePosted(chat, number)) => counts.entry(chat).or_default().see(number),
+            Some(Fact::MessagePosted(chat, number)) => {
+                let chat_counts = counts.entry(chat).or_default();
+                chat_counts.last_event = Some(recorded.offset);
+                chat_counts.see(number);
+            }
         }
     }
     changes.chats = counts.into_iter().collect();

@@ -19,7 +19,13 @@ pub fn collect_documents(batch: &[RecordedEvent]) -> Result<Vec<SearchDocument>,
         if recorded.record.known_type()? == EventType::MessagePosted
             && let Ok(Event::MessagePosted(posted)) = recorded.record.decode()
         {
-            documents.push(SearchDocument { chat: posted.chat(), number: posted.number, body: posted.body });
+            documents.push(SearchDocument {
+                chat: posted.chat(),
+                number: posted.number,
+                body: posted.body,
+                offset: recorded.offset,
+                created_at: recorded.record.occurred_at,
+            });
         }
     }
     Ok(documents)

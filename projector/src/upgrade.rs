@@ -51,7 +51,7 @@ impl FoldingUpgrade {
     }
 
     async fn upgrade(&self, cluster: &Cluster) -> Result<(), UpgradeError> {
-        let is_earlier = self.index.is_folded_by_earlier_version().await;
+        let is_earlier = self.index.is_of_earlier_version().await;
         if !is_earlier.map_err(|error| UpgradeError::Read(error.into()))? {
             return Ok(());
         }

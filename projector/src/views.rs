@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use event_log::Unreadable;
-use events::{DecodeError, Event, EventId, Offset, PartitionId, RecordedEvent};
+use events::{DecodeError, Event, EventId, Offset, PartitionId, RecordedEvent, UnixMillis};
 use read_model::{
     Applied, ChatRow, Checkpoint, CheckpointMove, DeadLetter, MessageRow, NameChange, NameOrigin, Projection,
     ProjectionStore, SourceEvent, ViewsChanges,
@@ -26,7 +26,7 @@ pub fn collect_changes(batch: &[RecordedEvent], unreadable: &[Unreadable]) -> Re
     for recorded in batch {
         let source = SourceEvent { event_id: recorded.record.event_id, offset: recorded.offset };
         match recorded.record.decode() {
-            Ok(event) => add_event(&mut changes, event, source),
+            Ok(event) => add_event(&mut changes, event, source, recorded.record.occurred_at),
             Err(newer @ DecodeError::Newer { .. }) => return Err(newer),
             Err(broken @ DecodeError::Broken { .. }) => {
                 changes.dead_letters.push(DeadLetter { source, reason: truncate_reason(broken.to_report_string()) });
@@ -44,24 +44,32 @@ fn truncate_reason(mut reason: String) -> String {
     reason
 }
 
-fn add_event(changes: &mut ViewsChanges, event: Event, source: SourceEvent) {
+fn add_event(changes: &mut ViewsChanges, event: Event, source: SourceEvent, occurred_at: UnixMillis) {
     match event {
         Event::ChatApplicationCreated(created) => changes.names.push(NameChange {
             token: created.token,
             name: created.name,
             origin: NameOrigin::Created,
             source,
+            occurred_at,
         }),
         Event::ChatApplicationRenamed(renamed) => changes.names.push(NameChange {
             token: renamed.token,
             name: renamed.name,
             origin: NameOrigin::Renamed,
             source,
+            occurred_at,
         }),
-        Event::ChatCreated(created) => changes.chats.push(ChatRow { chat: created.chat(), source }),
-        Event::MessagePosted(posted) => {
-            changes.messages.push(MessageRow { chat: posted.chat(), number: posted.number, body: posted.body, source });
+        Event::ChatCreated(created) => {
+            changes.chats.push(ChatRow { chat: created.chat(), source, created_at: occurred_at })
         }
+        Event::MessagePosted(posted) => changes.messages.push(MessageRow {
+            chat: posted.chat(),
+            number: posted.number,
+            body: posted.body,
+            source,
+            created_at: occurred_at,
+        }),
     }
 }
 

@@ -71,18 +71,22 @@ impl Projections {
 
     async fn read_everything(&self) -> ReadableState {
         let store = &self.store;
-        let applications = store.applications(Page::FIRST).await.unwrap().items;
+        let applications = store.applications(Page::FIRST).await.unwrap().value.items;
         let mut chats = Vec::new();
         let mut messages = Vec::new();
         let mut found = Vec::new();
         for token in applications.iter().map(|application| application.token) {
-            let items = store.chats(token, Page::FIRST).await.unwrap().unwrap().items;
+            let items = store.chats(token, Page::FIRST).await.unwrap().unwrap().value.items;
             for number in items.iter().map(|chat| chat.number) {
                 let chat = ChatKey { token, number };
-                messages.push((token, number.get(), store.messages(chat, Page::FIRST).await.unwrap().unwrap().items));
+                messages.push((
+                    token,
+                    number.get(),
+                    store.messages(chat, Page::FIRST).await.unwrap().unwrap().value.items,
+                ));
                 for pattern in PATTERNS {
                     let text = SearchText::new(pattern).unwrap();
-                    found.push((pattern, store.search(chat, &text, Page::FIRST).await.unwrap().items));
+                    found.push((pattern, store.search(chat, &text, Page::FIRST).await.unwrap().value.items));
                 }
             }
             chats.push((token, items));

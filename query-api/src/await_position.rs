@@ -1,6 +1,6 @@
 //! Read your own writes: the headers `Await-Position` and `Prefer: wait`.
 //!
-//! A write returns `Log-Position`. A read may send it as `Await-Position`, or several joined by commas. The read is
+//! A write and a read return `Log-Position`. A read may send it as `Await-Position`, or several joined by commas. The read is
 //! answered once the projections that it needs have passed all of these positions.
 
 use std::time::Duration;
@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::http::header::HeaderName;
 use axum::http::request::Parts;
 use events::Position;
+use read_model::Shown;
 use service::prefer::preference;
 use service::problem::{Problem, ProblemBody};
 use utoipa::{IntoParams, IntoResponses};
@@ -24,7 +25,7 @@ const AWAIT_POSITION: HeaderName = HeaderName::from_static("await-position");
 #[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct AwaitPosition {
-    /// Log-Position of a write that the answer must include, or several joined by commas
+    /// Log-Position of a write or a read that the answer must include, or several joined by commas
     #[param(
         rename = "Await-Position",
         value_type = Option<String>,
@@ -43,6 +44,15 @@ pub struct AwaitPosition {
 pub struct PositionUnknown(pub ProblemBody);
 
 impl AwaitPosition {
+    /// Extends the position of an answer by the awaited one, which it covers too. So whoever keeps the position of the last answer has
+    /// those of all that came before.
+    pub fn extend<T>(&self, shown: Shown<T>) -> Shown<T> {
+        match &self.position {
+            Some(awaited) => shown.and(awaited),
+            None => shown,
+        }
+    }
+
     fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut position: Option<Position> = None;
         for value in headers.get_all(AWAIT_POSITION) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`mod@routes`] | the HTTP handlers: convert the request, call one query, convert the result |
 //! | [`await_position`] | the headers by which a client reads its own writes |
+//! | `log_position` | the header that says how far into the log an answer goes |
 //! | [`paging`] | `limit`, `after`, `before`, `order` and the Link to the next page |
 //! | [`queries`] | the queries, one method each |
 //! | [`error`] | the one place where errors become statuses |
@@ -15,6 +16,7 @@ pub mod await_position;
 #[cfg(feature = "distributed")]
 pub mod cli;
 pub mod error;
+mod log_position;
 pub mod paging;
 #[cfg(feature = "distributed")]
 pub mod process;

@@ -2,16 +2,18 @@
 
 use axum::http::header::{HeaderValue, LINK};
 use axum::response::{IntoResponse, Response};
+use events::Position;
 use events::number::Number;
 use events::{ApplicationToken, ChatNumber, MessageNumber};
 use form_urlencoded::Serializer;
 use read_model::page::MAX_ITEMS;
-use read_model::{Cursor, Page, Slice};
+use read_model::{Cursor, Page, Shown, Slice};
 use serde::Serialize;
 use service::answer::JsonAnswer;
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::error::ApiError;
+use crate::log_position::log_position;
 
 /// The query parameters of a list or of the search, as the client sent them. No list takes all of them.
 #[derive(Debug, Default)]
@@ -110,9 +112,10 @@ impl<K: ListKey> ListRequest<K> {
     }
 
     /// Responds with a page that ends with its last item. `path` is the request's path.
-    pub fn respond<T: ListItem<Key = K>>(&self, path: &str, slice: Slice<T>) -> ListResponse<T> {
+    pub fn respond<T: ListItem<Key = K>>(&self, path: &str, shown: Shown<Slice<T>>) -> ListResponse<T> {
+        let Shown { value: slice, position } = shown;
         let last = slice.items.last().filter(|_| slice.more).map(ListItem::key);
-        self.respond_up_to(path, slice.items, last)
+        self.respond_up_to(path, slice.items, last, position)
     }
 
     /// Puts the items into the requested order, and adds a Link to the page beyond `last`.
@@ -121,12 +124,13 @@ impl<K: ListKey> ListRequest<K> {
         path: &str,
         mut items: Vec<T>,
         last: Option<K>,
+        position: Position,
     ) -> ListResponse<T> {
         let next = last.map(|last| self.link_to_next(path, last));
         if self.page.cursor.descends() != self.descending {
             items.reverse();
         }
-        ListResponse(items, next)
+        ListResponse(items, PageHead { next, position })
     }
 
     fn link_to_next(&self, path: &str, last: K) -> String {
@@ -144,15 +148,25 @@ impl<K: ListKey> ListRequest<K> {
 #[derive(IntoResponses)]
 #[response(
     status = 200,
-    headers(("Link" = Option<String>, description = "The next page, with rel=next, while there is more: a reference relative to the request's URL"))
+    headers(
+        ("Link" = Option<String>, description = "The next page, with rel=next, while there is more: a reference relative to the request's URL"),
+        ("Log-Position" = String, description = "Send it as Await-Position with a read that must not show less than this answer")
+    )
 )]
-pub struct ListResponse<T: ToSchema>(Vec<T>, Option<String>);
+pub struct ListResponse<T: ToSchema>(Vec<T>, PageHead);
+
+/// What an answer says of a page beside its items.
+struct PageHead {
+    /// The value of Link.
+    next: Option<String>,
+    position: Position,
+}
 
 impl<T: ToSchema + Serialize> IntoResponse for ListResponse<T> {
     fn into_response(self) -> Response {
-        let Self(items, next) = self;
+        let Self(items, PageHead { next, position }) = self;
         let link = next.and_then(|link| HeaderValue::try_from(link).ok()).map(|link| [(LINK, link)]);
-        (link, JsonAnswer(items)).into_response()
+        (link, log_position(&position), JsonAnswer(items)).into_response()
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use event_log::{EventLog, ReadError};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
 use read_model::{
-    ApplicationView, ChatView, MessageView, Page, Projection, SearchError, SearchIndex, SearchPage, SearchText, Slice,
-    Views, ViewsError,
+    ApplicationView, ChatView, MessageView, Page, Projection, SearchError, SearchIndex, SearchPage, SearchText, Shown,
+    Slice, Views, ViewsError,
 };
 use service::turns::{TurnBounds, Turns};
 use service::wait_limit::{Displaced, WaitLimit};
@@ -76,6 +76,15 @@ const APPLICATION: QueryError = QueryError::Unknown("application");
 const CHAT: QueryError = QueryError::Unknown("chat");
 const MESSAGE: QueryError = QueryError::Unknown("message");
 
+/// What a port has read becomes the answer to a reader who has awaited a position.
+fn answer<T>(
+    read: Result<Option<Shown<T>>, ViewsError>,
+    wait: &AwaitPosition,
+    absent: QueryError,
+) -> Result<Shown<T>, QueryError> {
+    Ok(wait.extend(read.map_err(QueryError::Views)?.ok_or(absent)?))
+}
+
 impl Queries {
     /// `stop` ends the waits for projections.
     pub fn new(views: Arc<dyn Views>, search: Arc<dyn SearchIndex>, stop: CancellationToken) -> Self {
@@ -93,23 +102,23 @@ impl Queries {
         &self,
         wait: &AwaitPosition,
         token: ApplicationToken,
-    ) -> Result<ApplicationView, QueryError> {
+    ) -> Result<Shown<ApplicationView>, QueryError> {
         self.await_projections(&VIEWS_AND_COUNTS, wait).await?;
-        self.views.application(token).await.map_err(QueryError::Views)?.ok_or(APPLICATION)
+        answer(self.views.application(token).await, wait, APPLICATION)
     }
 
     pub async fn applications(
         &self,
         wait: &AwaitPosition,
         page: Page<ApplicationToken>,
-    ) -> Result<Slice<ApplicationView>, QueryError> {
+    ) -> Result<Shown<Slice<ApplicationView>>, QueryError> {
         self.await_projections(&VIEWS_AND_COUNTS, wait).await?;
-        self.views.applications(page).await.map_err(QueryError::Views)
+        answer(self.views.applications(page).await.map(Some), wait, APPLICATION)
     }
 
-    pub async fn chat(&self, wait: &AwaitPosition, chat: ChatKey) -> Result<ChatView, QueryError> {
+    pub async fn chat(&self, wait: &AwaitPosition, chat: ChatKey) -> Result<Shown<ChatView>, QueryError> {
         self.await_projections(&VIEWS_AND_COUNTS, wait).await?;
-        self.views.chat(chat).await.map_err(QueryError::Views)?.ok_or(CHAT)
+        answer(self.views.chat(chat).await, wait, CHAT)
     }
 
     pub async fn chats(
@@ -117,9 +126,9 @@ impl Queries {
         wait: &AwaitPosition,
         token: ApplicationToken,
         page: Page<ChatNumber>,
-    ) -> Result<Slice<ChatView>, QueryError> {
+    ) -> Result<Shown<Slice<ChatView>>, QueryError> {
         self.await_projections(&VIEWS_AND_COUNTS, wait).await?;
-        self.views.chats(token, page).await.map_err(QueryError::Views)?.ok_or(APPLICATION)
+        answer(self.views.chats(token, page).await, wait, APPLICATION)
     }
 
     pub async fn message(
@@ -127,9 +136,9 @@ impl Queries {
         wait: &AwaitPosition,
         chat: ChatKey,
         number: MessageNumber,
-    ) -> Result<MessageView, QueryError> {
+    ) -> Result<Shown<MessageView>, QueryError> {
         self.await_projections(&VIEWS, wait).await?;
-        self.views.message(chat, number).await.map_err(QueryError::Views)?.ok_or(MESSAGE)
+        answer(self.views.message(chat, number).await, wait, MESSAGE)
     }
 
     pub async fn messages(
@@ -137,9 +146,9 @@ impl Queries {
         wait: &AwaitPosition,
         chat: ChatKey,
         page: Page<MessageNumber>,
-    ) -> Result<Slice<MessageView>, QueryError> {
+    ) -> Result<Shown<Slice<MessageView>>, QueryError> {
         self.await_projections(&VIEWS, wait).await?;
-        self.views.messages(chat, page).await.map_err(QueryError::Views)?.ok_or(CHAT)
+        answer(self.views.messages(chat, page).await, wait, CHAT)
     }
 
     /// Returns the messages of a chat that contain a text, by number.
@@ -149,7 +158,7 @@ impl Queries {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<SearchPage, QueryError> {
+    ) -> Result<Shown<SearchPage>, QueryError> {
         let started = Instant::now();
         self.await_projections(&VIEWS, wait).await?;
         if let Some(position) = &wait.position {
@@ -159,8 +168,9 @@ impl Queries {
             }
         }
         let _turn = self.searches.take(chat.token).await.map_err(QueryError::TooManySearches)?;
-        self.views.chat(chat).await.map_err(QueryError::Views)?.ok_or(CHAT)?;
-        self.search.search(chat, text, page).await.map_err(QueryError::Search)
+        let created = self.views.find_chat(chat).await.map_err(QueryError::Views)?.ok_or(CHAT)?;
+        let found = self.search.search(chat, text, page).await.map_err(QueryError::Search)?;
+        Ok(wait.extend(found.and(&created)))
     }
 
     /// Waits until these projections have reached the awaited position. All of them share one timeout.
@@ -207,6 +217,15 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(2);
 
+    /// What every read shows.
+    fn shown_position() -> Position {
+        Position::up_to(PartitionId(3), Offset(5))
+    }
+
+    fn found_nothing() -> Shown<SearchPage> {
+        Shown { value: SearchPage { items: Vec::new(), examined_to: None }, position: Position::default() }
+    }
+
     /// Projections that each reach any position after this delay.
     struct SlowProjections(Duration);
 
@@ -223,27 +242,40 @@ mod tests {
             Ok(self.wait_until_reached(timeout).await)
         }
 
-        async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
-            Ok(Some(ChatView { number: chat.number, messages_count: 0 }))
+        async fn chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, ViewsError> {
+            let chat = ChatView { number: chat.number, messages_count: 0 };
+            Ok(Some(Shown { value: chat, position: shown_position() }))
         }
 
-        async fn application(&self, _: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
+        async fn find_chat(&self, _: ChatKey) -> Result<Option<Position>, ViewsError> {
+            Ok(Some(shown_position()))
+        }
+
+        async fn application(&self, _: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, ViewsError> {
             unreachable!()
         }
 
-        async fn applications(&self, _: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
+        async fn applications(&self, _: Page<ApplicationToken>) -> Result<Shown<Slice<ApplicationView>>, ViewsError> {
             unreachable!()
         }
 
-        async fn chats(&self, _: ApplicationToken, _: Page<ChatNumber>) -> Result<Option<Slice<ChatView>>, ViewsError> {
+        async fn chats(
+            &self,
+            _: ApplicationToken,
+            _: Page<ChatNumber>,
+        ) -> Result<Option<Shown<Slice<ChatView>>>, ViewsError> {
             unreachable!()
         }
 
-        async fn message(&self, _: ChatKey, _: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
+        async fn message(&self, _: ChatKey, _: MessageNumber) -> Result<Option<Shown<MessageView>>, ViewsError> {
             unreachable!()
         }
 
-        async fn messages(&self, _: ChatKey, _: Page<MessageNumber>) -> Result<Option<Slice<MessageView>>, ViewsError> {
+        async fn messages(
+            &self,
+            _: ChatKey,
+            _: Page<MessageNumber>,
+        ) -> Result<Option<Shown<Slice<MessageView>>>, ViewsError> {
             unreachable!()
         }
     }
@@ -258,8 +290,13 @@ mod tests {
             Ok(self.wait_until_reached(timeout).await)
         }
 
-        async fn search(&self, _: ChatKey, _: &SearchText, _: Page<MessageNumber>) -> Result<SearchPage, SearchError> {
-            Ok(SearchPage { items: Vec::new(), examined_to: None })
+        async fn search(
+            &self,
+            _: ChatKey,
+            _: &SearchText,
+            _: Page<MessageNumber>,
+        ) -> Result<Shown<SearchPage>, SearchError> {
+            Ok(found_nothing())
         }
 
         async fn checkpoint(&self, _: PartitionId) -> Result<Checkpoint, SearchError> {
@@ -300,6 +337,21 @@ mod tests {
         assert!(matches!(shown, Err(QueryError::ProjectionBehind(Projection::Counts))), "{shown:?}");
         assert!(matches!(found, Err(QueryError::ProjectionBehind(Projection::Search))), "{found:?}");
         assert_eq!([took, search_took], [TIMEOUT, TIMEOUT]);
+    }
+
+    /// So a reader that keeps the last position has not forgotten what earlier answers have shown.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_covers_what_it_shows_and_what_was_awaited() {
+        let projections = Arc::new(SlowProjections(Duration::ZERO));
+        let queries = Queries::new(Arc::clone(&projections) as _, projections, CancellationToken::new());
+        let chat = ChatKey { token: ApplicationToken::from_bytes([1; 16]), number: ChatNumber::new(1).unwrap() };
+        let text = SearchText::new("x").unwrap();
+        for (awaited, covered) in [(None, "3:5"), (Some("0:7.3:4"), "0:7.3:5"), (Some("3:9"), "3:9")] {
+            let wait = AwaitPosition { position: awaited.map(|text| text.parse().unwrap()), timeout: TIMEOUT };
+            assert_eq!(queries.chat(&wait, chat).await.unwrap().position.to_string(), covered);
+            let found = queries.search(&wait, chat, &text, Page::FIRST).await.unwrap();
+            assert_eq!(found.position.to_string(), covered, "a search that finds nothing shows the chat");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -352,9 +404,14 @@ mod tests {
             Ok(true)
         }
 
-        async fn search(&self, _: ChatKey, _: &SearchText, _: Page<MessageNumber>) -> Result<SearchPage, SearchError> {
+        async fn search(
+            &self,
+            _: ChatKey,
+            _: &SearchText,
+            _: Page<MessageNumber>,
+        ) -> Result<Shown<SearchPage>, SearchError> {
             self.0.acquire().await.unwrap().forget();
-            Ok(SearchPage { items: Vec::new(), examined_to: None })
+            Ok(found_nothing())
         }
 
         async fn checkpoint(&self, _: PartitionId) -> Result<Checkpoint, SearchError> {

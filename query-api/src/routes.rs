@@ -3,9 +3,8 @@
 use axum::extract::State;
 use axum::http::{Method, Uri};
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber};
-use read_model::{ApplicationView, ChatView, MessageView, SearchText};
+use read_model::{ApplicationView, ChatView, MessageView, SearchPage, SearchText};
 use serde::Deserialize;
-use service::answer::JsonAnswer;
 use service::config::HttpArgs;
 use service::host::Port;
 use service::path::{Path, parse};
@@ -18,6 +17,7 @@ use utoipa_axum::routes;
 
 use crate::await_position::{AwaitPosition, PositionUnknown};
 use crate::error::ApiError;
+use crate::log_position::ItemResponse;
 use crate::paging::{LimitQuery, ListParameters, ListRequest, ListResponse, NumberCursorQuery, TokenCursorQuery};
 use crate::queries::Queries;
 
@@ -123,7 +123,7 @@ impl From<SearchQuery> for ListParameters {
 #[openapi(info(
     title = "Tally: read API",
     description = "Lists, counts and search, made from the event log a moment after each write. To be sure to see a write, \
-                   send its Log-Position as Await-Position."
+                   or not to see less than a read has shown, send its Log-Position as Await-Position."
 ))]
 struct Description;
 
@@ -164,7 +164,7 @@ async fn applications(
     tag = "applications",
     params(TokenPath, AwaitPosition),
     responses(
-        (status = 200, description = "One application", body = ApplicationView),
+        ItemResponse<ApplicationView>,
         NotModified,
         Malformed,
         NotFound,
@@ -177,8 +177,8 @@ async fn application(
     wait: AwaitPosition,
     Path(TokenPath { token }): Path<TokenPath>,
     _: Query<NoParameters>,
-) -> Result<JsonAnswer<ApplicationView>, ApiError> {
-    Ok(JsonAnswer(queries.application(&wait, token).await?))
+) -> Result<ItemResponse<ApplicationView>, ApiError> {
+    Ok(queries.application(&wait, token).await?.into())
 }
 
 /// Chats of an application by number
@@ -207,7 +207,7 @@ async fn chats(
     tag = "chats",
     params(TokenPath, ChatPath, AwaitPosition),
     responses(
-        (status = 200, description = "One chat", body = ChatView),
+        ItemResponse<ChatView>,
         NotModified,
         Malformed,
         NotFound,
@@ -221,8 +221,8 @@ async fn chat(
     Path(TokenPath { token }): Path<TokenPath>,
     Path(ChatPath { chat }): Path<ChatPath>,
     _: Query<NoParameters>,
-) -> Result<JsonAnswer<ChatView>, ApiError> {
-    Ok(JsonAnswer(queries.chat(&wait, ChatKey { token, number: chat }).await?))
+) -> Result<ItemResponse<ChatView>, ApiError> {
+    Ok(queries.chat(&wait, ChatKey { token, number: chat }).await?.into())
 }
 
 /// Messages of a chat by number
@@ -259,7 +259,7 @@ async fn messages(
     tag = "messages",
     params(TokenPath, ChatPath, MessagePath, AwaitPosition),
     responses(
-        (status = 200, description = "One message", body = MessageView),
+        ItemResponse<MessageView>,
         NotModified,
         Malformed,
         NotFound,
@@ -274,8 +274,8 @@ async fn message(
     Path(ChatPath { chat }): Path<ChatPath>,
     Path(MessagePath { message }): Path<MessagePath>,
     _: Query<NoParameters>,
-) -> Result<JsonAnswer<MessageView>, ApiError> {
-    Ok(JsonAnswer(queries.message(&wait, ChatKey { token, number: chat }, message).await?))
+) -> Result<ItemResponse<MessageView>, ApiError> {
+    Ok(queries.message(&wait, ChatKey { token, number: chat }, message).await?.into())
 }
 
 /// Messages of a chat that contain a text, by number
@@ -306,7 +306,8 @@ async fn search(
     let list = ListRequest::parse(&parameters)?;
     let text = parse_search_text(parameters.q.as_deref())?;
     let found = queries.search(&wait, ChatKey { token, number: chat }, &text, list.page).await?;
-    Ok(list.respond_up_to(uri.path(), found.items, found.examined_to))
+    let SearchPage { items, examined_to } = found.value;
+    Ok(list.respond_up_to(uri.path(), items, examined_to, found.position))
 }
 
 fn parse_search_text(q: Option<&str>) -> Result<SearchText, ApiError> {

@@ -41,6 +41,8 @@ pub struct NameChange {
     pub origin: NameOrigin,
     /// The event.
     pub source: SourceEvent,
+    /// When the event was made.
+    pub occurred_at: UnixMillis,
 }
 
 /// The kind of event that a name comes from.
@@ -59,6 +61,10 @@ pub struct ApplicationRow {
     pub token: ApplicationToken,
     /// The event that created it; `None` while the store has applied renames of it only.
     pub created_event: Option<EventId>,
+    /// When that event was made. Also `None` in a row of version 1 of `views`.
+    pub created_at: Option<UnixMillis>,
+    /// The last event that changed the row. `None` in a row of version 1 of `views`.
+    pub last_event: Option<Offset>,
     /// Its current name.
     pub name: String,
     /// 0 for the name from the creation; for a rename its offset plus 1. The name with the highest rank wins.
@@ -75,6 +81,8 @@ pub struct ChatRow {
     pub chat: ChatKey,
     /// The event that created it.
     pub source: SourceEvent,
+    /// When the event was made.
+    pub created_at: UnixMillis,
 }
 
 /// Identifies a message by its chat and its number in that chat.
@@ -91,6 +99,8 @@ pub struct MessageRow {
     pub body: String,
     /// The event that posted it.
     pub source: SourceEvent,
+    /// When the event was made.
+    pub created_at: UnixMillis,
 }
 
 /// An event that cannot be shown. It stays in the log, and an operator has to look at it.
@@ -156,4 +166,8 @@ pub struct SearchDocument {
     pub number: MessageNumber,
     /// Its text. The index folds it, by the version of the generation that it writes.
     pub body: String,
+    /// The event that posted it. Its partition is the partition of the batch.
+    pub offset: Offset,
+    /// When the event was made.
+    pub created_at: UnixMillis,
 }

@@ -135,6 +135,8 @@ fn create_application(
     match application.created_event {
         None => {
             application.created_event = Some(event_id);
+            application.created_at = Some(change.occurred_at);
+            application.last_event = application.last_event.max(Some(change.source.offset));
             true
         }
         Some(creator) if creator == event_id => false,
@@ -154,6 +156,7 @@ fn rename_application(applications: &mut BTreeMap<ApplicationToken, ApplicationR
         Some(application) => {
             application.name.clone_from(&change.name);
             application.name_rank = name_rank;
+            application.last_event = application.last_event.max(Some(change.source.offset));
             true
         }
         None => {
@@ -163,14 +166,21 @@ fn rename_application(applications: &mut BTreeMap<ApplicationToken, ApplicationR
     }
 }
 
-/// An application as its first event leaves it, apart from `created_event`.
+/// An application as its first event leaves it, apart from `created_event` and `created_at`.
 fn new_application(change: &NameChange, name_rank: u64) -> ApplicationRow {
-    ApplicationRow { token: change.token, created_event: None, name: change.name.clone(), name_rank }
+    ApplicationRow {
+        token: change.token,
+        created_event: None,
+        created_at: None,
+        last_event: Some(change.source.offset),
+        name: change.name.clone(),
+        name_rank,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use events::{ChatNumber, Number, Offset};
+    use events::{ChatNumber, Number, Offset, UnixMillis};
     use uuid::Uuid;
 
     use super::*;
@@ -184,11 +194,24 @@ mod tests {
 
     fn change(name: &str, origin: NameOrigin, id: u128, offset: u64) -> NameChange {
         let source = SourceEvent { event_id: event(id), offset: Offset(offset) };
-        NameChange { token: TOKEN, name: name.to_owned(), origin, source }
+        NameChange { token: TOKEN, name: name.to_owned(), origin, source, occurred_at: at(offset) }
     }
 
-    fn row(created_event: Option<EventId>, name: &str, name_rank: u64) -> ApplicationRow {
-        ApplicationRow { token: TOKEN, created_event, name: name.to_owned(), name_rank }
+    /// The time of the event at this offset.
+    fn at(offset: u64) -> UnixMillis {
+        UnixMillis(1_000 + offset)
+    }
+
+    /// A row whose creation lies at the offset `created`, and whose last event at `last`.
+    fn row(created: Option<u64>, last: u64, name: &str, name_rank: u64) -> ApplicationRow {
+        ApplicationRow {
+            token: TOKEN,
+            created_event: created.map(|_| event(1)),
+            created_at: created.map(at),
+            last_event: Some(Offset(last)),
+            name: name.to_owned(),
+            name_rank,
+        }
     }
 
     /// Returns the row to write, if it changed, the number of new renames and the number of dead letters.
@@ -206,16 +229,16 @@ mod tests {
     #[test]
     fn a_creation_names_only_an_unnamed_application() {
         let created = || change("created", Created, 1, 0);
-        assert_eq!(resolve(None, &[], &[created()]), (Some(row(Some(event(1)), "created", 0)), 0, 0));
-        let renamed = row(None, "renamed", 6);
-        assert_eq!(resolve(Some(renamed), &[], &[created()]), (Some(row(Some(event(1)), "renamed", 6)), 0, 0));
+        assert_eq!(resolve(None, &[], &[created()]), (Some(row(Some(0), 0, "created", 0)), 0, 0));
+        let renamed = row(None, 5, "renamed", 6);
+        assert_eq!(resolve(Some(renamed), &[], &[created()]), (Some(row(Some(0), 5, "renamed", 6)), 0, 0));
         let in_one_batch = [change("renamed", Renamed, 2, 0), change("created", Created, 1, 1)];
-        assert_eq!(resolve(None, &[], &in_one_batch), (Some(row(Some(event(1)), "renamed", 1)), 1, 0));
+        assert_eq!(resolve(None, &[], &in_one_batch), (Some(row(Some(1), 1, "renamed", 1)), 1, 0));
     }
 
     #[test]
     fn a_second_creation_is_parked_and_the_same_one_is_not() {
-        let stored = || Some(row(Some(event(1)), "first", 0));
+        let stored = || Some(row(Some(0), 0, "first", 0));
         assert_eq!(resolve(stored(), &[], &[change("first", Created, 1, 9)]), (None, 0, 0));
         assert_eq!(resolve(stored(), &[], &[change("second", Created, 2, 9)]), (None, 0, 1));
         let in_one_batch = [change("first", Created, 1, 0), change("second", Created, 2, 1)];
@@ -224,17 +247,17 @@ mod tests {
 
     #[test]
     fn the_highest_rename_wins_and_an_applied_one_changes_nothing() {
-        let stored = || Some(row(None, "stored", 5));
+        let stored = || Some(row(None, 4, "stored", 5));
         assert_eq!(resolve(stored(), &[], &[change("lower", Renamed, 2, 3)]), (None, 1, 0));
-        assert_eq!(resolve(stored(), &[], &[change("higher", Renamed, 2, 5)]), (Some(row(None, "higher", 6)), 1, 0));
+        assert_eq!(resolve(stored(), &[], &[change("higher", Renamed, 2, 5)]), (Some(row(None, 5, "higher", 6)), 1, 0));
         assert_eq!(resolve(stored(), &[2], &[change("known", Renamed, 2, 9)]), (None, 0, 0));
         let twice = [change("one", Renamed, 2, 6), change("two", Renamed, 3, 7), change("one", Renamed, 2, 8)];
-        assert_eq!(resolve(stored(), &[], &twice), (Some(row(None, "two", 8)), 2, 0));
+        assert_eq!(resolve(stored(), &[], &twice), (Some(row(None, 7, "two", 8)), 2, 0));
     }
 
     fn chat_row(id: u128) -> ChatRow {
         let chat = ChatKey { token: TOKEN, number: ChatNumber(Number::new(1).unwrap()) };
-        ChatRow { chat, source: SourceEvent { event_id: event(id), offset: Offset(0) } }
+        ChatRow { chat, source: SourceEvent { event_id: event(id), offset: Offset(0) }, created_at: at(0) }
     }
 
     #[test]

@@ -25,7 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
+use events::{
+    ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId, Position, UnixMillis,
+};
 use uuid::Uuid;
 
 use crate::changes::{ChatRow, MessageRow, NameChange, NameOrigin, SourceEvent, ViewsChanges};
@@ -56,6 +58,9 @@ const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Length of a wait for an event that must not happen.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
+/// When every event of the checks was made.
+const OCCURRED_AT: UnixMillis = UnixMillis(1_700_000_000_123);
+
 /// A partition and an application that no other check uses. Assigns ids and offsets to their events.
 struct Fixture {
     partition: PartitionId,
@@ -73,6 +78,11 @@ impl Fixture {
         }
     }
 
+    /// The position that covers one event of the partition.
+    fn position(&self, offset: Offset) -> Position {
+        Position::up_to(self.partition, offset.next())
+    }
+
     /// Assigns the next event its id and offset.
     fn next_source(&mut self) -> SourceEvent {
         let source = SourceEvent { event_id: EventId(Uuid::now_v7()), offset: self.next };
@@ -85,11 +95,17 @@ impl Fixture {
     }
 
     fn name(&mut self, name: &str, origin: NameOrigin) -> NameChange {
-        NameChange { token: self.token, name: name.into(), origin, source: self.next_source() }
+        NameChange {
+            token: self.token,
+            name: name.into(),
+            origin,
+            source: self.next_source(),
+            occurred_at: OCCURRED_AT,
+        }
     }
 
     fn chat_row(&mut self, number: u32) -> ChatRow {
-        ChatRow { chat: self.chat(number), source: self.next_source() }
+        ChatRow { chat: self.chat(number), source: self.next_source(), created_at: OCCURRED_AT }
     }
 
     fn message_row(&mut self, chat: u32, number: u32, body: &str) -> MessageRow {
@@ -98,6 +114,7 @@ impl Fixture {
             number: message_number(number),
             body: body.into(),
             source: self.next_source(),
+            created_at: OCCURRED_AT,
         }
     }
 

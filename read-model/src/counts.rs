@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use events::MessageNumber;
+use events::{MessageNumber, Offset};
 
 /// The message numbers of one chat that `counts` has applied.
 ///
@@ -13,6 +13,8 @@ use events::MessageNumber;
 pub struct ChatCounts {
     /// Whether the chat's creation was applied. A message may be applied before it.
     pub created: bool,
+    /// The chat's last event that was applied. `None` if a store has lost track of it, in a row of version 1 of `counts`.
+    pub last_event: Option<Offset>,
     last: u32,
     /// Ascending, disjoint, all below `last`.
     gaps: Vec<RangeInclusive<u32>>,
@@ -24,7 +26,7 @@ pub struct ChatCounts {
 pub struct MalformedCounts;
 
 impl ChatCounts {
-    /// Restores counts from their stored parts; `gaps` is a text from [`ChatCounts::gaps_text`].
+    /// Restores counts from their stored parts, without `last_event`; `gaps` is a text from [`ChatCounts::gaps_text`].
     ///
     /// # Errors
     /// If the gaps are not ascending, disjoint and below `last`.
@@ -32,7 +34,7 @@ impl ChatCounts {
         let gaps = parse_gaps(gaps).ok_or(MalformedCounts)?;
         let ordered = gaps.windows(2).all(|pair| pair[0].end() < pair[1].start());
         let ranges = gaps.iter().all(|gap| 1 <= *gap.start() && gap.start() <= gap.end() && *gap.end() < last);
-        if ordered && ranges { Ok(Self { created, last, gaps }) } else { Err(MalformedCounts) }
+        if ordered && ranges { Ok(Self { created, last_event: None, last, gaps }) } else { Err(MalformedCounts) }
     }
 
     /// The highest number so far; 0 before the first.

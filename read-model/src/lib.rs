@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`view`] | applications, chats and messages as readers see them |
+//! | [`shown`] | what a read shows, and how far into the log that goes |
 //! | [`page`] | which part of a list a reader asks for, and the part that it gets |
 //! | [`folding`] | folds texts, so that search ignores case, accents and compatibility forms |
 //! | [`trigrams`] | the trigrams of a folded text, without those that it repeats |
@@ -32,6 +33,7 @@ pub mod operating;
 pub mod page;
 pub mod search_index;
 pub mod stop;
+pub mod shown;
 pub mod store;
 pub mod trigrams;
 pub mod view;
@@ -49,6 +51,7 @@ pub use operating::{LiveError, LiveGeneration, MAX_PARKED, OperateGenerations, P
 pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex, SearchPage};
 pub use stop::StandsStill;
+pub use shown::Shown;
 pub use store::{Applied, Checkpoint, CheckpointMove, LoadedCounts, Projection, ProjectionStore, StoreError};
 pub use view::{ApplicationView, ChatView, MessageView};
 pub use views::{Views, ViewsError};

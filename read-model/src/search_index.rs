@@ -9,6 +9,7 @@ use crate::BackendError;
 use crate::changes::SearchDocument;
 use crate::folding::SearchText;
 use crate::page::{Page, Slice};
+use crate::shown::Shown;
 use crate::store::{Applied, Checkpoint, CheckpointMove};
 use crate::view::MessageView;
 
@@ -43,12 +44,15 @@ pub trait SearchIndex: Send + Sync {
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError>;
 
     /// Finds the messages of `chat` that contain `text`, ordered by number. Examines a bounded part of the chat.
+    ///
+    /// The position covers the events of the messages that are found. An index of version 1 does not name them: of such a message it
+    /// covers no more than the index's checkpoints.
     async fn search(
         &self,
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<SearchPage, SearchError>;
+    ) -> Result<Shown<SearchPage>, SearchError>;
 }
 
 /// The result of a search.

@@ -7,13 +7,18 @@ use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
 
 use crate::BackendError;
 use crate::page::{Page, Slice};
+use crate::shown::Shown;
 use crate::store::Projection;
 use crate::view::{ApplicationView, ChatView, MessageView};
 
 /// Reads the projections `views` and `counts`.
 ///
-/// Each call reads one state of each projection. A chat exists once its own row does, even if its application has no
-/// row yet. A chat that `counts` has not applied yet has 0 messages.
+/// - **One state:** each call reads one state of each projection. A chat exists once its own row does, even if its application has
+///   no row yet. A chat that `counts` has not applied yet has 0 messages.
+/// - **Position:** a message shows its event; a chat its creation and the last event that its count includes, so one partition; a
+///   list of messages its rows and its chat, also if it is empty; a list of chats its rows, and an empty one the row that shows that
+///   there is such an application. Names and counts of applications come from all partitions: they show the checkpoints of both
+///   projections. Rows of version 1 do not name their events: they show the checkpoints, too.
 #[async_trait]
 pub trait Views: Send + Sync {
     /// Waits until `views` or `counts` has applied everything that `position` covers. Returns false if it has not after
@@ -21,30 +26,33 @@ pub trait Views: Send + Sync {
     async fn reached(&self, projection: Projection, position: &Position, within: Duration) -> Result<bool, ViewsError>;
 
     /// Reads one application.
-    async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError>;
+    async fn application(&self, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, ViewsError>;
 
     /// Lists applications, ordered by token.
-    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError>;
+    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Shown<Slice<ApplicationView>>, ViewsError>;
 
     /// Reads one chat.
-    async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError>;
+    async fn chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, ViewsError>;
+
+    /// The position of a chat's creation; `None` if the chat does not exist.
+    async fn find_chat(&self, chat: ChatKey) -> Result<Option<Position>, ViewsError>;
 
     /// Lists chats, ordered by number; `None` if neither the application nor any chat of it exists.
     async fn chats(
         &self,
         token: ApplicationToken,
         page: Page<ChatNumber>,
-    ) -> Result<Option<Slice<ChatView>>, ViewsError>;
+    ) -> Result<Option<Shown<Slice<ChatView>>>, ViewsError>;
 
     /// Reads one message.
-    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError>;
+    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<Shown<MessageView>>, ViewsError>;
 
     /// Lists messages, ordered by number; `None` if the chat does not exist.
     async fn messages(
         &self,
         chat: ChatKey,
         page: Page<MessageNumber>,
-    ) -> Result<Option<Slice<MessageView>>, ViewsError>;
+    ) -> Result<Option<Shown<Slice<MessageView>>>, ViewsError>;
 }
 
 /// A view could not be read.

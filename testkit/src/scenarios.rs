@@ -13,6 +13,7 @@ pub mod many_languages;
 pub mod numbers;
 pub mod own_writes;
 pub mod paging;
+pub mod positions;
 pub mod refusals;
 pub mod retries;
 pub mod search;
@@ -117,6 +118,9 @@ macro_rules! every_scenario {
             own_writes::several_positions_are_awaited,
             own_writes::a_position_beyond_the_log_is_refused,
             own_writes::a_malformed_position_is_400,
+            positions::every_read_answers_a_position_that_every_read_takes,
+            positions::what_was_counted_is_there,
+            positions::a_refusal_has_no_position,
             refusals::what_does_not_exist_is_404,
             refusals::a_malformed_token_or_number_is_404,
             refusals::a_method_that_a_port_does_not_have_is_405,

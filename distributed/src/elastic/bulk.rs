@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, RetryableWithContext};
 use elasticsearch::http::Method;
-use events::{ChatKey, MessageNumber};
+use events::{ChatKey, MessageNumber, PartitionId};
+use read_model::SearchDocument;
 use read_model::folding::fold;
 use read_model::trigrams::distinct_trigrams;
-use read_model::{FoldingVersion, SearchDocument};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{BULK_TIMEOUT, Body, ElasticClient, ErrorCause, Request, SERVER_BULK_TIMEOUT};
 use super::error::ElasticError;
 use super::index_names::{IndexNames, routing_key};
+use super::index_version::DocumentFormat;
 
 /// A request ends with the document that reaches this size.
 const MAX_BYTES: usize = 5 * 1024 * 1024;
@@ -77,11 +78,12 @@ struct Upload {
     outcome: BulkOutcome,
 }
 
-/// Creates the documents that do not exist yet, folded by this version. Of several with the same id, the first wins.
+/// Creates the documents of a partition that do not exist yet, in this format. Of several with the same id, the first wins.
 pub(super) async fn create(
     client: &ElasticClient,
     names: &IndexNames,
-    folding: FoldingVersion,
+    format: DocumentFormat,
+    partition: PartitionId,
     mut documents: Vec<SearchDocument>,
 ) -> Result<BulkOutcome, ElasticError> {
     // Drops later documents of an id here. At the server a later one could win: if the server had no room for the
@@ -92,7 +94,7 @@ pub(super) async fn create(
     let mut left = documents.into_iter();
     while left.len() > 0 {
         // Folding a long text takes milliseconds, which would keep other requests of this thread waiting.
-        let folding_documents = tokio::task::spawn_blocking(move || (Chunk::fill(&mut left, folding), left));
+        let folding_documents = tokio::task::spawn_blocking(move || (Chunk::fill(&mut left, format, partition), left));
         let chunk;
         (chunk, left) = folding_documents.await.map_err(ElasticError::Fold)?;
         outcome = outcome.max(send(client, names, chunk.documents).await?);
@@ -108,12 +110,16 @@ struct Chunk {
 
 impl Chunk {
     /// Takes documents until it is full.
-    fn fill(documents: &mut impl Iterator<Item = SearchDocument>, folding: FoldingVersion) -> Self {
+    fn fill(
+        documents: &mut impl Iterator<Item = SearchDocument>,
+        format: DocumentFormat,
+        partition: PartitionId,
+    ) -> Self {
         let mut chunk = Self::default();
         while !chunk.is_full()
             && let Some(document) = documents.next()
         {
-            chunk.push(BulkDocument::new(document, folding));
+            chunk.push(BulkDocument::new(document, format, partition));
         }
         chunk
     }
@@ -129,12 +135,16 @@ impl Chunk {
 }
 
 impl BulkDocument {
-    fn new(document: SearchDocument, folding: FoldingVersion) -> Self {
-        let SearchDocument { chat, number, body } = document;
+    fn new(document: SearchDocument, format: DocumentFormat, partition: PartitionId) -> Self {
+        let SearchDocument { chat, number, body, offset, created_at } = document;
         let routing = routing_key(chat);
         let action = json!({"create": {"_id": format!("{routing}:{number}"), "routing": routing}});
-        let source =
-            json!({"chat": routing, "number": number, "body": body, "folded": to_indexed(&fold(folding, &body))});
+        let folded = to_indexed(&fold(format.folding, &body));
+        let mut source = json!({"chat": routing, "number": number, "body": body, "folded": folded});
+        if format.names_event {
+            let (partition, offset) = (partition.0, offset.0);
+            source["event"] = json!({"partition": partition, "offset": offset, "created_at_ms": created_at.0});
+        }
         Self { chat, number, lines: format!("{action}\n{source}\n").into_bytes() }
     }
 }

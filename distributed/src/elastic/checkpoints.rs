@@ -167,8 +167,7 @@ async fn read_several(
     Ok(stored)
 }
 
-/// The position of everything that an index has. Searches for the checkpoints, since nobody knows their partitions, and refreshes
-/// the index before: call it while nobody writes.
+/// The position of everything that an index has. Refreshes the index before it looks for the checkpoints: call it while nobody writes.
 pub(super) async fn read_all(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
     let refresh = format!("{}/_refresh", names.index);
     let (query, timeout) = (&[][..], QUICK_TIMEOUT);
@@ -176,6 +175,19 @@ pub(super) async fn read_all(client: &ElasticClient, names: &IndexNames) -> Resu
         .send(Request { method: Method::Post, path: &refresh, query, body: Body::Empty, timeout })
         .await?
         .expect_success()?;
+    find(client, names).await
+}
+
+/// The checkpoints of an index that is written. Each is as of now, but one that was first written in the last seconds may be missing.
+pub(super) async fn read_current(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
+    let found = find(client, names).await?;
+    let partitions = found.bounds().map(|(partition, _)| partition).collect();
+    read_position(client, names, &partitions, QUICK_TIMEOUT).await
+}
+
+/// Searches for the checkpoints, since nobody knows their partitions. They are as of the last refresh.
+async fn find(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
+    let (query, timeout) = (&[][..], QUICK_TIMEOUT);
     let path = format!("{}/_search", names.index);
     let body = Body::Json(json!({
         "size": MAX_CHECKPOINTS, "track_total_hits": true, "_source": ["checkpoint"],

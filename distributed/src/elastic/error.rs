@@ -21,9 +21,9 @@ pub enum ElasticError {
     #[error("the documents could not be folded")]
     Fold(#[source] tokio::task::JoinError),
     #[error(
-        "a later release has folded the search index by its version {version}; upgrade this program, which writes nothing into it"
+        "a later release has made the search index by its version {version}; upgrade this program, which writes nothing into it"
     )]
-    LaterFolding { version: u32 },
+    LaterVersion { version: u32 },
     #[error("too many searches wait for Elasticsearch")]
     TooManySearches,
     /// The answer is not one that Elasticsearch gives.

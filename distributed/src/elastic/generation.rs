@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use elasticsearch::http::Method;
-use read_model::FoldingVersion;
 use serde::Deserialize;
 
 use super::checkpoint_poll::CheckpointPoll;
 use super::client::{BULK_TIMEOUT, Body, ElasticClient, Request};
 use super::error::ElasticError;
 use super::index_names::IndexNames;
+use super::index_version::{DocumentFormat, IndexVersion};
 use crate::coalesce::Coalescer;
 
 /// Shortest time from the beginning of one refresh or flush to the next. Each costs the server more than a few
@@ -21,8 +21,7 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) names: IndexNames,
-    /// The number of the version that folds its documents.
-    pub(super) folding: u32,
+    pub(super) version: IndexVersion,
     pub(super) checkpoint_poll: CheckpointPoll,
     refreshes: Coalescer<Result<(), Arc<ElasticError>>>,
     flushes: Coalescer<Result<(), Arc<ElasticError>>>,
@@ -40,27 +39,20 @@ struct Shards {
 }
 
 impl Generation {
-    /// `folding` is the number of the version that folds its documents.
-    pub(super) fn new(names: IndexNames, folding: u32) -> Self {
+    pub(super) fn new(names: IndexNames, version: IndexVersion) -> Self {
         Self {
             names,
-            folding,
+            version,
             checkpoint_poll: CheckpointPoll::default(),
             refreshes: Coalescer::new(SYNC_INTERVAL),
             flushes: Coalescer::new(SYNC_INTERVAL),
         }
     }
 
-    /// The version by which documents are folded. A later version than this program knows is an error: searches would not find
-    /// documents that another one has folded.
-    pub(super) fn folding_of_documents(&self) -> Result<FoldingVersion, ElasticError> {
-        FoldingVersion::from_number(self.folding).ok_or(ElasticError::LaterFolding { version: self.folding })
-    }
-
-    /// The version by which questions are folded. Of a later version than this program knows, the latest that it knows finds what
-    /// the versions fold alike.
-    pub(super) fn folding_of_questions(&self) -> FoldingVersion {
-        FoldingVersion::from_number(self.folding).unwrap_or(FoldingVersion::CURRENT)
+    /// How its documents are written. A later version than this program knows is an error: searches would not find documents that
+    /// another one has folded.
+    pub(super) fn format(&self) -> Result<DocumentFormat, ElasticError> {
+        self.version.format().ok_or(ElasticError::LaterVersion { version: self.version.0 })
     }
 
     /// Makes all documents that were written before this call visible to searches. One refresh costs the server the

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use read_model::FoldingVersion;
 use tokio::time::Instant;
 
 use super::client::ElasticClient;
 use super::error::ElasticError;
 use super::generation::Generation;
 use super::index_names::IndexNames;
+use super::index_version::IndexVersion;
 use super::pointer::{self, Live};
 
 /// How long a process uses a generation before it reads the pointer again, and learns which one is live.
@@ -46,7 +46,7 @@ impl GenerationCache {
     /// Stays with a generation that is being built.
     pub(super) fn of_build(prefix: &str, number: u32) -> Self {
         let names = IndexNames::new(prefix, number);
-        let built = Some(Arc::new(Generation::new(names, FoldingVersion::CURRENT.number())));
+        let built = Some(Arc::new(Generation::new(names, IndexVersion::CURRENT)));
         Self { built, ..Self::new(prefix) }
     }
 
@@ -136,13 +136,13 @@ impl GenerationCache {
     }
 
     fn new_generation(&self, live: Live) -> Arc<Generation> {
-        Arc::new(Generation::new(IndexNames::new(&self.prefix, live.generation), live.folding))
+        Arc::new(Generation::new(IndexNames::new(&self.prefix, live.generation), live.version))
     }
 }
 
-/// An index that was lost and made again may have the number of the former one and another version of folding.
+/// An index that was lost and made again may have the number of the former one and another version.
 fn is_same(generation: &Generation, live: Live) -> bool {
-    generation.names.generation == live.generation && generation.folding == live.folding
+    generation.names.generation == live.generation && generation.version == live.version
 }
 
 fn expire(cached: &Mutex<Option<Cached>>, generation: &Arc<Generation>) {
@@ -167,14 +167,13 @@ mod tests {
         let began = Instant::now();
         let after = |reads| began + reads * POINTER_TTL;
         let update = |generation, expires_at| {
-            cache.update(&cache.reader, Live { generation, folding: 1, is_paused: false }, expires_at)
+            cache.update(&cache.reader, Live { generation, version: IndexVersion::FIRST, is_paused: false }, expires_at)
         };
         assert_eq!(update(1, after(1)).names.generation, 1);
         let second = update(2, after(3));
         assert_eq!(update(1, after(2)).names.generation, 2);
         assert!(Arc::ptr_eq(&update(2, after(4)), &second), "the same stays the same");
-        let folded_otherwise =
-            cache.update(&cache.reader, Live { generation: 2, folding: 2, is_paused: false }, after(5));
-        assert_eq!(folded_otherwise.folding, 2);
+        let live = Live { generation: 2, version: IndexVersion::CURRENT, is_paused: false };
+        assert_eq!(cache.update(&cache.reader, live, after(5)).version, live.version);
     }
 }

@@ -9,8 +9,8 @@ use elasticsearch::http::Method;
 use events::Position;
 use read_model::generations::{LEASE, SWAP_TIMEOUT};
 use read_model::{
-    BackendError, Build, BuildStore, CatchUp, DeadLetter, FoldingVersion, GenerationNumber, Generations,
-    GenerationsError, Projection, Swap,
+    BackendError, Build, BuildStore, CatchUp, DeadLetter, GenerationNumber, Generations, GenerationsError, Projection,
+    Swap,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use super::document_version::DocumentVersion;
 use super::error::{BuildError, ElasticError, UrlError};
 use super::generation_cache::GenerationCache;
 use super::index_names::IndexNames;
+use super::index_version::IndexVersion;
 use super::pointer::{self, Built, Former, Pointer, PointerState};
 use super::prepare::prepare_index;
 use super::{ElasticIndex, PREFIX, checkpoints, write_block};
@@ -99,7 +100,7 @@ impl ElasticGenerations {
         if self.update(&state).await?.is_none() {
             return Ok(None);
         }
-        prepare_index(&self.client, &self.names(generation), FoldingVersion::CURRENT).await?;
+        prepare_index(&self.client, &self.names(generation), IndexVersion::CURRENT).await?;
         Ok(Some(Build { projection, generation: GenerationNumber(generation), lease }))
     }
 
@@ -176,7 +177,7 @@ impl ElasticGenerations {
         }
         let former = Former { generation: live.generation, replaced_at_ms: now_ms() };
         state.pointer.generation = built.generation;
-        state.pointer.folding = built.folding;
+        state.pointer.version = built.version;
         state.pointer.generations.built = None;
         state.pointer.generations.former.push(former);
         let is_moved = self.update(&state).await?.is_some();
@@ -243,14 +244,14 @@ impl ElasticGenerations {
     }
 }
 
-/// Gives the build to `lease`: the one that is there, or a new one. One that another version has folded is given up: this program folds
-/// what follows by its own.
+/// Gives the build to `lease`: the one that is there, or a new one. One of another version is given up: this program writes what
+/// follows by its own.
 fn claim(pointer: &mut Pointer, lease: Uuid) -> Result<u32, BuildError> {
-    let folding = FoldingVersion::CURRENT.number();
+    let version = IndexVersion::CURRENT;
     let others = &mut pointer.generations;
     let begun = others.built.take();
     let generation = match &begun {
-        Some(built) if built.folding == folding => built.generation,
+        Some(built) if built.version == version => built.generation,
         _ => others.last.max(pointer.generation).checked_add(1).ok_or(BuildError::NumbersUsedUp)?,
     };
     others.former.extend(
@@ -259,7 +260,7 @@ fn claim(pointer: &mut Pointer, lease: Uuid) -> Result<u32, BuildError> {
             .map(|begun| Former { generation: begun.generation, replaced_at_ms: now_ms() }),
     );
     others.last = others.last.max(generation);
-    others.built = Some(Built { generation, folding, owner: lease.to_string(), beat: 0 });
+    others.built = Some(Built { generation, version, owner: lease.to_string(), beat: 0 });
     Ok(generation)
 }
 

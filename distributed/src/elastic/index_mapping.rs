@@ -8,10 +8,9 @@
 //!
 //! Messages and checkpoints share the index. A checkpoint has no `chat`, and every search filters by one.
 
-use read_model::FoldingVersion;
 use serde_json::{Value, json};
 
-use super::pointer::first_folding;
+use super::index_version::IndexVersion;
 
 /// Shards of a new index. Each chat is in one shard, so this number bounds how many nodes share the work, not how many
 /// chats there can be. Only another generation can have another number.
@@ -21,10 +20,10 @@ const SHARDS: u32 = 4;
 /// lost.
 const DURABILITY: &str = "request";
 
-/// Definition of a new index of messages, which this version folds. All writes go through `write_alias`.
-pub(super) fn message_index(write_alias: &str, folding: FoldingVersion) -> Value {
-    let mut mappings = mappings();
-    mappings["_meta"] = json!({ "folding": folding.number() });
+/// Definition of a new index of messages of this version. All writes go through `write_alias`.
+pub(super) fn message_index(write_alias: &str, version: IndexVersion) -> Value {
+    let mut mappings = mappings(version);
+    mappings["_meta"] = json!({ "version": version });
     json!({
         "settings": {"index": {
             "number_of_shards": SHARDS,
@@ -41,10 +40,10 @@ pub(super) fn message_index(write_alias: &str, folding: FoldingVersion) -> Value
     })
 }
 
-/// The number of the version that folds an index, which is asked only if the pointer was lost. Earlier releases did not write it.
-pub(super) fn find_folding(described: &Value) -> u32 {
-    let number = described["mappings"]["_meta"]["folding"].as_u64();
-    number.and_then(|number| u32::try_from(number).ok()).unwrap_or_else(first_folding)
+/// The version of an index, which is asked only if the pointer was lost. Earlier releases did not write it.
+pub(super) fn find_version(described: &Value) -> IndexVersion {
+    let number = described["mappings"]["_meta"]["version"].as_u64();
+    number.and_then(|number| u32::try_from(number).ok()).map_or(IndexVersion::FIRST, IndexVersion)
 }
 
 /// Definition of a new index for the pointer.
@@ -61,7 +60,7 @@ pub(super) fn pointer_index() -> Value {
 /// What the mapping of a pointer's index lacks if an earlier release has made it. That release reads on beside it.
 pub(super) fn pointer_additions() -> Value {
     json!({"properties": {
-        "folding": {"type": "long"},
+        "version": {"type": "long"},
         "generations": {"type": "object", "enabled": false},
     }})
 }
@@ -85,8 +84,8 @@ fn analysis() -> Value {
     })
 }
 
-fn mappings() -> Value {
-    json!({
+fn mappings(version: IndexVersion) -> Value {
+    let mut mappings = json!({
         "dynamic": "strict",
         // No answer shows these fields, so the server need not store them a second time.
         "_source": {"excludes": ["chat", "folded"]},
@@ -101,13 +100,18 @@ fn mappings() -> Value {
             // Stored, but not indexed: offsets are unsigned and have 64 bits, and no field type has such values.
             "checkpoint": {"type": "object", "enabled": false},
         },
-    })
+    });
+    if version.names_events() {
+        // As a checkpoint: nobody searches for it.
+        mappings["properties"]["event"] = json!({"type": "object", "enabled": false});
+    }
+    mappings
 }
 
 /// The first difference between our definition and an index as the server describes it. An operator may add settings or
 /// choose others, such as the number of shards. The analysis must be equal, since any addition cuts text otherwise.
 pub(super) fn find_difference(described: &Value, write_alias: &str) -> Option<String> {
-    let ours = json!({"mappings": mappings(), "aliases": {write_alias: {}}});
+    let ours = json!({"mappings": mappings(find_version(described)), "aliases": {write_alias: {}}});
     let settings = &described["settings"]["index"];
     find_any_difference(&analysis(), &settings["analysis"], "/settings/index/analysis")
         .or_else(|| find_missing(&ours, described, ""))
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn our_index_is_accepted_with_numbers_as_texts_and_more_settings() {
-        let mut described = message_index("w", FoldingVersion::CURRENT);
+        let mut described = message_index("w", IndexVersion::CURRENT);
         described["settings"]["index"]["uuid"] = json!("x");
         described["settings"]["index"]["analysis"]["tokenizer"]["threes"]["min_gram"] = json!("3");
         assert_eq!(find_difference(&described, "w"), None);
@@ -163,7 +167,7 @@ mod tests {
 
     /// The difference of our index with one value changed.
     fn difference_with(place: &str, value: Value) -> String {
-        let mut described = message_index("w", FoldingVersion::CURRENT);
+        let mut described = message_index("w", IndexVersion::CURRENT);
         let (parent, name) = place.rsplit_once('/').unwrap();
         described.pointer_mut(parent).unwrap()[name] = value;
         find_difference(&described, "w").unwrap_or_else(|| format!("nothing, with another {place}"))
@@ -193,7 +197,7 @@ mod tests {
     fn an_index_that_may_lose_acknowledged_documents_is_refused() {
         let durability = "/settings/index/translog/durability";
         assert_eq!(difference_with(durability, json!("async")), format!("{durability} is \"async\", not \"request\""));
-        let mut described = message_index("w", FoldingVersion::CURRENT);
+        let mut described = message_index("w", IndexVersion::CURRENT);
         for same in [Value::Null, json!("REQUEST")] {
             described["settings"]["index"]["translog"]["durability"] = same;
             assert_eq!(find_difference(&described, "w"), None);

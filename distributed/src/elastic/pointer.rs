@@ -2,7 +2,6 @@
 //! that one conditional update moves all of them.
 
 use elasticsearch::http::Method;
-use read_model::FoldingVersion;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -11,8 +10,9 @@ use super::document_version::DocumentVersion;
 use super::error::ElasticError;
 use super::index_mapping;
 use super::index_names::pointer_index;
+use super::index_version::IndexVersion;
 
-/// Id of the document, which is the pointer of version 1 of `search`. A later version would get a pointer of its own.
+/// Id of the document.
 const ID: &str = "live";
 
 /// What the document says.
@@ -20,9 +20,9 @@ const ID: &str = "live";
 pub(super) struct Pointer {
     /// The live generation.
     pub(super) generation: u32,
-    /// The number of the version that has folded its documents. Absent in what earlier releases wrote.
-    #[serde(default = "first_folding")]
-    pub(super) folding: u32,
+    /// Its version. Absent in what earlier releases wrote.
+    #[serde(default = "IndexVersion::first")]
+    pub(super) version: IndexVersion,
     /// Absent if no release that rebuilds has written it.
     #[serde(default)]
     pub(super) generations: Others,
@@ -44,9 +44,9 @@ pub(super) struct Others {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Built {
     pub(super) generation: u32,
-    /// The number of the version that folds its documents.
-    #[serde(default = "first_folding")]
-    pub(super) folding: u32,
+    /// Its version. Absent in what earlier releases wrote.
+    #[serde(default = "IndexVersion::first")]
+    pub(super) version: IndexVersion,
     /// Identifies the process that builds it.
     pub(super) owner: String,
     /// The owner raises it. Who sees the same beat for as long as a lease lasts knows that the owner is away, whatever the clocks.
@@ -68,17 +68,11 @@ pub(super) struct PointerState {
     pub(super) version: DocumentVersion,
 }
 
-/// The version by which releases folded that did not write its number.
-pub(super) const fn first_folding() -> u32 {
-    FoldingVersion::V1.number()
-}
-
 /// What readers and writers need to know of the live generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Live {
     pub(super) generation: u32,
-    /// The number of the version that has folded its documents.
-    pub(super) folding: u32,
+    pub(super) version: IndexVersion,
     pub(super) is_paused: bool,
 }
 
@@ -97,9 +91,9 @@ struct Document {
 pub(super) async fn read_live(client: &ElasticClient, prefix: &str) -> Result<Option<Live>, ElasticError> {
     let document = read_document(client, prefix).await?;
     let pointer = document.and_then(|document| document.source);
-    Ok(pointer.map(|Pointer { generation, folding, generations }| Live {
+    Ok(pointer.map(|Pointer { generation, version, generations }| Live {
         generation,
-        folding,
+        version,
         is_paused: generations.is_paused,
     }))
 }
@@ -133,7 +127,7 @@ async fn read_document(client: &ElasticClient, prefix: &str) -> Result<Option<Do
 pub(super) async fn create(client: &ElasticClient, prefix: &str, live: Live) -> Result<(), ElasticError> {
     let path = format!("{}/_create/{ID}", pointer_index(prefix));
     let query = [("timeout", SERVER_TIMEOUT)];
-    let body = Body::Json(json!({"generation": live.generation, "folding": live.folding}));
+    let body = Body::Json(json!({"generation": live.generation, "version": live.version}));
     let request = Request { method: Method::Put, path: &path, query: &query, body, timeout: QUICK_TIMEOUT };
     let reply = client.send(request).await?;
     if reply.status == 409 { Ok(()) } else { reply.expect_success().map(drop) }

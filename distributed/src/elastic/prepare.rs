@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 
 use elasticsearch::http::Method;
-use read_model::FoldingVersion;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{BULK_TIMEOUT, Body, ElasticClient, Request, SERVER_BULK_TIMEOUT};
 use super::error::{ElasticError, PrepareError};
 use super::index_names::{IndexNames, pointer_index};
+use super::index_version::IndexVersion;
 use super::pointer::Live;
 use super::redact::redact;
 use super::{index_mapping, pointer};
@@ -37,29 +37,27 @@ struct Version {
 pub(super) async fn prepare(client: &ElasticClient, prefix: &str) -> Result<(), PrepareError> {
     check_server(client).await?;
     // The index comes before the pointer, so that the pointer never names an index that is not there.
-    if let Some(Live { generation, folding, .. }) = pointer::read_live(client, prefix).await? {
+    if let Some(Live { generation, version, .. }) = pointer::read_live(client, prefix).await? {
         // A lost index of a version that this program does not know gets its documents from a program that does.
-        let folding = FoldingVersion::from_number(folding).unwrap_or(FoldingVersion::CURRENT);
-        prepare_index(client, &IndexNames::new(prefix, generation), folding).await?;
+        prepare_index(client, &IndexNames::new(prefix, generation), version.known_or_current()).await?;
         return Ok(());
     }
     let names = IndexNames::new(prefix, FIRST_GENERATION);
     // The index may be an old one whose pointer was lost.
-    let folding = prepare_index(client, &names, FoldingVersion::CURRENT).await?;
+    let version = prepare_index(client, &names, IndexVersion::CURRENT).await?;
     create_index(client, &pointer_index(prefix), index_mapping::pointer_index()).await?;
     pointer::extend_mapping(client, prefix).await?;
-    pointer::create(client, prefix, Live { generation: FIRST_GENERATION, folding, is_paused: false }).await?;
+    pointer::create(client, prefix, Live { generation: FIRST_GENERATION, version, is_paused: false }).await?;
     Ok(())
 }
 
-/// Creates the index of a generation for documents of this version if it is missing, and checks one that is there. Returns the number
-/// of the version by which it is folded.
+/// Creates the index of a generation by this version if it is missing, and checks one that is there. Returns its version.
 pub(super) async fn prepare_index(
     client: &ElasticClient,
     names: &IndexNames,
-    folding: FoldingVersion,
-) -> Result<u32, PrepareError> {
-    create_index(client, &names.index, index_mapping::message_index(&names.write_alias, folding)).await?;
+    version: IndexVersion,
+) -> Result<IndexVersion, PrepareError> {
+    create_index(client, &names.index, index_mapping::message_index(&names.write_alias, version)).await?;
     check_index(client, names).await
 }
 
@@ -93,15 +91,15 @@ async fn create_index(client: &ElasticClient, index: &str, definition: Value) ->
     if exists { Ok(()) } else { reply.expect_success().map(drop) }
 }
 
-/// Checks that an index has our layout. Returns the number of the version by which it is folded.
-async fn check_index(client: &ElasticClient, names: &IndexNames) -> Result<u32, PrepareError> {
+/// Checks that an index has our layout. Returns its version.
+async fn check_index(client: &ElasticClient, names: &IndexNames) -> Result<IndexVersion, PrepareError> {
     let index = &names.index;
     let described: HashMap<String, Value> = client.fetch_json(Request::get(index)).await?;
     let to_error = |difference| PrepareError::OtherLayout { index: index.clone(), difference };
     // The server describes an alias under the name of its index.
     let described = described.get(index).ok_or_else(|| to_error("it is an alias".to_owned()))?;
     match index_mapping::find_difference(described, &names.write_alias) {
-        None => Ok(index_mapping::find_folding(described)),
+        None => Ok(index_mapping::find_version(described)),
         Some(difference) => Err(to_error(redact(&difference))),
     }
 }

@@ -9,13 +9,14 @@
 use std::time::Duration;
 
 use elasticsearch::http::Method;
-use events::{ChatKey, MessageNumber};
+use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 use read_model::folding::fold;
-use read_model::{Cursor, FoldedText, MessageView, Page, SearchPage, Slice};
+use read_model::{Cursor, FoldedText, MessageView, Page, SearchPage, Shown, Slice};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::checkpoints;
 use super::client::{Body, ElasticClient, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
 use super::error::ElasticError;
 use super::index_names::{IndexNames, routing_key};
@@ -65,6 +66,41 @@ struct Hit {
 struct Message {
     number: MessageNumber,
     body: String,
+    /// Absent in an index of version 1.
+    event: Option<EventOfMessage>,
+}
+
+/// The event that posted a message.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct EventOfMessage {
+    partition: u16,
+    offset: u64,
+}
+
+/// A message that may match.
+struct Candidate {
+    message: MessageView,
+    event: Option<EventOfMessage>,
+}
+
+/// What a page shows, while it is collected.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Coverage {
+    /// Covers the events of the messages.
+    position: Position,
+    /// Whether a message does not name its event.
+    is_incomplete: bool,
+}
+
+impl Coverage {
+    fn add(&mut self, event: Option<EventOfMessage>) {
+        match event {
+            Some(EventOfMessage { partition, offset }) => {
+                self.position.extend(PartitionId(partition), Offset(offset).next());
+            }
+            None => self.is_incomplete = true,
+        }
+    }
 }
 
 /// A search for one page.
@@ -78,15 +114,18 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    pub(super) async fn run(self) -> Result<SearchPage, ElasticError> {
-        collect_page(self.page, self.text, self.deadline, |cursor, size| self.fetch_candidates(cursor, size)).await
+    pub(super) async fn run(self) -> Result<Shown<SearchPage>, ElasticError> {
+        let fetch = |cursor, size| self.fetch_candidates(cursor, size);
+        let mut coverage = Coverage::default();
+        let value = collect_page(self.page, self.text, self.deadline, &mut coverage, fetch).await?;
+        let Coverage { mut position, is_incomplete } = coverage;
+        if is_incomplete {
+            position.merge(&checkpoints::read_current(self.client, self.names).await?);
+        }
+        Ok(Shown { value, position })
     }
 
-    async fn fetch_candidates(
-        &self,
-        cursor: Cursor<MessageNumber>,
-        size: u32,
-    ) -> Result<Vec<MessageView>, ElasticError> {
+    async fn fetch_candidates(&self, cursor: Cursor<MessageNumber>, size: u32) -> Result<Vec<Candidate>, ElasticError> {
         let path = format!("{}/_search", self.names.index);
         let routing = routing_key(self.chat);
         let query = [
@@ -103,15 +142,21 @@ impl Search<'_> {
             return Err(ElasticError::Unreachable { reason: "the server gave up the search halfway".to_owned() });
         }
         let hits = reply.hits.hits.into_iter();
-        Ok(hits.map(|Hit { message: Message { number, body } }| MessageView { number, body }).collect())
+        let candidate = |Hit { message: Message { number, body, event } }| Candidate {
+            message: MessageView { number, body },
+            event,
+        };
+        Ok(hits.map(candidate).collect())
     }
 }
 
-/// Collects a page. `fetch(cursor, size)` returns the candidates from the cursor on, `size` at most.
-async fn collect_page<F: Future<Output = Result<Vec<MessageView>, ElasticError>>>(
+/// Collects a page, and adds what it shows to `coverage`. `fetch(cursor, size)` returns the candidates from the cursor on, `size` at
+/// most.
+async fn collect_page<F: Future<Output = Result<Vec<Candidate>, ElasticError>>>(
     page: Page<MessageNumber>,
     text: &FoldedText,
     deadline: Instant,
+    coverage: &mut Coverage,
     fetch: impl Fn(Cursor<MessageNumber>, u32) -> F,
 ) -> Result<SearchPage, ElasticError> {
     let mut found = Slice::builder(page.limit);
@@ -130,10 +175,10 @@ async fn collect_page<F: Future<Output = Result<Vec<MessageView>, ElasticError>>
             Err(_elapsed) => return Err(page_timed_out()),
         };
         let is_last = candidates.len() < size as usize;
-        let is_long = candidates.iter().map(|message| message.body.len()).sum::<usize>() > LONG_HITS_BYTES;
+        let is_long = candidates.iter().map(|candidate| candidate.message.body.len()).sum::<usize>() > LONG_HITS_BYTES;
         step = if is_long { FIRST_HITS } else { MAX_HITS.min(2 * step) };
         let Examined { messages, is_complete } = examine(candidates, text, &mut left).await?;
-        for (message, matches) in messages {
+        for (Candidate { message, event }, matches) in messages {
             let number = message.number;
             if matches {
                 if found.is_full() {
@@ -142,6 +187,7 @@ async fn collect_page<F: Future<Output = Result<Vec<MessageView>, ElasticError>>
                 items += 1;
                 let text_bytes = message.body.len();
                 found.push(message, text_bytes);
+                coverage.add(event);
             }
             examined_to = Some(number);
             cursor = if cursor.descends() { Cursor::Before(number) } else { Cursor::After(number) };
@@ -157,12 +203,12 @@ async fn collect_page<F: Future<Output = Result<Vec<MessageView>, ElasticError>>
 
 /// The candidates that were examined, and whether those are all.
 struct Examined {
-    messages: Vec<(MessageView, bool)>,
+    messages: Vec<(Candidate, bool)>,
     is_complete: bool,
 }
 
 /// Folds each candidate and compares it with the text, until a bound is reached.
-async fn examine(candidates: Vec<MessageView>, text: &FoldedText, left: &mut Bounds) -> Result<Examined, ElasticError> {
+async fn examine(candidates: Vec<Candidate>, text: &FoldedText, left: &mut Bounds) -> Result<Examined, ElasticError> {
     if text.is_single_term() {
         let messages = candidates.into_iter().map(|message| (message, true)).collect();
         return Ok(Examined { messages, is_complete: true });
@@ -172,14 +218,14 @@ async fn examine(candidates: Vec<MessageView>, text: &FoldedText, left: &mut Bou
     let comparing = tokio::task::spawn_blocking(move || {
         let count = candidates.len();
         let mut messages = Vec::with_capacity(count);
-        for message in candidates {
+        for candidate in candidates {
             if bounds.messages == 0 || bounds.folded_bytes == 0 {
                 break;
             }
-            let folded = fold(text.version(), &message.body);
+            let folded = fold(text.version(), &candidate.message.body);
             bounds.messages -= 1;
             bounds.folded_bytes = bounds.folded_bytes.saturating_sub(folded.len());
-            messages.push((message, text.is_in(&folded)));
+            messages.push((candidate, text.is_in(&folded)));
         }
         let is_complete = messages.len() == count;
         (Examined { messages, is_complete }, bounds)
@@ -207,7 +253,7 @@ fn build_query(routing: &str, text: &FoldedText, cursor: Cursor<MessageNumber>, 
         "size": size,
         "track_total_hits": false,
         "timeout": SERVER_TIMEOUT,
-        "_source": ["number", "body"],
+        "_source": ["number", "body", "event"],
         "sort": [{"number": order}],
         "query": {"bool": {"filter": filters}},
     });
@@ -233,18 +279,26 @@ mod tests {
             sizes.borrow_mut().push(size);
             let before = if let Cursor::After(number) = cursor { MessageNumber::get(number) } else { 0 };
             let from_there = (1..).zip(texts).skip(before as usize).take(size as usize);
-            let message =
-                |(number, body): (u32, &&str)| MessageView { number: message(number), body: (*body).to_owned() };
-            let candidates = from_there.map(message).collect();
+            let candidates = from_there.map(|(number, body): (u32, &&str)| candidate(number, body)).collect();
             async { Ok(candidates) }
         };
         let text = folded(text);
-        let found = collect_page(page, &text, Instant::now() + PAGE_TIMEOUT, fetch).await.unwrap();
+        let mut coverage = Coverage::default();
+        let found = collect_page(page, &text, Instant::now() + PAGE_TIMEOUT, &mut coverage, fetch).await.unwrap();
+        // The candidates lie one after the other in partition 7.
+        let last = found.items.last().map_or(0, |message| message.number.get());
+        assert_eq!(coverage.position.bound(PartitionId(7)), Offset(last.into()), "the position covers the items alone");
         (found, sizes.into_inner())
     }
 
     fn folded(text: &str) -> FoldedText {
         SearchText::new(text).unwrap().folded(FoldingVersion::CURRENT).clone()
+    }
+
+    /// A message whose event lies just before the offset of its number, in partition 7.
+    fn candidate(number: u32, body: &str) -> Candidate {
+        let event = EventOfMessage { partition: 7, offset: u64::from(number) - 1 };
+        Candidate { message: MessageView { number: message(number), body: body.to_owned() }, event: Some(event) }
     }
 
     fn message(number: u32) -> MessageNumber {
@@ -307,11 +361,11 @@ mod tests {
         let slow = |cursor, size: u32| async move {
             tokio::time::sleep(pause).await;
             let before = if let Cursor::After(number) = cursor { MessageNumber::get(number) } else { 0 };
-            let view = |number| MessageView { number: message(before + number), body: "x".to_owned() };
-            Ok((1..=size).map(view).collect())
+            Ok((1..=size).map(|number| candidate(before + number, "x")).collect())
         };
         let text = folded("wxyz");
-        (collect_page(Page::FIRST, &text, began + PAGE_TIMEOUT, slow).await, began.elapsed())
+        let mut coverage = Coverage::default();
+        (collect_page(Page::FIRST, &text, began + PAGE_TIMEOUT, &mut coverage, slow).await, began.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
@@ -335,12 +389,11 @@ mod tests {
                     if is_lost {
                         return Err(ElasticError::Unreachable { reason: "no answer".to_owned() });
                     }
-                    Ok((1..=size)
-                        .map(|number| MessageView { number: message(number), body: "wxyz".to_owned() })
-                        .collect())
+                    Ok((1..=size).map(|number| candidate(number, "wxyz")).collect())
                 }
             };
-            let outcome = collect_page(Page::FIRST, &text, Instant::now() + PAGE_TIMEOUT, fetch).await;
+            let mut coverage = Coverage::default();
+            let outcome = collect_page(Page::FIRST, &text, Instant::now() + PAGE_TIMEOUT, &mut coverage, fetch).await;
             let found = outcome.ok().map(|page| (page.items.len(), page.examined_to));
             assert_eq!(found, expected.map(|last| (FIRST_HITS as usize, Some(last))));
         }

@@ -1,4 +1,4 @@
-//! The SQL that reads views.
+//! The SQL that reads views; that of messages is in `read_messages`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,14 +7,15 @@ use async_trait::async_trait;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId, Position};
 use futures_util::TryStreamExt;
 use read_model::page::MAX_BYTES;
-use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Slice, Views, ViewsError};
+use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Shown, Slice, Views, ViewsError};
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
 use super::MySqlProjections;
 use super::checkpoint_tx::Generation;
-use super::columns::{decode_number, decode_token};
+use super::columns::{decode_error, decode_number, decode_token};
 use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
+use super::coverage::{Coverage, decode_offset, decode_partition, load_checkpoints};
 
 /// The most text that a read discards so that its connection can be reused. Reading more costs more than a new
 /// connection.
@@ -65,12 +66,14 @@ impl MySqlProjections {
         Ok(LiveGenerations { views: Generation(row.try_get(0)?), counts: Generation(row.try_get(1)?) })
     }
 
-    /// Reads rows until a page is full. `statement` selects up to one row more than the page's limit.
-    async fn read_slice<T>(
+    /// Reads rows until a page is full. `statement` selects up to one row more than the page's limit. `decode` returns an item and its
+    /// bytes of text, and adds to `coverage` what the item shows.
+    pub(super) async fn read_slice<T>(
         &self,
         limit: u32,
         statement: Statement,
-        decode: impl Fn(&MySqlRow) -> Result<(T, usize), sqlx::Error>,
+        coverage: &mut Coverage,
+        decode: impl Fn(&MySqlRow, &mut Coverage) -> Result<(T, usize), sqlx::Error>,
     ) -> Result<Slice<T>, sqlx::Error> {
         let mut slice = Slice::builder(limit);
         let mut more = false;
@@ -78,11 +81,12 @@ impl MySqlProjections {
         let mut lease = self.readers.lease().await?;
         let mut rows = statement.fetch(&mut *lease);
         while let Some(row) = rows.try_next().await? {
-            let (item, text_bytes) = decode(&row)?;
             if !slice.is_full() {
+                let (item, text_bytes) = decode(&row, coverage)?;
                 slice.push(item, text_bytes);
                 continue;
             }
+            let (_, text_bytes) = decode(&row, &mut Coverage::default())?;
             more = true;
             leftover_bytes += text_bytes;
             // A page that is full by its number of items has read the last row. A page that is full by its size has
@@ -97,19 +101,27 @@ impl MySqlProjections {
         Ok(slice.finish(more))
     }
 
-    async fn read_application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, sqlx::Error> {
+    async fn read_application(&self, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, sqlx::Error> {
         let statement = sqlx::query(
-            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
+            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED), \
+             (SELECT CAST(json_arrayagg(json_array(partition_id, next_offset)) AS CHAR) FROM checkpoints \
+             JOIN projections ON name = projection AND projections.generation = checkpoints.generation) \
+             FROM applications AS a \
              LEFT JOIN application_counts AS c ON c.token = a.token \
              AND c.generation = (SELECT generation FROM projections WHERE name = 'counts') \
              WHERE a.generation = (SELECT generation FROM projections WHERE name = 'views') AND a.token = ?",
         )
         .bind(token.as_bytes().to_vec());
         let row = self.readers.fetch_optional(statement).await?;
-        row.map(|row| Ok(decode_application(&row)?.0)).transpose()
+        row.map(|row| Ok(Shown { value: decode_application(&row)?.0, position: decode_checkpoints(&row, 3)? }))
+            .transpose()
     }
 
-    async fn read_applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, sqlx::Error> {
+    /// Reads the checkpoints after the rows: they cover whatever the rows show, also if a batch has come in between.
+    async fn read_applications(
+        &self,
+        page: Page<ApplicationToken>,
+    ) -> Result<Shown<Slice<ApplicationView>>, sqlx::Error> {
         let LiveGenerations { views, counts } = self.load_live_generations().await?;
         let (lowest, highest) = tokens_between(page.cursor);
         let query = if page.cursor.descends() {
@@ -121,16 +133,24 @@ impl MySqlProjections {
              LEFT JOIN application_counts AS c ON c.generation = ? AND c.token = a.token \
              WHERE a.generation = ? AND a.token >= ? AND a.token <= ? ORDER BY a.token LIMIT ?"
         };
-        let (Some(lowest), Some(highest)) = (lowest, highest) else {
-            return Ok(Slice { items: Vec::new(), more: false });
+        let value = match (lowest, highest) {
+            (Some(lowest), Some(highest)) => {
+                let query = sqlx::query(query).bind(counts.0).bind(views.0).bind(lowest).bind(highest);
+                let decode = |row: &MySqlRow, _: &mut Coverage| decode_application(row);
+                self.read_slice(page.limit, query.bind(page.limit + 1), &mut Coverage::default(), decode).await?
+            }
+            // No token lies in that direction.
+            _ => Slice { items: Vec::new(), more: false },
         };
-        let query = sqlx::query(query).bind(counts.0).bind(views.0).bind(lowest).bind(highest).bind(page.limit + 1);
-        self.read_slice(page.limit, query, decode_application).await
+        let mut position = load_checkpoints(&self.readers, Projection::Views, views).await?;
+        position.merge(&load_checkpoints(&self.readers, Projection::Counts, counts).await?);
+        Ok(Shown { value, position })
     }
 
-    async fn read_chat(&self, chat: ChatKey) -> Result<Option<ChatView>, sqlx::Error> {
+    async fn read_chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, sqlx::Error> {
         let statement = sqlx::query(
-            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED) FROM chats AS v \
+            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED), v.generation, v.partition_id, v.log_offset, \
+             c.generation, IF(c.placed_count = c.messages_count, c.log_offset, NULL) FROM chats AS v \
              LEFT JOIN chat_counts AS c ON c.token = v.token AND c.number = v.number \
              AND c.generation = (SELECT generation FROM projections WHERE name = 'counts') \
              WHERE v.generation = (SELECT generation FROM projections WHERE name = 'views') \
@@ -139,100 +159,65 @@ impl MySqlProjections {
         .bind(chat.token.as_bytes().to_vec())
         .bind(chat.number.get());
         let row = self.readers.fetch_optional(statement).await?;
-        row.map(|row| Ok(decode_chat_view(&row)?.0)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let mut coverage = Coverage::default();
+        let (value, _) = decode_chat_view(&row, &mut coverage)?;
+        Ok(Some(Shown { value, position: coverage.finish(&self.readers).await? }))
     }
 
     async fn read_chats(
         &self,
         token: ApplicationToken,
         page: Page<ChatNumber>,
-    ) -> Result<Option<Slice<ChatView>>, sqlx::Error> {
+    ) -> Result<Option<Shown<Slice<ChatView>>>, sqlx::Error> {
         let live = self.load_live_generations().await?;
         let (above, below) = numbers_between(page.cursor, ChatNumber::get);
         let query = if page.cursor.descends() {
-            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED) FROM chats AS v \
+            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED), v.generation, v.partition_id, v.log_offset, \
+             c.generation, IF(c.placed_count = c.messages_count, c.log_offset, NULL) FROM chats AS v \
              LEFT JOIN chat_counts AS c ON c.generation = ? AND c.token = v.token AND c.number = v.number \
              WHERE v.generation = ? AND v.token = ? AND v.number > ? AND v.number < ? ORDER BY v.number DESC LIMIT ?"
         } else {
-            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED) FROM chats AS v \
+            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED), v.generation, v.partition_id, v.log_offset, \
+             c.generation, IF(c.placed_count = c.messages_count, c.log_offset, NULL) FROM chats AS v \
              LEFT JOIN chat_counts AS c ON c.generation = ? AND c.token = v.token AND c.number = v.number \
              WHERE v.generation = ? AND v.token = ? AND v.number > ? AND v.number < ? ORDER BY v.number LIMIT ?"
         };
         let query = sqlx::query(query).bind(live.counts.0).bind(live.views.0).bind(token.as_bytes().to_vec());
-        let slice =
-            self.read_slice(page.limit, query.bind(above).bind(below).bind(page.limit + 1), decode_chat_view).await?;
-        if slice.items.is_empty() && !self.has_application_or_chat(live.views, token).await? {
+        let query = query.bind(above).bind(below).bind(page.limit + 1);
+        let mut coverage = Coverage::default();
+        let value = self.read_slice(page.limit, query, &mut coverage, decode_chat_view).await?;
+        if value.items.is_empty() && !self.find_application_or_chat(live.views, token, &mut coverage).await? {
             return Ok(None);
         }
-        Ok(Some(slice))
+        Ok(Some(Shown { value, position: coverage.finish(&self.readers).await? }))
     }
 
-    async fn read_message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, sqlx::Error> {
-        let statement = sqlx::query(
-            "SELECT m.body FROM chats AS v JOIN messages AS m \
-             ON m.generation = v.generation AND m.token = v.token AND m.chat_number = v.number \
-             WHERE v.generation = (SELECT generation FROM projections WHERE name = 'views') \
-             AND v.token = ? AND v.number = ? AND m.number = ?",
-        )
-        .bind(chat.token.as_bytes().to_vec())
-        .bind(chat.number.get())
-        .bind(number.get());
-        let row = self.readers.fetch_optional(statement).await?;
-        row.map(|row| Ok(MessageView { number, body: row.try_get(0)? })).transpose()
-    }
-
-    async fn read_messages(
-        &self,
-        chat: ChatKey,
-        page: Page<MessageNumber>,
-    ) -> Result<Option<Slice<MessageView>>, sqlx::Error> {
-        let Some(generation) = self.find_generation_of_chat(chat).await? else {
-            return Ok(None);
-        };
-        let (above, below) = numbers_between(page.cursor, MessageNumber::get);
-        let query = if page.cursor.descends() {
-            "SELECT number, body FROM messages \
-             WHERE generation = ? AND token = ? AND chat_number = ? AND number > ? AND number < ? \
-             ORDER BY number DESC LIMIT ?"
-        } else {
-            "SELECT number, body FROM messages \
-             WHERE generation = ? AND token = ? AND chat_number = ? AND number > ? AND number < ? \
-             ORDER BY number LIMIT ?"
-        };
-        let query = sqlx::query(query)
-            .bind(generation.0)
-            .bind(chat.token.as_bytes().to_vec())
-            .bind(chat.number.get())
-            .bind(above)
-            .bind(below)
-            .bind(page.limit + 1);
-        self.read_slice(page.limit, query, decode_message).await.map(Some)
-    }
-
-    /// Finds the chat in the live generation; returns that generation.
-    async fn find_generation_of_chat(&self, chat: ChatKey) -> Result<Option<Generation>, sqlx::Error> {
-        let statement = sqlx::query(
-            "SELECT generation FROM chats \
-             WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND token = ? AND number = ?",
-        );
-        let statement = statement.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
-        let row = self.readers.fetch_optional(statement).await?;
-        row.map(|row| row.try_get(0).map(Generation)).transpose()
-    }
-
-    async fn has_application_or_chat(
+    /// Whether there is such an application, or a chat of it. Adds the event that shows it to `coverage`.
+    async fn find_application_or_chat(
         &self,
         generation: Generation,
         token: ApplicationToken,
+        coverage: &mut Coverage,
     ) -> Result<bool, sqlx::Error> {
         let token = token.as_bytes().to_vec();
         let statement = sqlx::query(
-            "SELECT 1 FROM applications WHERE generation = ? AND token = ? \
-             UNION ALL (SELECT 1 FROM chats WHERE generation = ? AND token = ? LIMIT 1)",
+            "SELECT generation, partition_id, log_offset FROM applications WHERE generation = ? AND token = ? \
+             UNION ALL (SELECT generation, partition_id, log_offset FROM chats WHERE generation = ? AND token = ? LIMIT 1)",
         );
         let statement = statement.bind(generation.0).bind(token.clone()).bind(generation.0).bind(token);
-        Ok(!self.readers.fetch_all(statement).await?.is_empty())
+        let Some(row) = self.readers.fetch_optional(statement).await? else { return Ok(false) };
+        add_event_of_views(&row, 0, coverage)?;
+        Ok(true)
     }
+}
+
+/// Adds an event of a row of `views` from its columns `generation`, `partition_id` and `log_offset`; `column` is the index of the first.
+pub(super) fn add_event_of_views(row: &MySqlRow, column: usize, coverage: &mut Coverage) -> Result<(), sqlx::Error> {
+    let generation = Generation(row.try_get(column)?);
+    let (partition, offset) = (decode_partition(row, column + 1)?, decode_offset(row, column + 2)?);
+    coverage.add((Projection::Views, generation), partition, offset);
+    Ok(())
 }
 
 /// The inclusive bounds of the tokens of a page; `None` if no token lies in that direction.
@@ -250,7 +235,7 @@ fn tokens_between(cursor: Cursor<ApplicationToken>) -> (Option<Vec<u8>>, Option<
 }
 
 /// The exclusive bounds of the numbers of a page.
-fn numbers_between<N>(cursor: Cursor<N>, get: impl Fn(N) -> u32) -> (u64, u64) {
+pub(super) fn numbers_between<N>(cursor: Cursor<N>, get: impl Fn(N) -> u32) -> (u64, u64) {
     match cursor {
         Cursor::First | Cursor::Last => (0, u64::MAX),
         Cursor::After(number) => (get(number).into(), u64::MAX),
@@ -264,14 +249,25 @@ fn decode_application(row: &MySqlRow) -> Result<(ApplicationView, usize), sqlx::
     Ok((ApplicationView { name, token: decode_token(row, 0)?, chats_count: row.try_get(2)? }, text_bytes))
 }
 
-fn decode_chat_view(row: &MySqlRow) -> Result<(ChatView, usize), sqlx::Error> {
-    Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count: row.try_get(1)? }, 0))
+/// Decodes checkpoints that a statement has collected as JSON; NULL if there are none.
+fn decode_checkpoints(row: &MySqlRow, column: usize) -> Result<Position, sqlx::Error> {
+    let mut position = Position::default();
+    if let Some(json) = row.try_get::<Option<&str>, _>(column)? {
+        let checkpoints: Vec<(u16, u64)> = serde_json::from_str(json).map_err(|error| decode_error(column, error))?;
+        for (partition, next) in checkpoints {
+            position.extend(PartitionId(partition), Offset(next));
+        }
+    }
+    Ok(position)
 }
 
-fn decode_message(row: &MySqlRow) -> Result<(MessageView, usize), sqlx::Error> {
-    let body: String = row.try_get(1)?;
-    let text_bytes = body.len();
-    Ok((MessageView { number: MessageNumber(decode_number(row, 0)?), body }, text_bytes))
+fn decode_chat_view(row: &MySqlRow, coverage: &mut Coverage) -> Result<(ChatView, usize), sqlx::Error> {
+    add_event_of_views(row, 2, coverage)?;
+    if let Some(counts) = row.try_get::<Option<u32>, _>(5)? {
+        // All events of a chat are in one partition.
+        coverage.add((Projection::Counts, Generation(counts)), decode_partition(row, 3)?, decode_offset(row, 6)?);
+    }
+    Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count: row.try_get(1)? }, 0))
 }
 
 /// Wraps an error of reading `what`.
@@ -286,27 +282,31 @@ impl Views for MySqlProjections {
         reached.map_err(|source| ViewsError { what: "the checkpoints", source })
     }
 
-    async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
+    async fn application(&self, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, ViewsError> {
         with_timeout(READ_WAIT, self.read_application(token)).await.map_err(wrap_error("the application"))
     }
 
-    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
+    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Shown<Slice<ApplicationView>>, ViewsError> {
         with_timeout(READ_WAIT, self.read_applications(page)).await.map_err(wrap_error("the applications"))
     }
 
-    async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
+    async fn chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, ViewsError> {
         with_timeout(READ_WAIT, self.read_chat(chat)).await.map_err(wrap_error("the chat"))
+    }
+
+    async fn find_chat(&self, chat: ChatKey) -> Result<Option<Position>, ViewsError> {
+        with_timeout(READ_WAIT, self.find_chat_position(chat)).await.map_err(wrap_error("the chat"))
     }
 
     async fn chats(
         &self,
         token: ApplicationToken,
         page: Page<ChatNumber>,
-    ) -> Result<Option<Slice<ChatView>>, ViewsError> {
+    ) -> Result<Option<Shown<Slice<ChatView>>>, ViewsError> {
         with_timeout(READ_WAIT, self.read_chats(token, page)).await.map_err(wrap_error("the chats"))
     }
 
-    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
+    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<Shown<MessageView>>, ViewsError> {
         with_timeout(READ_WAIT, self.read_message(chat, number)).await.map_err(wrap_error("the message"))
     }
 
@@ -314,7 +314,7 @@ impl Views for MySqlProjections {
         &self,
         chat: ChatKey,
         page: Page<MessageNumber>,
-    ) -> Result<Option<Slice<MessageView>>, ViewsError> {
+    ) -> Result<Option<Shown<Slice<MessageView>>>, ViewsError> {
         with_timeout(READ_WAIT, self.read_messages(chat, page)).await.map_err(wrap_error("the messages"))
     }
 }

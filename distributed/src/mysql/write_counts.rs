@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use event_log::KeyClock;
-use events::{ChatKey, PartitionId, UnixMillis};
+use events::{ChatKey, Offset, PartitionId, UnixMillis};
 use read_model::{AnsweredRequest, ChatCounts, CountsChanges};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row};
@@ -23,7 +23,8 @@ pub(super) async fn load(
     chats: &[ChatKey],
 ) -> Result<HashMap<ChatKey, ChatCounts>, sqlx::Error> {
     let mut lease = connections.lease().await?;
-    let head = "SELECT token, number, created, last_number, gaps FROM chat_counts \
+    let head = "SELECT token, number, created, last_number, gaps, \
+                IF(placed_count = messages_count, log_offset, NULL) FROM chat_counts \
                 WHERE (generation, token, number) IN";
     let rows = select_in(&mut lease, head, chats, |tuple, chat| {
         tuple.push_bind(generation.0).push_bind(chat.token.as_bytes().as_slice()).push_bind(chat.number.get());
@@ -34,7 +35,10 @@ pub(super) async fn load(
 }
 
 fn decode_chat_counts(row: &MySqlRow) -> Result<ChatCounts, sqlx::Error> {
-    ChatCounts::from_parts(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?).map_err(|error| decode_error(4, error))
+    let counts = ChatCounts::from_parts(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+    let mut counts = counts.map_err(|error| decode_error(4, error))?;
+    counts.last_event = row.try_get::<Option<u64>, _>(5)?.map(Offset);
+    Ok(counts)
 }
 
 /// Writes a batch in its transaction.
@@ -58,9 +62,10 @@ async fn write_chats(
     let chats: Vec<_> = changes.chats.iter().collect();
     insert_rows(
         connection,
-        "INSERT INTO chat_counts (generation, token, number, created, last_number, gaps, messages_count) ",
+        "INSERT INTO chat_counts (generation, token, number, created, last_number, gaps, messages_count, log_offset, \
+         placed_count) ",
         " AS new ON DUPLICATE KEY UPDATE created = new.created, last_number = new.last_number, gaps = new.gaps, \
-         messages_count = new.messages_count",
+         messages_count = new.messages_count, log_offset = new.log_offset, placed_count = new.placed_count",
         &chats,
         |row, (chat, counts)| {
             row.push_bind(generation.0)
@@ -69,7 +74,9 @@ async fn write_chats(
                 .push_bind(counts.created)
                 .push_bind(counts.last())
                 .push_bind(counts.gaps_text())
-                .push_bind(counts.messages_count());
+                .push_bind(counts.messages_count())
+                .push_bind(counts.last_event.map(|offset| offset.0))
+                .push_bind(counts.last_event.map(|_| counts.messages_count()));
         },
     )
     .await

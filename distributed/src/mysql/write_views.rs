@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use events::{ChatKey, EventId, MessageNumber, Offset, PartitionId};
+use events::{ChatKey, EventId, MessageNumber, Offset, PartitionId, UnixMillis};
 use read_model::{
     ApplicationRow, ChatRow, DeadLetter, MessageKey, MessageRow, NameChange, Rename, SourceEvent, ViewsChanges,
     ViewsTransaction, write_views,
@@ -22,13 +22,15 @@ pub(super) async fn write(
     partition: PartitionId,
     changes: &ViewsChanges,
 ) -> Result<(), sqlx::Error> {
-    write_views(&mut ViewsTables { connection, generation }, partition, changes).await
+    write_views(&mut ViewsTables { connection, generation, partition }, partition, changes).await
 }
 
 /// The tables of one generation. The generation is the first column of every key.
 struct ViewsTables<'a> {
     connection: &'a mut MySqlConnection,
     generation: Generation,
+    /// The partition of the batch, and so of all of its rows.
+    partition: PartitionId,
 }
 
 impl ViewsTransaction for ViewsTables<'_> {
@@ -36,7 +38,8 @@ impl ViewsTransaction for ViewsTables<'_> {
 
     async fn load_applications(&mut self, changes: &[NameChange]) -> Result<Vec<ApplicationRow>, sqlx::Error> {
         let generation = self.generation;
-        let head = "SELECT token, created_event, name, name_rank FROM applications WHERE (generation, token) IN";
+        let head = "SELECT token, created_event, name, name_rank, log_offset, created_at_ms FROM applications \
+                    WHERE (generation, token) IN";
         let rows = select_in(self.connection, head, changes, |tuple, change| {
             tuple.push_bind(generation.0).push_bind(change.token.as_bytes().as_slice());
         });
@@ -48,6 +51,8 @@ impl ViewsTransaction for ViewsTables<'_> {
                 created_event: is_created.then(|| decode_event_id(row, 1)).transpose()?,
                 name: row.try_get(2)?,
                 name_rank: row.try_get(3)?,
+                last_event: row.try_get::<Option<u64>, _>(4)?.map(Offset),
+                created_at: row.try_get::<Option<u64>, _>(5)?.map(UnixMillis),
             })
         });
         rows.collect()
@@ -66,20 +71,25 @@ impl ViewsTransaction for ViewsTables<'_> {
     }
 
     async fn upsert_applications(&mut self, applications: &[ApplicationRow]) -> Result<(), sqlx::Error> {
-        let generation = self.generation;
+        let (generation, partition) = (self.generation, self.partition);
         for run in split_by_text(applications, |application| application.name.len()) {
             insert_rows(
                 self.connection,
-                "INSERT INTO applications (generation, token, created_event, name, name_rank) ",
+                "INSERT INTO applications (generation, token, created_event, name, name_rank, partition_id, log_offset, \
+                 created_at_ms) ",
                 " AS new ON DUPLICATE KEY UPDATE created_event = new.created_event, name = new.name, \
-                 name_rank = new.name_rank",
+                 name_rank = new.name_rank, partition_id = new.partition_id, log_offset = new.log_offset, \
+                 created_at_ms = new.created_at_ms",
                 run,
                 |row, application| {
                     row.push_bind(generation.0)
                         .push_bind(application.token.as_bytes().as_slice())
                         .push_bind(application.created_event.as_ref().map(|event| event.0.as_bytes().as_slice()))
                         .push_bind(application.name.as_str())
-                        .push_bind(application.name_rank);
+                        .push_bind(application.name_rank)
+                        .push_bind(partition.0)
+                        .push_bind(application.last_event.map(|offset| offset.0))
+                        .push_bind(application.created_at.map(|at| at.0));
                 },
             )
             .await?;
@@ -106,13 +116,17 @@ impl ViewsTransaction for ViewsTables<'_> {
     }
 
     async fn insert_chats(&mut self, chats: &[&ChatRow]) -> Result<(), sqlx::Error> {
-        let generation = self.generation;
-        let head = "INSERT INTO chats (generation, token, number, created_event) ";
-        insert_rows(self.connection, head, "", chats, |row, ChatRow { chat, source }| {
+        let (generation, partition) = (self.generation, self.partition);
+        let head =
+            "INSERT INTO chats (generation, token, number, created_event, partition_id, log_offset, created_at_ms) ";
+        insert_rows(self.connection, head, "", chats, |row, ChatRow { chat, source, created_at }| {
             row.push_bind(generation.0)
                 .push_bind(chat.token.as_bytes().as_slice())
                 .push_bind(chat.number.get())
-                .push_bind(source.event_id.0.as_bytes().as_slice());
+                .push_bind(source.event_id.0.as_bytes().as_slice())
+                .push_bind(partition.0)
+                .push_bind(source.offset.0)
+                .push_bind(created_at.0);
         })
         .await
     }
@@ -138,16 +152,18 @@ impl ViewsTransaction for ViewsTables<'_> {
         for run in split_by_text(&new, |message| message.body.len()) {
             insert_rows(
                 self.connection,
-                "INSERT INTO messages (generation, token, chat_number, number, event_id, body) ",
+                "INSERT INTO messages (generation, token, chat_number, number, event_id, body, log_offset, created_at_ms) ",
                 "",
                 run,
-                |row, MessageRow { chat, number, body, source }| {
+                |row, MessageRow { chat, number, body, source, created_at }| {
                     row.push_bind(generation.0)
                         .push_bind(chat.token.as_bytes().as_slice())
                         .push_bind(chat.number.get())
                         .push_bind(number.get())
                         .push_bind(source.event_id.0.as_bytes().as_slice())
-                        .push_bind(body.as_str());
+                        .push_bind(body.as_str())
+                        .push_bind(source.offset.0)
+                        .push_bind(created_at.0);
                 },
             )
             .await?;

@@ -14,7 +14,7 @@ mod waiting;
 mod writing;
 
 pub(crate) use fixture::find_numbers;
-pub(crate) use folding::{live_folding, make_version_1};
+pub(crate) use folding::{live_version, make_version_1};
 pub(crate) use server::TestServer;
 
 tests!(; conformance on server::on_an_index: read_model::search_conformance, read_model::search_generations_conformance,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use events::ChatKey;
+use events::{ChatKey, Offset};
 use read_model::{ChatCounts, CountsChanges};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
@@ -10,8 +10,10 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use crate::sqlite::{decode_error, prepare};
 
 pub(super) fn load(connection: &Connection, chats: &[ChatKey]) -> Result<HashMap<ChatKey, ChatCounts>> {
-    let mut statement =
-        prepare(connection, "SELECT created, last_number, gaps FROM chat_counts WHERE token = ? AND number = ?")?;
+    let mut statement = prepare(
+        connection,
+        "SELECT created, last_number, gaps, log_offset FROM chat_counts WHERE token = ? AND number = ?",
+    )?;
     let mut loaded = HashMap::new();
     for chat in chats {
         let key = (chat.token.as_bytes(), chat.number.get());
@@ -23,16 +25,19 @@ pub(super) fn load(connection: &Connection, chats: &[ChatKey]) -> Result<HashMap
 }
 
 fn decode_chat_counts(row: &Row) -> Result<ChatCounts> {
-    ChatCounts::from_parts(row.get(0)?, row.get(1)?, row.get_ref(2)?.as_str()?)
-        .map_err(|error| decode_error(2, Type::Text, error))
+    let mut counts = ChatCounts::from_parts(row.get(0)?, row.get(1)?, row.get_ref(2)?.as_str()?)
+        .map_err(|error| decode_error(2, Type::Text, error))?;
+    counts.last_event = row.get::<_, Option<i64>>(3)?.map(|offset| Offset(offset.cast_unsigned()));
+    Ok(counts)
 }
 
 pub(super) fn write(connection: &Connection, changes: &CountsChanges) -> Result<()> {
     let mut statement = prepare(
         connection,
-        "INSERT INTO chat_counts (token, number, created, last_number, gaps, messages_count) VALUES (?, ?, ?, ?, ?, ?) \
+        "INSERT INTO chat_counts (token, number, created, last_number, gaps, messages_count, log_offset) \
+         VALUES (?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT (token, number) DO UPDATE SET created = excluded.created, last_number = excluded.last_number, \
-         gaps = excluded.gaps, messages_count = excluded.messages_count",
+         gaps = excluded.gaps, messages_count = excluded.messages_count, log_offset = excluded.log_offset",
     )?;
     for (chat, counts) in &changes.chats {
         statement.execute(params![
@@ -42,6 +47,7 @@ pub(super) fn write(connection: &Connection, changes: &CountsChanges) -> Result<
             counts.last(),
             counts.gaps_text(),
             counts.messages_count(),
+            counts.last_event.map(|offset| offset.0.cast_signed()),
         ])?;
     }
     let mut statement = prepare(

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use events::{ChatKey, MessageNumber, PartitionId, Position};
 use read_model::{
     Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, GenerationNumber, LoadedCounts, Page, Projection,
-    ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, StoreError, ViewsChanges,
+    ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Shown, StoreError, ViewsChanges,
 };
 use rusqlite::{Connection, Result};
 
@@ -139,7 +139,12 @@ impl SearchIndex for GenerationStore {
         Err(SearchError::Search(NotLive.into()))
     }
 
-    async fn search(&self, _: ChatKey, _: &SearchText, _: Page<MessageNumber>) -> Result<SearchPage, SearchError> {
+    async fn search(
+        &self,
+        _: ChatKey,
+        _: &SearchText,
+        _: Page<MessageNumber>,
+    ) -> Result<Shown<SearchPage>, SearchError> {
         Err(SearchError::Search(NotLive.into()))
     }
 }

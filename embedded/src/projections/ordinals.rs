@@ -4,17 +4,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use events::{ChatKey, MessageNumber};
+use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 use read_model::Cursor;
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use crate::sqlite::prepare;
-
-/// Selects the ordinal of a chat's token and number, whether or not the chat is shown.
-pub(super) const CHAT: &str = "SELECT ordinal FROM chats WHERE token = ? AND number = ?";
-/// Selects the ordinal of a chat that is shown.
-pub(super) const SHOWN_CHAT: &str =
-    "SELECT ordinal FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL";
 
 /// The integer of a chat: 1, 2, 3 …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,30 +37,58 @@ impl Ordinal {
     }
 }
 
-/// Loads the ordinals of chats, and inserts the chats that have none.
+/// A chat that has an ordinal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FoundChat {
+    pub(super) ordinal: Ordinal,
+    /// The partition of all of its events.
+    pub(super) partition: PartitionId,
+    /// Its creation; `None` if that was not applied yet, so that the chat is not shown.
+    pub(super) created_at: Option<Offset>,
+}
+
+impl FoundChat {
+    /// The position of its creation; `None` if it is not shown.
+    pub(super) fn position(self) -> Option<Position> {
+        self.created_at.map(|offset| Position::up_to(self.partition, offset.next()))
+    }
+}
+
+/// Loads the ordinals of chats, and inserts the chats that have none. All of them are in this partition.
 pub(super) fn assign_ordinals(
     connection: &Connection,
+    partition: PartitionId,
     chats: impl Iterator<Item = ChatKey>,
 ) -> Result<HashMap<ChatKey, Ordinal>> {
     let mut ordinals = HashMap::new();
     for chat in chats {
         if let Entry::Vacant(entry) = ordinals.entry(chat) {
-            entry.insert(assign_ordinal(connection, chat)?);
+            entry.insert(assign_ordinal(connection, partition, chat)?);
         }
     }
     Ok(ordinals)
 }
 
-fn assign_ordinal(connection: &Connection, chat: ChatKey) -> Result<Ordinal> {
-    if let Some(ordinal) = find_ordinal(connection, CHAT, chat)? {
-        return Ok(ordinal);
+fn assign_ordinal(connection: &Connection, partition: PartitionId, chat: ChatKey) -> Result<Ordinal> {
+    if let Some(found) = find_chat(connection, chat)? {
+        return Ok(found.ordinal);
     }
-    let mut insert = prepare(connection, "INSERT INTO chats (token, number) VALUES (?, ?) RETURNING ordinal")?;
-    insert.query_row((chat.token.as_bytes(), chat.number.get()), |row| row.get(0)).map(Ordinal)
+    let mut insert =
+        prepare(connection, "INSERT INTO chats (token, number, partition) VALUES (?, ?, ?) RETURNING ordinal")?;
+    insert.query_row((chat.token.as_bytes(), chat.number.get(), partition.0), |row| row.get(0)).map(Ordinal)
 }
 
-/// Runs [`CHAT`] or [`SHOWN_CHAT`].
-pub(super) fn find_ordinal(connection: &Connection, select: &'static str, chat: ChatKey) -> Result<Option<Ordinal>> {
-    let mut select = prepare(connection, select)?;
-    select.query_row((chat.token.as_bytes(), chat.number.get()), |row| row.get(0).map(Ordinal)).optional()
+/// Finds a chat, whether or not it is shown.
+pub(super) fn find_chat(connection: &Connection, chat: ChatKey) -> Result<Option<FoundChat>> {
+    let mut select =
+        prepare(connection, "SELECT ordinal, partition, log_offset FROM chats WHERE token = ? AND number = ?")?;
+    let decode = |row: &Row| {
+        let offset: Option<i64> = row.get(2)?;
+        Ok(FoundChat {
+            ordinal: Ordinal(row.get(0)?),
+            partition: PartitionId(row.get(1)?),
+            created_at: offset.map(|offset| Offset(offset.cast_unsigned())),
+        })
+    };
+    select.query_row((chat.token.as_bytes(), chat.number.get()), decode).optional()
 }

@@ -18,19 +18,19 @@ use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, MessageNumber, PartitionId, Position};
+use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 use memchr::memmem::Finder;
 use read_model::page::SliceBuilder;
 use read_model::{
     Applied, Checkpoint, CheckpointMove, Cursor, FoldedText, FoldingVersion, MessageView, Page, Projection,
-    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Slice, folding, trigrams,
+    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Shown, Slice, folding, trigrams,
 };
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::SqliteProjections;
 use super::extents::{DocumentId, Extent, Part, Run};
 use super::generation_store::GenerationStore;
-use super::ordinals::{CHAT, Ordinal, find_ordinal};
+use super::ordinals::{FoundChat, Ordinal, find_chat};
 use crate::sqlite::{decode_number, prepare};
 
 /// The version that has folded the documents of every generation. No release had this layout with an earlier version, so a generation
@@ -66,7 +66,7 @@ pub(super) fn write_documents(connection: &Connection, messages: &[SearchDocumen
     let mut extents = HashMap::new();
     let mut folded = String::new();
     let mut documents: BTreeMap<DocumentId, (String, String)> = BTreeMap::new();
-    for SearchDocument { chat, number, body } in messages {
+    for SearchDocument { chat, number, body, .. } in messages {
         let part = Part::of(*number);
         let extent: &Extent = match extents.entry((*chat, part)) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -121,12 +121,15 @@ struct Bounds {
 struct Search<'a> {
     connection: &'a Connection,
     ordinal: Ordinal,
+    partition: PartitionId,
     text: &'a FoldedText,
     finder: Finder<'a>,
     /// The folded text of the message that is being examined. The next one uses the same memory.
     folded: String,
     cursor: Cursor<MessageNumber>,
     found: SliceBuilder<MessageView>,
+    /// The last event of those that posted the messages that are found.
+    last_event: Option<Offset>,
     left: Bounds,
     /// `None` if only the bounds end the search.
     patience: Option<Patience>,
@@ -156,34 +159,44 @@ fn search(
     text: &FoldedText,
     page: Page<MessageNumber>,
     bounds: Bounds,
-) -> Result<SearchPage> {
-    let Some(ordinal) = find_ordinal(connection, CHAT, chat)? else {
-        return Ok(SearchPage { items: Vec::new(), examined_to: None });
+) -> Result<Shown<SearchPage>> {
+    let Some(FoundChat { ordinal, partition, .. }) = find_chat(connection, chat)? else {
+        let page = SearchPage { items: Vec::new(), examined_to: None };
+        return Ok(Shown { value: page, position: Position::default() });
     };
     let mut search = Search {
         connection,
         ordinal,
+        partition,
         text,
         finder: Finder::new(text.as_str()),
         folded: String::new(),
         cursor: page.cursor,
         found: Slice::builder(page.limit),
+        last_event: None,
         left: bounds,
         patience: None,
         examined_to: None,
     };
     let flow = if text.has_trigrams() { search.find(chat)? } else { search.examine(search.numbers())? };
     let examined_to = search.examined_to;
-    Ok(match flow {
+    let position = search.position();
+    let page = match flow {
         ControlFlow::Continue(()) => search.found.finish(false).into(),
         ControlFlow::Break(End::PageIsFull) => search.found.finish(true).into(),
         ControlFlow::Break(End::BoundsReached | End::TooMuchInVain) => {
             SearchPage { items: search.found.finish(false).items, examined_to }
         }
-    })
+    };
+    Ok(Shown { value: page, position })
 }
 
 impl Search<'_> {
+    /// Covers the messages that are found.
+    fn position(&self) -> Position {
+        self.last_event.map_or_else(Position::default, |offset| Position::up_to(self.partition, offset.next()))
+    }
+
     /// Examines all messages if there are few, and else those that the index names.
     fn find(&mut self, chat: ChatKey) -> Result<ControlFlow<End>> {
         let numbers = self.numbers();
@@ -292,9 +305,9 @@ impl Search<'_> {
     /// Compares the messages with these numbers, in the order of the page, as far as the page asks for them.
     fn examine(&mut self, numbers: Range<i64>) -> Result<ControlFlow<End>> {
         let sql = if self.cursor.descends() {
-            "SELECT id & 4294967295, body FROM messages WHERE id >= ? AND id < ? ORDER BY id DESC"
+            "SELECT id & 4294967295, log_offset, body FROM messages WHERE id >= ? AND id < ? ORDER BY id DESC"
         } else {
-            "SELECT id & 4294967295, body FROM messages WHERE id >= ? AND id < ? ORDER BY id"
+            "SELECT id & 4294967295, log_offset, body FROM messages WHERE id >= ? AND id < ? ORDER BY id"
         };
         let asked = self.numbers();
         let (start, end) = (asked.start.max(numbers.start), asked.end.min(numbers.end));
@@ -311,7 +324,7 @@ impl Search<'_> {
                 return Ok(ControlFlow::Break(End::TooMuchInVain));
             }
             let number = MessageNumber(decode_number(row, 0)?);
-            let body = row.get_ref(1)?.as_str()?;
+            let body = row.get_ref(2)?.as_str()?;
             folding::fold_into(self.text.version(), body, &mut self.folded);
             let is_hit = self.finder.find(self.folded.as_bytes()).is_some();
             if is_hit {
@@ -319,6 +332,7 @@ impl Search<'_> {
                     return Ok(ControlFlow::Break(End::PageIsFull));
                 }
                 self.found.push(MessageView { number, body: body.to_owned() }, body.len());
+                self.last_event = self.last_event.max(Some(Offset(row.get::<_, i64>(1)?.cast_unsigned())));
             }
             self.left.messages -= 1;
             self.left.folded_bytes = self.left.folded_bytes.saturating_sub(self.folded.len());
@@ -388,7 +402,7 @@ impl SearchIndex for SqliteProjections {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<SearchPage, SearchError> {
+    ) -> Result<Shown<SearchPage>, SearchError> {
         let text = text.folded(FOLDING).clone();
         self.read_on(&self.searches, move |connection| search(connection, chat, &text, page, BOUNDS))
             .await

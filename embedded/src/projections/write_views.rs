@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use events::{ChatKey, EventId, Offset, PartitionId};
+use events::{ChatKey, EventId, Offset, PartitionId, UnixMillis};
 use read_model::{
     ApplicationRow, ChatRow, CheckpointMove, DeadLetter, MessageKey, MessageRow, NameChange, Rename, SourceEvent,
     ViewsChanges, ViewsTransaction, write_views,
@@ -19,21 +19,25 @@ pub(super) fn write(
     checkpoint_move: CheckpointMove,
     changes: &ViewsChanges,
 ) -> Result<()> {
-    let mut tables = ViewsTables { connection };
+    let mut tables = ViewsTables { connection, partition: checkpoint_move.partition };
     // The methods of `ViewsTables` never wait, so neither does this.
     Handle::current().block_on(write_views(&mut tables, checkpoint_move.partition, changes))
 }
 
 struct ViewsTables<'a> {
     connection: &'a mut Connection,
+    /// The partition of the batch, and so of all of its rows.
+    partition: PartitionId,
 }
 
 impl ViewsTransaction for ViewsTables<'_> {
     type Error = rusqlite::Error;
 
     async fn load_applications(&mut self, changes: &[NameChange]) -> Result<Vec<ApplicationRow>> {
-        let mut statement =
-            prepare(self.connection, "SELECT created_event, name, name_rank FROM applications WHERE token = ?")?;
+        let mut statement = prepare(
+            self.connection,
+            "SELECT created_event, name, name_rank, log_offset, created_at_ms FROM applications WHERE token = ?",
+        )?;
         let mut applications = Vec::new();
         let tokens: HashSet<_> = changes.iter().map(|change| change.token).collect();
         for token in tokens {
@@ -44,6 +48,8 @@ impl ViewsTransaction for ViewsTables<'_> {
                     created_event: is_created.then(|| decode_event_id(row, 0)).transpose()?,
                     name: row.get(1)?,
                     name_rank: row.get::<_, i64>(2)?.cast_unsigned(),
+                    last_event: Some(Offset(row.get::<_, i64>(3)?.cast_unsigned())),
+                    created_at: row.get::<_, Option<i64>>(4)?.map(|at| UnixMillis(at.cast_unsigned())),
                 })
             });
             applications.extend(row.optional()?);
@@ -65,9 +71,11 @@ impl ViewsTransaction for ViewsTables<'_> {
     async fn upsert_applications(&mut self, applications: &[ApplicationRow]) -> Result<()> {
         let mut statement = prepare(
             self.connection,
-            "INSERT INTO applications (token, created_event, name, name_rank) VALUES (?, ?, ?, ?) \
+            "INSERT INTO applications (token, created_event, name, name_rank, partition, log_offset, created_at_ms) \
+             VALUES (?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (token) DO UPDATE SET created_event = excluded.created_event, name = excluded.name, \
-             name_rank = excluded.name_rank",
+             name_rank = excluded.name_rank, partition = excluded.partition, log_offset = excluded.log_offset, \
+             created_at_ms = excluded.created_at_ms",
         )?;
         for application in applications {
             statement.execute(params![
@@ -75,6 +83,9 @@ impl ViewsTransaction for ViewsTables<'_> {
                 application.created_event.as_ref().map(|event| event.0.as_bytes()),
                 application.name,
                 application.name_rank.cast_signed(),
+                self.partition.0,
+                application.last_event.map(|offset| offset.0.cast_signed()),
+                application.created_at.map(|at| at.0.cast_signed()),
             ])?;
         }
         Ok(())
@@ -107,26 +118,36 @@ impl ViewsTransaction for ViewsTables<'_> {
     async fn insert_chats(&mut self, chats: &[&ChatRow]) -> Result<()> {
         let mut statement = prepare(
             self.connection,
-            "INSERT INTO chats (token, number, created_event) VALUES (?, ?, ?) \
-             ON CONFLICT (token, number) DO UPDATE SET created_event = excluded.created_event",
+            "INSERT INTO chats (token, number, created_event, partition, log_offset, created_at_ms) VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (token, number) DO UPDATE SET created_event = excluded.created_event, \
+             partition = excluded.partition, log_offset = excluded.log_offset, created_at_ms = excluded.created_at_ms",
         )?;
-        for ChatRow { chat, source } in chats {
-            statement.execute((chat.token.as_bytes(), chat.number.get(), source.event_id.0.as_bytes()))?;
+        for ChatRow { chat, source, created_at } in chats {
+            statement.execute(params![
+                chat.token.as_bytes(),
+                chat.number.get(),
+                source.event_id.0.as_bytes(),
+                self.partition.0,
+                source.offset.0.cast_signed(),
+                created_at.0.cast_signed(),
+            ])?;
         }
         Ok(())
     }
 
     /// Reads only the rows that the insert skipped: usually none.
     async fn insert_messages(&mut self, messages: &[&MessageRow]) -> Result<HashMap<MessageKey, EventId>> {
-        let ordinals = assign_ordinals(self.connection, messages.iter().map(|row| row.chat))?;
+        let ordinals = assign_ordinals(self.connection, self.partition, messages.iter().map(|row| row.chat))?;
         let mut insert = prepare(
             self.connection,
-            "INSERT INTO messages (id, event_id, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO messages (id, event_id, log_offset, created_at_ms, body) VALUES (?, ?, ?, ?, ?) \
+             ON CONFLICT (id) DO NOTHING",
         )?;
         let mut holders = HashMap::new();
         for message in messages {
             let id = ordinals[&message.chat].row_id(message.number);
-            if insert.execute((id, message.source.event_id.0.as_bytes(), &message.body))? == 0 {
+            let (event_id, offset) = (message.source.event_id.0.as_bytes(), message.source.offset.0.cast_signed());
+            if insert.execute((id, event_id, offset, message.created_at.0.cast_signed(), &message.body))? == 0 {
                 let mut select = prepare(self.connection, "SELECT event_id FROM messages WHERE id = ?")?;
                 let holder = select.query_row([id], |row| decode_event_id(row, 0))?;
                 holders.insert((message.chat, message.number), holder);

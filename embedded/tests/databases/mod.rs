@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use embedded::{DataDir, SqliteProjections, SqliteSequencer};
 use event_log::{EventLog, Sequencer};
 use events::{
-    ApplicationToken, ChatApplicationCreated, ChatKey, Event, EventId, MessageNumber, Offset, PartitionId, Position,
-    Record, UnixMillis,
+    ApplicationToken, ChatApplicationCreated, ChatKey, Event, EventId, MessageNumber, PartitionId, Position, Record,
+    UnixMillis,
 };
 use read_model::{
     Applied, Checkpoint, CheckpointMove, Generations, MessageRow, OperateGenerations, Page, ProjectionStore,
-    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, SourceEvent, Views, ViewsChanges,
+    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Shown, SourceEvent, Views, ViewsChanges,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -128,14 +128,14 @@ impl SearchIndex for IndexWithTexts {
         checkpoint_move: CheckpointMove,
         documents: Vec<SearchDocument>,
     ) -> Result<Applied, SearchError> {
-        let row = |(offset, document): (u64, &SearchDocument)| MessageRow {
+        let row = |document: &SearchDocument| MessageRow {
             chat: document.chat,
             number: document.number,
             body: document.body.clone(),
-            source: SourceEvent { event_id: EventId(Uuid::now_v7()), offset: Offset(offset) },
+            source: SourceEvent { event_id: EventId(Uuid::now_v7()), offset: document.offset },
+            created_at: document.created_at,
         };
-        let first = checkpoint_move.from.0 * u64::from(self.batch_size());
-        let messages = (first..).zip(&documents).map(row).collect();
+        let messages = documents.iter().map(row).collect();
         self.0.apply_views(checkpoint_move, ViewsChanges { messages, ..ViewsChanges::default() }).await.unwrap();
         self.0.index(checkpoint_move, documents).await
     }
@@ -149,7 +149,7 @@ impl SearchIndex for IndexWithTexts {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<SearchPage, SearchError> {
+    ) -> Result<Shown<SearchPage>, SearchError> {
         self.0.search(chat, text, page).await
     }
 }

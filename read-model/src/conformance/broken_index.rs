@@ -11,6 +11,7 @@ use crate::changes::SearchDocument;
 use crate::folding::{FoldingVersion, SearchText, fold};
 use crate::page::{Cursor, Page};
 use crate::search_index::{SearchError, SearchIndex, SearchPage};
+use crate::shown::Shown;
 use crate::store::{Applied, Checkpoint, CheckpointMove};
 
 /// A fault of an index. Each check of [`search_conformance!`](crate::search_conformance!) must find one.
@@ -25,6 +26,7 @@ pub enum SearchFault {
     IgnoresPercentSigns,
     ReplacesNoncharacters,
     CheckpointStays,
+    OmitsPositions,
 }
 
 struct BrokenIndex {
@@ -95,7 +97,7 @@ impl SearchIndex for BrokenIndex {
         chat: ChatKey,
         text: &SearchText,
         page: Page<MessageNumber>,
-    ) -> Result<SearchPage, SearchError> {
+    ) -> Result<Shown<SearchPage>, SearchError> {
         let page = match self.fault {
             SearchFault::IgnoresCursor => Page { cursor: Cursor::First, ..page },
             _ => page,
@@ -108,10 +110,13 @@ impl SearchIndex for BrokenIndex {
             SearchFault::ReplacesNoncharacters => SearchText::new(&replace_noncharacters(folded)).unwrap(),
             _ => text.clone(),
         };
-        let mut slice = self.index.search(self.chat(chat), &text, page).await?;
+        let mut found = self.index.search(self.chat(chat), &text, page).await?;
         if self.fault == SearchFault::PrefixesOnly {
-            slice.items.retain(|message| fold(FoldingVersion::CURRENT, &message.body).starts_with(folded));
+            found.value.items.retain(|message| fold(FoldingVersion::CURRENT, &message.body).starts_with(folded));
         }
-        Ok(slice)
+        if self.fault == SearchFault::OmitsPositions {
+            found.position = Position::default();
+        }
+        Ok(found)
     }
 }

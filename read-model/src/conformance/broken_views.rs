@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
 
 use crate::page::{Cursor, Page, Slice};
+use crate::shown::Shown;
 use crate::store::Projection;
 use crate::view::{ApplicationView, ChatView, MessageView};
 use crate::views::{Views, ViewsError};
@@ -22,6 +23,9 @@ pub enum ViewsFault {
     IgnoresSize,
     NeverHasMore,
     TrimsTexts,
+    OmitsPositions,
+    OmitsPositionsOfEmptyLists,
+    OmitsCounts,
 }
 
 struct BrokenViews {
@@ -37,12 +41,24 @@ impl ViewsFault {
 }
 
 impl BrokenViews {
-    fn damage<T>(&self, slice: Option<Slice<T>>) -> Option<Slice<T>> {
-        match (&self.fault, slice) {
-            (ViewsFault::ReturnsAbsentForEmpty, Some(slice)) if slice.items.is_empty() => None,
-            (ViewsFault::ReturnsEmptyForAbsent, None) => Some(Slice { items: Vec::new(), more: false }),
-            (ViewsFault::NeverHasMore, Some(slice)) => Some(Slice { more: false, ..slice }),
-            (_, slice) => slice,
+    fn damage_list<T>(&self, list: Option<Shown<Slice<T>>>) -> Option<Shown<Slice<T>>> {
+        match (&self.fault, list) {
+            (ViewsFault::ReturnsAbsentForEmpty, Some(list)) if list.value.items.is_empty() => None,
+            (ViewsFault::ReturnsEmptyForAbsent, None) => {
+                Some(Shown { value: Slice { items: Vec::new(), more: false }, position: Position::default() })
+            }
+            (ViewsFault::NeverHasMore, Some(list)) => Some(list.map(|slice| Slice { more: false, ..slice })),
+            (ViewsFault::OmitsPositionsOfEmptyLists, Some(list)) if list.value.items.is_empty() => {
+                Some(Shown { position: Position::default(), ..list })
+            }
+            (_, list) => list.map(|list| self.damage(list)),
+        }
+    }
+
+    fn damage<T>(&self, shown: Shown<T>) -> Shown<T> {
+        match self.fault {
+            ViewsFault::OmitsPositions => Shown { position: Position::default(), ..shown },
+            _ => shown,
         }
     }
 }
@@ -56,49 +72,58 @@ impl Views for BrokenViews {
         }
     }
 
-    async fn application(&self, token: ApplicationToken) -> Result<Option<ApplicationView>, ViewsError> {
-        self.views.application(token).await
+    async fn application(&self, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, ViewsError> {
+        Ok(self.views.application(token).await?.map(|shown| self.damage(shown)))
     }
 
-    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Slice<ApplicationView>, ViewsError> {
-        self.views.applications(page).await
+    async fn applications(&self, page: Page<ApplicationToken>) -> Result<Shown<Slice<ApplicationView>>, ViewsError> {
+        Ok(self.damage(self.views.applications(page).await?))
     }
 
-    async fn chat(&self, chat: ChatKey) -> Result<Option<ChatView>, ViewsError> {
-        let view = self.views.chat(chat).await?;
-        Ok(view.filter(|view| self.fault != ViewsFault::HidesUncountedChats || view.messages_count > 0))
+    async fn chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, ViewsError> {
+        let shown = self.views.chat(chat).await?;
+        let mut shown =
+            shown.filter(|shown| self.fault != ViewsFault::HidesUncountedChats || shown.value.messages_count > 0);
+        if let (ViewsFault::OmitsCounts, Some(shown)) = (&self.fault, &mut shown) {
+            shown.position = self.views.find_chat(chat).await?.unwrap();
+        }
+        Ok(shown)
+    }
+
+    async fn find_chat(&self, chat: ChatKey) -> Result<Option<Position>, ViewsError> {
+        self.views.find_chat(chat).await
     }
 
     async fn chats(
         &self,
         token: ApplicationToken,
         page: Page<ChatNumber>,
-    ) -> Result<Option<Slice<ChatView>>, ViewsError> {
-        Ok(self.damage(self.views.chats(token, page).await?))
+    ) -> Result<Option<Shown<Slice<ChatView>>>, ViewsError> {
+        Ok(self.damage_list(self.views.chats(token, page).await?))
     }
 
-    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<MessageView>, ViewsError> {
-        let mut view = self.views.message(chat, number).await?;
-        if let (ViewsFault::TrimsTexts, Some(view)) = (&self.fault, &mut view) {
-            view.body = view.body.trim().to_owned();
+    async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<Shown<MessageView>>, ViewsError> {
+        let mut shown = self.views.message(chat, number).await?;
+        if let (ViewsFault::TrimsTexts, Some(shown)) = (&self.fault, &mut shown) {
+            shown.value.body = shown.value.body.trim().to_owned();
         }
-        Ok(view)
+        Ok(shown.map(|shown| self.damage(shown)))
     }
 
     async fn messages(
         &self,
         chat: ChatKey,
         page: Page<MessageNumber>,
-    ) -> Result<Option<Slice<MessageView>>, ViewsError> {
-        let mut slice = self.damage(self.views.messages(chat, page).await?);
-        if let (ViewsFault::IgnoresSize, Some(slice)) = (&self.fault, &mut slice) {
+    ) -> Result<Option<Shown<Slice<MessageView>>>, ViewsError> {
+        let mut list = self.damage_list(self.views.messages(chat, page).await?);
+        if let (ViewsFault::IgnoresSize, Some(Shown { value: slice, .. })) = (&self.fault, &mut list) {
             while slice.more {
                 let cursor = Cursor::After(slice.items.last().unwrap().number);
-                let next = self.views.messages(chat, Page { cursor, ..page }).await?.unwrap();
+                let next = self.views.messages(chat, Page { cursor, ..page }).await?.unwrap().value;
                 slice.items.extend(next.items);
                 slice.more = next.more;
             }
         }
-        Ok(slice)
+        Ok(list)
     }
 }

@@ -330,5 +330,5 @@ pub(super) async fn apply_name(store: &Arc<dyn ProjectionStore>, fixture: &Fixtu
 }
 
 async fn read_name(views: &Arc<dyn Views>, fixture: &Fixture) -> String {
-    views.application(fixture.token).await.unwrap().expect("the application is shown").name
+    views.application(fixture.token).await.unwrap().expect("the application is shown").value.name
 }

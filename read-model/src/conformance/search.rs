@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use events::{ChatKey, Epoch, MessageNumber, Offset, Position};
 
-use super::{Fixture, LONG_WAIT, SHORT_WAIT, checkpoint_at, message_number};
+use super::{Fixture, LONG_WAIT, OCCURRED_AT, SHORT_WAIT, checkpoint_at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::{FoldingVersion, SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
@@ -33,6 +33,7 @@ macro_rules! search_conformance {
             a_search_stays_within_its_chat(index) => MergesChats,
             documents_are_never_overwritten(index) => KeepsDuplicates,
             results_are_paged(index) => IgnoresCursor,
+            a_search_shows_the_events_of_its_messages(index) => OmitsPositions,
         }
     };
 }
@@ -224,8 +225,29 @@ pub async fn results_are_paged(index: Arc<dyn SearchIndex>) {
     }
 }
 
+/// The position of a search covers the events of the messages on its page, and no other.
+pub async fn a_search_shows_the_events_of_its_messages(index: Arc<dyn SearchIndex>) {
+    let fixture = Fixture::new();
+    let texts = ["needle one", "hay", "needle two", "needle three", "hay"].map(str::to_owned);
+    for chat in add_to_small_and_large(&index, &fixture, &texts).await {
+        for (pattern, limit, last) in [("needle", 9, 4), ("needle", 2, 3), ("ne", 1, 1), ("two", 9, 3)] {
+            let page = Page { cursor: Cursor::First, limit };
+            let found = index.search(chat, &SearchText::new(pattern).unwrap(), page).await.unwrap();
+            assert_eq!(found.position, fixture.position(offset_of(chat, last)), "{limit} of {pattern} in {chat:?}");
+        }
+        let nothing = index.search(chat, &SearchText::new("thread").unwrap(), Page::FIRST).await.unwrap();
+        assert_eq!(nothing.position, Position::default());
+    }
+}
+
 fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
-    SearchDocument { chat, number: message_number(number), body: body.into() }
+    let offset = offset_of(chat, number);
+    SearchDocument { chat, number: message_number(number), body: body.into(), offset, created_at: OCCURRED_AT }
+}
+
+/// The offset of a message, as if the chats lay one after the other in the log.
+fn offset_of(chat: ChatKey, number: u32) -> Offset {
+    Offset(u64::from(chat.number.get()) << 32 | u64::from(number))
 }
 
 /// Indexes texts as the messages 1, 2, 3 … of two chats, and returns these. One has a much higher number too, so that an index
@@ -274,6 +296,6 @@ async fn search_page(
     page: Page<MessageNumber>,
 ) -> (Vec<u32>, bool) {
     let text = SearchText::new(pattern).unwrap();
-    let found = index.search(chat, &text, page).await.unwrap();
+    let found = index.search(chat, &text, page).await.unwrap().value;
     (found.items.iter().map(|message| message.number.get()).collect(), found.examined_to.is_some())
 }

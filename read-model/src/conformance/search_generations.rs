@@ -6,7 +6,7 @@ use std::time::Duration;
 use events::{Offset, Position};
 
 use super::generations::{Rest, assert_busy, nothing, take_over};
-use super::{Fixture, LONG_WAIT, SHORT_WAIT, checkpoint_at, message_number};
+use super::{Fixture, LONG_WAIT, OCCURRED_AT, SHORT_WAIT, checkpoint_at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::SearchText;
 use crate::generations::{Build, BuildStore, CatchUp, Generations, GenerationsError, SWAP_TIMEOUT, Swap};
@@ -218,7 +218,13 @@ fn move_by_one(fixture: &Fixture, from: u64) -> CheckpointMove {
 }
 
 fn document(fixture: &Fixture, number: u32, body: &str) -> SearchDocument {
-    SearchDocument { chat: fixture.chat(1), number: message_number(number), body: body.into() }
+    SearchDocument {
+        chat: fixture.chat(1),
+        number: message_number(number),
+        body: body.into(),
+        offset: Offset(u64::from(number) - 1),
+        created_at: OCCURRED_AT,
+    }
 }
 
 /// Indexes a message at this offset. Its number is one more.
@@ -230,7 +236,7 @@ pub(super) async fn add(index: &Arc<dyn SearchIndex>, fixture: &Fixture, offset:
 
 async fn find(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> Vec<String> {
     let page = index.search(fixture.chat(1), &SearchText::new("needle").unwrap(), Page::FIRST).await.unwrap();
-    page.items.into_iter().map(|message| message.body).collect()
+    page.value.items.into_iter().map(|message| message.body).collect()
 }
 
 /// Searches until the messages are these: an index may go on with the former generation for a moment.

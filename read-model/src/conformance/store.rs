@@ -9,7 +9,7 @@ use crate::changes::{ApplicationCountsDelta, CountsChanges, DeadLetter, NameOrig
 use crate::counts::ChatCounts;
 use crate::page::Page;
 use crate::store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore};
-use crate::view::{ApplicationView, MessageView};
+use crate::view::ApplicationView;
 use crate::views::Views;
 
 const OWNERS: u32 = 8;
@@ -105,7 +105,11 @@ pub async fn one_of_several_owners_applies_a_batch(store: Arc<dyn ProjectionStor
         assert_eq!(done, 1, "from {from}");
     }
     let application = views.application(fixture.token).await.unwrap();
-    assert_eq!(application.map(|application| application.chats_count), Some(BATCHES), "a batch was counted twice");
+    assert_eq!(
+        application.map(|application| application.value.chats_count),
+        Some(BATCHES),
+        "a batch was counted twice"
+    );
 }
 
 fn add_one_chat(fixture: &Fixture) -> CountsChanges {
@@ -234,7 +238,11 @@ pub async fn a_late_chat_is_shown_with_its_messages(store: Arc<dyn ProjectionSto
 /// Counts are loaded as they were applied, for many chats at once.
 pub async fn chat_counts_are_loaded_as_applied(store: Arc<dyn ProjectionStore>) {
     let fixture = Fixture::new();
-    let counts = |number: u32| make_counts(&[1, 2 + number % 7, 20 + number]);
+    let counts = |number: u32| {
+        let mut counts = make_counts(&[1, 2 + number % 7, 20 + number]);
+        counts.last_event = Some(Offset(number.into()));
+        counts
+    };
     let chats: Vec<_> = (1..=MANY).map(|number| fixture.chat(number)).collect();
     assert!(store.chat_counts(&chats).await.unwrap().chats.is_empty());
     let changes = CountsChanges {
@@ -262,7 +270,7 @@ pub async fn application_counts_add_up(store: Arc<dyn ProjectionStore>, views: A
     }
     let application = views.application(fixture.token).await.unwrap();
     let expected = ApplicationView { name: "app".into(), token: fixture.token, chats_count: 5 };
-    assert_eq!(application, Some(expected));
+    assert_eq!(application.map(|shown| shown.value), Some(expected));
 }
 
 fn make_counts(numbers: &[u32]) -> ChatCounts {
@@ -307,14 +315,14 @@ async fn load_dead_letters(store: &Arc<dyn ProjectionStore>, partition: Partitio
 
 async fn read_name(views: &Arc<dyn Views>, fixture: &Fixture) -> Option<String> {
     let application = views.application(fixture.token).await.unwrap();
-    application.map(|application| application.name)
+    application.map(|application| application.value.name)
 }
 
 async fn read_message(views: &Arc<dyn Views>, fixture: &Fixture, chat: u32, number: u32) -> Option<String> {
     let (chat, number) = (fixture.chat(chat), message_number(number));
     let one = views.message(chat, number).await.unwrap();
     let listed = views.messages(chat, Page::FIRST).await.unwrap();
-    let listed = listed.into_iter().flat_map(|slice| slice.items).find(|message| message.number == number);
-    assert_eq!(one, listed, "a message differs from itself in its list");
-    one.map(|MessageView { body, .. }| body)
+    let listed = listed.into_iter().flat_map(|list| list.value.items).find(|message| message.number == number);
+    assert_eq!(one.as_ref().map(|one| &one.value), listed.as_ref(), "a message differs from itself in its list");
+    one.map(|message| message.value.body)
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use events::{ApplicationToken, ChatKey, MessageNumber, Offset, Position};
 
-use super::{Fixture, LONG_WAIT, SHORT_WAIT, message_number};
-use crate::changes::{NameOrigin, ViewsChanges};
+use super::{Fixture, LONG_WAIT, SHORT_WAIT, checkpoint_at, message_number};
+use crate::changes::{ApplicationCountsDelta, CountsChanges, NameOrigin, ViewsChanges};
+use crate::counts::ChatCounts;
 use crate::page::{Cursor, MAX_BYTES, MAX_ITEMS, Page, Slice};
-use crate::store::{Projection, ProjectionStore};
+use crate::store::{Applied, CheckpointMove, Projection, ProjectionStore};
 use crate::view::{ChatView, MessageView};
 use crate::views::Views;
 
@@ -30,6 +31,10 @@ macro_rules! views_conformance {
             texts_are_returned_unchanged(store, views) => TrimsTexts,
             lists_are_paged_both_ways(store, views) => NeverHasMore,
             lists_are_cut_by_size(store, views) => IgnoresSize,
+            messages_show_their_events(store, views) => OmitsPositions,
+            a_chat_shows_its_creation_and_its_count(store, views) => OmitsCounts,
+            applications_show_the_checkpoints(store, views) => OmitsPositions,
+            an_empty_list_shows_what_it_belongs_to(store, views) => OmitsPositionsOfEmptyLists,
         }
     };
 }
@@ -46,8 +51,10 @@ pub async fn missing_items_are_none(store: Arc<dyn ProjectionStore>, views: Arc<
     assert_eq!(views.chat(fixture.chat(1)).await.unwrap(), None);
     assert_eq!(views.messages(fixture.chat(1), Page::FIRST).await.unwrap(), None);
     assert_eq!(views.message(fixture.chat(2), message_number(1)).await.unwrap(), None);
+    assert_eq!(views.find_chat(fixture.chat(1)).await.unwrap(), None);
     let empty = Slice { items: vec![], more: false };
-    assert_eq!(views.messages(fixture.chat(2), Page::FIRST).await.unwrap(), Some(empty));
+    let messages = views.messages(fixture.chat(2), Page::FIRST).await.unwrap();
+    assert_eq!(messages.map(|shown| shown.value), Some(empty));
 }
 
 /// A chat list exists once the application or one of its chats is applied, whichever comes first.
@@ -59,10 +66,10 @@ pub async fn a_chat_list_exists_with_the_application_or_a_chat(store: Arc<dyn Pr
     chatty.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
     for (token, chats) in [(named.token, 0), (chatty.token, 1)] {
         let slice = views.chats(token, Page::FIRST).await.unwrap();
-        assert_eq!(slice.map(|slice| slice.items.len()), Some(chats));
+        assert_eq!(slice.map(|slice| slice.value.items.len()), Some(chats));
         let above = Page { cursor: Cursor::After(chatty.chat(9).number), limit: 1 };
         let slice = views.chats(token, above).await.unwrap();
-        assert_eq!(slice, Some(Slice { items: vec![], more: false }));
+        assert_eq!(slice.map(|slice| slice.value), Some(Slice { items: vec![], more: false }));
     }
 }
 
@@ -98,7 +105,7 @@ pub async fn chats_without_counts_have_no_messages(store: Arc<dyn ProjectionStor
     let messages = vec![fixture.message_row(1, 1, "x")];
     fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
     let expected = ChatView { number: fixture.chat(1).number, messages_count: 0 };
-    assert_eq!(views.chat(fixture.chat(1)).await.unwrap(), Some(expected));
+    assert_eq!(views.chat(fixture.chat(1)).await.unwrap().map(|shown| shown.value), Some(expected));
 }
 
 /// Every character that a message may have, and the longest message, are shown as they were written.
@@ -111,10 +118,10 @@ pub async fn texts_are_returned_unchanged(store: Arc<dyn ProjectionStore>, views
     let messages = vec![fixture.message_row(1, 1, special), fixture.message_row(1, 2, &long)];
     fixture.apply(&store, ViewsChanges { names, chats, messages, ..ViewsChanges::default() }).await;
     let application = views.application(fixture.token).await.unwrap();
-    assert_eq!(application.map(|application| application.name).as_deref(), Some(special));
+    assert_eq!(application.map(|application| application.value.name).as_deref(), Some(special));
     for (number, body) in [(1, special), (2, &long)] {
         let message = views.message(fixture.chat(1), message_number(number)).await.unwrap();
-        assert!(message.is_some_and(|message| message.body == body), "message {number}");
+        assert!(message.is_some_and(|message| message.value.body == body), "message {number}");
     }
 }
 
@@ -150,7 +157,7 @@ pub async fn lists_are_paged_both_ways(store: Arc<dyn ProjectionStore>, views: A
         assert_eq!((numbers, slice.more), (expected, more), "{cursor:?} {limit}");
     }
     let before_last = Page { cursor: Cursor::Before(fixture.chat(5).number), limit: 2 };
-    let chats = views.chats(fixture.token, before_last).await.unwrap().unwrap();
+    let chats = views.chats(fixture.token, before_last).await.unwrap().unwrap().value;
     assert_eq!(chats.items.iter().map(|chat| chat.number.get()).collect::<Vec<_>>(), [4, 3]);
     assert!(chats.more);
     assert_applications_are_sorted(&views, fixture.token).await;
@@ -162,11 +169,11 @@ async fn assert_applications_are_sorted(views: &Arc<dyn Views>, token: Applicati
     bytes[15] ^= 1;
     let neighbour = ApplicationToken::from_bytes(bytes);
     let cursor = if neighbour < token { Cursor::After(neighbour) } else { Cursor::Before(neighbour) };
-    let slice = views.applications(Page { cursor, limit: 1 }).await.unwrap();
+    let slice = views.applications(Page { cursor, limit: 1 }).await.unwrap().value;
     assert_eq!(slice.items.first().map(|application| application.token), Some(token));
     for (cursor, ascending) in [(Cursor::First, true), (Cursor::Last, false)] {
         let page = Page { cursor, limit: MAX_ITEMS };
-        let slice = views.applications(page).await.unwrap();
+        let slice = views.applications(page).await.unwrap().value;
         let tokens: Vec<_> = slice.items.iter().map(|application| application.token).collect();
         assert!(tokens.is_sorted_by(|one, other| if ascending { one < other } else { one > other }));
     }
@@ -191,5 +198,106 @@ pub async fn lists_are_cut_by_size(store: Arc<dyn ProjectionStore>, views: Arc<d
 }
 
 async fn read_messages(views: &Arc<dyn Views>, chat: ChatKey, page: Page<MessageNumber>) -> Slice<MessageView> {
-    views.messages(chat, page).await.unwrap().unwrap()
+    views.messages(chat, page).await.unwrap().unwrap().value
+}
+
+/// A message shows its event; a list of messages those of its rows, and its chat's creation. Neither covers later events.
+pub async fn messages_show_their_events(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut fixture = Fixture::new();
+    // The chat comes after its first message.
+    let mut messages = vec![fixture.message_row(1, 1, "x")];
+    let chats = vec![fixture.chat_row(1)];
+    messages.extend((2..=4).map(|number| fixture.message_row(1, number, "x")));
+    let created = fixture.position(chats[0].source.offset);
+    let positions: Vec<_> = messages.iter().map(|row| fixture.position(row.source.offset)).collect();
+    fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
+    let chat = fixture.chat(1);
+    for (number, position) in (1..).zip(&positions) {
+        let message = views.message(chat, message_number(number)).await.unwrap().unwrap();
+        assert_eq!(&message.position, position, "message {number}");
+    }
+    let first = Cursor::First;
+    for (cursor, limit, position) in [
+        (first, 9, &positions[3]),
+        (first, 2, &positions[1]),
+        (first, 1, &created),
+        (Cursor::Last, 1, &positions[3]),
+        (Cursor::Before(message_number(4)), 2, &positions[2]),
+    ] {
+        let list = views.messages(chat, Page { cursor, limit }).await.unwrap().unwrap();
+        assert_eq!(&list.position, position, "{cursor:?} {limit}");
+    }
+    assert_eq!(views.find_chat(chat).await.unwrap(), Some(created));
+}
+
+/// A chat shows its creation and the last event that its count includes, alone and in a list.
+pub async fn a_chat_shows_its_creation_and_its_count(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut fixture = Fixture::new();
+    let chats = vec![fixture.chat_row(1), fixture.chat_row(2), fixture.chat_row(3)];
+    let created: Vec<_> = chats.iter().map(|row| row.source.offset).collect();
+    fixture.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
+    let position = async |number| views.chat(fixture.chat(number)).await.unwrap().unwrap().position;
+    assert_eq!(position(1).await, fixture.position(created[0]), "nothing is counted yet");
+
+    // Counts are of the events at 1, 7 and 9. The first is not later than the creation of the chat.
+    let counted = |last_event, number| {
+        let mut counts = ChatCounts::default();
+        counts.created = true;
+        counts.last_event = Some(Offset(last_event));
+        counts.see(message_number(number));
+        counts
+    };
+    for (from, to, chats) in [
+        (0, 8, [(fixture.chat(2), counted(1, 1)), (fixture.chat(3), counted(7, 1))]),
+        (8, 10, [(fixture.chat(1), counted(9, 1)), (fixture.chat(2), counted(1, 1))]),
+    ] {
+        let checkpoint_move =
+            CheckpointMove { partition: fixture.partition, from: Offset(from), to: checkpoint_at(to) };
+        let changes = CountsChanges { chats: chats.into(), ..CountsChanges::default() };
+        assert_eq!(store.apply_counts(checkpoint_move, changes).await.unwrap(), Applied::Done);
+    }
+    for (number, offset) in [(1, 9), (2, 1), (3, 7)] {
+        assert_eq!(position(number).await, fixture.position(Offset(offset)), "chat {number}");
+    }
+    for (cursor, limit, offset) in [(Cursor::First, 9, 9), (Cursor::After(fixture.chat(1).number), 1, 1)] {
+        let list = views.chats(fixture.token, Page { cursor, limit }).await.unwrap().unwrap();
+        assert_eq!(list.position, fixture.position(Offset(offset)), "{cursor:?} {limit}");
+    }
+}
+
+/// The count of an application includes chats of all partitions, so its position covers the checkpoints of both projections.
+pub async fn applications_show_the_checkpoints(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let (mut named, counted) = (Fixture::new(), Fixture::new());
+    let names = vec![named.name("app", NameOrigin::Created)];
+    named.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
+    let checkpoint_move = CheckpointMove { partition: counted.partition, from: Offset::START, to: checkpoint_at(7) };
+    let delta = ApplicationCountsDelta { chats: 1, last_chat: 1, ..ApplicationCountsDelta::default() };
+    let changes = CountsChanges { applications: [(named.token, delta)].into(), ..CountsChanges::default() };
+    assert_eq!(store.apply_counts(checkpoint_move, changes).await.unwrap(), Applied::Done);
+
+    let mut expected = Position::up_to(named.partition, named.next);
+    expected.extend(counted.partition, Offset(7));
+    let application = views.application(named.token).await.unwrap().unwrap();
+    let list = views.applications(Page { cursor: Cursor::First, limit: 1 }).await.unwrap();
+    for (position, what) in [(application.position, "one"), (list.position, "the list")] {
+        assert!(position.covers(&expected), "{what}: {position} does not cover {expected}");
+        assert_eq!(position.bound(counted.partition), Offset(7), "{what} covers what was not applied");
+    }
+}
+
+/// An empty list shows that there is no more: the chat that has no messages, or what shows that there is such an application.
+pub async fn an_empty_list_shows_what_it_belongs_to(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let (mut named, mut chatty) = (Fixture::new(), Fixture::new());
+    let names = vec![named.name("app", NameOrigin::Created)];
+    named.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
+    let list = views.chats(named.token, Page::FIRST).await.unwrap().unwrap();
+    assert_eq!(list.position, named.position(Offset(0)));
+
+    let chats = vec![chatty.chat_row(1)];
+    chatty.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
+    let above = Page { cursor: Cursor::After(chatty.chat(9).number), limit: 1 };
+    let list = views.chats(chatty.token, above).await.unwrap().unwrap();
+    assert_eq!(list.position, chatty.position(Offset(0)));
+    let list = views.messages(chatty.chat(1), Page::FIRST).await.unwrap().unwrap();
+    assert_eq!(list.position, chatty.position(Offset(0)));
 }

@@ -19,7 +19,7 @@ pub async fn head_is_get_without_its_body(api: &Api) {
     {
         let (get, head) = (api.read(&path).await, api.plain(Port::Read, Method::HEAD, &path).await);
         assert_eq!((head.status, &head.json), (get.status, &Value::Null));
-        for header in ["content-type", "content-length", "etag", "link", "cache-control"] {
+        for header in ["content-type", "content-length", "etag", "link", "log-position", "cache-control"] {
             assert_eq!(head.header(header), get.header(header), "{header} of {path}");
         }
     }

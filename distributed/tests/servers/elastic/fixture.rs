@@ -1,7 +1,7 @@
 //! Chats, documents and batches.
 
 use distributed::elastic::ElasticIndex;
-use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId};
+use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId, UnixMillis};
 use read_model::{Applied, Checkpoint, CheckpointMove, Page, SearchDocument, SearchIndex, SearchText};
 use uuid::Uuid;
 
@@ -13,7 +13,13 @@ pub(crate) fn chat() -> ChatKey {
 }
 
 pub(crate) fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
-    SearchDocument { chat, number: MessageNumber::new(number).unwrap(), body: body.into() }
+    SearchDocument {
+        chat,
+        number: MessageNumber::new(number).unwrap(),
+        body: body.into(),
+        offset: Offset(number.into()),
+        created_at: UnixMillis(1_782_898_200_123),
+    }
 }
 
 /// These texts as the messages 1, 2, 3 … of a chat.
@@ -37,6 +43,6 @@ pub(crate) async fn add(index: &ElasticIndex, documents: Vec<SearchDocument>) {
 
 /// Searches a chat. Returns the numbers of the messages on the first page.
 pub(crate) async fn find_numbers(index: &ElasticIndex, chat: ChatKey, pattern: &str) -> Vec<u32> {
-    let slice = index.search(chat, &SearchText::new(pattern).unwrap(), Page::FIRST).await.unwrap();
+    let slice = index.search(chat, &SearchText::new(pattern).unwrap(), Page::FIRST).await.unwrap().value;
     slice.items.iter().map(|message| message.number.get()).collect()
 }

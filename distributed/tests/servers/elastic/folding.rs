@@ -5,7 +5,7 @@ use std::time::Duration;
 use elasticsearch::http::Method;
 use events::ChatKey;
 use read_model::generations::LEASE;
-use read_model::{Applied, Build, BuildStore, Checkpoint, FoldingVersion, Projection, SearchIndex};
+use read_model::{Applied, Build, BuildStore, Checkpoint, Projection, SearchIndex};
 use serde_json::json;
 use testkit::polling::until;
 use thiserror_ext::AsReport;
@@ -23,16 +23,16 @@ pub(crate) async fn make_version_1(elastic: &TestServer) {
     assert_eq!(status, 200);
 }
 
-/// The version by which the live index is folded.
-pub(crate) async fn live_folding(elastic: &TestServer) -> Option<u64> {
+/// The version of the live index.
+pub(crate) async fn live_version(elastic: &TestServer) -> Option<u64> {
     let (_, pointer) = elastic.raw(Method::Get, "-pointer/_doc/live", None).await;
-    pointer["_source"]["folding"].as_u64()
+    pointer["_source"]["version"].as_u64()
 }
 
 async fn a_new_index_is_of_the_current_version() {
     on_an_index(async |elastic| {
-        assert_eq!(live_folding(&elastic).await, Some(FoldingVersion::CURRENT.number().into()));
-        assert!(!elastic.adapter().is_folded_by_earlier_version().await.unwrap());
+        assert_eq!(live_version(&elastic).await, Some(Projection::Search.version().into()));
+        assert!(!elastic.adapter().is_of_earlier_version().await.unwrap());
         let (index, chat) = (elastic.adapter(), chat());
         add(&index, documents(chat, &["øl"])).await;
         assert_eq!(find_numbers(&index, chat, "ol").await, [1]);
@@ -49,7 +49,7 @@ async fn an_index_of_version_1_stays_so_until_a_rebuild() {
         let texts = ["øl needle", "Smørrebrød needle"];
         add(&writer, documents(chat, &texts[..1])).await;
         add(&writer, vec![document(chat, 2, texts[1])]).await;
-        assert!(writer.is_folded_by_earlier_version().await.unwrap());
+        assert!(writer.is_of_earlier_version().await.unwrap());
         assert_finds_by_version_1(&elastic, chat).await;
 
         let build = generations.begin(Projection::Search).await.unwrap();
@@ -67,7 +67,7 @@ async fn an_index_of_version_1_stays_so_until_a_rebuild() {
         });
         let () = swapped;
         assert_eq!(find_numbers(&reader, chat, "ol").await, [1]);
-        assert!(!writer.is_folded_by_earlier_version().await.unwrap());
+        assert!(!writer.is_of_earlier_version().await.unwrap());
 
         until(LONG_WAIT, "the writer in the new index", async || {
             let batch = vec![document(chat, 3, "Łódź needle")];
@@ -93,7 +93,7 @@ async fn a_build_of_another_version_is_begun_anew() {
         let generations = elastic.search_generations();
         let left = generations.begin(Projection::Search).await.unwrap();
         let (_, mut pointer) = elastic.raw(Method::Get, "-pointer/_doc/live", None).await;
-        pointer["_source"]["generations"]["built"].as_object_mut().unwrap().remove("folding").unwrap();
+        pointer["_source"]["generations"]["built"].as_object_mut().unwrap().remove("version").unwrap();
         assert_eq!(elastic.raw(Method::Put, "-pointer/_doc/live", Some(pointer["_source"].take())).await.0, 200);
         let build: Build = tokio::time::timeout(LEASE + LONG_WAIT, generations.begin(Projection::Search))
             .await
@@ -111,11 +111,11 @@ async fn a_build_of_another_version_is_begun_anew() {
 /// An index says by which version it is folded, if the pointer was lost that says so too.
 async fn a_pointer_that_was_lost_is_made_again_with_the_version_of_its_index() {
     on_an_index(async |elastic| {
-        for (meta, folding) in [(json!({}), 1), (json!({"folding": 2}), 2)] {
+        for (meta, version) in [(json!({}), 1), (json!({"version": 2}), 2)] {
             assert_eq!(elastic.raw(Method::Put, "-1/_mapping", Some(json!({ "_meta": meta }))).await.0, 200);
             assert_eq!(elastic.raw(Method::Delete, "-pointer", None).await.0, 200);
             elastic.adapter().prepare().await.unwrap();
-            assert_eq!(live_folding(&elastic).await, Some(folding));
+            assert_eq!(live_version(&elastic).await, Some(version));
         }
     })
     .await;
@@ -131,7 +131,7 @@ async fn an_index_that_was_made_again_is_fed_by_its_new_version() {
             assert_eq!(elastic.raw(Method::Delete, lost, None).await.0, 200);
         }
         add(&index, documents(chat, &["øl"])).await;
-        assert_eq!(live_folding(&elastic).await, Some(FoldingVersion::CURRENT.number().into()));
+        assert_eq!(live_version(&elastic).await, Some(Projection::Search.version().into()));
         assert_eq!(find_numbers(&elastic.adapter(), chat, "ol").await, [1]);
     })
     .await;
@@ -143,7 +143,7 @@ async fn an_empty_index_is_fed_by_the_version_that_it_has_by_then() {
         make_version_1(&elastic).await;
         let (index, chat) = (elastic.adapter(), chat());
         assert_eq!(index.checkpoint(PARTITION).await.unwrap(), Checkpoint::START);
-        let made_again = json!({"generation": 1, "folding": 2});
+        let made_again = json!({"generation": 1, "version": 2});
         assert_eq!(elastic.raw(Method::Put, "-pointer/_doc/live", Some(made_again)).await.0, 200);
         assert_eq!(index.index(checkpoint_move(0, 1), documents(chat, &["øl"])).await.unwrap(), Applied::Done);
         assert_eq!(find_numbers(&elastic.adapter(), chat, "ol").await, [1]);
@@ -156,13 +156,13 @@ async fn an_index_of_a_later_version_is_searched_but_not_fed() {
     on_an_index(async |elastic| {
         let chat = chat();
         add(&elastic.adapter(), documents(chat, &["needle"])).await;
-        let later = json!({"generation": 1, "folding": 1_000});
+        let later = json!({"generation": 1, "version": 1_000});
         assert_eq!(elastic.raw(Method::Put, "-pointer/_doc/live", Some(later)).await.0, 200);
         let index = elastic.adapter();
         let refused = index.index(checkpoint_move(1, 2), documents(chat, &["needle", "needle"])).await;
         let refused = refused.unwrap_err().to_report_string();
         assert!(refused.contains("upgrade this program"), "{refused}");
-        assert!(!index.is_folded_by_earlier_version().await.unwrap());
+        assert!(!index.is_of_earlier_version().await.unwrap());
         assert_eq!(find_numbers(&index, chat, "needle").await, [1]);
     })
     .await;

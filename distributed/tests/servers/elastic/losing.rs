@@ -77,7 +77,7 @@ async fn wait_until_all_are_found(index: &ElasticIndex, chats: &[ChatKey], messa
 async fn check_all_are_found(index: &ElasticIndex, chat: ChatKey, messages: u32) -> Result<(), String> {
     let text = SearchText::new("body").unwrap();
     let found = index.search(chat, &text, Page::FIRST).await.map_err(|error| error.to_report_string())?;
-    let numbers: Vec<_> = found.items.iter().map(|message| message.number.get()).collect();
+    let numbers: Vec<_> = found.value.items.iter().map(|message| message.number.get()).collect();
     if numbers == (1..=messages).collect::<Vec<_>>() { Ok(()) } else { Err(format!("only {numbers:?}")) }
 }
 

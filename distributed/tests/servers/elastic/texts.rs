@@ -55,7 +55,7 @@ async fn the_longest_texts_are_found_to_the_last_character() {
         ] {
             assert_eq!(find_numbers(&index, chat, &pattern).await, expected, "{pattern:.40}");
         }
-        let slice = index.search(chat, &SearchText::new("🛸").unwrap(), Page::FIRST).await.unwrap();
+        let slice = index.search(chat, &SearchText::new("🛸").unwrap(), Page::FIRST).await.unwrap().value;
         assert_eq!(slice.items[0].body, texts[1]);
     })
     .await;
@@ -94,12 +94,12 @@ async fn hostile_texts_stop_neither_the_projector_nor_searches() {
         assert_eq!(find_numbers(&index, ordinary, "needle").await, [1, 2]);
         assert!(began.elapsed() < PAGE_DEADLINE, "others took {:?}", began.elapsed());
         for search in searches {
-            let page = search.await.unwrap();
+            let page = search.await.unwrap().value;
             assert!(page.examined_to.is_some_and(|number| number.get() < 9), "{:?}", page.examined_to);
         }
         let last = MessageNumber::new(MESSAGES - 2);
         let page = Page { cursor: Cursor::After(last.unwrap()), limit: 10 };
-        let found = index.search(hostile, &SearchText::new(&question).unwrap(), page).await.unwrap();
+        let found = index.search(hostile, &SearchText::new(&question).unwrap(), page).await.unwrap().value;
         assert_eq!(found.items.iter().map(|item| item.number.get()).collect::<Vec<_>>(), [MESSAGES]);
     })
     .await;
@@ -270,7 +270,7 @@ async fn walk(index: &ElasticIndex, chat: ChatKey, mut cursor: Cursor<MessageNum
     let (mut numbers, mut pages) = (Vec::new(), 0);
     loop {
         let page = Page { cursor, limit: 250 };
-        let slice = index.search(chat, &SearchText::new("🚀").unwrap(), page).await.unwrap();
+        let slice = index.search(chat, &SearchText::new("🚀").unwrap(), page).await.unwrap().value;
         let bytes: usize = slice.items.iter().map(|message| message.body.len()).sum();
         let last = slice.items.last().unwrap();
         assert!(bytes - last.body.len() < MAX_BYTES, "too much on a page");

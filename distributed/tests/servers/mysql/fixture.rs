@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId};
+use events::{ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId, UnixMillis};
 use read_model::{
     ApplicationCountsDelta, ChatRow, Checkpoint, CheckpointMove, CountsChanges, MessageRow, SourceEvent, ViewsChanges,
 };
@@ -38,8 +38,9 @@ pub(crate) fn messages(chat: ChatKey, bodies: &[String]) -> ViewsChanges {
         number: number(message),
         body: body.clone(),
         source: source_event(message.into()),
+        created_at: UnixMillis(0),
     });
-    let chats = vec![ChatRow { chat, source: source_event(0) }];
+    let chats = vec![ChatRow { chat, source: source_event(0), created_at: UnixMillis(0) }];
     ViewsChanges { chats, messages: messages.collect(), ..ViewsChanges::default() }
 }
 

@@ -29,7 +29,7 @@ async fn freeze(database: &Database, mode: Mode, frozen: ViewsChanges) {
     assert!(began.elapsed() < TAKEOVER_WAIT, "{:?}", began.elapsed());
     assert!(began.elapsed() > Duration::from_secs(1), "the frozen owner held no lock");
     assert_eq!(other.checkpoint(Projection::Views, PARTITION).await.unwrap().next, Offset(2));
-    assert_eq!(other.message(chat(1), number(1)).await.unwrap().unwrap().body, bodies[0]);
+    assert_eq!(other.message(chat(1), number(1)).await.unwrap().unwrap().value.body, bodies[0]);
     freezing.abort();
 }
 

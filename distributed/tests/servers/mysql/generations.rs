@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use distributed::mysql::MySqlCounts;
 use distributed::mysql::comparison::compared_columns;
 use distributed::ports::CountsReader;
-use events::{Offset, Position};
+use events::{Offset, Position, UnixMillis};
 use read_model::generations::SWAP_TIMEOUT;
 use read_model::{
     Applied, BackendError, CatchUp, Checkpoint, NameChange, NameOrigin, Page, Projection, ProjectionStore, Swap, Views,
@@ -29,6 +29,7 @@ async fn each_call_reads_one_generation() {
             name: generation.to_owned(),
             origin: NameOrigin::Created,
             source: source_event(0),
+            occurred_at: UnixMillis(0),
         };
         let changes = ViewsChanges { names: vec![name], ..messages(chat(1), &bodies) };
         let store = database.projections();
@@ -49,12 +50,12 @@ async fn each_call_reads_one_generation() {
     });
     let mut pages = [0_u32; 2];
     for _ in 0..300 {
-        let page = readers.messages(chat(1), Page::FIRST).await.unwrap().unwrap();
+        let page = readers.messages(chat(1), Page::FIRST).await.unwrap().unwrap().value;
         assert_eq!(page.items.len(), 200);
         assert!(page.items.iter().all(|message| message.body == page.items[0].body), "two generations on one page");
         pages[usize::from(page.items[0].body == "two")] += 1;
-        assert_eq!(readers.chats(token(1), Page::FIRST).await.unwrap().unwrap().items.len(), 1);
-        assert_eq!(readers.applications(Page::FIRST).await.unwrap().items.len(), 1);
+        assert_eq!(readers.chats(token(1), Page::FIRST).await.unwrap().unwrap().value.items.len(), 1);
+        assert_eq!(readers.applications(Page::FIRST).await.unwrap().value.items.len(), 1);
     }
     stop.store(true, Ordering::SeqCst);
     swapping.await.unwrap();
@@ -71,20 +72,21 @@ async fn writers_and_readers_follow_the_pointer() {
             name: name.into(),
             origin: NameOrigin::Renamed,
             source: source_event(offset),
+            occurred_at: UnixMillis(0),
         };
         ViewsChanges { names: vec![change], ..ViewsChanges::default() }
     };
     writer.apply_views(checkpoint_move(0, 1), named("former", 0)).await.unwrap();
     database.run("UPDATE projections SET generation = 2 WHERE name = 'views'").await;
-    assert_eq!(readers.applications(Page::FIRST).await.unwrap().items, []);
+    assert_eq!(readers.applications(Page::FIRST).await.unwrap().value.items, []);
     assert!(!readers.reached(Projection::Views, &Position::up_to(PARTITION, Offset(1)), Duration::ZERO).await.unwrap());
     let late = writer.apply_views(checkpoint_move(1, 2), named("late", 1)).await.unwrap();
     assert_eq!(late, Applied::Superseded);
     assert_eq!(writer.checkpoint(Projection::Views, PARTITION).await.unwrap(), Checkpoint::START);
     assert_eq!(writer.apply_views(checkpoint_move(0, 1), named("live", 0)).await.unwrap(), Applied::Done);
-    assert_eq!(readers.application(token(1)).await.unwrap().unwrap().name, "live");
+    assert_eq!(readers.application(token(1)).await.unwrap().unwrap().value.name, "live");
     database.run("UPDATE projections SET generation = 1 WHERE name = 'views'").await;
-    assert_eq!(readers.application(token(1)).await.unwrap().unwrap().name, "former");
+    assert_eq!(readers.application(token(1)).await.unwrap().unwrap().value.name, "former");
 }
 
 /// A writer follows the pointer also if its first call after the move is a read of a checkpoint, as in a partition without new

@@ -28,13 +28,13 @@ struct Shown {
 }
 
 async fn read_all(views: &dyn Views) -> Shown {
-    let applications = views.applications(Page::FIRST).await.unwrap().items;
+    let applications = views.applications(Page::FIRST).await.unwrap().value.items;
     let (mut chats, mut messages) = (Vec::new(), Vec::new());
     for token in applications.iter().map(|application| application.token) {
-        let listed = views.chats(token, Page::FIRST).await.unwrap().unwrap().items;
+        let listed = views.chats(token, Page::FIRST).await.unwrap().unwrap().value.items;
         for number in listed.iter().map(|chat| chat.number) {
             let chat = ChatKey { token, number };
-            messages.push((chat, views.messages(chat, Page::FIRST).await.unwrap().unwrap().items));
+            messages.push((chat, views.messages(chat, Page::FIRST).await.unwrap().unwrap().value.items));
         }
         chats.push((token, listed));
     }

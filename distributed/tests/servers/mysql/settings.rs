@@ -33,7 +33,7 @@ async fn no_setting_changes_a_text() {
     let store = Arc::new(MySqlProjections::new(&url).unwrap());
     let bodies = ["é🚀".to_owned()];
     assert_eq!(store.apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
-    assert_eq!(store.message(chat(1), number(1)).await.unwrap().unwrap().body, bodies[0]);
+    assert_eq!(store.message(chat(1), number(1)).await.unwrap().unwrap().value.body, bodies[0]);
     // A batch of the longest messages, with at most 16 MiB for a statement.
     let bodies = vec!["🚀".repeat(16_384); 256];
     assert_eq!(store.apply_views(checkpoint_move(1, 2), messages(chat(2), &bodies)).await.unwrap(), Applied::Done);

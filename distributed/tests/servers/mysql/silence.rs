@@ -115,9 +115,9 @@ async fn cancelled_reads_do_not_mix_their_answers_with_others() {
         };
         let wanted = u32::try_from(round % 50 + 1).unwrap();
         let (_, found) = tokio::join!(cancelled, store.message(chat(1), number(wanted)));
-        assert_eq!(found.unwrap().unwrap().body, bodies[wanted as usize - 1]);
+        assert_eq!(found.unwrap().unwrap().value.body, bodies[wanted as usize - 1]);
         let found = store.message(chat(1), number(wanted)).await.unwrap();
-        assert_eq!(found.unwrap().body, bodies[wanted as usize - 1]);
+        assert_eq!(found.unwrap().value.body, bodies[wanted as usize - 1]);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use distributed::mysql::MySqlProjections;
-use events::{ChatApplicationRenamed, Event, Record};
+use events::{ChatApplicationRenamed, Event, Record, UnixMillis};
 use projector::ProjectionSink;
 use projector::views::ViewsSink;
 use read_model::page::MAX_BYTES;
@@ -20,7 +20,7 @@ async fn a_batch_of_a_thousand_of_the_longest_messages_is_applied() {
     let bodies: Vec<_> = (0..1_000).map(|_| "🚀".repeat(16_384)).collect();
     let changes = messages(chat(1), &bodies);
     assert_eq!(store.apply_views(checkpoint_move(0, 1), changes.clone()).await.unwrap(), Applied::Done);
-    let last = store.message(chat(1), number(1_000)).await.unwrap().unwrap();
+    let last = store.message(chat(1), number(1_000)).await.unwrap().unwrap().value;
     assert!(last.body == bodies[999]);
     // Applied again, every row is a duplicate.
     assert_eq!(store.apply_views(checkpoint_move(1, 2), changes).await.unwrap(), Applied::Done);
@@ -35,17 +35,18 @@ async fn a_batch_of_texts_that_are_too_long_is_applied() {
     let text = "x".repeat(640 * 1024);
     let bodies = vec![text.clone(); 128];
     assert_eq!(store.apply_views(checkpoint_move(0, 1), messages(chat(1), &bodies)).await.unwrap(), Applied::Done);
-    let last = store.message(chat(1), number(128)).await.unwrap().unwrap();
+    let last = store.message(chat(1), number(128)).await.unwrap().unwrap().value;
     assert!(last.body == bodies[127]);
     let name = |byte: u8| NameChange {
         token: token(byte),
         name: text.clone(),
         origin: NameOrigin::Renamed,
         source: source_event(byte.into()),
+        occurred_at: UnixMillis(0),
     };
     let changes = ViewsChanges { names: (0..128).map(name).collect(), ..ViewsChanges::default() };
     assert_eq!(store.apply_views(checkpoint_move(1, 128), changes).await.unwrap(), Applied::Done);
-    assert!(store.application(token(127)).await.unwrap().unwrap().name == text);
+    assert!(store.application(token(127)).await.unwrap().unwrap().value.name == text);
 }
 
 /// The reason of a dead letter may quote the event, which can be a megabyte long.
@@ -59,7 +60,7 @@ async fn a_broken_event_and_a_rename_of_many_words_do_not_stop_their_partition()
     let batch = histories::placed(records, PARTITION);
     let sink = ViewsSink(Arc::clone(&store) as _);
     assert_eq!(sink.apply(checkpoint_move(0, 2), &batch, &[]).await.unwrap(), Applied::Done);
-    assert!(store.application(token(1)).await.unwrap().unwrap().name == text);
+    assert!(store.application(token(1)).await.unwrap().unwrap().value.name == text);
     let [parked] = &store.dead_letters(PARTITION, 10).await.unwrap()[..] else { panic!("nothing was parked") };
     assert_eq!(parked.reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
 }
@@ -74,7 +75,7 @@ async fn a_page_reads_little_more_than_it_shows() {
     );
     let proxy = FaultProxy::start(database.address()).await;
     let store = MySqlProjections::new(&database.url_by(&proxy)).unwrap();
-    let slice = store.messages(chat(1), Page::FIRST).await.unwrap().unwrap();
+    let slice = store.messages(chat(1), Page::FIRST).await.unwrap().unwrap().value;
     assert!(slice.more);
     assert_eq!(slice.items.len(), MAX_BYTES / (64 * 1024));
     until("the end of every statement", async || database.connections("processlist_command <> 'Sleep'").await == 0)
@@ -103,7 +104,7 @@ async fn walk(bodies: &[String], limit: u32) {
     let (mut read, mut pages) = (Vec::new(), 0);
     let mut cursor = Cursor::First;
     loop {
-        let slice = store.messages(chat(1), Page { cursor, limit }).await.unwrap().unwrap();
+        let slice = store.messages(chat(1), Page { cursor, limit }).await.unwrap().unwrap().value;
         cursor = Cursor::After(slice.items.last().unwrap().number);
         read.extend(slice.items.into_iter().map(|message| message.body));
         pages += 1;

@@ -94,9 +94,9 @@ impl Projected {
         let partition = self.log.partitions().partition_of(&chat.into());
         let found = self.index.search(chat, &SearchText::new("body").unwrap(), Page::FIRST).await.unwrap();
         Shown {
-            messages: self.store.messages(chat, Page::FIRST).await.unwrap().unwrap().items,
-            found: found.items,
-            messages_count: self.store.chat(chat).await.unwrap().unwrap().messages_count,
+            messages: self.store.messages(chat, Page::FIRST).await.unwrap().unwrap().value.items,
+            found: found.value.items,
+            messages_count: self.store.chat(chat).await.unwrap().unwrap().value.messages_count,
             dead_letters: self.store.dead_letters(partition, MANY).await.unwrap(),
         }
     }

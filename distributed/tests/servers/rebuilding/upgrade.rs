@@ -10,14 +10,14 @@ use events::{ChatKey, Event, EventId, MessageNumber, MessagePosted, Record, Unix
 use projector::process::Process;
 use projector::search::SearchSink;
 use projector::{Feed, ProjectionSink};
-use read_model::{FoldingVersion, Projection};
+use read_model::Projection;
 use testkit::polling::until;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::containers::{self, brokers, elasticsearch_url};
-use crate::elastic::{TestServer, find_numbers, live_folding, make_version_1};
+use crate::elastic::{TestServer, find_numbers, live_version, make_version_1};
 use crate::kafka::fresh_chat;
 use crate::topology::projector_config;
 
@@ -66,7 +66,7 @@ async fn projectors_make_an_index_of_an_earlier_version_anew_while_people_search
         find_numbers(&reader, chat, "ol").await == [1]
     })
     .await;
-    assert_eq!(live_folding(&elastic).await, Some(FoldingVersion::CURRENT.number().into()));
+    assert_eq!(live_version(&elastic).await, Some(Projection::Search.version().into()));
     post(&log, chat, 3, "Łódź needle").await;
     until(LONG_WAIT, "a message of now", async || {
         assert_eq!(find_numbers(&reader, chat, "smorrebrod").await, [2]);

@@ -1,0 +1,103 @@
+//! The SQL that reads messages.
+
+use events::{ChatKey, MessageNumber, PartitionId, Position};
+use read_model::{MessageView, Page, Projection, Shown, Slice};
+use sqlx::Row;
+use sqlx::mysql::MySqlRow;
+
+use super::MySqlProjections;
+use super::checkpoint_tx::Generation;
+use super::columns::decode_number;
+use super::coverage::{Coverage, decode_offset, decode_partition};
+use super::read_views::{add_event_of_views, numbers_between};
+
+/// A chat in the live generation.
+struct FoundChat {
+    generation: Generation,
+    /// The partition of all of its events. `None` if an earlier release has written its row.
+    partition: Option<PartitionId>,
+}
+
+impl MySqlProjections {
+    pub(super) async fn read_message(
+        &self,
+        chat: ChatKey,
+        number: MessageNumber,
+    ) -> Result<Option<Shown<MessageView>>, sqlx::Error> {
+        let statement = sqlx::query(
+            "SELECT m.body, v.generation, v.partition_id, m.log_offset FROM chats AS v JOIN messages AS m \
+             ON m.generation = v.generation AND m.token = v.token AND m.chat_number = v.number \
+             WHERE v.generation = (SELECT generation FROM projections WHERE name = 'views') \
+             AND v.token = ? AND v.number = ? AND m.number = ?",
+        )
+        .bind(chat.token.as_bytes().to_vec())
+        .bind(chat.number.get())
+        .bind(number.get());
+        let row = self.readers.fetch_optional(statement).await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut coverage = Coverage::default();
+        add_event_of_views(&row, 1, &mut coverage)?;
+        let value = MessageView { number, body: row.try_get(0)? };
+        Ok(Some(Shown { value, position: coverage.finish(&self.readers).await? }))
+    }
+
+    pub(super) async fn read_messages(
+        &self,
+        chat: ChatKey,
+        page: Page<MessageNumber>,
+    ) -> Result<Option<Shown<Slice<MessageView>>>, sqlx::Error> {
+        let mut coverage = Coverage::default();
+        let Some(FoundChat { generation, partition }) = self.find_live_chat(chat, &mut coverage).await? else {
+            return Ok(None);
+        };
+        let (above, below) = numbers_between(page.cursor, MessageNumber::get);
+        let query = if page.cursor.descends() {
+            "SELECT number, body, log_offset FROM messages \
+             WHERE generation = ? AND token = ? AND chat_number = ? AND number > ? AND number < ? \
+             ORDER BY number DESC LIMIT ?"
+        } else {
+            "SELECT number, body, log_offset FROM messages \
+             WHERE generation = ? AND token = ? AND chat_number = ? AND number > ? AND number < ? \
+             ORDER BY number LIMIT ?"
+        };
+        let query = sqlx::query(query)
+            .bind(generation.0)
+            .bind(chat.token.as_bytes().to_vec())
+            .bind(chat.number.get())
+            .bind(above)
+            .bind(below)
+            .bind(page.limit + 1);
+        let decode = |row: &MySqlRow, coverage: &mut Coverage| {
+            coverage.add((Projection::Views, generation), partition, decode_offset(row, 2)?);
+            decode_message(row)
+        };
+        let value = self.read_slice(page.limit, query, &mut coverage, decode).await?;
+        Ok(Some(Shown { value, position: coverage.finish(&self.readers).await? }))
+    }
+
+    pub(super) async fn find_chat_position(&self, chat: ChatKey) -> Result<Option<Position>, sqlx::Error> {
+        let mut coverage = Coverage::default();
+        if self.find_live_chat(chat, &mut coverage).await?.is_none() {
+            return Ok(None);
+        }
+        coverage.finish(&self.readers).await.map(Some)
+    }
+
+    /// Finds the chat in the live generation, and adds its creation to `coverage`.
+    async fn find_live_chat(&self, chat: ChatKey, coverage: &mut Coverage) -> Result<Option<FoundChat>, sqlx::Error> {
+        let statement = sqlx::query(
+            "SELECT generation, partition_id, log_offset FROM chats \
+             WHERE generation = (SELECT generation FROM projections WHERE name = 'views') AND token = ? AND number = ?",
+        );
+        let statement = statement.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
+        let Some(row) = self.readers.fetch_optional(statement).await? else { return Ok(None) };
+        add_event_of_views(&row, 0, coverage)?;
+        Ok(Some(FoundChat { generation: Generation(row.try_get(0)?), partition: decode_partition(&row, 1)? }))
+    }
+}
+
+fn decode_message(row: &MySqlRow) -> Result<(MessageView, usize), sqlx::Error> {
+    let body: String = row.try_get(1)?;
+    let text_bytes = body.len();
+    Ok((MessageView { number: MessageNumber(decode_number(row, 0)?), body }, text_bytes))
+}

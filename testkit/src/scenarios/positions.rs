@@ -1,0 +1,155 @@
+//! Reads answer a position. Whoever sends it with the next read never sees less than before.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::{Answer, Api, BASE, Port, search_path};
+
+/// Asks for the longest wait of a read, because these scenarios do not test how fast projections are.
+const PATIENTLY: (&str, &str) = ("prefer", "wait=10");
+/// Chats that are written and read at the same time. Together they get some hundreds of posts a second.
+const CHATS: usize = 8;
+/// Posts to each of them, one after the other.
+const POSTS: u64 = 100;
+
+/// Reads on with the position of an answer.
+async fn read_on(api: &Api, path: &str, seen: &Answer) -> Answer {
+    api.read_with(path, &[("await-position", seen.header("log-position")), PATIENTLY]).await
+}
+
+/// Every read has a position, an empty list and a 304 too. Every other read takes it and answers one that covers it.
+pub async fn every_read_answers_a_position_that_every_read_takes(api: &Api) {
+    let application = api.application("positions").await;
+    let (chat, empty) = (api.chat(&application).await, api.chat(&application).await);
+    api.post_all(&chat, &["needle one", "needle two"]).await;
+    let paths = [
+        BASE.to_owned(),
+        application.clone(),
+        format!("{application}/chats"),
+        format!("{application}/chats?after=2"),
+        chat.clone(),
+        format!("{chat}/messages"),
+        format!("{chat}/messages?order=desc&limit=1"),
+        format!("{chat}/messages/1"),
+        search_path(&chat, "needle"),
+        search_path(&chat, "thread"),
+        format!("{empty}/messages"),
+        search_path(&empty, "needle"),
+    ];
+    for path in &paths {
+        let seen = api.read(path).await;
+        assert_eq!(seen.status, 200, "{path}: {seen:?}");
+        for next in &paths {
+            let answer = read_on(api, next, &seen).await;
+            assert_eq!(answer.status, 200, "{next} after {path}: {answer:?}");
+            assert_covers(&answer, &seen);
+        }
+        // Another test may have written, so that the answer is another one.
+        let again = api.read_with(path, &[("if-none-match", seen.header("etag"))]).await;
+        assert!([200, 304].contains(&again.status), "{path}: {again:?}");
+        assert_covers(&again, &seen);
+    }
+}
+
+/// Asserts that the position of an answer covers that of another one, partition by partition.
+fn assert_covers(answer: &Answer, other: &Answer) {
+    let parse = |answer: &Answer| -> Vec<(u16, u64)> {
+        let bounds = answer.header("log-position").split('.').map(|part| {
+            let (partition, offset) = part.split_once(':').unwrap_or_else(|| panic!("no position: {answer:?}"));
+            (partition.parse().unwrap_or(u16::MAX), offset.parse().unwrap_or(u64::MAX))
+        });
+        bounds.collect()
+    };
+    let covered = parse(answer);
+    for (partition, offset) in parse(other) {
+        let is_covered = covered.iter().any(|(own, bound)| *own == partition && *bound >= offset);
+        assert!(is_covered, "{answer:?} does not cover {other:?}");
+    }
+}
+
+/// Under load: a message that was counted can be read and searched, and the chats that an application has are there.
+pub async fn what_was_counted_is_there(api: &Api) {
+    let application = api.application("load").await;
+    let mut tasks = JoinSet::new();
+    for chat in api.chats(&application, CHATS).await {
+        let api = api.clone();
+        tasks.spawn(async move {
+            let is_over = AtomicBool::new(false);
+            tokio::join!(post_messages(&api, &chat, &is_over), follow_messages(&api, &chat, &is_over));
+        });
+    }
+    let (api, growing) = (api.clone(), api.application("growing").await);
+    tasks.spawn(async move {
+        let is_over = AtomicBool::new(false);
+        tokio::join!(create_chats(&api, &growing, &is_over), follow_chats(&api, &growing, &is_over));
+    });
+    tasks.join_all().await;
+}
+
+async fn post_messages(api: &Api, chat: &str, is_over: &AtomicBool) {
+    for number in 1..=POSTS {
+        assert_eq!(api.post(chat, &format!("needle {number}")).await, number);
+    }
+    is_over.store(true, Ordering::Relaxed);
+}
+
+async fn create_chats(api: &Api, application: &str, is_over: &AtomicBool) {
+    for _ in 0..POSTS {
+        api.chat(application).await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+}
+
+async fn follow_messages(api: &Api, chat: &str, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        let seen = api.read(chat).await;
+        let count = seen.json["messages_count"].as_u64().unwrap_or_default();
+        if count == 0 {
+            continue;
+        }
+        let message = json!({ "number": count, "body": format!("needle {count}") });
+        let read = read_on(api, &format!("{chat}/messages/{count}"), &seen).await;
+        assert_eq!((read.status, &read.json), (200, &message), "message {count} was counted");
+        let listed = read_on(api, &format!("{chat}/messages?limit=1&after={}", count - 1), &seen).await;
+        assert_eq!(listed.json, json!([message]), "{listed:?}");
+        let search = search_path(chat, "needle");
+        let found = read_on(api, &format!("{search}&limit=1&after={}", count - 1), &listed).await;
+        assert_eq!(found.json, json!([message]), "{found:?}");
+        let again = read_on(api, chat, &found).await;
+        assert!(again.json["messages_count"].as_u64() >= Some(count), "a step back from {count}: {again:?}");
+    }
+}
+
+async fn follow_chats(api: &Api, application: &str, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        // The application may not be shown yet.
+        let seen = api.read(application).await;
+        let count = seen.json["chats_count"].as_u64().unwrap_or_default();
+        if count == 0 {
+            continue;
+        }
+        let chat = read_on(api, &format!("{application}/chats/{count}"), &seen).await;
+        assert_eq!((chat.status, &chat.json["number"]), (200, &json!(count)), "chat {count} was counted: {chat:?}");
+        let listed = read_on(api, &format!("{application}/chats?limit=1&after={}", count - 1), &seen).await;
+        assert_eq!(listed.json[0]["number"], count, "{listed:?}");
+        let again = read_on(api, application, &listed).await;
+        assert!(again.json["chats_count"].as_u64() >= Some(count), "a step back from {count}: {again:?}");
+    }
+}
+
+/// The position of a refusal would be of no use: it shows nothing.
+pub async fn a_refusal_has_no_position(api: &Api) {
+    let application = api.application("refused").await;
+    for (method, path) in [
+        (Method::GET, format!("{application}/chats/9")),
+        (Method::GET, format!("{application}/chats/x")),
+        (Method::POST, application),
+    ] {
+        let answer = api.plain(Port::Read, method, &path).await;
+        assert!(answer.status >= 400, "{answer:?}");
+        assert_eq!((answer.header("log-position"), answer.json["status"] == Value::Null), ("", false), "{answer:?}");
+    }
+}
