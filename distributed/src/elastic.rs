@@ -63,7 +63,6 @@ pub use self::error::{BuildError, ElasticError, PrepareError, UrlError};
 use self::generation::Generation;
 use self::generation_cache::GenerationCache;
 pub use self::generations::ElasticGenerations;
-use self::index_version::IndexVersion;
 use self::write_block::BlockWatch;
 
 /// Prefix of all index names, unless a test chooses another.
@@ -146,15 +145,6 @@ impl ElasticIndex {
             self.generations.expire_for_writers(&generation);
         }
         Ok(checkpoint)
-    }
-
-    /// Whether the live index is of an earlier version than new indices. A rebuild makes it one of that version.
-    ///
-    /// # Errors
-    /// If the server does not answer, or the index is not prepared.
-    pub async fn is_of_earlier_version(&self) -> Result<bool, ElasticError> {
-        let live = pointer::read_live(&self.client, self.generations.prefix()).await?;
-        Ok(live.ok_or(ElasticError::NotPrepared)?.version < IndexVersion::CURRENT)
     }
 
     async fn write_batch(

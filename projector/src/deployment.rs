@@ -7,11 +7,11 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use distributed::args::{ElasticsearchArgs, MysqlArgs};
 use distributed::elastic::{ElasticGenerations, ElasticIndex};
 use distributed::mysql::{MySqlGenerations, MySqlProjections};
-use read_model::{BuildStore, Pauses, Projection};
+use read_model::{BuildStore, OperateGenerations, Pauses, Projection};
 
 use crate::feeder::PrepareServer;
 use crate::sink::{ProjectionSink, make_sink};
-use crate::upgrade::FoldingUpgrade;
+use crate::upgrade::Upgrade;
 
 /// The settings that differ between projections.
 pub(crate) struct Deployment {
@@ -28,7 +28,7 @@ pub(crate) struct Client {
     pub(crate) sink: Arc<dyn ProjectionSink>,
     pub(crate) server: Arc<dyn PrepareServer>,
     pub(crate) pauses: Arc<dyn Pauses>,
-    pub(crate) upgrade: Option<FoldingUpgrade>,
+    pub(crate) upgrade: Upgrade,
 }
 
 /// The server that keeps a projection.
@@ -85,20 +85,19 @@ impl Backend {
 
     /// Makes a client for the server at `url`, which keeps `projection`, without connecting yet.
     pub(crate) fn make_client(&self, projection: Projection, url: &str) -> Result<Client, Box<dyn Error>> {
-        Ok(match self {
+        let (sink, server, generations): (_, Arc<dyn PrepareServer>, Arc<dyn OperateGenerations>) = match self {
             Self::MySql => {
-                let (store, pauses) = (Arc::new(MySqlProjections::new(url)?), Arc::new(MySqlGenerations::new(url)?));
+                let store = Arc::new(MySqlProjections::new(url)?);
                 let sink = make_sink(projection, BuildStore::Tables(Arc::clone(&store) as _));
-                Client { sink, server: store, pauses, upgrade: None }
+                (sink, store, Arc::new(MySqlGenerations::new(url)?))
             }
             Self::Elasticsearch => {
                 let index = Arc::new(ElasticIndex::new(url)?);
-                let generations = Arc::new(ElasticGenerations::new(url)?);
                 let sink = make_sink(projection, BuildStore::Index(Arc::clone(&index) as _));
-                let pauses = Arc::clone(&generations) as _;
-                let upgrade = Some(FoldingUpgrade { index: Arc::clone(&index), generations });
-                Client { sink, server: index, pauses, upgrade }
+                (sink, index, Arc::new(ElasticGenerations::new(url)?))
             }
-        })
+        };
+        let upgrade = Upgrade { projection, generations: Arc::clone(&generations) };
+        Ok(Client { sink, server, pauses: generations, upgrade })
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::assignment::AssignedPartitions;
 use crate::sink::ProjectionSink;
-use crate::upgrade::FoldingUpgrade;
+use crate::upgrade::Upgrade;
 
 pub(crate) struct Feeder {
     pub(crate) cluster: Cluster,
@@ -23,8 +23,8 @@ pub(crate) struct Feeder {
     pub(crate) sink: Arc<dyn ProjectionSink>,
     pub(crate) server: Arc<dyn PrepareServer>,
     pub(crate) pauses: Arc<dyn Pauses>,
-    /// For a projection of which earlier releases may have left another version.
-    pub(crate) upgrade: Option<FoldingUpgrade>,
+    /// Earlier releases may have left another version of the projection.
+    pub(crate) upgrade: Upgrade,
     /// Becomes ready once the consumer group has assigned partitions to this process.
     pub(crate) part: Part,
     pub(crate) readiness: Readiness,
@@ -42,8 +42,7 @@ impl Feeder {
         }
         let membership = Membership::join(&self.cluster, self.sink.projection().name())?;
         // Ends with the feeding. Another start goes on with a rebuild that this cuts off.
-        let upgrade =
-            self.upgrade.map(|upgrade| AbortOnDropHandle::new(tokio::spawn(upgrade.run(self.cluster.clone()))));
+        let upgrade = AbortOnDropHandle::new(tokio::spawn(self.upgrade.run(self.cluster.clone())));
         let assignment = AssignedPartitions {
             log: Arc::clone(&self.log) as _,
             sink: self.sink,

@@ -32,7 +32,7 @@ pub(crate) fn log_position(position: &Position) -> LogPosition {
     status = 200,
     headers(("Log-Position" = String, description = "Send it as Await-Position with a read that must not show less than this answer"))
 )]
-pub(crate) struct ItemResponse<T: ToSchema>(#[to_schema] T, Position);
+pub(crate) struct ItemResponse<T: ToSchema>(T, Position);
 
 impl<T: ToSchema> From<Shown<T>> for ItemResponse<T> {
     fn from(shown: Shown<T>) -> Self {

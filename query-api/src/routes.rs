@@ -120,11 +120,15 @@ impl From<SearchQuery> for ListParameters {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Tally: read API",
-    description = "Lists, counts and search, made from the event log a moment after each write. To be sure to see a write, \
-                   or not to see less than a read has shown, send its Log-Position as Await-Position."
-))]
+#[openapi(
+    info(
+        title = "Tally: read API",
+        description = "Lists, counts and search, made from the event log a moment after each write. To be sure to see a write, \
+                       or not to see less than a read has shown, send its Log-Position as Await-Position."
+    ),
+    // utoipa does not find the schemas below a response type of our own.
+    components(schemas(ApplicationView, ChatView, MessageView))
+)]
 struct Description;
 
 pub fn routes(queries: Queries) -> OpenApiRouter {

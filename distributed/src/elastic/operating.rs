@@ -6,6 +6,8 @@ use read_model::{
     LiveGeneration, OperateGenerations, PauseError, Pauses, Projection,
 };
 
+use serde_json::Value;
+
 use super::client::ElasticClient;
 use super::document_scroll::{Document, Scroll, look_up};
 use super::error::{BuildError, ElasticError};
@@ -14,8 +16,8 @@ use super::generations::{Change, ElasticGenerations, check_is_kept};
 use super::index_names::IndexNames;
 use super::{checkpoints, own_text, pointer};
 
-/// The version of `search` whose pointer this program reads and moves.
-const VERSION: u32 = 1;
+/// The member of a document that names its event.
+const EVENT: &str = "event";
 
 /// Documents of the live index that are not what they should be.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ impl ElasticGenerations {
         let pointer = self.read().await?.pointer;
         let position = checkpoints::read_all(&self.client, &self.names(pointer.generation)).await?;
         Ok(LiveGeneration {
-            version: VERSION,
+            version: pointer.version.0,
             generation: GenerationNumber(pointer.generation),
             position,
             // What cannot be indexed, views parks.
@@ -58,8 +60,8 @@ impl ElasticGenerations {
 
     async fn try_compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Vec<Difference>, BackendError> {
         let pointer = self.read().await?.pointer;
-        let folding = FoldingVersion::from_number(pointer.folding)
-            .ok_or(ElasticError::LaterFolding { version: pointer.folding })?;
+        let format = pointer.version.format().ok_or(ElasticError::LaterVersion { version: pointer.version.0 })?;
+        let folding = format.folding;
         let (live, built) = (self.names(pointer.generation), self.names(build.generation.0));
         let mut differing = Differing::default();
         // The built index has what lies before the checkpoints of the live one.
@@ -116,8 +118,20 @@ impl Differing {
     }
 }
 
-fn is_same(document: &Document, found: &std::collections::BTreeMap<String, serde_json::Value>) -> bool {
-    found.get(&document.id) == Some(&document.source)
+/// A document of version 1 does not name its event, which is compared only where both do.
+fn is_same(document: &Document, found: &std::collections::BTreeMap<String, Value>) -> bool {
+    let Some(found) = found.get(&document.id) else { return false };
+    let (one, other) = (&document.source, found);
+    let is_named = |source: &Value| source.get(EVENT).is_some();
+    if is_named(one) == is_named(other) { one == other } else { without_event(one) == without_event(other) }
+}
+
+fn without_event(source: &Value) -> Value {
+    let mut source = source.clone();
+    if let Some(members) = source.as_object_mut() {
+        members.remove(EVENT);
+    }
+    source
 }
 
 #[async_trait]

@@ -13,14 +13,36 @@ struct Table {
     key: &'static [&'static str],
     /// The other columns.
     values: &'static [&'static str],
+    /// The columns that rows of version 1 do not have: they are NULL there. Compared where both rows have them.
+    added: &'static [&'static str],
 }
 
 const VIEWS: &[Table] = &[
-    Table { name: "applications", key: &["token"], values: &["created_event", "name", "name_rank"] },
-    Table { name: "renames", key: &["token", "event_id"], values: &[] },
-    Table { name: "chats", key: &["token", "number"], values: &["created_event"] },
-    Table { name: "messages", key: &["token", "chat_number", "number"], values: &["event_id", "body"] },
-    Table { name: "dead_letters", key: &["partition_id", "log_offset"], values: &["event_id", "reason"] },
+    Table {
+        name: "applications",
+        key: &["token"],
+        values: &["created_event", "name", "name_rank"],
+        added: &["partition_id", "log_offset", "created_at_ms"],
+    },
+    Table { name: "renames", key: &["token", "event_id"], values: &[], added: &[] },
+    Table {
+        name: "chats",
+        key: &["token", "number"],
+        values: &["created_event"],
+        added: &["partition_id", "log_offset", "created_at_ms"],
+    },
+    Table {
+        name: "messages",
+        key: &["token", "chat_number", "number"],
+        values: &["event_id", "body"],
+        added: &["log_offset", "created_at_ms", "author"],
+    },
+    Table {
+        name: "dead_letters",
+        key: &["partition_id", "log_offset"],
+        values: &["event_id", "reason"],
+        added: &[],
+    },
 ];
 
 const COUNTS: &[Table] = &[
@@ -28,8 +50,14 @@ const COUNTS: &[Table] = &[
         name: "chat_counts",
         key: &["token", "number"],
         values: &["created", "last_number", "gaps", "messages_count"],
+        added: &["log_offset", "placed_count"],
     },
-    Table { name: "application_counts", key: &["token"], values: &["created", "chats_count", "last_chat"] },
+    Table {
+        name: "application_counts",
+        key: &["token"],
+        values: &["created", "chats_count", "last_chat"],
+        added: &[],
+    },
     Table {
         name: "answered_requests",
         key: &["request_key", "event_id"],
@@ -43,6 +71,7 @@ const COUNTS: &[Table] = &[
             "elapsed_ms",
             "latest_ms",
         ],
+        added: &[],
     },
 ];
 
@@ -99,9 +128,10 @@ impl Snapshot {
 impl Table {
     /// Finds the row of the other generation by its key, and compares the values, of which some may be NULL.
     fn statement(&self) -> String {
-        let Self { name, key, values } = self;
+        let Self { name, key, values, added } = self;
         let mut same: Vec<_> = key.iter().map(|column| format!("other.{column} = one.{column}")).collect();
         same.extend(values.iter().map(|column| format!("other.{column} <=> one.{column}")));
+        same.extend(added.iter().map(|column| format!("coalesce(other.{column} = one.{column}, TRUE)")));
         let same = same.join(" AND ");
         format!(
             "SELECT count(*) FROM {name} AS one LEFT JOIN {name} AS other ON other.generation = ? AND {same} \
@@ -115,7 +145,7 @@ impl Table {
 pub fn compared_columns() -> Vec<String> {
     let tables = Projection::ALL.into_iter().flat_map(tables_of);
     let columns = tables.flat_map(|table| {
-        let columns = ["generation"].iter().chain(table.key).chain(table.values);
+        let columns = ["generation"].iter().chain(table.key).chain(table.values).chain(table.added);
         columns.map(|column| format!("{}.{column}", table.name))
     });
     columns.collect()

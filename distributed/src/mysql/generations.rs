@@ -1,7 +1,7 @@
 //! [`Generations`] of `views` and `counts` on MySQL.
 //!
-//! The table `projections` names the live generation of version 1 of each projection. The table `generations` has those that were
-//! begun or replaced. A later version of a projection would get a pointer of its own.
+//! The table `projections` names the live generation of each projection. The table `generations` has those that were begun or replaced,
+//! and the versions of all but those that an earlier release has made.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ use super::connections::{Connections, Lease, READ_WAIT, with_timeout};
 use super::writer::Writer;
 use super::{ClientError, former_rows, operating, parse_url, write_views};
 
-/// The version of `views` and of `counts` that this program builds and writes.
-pub(super) const VERSION: u32 = 1;
+/// The version of a generation that the table `generations` does not have.
+pub(super) const FIRST_VERSION: u32 = 1;
 
 /// [`Generations`] of `views` and `counts`.
 ///
@@ -47,7 +47,8 @@ impl MySqlGenerations {
         })
     }
 
-    /// Begins a generation, or takes over one that was begun; `None` while another process owns it.
+    /// Begins a generation, or takes over one that was begun; `None` while another process owns it. One of another version is given up:
+    /// this program writes what follows by its own.
     async fn try_begin(&self, projection: Projection) -> Result<Option<Build>, sqlx::Error> {
         let mut transaction = self.begin_transaction().await?;
         let connection = &mut *transaction;
@@ -58,11 +59,10 @@ impl MySqlGenerations {
                 .fetch_one(&mut *connection)
                 .await?;
         let begun = sqlx::query(
-            "SELECT generation, owned_until > UTC_TIMESTAMP(6) FROM generations \
-             WHERE projection = ? AND version = ? AND owner IS NOT NULL ORDER BY generation DESC LIMIT 1",
+            "SELECT generation, owned_until > UTC_TIMESTAMP(6), version FROM generations \
+             WHERE projection = ? AND owner IS NOT NULL ORDER BY generation DESC LIMIT 1",
         )
         .bind(projection.name())
-        .bind(VERSION)
         .fetch_optional(&mut *connection)
         .await?;
         let lease = Uuid::new_v4();
@@ -72,7 +72,11 @@ impl MySqlGenerations {
                 transaction.give_back();
                 return Ok(None);
             }
-            Some(row) => row.try_get(0)?,
+            Some(row) if row.try_get::<u32, _>(2)? == projection.version() => row.try_get(0)?,
+            Some(row) => {
+                give_up(connection, projection, row.try_get(0)?).await?;
+                add_generation(connection, projection, last).await?
+            }
             None => add_generation(connection, projection, last).await?,
         };
         let build = Build { projection, generation: GenerationNumber(generation), lease };
@@ -136,14 +140,7 @@ impl MySqlGenerations {
         let mut transaction = self.begin_transaction().await?;
         let is_owner = lock_owner(&mut transaction, build).await?;
         if is_owner {
-            sqlx::query(
-                "UPDATE generations SET owner = NULL, owned_until = NULL, replaced_at = UTC_TIMESTAMP(6) \
-                 WHERE projection = ? AND generation = ?",
-            )
-            .bind(build.projection.name())
-            .bind(build.generation.0)
-            .execute(&mut *transaction)
-            .await?;
+            give_up(&mut transaction, build.projection, build.generation.0).await?;
         }
         transaction.execute("COMMIT").await?;
         transaction.give_back();
@@ -163,6 +160,19 @@ impl MySqlGenerations {
     }
 }
 
+/// Marks a generation as one that nobody builds any more, to be deleted.
+async fn give_up(connection: &mut MySqlConnection, projection: Projection, generation: u32) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE generations SET owner = NULL, owned_until = NULL, replaced_at = UTC_TIMESTAMP(6) \
+         WHERE projection = ? AND generation = ?",
+    )
+    .bind(projection.name())
+    .bind(generation)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
 /// Adds the next generation, and returns its number.
 async fn add_generation(
     connection: &mut MySqlConnection,
@@ -180,7 +190,7 @@ async fn add_generation(
     sqlx::query("INSERT INTO generations (projection, generation, version) VALUES (?, ?, ?)")
         .bind(projection.name())
         .bind(number)
-        .bind(VERSION)
+        .bind(projection.version())
         .execute(connection)
         .await?;
     Ok(number)
@@ -263,14 +273,14 @@ async fn move_pointer(
         .bind(generation.0)
         .execute(&mut *connection)
         .await?;
-    // The first generation of a database was never begun, so it has no row yet.
+    // The first generation of a database was never begun, so it may have no row yet.
     sqlx::query(
         "INSERT INTO generations (projection, generation, version, replaced_at) VALUES (?, ?, ?, UTC_TIMESTAMP(6)) AS new \
          ON DUPLICATE KEY UPDATE replaced_at = new.replaced_at",
     )
     .bind(projection.name())
     .bind(former.0)
-    .bind(VERSION)
+    .bind(FIRST_VERSION)
     .execute(&mut *connection)
     .await?;
     connection.execute("COMMIT").await?;

@@ -13,7 +13,7 @@ use super::MySqlGenerations;
 use super::checkpoint_tx::{Generation, is_contention, retry_contention};
 use super::comparison::Snapshot;
 use super::connections::{READ_WAIT, with_timeout};
-use super::generations::{VERSION, lock_checkpoints};
+use super::generations::{FIRST_VERSION, lock_checkpoints};
 
 impl MySqlGenerations {
     pub(super) async fn load_is_paused(&self, projection: Projection) -> Result<bool, sqlx::Error> {
@@ -33,17 +33,20 @@ impl MySqlGenerations {
         with_timeout(READ_WAIT, stored).await.map(drop)
     }
 
-    /// Reads the pointer, the checkpoints and the pause in one statement.
+    /// Reads the pointer, the version, the checkpoints and the pause in one statement.
     async fn load_live(&self, projection: Projection) -> Result<LiveGeneration, sqlx::Error> {
         let statement = sqlx::query(
-            "SELECT projections.generation, paused_at IS NOT NULL, partition_id, next_offset FROM projections \
+            "SELECT projections.generation, paused_at IS NOT NULL, partition_id, next_offset, version FROM projections \
              LEFT JOIN pauses ON pauses.projection = name \
+             LEFT JOIN generations ON generations.projection = name \
+             AND generations.generation = projections.generation \
              LEFT JOIN checkpoints ON checkpoints.projection = name AND checkpoints.generation = projections.generation \
              WHERE name = ?",
         );
         let rows = self.keepers.fetch_all(statement.bind(projection.name())).await?;
         let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         let (generation, is_paused) = (first.try_get(0)?, first.try_get::<i64, _>(1)? == 1);
+        let version = first.try_get::<Option<u32>, _>(4)?.unwrap_or(FIRST_VERSION);
         let mut position = Position::default();
         for row in &rows {
             if let (Some(partition), Some(next)) = (row.try_get(2)?, row.try_get(3)?) {
@@ -51,7 +54,7 @@ impl MySqlGenerations {
             }
         }
         let parked = self.count_parked(projection, generation).await?;
-        Ok(LiveGeneration { version: VERSION, generation: GenerationNumber(generation), position, parked, is_paused })
+        Ok(LiveGeneration { version, generation: GenerationNumber(generation), position, parked, is_paused })
     }
 
     /// Counts the dead letters, [`MAX_PARKED`] at most. Only `views` keeps some.

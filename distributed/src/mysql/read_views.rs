@@ -39,11 +39,12 @@ pub(super) async fn load_progress(readers: Connections) -> Result<BTreeMap<Proje
     Ok(progress)
 }
 
-/// Reads at most one row of each table that this module reads.
+/// Reads at most one row of each table that is read, and the columns that the last migrations have added.
 pub(super) async fn probe_tables(readers: &Connections) -> Result<(), sqlx::Error> {
     let statement = sqlx::query(
-        "SELECT EXISTS (SELECT * FROM checkpoints), EXISTS (SELECT * FROM applications), EXISTS (SELECT * FROM chats), \
-         EXISTS (SELECT * FROM messages), EXISTS (SELECT * FROM application_counts), EXISTS (SELECT * FROM chat_counts) \
+        "SELECT EXISTS (SELECT * FROM checkpoints), EXISTS (SELECT log_offset FROM applications), \
+         EXISTS (SELECT log_offset FROM chats), EXISTS (SELECT log_offset FROM messages), \
+         EXISTS (SELECT * FROM application_counts), EXISTS (SELECT placed_count FROM chat_counts) \
          FROM projections AS views JOIN projections AS counts ON counts.name = 'counts' WHERE views.name = 'views'",
     );
     readers.fetch_optional(statement).await?.map(drop).ok_or(sqlx::Error::RowNotFound)

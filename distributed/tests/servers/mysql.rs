@@ -8,6 +8,7 @@ mod generations;
 mod histories;
 mod locks;
 mod migrating;
+mod released;
 pub(crate) mod server;
 mod settings;
 mod silence;
@@ -16,4 +17,4 @@ mod tables;
 
 tests!(; conformance on server::on_a_database: read_model::store_conformance, read_model::views_conformance,
     read_model::generations_conformance, read_model::operating_conformance;
-    modules: alarms, counts, frozen, generations, histories, locks, migrating, settings, silence, sizes, tables);
+    modules: alarms, counts, frozen, generations, histories, locks, migrating, released, settings, silence, sizes, tables);

@@ -13,9 +13,6 @@ use super::SqliteProjections;
 use super::generation::Generation;
 use crate::compare::Comparison;
 
-/// The version of every projection that this program builds and reads.
-const VERSION: u32 = 1;
-
 /// An earlier rebuild has filled the new generation further than the live one is.
 #[derive(Debug, thiserror::Error)]
 #[error("a rebuild that was stopped has come further than the live generation; run tally rebuild to its end first")]
@@ -61,7 +58,7 @@ impl OperateGenerations for SqliteProjections {
         let live = Arc::clone(self.live().get(projection));
         let to_error = |error: rusqlite::Error| LiveError { projection, source: error.into() };
         Ok(LiveGeneration {
-            version: VERSION,
+            version: projection.version(),
             generation: live.number(),
             position: live.position().map_err(to_error)?,
             parked: if projection == Projection::Views { live.read(count_parked).map_err(to_error)? } else { 0 },
