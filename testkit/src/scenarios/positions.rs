@@ -12,12 +12,22 @@ use super::{Answer, Api, BASE, Port, search_path};
 const PATIENTLY: (&str, &str) = ("prefer", "wait=10");
 /// Chats that are written and read at the same time. Together they get some hundreds of posts a second.
 const CHATS: usize = 8;
+/// Retries of a read whose projection is behind, each of which waits for 10 s.
+const MAX_RETRIES: usize = 5;
 /// Posts to each of them, one after the other.
 const POSTS: u64 = 100;
 
-/// Reads on with the position of an answer.
+/// Reads on with the position of an answer. Tries again while a projection is behind, as a client does.
 async fn read_on(api: &Api, path: &str, seen: &Answer) -> Answer {
-    api.read_with(path, &[("await-position", seen.header("log-position")), PATIENTLY]).await
+    let headers = [("await-position", seen.header("log-position")), PATIENTLY];
+    let mut answer = api.read_with(path, &headers).await;
+    for _ in 0..MAX_RETRIES {
+        if answer.json["code"] != "projection-behind" {
+            break;
+        }
+        answer = api.read_with(path, &headers).await;
+    }
+    answer
 }
 
 /// Every read has a position, an empty list and a 304 too. Every other read takes it and answers one that covers it.
@@ -131,10 +141,10 @@ async fn follow_chats(api: &Api, application: &str, is_over: &AtomicBool) {
         if count == 0 {
             continue;
         }
-        let chat = read_on(api, &format!("{application}/chats/{count}"), &seen).await;
-        assert_eq!((chat.status, &chat.json["number"]), (200, &json!(count)), "chat {count} was counted: {chat:?}");
-        let listed = read_on(api, &format!("{application}/chats?limit=1&after={}", count - 1), &seen).await;
-        assert_eq!(listed.json[0]["number"], count, "{listed:?}");
+        // Which ones were counted depends on the order of the partitions.
+        let listed = read_on(api, &format!("{application}/chats"), &seen).await;
+        let shown = listed.json.as_array().map(Vec::len).unwrap_or_default();
+        assert!(shown as u64 >= count, "{count} chats were counted, and {shown} are listed");
         let again = read_on(api, application, &listed).await;
         assert!(again.json["chats_count"].as_u64() >= Some(count), "a step back from {count}: {again:?}");
     }
