@@ -8,6 +8,7 @@ mod generations;
 mod losing;
 mod operating;
 mod preparing;
+mod released;
 pub(crate) mod server;
 mod texts;
 mod waiting;
@@ -19,4 +20,4 @@ pub(crate) use server::TestServer;
 
 tests!(; conformance on server::on_an_index: read_model::search_conformance, read_model::search_generations_conformance,
     read_model::search_operating_conformance;
-    modules: away, folding, generations, losing, operating, preparing, texts, waiting, writing);
+    modules: away, folding, generations, losing, operating, preparing, released, texts, waiting, writing);
