@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Result, Row, ffi};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use uuid::Uuid;
 
 use crate::damage::{Damage, locate};
@@ -257,6 +258,15 @@ pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Resul
             // Only a runtime that is being shut down cancels blocking work.
             Err(_) => Err(interrupted("the process is stopping")),
         },
+    }
+}
+
+/// Runs work that blocks this thread for a while, and that a caller that is dropped must not leave half done. Meanwhile other threads
+/// of the runtime, if it has some, take over the tasks of this one.
+pub(crate) fn run_in_place<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

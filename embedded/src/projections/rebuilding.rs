@@ -22,7 +22,7 @@ use super::generation_store::GenerationStore;
 use super::manifest::{Manifest, database_path};
 use super::{OpenProjectionsError, SqliteProjections};
 use crate::file_format::delete_database;
-use crate::sqlite::{Database, Durability, run_blocking};
+use crate::sqlite::{Database, Durability, run_blocking, run_in_place};
 
 /// A generation that a rebuild fills.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl SqliteProjections {
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.clone();
         change(&mut changed);
-        changed.store(&self.directory)?;
+        run_in_place(|| changed.store(&self.directory))?;
         *manifest = changed;
         Ok(())
     }
@@ -150,7 +150,7 @@ impl SqliteProjections {
             return Ok(Swap::Behind);
         }
         // The events since the rebuild has asked. It asks again before the next attempt.
-        if !find_newly_parked(&new, &old, 1)?.is_empty() {
+        if !run_in_place(|| find_newly_parked(&new, &old, 1))?.is_empty() {
             return Ok(Swap::Behind);
         }
         // Opens the database by its path: the next start finds it, too. The other projections may be damaged or missing.
@@ -179,7 +179,7 @@ impl Generations for SqliteProjections {
         if self.builds.lock().get(&projection).is_some_and(is_owned) {
             return Err(GenerationsError::Busy(projection));
         }
-        let opened = self.open_build(projection);
+        let opened = run_in_place(|| self.open_build(projection));
         let generation = opened.map_err(|error| GenerationsError::Begin { projection, source: error.into() })?;
         let build = Build { projection, generation: generation.number(), lease: Uuid::new_v4() };
         let owned = Owned { generation, lease: build.lease, until: Instant::now() + LEASE };
@@ -221,7 +221,7 @@ impl Generations for SqliteProjections {
 
     async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
         let (new, live) = (self.find_build(build)?, Arc::clone(self.live().get(build.projection)));
-        let letters = find_newly_parked(&new, &live, limit);
+        let letters = run_in_place(|| find_newly_parked(&new, &live, limit));
         letters.map_err(|error| GenerationsError::Use { projection: build.projection, source: error.into() })
     }
 
