@@ -37,7 +37,8 @@ fn play(shell: &str, commands: &str) -> String {
     let url = |before: &str| tally.up_line.split(before).nth(1).unwrap().split(',').next().unwrap();
     let commands = commands.replace("http://127.0.0.1:8080", url("writes on "));
     let commands = commands.replace("http://127.0.0.1:3000", url("reads on "));
-    let mut shell = Command::new(shell).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut shell =
+        Command::new(shell).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     shell.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
     let shown = String::from_utf8(shell.wait_with_output().unwrap().stdout).unwrap();
     tally.stop();

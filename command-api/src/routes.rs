@@ -33,7 +33,7 @@ use crate::trace::Trace;
 /// The position in the log that a projection must reach to show this write.
 const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 
-/// The routes of the read API.
+/// The routes of the read API. A scenario compares them with what the read port says of itself.
 const READ_PORT: OtherPort = OtherPort {
     hint: "Reads are answered on the read port (3000 by default).",
     routes: &[

@@ -1,5 +1,7 @@
 //! Refused requests, with status and code.
 
+use std::collections::BTreeMap;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -91,25 +93,43 @@ pub async fn a_malformed_token_or_number_is_404(api: &Api) {
     }
 }
 
-/// Every route, and the methods that the write port and the read port have for it.
-const ROUTES: &[(&str, &[Method], &[Method])] = &[
-    ("", &[Method::POST], READS),
-    ("/TOKEN", &[Method::PUT, Method::PATCH], READS),
-    ("/TOKEN/chats", &[Method::POST], READS),
-    ("/TOKEN/chats/1", &[], READS),
-    ("/TOKEN/chats/1/messages", &[Method::POST], READS),
-    ("/TOKEN/chats/1/messages/1", &[], READS),
-    ("/TOKEN/chats/1/messages/search", &[], READS),
-];
+/// A route, and the methods that the write port and the read port have for it.
+struct Route {
+    path: String,
+    written: Vec<Method>,
+    read: Vec<Method>,
+}
+
+/// Every route of the API, as the ports describe themselves.
+async fn routes(api: &Api) -> Vec<Route> {
+    let mut routes: BTreeMap<String, Route> = BTreeMap::new();
+    for port in [Port::Write, Port::Read] {
+        let description = api.plain(port, Method::GET, "/openapi.json").await.json;
+        for (route, methods) in description["paths"].as_object().into_iter().flatten() {
+            let Some(below) = route.strip_prefix(BASE) else { continue };
+            let below = below.replace("{token}", NO_TOKEN).replace("{chat}", "1").replace("{message}", "1");
+            let new = || Route { path: format!("{BASE}{below}"), written: Vec::new(), read: Vec::new() };
+            let route = routes.entry(route.clone()).or_insert_with(new);
+            let documented =
+                methods.as_object().into_iter().flatten().filter_map(|(name, _)| name.to_uppercase().parse().ok());
+            match port {
+                Port::Write => route.written.extend(documented),
+                Port::Read => route.read.extend(documented.chain([Method::HEAD])),
+            }
+        }
+    }
+    assert_eq!(routes.len(), 7, "{:?}", routes.keys());
+    routes.into_values().collect()
+}
+
 const READS: &[Method] = &[Method::GET, Method::HEAD];
 const HEALTH: &[&str] = &["/health", "/health/live", "/health/ready"];
 
 /// A method that a port does not have for a route is 405 with Allow. The detail names the other port if that one has it.
 pub async fn a_method_that_a_port_does_not_have_is_405(api: &Api) {
-    for (route, written, read) in ROUTES {
-        let path = format!("{BASE}{}", route.replace("TOKEN", NO_TOKEN));
-        assert_refuses_all_but(api, Port::Write, &path, written, read).await;
-        assert_refuses_all_but(api, Port::Read, &path, read, written).await;
+    for Route { path, written, read } in routes(api).await {
+        assert_refuses_all_but(api, Port::Write, &path, &written, &read).await;
+        assert_refuses_all_but(api, Port::Read, &path, &read, &written).await;
     }
     for path in HEALTH {
         assert_refuses_all_but(api, Port::Write, path, READS, &[]).await;
@@ -119,12 +139,11 @@ pub async fn a_method_that_a_port_does_not_have_is_405(api: &Api) {
 
 /// OPTIONS lists the methods of a route, and needs no preflight.
 pub async fn options_lists_the_methods_of_a_route(api: &Api) {
-    for (route, written, read) in ROUTES {
-        let path = format!("{BASE}{}", route.replace("TOKEN", NO_TOKEN));
+    for Route { path, written, read } in routes(api).await {
         for (port, methods) in [(Port::Write, written), (Port::Read, read)] {
             let answer = api.plain(port, Method::OPTIONS, &path).await;
             assert_eq!((answer.status, &answer.json), (204, &Value::Null), "{path} on the {port:?} port: {answer:?}");
-            assert_eq!(allowed(&answer), names(methods), "{path} on the {port:?} port");
+            assert_eq!(allowed(&answer), names(&methods), "{path} on the {port:?} port");
         }
     }
     api.plain(Port::Write, Method::OPTIONS, "/nowhere").await.assert_problem(404, "not-found");
