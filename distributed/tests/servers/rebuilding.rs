@@ -10,6 +10,7 @@ mod upgrade;
 mod while_running;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ struct System {
 
 /// The projectors of a system.
 struct Projectors {
+    /// Of health and metrics.
+    addresses: Vec<SocketAddr>,
     stop: CancellationToken,
     running: JoinSet<()>,
 }
@@ -58,13 +61,14 @@ struct Projectors {
 impl Projectors {
     /// Nobody searches, so there is none for search.
     async fn start(brokers: &str, mysql_url: &str) -> Self {
-        let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
+        let (stop, mut running, mut addresses) = (CancellationToken::new(), JoinSet::new(), Vec::new());
         for projection in [Projection::Views, Projection::Counts] {
             let config = projector_config(projection, brokers, mysql_url);
             let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
+            addresses.push(process.addr());
             running.spawn(async move { process.wait().await.unwrap() });
         }
-        Self { stop, running }
+        Self { stop, running, addresses }
     }
 
     async fn stop(&mut self) {

@@ -90,6 +90,16 @@ async fn a_paused_projection_applies_nothing_until_it_is_resumed() {
     })
     .await;
     system.restart_projectors().await;
+    eventually("a projector that says so", async || {
+        let mut answers = Vec::new();
+        for address in &system.projectors.addresses {
+            let answer = reqwest::get(format!("http://{address}/health/ready")).await.unwrap();
+            answers.push((answer.status().as_u16(), answer.text().await.unwrap()));
+        }
+        let is_paused = |(status, body): &(u16, String)| *status == 503 && body.contains("resume views");
+        if answers.iter().any(is_paused) { Ok(()) } else { Err(answers) }
+    })
+    .await;
     let refused = system.rebuild(Target::Views).await.unwrap_err();
     assert!(refused.to_report_string().contains("views is paused"), "{refused}");
     let operator = system.operator().await.unwrap();
