@@ -61,7 +61,7 @@ fn add_event(changes: &mut ViewsChanges, event: Event, source: SourceEvent, occu
             occurred_at,
         }),
         Event::ChatCreated(created) => {
-            changes.chats.push(ChatRow { chat: created.chat(), source, created_at: occurred_at })
+            changes.chats.push(ChatRow { chat: created.chat(), source, created_at: occurred_at });
         }
         Event::MessagePosted(posted) => changes.messages.push(MessageRow {
             chat: posted.chat(),

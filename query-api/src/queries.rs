@@ -429,7 +429,7 @@ mod tests {
         (index, queries)
     }
 
-    async fn search(queries: &Queries, application: u8) -> Result<SearchPage, QueryError> {
+    async fn search(queries: &Queries, application: u8) -> Result<Shown<SearchPage>, QueryError> {
         let wait = AwaitPosition { position: None, timeout: TIMEOUT };
         let token = ApplicationToken::from_bytes([application; 16]);
         let chat = ChatKey { token, number: ChatNumber::new(1).unwrap() };

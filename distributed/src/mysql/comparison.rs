@@ -37,12 +37,7 @@ const VIEWS: &[Table] = &[
         values: &["event_id", "body"],
         added: &["log_offset", "created_at_ms", "author"],
     },
-    Table {
-        name: "dead_letters",
-        key: &["partition_id", "log_offset"],
-        values: &["event_id", "reason"],
-        added: &[],
-    },
+    Table { name: "dead_letters", key: &["partition_id", "log_offset"], values: &["event_id", "reason"], added: &[] },
 ];
 
 const COUNTS: &[Table] = &[
@@ -52,12 +47,7 @@ const COUNTS: &[Table] = &[
         values: &["created", "last_number", "gaps", "messages_count"],
         added: &["log_offset", "placed_count"],
     },
-    Table {
-        name: "application_counts",
-        key: &["token"],
-        values: &["created", "chats_count", "last_chat"],
-        added: &[],
-    },
+    Table { name: "application_counts", key: &["token"], values: &["created", "chats_count", "last_chat"], added: &[] },
     Table {
         name: "answered_requests",
         key: &["request_key", "event_id"],

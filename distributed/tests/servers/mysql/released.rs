@@ -101,6 +101,10 @@ impl CatchUp for Nothing {
     async fn catch_up(&self, _: &Position) -> Result<(), BackendError> {
         Ok(())
     }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
 
 /// Such rows do not name their events. The checkpoints that are read after them cover these.
