@@ -10,7 +10,7 @@
 //! | `partition_cursor` | reads one partition from an offset on |
 //! | `watermarks` | where partitions begin and end |
 //! | `topic` | creates the topic, and refuses one that would lose or move events |
-//! | `codec`, `rfc3339` | how records look on the wire |
+//! | `codec` | how records look on the wire |
 //! | `consumer_group` | [`Membership`]: which partitions are assigned to this process |
 //! | `client`, `background_drop` | settings, logging and disposal of all librdkafka clients |
 //!
@@ -29,7 +29,6 @@ mod log;
 mod partition_cursor;
 mod producer;
 mod producer_health;
-mod rfc3339;
 mod topic;
 mod watermarks;
 

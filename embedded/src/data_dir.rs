@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::file_format::{SUFFIXES, count_missing_pages, delete_database, with_suffix};
 use crate::file_modes::{create_private_directory, make_private};
 use crate::lock::{DirectoryLock, LOCK_FILE, LockError};
-use crate::log::SqliteLog;
+use crate::log::{Purpose, ReadOnlyLog, SqliteLog};
 use crate::notes::take_clean_note;
 use crate::open_error::{OpenError, advise};
 use crate::projections::{OpenFailure, SqliteProjections, Unusable, count_applied_events, count_applied_of};
@@ -86,29 +86,53 @@ impl DataDir {
         published.map_err(|source| OpenError::Directory { path: self.path.clone(), advice: advise(&source), source })
     }
 
+    /// Opens the log of a directory that another process owns, to read it.
+    ///
+    /// # Errors
+    /// [`OpenError::NoLog`], [`OpenError::Log`], [`OpenError::LogVersion`] or [`OpenError::ImportUnfinished`].
+    pub fn open_log_read_only(path: &Path) -> Result<ReadOnlyLog, OpenError> {
+        match path.join(LOG_FILE).try_exists() {
+            Ok(true) => ReadOnlyLog::open(&path.join(LOG_FILE)),
+            Ok(false) => Err(OpenError::NoLog { path: path.to_owned() }),
+            Err(source) => Err(OpenError::Directory { advice: advise(&source), path: path.to_owned(), source }),
+        }
+    }
+
     /// Opens the log; creates it if it is missing.
     ///
     /// # Errors
     /// [`OpenError::Log`], [`OpenError::LogCut`], [`OpenError::LogLost`], [`OpenError::LogPerhapsLost`],
-    /// [`OpenError::LogVersion`] or [`OpenError::LogMigration`]. The file stays unchanged.
+    /// [`OpenError::ImportUnfinished`], [`OpenError::LogVersion`] or [`OpenError::LogMigration`]. The file stays unchanged.
     pub fn open_log(&self) -> Result<SqliteLog, OpenError> {
+        self.open_log_for(Purpose::Use)
+    }
+
+    /// Opens the log to import into it; creates it if it is missing.
+    ///
+    /// # Errors
+    /// Those of [`DataDir::open_log`], but for [`OpenError::ImportUnfinished`].
+    pub fn open_log_to_import(&self) -> Result<SqliteLog, OpenError> {
+        self.open_log_for(Purpose::Import)
+    }
+
+    fn open_log_for(&self, purpose: Purpose) -> Result<SqliteLog, OpenError> {
         let path = self.log_path();
         // Checked first, because SQLite opens a truncated file without an error.
         match count_missing_pages(&path) {
-            Ok(0) => self.open_whole_log(path),
+            Ok(0) => self.open_whole_log(path, purpose),
             Ok(missing) => Err(OpenError::LogCut { path, missing }),
             Err(source) => Err(OpenError::Log { advice: advise(&source), path, source: source.into() }),
         }
     }
 
     /// Opens a log that has all its pages. They are checked beside the requests unless the log was closed cleanly.
-    fn open_whole_log(&self, path: PathBuf) -> Result<SqliteLog, OpenError> {
+    fn open_whole_log(&self, path: PathBuf, purpose: Purpose) -> Result<SqliteLog, OpenError> {
         let is_clean = take_clean_note(&path).unwrap_or_else(|error| {
             tracing::warn!(%error, "the event log is checked for damage, because it is unknown whether its end was clean");
             false
         });
         let [old_file, _] = OLD_PROJECTIONS_FILES.map(|file| self.path.join(file));
-        let log = SqliteLog::open(path, &|| count_applied_events(&self.projections_path(), &old_file))?;
+        let log = SqliteLog::open(path, purpose, &|| count_applied_events(&self.projections_path(), &old_file))?;
         if !is_clean && let Err(error) = log.check_beside() {
             tracing::warn!(%error, "the event log is not checked for damage; the next start tries again");
         }

@@ -42,7 +42,7 @@ mod sqlite;
 pub use data_dir::DataDir;
 pub use file_format::read_size;
 pub use lock::Owner;
-pub use log::SqliteLog;
+pub use log::{ReadOnlyLog, SqliteLog};
 pub use open_error::OpenError;
 pub use projections::SqliteProjections;
 pub use sequencer::SqliteSequencer;

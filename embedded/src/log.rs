@@ -3,6 +3,8 @@
 pub mod check;
 mod checksum;
 mod counters;
+mod import;
+mod read_only;
 pub(crate) mod requests;
 mod rows;
 mod writer;
@@ -23,6 +25,8 @@ use uuid::Uuid;
 use self::check::{CheckError, LogReport};
 use self::counters::NumberTaken;
 pub(crate) use self::counters::load as load_counter;
+use self::import::is_import_unfinished;
+pub use self::read_only::ReadOnlyLog;
 use self::rows::read_rows;
 pub(crate) use self::rows::{Damaged, read_record};
 use self::writer::{GroupCommit, Outcome};
@@ -47,22 +51,27 @@ pub struct SqliteLog {
     readers: Arc<Readers>,
     writer: GroupCommit,
     damage: Arc<Damage>,
-    end: watch::Receiver<Offset>,
+    /// The end of the log, which every commit publishes.
+    committed: Arc<watch::Sender<Offset>>,
+    /// Writes what is imported.
+    importer: Arc<Writer>,
     /// How many appends were refused because their number is taken.
     refusals: Arc<AtomicU64>,
 }
 
 impl SqliteLog {
     /// Opens the log at `path`. Creates a missing log, unless the projections show that a log was lost.
-    pub(crate) fn open(path: PathBuf, projections: &Applied<'_>) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: PathBuf, purpose: Purpose, projections: &Applied<'_>) -> Result<Self, OpenError> {
         let database = Database::new(&path, Durability::PowerLoss);
-        let (log_id, end) = prepare_file(&database, &path, projections).map_err(|error| error.at(path.clone()))?;
+        let prepared = prepare_file(&database, &path, purpose, projections);
+        let (log_id, end) = prepared.map_err(|error| error.at(path.clone()))?;
         let damage = Damage::new(&path, Content::Log);
-        let (committed, end) = watch::channel(end);
-        let writer = GroupCommit::start(Writer::new(database.clone(), &damage), committed)
+        let committed = Arc::new(watch::Sender::new(end));
+        let writer = GroupCommit::start(Writer::new(database.clone(), &damage), Arc::clone(&committed))
             .map_err(|source| OpenError::Log { advice: advise(&source), path, source: source.into() })?;
+        let importer = Arc::new(Writer::new(database.clone(), &damage));
         let readers = Arc::new(Readers::new(database, &[&damage]));
-        Ok(Self { log_id, readers, writer, damage, end, refusals: Arc::default() })
+        Ok(Self { log_id, readers, writer, importer, damage, committed, refusals: Arc::default() })
     }
 
     /// Checks the whole file for damage on a thread of its own, while it is used.
@@ -145,6 +154,9 @@ impl SqliteLog {
         let is_whole = run_blocking(move || Ok(damage.stop_check())).await.unwrap_or(false);
         // The writer closes last: whoever does copies the write-ahead log into the database.
         self.readers.close();
+        if let Err(error) = self.importer.close() {
+            tracing::warn!(%error, "the event log was not closed cleanly after an import; nothing is lost");
+        }
         self.writer.close().await;
         if is_whole && let Err(error) = note_clean_close(self.damage.path()) {
             tracing::warn!(%error, "the next start checks the event log for damage, because its clean end cannot be noted");
@@ -163,11 +175,22 @@ pub enum LogFault {
     Away,
 }
 
+/// What a log is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Anything but an import, which needs a whole log.
+    Use,
+    /// An import, which may go on with one that has not ended.
+    Import,
+}
+
 #[derive(Debug)]
 enum PrepareError {
     File(io::Error),
     Query(rusqlite::Error),
     Migrate(MigrateError),
+    /// The events of an import are missing.
+    ImportUnfinished,
     /// The log is empty, but projections have applied so many events.
     Lost(u64),
     /// The log is empty, and whether projections have applied events is unknown.
@@ -187,10 +210,13 @@ impl PrepareError {
             Self::Query(source) | Self::Migrate(MigrateError::Sqlite(source)) => {
                 OpenError::Log { advice: advise(&source), path, source: source.into() }
             }
-            Self::Migrate(source @ MigrateError::Newer { .. }) => OpenError::LogVersion { path, source: source.into() },
+            Self::Migrate(source @ (MigrateError::Newer { .. } | MigrateError::Older { .. })) => {
+                OpenError::LogVersion { path, source: source.into() }
+            }
             Self::Migrate(source @ MigrateError::Failed(_)) => {
                 OpenError::LogMigration { advice: advise(&source), path, source: source.into() }
             }
+            Self::ImportUnfinished => OpenError::ImportUnfinished { path },
             Self::Lost(applied) => OpenError::LogLost { path, applied },
             Self::PerhapsLost(source) => {
                 OpenError::LogPerhapsLost { advice: advise(&source), path, source: source.into() }
@@ -200,7 +226,12 @@ impl PrepareError {
 }
 
 /// Brings the schema up to date, and gives a new log its identity. Returns the identity and the log's end.
-fn prepare_file(database: &Database, path: &Path, projections: &Applied<'_>) -> Result<(Uuid, Offset), PrepareError> {
+fn prepare_file(
+    database: &Database,
+    path: &Path,
+    purpose: Purpose,
+    projections: &Applied<'_>,
+) -> Result<(Uuid, Offset), PrepareError> {
     if !path.try_exists().map_err(PrepareError::File)? {
         refuse_lost_log(projections)?;
         create_private(path).map_err(PrepareError::File)?;
@@ -213,6 +244,9 @@ fn prepare_file(database: &Database, path: &Path, projections: &Applied<'_>) -> 
         refuse_lost_log(projections)?;
     }
     migrate(&mut connection, log_migrations()).map_err(PrepareError::Migrate)?;
+    if purpose == Purpose::Use && is_import_unfinished(&connection)? {
+        return Err(PrepareError::ImportUnfinished);
+    }
     let identify = "INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)";
     connection.execute(identify, [Uuid::new_v4().as_bytes()])?;
     let log_id = connection.query_row("SELECT log_id FROM identity", (), |row| row.get(0))?;
@@ -279,7 +313,7 @@ impl EventLog for SqliteLog {
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
-        Ok(Position::up_to(PARTITION, *self.end.borrow()))
+        Ok(Position::up_to(PARTITION, *self.committed.borrow()))
     }
 
     fn is_away(&self) -> bool {
@@ -290,12 +324,11 @@ impl EventLog for SqliteLog {
 impl SqliteLog {
     /// Waits until the log's end is not `from`, for `wait` at most; returns the end.
     async fn wait_until_beyond(&self, from: Offset, wait: Duration) -> Offset {
-        let mut end = self.end.clone();
+        let mut end = self.committed.subscribe();
         match tokio::time::timeout(wait, end.wait_for(|end| *end != from)).await {
             Ok(Ok(end)) => *end,
-            // The writer has stopped, so the end does not move any more.
-            Ok(Err(_)) => *self.end.borrow(),
-            Err(_) => from,
+            // The sender lives as long as this log, so only the time can be over.
+            Ok(Err(_)) | Err(_) => from,
         }
     }
 }

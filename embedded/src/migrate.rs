@@ -1,5 +1,7 @@
 //! Brings the schema of a database up to date.
 
+use std::cmp::Ordering;
+
 use read_model::Projection;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction};
 use rusqlite_migration::{Error, HookError, M, Migrations};
@@ -17,6 +19,7 @@ pub(crate) fn log_migrations() -> Vec<M<'static>> {
         M::up_with_hook(include_str!("../../migrations/sqlite-log/0005_key_clock.sql"), |transaction: &Transaction| {
             requests::fill(transaction).map_err(HookError::RusqliteError)
         }),
+        M::up(include_str!("../../migrations/sqlite-log/0006_import_marks.sql")),
     ]
 }
 
@@ -35,6 +38,9 @@ pub(crate) enum MigrateError {
     /// The file has a migration that this program does not know.
     #[error("its schema has version {found}, and this program knows versions up to {known}")]
     Newer { found: usize, known: usize },
+    /// The file lacks a migration, and may not be changed.
+    #[error("its schema has version {found}, and this program uses version {known}")]
+    Older { found: usize, known: usize },
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     /// A migration failed, and changed nothing.
@@ -47,7 +53,7 @@ impl MigrateError {
     pub(crate) const fn sqlite(&self) -> Option<&rusqlite::Error> {
         match self {
             Self::Sqlite(error) | Self::Failed(Error::RusqliteError { err: error, .. }) => Some(error),
-            Self::Newer { .. } | Self::Failed(_) => None,
+            Self::Newer { .. } | Self::Older { .. } | Self::Failed(_) => None,
         }
     }
 }
@@ -69,6 +75,16 @@ pub(crate) fn migrate(connection: &mut Connection, migrations: Vec<M<'static>>) 
         connection.pragma_update(None, "user_version", count)?;
     }
     Migrations::new(migrations).to_latest(connection).map_err(MigrateError::Failed)
+}
+
+/// Checks that a database has exactly these migrations.
+pub(crate) fn require_current(connection: &Connection, migrations: &[M<'static>]) -> Result<(), MigrateError> {
+    let (found, known) = (count_applied(connection)?.total(), migrations.len());
+    match found.cmp(&known) {
+        Ordering::Less => Err(MigrateError::Older { found, known }),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(MigrateError::Newer { found, known }),
+    }
 }
 
 /// The number of migrations that a database has.

@@ -73,6 +73,16 @@ pub enum OpenError {
         /// The number of missing pages.
         missing: u64,
     },
+    /// An import into the log has begun, and has not ended.
+    #[error(
+        "the event log {} has only a part of what is imported into it; run the same import again, which goes on where it was; or, \
+         to start without these events, delete the data directory",
+        .path.display()
+    )]
+    ImportUnfinished {
+        /// The file.
+        path: PathBuf,
+    },
     /// The log is empty, but the projections were made from a log with events.
     #[error(
         "the event log {} is empty, but the projections beside it have applied {applied} events, so the log was lost; restore the \

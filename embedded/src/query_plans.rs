@@ -54,6 +54,7 @@ macro_rules! run_checks {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_statement_scans_a_table_or_sorts_rows() {
     event_log::log_conformance!(run_checks);
+    event_log::import_conformance!(run_checks);
     event_log::sequencer_conformance!(run_checks);
     read_model::store_conformance!(run_checks);
     read_model::views_conformance!(run_checks);

@@ -28,6 +28,7 @@ macro_rules! inject {
 }
 
 event_log::log_conformance!(finds, (log) LogFault);
+event_log::import_conformance!(finds, (import) ImportFault);
 event_log::sequencer_conformance!(finds, (sequencer, cold) SequencerFault);
 read_model::store_conformance!(finds, (store) StoreFault);
 read_model::views_conformance!(finds, (views) ViewsFault);

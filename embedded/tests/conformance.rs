@@ -19,6 +19,7 @@ macro_rules! conforms {
 }
 
 event_log::log_conformance!(conforms);
+event_log::import_conformance!(conforms);
 event_log::sequencer_conformance!(conforms);
 read_model::store_conformance!(conforms);
 read_model::views_conformance!(conforms);

@@ -9,8 +9,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a check that panics has failed")]
 
+mod broken_import;
 mod broken_log;
 mod broken_sequencer;
+mod import;
 mod log;
 mod sequencer;
 
@@ -22,6 +24,7 @@ use events::{
 };
 use uuid::Uuid;
 
+pub use self::broken_import::ImportFault;
 pub use self::broken_log::LogFault;
 pub use self::broken_sequencer::SequencerFault;
 
@@ -32,6 +35,7 @@ macro_rules! publish {
 }
 
 crate::log_conformance!(publish, log);
+crate::import_conformance!(publish, import);
 crate::sequencer_conformance!(publish, sequencer);
 
 /// A token that no other check uses.

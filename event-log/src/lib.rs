@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`log`] | [`EventLog`]: append, read from an offset, find the end |
+//! | [`import_log`] | [`ImportLog`]: append the events of an export, and the marks of the import |
 //! | [`sequencer`] | [`Sequencer`]: reserve the next number of an application or a chat |
 //! | [`key_clock`] | [`KeyClock`]: how old the key of a request is |
 //! | [`conformance`] | the contract as assertions, which each adapter's tests run |
@@ -12,10 +13,12 @@
 #![warn(missing_docs)]
 
 pub mod conformance;
+pub mod import_log;
 pub mod key_clock;
 pub mod log;
 pub mod sequencer;
 
+pub use import_log::{ImportLog, LastImport};
 pub use key_clock::KeyClock;
 pub use log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
 pub use sequencer::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};

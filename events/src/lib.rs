@@ -6,6 +6,9 @@
 //! | [`event_id`] | the identity of an event |
 //! | [`record`] | an event as the log keeps it: identity, headers, JSON; encoding and decoding |
 //! | [`upcast`] | upcasters: an old version of an event becomes the current one |
+//! | [`structured`] | an event as a line of JSON: CloudEvents in structured mode |
+//! | [`import_mark`] | records of an import, and the digest that tells which log an export is of |
+//! | [`rfc3339`] | times as CloudEvents write them |
 //! | [`stream`] | streams: an application, or a chat with its messages |
 //! | [`request_key`] | hashes that identify a request with an Idempotency-Key |
 //! | [`token`], [`number`] | identifiers of applications, chats and messages |
@@ -21,12 +24,15 @@
 pub mod epoch;
 pub mod event;
 pub mod event_id;
+pub mod import_mark;
 pub mod number;
 pub mod partitioning;
 pub mod position;
 pub mod record;
 pub mod request_key;
+pub mod rfc3339;
 pub mod stream;
+pub mod structured;
 pub mod token;
 pub mod trace;
 pub mod upcast;
@@ -34,6 +40,7 @@ pub mod upcast;
 pub use epoch::{Epoch, EpochStart, Marker};
 pub use event::{ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, Event, EventType, MessagePosted};
 pub use event_id::EventId;
+pub use import_mark::{ImportMark, ImportPhase, LogDigest};
 pub use number::{ChatNumber, MessageNumber, Number};
 pub use partitioning::PartitionCount;
 pub use position::{Offset, PartitionId, Position};

@@ -4,12 +4,10 @@
 //! `content-type`, Tally's are `tally_…`, and `traceparent` is that of W3C Trace Context. A marker has neither key nor
 //! value. Readers ignore other headers.
 
-use events::{Epoch, EventId, EventType, Marker, Number, Record, RequestKey, TraceParent};
+use events::{Epoch, EventId, EventType, Marker, Number, Record, RequestKey, TraceParent, rfc3339};
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use uuid::Uuid;
-
-use super::rfc3339;
 
 /// The version of CloudEvents that this release writes.
 const OUR_SPEC_VERSION: &str = "1.0";

@@ -29,17 +29,30 @@ impl<'c> Counters<'c> {
     /// either a bug did, or another process has written to the log.
     pub(super) fn raise(&mut self, record: &Record) -> Result<Result<(), NumberTaken>> {
         for (parent, number) in list_counters(record) {
-            let stored = match self.last_numbers.get(&parent) {
-                Some(last) => Some(*last),
-                None => load(self.connection, parent)?,
-            };
-            let last = stored.unwrap_or(0);
+            let last = self.last_number(parent)?;
             if number > 0 && number <= last {
                 return Ok(Err(NumberTaken { number, last }));
             }
             self.last_numbers.insert(parent, number.max(last));
         }
         Ok(Ok(()))
+    }
+
+    /// Raises the counters of a record of an import, whose numbers may lie in any order.
+    pub(super) fn raise_imported(&mut self, record: &Record) -> Result<()> {
+        for (parent, number) in list_counters(record) {
+            let last = self.last_number(parent)?;
+            self.last_numbers.insert(parent, number.max(last));
+        }
+        Ok(())
+    }
+
+    /// The last number of a parent; 0 before the first.
+    fn last_number(&self, parent: StreamKey) -> Result<u32> {
+        match self.last_numbers.get(&parent) {
+            Some(last) => Ok(*last),
+            None => Ok(load(self.connection, parent)?.unwrap_or(0)),
+        }
     }
 
     pub(super) fn store(self) -> Result<()> {

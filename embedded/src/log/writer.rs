@@ -52,13 +52,13 @@ pub(super) struct GroupCommit {
 
 impl GroupCommit {
     /// Starts the writer on a thread of its own. It publishes the log's end in `end` after every commit.
-    pub(super) fn start(writer: Writer, end: watch::Sender<Offset>) -> io::Result<Self> {
+    pub(super) fn start(writer: Writer, end: Arc<watch::Sender<Offset>>) -> io::Result<Self> {
         let (queue, appends) = mpsc::channel(MAX_QUEUED);
         let is_away = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(&is_away);
         let writer = thread::Builder::new()
             .name("log-writer".into())
-            .spawn(move || write_groups(writer, appends, end, &shared))?;
+            .spawn(move || write_groups(writer, appends, &end, &shared))?;
         Ok(Self { queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)), is_away })
     }
 
@@ -94,7 +94,7 @@ impl GroupCommit {
 fn write_groups(
     writer: Writer,
     mut appends: mpsc::Receiver<QueuedAppend>,
-    end: watch::Sender<Offset>,
+    end: &watch::Sender<Offset>,
     is_away: &AtomicBool,
 ) {
     let mut group = Vec::with_capacity(MAX_GROUP);
@@ -184,7 +184,8 @@ fn append_group(connection: &Connection, records: &[Record]) -> rusqlite::Result
     Ok(Appended { answers, end })
 }
 
-fn insert_events(connection: &Connection, records: &[(Offset, &Record)]) -> rusqlite::Result<()> {
+/// Inserts records at their offsets.
+pub(super) fn insert_events(connection: &Connection, records: &[(Offset, &Record)]) -> rusqlite::Result<()> {
     let mut statement = prepare(
         connection,
         "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \

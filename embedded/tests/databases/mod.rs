@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use embedded::{DataDir, SqliteProjections, SqliteSequencer};
-use event_log::{EventLog, Sequencer};
+use event_log::{EventLog, ImportLog, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatKey, Event, EventId, MessageNumber, PartitionId, Position, Record,
     UnixMillis,
@@ -24,6 +24,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The adapters. Their directory is deleted with the value.
 pub(crate) struct Databases {
     pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) import: Arc<dyn ImportLog>,
     pub(crate) sequencer: Arc<dyn Sequencer>,
     /// Another sequencer of the same log. It has no counter in memory until its first call.
     pub(crate) cold: Arc<dyn Sequencer>,
@@ -46,6 +47,7 @@ impl Databases {
         Self {
             sequencer: Arc::new(SqliteSequencer::new(&log)),
             cold: Arc::new(SqliteSequencer::new(&log)),
+            import: Arc::clone(&log) as _,
             log,
             store: Arc::clone(&projections) as _,
             views: Arc::clone(&projections) as _,
@@ -59,6 +61,10 @@ impl Databases {
 
     pub(crate) fn log(&self) -> Arc<dyn EventLog> {
         Arc::clone(&self.log)
+    }
+
+    pub(crate) fn import(&self) -> Arc<dyn ImportLog> {
+        Arc::clone(&self.import)
     }
 
     /// Puts a record with a malformed stream key at the end of the log.

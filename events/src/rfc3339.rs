@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
-use events::UnixMillis;
+use crate::record::UnixMillis;
 
 /// The time in UTC to the millisecond; `None` beyond the year 9999.
-pub(super) fn format(time: UnixMillis) -> Option<String> {
+pub fn format(time: UnixMillis) -> Option<String> {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(time.0))?;
     let mut text = String::new();
     // humantime fails to display a later year, and `to_string` would panic then.
@@ -15,7 +15,7 @@ pub(super) fn format(time: UnixMillis) -> Option<String> {
 }
 
 /// The time of a text that [`format`] has written.
-pub(super) fn parse(text: &str) -> Option<UnixMillis> {
+pub fn parse(text: &str) -> Option<UnixMillis> {
     let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let time = UnixMillis(time.as_millis().try_into().ok()?);
     // humantime also accepts other precisions, `+00:00` and leap seconds. [`format`] writes those times differently.
