@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `log` | [`KafkaLog`], the port, built from the parts below |
+//! | `import` | the log as the target of an import |
 //! | `cluster` | brokers, topic and number of partitions |
 //! | `producer` | appends records |
 //! | `producer_health` | whether the brokers are away, and whether the producer is broken |
@@ -25,6 +26,7 @@ mod cluster;
 mod codec;
 mod consumer_group;
 mod consumer_pool;
+mod import;
 mod log;
 mod partition_cursor;
 mod producer;

@@ -20,7 +20,7 @@ pub mod sequencer;
 
 pub use import_log::{ImportLog, LastImport};
 pub use key_clock::KeyClock;
-pub use log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
+pub use log::{AppendError, EventLog, LogBatch, PlacedImportMark, ReadError, ReadLimit, Unreadable};
 pub use sequencer::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 
 /// An adapter's own error, as the source of a port's error.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{EpochStart, Offset, PartitionId, Position, Record, RecordedEvent};
+use events::{EpochStart, ImportMark, Offset, PartitionId, Position, Record, RecordedEvent};
 
 use crate::BackendError;
 
@@ -53,6 +53,8 @@ pub struct LogBatch {
     pub events: Vec<RecordedEvent>,
     /// The starts of epochs, in log order.
     pub epochs: Vec<EpochStart>,
+    /// The marks of imports, in log order. A log that keeps its marks beside the records has none here.
+    pub imports: Vec<PlacedImportMark>,
     /// The data that is no record, in log order.
     pub unreadable: Vec<Unreadable>,
     /// The offset at which the next batch begins. If this batch is empty, it is the requested offset.
@@ -62,8 +64,17 @@ pub struct LogBatch {
 impl LogBatch {
     /// A batch with nothing in it.
     pub const fn empty(next: Offset) -> Self {
-        Self { events: Vec::new(), epochs: Vec::new(), unreadable: Vec::new(), next }
+        Self { events: Vec::new(), epochs: Vec::new(), imports: Vec::new(), unreadable: Vec::new(), next }
     }
+}
+
+/// A mark of an import, at its place in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedImportMark {
+    /// The offset of the mark.
+    pub offset: Offset,
+    /// The mark.
+    pub mark: ImportMark,
 }
 
 /// Data that no release can read as a record: it is damaged, or another program wrote it.

@@ -142,9 +142,10 @@ impl Feed {
 }
 
 /// Removes the part of a batch that does not lie before `goal`.
-fn cut_at(goal: Offset, mut log_batch: LogBatch) -> LogBatch {
+pub(crate) fn cut_at(goal: Offset, mut log_batch: LogBatch) -> LogBatch {
     log_batch.events.retain(|recorded| recorded.offset < goal);
     log_batch.epochs.retain(|start| start.offset < goal);
+    log_batch.imports.retain(|import| import.offset < goal);
     log_batch.unreadable.retain(|record| record.offset < goal);
     log_batch.next = log_batch.next.min(goal);
     log_batch

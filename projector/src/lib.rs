@@ -9,6 +9,9 @@
 //! | [`run_loop`] | the loop over a feed: when to read, retry, stop and report readiness |
 //! | [`lag`] | how far projections are behind, as metrics |
 //! | [`rebuild`](mod@rebuild) | makes a projection anew while readers use it |
+//! | [`export`](mod@export), [`import`](mod@import) | write the events of a log to a file; bring them into an empty log |
+//! | [`export_file`] | the file between the two |
+//! | [`transfer`] | the commands `export` and `import` |
 //! | [`operate`] | the operator's commands |
 //! | [`progress`] | shows how far a long run is |
 //! | [`assignment`] | a run loop for each partition that is assigned to this process |
@@ -27,9 +30,12 @@ pub mod counts;
 #[cfg(feature = "distributed")]
 mod deployment;
 pub mod epochs;
+pub mod export;
+pub mod export_file;
 pub mod feed;
 #[cfg(feature = "distributed")]
 mod feeder;
+pub mod import;
 pub mod lag;
 pub mod operate;
 #[cfg(feature = "distributed")]
@@ -41,6 +47,7 @@ pub mod search;
 #[cfg(feature = "distributed")]
 pub mod servers;
 pub mod sink;
+pub mod transfer;
 #[cfg(feature = "distributed")]
 mod upgrade;
 pub mod views;

@@ -29,6 +29,15 @@ pub fn start_bar(message: String, length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style).with_message(message).with_finish(ProgressFinish::AndClear)
 }
 
+/// Shows the progress of an action while `work` runs, and returns its outcome.
+pub async fn show_while<T>(action: &str, work: impl AsyncFnOnce(&watch::Sender<Progress>) -> T) -> T {
+    let (progress, shown) = watch::channel(Progress::default());
+    tokio::select! {
+        outcome = work(&progress) => outcome,
+        never = show(action, shown) => match never {},
+    }
+}
+
 /// Shows the progress of an action until the future is dropped.
 pub async fn show(action: &str, progress: watch::Receiver<Progress>) -> Infallible {
     if stderr().is_terminal() { draw_bar(action, &progress).await } else { write_lines(action, &progress).await }

@@ -4,7 +4,9 @@
 //! `content-type`, Tally's are `tally_…`, and `traceparent` is that of W3C Trace Context. A marker has neither key nor
 //! value. Readers ignore other headers.
 
-use events::{Epoch, EventId, EventType, Marker, Number, Record, RequestKey, TraceParent, rfc3339};
+use events::{
+    Epoch, EventId, EventType, ImportMark, ImportPhase, Marker, Number, Record, RequestKey, TraceParent, rfc3339,
+};
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use uuid::Uuid;
@@ -27,6 +29,12 @@ const EPOCH: &str = "tally_epoch";
 const REQUEST_KEY: &str = "tally_request_key";
 const REQUEST_VALUES: &str = "tally_request_values";
 const TRACE_PARENT: &str = "traceparent";
+/// The phase of an import. Together with the next three it makes the marker of a claim the mark of an import. Earlier releases pass over
+/// that as over any claim, whereas a marker of another type would stop them.
+const IMPORT: &str = "tally_import";
+const IMPORT_BEFORE: &str = "tally_import_before";
+const IMPORT_THROUGH: &str = "tally_import_through";
+const IMPORT_END: &str = "tally_import_end";
 /// Most headers that a record has.
 const MAX_HEADERS: usize = 12;
 
@@ -41,6 +49,7 @@ pub(super) struct TimeOutOfRange;
 pub(super) enum LogEntry {
     Event(Record),
     Marker(Marker),
+    Import(ImportMark),
 }
 
 /// Why a record on Kafka cannot be decoded.
@@ -83,6 +92,15 @@ pub(super) fn marker_headers(marker: Marker, id: Uuid) -> OwnedHeaders {
     }
 }
 
+/// The mark of an import, with an id of its own.
+pub(super) fn import_mark_headers(mark: &ImportMark, id: Uuid) -> OwnedHeaders {
+    let headers = marker_headers(Marker::EpochClaimed, id);
+    let headers = add_header(headers, IMPORT, mark.phase.wire_name());
+    let headers = add_header(headers, IMPORT_BEFORE, &mark.before.to_string());
+    let headers = add_header(headers, IMPORT_THROUGH, &mark.through.to_string());
+    add_header(headers, IMPORT_END, &mark.end.to_string())
+}
+
 /// The attributes that every CloudEvent has.
 fn cloud_event_headers(id: Uuid, event_type: &str) -> OwnedHeaders {
     let mut text = Uuid::encode_buffer();
@@ -103,7 +121,7 @@ pub(super) fn decode(message: &impl Message) -> Result<LogEntry, DecodeError> {
     let has_our_spec_version = headers.spec_version == Some(OUR_SPEC_VERSION);
     let entry = match (message.key(), message.payload()) {
         (Some(key), Some(data)) if has_our_spec_version => headers.parse_record(key, data).map(LogEntry::Event),
-        (None, None) if has_our_spec_version => headers.parse_marker().map(LogEntry::Marker),
+        (None, None) if has_our_spec_version => headers.parse_marker(),
         _ => None,
     };
     entry.ok_or_else(|| match headers.describe_newer() {
@@ -124,6 +142,10 @@ struct KnownHeaders<'a> {
     epoch: Option<&'a str>,
     request_key: Option<&'a str>,
     request_values: Option<&'a str>,
+    import: Option<&'a str>,
+    import_before: Option<&'a str>,
+    import_through: Option<&'a str>,
+    import_end: Option<&'a str>,
     trace: Option<TraceParent>,
 }
 
@@ -143,6 +165,10 @@ impl<'a> KnownHeaders<'a> {
                 EPOCH => &mut known.epoch,
                 REQUEST_KEY => &mut known.request_key,
                 REQUEST_VALUES => &mut known.request_values,
+                IMPORT => &mut known.import,
+                IMPORT_BEFORE => &mut known.import_before,
+                IMPORT_THROUGH => &mut known.import_through,
+                IMPORT_END => &mut known.import_end,
                 TRACE_PARENT => {
                     let text = header.value.and_then(|value| std::str::from_utf8(value).ok());
                     known.trace = text.and_then(|text| text.parse().ok()).or(known.trace);
@@ -179,12 +205,24 @@ impl<'a> KnownHeaders<'a> {
         })
     }
 
-    fn parse_marker(&self) -> Option<Marker> {
+    fn parse_marker(&self) -> Option<LogEntry> {
         match (self.event_type?, self.epoch) {
-            (Marker::CLAIMED, None) => Some(Marker::EpochClaimed),
-            (Marker::STARTED, Some(epoch)) => Some(Marker::EpochStarted(Epoch(parse_decimal(epoch)?))),
+            (Marker::CLAIMED, None) if self.import.is_some() => self.parse_import_mark().map(LogEntry::Import),
+            (Marker::CLAIMED, None) => Some(LogEntry::Marker(Marker::EpochClaimed)),
+            (Marker::STARTED, Some(epoch)) => {
+                Some(LogEntry::Marker(Marker::EpochStarted(Epoch(parse_decimal(epoch)?))))
+            }
             _ => None,
         }
+    }
+
+    fn parse_import_mark(&self) -> Option<ImportMark> {
+        Some(ImportMark {
+            phase: ImportPhase::from_wire_name(self.import?)?,
+            before: self.import_before?.parse().ok()?,
+            through: self.import_through?.parse().ok()?,
+            end: self.import_end?.parse().ok()?,
+        })
     }
 
     /// Describes a record that claims to come from a newer release; `None` if it does not.
@@ -325,6 +363,31 @@ mod tests {
         {
             assert_eq!(pairs(&marker_headers(marker, id)), golden);
             assert_eq!(decode(&message(None, None, headers(golden))), Ok(LogEntry::Marker(marker)));
+        }
+    }
+
+    #[test]
+    fn marks_of_imports_have_these_headers_for_ever() {
+        let digest = |byte| events::LogDigest::from_bytes([byte; events::LogDigest::BYTES]);
+        let golden = [
+            ("ce_specversion", "1.0".to_owned()),
+            ("ce_id", "00000000-0000-0000-0000-000000000001".to_owned()),
+            ("ce_source", "/tally".to_owned()),
+            // Earlier releases know this type, and ignore the other headers.
+            ("ce_type", "EpochClaimed".to_owned()),
+            ("tally_import", "ended".to_owned()),
+            ("tally_import_before", "0f".repeat(32)),
+            ("tally_import_through", "a5".repeat(32)),
+            ("tally_import_end", "0:7.11:3".to_owned()),
+        ];
+        let golden = golden.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let end = "0:7.11:3".parse().unwrap();
+        let mark = ImportMark { phase: ImportPhase::Ended, before: digest(0x0f), through: digest(0xa5), end };
+        assert_eq!(pairs(&import_mark_headers(&mark, Uuid::from_u128(1))), golden);
+        assert_eq!(decode(&message(None, None, headers(golden))), Ok(LogEntry::Import(mark)));
+        for (name, bad) in [("tally_import", "paused"), ("tally_import_through", "a5"), ("tally_import_end", "x")] {
+            let replaced = golden.map(|(key, value)| (key, if key == name { bad } else { value }));
+            assert!(is_broken(&message(None, None, headers(replaced))), "{name}: {bad}");
         }
     }
 

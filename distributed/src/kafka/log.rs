@@ -25,7 +25,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// record may still arrive.
 pub struct KafkaLog {
     cluster: Cluster,
-    producer: Arc<LogProducer>,
+    pub(super) producer: Arc<LogProducer>,
     consumers: Arc<ConsumerPool>,
     /// Ends the task that maintains the clients.
     _stop: DropGuard,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{LogBatch, ReadError, ReadLimit, Unreadable};
+use event_log::{LogBatch, PlacedImportMark, ReadError, ReadLimit, Unreadable};
 use events::{EpochStart, Marker, Offset, PartitionId, RecordedEvent};
 use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -189,6 +189,7 @@ impl PartitionCursor {
                     log_batch.epochs.push(EpochStart { partition, offset, epoch });
                 }
                 Ok(LogEntry::Marker(Marker::EpochClaimed)) => {}
+                Ok(LogEntry::Import(mark)) => log_batch.imports.push(PlacedImportMark { offset, mark }),
             }
             log_batch.next = offset.next();
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use event_log::AppendError;
-use events::{Marker, Offset, PartitionId, Record};
+use events::{ImportMark, Marker, Offset, PartitionId, Position, Record};
 use parking_lot::RwLock;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -136,6 +136,31 @@ impl LogProducer {
         self.send(partition, Some((&key, &record.data)), headers).await
     }
 
+    /// Appends records in their order, each to its partition. Returns a position that covers all of them.
+    pub(super) async fn append_all(&self, records: &[(PartitionId, Record)]) -> Result<Position, AppendError> {
+        let mut deliveries = Vec::with_capacity(records.len());
+        for (partition, record) in records {
+            let headers = codec::record_headers(record).map_err(|error| AppendError::Unacknowledged(error.into()))?;
+            let key = record.stream.to_text();
+            deliveries.push((*partition, self.queue(*partition, Some((&key, &record.data)), headers)?));
+        }
+        let mut covered = Position::default();
+        for (partition, delivery) in deliveries {
+            covered.merge(&Position::up_to(partition, wait_for_delivery(delivery).await?.next()));
+        }
+        Ok(covered)
+    }
+
+    /// Appends the mark of an import to `partition`.
+    pub(super) async fn append_import_mark(
+        &self,
+        partition: PartitionId,
+        mark: &ImportMark,
+    ) -> Result<Offset, AppendError> {
+        let headers = codec::import_mark_headers(mark, Uuid::now_v7());
+        self.send(partition, None, headers).await
+    }
+
     /// Appends a marker to `partition` and returns its offset.
     pub(super) async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
         let headers = codec::marker_headers(marker, Uuid::now_v7());
@@ -149,6 +174,16 @@ impl LogProducer {
         key_and_value: Option<(&String, &Vec<u8>)>,
         headers: OwnedHeaders,
     ) -> Result<Offset, AppendError> {
+        wait_for_delivery(self.queue(partition, key_and_value, headers)?).await
+    }
+
+    /// Hands a record to librdkafka. Records of a partition are appended in the order of these calls.
+    fn queue(
+        &self,
+        partition: PartitionId,
+        key_and_value: Option<(&String, &Vec<u8>)>,
+        headers: OwnedHeaders,
+    ) -> Result<oneshot::Receiver<Delivery>, AppendError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }
@@ -160,10 +195,7 @@ impl LogProducer {
             record = record.key(key).payload(value);
         }
         self.producer.read().send(record).map_err(|(error, _)| self.to_append_error(error))?;
-        match delivery.await {
-            Ok(delivery) => delivery.map_err(|error| AppendError::Unacknowledged(error.into())),
-            Err(dropped) => Err(AppendError::Unacknowledged(dropped.into())),
-        }
+        Ok(delivery)
     }
 
     fn to_append_error(&self, error: KafkaError) -> AppendError {
@@ -228,6 +260,13 @@ impl LogProducer {
         if let Err(error) = self.producer.read().flush(FLUSH_TIMEOUT) {
             tracing::warn!(%error, "the event log was closed during appends; their outcome is unknown");
         }
+    }
+}
+
+async fn wait_for_delivery(delivery: oneshot::Receiver<Delivery>) -> Result<Offset, AppendError> {
+    match delivery.await {
+        Ok(delivery) => delivery.map_err(|error| AppendError::Unacknowledged(error.into())),
+        Err(dropped) => Err(AppendError::Unacknowledged(dropped.into())),
     }
 }
 

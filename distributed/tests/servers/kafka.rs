@@ -12,5 +12,5 @@ pub(crate) mod topic;
 
 pub(crate) use self::support::{DEADLINE, fresh_chat, message, until};
 
-tests!(; conformance on support::on_a_topic: event_log::log_conformance;
+tests!(; conformance on support::on_a_topic: event_log::log_conformance, event_log::import_conformance;
     modules: away, group, partitioning, reading, topic);

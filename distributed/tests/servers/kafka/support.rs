@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use distributed::kafka::{Cluster, KafkaLog};
-use event_log::{EventLog, LogBatch, ReadLimit};
+use event_log::{EventLog, ImportLog, LogBatch, ReadLimit};
 use events::{
     ApplicationToken, ChatKey, ChatNumber, Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Position,
     Record, UnixMillis,
@@ -52,6 +52,10 @@ pub(crate) struct Topic {
 
 impl Topic {
     pub(crate) fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log) as _
+    }
+
+    pub(crate) fn import(&self) -> Arc<dyn ImportLog> {
         Arc::clone(&self.log) as _
     }
 

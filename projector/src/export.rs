@@ -1,0 +1,206 @@
+//! Exports the events of a log.
+//!
+//! An export has each event that any release may show: not the void ones, not a record of an event that is there already, and no
+//! markers. It reads the log twice, each time from the start: first to find ids that are there twice and to compute the digests
+//! of the log (`scan`), then to write the events in the order of their times (`merge`).
+//! docs/adr/0014-exports-and-imports.md says why.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `valid_events` | reads a partition without void events |
+//! | `repeats` | finds ids that may be there twice, in little memory |
+//! | `scan` | the first reading |
+//! | `merge` | the second reading: the events of all partitions in one order |
+
+mod merge;
+mod repeats;
+mod scan;
+mod valid_events;
+
+use std::io;
+use std::sync::Arc;
+
+use event_log::{EventLog, ReadError};
+use events::{EventId, Offset, PartitionId, Position};
+use tokio::sync::{mpsc, watch};
+
+use self::merge::Merge;
+use self::repeats::MAX_REPEATED;
+use self::scan::{Scan, scan};
+use crate::export_file::{AddError, Block, ExportOutput, ExportWriter, Header};
+use crate::progress::show_while;
+use crate::rebuild::Progress;
+
+/// Blocks that wait to be written.
+const QUEUED_BLOCKS: usize = 4;
+
+/// What to export.
+#[derive(Debug, Clone, Default)]
+pub struct ExportOptions {
+    /// Where to begin: where an earlier export has ended. `None` for the beginning of the log.
+    pub since: Option<Position>,
+    /// Leave out records that are no events, instead of failing.
+    pub skip_unreadable: bool,
+}
+
+/// An export that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The number of events.
+    pub events: u64,
+    /// Where it ends, and the next one begins.
+    pub until: Position,
+    /// The number of records that were left out because they are no events.
+    pub unreadable: u64,
+}
+
+/// Why a log could not be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The log could not be read.
+    #[error("the event log cannot be read to its end")]
+    Read(#[source] ReadError),
+    /// The log has no such position.
+    #[error(
+        "the log has no position {since}: it ends at {end}; give --since the position at which an export of this log has ended"
+    )]
+    UnknownPosition {
+        /// The position.
+        since: Position,
+        /// The log's end.
+        end: Position,
+    },
+    /// A record is no event.
+    #[error(
+        "offset {offset} of partition {partition} is no event: {reason}; if that is no damage that a copy of the log mends, \
+         --skip-unreadable leaves such records out"
+    )]
+    Unreadable {
+        /// The partition.
+        partition: PartitionId,
+        /// The offset.
+        offset: Offset,
+        /// The defect.
+        reason: String,
+    },
+    /// A newer release has written an event.
+    #[error("offset {offset} of partition {partition} cannot be exported by this release")]
+    Newer {
+        /// The partition.
+        partition: PartitionId,
+        /// The offset.
+        offset: Offset,
+        /// What is newer.
+        #[source]
+        source: events::DecodeError,
+    },
+    /// An event cannot be written.
+    #[error("the event {} cannot be exported", .event_id.0)]
+    Event {
+        /// The event.
+        event_id: EventId,
+        /// The reason.
+        #[source]
+        source: AddError,
+    },
+    /// More events than fit in memory may be there twice.
+    #[error(
+        "more than {MAX_REPEATED} events of partition {0} may be there twice, which is more than an export can tell apart"
+    )]
+    TooManyRepeats(PartitionId),
+    /// The export could not be written.
+    #[error("the export cannot be written, so it is incomplete; delete it")]
+    Write(#[source] io::Error),
+}
+
+/// Writes an export of `log` as it is now, and shows the progress.
+///
+/// # Errors
+/// [`ExportError`]. What was written until then is no export: an import notices that.
+pub async fn export(
+    log: Arc<dyn EventLog>,
+    options: &ExportOptions,
+    output: ExportOutput,
+) -> Result<Exported, ExportError> {
+    let end = log.end().await.map_err(ExportError::Read)?;
+    let since = options.since.clone().unwrap_or_default();
+    if !end.covers(&since) {
+        return Err(ExportError::UnknownPosition { since, end });
+    }
+    let scanned = show_while("reading the log", async |progress| {
+        scan(&log, &since, &end, options.skip_unreadable, progress).await
+    });
+    let scanned = scanned.await?;
+    let header = Header {
+        since: options.since.clone(),
+        until: end.clone(),
+        before: scanned.before,
+        through: scanned.through,
+        events: scanned.events,
+    };
+    let unreadable = scanned.unreadable;
+    let events = show_while("exporting", async |progress| write_blocks(log, scanned, header, output, progress).await);
+    let events = events.await?;
+    Ok(Exported { events, until: end, unreadable })
+}
+
+/// Writes the events on a thread that may block. Returns how many there were.
+async fn write_blocks(
+    log: Arc<dyn EventLog>,
+    scanned: Scan,
+    header: Header,
+    output: ExportOutput,
+    progress: &watch::Sender<Progress>,
+) -> Result<u64, ExportError> {
+    progress.send_replace(Progress { applied: 0, end: header.events });
+    let (sender, blocks) = mpsc::channel(QUEUED_BLOCKS);
+    let writing = tokio::task::spawn_blocking(move || write(output, header, blocks));
+    let read = send_blocks(Merge::new(log, scanned), &sender, progress).await;
+    // Without the last block the writer would end the export as if it was complete.
+    let is_whole = matches!(read, Ok(true));
+    if is_whole {
+        // The writer may have failed; its own error says so.
+        drop(sender.send(None).await);
+    }
+    drop(sender);
+    let written = match writing.await {
+        Ok(written) => written,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    read?;
+    written.map_err(ExportError::Write)
+}
+
+/// Sends all blocks; false if the writer has failed.
+async fn send_blocks(
+    mut merge: Merge,
+    sender: &mpsc::Sender<Option<Block>>,
+    progress: &watch::Sender<Progress>,
+) -> Result<bool, ExportError> {
+    let mut block = Block::default();
+    while let Some(record) = merge.next().await? {
+        let event_id = record.event_id;
+        block.add(&record).map_err(|source| ExportError::Event { event_id, source })?;
+        progress.send_modify(|progress| progress.applied += 1);
+        if block.is_full() && sender.send(Some(std::mem::take(&mut block))).await.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(block.is_empty() || sender.send(Some(block)).await.is_ok())
+}
+
+/// Writes blocks until `None`, which ends the export. Returns the number of events.
+fn write(output: ExportOutput, header: Header, mut blocks: mpsc::Receiver<Option<Block>>) -> io::Result<u64> {
+    let mut writer = ExportWriter::begin(output, header)?;
+    while let Some(block) = blocks.blocking_recv() {
+        match block {
+            Some(block) => writer.write(&block)?,
+            None => {
+                let (output, events) = writer.end()?;
+                output.finish()?;
+                return Ok(events);
+            }
+        }
+    }
+    Err(io::ErrorKind::Interrupted.into())
+}

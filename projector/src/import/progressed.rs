@@ -1,0 +1,97 @@
+//! What the log has of a file, behind the mark of an import that was stopped.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::{ImportLog, ReadLimit};
+use events::{Offset, PartitionId, Position, Record, RecordedEvent};
+
+use super::ImportError;
+use crate::feed::cut_at;
+
+/// Records of one read.
+const RECORDS_PER_READ: u32 = 1_000;
+
+/// The events that an earlier attempt has appended. In each partition these are the first ones of the file, in its order.
+pub(super) struct Progressed {
+    log: Arc<dyn ImportLog>,
+    partitions: BTreeMap<PartitionId, Rest>,
+}
+
+/// The events of a partition that were not found in the file yet.
+struct Rest {
+    /// Where the next read begins.
+    next: Offset,
+    end: Offset,
+    events: VecDeque<RecordedEvent>,
+    /// The event that was found last.
+    last: Option<Record>,
+}
+
+impl Progressed {
+    /// The events between two ends of the log.
+    pub(super) fn new(log: Arc<dyn ImportLog>, begin: &Position, end: &Position) -> Self {
+        let rest = |end, next| Rest { next, end, events: VecDeque::new(), last: None };
+        let partitions = end.bounds().map(|(partition, end)| (partition, rest(end, begin.bound(partition))));
+        Self { log, partitions: partitions.collect() }
+    }
+
+    /// Whether the log has the next event of the file.
+    pub(super) async fn has(&mut self, record: &Record) -> Result<bool, ImportError> {
+        let partition = self.log.partition_of(&record.stream);
+        while let Some(found) = self.next(partition).await? {
+            let rest = self.partitions.entry(partition).or_insert_with(Rest::none);
+            if found.record == *record {
+                rest.last = Some(found.record);
+                return Ok(true);
+            }
+            // An append that was given up may have reached the log nevertheless, before it was sent again.
+            if rest.last.as_ref() != Some(&found.record) {
+                return Err(ImportError::OtherEvent { partition, offset: found.offset });
+            }
+        }
+        Ok(false)
+    }
+
+    /// Fails if the log has an event that is not in the file.
+    pub(super) async fn expect_nothing_more(&mut self) -> Result<(), ImportError> {
+        let partitions: Vec<_> = self.partitions.keys().copied().collect();
+        for partition in partitions {
+            if let Some(RecordedEvent { offset, .. }) = self.next(partition).await? {
+                return Err(ImportError::OtherEvent { partition, offset });
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self, partition: PartitionId) -> Result<Option<RecordedEvent>, ImportError> {
+        let Some(rest) = self.partitions.get_mut(&partition) else {
+            return Ok(None);
+        };
+        while rest.events.is_empty() && rest.next < rest.end {
+            let limit = ReadLimit { records: RECORDS_PER_READ, wait: Duration::ZERO };
+            let log_batch = self.log.read(partition, rest.next, limit).await.map_err(ImportError::Read)?;
+            let log_batch = cut_at(rest.end, log_batch);
+            if let Some(unreadable) = log_batch.unreadable.first() {
+                return Err(ImportError::OtherEvent { partition, offset: unreadable.offset });
+            }
+            if let Some(start) = log_batch.epochs.first() {
+                return Err(ImportError::OtherEvent { partition, offset: start.offset });
+            }
+            if log_batch.next == rest.next {
+                // Offsets need not be dense: nothing lies before the end.
+                break;
+            }
+            rest.next = log_batch.next;
+            rest.events.extend(log_batch.events);
+        }
+        Ok(rest.events.pop_front())
+    }
+}
+
+impl Rest {
+    const fn none() -> Self {
+        Self { next: Offset::START, end: Offset::START, events: VecDeque::new(), last: None }
+    }
+}
