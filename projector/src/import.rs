@@ -84,7 +84,7 @@ pub enum ImportError {
     NotTheNextPart,
     /// The log has something else than the file.
     #[error(
-        "offset {offset} of partition {partition} is another event than the export has there: somebody else has written to the log, or an \
+        "offset {offset} of partition {partition} is something else than the export has there: somebody else has written to the log, or an \
          append of an earlier attempt was lost; begin with a new, empty system"
     )]
     OtherEvent {
@@ -133,22 +133,18 @@ enum Read {
 fn read(input: &ExportInput, sender: &mpsc::Sender<Read>) -> Result<(), ImportError> {
     let (header, mut reader) =
         ExportReader::open(input.open().map_err(ImportError::Open)?).map_err(ImportError::File)?;
-    let mut next = Read::Header(header);
-    loop {
-        // Read before the last one is sent: a header that no block confirms is not sent.
-        let following = reader.next_block().map_err(ImportError::File)?;
-        if sender.blocking_send(next).is_err() {
-            return Ok(());
-        }
-        match following {
-            Some(records) => next = Read::Block(records),
-            None => {
-                // Nobody may need it any more.
-                drop(sender.blocking_send(Read::End));
-                return Ok(());
-            }
-        }
+    // A header is not sent before a block confirms it.
+    let mut block = reader.next_block().map_err(ImportError::File)?;
+    let mut is_needed = sender.blocking_send(Read::Header(header)).is_ok();
+    while is_needed && let Some(records) = block {
+        is_needed = sender.blocking_send(Read::Block(records)).is_ok();
+        block = reader.next_block().map_err(ImportError::File)?;
     }
+    if is_needed {
+        // Whoever does not need it has failed, and says why.
+        drop(sender.blocking_send(Read::End));
+    }
+    Ok(())
 }
 
 /// Appends what the reader sends; `None` if the reader has failed.

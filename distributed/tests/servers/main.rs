@@ -52,6 +52,7 @@ mod scenarios;
 mod sequencer;
 mod steps;
 mod topology;
+mod transfer;
 
 use std::env::VarError;
 use std::io::{Write, stderr};
@@ -63,7 +64,7 @@ use tokio::runtime::{Handle, Runtime};
 /// Tests that run concurrently, unless the command line says otherwise.
 const CONCURRENT_TESTS: usize = 3;
 
-tests!(; modules: elastic, kafka, mysql, runs, sequencer, steps, scenarios, projecting, reading, rebuilding,
+tests!(; modules: elastic, kafka, mysql, runs, sequencer, steps, scenarios, projecting, reading, rebuilding, transfer,
     // Its tests run one after the other, and nothing else runs beside them.
     faults);
 

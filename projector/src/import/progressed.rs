@@ -73,15 +73,16 @@ impl Progressed {
             let limit = ReadLimit { records: RECORDS_PER_READ, wait: Duration::ZERO };
             let log_batch = self.log.read(partition, rest.next, limit).await.map_err(ImportError::Read)?;
             let log_batch = cut_at(rest.end, log_batch);
-            if let Some(unreadable) = log_batch.unreadable.first() {
-                return Err(ImportError::OtherEvent { partition, offset: unreadable.offset });
-            }
-            if let Some(start) = log_batch.epochs.first() {
-                return Err(ImportError::OtherEvent { partition, offset: start.offset });
+            // Only an import has written behind its mark, so every record is an event. A claim of an epoch, say, is a gap here.
+            let offsets = (rest.next.0..log_batch.next.0).map(Offset);
+            let mut events = log_batch.events.iter();
+            if let Some(offset) =
+                offsets.into_iter().find(|offset| events.next().map(|event| event.offset) != Some(*offset))
+            {
+                return Err(ImportError::OtherEvent { partition, offset });
             }
             if log_batch.next == rest.next {
-                // Offsets need not be dense: nothing lies before the end.
-                break;
+                return Err(ImportError::OtherEvent { partition, offset: rest.next });
             }
             rest.next = log_batch.next;
             rest.events.extend(log_batch.events);

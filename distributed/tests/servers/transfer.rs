@@ -1,0 +1,180 @@
+//! Exports and imports on servers: a system moves from one machine to servers and back, and an import into Kafka goes on.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser;
+use distributed::kafka::{Cluster, KafkaLog};
+use distributed::ports::MarkerLog;
+use embedded::DataDir;
+use event_log::{EventLog, ImportLog};
+use events::{Marker, PartitionId};
+use projector::export::{ExportOptions, export};
+use projector::export_file::{ExportFileError, ExportInput, ExportOutput};
+use projector::import::{ImportError, Imported, import};
+use read_model::Projection;
+use tempfile::TempDir;
+use testkit::moved_system::Contents;
+use testkit::scenarios::{Api, Port};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::containers;
+use crate::kafka::support::{fresh, fresh_chat, message, open_at, server};
+use crate::mysql::server::Database;
+use crate::topology::{projector_config, start_command_api, start_query_api};
+
+/// A running system.
+struct System {
+    api: Api,
+    stop: CancellationToken,
+    processes: JoinSet<()>,
+}
+
+impl System {
+    /// One process on a data directory.
+    async fn embedded(data: &Path) -> Self {
+        let ports = ["--write-addr", "--read-addr", "--operator-addr"].into_iter();
+        let ports = ports.flat_map(|flag| [flag, "127.0.0.1:0"]);
+        let arguments = ["tally", "--data", data.to_str().unwrap()].into_iter().chain(ports);
+        let (stop, mut processes) = (CancellationToken::new(), JoinSet::new());
+        let config = all_in_one::cli::Cli::parse_from(arguments).serve;
+        let process = all_in_one::Process::start(&config, stop.clone()).await.unwrap();
+        let api = api(process.write_addr(), process.read_addr());
+        processes.spawn(async move { process.wait().await.unwrap() });
+        Self::ready(api, stop, processes).await
+    }
+
+    /// One process of each kind on servers.
+    async fn on_servers(brokers: &str, redis: &str, mysql: &str, elasticsearch: &str) -> Self {
+        let (stop, mut processes) = (CancellationToken::new(), JoinSet::new());
+        let writes = start_command_api(brokers, redis, mysql, &stop).await;
+        let reads = start_query_api(mysql, elasticsearch, &stop).await;
+        let api = api(writes.write_addr(), reads.read_addr());
+        processes.spawn(async move { writes.wait().await.unwrap() });
+        processes.spawn(reads.wait());
+        for projection in Projection::ALL {
+            let store = if projection == Projection::Search { elasticsearch } else { mysql };
+            let config = projector_config(projection, brokers, store);
+            let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
+            processes.spawn(async move { process.wait().await.unwrap() });
+        }
+        Self::ready(api, stop, processes).await
+    }
+
+    async fn ready(api: Api, stop: CancellationToken, processes: JoinSet<()>) -> Self {
+        for port in [Port::Write, Port::Read] {
+            api.wait_until_ready(port).await;
+        }
+        Self { api, stop, processes }
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.processes.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+fn api(writes: SocketAddr, reads: SocketAddr) -> Api {
+    Api::new(&format!("http://{writes}"), &format!("http://{reads}"))
+}
+
+async fn export_to(file: &Path, log: Arc<dyn EventLog>) -> u64 {
+    let output = ExportOutput::create(Some(file), true).unwrap();
+    export(log, &ExportOptions::default(), output).await.unwrap().events
+}
+
+async fn import_from(file: &Path, log: Arc<dyn ImportLog>) -> Result<Imported, ImportError> {
+    import(log, ExportInput::new(Some(file.to_owned()))).await
+}
+
+async fn a_system_moves_from_one_machine_to_servers_and_back() {
+    let files = TempDir::new().unwrap();
+    let [old, new] = ["old", "new"].map(|name| files.path().join(name));
+    let [there, back] = ["there.zst", "back.zst"].map(|name| files.path().join(name));
+    let system = System::embedded(&old).await;
+    let mut contents = Contents::fill(&system.api).await;
+    export_to(&there, Arc::new(DataDir::open_log_read_only(&old).unwrap())).await;
+    system.stop().await;
+
+    let (kafka, redis) = (containers::own_kafka(None).await, containers::own_redis().await);
+    let (elasticsearch, database) = (containers::own_elasticsearch().await, Database::empty().await);
+    let brokers = containers::brokers(&kafka);
+    let log = open_at(&Cluster::new(&brokers)).await;
+    import_from(&there, Arc::clone(&log) as _).await.unwrap();
+    let (redis, search) = (containers::redis_url(&redis), containers::elasticsearch_url(&elasticsearch));
+    let system = System::on_servers(&brokers, &redis, &database.url(), &search).await;
+    contents.expect(&system.api).await;
+    contents.go_on(&system.api).await;
+    system.stop().await;
+    let refused = import_from(&there, Arc::clone(&log) as _).await.unwrap();
+    assert_eq!(refused, Imported::WasThere);
+    let events = export_to(&back, log).await;
+
+    let directory = DataDir::open(&new).unwrap();
+    let log = Arc::new(directory.open_log_to_import().unwrap());
+    let imported = import_from(&back, Arc::clone(&log) as _).await.unwrap();
+    assert!(matches!(imported, Imported::Done { events: all, .. } if all == events), "{imported:?}");
+    log.close().await;
+    drop((log, directory));
+    let system = System::embedded(&new).await;
+    contents.expect(&system.api).await;
+    contents.go_on(&system.api).await;
+    system.stop().await;
+}
+
+/// A file with chats of 1,300 messages together, and a copy of it that is cut off.
+async fn large_export(files: &Path) -> (PathBuf, PathBuf) {
+    let [whole, cut] = ["whole", "cut"].map(|name| files.join(name));
+    let directory = DataDir::open(files.join("data")).unwrap();
+    let log = Arc::new(directory.open_log().unwrap());
+    for _ in 0..13 {
+        let chat = fresh_chat();
+        log.append_imported((1..=100).map(|number| message(chat, number)).collect()).await.unwrap();
+    }
+    let output = ExportOutput::create(Some(&whole), false).unwrap();
+    export(Arc::clone(&log) as _, &ExportOptions::default(), output).await.unwrap();
+    log.close().await;
+    let text = std::fs::read_to_string(&whole).unwrap();
+    std::fs::write(&cut, text.split_inclusive('\n').take(700).collect::<String>()).unwrap();
+    (whole, cut)
+}
+
+async fn an_import_into_kafka_that_was_stopped_goes_on_where_it_was() {
+    let files = TempDir::new().unwrap();
+    let (whole, cut) = large_export(files.path()).await;
+    let cluster = fresh(server().await);
+    let log = open_at(&cluster).await;
+    let stopped = import_from(&cut, Arc::clone(&log) as _).await.unwrap_err();
+    assert!(matches!(stopped, ImportError::File(ExportFileError::Incomplete { .. })), "{stopped}");
+    // Another process goes on.
+    let log: Arc<KafkaLog> = open_at(&cluster).await;
+    match import_from(&whole, Arc::clone(&log) as _).await.unwrap() {
+        Imported::Done { events, already, .. } => assert_eq!((events, already), (1_300, 512)),
+        Imported::WasThere => panic!("it was there"),
+    }
+    let again = files.path().join("again");
+    assert_eq!(export_to(&again, log).await, 1_300, "no event is there twice");
+}
+
+/// A command-api that starts during an import begins an epoch.
+async fn a_writer_beside_an_import_into_kafka_is_noticed() {
+    let files = TempDir::new().unwrap();
+    let (whole, cut) = large_export(files.path()).await;
+    for partition in [PartitionId(0), PartitionId(11)] {
+        let log = open_at(&fresh(server().await)).await;
+        import_from(&cut, Arc::clone(&log) as _).await.unwrap_err();
+        log.append_marker(partition, Marker::EpochClaimed).await.unwrap();
+        let refused = import_from(&whole, Arc::clone(&log) as _).await.unwrap_err();
+        assert!(matches!(refused, ImportError::OtherWriter(_) | ImportError::OtherEvent { .. }), "{refused}");
+    }
+}
+
+tests!(
+    a_system_moves_from_one_machine_to_servers_and_back,
+    an_import_into_kafka_that_was_stopped_goes_on_where_it_was,
+    a_writer_beside_an_import_into_kafka_is_noticed,
+);
