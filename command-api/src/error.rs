@@ -113,6 +113,10 @@ fn append_problem(error: &AppendError) -> Problem {
         AppendError::Closed => {
             Problem::unavailable("draining", "this process is stopping; nothing was written; try again")
         }
+        AppendError::Importing => Problem::unavailable(
+            "log-unavailable",
+            "an import into this system has not ended; nothing was written; try again later",
+        ),
         AppendError::NumberTaken { .. } => numbers_unavailable(),
         AppendError::NotWritten(_) => not_written(),
         AppendError::Unacknowledged(_) => unacknowledged(),

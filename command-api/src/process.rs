@@ -90,7 +90,7 @@ impl Process {
 
 /// Prepares the log. From then on, marks `part` as failed while the log is away.
 async fn watch_log(log: Arc<KafkaLog>, part: Part, stop: CancellationToken) -> Result<(), PrepareError> {
-    if retry_until_ready(&part, &stop, PrepareError::is_lasting, || log.prepare().boxed()).await?.is_some() {
+    if retry_until_ready(&part, &stop, PrepareError::is_lasting, || log.prepare_to_write().boxed()).await?.is_some() {
         monitor(part, stop, || async { if log.is_away() { Err(LogAway) } else { Ok(()) } }).await;
     }
     Ok(())

@@ -103,7 +103,7 @@ impl SqliteLog {
 
     /// The offset that the next record gets.
     pub(crate) fn end_offset(&self) -> Offset {
-        *self.end.borrow()
+        *self.committed.borrow()
     }
 
     /// Reading connections, for the sequencer.

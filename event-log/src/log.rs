@@ -106,6 +106,9 @@ pub enum AppendError {
     /// The log is being closed. The record is not in the log.
     #[error("the event log is closed")]
     Closed,
+    /// An import into the log has not ended. The record is not in the log.
+    #[error("an import into the event log has not ended, and nothing else is written until it has")]
+    Importing,
     /// The log has this number of the parent already, or a higher one. The record is not in the log. Only a log that keeps the
     /// last numbers itself notices this.
     #[error(

@@ -3,7 +3,7 @@
 //! An export has each event that any release may show: not the void ones, not a record of an event that is there already, and no
 //! markers. It reads the log twice, each time from the start: first to find ids that are there twice and to compute the digests
 //! of the log (`scan`), then to write the events in the order of their times (`merge`).
-//! docs/adr/0014-exports-and-imports.md says why.
+//! docs/adr/0016-exports-and-imports.md says why.
 //!
 //! | module | holds |
 //! |---|---|

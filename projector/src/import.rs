@@ -2,7 +2,7 @@
 //!
 //! An import begins and ends with a mark in the log. An import that was stopped goes on where it was: it compares the file with
 //! what the log has behind the mark, and appends the rest. So the log alone says how far an import is.
-//! docs/adr/0014-exports-and-imports.md says why.
+//! docs/adr/0016-exports-and-imports.md says why.
 //!
 //! | module | holds |
 //! |---|---|

@@ -54,6 +54,25 @@ impl ImportLog for KafkaLog {
 }
 
 impl KafkaLog {
+    /// Whether an import has begun and not ended. Reads some records at most, unless very many at the end of the partition are
+    /// neither numbered nor marks.
+    pub(super) async fn has_unfinished_import(&self) -> Result<bool, ReadError> {
+        let end = self.end().await?.bound(MARK_PARTITION);
+        if end == Offset::START || self.read_marks(Offset::START, 1).await?.imports.is_empty() {
+            return Ok(false);
+        }
+        let last = self.read_marks(Offset(end.0.saturating_sub(RECORDS_PER_READ.into())), RECORDS_PER_READ).await?;
+        // Nobody begins an epoch before the import has ended, and no imported event has one.
+        if !last.epochs.is_empty() || last.events.iter().any(|event| event.record.epoch.is_some()) {
+            return Ok(false);
+        }
+        let mark = match last.imports.into_iter().last() {
+            Some(placed) => Some(placed.mark),
+            None => self.last_import().await?.map(|last| last.mark),
+        };
+        Ok(mark.is_some_and(|mark| mark.phase == ImportPhase::Began))
+    }
+
     async fn read_marks(&self, from: Offset, records: u32) -> Result<LogBatch, ReadError> {
         self.read(MARK_PARTITION, from, ReadLimit { records, wait: Duration::ZERO }).await
     }

@@ -1,6 +1,7 @@
 //! The event log on Kafka.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -27,6 +28,8 @@ pub struct KafkaLog {
     cluster: Cluster,
     pub(super) producer: Arc<LogProducer>,
     consumers: Arc<ConsumerPool>,
+    /// Whether [`Self::prepare_to_write`] has found that an import has not ended.
+    pub(super) is_importing: AtomicBool,
     /// Ends the task that maintains the clients.
     _stop: DropGuard,
 }
@@ -39,7 +42,7 @@ impl KafkaLog {
         let consumers = Arc::new(ConsumerPool::new(&cluster)?);
         let stop = CancellationToken::new();
         tokio::spawn(maintain_clients(Arc::clone(&producer), Arc::clone(&consumers), stop.clone()));
-        Ok(Self { cluster, producer, consumers, _stop: stop.drop_guard() })
+        Ok(Self { cluster, producer, consumers, is_importing: AtomicBool::new(false), _stop: stop.drop_guard() })
     }
 
     /// Creates the topic if it is missing, and refuses one that would lose events or place them in other partitions.
@@ -49,6 +52,24 @@ impl KafkaLog {
     /// [`PrepareError::Unavailable`] is temporary; each other error says what the operator has to do.
     pub async fn prepare(&self) -> Result<(), PrepareError> {
         topic::prepare(&self.cluster).await
+    }
+
+    /// As [`Self::prepare`], for a process that appends. While an import has not ended, appends and markers are refused.
+    ///
+    /// # Errors
+    /// Those of [`Self::prepare`], and [`PrepareError::Importing`], which is temporary.
+    pub async fn prepare_to_write(&self) -> Result<(), PrepareError> {
+        self.prepare().await?;
+        let topic = &self.cluster.topic;
+        let is_importing = self.has_unfinished_import().await;
+        let is_importing =
+            is_importing.map_err(|error| PrepareError::Unavailable { topic: topic.clone(), source: error.into() })?;
+        self.is_importing.store(is_importing, Ordering::Relaxed);
+        if is_importing { Err(PrepareError::Importing { topic: topic.clone() }) } else { Ok(()) }
+    }
+
+    fn refuse_during_import(&self) -> Result<(), AppendError> {
+        if self.is_importing.load(Ordering::Relaxed) { Err(AppendError::Importing) } else { Ok(()) }
     }
 
     /// Refuses further appends, and waits until the outcome of those under way is known, 6 s at most.
@@ -69,6 +90,7 @@ impl std::fmt::Debug for KafkaLog {
 #[async_trait]
 impl EventLog for KafkaLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
+        self.refuse_during_import()?;
         let partition = PARTITIONS.partition_of(&record.stream);
         let offset = self.producer.append(partition, &record).await?;
         Ok(Position::up_to(partition, offset.next()))
@@ -94,6 +116,7 @@ impl MarkerLog for KafkaLog {
     }
 
     async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
+        self.refuse_during_import()?;
         self.producer.append_marker(partition, marker).await
     }
 }

@@ -32,6 +32,12 @@ pub enum PrepareError {
         #[source]
         source: BackendError,
     },
+    /// Events that were written now would lie between those that are imported.
+    #[error(
+        "an import into the topic {topic} has not ended, and nothing else is written until it has; if it was stopped, run projector \
+         import again with the same export"
+    )]
+    Importing { topic: String },
     #[error(
         "the topic {topic} has {found} partitions, and this program needs {}: the partition of every event follows from \
          that number, so it cannot be changed; use another cluster, or, if the topic holds nothing of value, delete it and \

@@ -14,9 +14,12 @@ use projector::export::{ExportOptions, export};
 use projector::export_file::{ExportFileError, ExportInput, ExportOutput};
 use projector::import::{ImportError, Imported, import};
 use read_model::Projection;
+use reqwest::Method;
+use serde_json::json;
 use tempfile::TempDir;
 use testkit::moved_system::Contents;
-use testkit::scenarios::{Api, Port};
+use testkit::polling::eventually;
+use testkit::scenarios::{Api, BASE, Port};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -160,6 +163,40 @@ async fn an_import_into_kafka_that_was_stopped_goes_on_where_it_was() {
     assert_eq!(export_to(&again, log).await, 1_300, "no event is there twice");
 }
 
+/// Otherwise it would give numbers that the rest of the import has.
+async fn a_command_api_writes_nothing_before_an_import_has_ended() {
+    let files = TempDir::new().unwrap();
+    let (whole, cut) = large_export(files.path()).await;
+    let (kafka, redis) = (containers::own_kafka(None).await, containers::own_redis().await);
+    let (database, stop) = (Database::empty().await, CancellationToken::new());
+    let brokers = containers::brokers(&kafka);
+    let log = open_at(&Cluster::new(&brokers)).await;
+    import_from(&cut, Arc::clone(&log) as _).await.unwrap_err();
+    let process = start_command_api(&brokers, &containers::redis_url(&redis), &database.url(), &stop).await;
+    let api = api(process.write_addr(), process.write_addr());
+    let running = tokio::spawn(async move { process.wait().await.unwrap() });
+    let refused = eventually("a reason", async || {
+        let health = api.plain(Port::Write, Method::GET, "/health").await.json.to_string();
+        if health.contains("an import into the topic chat.events has not ended") { Ok(()) } else { Err(health) }
+    });
+    refused.await;
+    let application = json!({ "chat_application": { "name": "too early" } });
+    let answer = api.write(Method::POST, BASE, &application).await;
+    assert_eq!((answer.status, &answer.json["code"]), (503, &"log-unavailable".into()), "{answer:?}");
+    import_from(&whole, log).await.unwrap();
+    let mut projectors = JoinSet::new();
+    for projection in [Projection::Views, Projection::Counts] {
+        let config = projector_config(projection, &brokers, &database.url());
+        let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
+        projectors.spawn(async move { process.wait().await.unwrap() });
+    }
+    api.wait_until_ready(Port::Write).await;
+    assert_eq!(api.write(Method::POST, BASE, &application).await.status, 201);
+    stop.cancel();
+    running.await.unwrap();
+    projectors.join_all().await;
+}
+
 /// A command-api that starts during an import begins an epoch.
 async fn a_writer_beside_an_import_into_kafka_is_noticed() {
     let files = TempDir::new().unwrap();
@@ -176,5 +213,6 @@ async fn a_writer_beside_an_import_into_kafka_is_noticed() {
 tests!(
     a_system_moves_from_one_machine_to_servers_and_back,
     an_import_into_kafka_that_was_stopped_goes_on_where_it_was,
+    a_command_api_writes_nothing_before_an_import_has_ended,
     a_writer_beside_an_import_into_kafka_is_noticed,
 );
