@@ -34,6 +34,17 @@ async fn a_log_of_an_old_release_keeps_its_records_and_its_identity() {
     }
 }
 
+/// It may belong to a tally of that release, which serves it.
+#[test]
+fn a_log_of_an_old_release_is_not_changed_to_be_read() {
+    let directory = TempDir::new().unwrap();
+    Connection::open(directory.path().join("log.sqlite")).unwrap().execute_batch(OLD_LOG).unwrap();
+    let refused = DataDir::open_log_read_only(directory.path()).unwrap_err();
+    assert!(matches!(refused, OpenError::LogVersion { .. }), "{refused:?}");
+    let missing = DataDir::open_log_read_only(&directory.path().join("none")).unwrap_err();
+    assert!(matches!(missing, OpenError::NoLog { .. }), "{missing:?}");
+}
+
 /// A log of the release before the clock of keys: with keys that are remembered, and an index of their times.
 #[tokio::test]
 async fn keys_of_an_old_release_are_remembered() {

@@ -45,7 +45,6 @@ pub(super) struct TimeOutOfRange;
 
 /// A record on Kafka, decoded.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made; nearly all are events")]
 pub(super) enum LogEntry {
     Event(Record),
     Marker(Marker),

@@ -78,6 +78,17 @@ async fn parts_have_together_what_the_whole_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_started_before_a_part_makes_events_in_it_void() {
+    let (files, log) = (Files::new(), filled(2));
+    log.put(chat_partition(&log, 1), Entry::EpochStarted(Epoch(7)));
+    let first = files.export("part1", &log, None).await.unwrap();
+    log.put_event(in_epoch(6, posted(9_001, 9_001, 1, 3)));
+    log.put_event(in_epoch(7, posted(9_002, 9_002, 1, 3)));
+    files.export("part2", &log, Some(&first.until)).await.unwrap();
+    assert_eq!(ids(&files.read("part2")), [9_002]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_exports_of_the_same_events_are_the_same_file() {
     let (files, log) = (Files::new(), filled(200));
     for name in ["one", "other", "one.zst"] {
