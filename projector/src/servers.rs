@@ -15,6 +15,7 @@ use tokio::sync::{OnceCell, watch};
 use crate::deployment::{Backend, Deployment};
 use crate::operate::system::{LogFindings, Sizes};
 use crate::operate::{Local, OpenOperator, Operator, Purpose, Step, System};
+use crate::transfer::{ExportArgs, ImportArgs, TransferEvents};
 
 /// The addresses of the servers. A command connects only to those that keep its projections, and to Kafka.
 #[derive(Debug, Clone, Args)]
@@ -37,10 +38,33 @@ struct Servers {
 
 impl OpenOperator for ServerArgs {
     async fn open(&self, _purpose: Purpose) -> Result<Box<dyn Operator>, BackendError> {
-        let log = Arc::new(KafkaLog::connect(Cluster::new(&self.kafka.kafka_brokers))?);
-        log.prepare().await?;
+        let log = self.open_log().await?;
         let (mysql, elasticsearch) = (OnceCell::new(), OnceCell::new());
         Ok(Box::new(Local(Arc::new(Servers { log, args: self.clone(), mysql, elasticsearch }))))
+    }
+}
+
+impl TransferEvents for ServerArgs {
+    async fn export(&self, args: &ExportArgs) -> Result<(), BackendError> {
+        let log = self.open_log().await?;
+        let exported = args.run(Arc::clone(&log) as _).await;
+        log.close().await;
+        Ok(exported?)
+    }
+
+    async fn import(&self, args: &ImportArgs) -> Result<(), BackendError> {
+        let log = self.open_log().await?;
+        let imported = args.run(Arc::clone(&log) as _).await;
+        log.close().await;
+        Ok(imported?)
+    }
+}
+
+impl ServerArgs {
+    async fn open_log(&self) -> Result<Arc<KafkaLog>, BackendError> {
+        let log = Arc::new(KafkaLog::connect(Cluster::new(&self.kafka.kafka_brokers))?);
+        log.prepare().await?;
+        Ok(log)
     }
 }
 

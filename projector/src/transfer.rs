@@ -5,12 +5,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use event_log::{EventLog, ImportLog};
+use event_log::{BackendError, EventLog, ImportLog};
 use events::Position;
 
 use crate::export::{ExportError, ExportOptions, export};
 use crate::export_file::{ExportInput, ExportOutput};
 use crate::import::{ImportError, Imported, import};
+
+/// The arguments that name a system whose events can be exported, or that is empty and takes them.
+///
+/// The system need not be whole: an export needs the log alone, and an import makes no projection.
+pub trait TransferEvents {
+    /// Exports the log.
+    ///
+    /// # Errors
+    /// A message that says what to do.
+    fn export(&self, args: &ExportArgs) -> impl Future<Output = Result<(), BackendError>> + Send;
+
+    /// Imports into the log, which nobody else may use.
+    ///
+    /// # Errors
+    /// A message that says what to do.
+    fn import(&self, args: &ImportArgs) -> impl Future<Output = Result<(), BackendError>> + Send;
+}
 
 /// The arguments of `export`.
 #[derive(Debug, Clone, Args)]

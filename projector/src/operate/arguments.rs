@@ -7,6 +7,8 @@ use read_model::Projection;
 use serde::{Deserialize, Serialize};
 use service::config::LogArgs;
 
+use crate::transfer::{ExportArgs, ImportArgs};
+
 /// The operator's subcommands, on the system that the arguments `S` name: a data directory, or servers.
 #[derive(Debug, Clone, Subcommand)]
 pub enum OperatorCommand<S: Args> {
@@ -25,6 +27,15 @@ pub enum OperatorCommand<S: Args> {
     Pause(PauseArgs<S>),
     /// Let a paused projection go on
     Resume(PauseArgs<S>),
+    /// Write all events of the log to a file, as lines of JSON; also while everything runs
+    ///
+    /// It is the backup, and the way to another system. Tokens are in it, so keep it as you keep the log.
+    Export(TransferArgs<ExportArgs, S>),
+    /// Bring an export into a new, empty system
+    ///
+    /// If it is stopped, the same command goes on where it was. Further parts (export --since) are imported in order, before the
+    /// system is used. The projections are made afterwards, as at any start.
+    Import(TransferArgs<ImportArgs, S>),
 }
 
 /// The projections that a command is for.
@@ -112,6 +123,17 @@ pub struct PauseArgs<S: Args> {
     pub logs: LogArgs,
 }
 
+/// The arguments of `export` and `import`: `A` are those of either.
+#[derive(Debug, Clone, Args)]
+pub struct TransferArgs<A: Args, S: Args> {
+    #[command(flatten)]
+    pub transfer: A,
+    #[command(flatten)]
+    pub system: S,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
 /// What becomes of the projection that readers used before a swap.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct KeepArgs {
@@ -166,6 +188,20 @@ mod tests {
             assert_eq!(rebuild(wrong), Err(ErrorKind::ValueValidation), "{wrong:?}");
         }
         assert_eq!(rebuild(&["everything"]), Err(ErrorKind::InvalidValue));
+    }
+
+    #[test]
+    fn an_export_goes_to_a_file_or_to_standard_output_and_begins_where_it_is_told() {
+        let export = |arguments: &[&str]| match parse(&[&["export"], arguments].concat())? {
+            OperatorCommand::Export(TransferArgs { transfer, .. }) => {
+                Ok((transfer.file, transfer.since.map(|since| since.to_string()), transfer.zstd))
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(export(&[]), Ok((None, None, false)));
+        let all = export(&["--zstd", "--since", "0:7.3:9", "part.zst"]);
+        assert_eq!(all, Ok((Some("part.zst".into()), Some("0:7.3:9".to_owned()), true)));
+        assert_eq!(export(&["--since", "seven"]), Err(ErrorKind::ValueValidation));
     }
 
     #[test]

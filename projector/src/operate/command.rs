@@ -11,11 +11,12 @@ use service::program::print_line;
 use service::{shutdown, telemetry};
 use tokio::sync::watch;
 
-use super::arguments::{OperatorCommand, PauseArgs, RebuildArgs, StatusArgs, VerifyArgs};
+use super::arguments::{OperatorCommand, PauseArgs, RebuildArgs, StatusArgs, TransferArgs, VerifyArgs};
 use super::operation::{Operation, Step};
 use super::system::{OpenOperator, Purpose};
 use super::watch as status;
 use crate::progress;
+use crate::transfer::TransferEvents;
 
 /// The exit code of a verification that has found a difference, damaged records or dead letters.
 const DIFFERENCE_EXIT_CODE: u8 = 3;
@@ -35,7 +36,9 @@ struct Stopped {
 ///
 /// # Errors
 /// A message that says what to do.
-pub async fn run<S: OpenOperator + Args>(command: OperatorCommand<S>) -> Result<ExitCode, Box<dyn Error>> {
+pub async fn run<S: OpenOperator + TransferEvents + Args>(
+    command: OperatorCommand<S>,
+) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         OperatorCommand::Status(args) => show_status(&args).await,
         OperatorCommand::Verify(VerifyArgs { target, swap, keep, system, logs }) => {
@@ -49,6 +52,16 @@ pub async fn run<S: OpenOperator + Args>(command: OperatorCommand<S>) -> Result<
         }
         OperatorCommand::Resume(PauseArgs { target, system, logs }) => {
             operate(&system, &logs, Operation::Pause { target, is_paused: false }).await
+        }
+        OperatorCommand::Export(TransferArgs { transfer, system, logs }) => {
+            telemetry::init(&logs.log, logs.log_format)?;
+            system.export(&transfer).await.map_err(to_error)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        OperatorCommand::Import(TransferArgs { transfer, system, logs }) => {
+            telemetry::init(&logs.log, logs.log_format)?;
+            system.import(&transfer).await.map_err(to_error)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
