@@ -155,7 +155,7 @@ async fn write_blocks(
     progress.send_replace(Progress { applied: 0, end: header.events });
     let (sender, blocks) = mpsc::channel(QUEUED_BLOCKS);
     let writing = tokio::task::spawn_blocking(move || write(output, header, blocks));
-    let read = send_blocks(Merge::new(log, scanned), &sender, progress).await;
+    let read = send_blocks(Merge::new(&log, scanned), &sender, progress).await;
     // Without the last block the writer would end the export as if it was complete.
     let is_whole = matches!(read, Ok(true));
     if is_whole {

@@ -305,38 +305,38 @@ mod tests {
     }
 
     /// Decides on a file for a log whose last mark, behind which it ends at 5, says this.
-    fn decide_after(file: Header, last: Option<(ImportPhase, u8, u8)>, end: u64) -> Result<Start, ImportError> {
+    fn decide_after(file: &Header, last: Option<(ImportPhase, u8, u8)>, end: u64) -> Result<Start, ImportError> {
         let last = last.map(|(phase, before, through)| {
             let mark = ImportMark { phase, before: digest(before), through: digest(through), end: position(4) };
             LastImport { mark, next: position(5) }
         });
-        decide(&file, &position(end), last)
+        decide(file, &position(end), last)
     }
 
     #[test]
     fn only_the_first_part_begins_in_an_empty_log() {
-        assert_eq!(decide_after(part(0, 1), None, 0).unwrap(), Start::New);
-        assert!(matches!(decide_after(part(1, 2), None, 0), Err(ImportError::NotTheFirstPart { .. })));
-        assert!(matches!(decide_after(part(0, 1), None, 1), Err(ImportError::NotEmpty)));
+        assert_eq!(decide_after(&part(0, 1), None, 0).unwrap(), Start::New);
+        assert!(matches!(decide_after(&part(1, 2), None, 0), Err(ImportError::NotTheFirstPart { .. })));
+        assert!(matches!(decide_after(&part(0, 1), None, 1), Err(ImportError::NotEmpty)));
     }
 
     #[test]
     fn an_import_that_was_stopped_goes_on_with_the_same_export_alone() {
         let began = Some((ImportPhase::Began, 0, 1));
-        assert_eq!(decide_after(part(0, 1), began, 9).unwrap(), Start::GoOn(position(5)));
+        assert_eq!(decide_after(&part(0, 1), began, 9).unwrap(), Start::GoOn(position(5)));
         for other in [part(0, 2), part(1, 2)] {
-            assert!(matches!(decide_after(other, began, 9), Err(ImportError::AnotherBegun)));
+            assert!(matches!(decide_after(&other, began, 9), Err(ImportError::AnotherBegun)));
         }
     }
 
     #[test]
     fn parts_come_in_order_and_nothing_between_them() {
         let ended = Some((ImportPhase::Ended, 0, 1));
-        assert_eq!(decide_after(part(1, 2), ended, 5).unwrap(), Start::New);
-        assert_eq!(decide_after(part(0, 1), ended, 5).unwrap(), Start::WasThere);
-        assert!(matches!(decide_after(part(1, 2), ended, 6), Err(ImportError::WrittenSince)));
+        assert_eq!(decide_after(&part(1, 2), ended, 5).unwrap(), Start::New);
+        assert_eq!(decide_after(&part(0, 1), ended, 5).unwrap(), Start::WasThere);
+        assert!(matches!(decide_after(&part(1, 2), ended, 6), Err(ImportError::WrittenSince)));
         for other in [part(2, 3), part(0, 3)] {
-            assert!(matches!(decide_after(other, ended, 5), Err(ImportError::NotTheNextPart)));
+            assert!(matches!(decide_after(&other, ended, 5), Err(ImportError::NotTheNextPart)));
         }
     }
 }

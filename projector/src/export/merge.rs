@@ -36,8 +36,8 @@ struct Source {
 }
 
 impl Merge {
-    pub(super) fn new(log: Arc<dyn EventLog>, scan: Scan) -> Self {
-        let sources = scan.partitions.into_iter().map(|scanned| Source::new(Arc::clone(&log), scanned));
+    pub(super) fn new(log: &Arc<dyn EventLog>, scan: Scan) -> Self {
+        let sources = scan.partitions.into_iter().map(|scanned| Source::new(Arc::clone(log), scanned));
         Self { sources: sources.collect(), heads: BinaryHeap::new(), has_begun: false }
     }
 
