@@ -16,7 +16,7 @@
 //! | `prepare` | creates what is missing before the first batch |
 //! | `bulk` | writes documents |
 //! | `checkpoints` | how far an index has come, kept in the index itself |
-//! | `search` | finds messages |
+//! | `search`, `coverage` | finds messages; how far into the log that goes |
 //! | `checkpoint_poll` | waits for a checkpoint |
 //! | `generation` | the live state of one generation |
 //! | `generation_cache` | which generation this process writes and which one it reads |
@@ -25,6 +25,7 @@ mod bulk;
 mod checkpoint_poll;
 mod checkpoints;
 mod client;
+mod coverage;
 mod document_scroll;
 mod document_version;
 pub mod error;
@@ -281,7 +282,7 @@ impl ElasticIndex {
         let _permit = permit.map_err(|_elapsed| ElasticError::TooManySearches)?;
         let generation = self.generations.for_reading(&self.client).await?;
         let text = text.folded(generation.version.folding_of_questions());
-        let search = search::Search { client: &self.client, names: &generation.names, chat, text, page, deadline };
+        let search = search::Search { client: &self.client, generation: &generation, chat, text, page, deadline };
         let found = search.run().await;
         self.expire_on_error(&generation, found)
     }

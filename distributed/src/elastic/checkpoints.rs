@@ -178,15 +178,8 @@ pub(super) async fn read_all(client: &ElasticClient, names: &IndexNames) -> Resu
     find(client, names).await
 }
 
-/// The checkpoints of an index that is written. Each is as of now, but one that was first written in the last seconds may be missing.
-pub(super) async fn read_current(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
-    let found = find(client, names).await?;
-    let partitions = found.bounds().map(|(partition, _)| partition).collect();
-    read_position(client, names, &partitions, QUICK_TIMEOUT).await
-}
-
 /// Searches for the checkpoints, since nobody knows their partitions. They are as of the last refresh.
-async fn find(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
+pub(super) async fn find(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
     let (query, timeout) = (&[][..], QUICK_TIMEOUT);
     let path = format!("{}/_search", names.index);
     let body = Body::Json(json!({

@@ -9,17 +9,18 @@
 use std::time::Duration;
 
 use elasticsearch::http::Method;
-use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
+use events::{ChatKey, MessageNumber};
 use read_model::folding::fold;
 use read_model::{Cursor, FoldedText, MessageView, Page, SearchPage, Shown, Slice};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::checkpoints;
 use super::client::{Body, ElasticClient, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
+use super::coverage::{Coverage, EventOfMessage};
 use super::error::ElasticError;
-use super::index_names::{IndexNames, routing_key};
+use super::generation::Generation;
+use super::index_names::routing_key;
 
 /// Messages that the first request of a page returns at most. Each further request may return twice as many, unless the
 /// messages are long.
@@ -70,43 +71,16 @@ struct Message {
     event: Option<EventOfMessage>,
 }
 
-/// The event that posted a message.
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct EventOfMessage {
-    partition: u16,
-    offset: u64,
-}
-
 /// A message that may match.
 struct Candidate {
     message: MessageView,
     event: Option<EventOfMessage>,
 }
 
-/// What a page shows, while it is collected.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Coverage {
-    /// Covers the events of the messages.
-    position: Position,
-    /// Whether a message does not name its event.
-    is_incomplete: bool,
-}
-
-impl Coverage {
-    fn add(&mut self, event: Option<EventOfMessage>) {
-        match event {
-            Some(EventOfMessage { partition, offset }) => {
-                self.position.extend(PartitionId(partition), Offset(offset).next());
-            }
-            None => self.is_incomplete = true,
-        }
-    }
-}
-
 /// A search for one page.
 pub(super) struct Search<'a> {
     pub(super) client: &'a ElasticClient,
-    pub(super) names: &'a IndexNames,
+    pub(super) generation: &'a Generation,
     pub(super) chat: ChatKey,
     pub(super) text: &'a FoldedText,
     pub(super) page: Page<MessageNumber>,
@@ -118,15 +92,12 @@ impl Search<'_> {
         let fetch = |cursor, size| self.fetch_candidates(cursor, size);
         let mut coverage = Coverage::default();
         let value = collect_page(self.page, self.text, self.deadline, &mut coverage, fetch).await?;
-        let Coverage { mut position, is_incomplete } = coverage;
-        if is_incomplete {
-            position.merge(&checkpoints::read_current(self.client, self.names).await?);
-        }
+        let position = coverage.finish(self.client, self.generation).await?;
         Ok(Shown { value, position })
     }
 
     async fn fetch_candidates(&self, cursor: Cursor<MessageNumber>, size: u32) -> Result<Vec<Candidate>, ElasticError> {
-        let path = format!("{}/_search", self.names.index);
+        let path = format!("{}/_search", self.generation.names.index);
         let routing = routing_key(self.chat);
         let query = [
             ("routing", routing.as_str()),
@@ -267,6 +238,7 @@ fn build_query(routing: &str, text: &FoldedText, cursor: Cursor<MessageNumber>, 
 mod tests {
     use std::cell::RefCell;
 
+    use events::{Offset, PartitionId};
     use read_model::page::{MAX_BYTES, MAX_ITEMS};
     use read_model::{FoldingVersion, SearchText};
 

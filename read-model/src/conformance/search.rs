@@ -192,12 +192,16 @@ pub async fn a_search_stays_within_its_chat(index: Arc<dyn SearchIndex>) {
 pub async fn documents_are_never_overwritten(index: Arc<dyn SearchIndex>) {
     let fixture = Fixture::new();
     let chat = fixture.chat(1);
-    add(&index, &fixture, chat, &["first".to_owned()]).await;
-    add(&index, &fixture, chat, &["first".to_owned()]).await;
-    add(&index, &fixture, chat, &["second".to_owned()]).await;
-    let twice = vec![document(chat, 2, "third"), document(chat, 2, "fourth")];
-    let checkpoint_move = next_move(&index, &fixture).await;
-    assert_eq!(index.index(checkpoint_move, twice).await.unwrap(), Applied::Done);
+    let at = |offset, number, body| SearchDocument { offset: Offset(offset), ..document(chat, number, body) };
+    for batch in [
+        vec![at(0, 1, "first")],
+        vec![at(1, 1, "first")],
+        vec![at(2, 1, "second")],
+        vec![at(3, 2, "third"), at(4, 2, "fourth")],
+    ] {
+        let checkpoint_move = next_move(&index, &fixture).await;
+        assert_eq!(index.index(checkpoint_move, batch).await.unwrap(), Applied::Done);
+    }
     for (pattern, expected) in
         [("first", vec![1]), ("second", vec![]), ("third", vec![2]), ("fourth", vec![]), ("ir", vec![1, 2])]
     {

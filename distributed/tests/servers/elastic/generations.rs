@@ -22,7 +22,7 @@ use crate::fault_proxy::{FaultProxy, Mode};
 const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// Nothing is left to catch up.
-struct Nothing;
+pub(super) struct Nothing;
 
 #[async_trait]
 impl CatchUp for Nothing {

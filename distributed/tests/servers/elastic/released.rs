@@ -6,7 +6,7 @@ use read_model::{Applied, Page, Projection, SearchIndex, SearchText};
 use serde_json::{Value, json};
 
 use super::fixture::{PARTITION, add, chat, checkpoint_move, documents};
-use super::generations::{built_index, swap};
+use super::generations::{Nothing, built_index, swap};
 use super::server::{TestServer, on_a_server};
 
 /// Makes an index and a pointer as the release before did.
@@ -52,11 +52,13 @@ async fn an_index_of_the_release_before_is_used_as_it_is_until_it_is_made_anew()
         let nothing = index.search(chat, &SearchText::new("thread").unwrap(), Page::FIRST).await.unwrap();
         assert_eq!(nothing.position, Position::default());
 
+        let operated = generations;
         let generations = elastic.search_generations();
         let build = generations.begin(Projection::Search).await.unwrap();
         let applied =
             built_index(&generations, &build).index(checkpoint_move(0, 9), documents(chat, &["needle"])).await;
         assert_eq!(applied.unwrap(), Applied::Done);
+        assert_eq!(operated.compare(&build, &Nothing).await.unwrap(), Some(Vec::new()));
         swap(&generations, &build).await;
         let index = elastic.adapter();
         let found = index.search(chat, &SearchText::new("needle").unwrap(), Page::FIRST).await.unwrap();
