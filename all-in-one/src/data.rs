@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use embedded::log::check::CheckError;
 use embedded::{DataDir, OpenError, SqliteLog, SqliteProjections};
-use event_log::{EventLog, ReadError};
+use event_log::{EventLog, OtherLog, ReadError};
 use projector::Feed;
 use projector::feed::FeedError;
 use projector::sink::make_sink;
@@ -54,6 +54,15 @@ pub enum DataError {
         /// How many.
         records: u64,
     },
+    /// A projection has applied other records than those of the log.
+    #[error("the projection {projection} cannot be used; run tally rebuild, which makes it anew from the log")]
+    OtherLog {
+        /// The projection's name.
+        projection: &'static str,
+        /// The difference.
+        #[source]
+        source: OtherLog,
+    },
     /// A projection has applied events that the log does not have.
     #[error(
         "the projection {projection} has applied {ahead} more events than the event log holds: a part of the log \
@@ -74,6 +83,7 @@ impl Data {
     /// [`DataError`] says what to do.
     pub async fn open(path: &Path) -> Result<Self, DataError> {
         let data = Self::open_in(DataDir::open(path).map_err(DataError::Open)?, DataDir::open_projections).await?;
+        data.refuse_another_log().await?;
         data.delete_former_projections()?;
         Ok(data)
     }
@@ -166,6 +176,19 @@ impl Data {
         self.log.close().await;
     }
 
+    /// Fails if a projection has applied other records than those of the log. It must not be shown then.
+    async fn refuse_another_log(&self) -> Result<(), DataError> {
+        for feed in self.feeds().await? {
+            let checkpoint = feed.checkpoint().await.map_err(DataError::Projections)?;
+            let end = feed.end().await.map_err(DataError::Projections)?;
+            feed.check_log(checkpoint, end).await.map_err(|error| match error {
+                FeedError::OtherLog(source) => DataError::OtherLog { projection: feed.projection().name(), source },
+                other => DataError::Projections(other),
+            })?;
+        }
+        Ok(())
+    }
+
     /// Fails if a projection has applied events that the log does not have.
     async fn refuse_shortened_log(&self) -> Result<(), DataError> {
         for feed in self.feeds().await? {
@@ -194,7 +217,7 @@ pub async fn feeds(log: &Arc<SqliteLog>, projections: &Arc<SqliteProjections>) -
                 Projection::Search => BuildStore::Index(Arc::clone(projections) as _),
             };
             let sink = make_sink(projection, store);
-            feeds.push(Feed { log: Arc::clone(log) as _, sink, partition });
+            feeds.push(Feed::new(Arc::clone(log) as _, sink, partition));
         }
     }
     Ok(feeds)

@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use embedded::{OpenError, Owner, SqliteLog, SqliteProjections};
-use event_log::EventLog;
+use event_log::{EventLog, MarkerLog};
 use projector::operate::system::{LogFindings, Sizes};
 use projector::operate::{Local, OpenOperator, Purpose, Step, System};
-use read_model::{BackendError, OperateGenerations, Projection};
+use read_model::{BackendError, OperateGenerations, Projection, ProjectionStore};
 use tokio::sync::watch;
 
 use self::client::Running;
@@ -87,6 +87,14 @@ impl OpenOperator for DataArgs {
 impl System for Operated {
     fn log(&self) -> Arc<dyn EventLog> {
         Arc::clone(&self.log) as _
+    }
+
+    fn marker_log(&self) -> Arc<dyn MarkerLog> {
+        Arc::clone(&self.log) as _
+    }
+
+    async fn views(&self) -> Result<Arc<dyn ProjectionStore>, BackendError> {
+        Ok(Arc::clone(&self.projections) as _)
     }
 
     async fn generations(&self, _projection: Projection) -> Result<Arc<dyn OperateGenerations>, BackendError> {

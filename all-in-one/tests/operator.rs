@@ -10,13 +10,20 @@ use all_in_one::Process;
 use all_in_one::cli::Cli;
 use all_in_one::data::Data;
 use clap::Parser;
-use events::{ChatKey, ChatNumber, MessageNumber};
+use event_log::EventLog;
+use events::{
+    ChatApplicationCreated, ChatKey, ChatNumber, Event, KnownRecord, MessageNumber, Record, RecordId, StreamKey,
+};
 use projector::Fatal;
-use read_model::{ChatCounts, CheckpointMove, CountsChanges, Projection, ProjectionStore};
+use read_model::{ChatCounts, Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore, ViewsChanges};
+use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::scenarios::{Api, BASE};
+use testkit::histories::{record, token};
+use testkit::polling::eventually;
+use testkit::scenarios::{Api, BASE, Port};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const VIEWS: &str = "projections/views-1.sqlite";
 const COUNTS: &str = "projections/counts-1.sqlite";
@@ -83,6 +90,91 @@ async fn tamper(data: &Path, application: &str) {
         }
     }
     data.close().await;
+}
+
+/// Makes a checkpoint of `views` tell another record than that of the log.
+async fn replace_known_record(data: &Path) {
+    let data = Data::open(data).await.unwrap();
+    let feed = data.feeds().await.unwrap().into_iter().find(|feed| feed.projection() == Projection::Views).unwrap();
+    let checkpoint = feed.checkpoint().await.unwrap();
+    let record = checkpoint.record.map(|record| KnownRecord { id: RecordId(Uuid::now_v7()), ..record });
+    let to = Checkpoint { record, ..checkpoint };
+    let checkpoint_move = CheckpointMove { partition: feed.partition, from: checkpoint.next, to };
+    data.projections.apply_views(checkpoint_move, ViewsChanges::default()).await.unwrap();
+    data.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn projections_of_other_records_are_refused_until_a_rebuild() {
+    let (directory, application) = stopped_data().await;
+    replace_known_record(directory.path()).await;
+    let ports = ["--write-addr", "127.0.0.1:0", "--read-addr", "127.0.0.1:0", "--operator-addr", "127.0.0.1:0"];
+    let (code, _, error) = tally(directory.path(), &ports);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("tally rebuild") && error.contains("has another record"), "{error}");
+    let (code, _, error) = tally(directory.path(), &["rebuild", "views"]);
+    assert_eq!(code, Some(0), "{error}");
+    let (api, stop, process) = start(directory.path()).await;
+    api.read_until(&application, |answer| answer.json["chats_count"] == 2).await;
+    stop.cancel();
+    process.await.unwrap().unwrap();
+}
+
+/// Appends what this release cannot read, and an event behind it.
+async fn append_newer(data: &Path) {
+    let data = Data::open(data).await.unwrap();
+    let known =
+        record(&Event::ChatApplicationCreated(ChatApplicationCreated { token: token(1), name: "Zoë 7".into() }));
+    for version in [99, known.version] {
+        data.log.append(Record { version, ..known.clone() }).await.unwrap();
+    }
+    data.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_newer_version_is_parked_and_discarded_under_a_running_tally() {
+    let (directory, _) = stopped_data().await;
+    append_newer(directory.path()).await;
+    let run = |arguments: &[&str]| tally(directory.path(), &[&["dead-letters"], arguments].concat());
+    let stands_still = "partition 0 offset 6: the views stand still, it is ChatApplicationCreated version 99\n";
+    assert_eq!(run(&["list"]), (Some(0), stands_still.to_owned(), String::new()), "of a stopped tally");
+    let (api, stop, process) = start(directory.path()).await;
+    assert_eq!(run(&["list"]).1, stands_still);
+    let (_, masked, _) = run(&["show", "0", "6", "--show", "masked"]);
+    assert!(masked.contains("xxx x") && !masked.contains("Zoë"), "{masked}");
+    assert!(run(&["show", "0", "6", "--show", "full"]).1.contains("Zoë 7"));
+    assert!(!run(&["show", "0", "6"]).1.contains("xxx"));
+    for (refused, reason) in [
+        (["park", "0", "5"], "can read the record"),
+        (["park", "0", "99"], "has no record"),
+        (["discard", "0", "6"], "no dead letter"),
+    ] {
+        let (code, _, error) = run(&refused);
+        assert!(code == Some(1) && error.contains(reason), "{refused:?}: {error}");
+    }
+    assert_eq!(run(&["park", "0", "6"]).0, Some(0));
+    // The event behind it is applied.
+    let application = format!("{BASE}/{}", StreamKey::from(token(1)).to_text());
+    eventually("the application", async || {
+        let answer = api.plain(Port::Read, Method::GET, &application).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let (_, listed, _) = run(&["list", "--show", "full"]);
+    assert!(listed.contains("offset 6: dead letter") && listed.contains("an operator has parked it"), "{listed}");
+    assert_eq!(tally(directory.path(), &["verify"]).0, Some(3), "a dead letter");
+    assert_eq!(run(&["discard", "0", "6"]).0, Some(0));
+    eventually("the end of the dead letter", async || {
+        let (_, listed, _) = run(&["list"]);
+        if listed == "no dead letters\n" { Ok(()) } else { Err(listed) }
+    })
+    .await;
+    // A replay comes to the same.
+    assert_eq!(tally(directory.path(), &["verify"]).0, Some(0));
+    stop.cancel();
+    process.await.unwrap().unwrap();
+    assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(0));
+    assert_eq!(run(&["list"]).1, "no dead letters\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,7 +259,7 @@ const CHANGED_PROJECTIONS: [(&str, &str, &str); 11] = [
     (VIEWS, "messages", "UPDATE messages SET body = 'other' WHERE body = 'two'"),
     (VIEWS, "messages", "DELETE FROM messages WHERE body = 'two'"),
     (VIEWS, "messages", "INSERT INTO messages VALUES ((99 << 32) + 1, zeroblob(16), 'in no chat')"),
-    (VIEWS, "dead_letters", "INSERT INTO dead_letters VALUES (0, 3, zeroblob(16), 'no reason')"),
+    (VIEWS, "dead_letters", "INSERT INTO dead_letters VALUES (0, 3, zeroblob(16), 'no reason', NULL)"),
     (COUNTS, "chat_counts", "UPDATE chat_counts SET messages_count = 2 WHERE messages_count = 3"),
     (COUNTS, "application_counts", "UPDATE application_counts SET chats_count = 1"),
     (SEARCH, "search_extents", "UPDATE search_extents SET part = 1"),

@@ -119,7 +119,7 @@ fn append_problem(error: &AppendError) -> Problem {
         ),
         AppendError::NumberTaken { .. } => numbers_unavailable(),
         AppendError::NotWritten(_) => not_written(),
-        AppendError::Unacknowledged(_) => unacknowledged(),
+        AppendError::Unacknowledged(_) | AppendError::UnknownPartition(_) => unacknowledged(),
     }
 }
 

@@ -141,7 +141,7 @@ impl ElasticIndex {
     async fn read_checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, ElasticError> {
         let generation = self.generations.for_writing(&self.client).await?;
         let checkpoint = checkpoints::read(&self.client, &generation.names, partition).await?.checkpoint;
-        if checkpoint == Checkpoint::START {
+        if checkpoint.next == Checkpoint::START.next {
             // The index may have been lost and made again, under its number but for another version.
             self.generations.expire_for_writers(&generation);
         }

@@ -1,23 +1,11 @@
-//! Ports that the sequencer needs and other adapters of this crate implement: [`MarkerLog`] on Kafka, [`CountsReader`] on
-//! MySQL.
+//! The port that the sequencer needs and MySQL implements.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use event_log::{AppendError, BackendError, EventLog};
-use events::{
-    ApplicationToken, ChatKey, Marker, Number, Offset, PartitionCount, PartitionId, Position, RequestKey, StreamKey,
-};
+use event_log::BackendError;
+use events::{ApplicationToken, ChatKey, Number, PartitionId, Position, RequestKey, StreamKey};
 use read_model::Checkpoint;
-
-/// An event log to which markers of epochs can be appended.
-#[async_trait]
-pub trait MarkerLog: EventLog {
-    fn partitions(&self) -> PartitionCount;
-
-    /// Appends a marker once, and returns the marker's own offset.
-    async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError>;
-}
 
 /// The checkpoint of each partition. A partition of which nothing was projected is left out.
 pub type Checkpoints = BTreeMap<PartitionId, Checkpoint>;

@@ -4,6 +4,7 @@ pub mod check;
 mod checksum;
 mod counters;
 mod import;
+mod markers;
 mod read_only;
 pub(crate) mod requests;
 mod rows;
@@ -16,8 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit};
-use events::{Offset, PartitionId, Position, Record};
+use event_log::{AppendError, EventLog, LogBatch, MarkerLog, ReadError, ReadLimit};
+use events::{LogId, Marker, Offset, PartitionCount, PartitionId, Position, Record};
 use rusqlite::{Connection, ErrorCode, Result};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -26,10 +27,11 @@ use self::check::{CheckError, LogReport};
 use self::counters::NumberTaken;
 pub(crate) use self::counters::load as load_counter;
 use self::import::is_import_unfinished;
+use self::markers::NewMarker;
 pub use self::read_only::ReadOnlyLog;
 use self::rows::read_rows;
 pub(crate) use self::rows::{Damaged, read_record};
-use self::writer::{GroupCommit, Outcome};
+use self::writer::{Entry, GroupCommit, Outcome};
 use crate::damage::{Content, Damage};
 use crate::file_modes::create_private;
 use crate::migrate::{MigrateError, log_migrations, migrate};
@@ -280,19 +282,7 @@ fn read_end(connection: &Connection) -> Result<Offset> {
 #[async_trait]
 impl EventLog for SqliteLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
-        let offset = match self.writer.append(record)?.await {
-            Ok(Outcome::Committed(offset)) => offset,
-            Ok(Outcome::Refused(NumberTaken { number, last })) => {
-                self.refusals.fetch_add(1, Ordering::Release);
-                return Err(AppendError::NumberTaken { number, last });
-            }
-            // SQLite notices a full disk before all of a commit is written, and undoes it.
-            Ok(Outcome::Failed(error)) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                return Err(AppendError::NotWritten(error.into()));
-            }
-            Ok(Outcome::Failed(error)) => return Err(AppendError::Unacknowledged(error.into())),
-            Err(_) => return Err(AppendError::Unacknowledged("the writer of the log has stopped".into())),
-        };
+        let offset = self.append_entry(Entry::Event(record)).await?;
         Ok(Position::up_to(PARTITION, offset.next()))
     }
 
@@ -316,12 +306,47 @@ impl EventLog for SqliteLog {
         Ok(Position::up_to(PARTITION, *self.committed.borrow()))
     }
 
+    async fn id(&self) -> Result<Option<LogId>, ReadError> {
+        Ok(Some(LogId(self.log_id)))
+    }
+
     fn is_away(&self) -> bool {
         self.writer.is_away()
     }
 }
 
+#[async_trait]
+impl MarkerLog for SqliteLog {
+    fn partitions(&self) -> PartitionCount {
+        PartitionCount::ONE
+    }
+
+    async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError> {
+        if partition != PARTITION {
+            return Err(AppendError::UnknownPartition(partition));
+        }
+        self.append_entry(Entry::Marker(NewMarker::new(marker))).await
+    }
+}
+
 impl SqliteLog {
+    /// Appends an entry once its group is committed. The first poll of the future queues it.
+    async fn append_entry(&self, entry: Entry) -> Result<Offset, AppendError> {
+        match self.writer.append(entry)?.await {
+            Ok(Outcome::Committed(offset)) => Ok(offset),
+            Ok(Outcome::Refused(NumberTaken { number, last })) => {
+                self.refusals.fetch_add(1, Ordering::Release);
+                Err(AppendError::NumberTaken { number, last })
+            }
+            // SQLite notices a full disk before all of a commit is written, and undoes it.
+            Ok(Outcome::Failed(error)) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                Err(AppendError::NotWritten(error.into()))
+            }
+            Ok(Outcome::Failed(error)) => Err(AppendError::Unacknowledged(error.into())),
+            Err(_) => Err(AppendError::Unacknowledged("the writer of the log has stopped".into())),
+        }
+    }
+
     /// Waits until the log's end is not `from`, for `wait` at most; returns the end.
     async fn wait_until_beyond(&self, from: Offset, wait: Duration) -> Offset {
         let mut end = self.committed.subscribe();

@@ -20,6 +20,7 @@ pub(crate) fn log_migrations() -> Vec<M<'static>> {
             requests::fill(transaction).map_err(HookError::RusqliteError)
         }),
         M::up(include_str!("../../migrations/sqlite-log/0006_import_marks.sql")),
+        M::up(include_str!("../../migrations/sqlite-log/0007_markers.sql")),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`log`] | [`EventLog`]: append, read from an offset, find the end |
 //! | [`import_log`] | [`ImportLog`]: append the events of an export, and the marks of the import |
+//! | [`recognition`] | recognises the log that a projection was made from |
 //! | [`sequencer`] | [`Sequencer`]: reserve the next number of an application or a chat |
 //! | [`key_clock`] | [`KeyClock`]: how old the key of a request is |
 //! | [`conformance`] | the contract as assertions, which each adapter's tests run |
@@ -16,11 +17,16 @@ pub mod conformance;
 pub mod import_log;
 pub mod key_clock;
 pub mod log;
+pub mod recognition;
 pub mod sequencer;
 
 pub use import_log::{ImportLog, LastImport};
 pub use key_clock::KeyClock;
-pub use log::{AppendError, EventLog, LogBatch, PlacedImportMark, ReadError, ReadLimit, Unreadable};
+pub use log::{
+    AppendError, EventLog, Identified, LogBatch, MarkerLog, NewerRecord, PlacedImportMark, ReadError, ReadLimit,
+    Unreadable,
+};
+pub use recognition::{OtherLog, RecognitionError, Source};
 pub use sequencer::{KEY_MEMORY, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 
 /// An adapter's own error, as the source of a port's error.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{EpochStart, ImportMark, Offset, PartitionId, Position, Record, RecordedEvent};
+use events::{
+    Epoch, ImportMark, KnownRecord, LogId, Marker, Offset, PartitionCount, PartitionId, Position, Record, RecordId,
+    RecordedEvent, RecordedMarker,
+};
 
 use crate::BackendError;
 
@@ -33,12 +36,32 @@ pub trait EventLog: Send + Sync {
     /// Reads the records of `partition` from `from` on, in log order, as far as `limit` allows.
     ///
     /// At the end of the log it waits for a record, for `limit.wait` at most. If none comes, the batch is empty. Data that
-    /// is no record is reported in [`LogBatch::unreadable`] and skipped, so that it stops no reader for ever. A record of a
-    /// newer release is an error, but only once everything before it has been read.
+    /// is no record is reported in [`LogBatch::unreadable`], and a record that only newer releases can read in [`LogBatch::newer`].
+    /// Neither stops a read; who must not pass over a newer record stops before it.
     async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError>;
 
     /// Finds the end of every partition. The position covers each append that was answered before the call.
     async fn end(&self) -> Result<Position, ReadError>;
+
+    /// The identity of the log. It never changes, and every reader finds the same. `None` while the log has none.
+    ///
+    /// A log that does not give itself an identity has that of the first record in partition 0.
+    async fn id(&self) -> Result<Option<LogId>, ReadError> {
+        Ok(match self.identify(PartitionId(0), Offset::START).await? {
+            Identified::Record(RecordId(id)) => Some(LogId(id)),
+            Identified::Damaged | Identified::Nothing => None,
+        })
+    }
+
+    /// Which record is at `offset`. The log must reach to `offset` at least.
+    async fn identify(&self, partition: PartitionId, offset: Offset) -> Result<Identified, ReadError> {
+        let log_batch = self.read(partition, offset, ReadLimit { records: 1, wait: Duration::ZERO }).await?;
+        Ok(match log_batch.last_record() {
+            Some(record) if record.offset == offset => Identified::Record(record.id),
+            None if log_batch.unreadable.iter().any(|record| record.offset == offset) => Identified::Damaged,
+            Some(_) | None => Identified::Nothing,
+        })
+    }
 
     /// Whether the log is known to be away. Callers then reserve no number, because the append would fail.
     fn is_away(&self) -> bool {
@@ -46,17 +69,29 @@ pub trait EventLog: Send + Sync {
     }
 }
 
+/// An event log to which markers can be appended.
+#[async_trait]
+pub trait MarkerLog: EventLog {
+    /// The number of partitions.
+    fn partitions(&self) -> PartitionCount;
+
+    /// Appends a marker once, and returns the marker's own offset.
+    async fn append_marker(&self, partition: PartitionId, marker: Marker) -> Result<Offset, AppendError>;
+}
+
 /// The content of a partition from the requested offset up to `next`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogBatch {
     /// The events, in log order.
     pub events: Vec<RecordedEvent>,
-    /// The starts of epochs, in log order.
-    pub epochs: Vec<EpochStart>,
+    /// The markers, in log order.
+    pub markers: Vec<RecordedMarker>,
     /// The marks of imports, in log order. A log that keeps its marks beside the records has none here.
     pub imports: Vec<PlacedImportMark>,
     /// The data that is no record, in log order.
     pub unreadable: Vec<Unreadable>,
+    /// The records that only newer releases can read, in log order. An event of which only the JSON is newer is not among them.
+    pub newer: Vec<NewerRecord>,
     /// The offset at which the next batch begins. If this batch is empty, it is the requested offset.
     pub next: Offset,
 }
@@ -64,8 +99,50 @@ pub struct LogBatch {
 impl LogBatch {
     /// A batch with nothing in it.
     pub const fn empty(next: Offset) -> Self {
-        Self { events: Vec::new(), epochs: Vec::new(), imports: Vec::new(), unreadable: Vec::new(), next }
+        Self {
+            events: Vec::new(),
+            markers: Vec::new(),
+            imports: Vec::new(),
+            unreadable: Vec::new(),
+            newer: Vec::new(),
+            next,
+        }
     }
+
+    /// The offset and the epoch of each start of an epoch, in log order.
+    pub fn epoch_starts(&self) -> impl Iterator<Item = (Offset, Epoch)> {
+        self.markers.iter().filter_map(|marker| Some((marker.offset, marker.epoch_started()?)))
+    }
+
+    /// Fails if it has a record that only newer releases can read, for a reader that has to read everything.
+    ///
+    /// # Errors
+    /// [`ReadError::Newer`].
+    pub fn refuse_newer(&self) -> Result<(), ReadError> {
+        self.newer.first().map_or(Ok(()), |record| Err(ReadError::Newer(record.clone())))
+    }
+
+    /// The last record that has an identity.
+    pub fn last_record(&self) -> Option<KnownRecord> {
+        let event = self.events.last().map(|event| (event.offset, event.record.event_id.into()));
+        let marker = self.markers.last().map(|marker| (marker.offset, marker.id));
+        let unreadable = self.unreadable.iter().rev().find_map(|record| Some((record.offset, record.id?)));
+        let newer = self.newer.last().map(|record| (record.offset, record.id));
+        let import = self.imports.last().map(|import| (import.offset, import.id));
+        let last = [event, marker, import, unreadable, newer].into_iter().flatten().max_by_key(|(offset, _)| *offset);
+        last.map(|(offset, id)| KnownRecord { offset, id })
+    }
+}
+
+/// Which record is at an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identified {
+    /// This one.
+    Record(RecordId),
+    /// One that has lost its identity.
+    Damaged,
+    /// None.
+    Nothing,
 }
 
 /// A mark of an import, at its place in a partition.
@@ -73,6 +150,8 @@ impl LogBatch {
 pub struct PlacedImportMark {
     /// The offset of the mark.
     pub offset: Offset,
+    /// The identity of its record.
+    pub id: RecordId,
     /// The mark.
     pub mark: ImportMark,
 }
@@ -84,8 +163,23 @@ pub struct Unreadable {
     pub partition: PartitionId,
     /// The offset of the data.
     pub offset: Offset,
+    /// Its identity; `None` if the log lost it with the rest.
+    pub id: Option<RecordId>,
     /// The defect, in words.
     pub reason: String,
+}
+
+/// A record that only newer releases can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewerRecord {
+    /// The partition of the record.
+    pub partition: PartitionId,
+    /// The offset of the record.
+    pub offset: Offset,
+    /// Its identity.
+    pub id: RecordId,
+    /// The kind of record, in words that follow "it is".
+    pub what: String,
 }
 
 /// Bounds of one [`EventLog::read`].
@@ -103,6 +197,9 @@ pub enum AppendError {
     /// Too many appends are waiting. The record is not in the log.
     #[error("too many appends are waiting for the event log; try again")]
     Overloaded,
+    /// The log has no such partition.
+    #[error("the log has no partition {0}")]
+    UnknownPartition(PartitionId),
     /// The log is being closed. The record is not in the log.
     #[error("the event log is closed")]
     Closed,
@@ -161,20 +258,12 @@ pub enum ReadError {
     /// The log has no such partition.
     #[error("the log has no partition {0}")]
     UnknownPartition(PartitionId),
+    /// A newer release has written the record, and the reader must not pass over it. See [`LogBatch::refuse_newer`].
+    #[error(
+        "offset {} of partition {} is {}, which is newer than this program knows; upgrade this program", .0.offset, .0.partition, .0.what
+    )]
+    Newer(NewerRecord),
     /// The log cannot be reached or read.
     #[error("the event log cannot be read")]
     Unavailable(#[source] BackendError),
-    /// A newer release has written the record.
-    #[error(
-        "offset {offset} of partition {partition} is {what}, which is newer than this program knows; upgrade this reader \
-         before the writers"
-    )]
-    Newer {
-        /// The partition of the record.
-        partition: PartitionId,
-        /// The offset of the record.
-        offset: Offset,
-        /// The type and version of the record, in words.
-        what: String,
-    },
 }

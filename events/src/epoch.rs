@@ -1,8 +1,6 @@
-//! Epochs of numbering, and the markers in the log with which they begin.
+//! Epochs of numbering.
 
 use std::fmt;
-
-use crate::position::{Offset, PartitionId};
 
 /// A period in which the number server has lost nothing. When the server loses something, a higher epoch begins.
 ///
@@ -22,40 +20,4 @@ impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// A record that is no event: one of the two steps with which an epoch begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Marker {
-    /// A command-api is about to begin an epoch. Its value comes from the offset of this marker, in partition 0. Projections
-    /// ignore it.
-    EpochClaimed,
-    /// Later events of the partition that carry a lower epoch are void. Every partition gets this marker.
-    EpochStarted(Epoch),
-}
-
-impl Marker {
-    /// Wire name of [`Marker::EpochClaimed`].
-    pub const CLAIMED: &str = "EpochClaimed";
-    /// Wire name of [`Marker::EpochStarted`].
-    pub const STARTED: &str = "EpochStarted";
-
-    /// The wire name.
-    pub const fn wire_name(self) -> &'static str {
-        match self {
-            Self::EpochClaimed => Self::CLAIMED,
-            Self::EpochStarted(_) => Self::STARTED,
-        }
-    }
-}
-
-/// A [`Marker::EpochStarted`] as it was read from the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EpochStart {
-    /// The partition of the marker.
-    pub partition: PartitionId,
-    /// The offset of the marker.
-    pub offset: Offset,
-    /// The epoch that starts.
-    pub epoch: Epoch,
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`event`] | the events themselves and their wire names |
 //! | [`event_id`] | the identity of an event |
+//! | [`identity`] | the identities of the log and of its records |
 //! | [`record`] | an event as the log keeps it: identity, headers, JSON; encoding and decoding |
 //! | [`upcast`] | upcasters: an old version of an event becomes the current one |
 //! | [`structured`] | an event as a line of JSON: CloudEvents in structured mode |
@@ -13,7 +14,8 @@
 //! | [`request_key`] | hashes that identify a request with an Idempotency-Key |
 //! | [`token`], [`number`] | identifiers of applications, chats and messages |
 //! | [`position`], [`partitioning`] | partitions, offsets and positions; the partition of a stream |
-//! | [`epoch`] | epochs of numbering, and the markers with which they begin |
+//! | [`epoch`] | epochs of numbering |
+//! | [`marker`] | records that are no events: starts of epochs, decisions about dead letters |
 //! | [`trace`] | W3C Trace Context of the request that led to an event |
 //!
 //! **Architecture invariant:** no I/O, no clock, no randomness, and no knowledge of any backend. Wire names are
@@ -24,7 +26,9 @@
 pub mod epoch;
 pub mod event;
 pub mod event_id;
+pub mod identity;
 pub mod import_mark;
+pub mod marker;
 pub mod number;
 pub mod partitioning;
 pub mod position;
@@ -37,10 +41,12 @@ pub mod token;
 pub mod trace;
 pub mod upcast;
 
-pub use epoch::{Epoch, EpochStart, Marker};
+pub use epoch::Epoch;
 pub use event::{ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, Event, EventType, MessagePosted};
 pub use event_id::EventId;
+pub use identity::{KnownRecord, LogId, RecordId};
 pub use import_mark::{ImportMark, ImportPhase, LogDigest};
+pub use marker::{Marker, RecordedMarker};
 pub use number::{ChatNumber, MessageNumber, Number};
 pub use partitioning::PartitionCount;
 pub use position::{Offset, PartitionId, Position};

@@ -8,6 +8,9 @@ use crate::stream::StreamKey;
 pub struct PartitionCount(u16);
 
 impl PartitionCount {
+    /// One partition.
+    pub const ONE: Self = Self(1);
+
     /// Makes a count; `None` for 0.
     pub const fn new(count: u16) -> Option<Self> {
         if count == 0 { None } else { Some(Self(count)) }

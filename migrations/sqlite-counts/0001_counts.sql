@@ -4,10 +4,13 @@ CREATE TABLE source (
 ) STRICT;
 
 -- What was applied: everything before next_offset. epoch is the highest that started there; 0 if the log knows none.
+-- record_offset, record_id: the last record that was applied and has an identity, by which the log is recognised.
 CREATE TABLE checkpoints (
     partition INTEGER PRIMARY KEY,
     next_offset INTEGER NOT NULL,
-    epoch INTEGER NOT NULL
+    epoch INTEGER NOT NULL,
+    record_offset INTEGER,
+    record_id BLOB
 ) STRICT;
 
 -- gaps: missing numbers below last_number as text, first-last, several joined by commas. log_offset: the chat's last event.

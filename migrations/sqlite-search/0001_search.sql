@@ -4,10 +4,13 @@ CREATE TABLE source (
 ) STRICT;
 
 -- What was applied: everything before next_offset. epoch is the highest that started there; 0 if the log knows none.
+-- record_offset, record_id: the last record that was applied and has an identity, by which the log is recognised.
 CREATE TABLE checkpoints (
     partition INTEGER PRIMARY KEY,
     next_offset INTEGER NOT NULL,
-    epoch INTEGER NOT NULL
+    epoch INTEGER NOT NULL,
+    record_offset INTEGER,
+    record_id BLOB
 ) STRICT;
 
 -- A part of a chat's numbers, whose documents have the row ids from first_document on in search_trigrams. An extent's

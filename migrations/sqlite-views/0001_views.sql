@@ -4,10 +4,13 @@ CREATE TABLE source (
 ) STRICT;
 
 -- What was applied: everything before next_offset. epoch is the highest that started there; 0 if the log knows none.
+-- record_offset, record_id: the last record that was applied and has an identity, by which the log is recognised.
 CREATE TABLE checkpoints (
     partition INTEGER PRIMARY KEY,
     next_offset INTEGER NOT NULL,
-    epoch INTEGER NOT NULL
+    epoch INTEGER NOT NULL,
+    record_offset INTEGER,
+    record_id BLOB
 ) STRICT;
 
 -- partition and log_offset are the place of a row's event in the log; created_at_ms is the event's time. A message lies in the
@@ -61,5 +64,7 @@ CREATE TABLE dead_letters (
     log_offset INTEGER NOT NULL,
     event_id BLOB NOT NULL,
     reason TEXT NOT NULL,
+    -- 1 once an operator has discarded it.
+    discarded INTEGER,
     PRIMARY KEY (partition, log_offset)
 ) STRICT, WITHOUT ROWID;

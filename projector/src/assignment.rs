@@ -106,7 +106,7 @@ impl AssignedPartitions {
     fn start_run_loop(&self, partition: PartitionId, run_loops: &mut RunLoops) -> RunningLoop {
         let projection = self.sink.projection().name();
         tracing::info!(projection, partition = partition.0, "partition taken over");
-        let feed = Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition };
+        let feed = Feed::new(Arc::clone(&self.log), Arc::clone(&self.sink), partition);
         let parts = [self.readiness.part(projection), self.readiness.part(run_loop::PAUSED_PART)];
         let [following, paused] = parts.clone();
         let run_loop = RunLoop::new(feed, following).with_pauses(Arc::clone(&self.pauses), paused);

@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event_log::Unreadable;
 use events::{
     ApplicationToken, ChatKey, DecodeError, EventType, MessageNumber, Offset, PartitionId, Record, RecordedEvent,
     StreamKey,
@@ -17,7 +16,7 @@ use read_model::{
     SourceEvent,
 };
 
-use crate::sink::{ProjectionSink, ROWS_PER_BATCH, SinkError};
+use crate::sink::{Letters, ProjectionSink, ROWS_PER_BATCH, SinkError};
 
 /// What an event changes in `counts`.
 enum Fact {
@@ -125,7 +124,7 @@ impl ProjectionSink for CountsSink {
         &self,
         checkpoint_move: CheckpointMove,
         batch: &[RecordedEvent],
-        _unreadable: &[Unreadable],
+        _letters: &Letters,
     ) -> Result<Applied, SinkError> {
         let chats = collect_chats(batch).map_err(SinkError::Newer)?;
         let loaded = self.0.chat_counts(&chats).await.map_err(SinkError::Store)?;

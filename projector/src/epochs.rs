@@ -13,11 +13,12 @@ const VOID_EVENTS: &str = "tally_void_events_total";
 /// An event is void if it carries a lower epoch than the highest that started before it in its partition. Another event
 /// may have got its number since. No client was told that the void event succeeded.
 pub fn drop_void_events(log_batch: LogBatch, mut epoch: Epoch) -> (Vec<RecordedEvent>, Epoch) {
-    let mut starts = log_batch.epochs.into_iter().peekable();
-    let mut events = log_batch.events;
+    let LogBatch { mut events, markers, .. } = log_batch;
+    let starts = markers.iter().filter_map(|marker| Some((marker.offset, marker.epoch_started()?)));
+    let mut starts = starts.peekable();
     events.retain(|recorded| {
-        while let Some(start) = starts.next_if(|start| start.offset < recorded.offset) {
-            epoch = epoch.max(start.epoch);
+        while let Some((_, started)) = starts.next_if(|(offset, _)| *offset < recorded.offset) {
+            epoch = epoch.max(started);
         }
         let is_void = recorded.record.epoch.is_some_and(|own| own < epoch);
         if is_void {
@@ -31,14 +32,15 @@ pub fn drop_void_events(log_batch: LogBatch, mut epoch: Epoch) -> (Vec<RecordedE
         }
         !is_void
     });
-    let epoch = starts.fold(epoch, |epoch, start| epoch.max(start.epoch));
+    let epoch = starts.fold(epoch, |epoch, (_, started)| epoch.max(started));
     (events, epoch)
 }
 
 #[cfg(test)]
 mod tests {
     use events::{
-        ApplicationToken, ChatCreated, ChatNumber, EpochStart, Event, EventId, Offset, PartitionId, Record, UnixMillis,
+        ApplicationToken, ChatCreated, ChatNumber, Event, EventId, Marker, Offset, PartitionId, Record, RecordId,
+        RecordedMarker, UnixMillis,
     };
     use uuid::Uuid;
 
@@ -56,12 +58,13 @@ mod tests {
     fn remaining(events: &[(u64, Option<u64>)], starts: &[(u64, u64)], before: u64) -> (Vec<u64>, u64) {
         let log_batch = LogBatch {
             events: events.iter().map(|(offset, epoch)| event(*offset, *epoch)).collect(),
-            epochs: starts
+            markers: starts
                 .iter()
-                .map(|(offset, epoch)| EpochStart {
+                .map(|(offset, epoch)| RecordedMarker {
                     partition: PARTITION,
                     offset: Offset(*offset),
-                    epoch: Epoch(*epoch),
+                    id: RecordId(Uuid::nil()),
+                    marker: Marker::EpochStarted(Epoch(*epoch)),
                 })
                 .collect(),
             ..LogBatch::empty(Offset(100))

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{EventLog, LogBatch, ReadError, ReadLimit};
-use events::{Offset, PartitionId};
-use read_model::{Applied, Checkpoint, CheckpointMove, PauseError, Projection};
+use event_log::{EventLog, LogBatch, OtherLog, ReadError, ReadLimit, RecognitionError, Source, Unreadable};
+use events::{EventId, Marker, Offset, PartitionId, Record, RecordedEvent};
+use parking_lot::Mutex;
+use read_model::{Applied, Checkpoint, CheckpointMove, DeadLetter, PauseError, Projection, SourceEvent};
 
 use crate::epochs::drop_void_events;
-use crate::sink::{ProjectionSink, SinkError};
+use crate::parked::Parked;
+use crate::sink::{Letters, ProjectionSink, SinkError};
+
+/// Most records of one read that looks for a decision of an operator.
+const RECORDS_AHEAD: u32 = 4_096;
 
 /// A partition of the log and the projection that it feeds.
 #[derive(Clone)]
@@ -19,6 +24,22 @@ pub struct Feed {
     pub sink: Arc<dyn ProjectionSink>,
     /// The partition.
     pub partition: PartitionId,
+    parked: Arc<Mutex<Parked>>,
+}
+
+/// A record that a newer release has written, and that no operator has parked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "offset {offset} of partition {partition} is {what}, which is newer than this program knows; upgrade this reader before the writers, \
+     or pass over the record with dead-letters park {partition} {offset}"
+)]
+pub struct TooNew {
+    /// The partition of the record.
+    pub partition: PartitionId,
+    /// The offset of the record.
+    pub offset: Offset,
+    /// The kind of record, in words.
+    pub what: String,
 }
 
 /// Why a batch did not get from the log to the projection.
@@ -27,6 +48,12 @@ pub enum FeedError {
     /// The log could not be read.
     #[error("the next events cannot be read")]
     Read(#[source] ReadError),
+    /// The next record is too new for the projection.
+    #[error("the projection cannot go on")]
+    TooNew(#[source] TooNew),
+    /// The log is not the one that the projection was made from.
+    #[error("the log does not have what the projection has applied")]
+    OtherLog(#[source] OtherLog),
     /// The projection could not be read or written.
     #[error("the events cannot be applied")]
     Apply(#[source] SinkError),
@@ -40,13 +67,20 @@ impl FeedError {
     pub fn is_lasting(&self) -> bool {
         matches!(
             self,
-            Self::Read(ReadError::BeyondEnd { .. } | ReadError::Truncated { .. } | ReadError::Newer { .. })
+            Self::Read(ReadError::BeyondEnd { .. } | ReadError::Truncated { .. })
+                | Self::OtherLog(_)
+                | Self::TooNew(_)
                 | Self::Apply(SinkError::Newer(_))
         )
     }
 }
 
 impl Feed {
+    /// Feeds `sink` from a partition of `log`.
+    pub fn new(log: Arc<dyn EventLog>, sink: Arc<dyn ProjectionSink>, partition: PartitionId) -> Self {
+        Self { log, sink, partition, parked: Arc::default() }
+    }
+
     /// The projection.
     pub fn projection(&self) -> Projection {
         self.sink.projection()
@@ -58,6 +92,18 @@ impl Feed {
     /// If the projection cannot be read.
     pub async fn checkpoint(&self) -> Result<Checkpoint, FeedError> {
         self.sink.checkpoint(self.partition).await.map_err(FeedError::Apply)
+    }
+
+    /// Checks that the log is the one from which the projection has got to `checkpoint`. `end` was read after it.
+    ///
+    /// # Errors
+    /// [`FeedError::OtherLog`] if it is not, and [`FeedError::Read`] if it cannot be read.
+    pub async fn check_log(&self, checkpoint: Checkpoint, end: Offset) -> Result<(), FeedError> {
+        let source = Source { log: checkpoint.log, record: checkpoint.record };
+        source.recognise(&*self.log, self.partition, end).await.map_err(|error| match error {
+            RecognitionError::Other(other) => FeedError::OtherLog(other),
+            RecognitionError::Read(error) => FeedError::Read(error),
+        })
     }
 
     /// The end of the partition.
@@ -80,14 +126,16 @@ impl Feed {
 
     /// Whether the batch has as many records as fit, so that the log may have more already.
     pub(crate) fn is_full(&self, log_batch: &LogBatch) -> bool {
-        let records = log_batch.events.len() + log_batch.unreadable.len();
+        let records =
+            log_batch.events.len() + log_batch.markers.len() + log_batch.unreadable.len() + log_batch.newer.len();
         u32::try_from(records).is_ok_and(|records| records >= self.sink.batch_size())
     }
 
     /// Applies a batch that was read at `from`, the projection's checkpoint, and returns the new checkpoint.
     ///
-    /// If the projection cannot apply an event because a newer version has written it, the batch ends before that event.
-    /// Only a batch that begins with such an event is an error.
+    /// If the projection cannot apply a record because a newer version has written it, the batch ends before that record, unless an
+    /// operator has parked it. Whether one has is in the log, behind the record: so this reads ahead, up to the log's end.
+    /// Only a batch that begins with such a record is an error.
     ///
     /// For an empty batch it only reads the checkpoint again. So a projection that was lost and made again is filled
     /// from the start even if its partition gets no new events.
@@ -98,28 +146,93 @@ impl Feed {
         if log_batch.next == from.next {
             return self.checkpoint().await;
         }
-        let stop = self.find_too_new(from, &log_batch).filter(|stop| *stop > from.next);
-        if let Some(stop) = stop {
-            log_batch = cut_at(stop, log_batch);
+        while let Some(too_new) = self.find_too_new(from, &log_batch) {
+            if too_new.offset > from.next {
+                log_batch = cut_at(too_new.offset, log_batch);
+                break;
+            }
+            if !self.look_ahead(too_new.offset, Duration::ZERO).await? {
+                return Err(FeedError::TooNew(too_new));
+            }
         }
         let next = log_batch.next;
-        let unreadable = std::mem::take(&mut log_batch.unreadable);
+        let record = log_batch.last_record().or(from.record);
+        let log = match from.log {
+            Some(id) => Some(id),
+            None => self.log.id().await.map_err(FeedError::Read)?,
+        };
+        let letters = self.take_letters(from, &mut log_batch);
         let (batch, epoch) = drop_void_events(log_batch, from.epoch);
-        let checkpoint_move =
-            CheckpointMove { partition: self.partition, from: from.next, to: Checkpoint { next, epoch } };
-        match self.sink.apply(checkpoint_move, &batch, &unreadable).await.map_err(FeedError::Apply)? {
-            Applied::Done => Ok(checkpoint_move.to),
+        let to = Checkpoint { next, epoch, record, log };
+        let checkpoint_move = CheckpointMove { partition: self.partition, from: from.next, to };
+        match self.sink.apply(checkpoint_move, &batch, &letters).await.map_err(FeedError::Apply)? {
+            Applied::Done => {
+                self.parked.lock().forget_before(next);
+                Ok(checkpoint_move.to)
+            }
             Applied::Superseded => self.checkpoint().await,
         }
     }
 
-    /// Finds the first event that is too new for the projection. Void ones do not count.
-    fn find_too_new(&self, from: Checkpoint, log_batch: &LogBatch) -> Option<Offset> {
-        if !log_batch.events.iter().any(|event| self.sink.is_too_new(&event.record)) {
-            return None;
+    /// Finds the first record that is too new for the projection and not known to be parked. Void events do not count.
+    fn find_too_new(&self, from: Checkpoint, log_batch: &LogBatch) -> Option<TooNew> {
+        let parked = self.parked.lock();
+        let newer = log_batch.newer.iter().map(|record| (record.offset, &record.what));
+        let newer = newer.filter(|(offset, _)| !parked.contains(*offset)).min_by_key(|(offset, _)| *offset);
+        let newer = newer.map(|(offset, what)| (offset, what.clone()));
+        let event = self.too_new_events(from, log_batch).find(|event| !parked.contains(event.offset));
+        let event = event.map(|event| (event.offset, describe(&event.record)));
+        let first = newer.into_iter().chain(event).min_by_key(|(offset, _)| *offset);
+        first.map(|(offset, what)| TooNew { partition: self.partition, offset, what })
+    }
+
+    /// The events that are too new for the projection and not void.
+    fn too_new_events(&self, from: Checkpoint, log_batch: &LogBatch) -> impl Iterator<Item = RecordedEvent> {
+        let has_some = log_batch.events.iter().any(|event| self.sink.is_too_new(&event.record));
+        let valid = if has_some { drop_void_events(log_batch.clone(), from.epoch).0 } else { Vec::new() };
+        valid.into_iter().filter(|event| self.sink.is_too_new(&event.record))
+    }
+
+    /// Reads ahead, up to the log's end, until it is known whether the record at `offset` is parked. At the end it waits for a record, for
+    /// at most `wait`.
+    ///
+    /// # Errors
+    /// If the log cannot be read there.
+    pub async fn look_ahead(&self, offset: Offset, wait: Duration) -> Result<bool, FeedError> {
+        let end = self.end().await?;
+        self.parked.lock().begin_search(offset);
+        loop {
+            if self.parked.lock().contains(offset) {
+                return Ok(true);
+            }
+            let from = self.parked.lock().read_from(offset);
+            let wait = if from < end { Duration::ZERO } else { wait };
+            if from >= end && wait.is_zero() {
+                return Ok(false);
+            }
+            let limit = ReadLimit { records: RECORDS_AHEAD, wait };
+            let ahead = self.log.read(self.partition, from, limit).await.map_err(FeedError::Read)?;
+            self.parked.lock().add(&ahead, offset);
+            if from >= end {
+                return Ok(self.parked.lock().contains(offset));
+            }
         }
-        let (valid, _) = drop_void_events(log_batch.clone(), from.epoch);
-        valid.iter().find(|event| self.sink.is_too_new(&event.record)).map(|event| event.offset)
+    }
+
+    /// Takes what no projection shows out of a batch, all of whose records the projection can pass.
+    fn take_letters(&self, from: Checkpoint, log_batch: &mut LogBatch) -> Letters {
+        let mut new: Vec<_> = log_batch.unreadable.iter().map(letter_of_unreadable).collect();
+        new.extend(log_batch.newer.iter().map(|record| letter_of_parked(record.offset, EventId::NONE, &record.what)));
+        let parked: Vec<_> = self.too_new_events(from, log_batch).collect();
+        for RecordedEvent { offset, record, .. } in &parked {
+            new.push(letter_of_parked(*offset, record.event_id, &describe(record)));
+        }
+        log_batch.events.retain(|event| parked.iter().all(|parked| parked.offset != event.offset));
+        let discarded = log_batch.markers.iter().filter_map(|marker| match marker.marker {
+            Marker::DeadLetterDiscarded(offset) => Some(offset),
+            _ => None,
+        });
+        Letters { new, discarded: discarded.collect() }
     }
 
     /// Applies every event before `goal`, and calls `on_progress` with the new checkpoint after each batch.
@@ -144,9 +257,28 @@ impl Feed {
 /// Removes the part of a batch that does not lie before `goal`.
 pub(crate) fn cut_at(goal: Offset, mut log_batch: LogBatch) -> LogBatch {
     log_batch.events.retain(|recorded| recorded.offset < goal);
-    log_batch.epochs.retain(|start| start.offset < goal);
+    log_batch.markers.retain(|marker| marker.offset < goal);
     log_batch.imports.retain(|import| import.offset < goal);
     log_batch.unreadable.retain(|record| record.offset < goal);
+    log_batch.newer.retain(|record| record.offset < goal);
     log_batch.next = log_batch.next.min(goal);
     log_batch
+}
+
+/// Describes an event of a newer version.
+fn describe(record: &Record) -> String {
+    format!("{} version {}", record.event_type, record.version)
+}
+
+fn letter_of_unreadable(record: &Unreadable) -> DeadLetter {
+    let source = SourceEvent { event_id: EventId::NONE, offset: record.offset };
+    DeadLetter { source, reason: format!("this is no event: {}", record.reason) }
+}
+
+fn letter_of_parked(offset: Offset, event_id: EventId, what: &str) -> DeadLetter {
+    let source = SourceEvent { event_id, offset };
+    DeadLetter {
+        source,
+        reason: format!("an operator has parked it: it is {what}, which is newer than this program knows"),
+    }
 }

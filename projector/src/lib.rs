@@ -6,8 +6,10 @@
 //! | [`sink`] | the port between a run loop and a projection |
 //! | [`epochs`] | void events, which no projection applies |
 //! | [`feed`] | moves batches from a partition of the log to a projection |
+//! | `parked` | the records of a partition that operators have parked |
 //! | [`run_loop`] | the loop over a feed: when to read, retry, stop and report readiness |
 //! | [`lag`] | how far projections are behind, as metrics |
+//! | [`dead_letters`] | the operator's command `dead-letters` |
 //! | [`rebuild`](mod@rebuild) | makes a projection anew while readers use it |
 //! | [`export`](mod@export), [`import`](mod@import) | write the events of a log to a file; bring them into an empty log |
 //! | [`export_file`] | the file between the two |
@@ -27,6 +29,7 @@ pub mod assignment;
 #[cfg(feature = "distributed")]
 pub mod cli;
 pub mod counts;
+pub mod dead_letters;
 #[cfg(feature = "distributed")]
 mod deployment;
 pub mod epochs;
@@ -38,6 +41,7 @@ mod feeder;
 pub mod import;
 pub mod lag;
 pub mod operate;
+mod parked;
 #[cfg(feature = "distributed")]
 pub mod process;
 pub mod progress;

@@ -102,7 +102,13 @@ pub enum RebuildError {
 impl RebuildError {
     /// Whether going on with the generation cannot help: it hides what the live one shows, or was made from another log.
     const fn is_in_vain(&self) -> bool {
-        matches!(self, Self::Parked { .. } | Self::Feed { source: FeedError::Read(ReadError::BeyondEnd { .. }), .. })
+        match self {
+            Self::Parked { .. } => true,
+            Self::Feed { source, .. } => {
+                matches!(source, FeedError::Read(ReadError::BeyondEnd { .. }) | FeedError::OtherLog(_))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -162,7 +168,7 @@ impl<'a> Rebuild<'a> {
     }
 
     fn feed(&self, partition: PartitionId) -> Feed {
-        Feed { log: Arc::clone(&self.log), sink: Arc::clone(&self.sink), partition }
+        Feed::new(Arc::clone(&self.log), Arc::clone(&self.sink), partition)
     }
 
     /// Runs `work` for as long as this process owns the generation.
@@ -251,11 +257,10 @@ impl<'a> Rebuild<'a> {
             .with_max_times(MAX_ATTEMPTS)
             .with_jitter();
         let attempt = async || {
-            let next = feed.checkpoint().await?.next;
-            if next > goal {
-                check_is_in_log(feed.partition, next, feed.end().await?).map_err(FeedError::Read)?;
-            }
-            count(next);
+            let (checkpoint, end) = (feed.checkpoint().await?, feed.end().await?);
+            check_is_in_log(feed.partition, checkpoint.next, end).map_err(FeedError::Read)?;
+            feed.check_log(checkpoint, end).await?;
+            count(checkpoint.next);
             feed.catch_up(goal, &count).await
         };
         let warn = |error: &FeedError, _| tracing::warn!(error = %error.as_report(), "trying again");

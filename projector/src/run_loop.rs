@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use event_log::{BackendError, ReadError};
-use events::{Offset, PartitionId};
+use events::Offset;
 use read_model::{Checkpoint, Pauses};
 use service::health::Part;
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::pause_watch::PauseWatch;
-use crate::feed::{Feed, FeedError};
+use crate::feed::{Feed, FeedError, TooNew};
 use crate::lag::{Reached, ReachedReceiver};
-use crate::sink::SinkError;
 
 /// Pause after a batch that was not full. A batch costs more than its events do, so the events of this pause share the
 /// next batch. An event that comes after the pause is applied at once.
@@ -29,6 +29,10 @@ const READ_WAIT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// Longest pause, without its jitter. Attempts go on at this pace for as long as a backend is away.
 const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
+/// Shortest time between two counts of the dead letters of a partition. Reads wait no longer, so a quiet partition is counted as often.
+const COUNT_INTERVAL: Duration = READ_WAIT;
+/// Longest wait for the note of a stop that ends the process.
+const NOTE_WAIT: Duration = Duration::from_secs(5);
 /// Jitter keeps the loops of many partitions from returning to a server all at once.
 const RETRY: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(FIRST_PAUSE)
@@ -59,21 +63,18 @@ pub enum Stopped {
     NotInLog {
         /// The projection's name.
         projection: &'static str,
-        /// The log's answer.
-        #[source]
-        source: ReadError,
-    },
-    /// A newer version has written to the log.
-    #[error("the projection {projection} cannot go on in partition {partition}")]
-    Newer {
-        /// The projection's name.
-        projection: &'static str,
-        /// The partition.
-        partition: PartitionId,
-        /// The newer record.
+        /// What the log has instead.
         #[source]
         source: BackendError,
     },
+}
+
+/// A newer version has written to the log. The loop goes on when an operator parks the record.
+#[derive(Debug, thiserror::Error)]
+#[error("the projection {projection} cannot go on in partition {}", .source.partition)]
+struct StandsStill {
+    projection: &'static str,
+    source: TooNew,
 }
 
 /// Why the whole process must end.
@@ -114,11 +115,6 @@ pub async fn wait_for_ends(mut run_loops: RunLoops) -> Result<(), Fatal> {
 fn check_end(ended: Result<Result<(), Stopped>, JoinError>) -> Result<(), Fatal> {
     match ended {
         Ok(Ok(())) => Ok(()),
-        // The other partitions go on, and readiness names the partition that has stopped.
-        Ok(Err(stopped @ Stopped::Newer { .. })) => {
-            tracing::error!(error = %stopped.as_report(), "a projection has stopped in one partition");
-            Ok(())
-        }
         Ok(Err(stopped @ Stopped::NotInLog { .. })) => Err(Fatal::NotInLog(stopped)),
         Err(error) => Err(Fatal::Panicked(error)),
     }
@@ -126,6 +122,7 @@ fn check_end(ended: Result<Result<(), Stopped>, JoinError>) -> Result<(), Fatal>
 
 enum Failure {
     Permanent(Stopped),
+    Newer(StandsStill),
     Temporary(FeedError),
 }
 
@@ -161,10 +158,20 @@ impl RunLoop {
                 Err(Failure::Permanent(stopped)) => {
                     let reason = stopped.to_report_string();
                     self.part.failed(reason.clone());
-                    if matches!(stopped, Stopped::Newer { .. }) {
-                        self.note_stop(&reason, &stop).await;
-                    }
+                    // The process ends with it.
+                    drop(timeout(NOTE_WAIT, self.note_stop(&reason, &stop)).await);
                     return Err(stopped);
+                }
+                // The other partitions go on, and readiness names the partition that has stopped.
+                Err(Failure::Newer(newer)) => {
+                    let reason = newer.to_report_string();
+                    tracing::error!(error = reason, "a projection has stopped in one partition");
+                    self.part.failed(reason.clone());
+                    self.note_stop(&reason, &stop).await;
+                    if stop.run_until_cancelled(self.wait_for_decision(&newer.source)).await.is_none() {
+                        return Ok(());
+                    }
+                    continue;
                 }
                 Err(Failure::Temporary(error)) => {
                     let reason = error.to_report_string();
@@ -194,9 +201,30 @@ impl RunLoop {
         }
     }
 
+    /// Waits until the record is parked, or until the checkpoint has moved: another process may read more than this one.
+    async fn wait_for_decision(&self, record: &TooNew) {
+        let mut pauses = RETRY.build();
+        loop {
+            let decided = async {
+                let is_parked = self.feed.look_ahead(record.offset, READ_WAIT).await?;
+                let next = self.feed.checkpoint().await?.next;
+                Ok::<_, FeedError>(is_parked || self.reached.borrow().is_none_or(|reached| reached.next != next))
+            };
+            match decided.await {
+                Ok(true) => return,
+                Ok(false) => pauses = RETRY.build(),
+                Err(error) => {
+                    tracing::warn!(error = %error.as_report(), "it cannot be read whether an operator has parked a record; trying again");
+                    tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+                }
+            }
+        }
+    }
+
     /// Applies batches from the checkpoint on until `stop` or a failure. Each success starts `pauses` anew.
     async fn follow(&self, stop: &CancellationToken, pauses: &mut ExponentialBackoff) -> Result<(), Failure> {
         let (mut checkpoint, mut goal) = self.begin().await?;
+        let mut counted_at = None;
         let mut is_in_log = checkpoint.next <= goal;
         let mut may_be_paused = true;
         loop {
@@ -231,6 +259,7 @@ impl RunLoop {
             (checkpoint, goal) = if next.next < checkpoint.next { self.begin().await? } else { (next, goal) };
             *pauses = RETRY.build();
             if !is_full {
+                self.count_dead_letters(&mut counted_at).await?;
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
                     () = tokio::time::sleep(GATHER_PAUSE) => {}
@@ -260,11 +289,29 @@ impl RunLoop {
         Ok(())
     }
 
+    /// Sets the gauge of dead letters, every [`COUNT_INTERVAL`] at most.
+    async fn count_dead_letters(&self, counted_at: &mut Option<Instant>) -> Result<(), Failure> {
+        if counted_at.is_some_and(|counted_at| counted_at.elapsed() < COUNT_INTERVAL) {
+            return Ok(());
+        }
+        *counted_at = Some(Instant::now());
+        let partition = self.feed.partition;
+        let counted = self.feed.sink.count_dead_letters(partition).await;
+        if let Some(count) = counted.map_err(|error| self.classify(FeedError::Apply(error)))? {
+            // A count is far below 2^52.
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            metrics::gauge!("tally_dead_letters", "partition" => partition.to_string()).set(count as f64);
+        }
+        Ok(())
+    }
+
     /// Reads the projection's checkpoint, and the log's end, which the projection must reach to have caught up.
     async fn begin(&self) -> Result<(Checkpoint, Offset), Failure> {
         let checkpoint = self.feed.checkpoint().await.map_err(|error| self.classify(error))?;
+        self.reached.send_replace(Some(Reached { next: checkpoint.next, waiting_since: None }));
         // Read after the checkpoint: a checkpoint beyond this end is not in the log.
         let goal = self.feed.end().await.map_err(|error| self.classify(error))?;
+        self.feed.check_log(checkpoint, goal).await.map_err(|error| self.classify(error))?;
         if checkpoint.next < goal {
             self.part.failed(format!("catching up from {} to {goal}", checkpoint.next));
         }
@@ -274,17 +321,12 @@ impl RunLoop {
     /// Decides whether trying again can help.
     fn classify(&self, error: FeedError) -> Failure {
         let projection = self.feed.projection().name();
-        let partition = self.feed.partition;
         match error {
             FeedError::Read(source @ (ReadError::BeyondEnd { .. } | ReadError::Truncated { .. })) => {
-                Failure::Permanent(Stopped::NotInLog { projection, source })
+                Failure::Permanent(Stopped::NotInLog { projection, source: source.into() })
             }
-            FeedError::Read(source @ ReadError::Newer { .. }) => {
-                Failure::Permanent(Stopped::Newer { projection, partition, source: source.into() })
-            }
-            FeedError::Apply(SinkError::Newer(source)) => {
-                Failure::Permanent(Stopped::Newer { projection, partition, source: source.into() })
-            }
+            FeedError::OtherLog(source) => Failure::Permanent(Stopped::NotInLog { projection, source: source.into() }),
+            FeedError::TooNew(source) => Failure::Newer(StandsStill { projection, source }),
             temporary @ (FeedError::Read(_) | FeedError::Apply(_) | FeedError::Pause(_)) => {
                 Failure::Temporary(temporary)
             }

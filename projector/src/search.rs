@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event_log::Unreadable;
 use events::{DecodeError, Event, EventType, Offset, PartitionId, RecordedEvent};
 use read_model::{Applied, Checkpoint, CheckpointMove, Projection, SearchDocument, SearchIndex};
 
-use crate::sink::{ProjectionSink, SinkError};
+use crate::sink::{Letters, ProjectionSink, SinkError};
 
 /// Returns the documents of a batch. Broken events have none; `views` makes dead letters of them.
 ///
@@ -52,7 +51,7 @@ impl ProjectionSink for SearchSink {
         &self,
         checkpoint_move: CheckpointMove,
         batch: &[RecordedEvent],
-        _unreadable: &[Unreadable],
+        _letters: &Letters,
     ) -> Result<Applied, SinkError> {
         let documents = collect_documents(batch).map_err(SinkError::Newer)?;
         self.0.index(checkpoint_move, documents).await.map_err(SinkError::Search)

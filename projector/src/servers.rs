@@ -7,9 +7,9 @@ use clap::Args;
 use distributed::args::{ElasticsearchArgs, KafkaArgs, MysqlArgs};
 use distributed::elastic::{ElasticGenerations, ElasticIndex};
 use distributed::kafka::{Cluster, KafkaLog};
-use distributed::mysql::{self, MySqlGenerations};
-use event_log::EventLog;
-use read_model::{BackendError, OperateGenerations, Projection};
+use distributed::mysql::{self, MySqlGenerations, MySqlProjections};
+use event_log::{EventLog, MarkerLog};
+use read_model::{BackendError, OperateGenerations, Projection, ProjectionStore};
 use tokio::sync::{OnceCell, watch};
 
 use crate::deployment::{Backend, Deployment};
@@ -86,6 +86,16 @@ impl Servers {
 impl System for Servers {
     fn log(&self) -> Arc<dyn EventLog> {
         Arc::clone(&self.log) as _
+    }
+
+    fn marker_log(&self) -> Arc<dyn MarkerLog> {
+        Arc::clone(&self.log) as _
+    }
+
+    async fn views(&self) -> Result<Arc<dyn ProjectionStore>, BackendError> {
+        let url = &self.args.mysql.mysql_url;
+        mysql::migrate(url).await?;
+        Ok(Arc::new(MySqlProjections::new(url)?))
     }
 
     async fn generations(&self, projection: Projection) -> Result<Arc<dyn OperateGenerations>, BackendError> {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event_log::Unreadable;
 use events::{DecodeError, Offset, PartitionId, Record, RecordedEvent};
-use read_model::{Applied, BuildStore, Checkpoint, CheckpointMove, Projection, SearchError, StoreError};
+use read_model::{Applied, BuildStore, Checkpoint, CheckpointMove, DeadLetter, Projection, SearchError, StoreError};
 
 use crate::counts::CountsSink;
 use crate::search::SearchSink;
@@ -32,8 +31,8 @@ pub trait ProjectionSink: Send + Sync {
     /// If the store cannot be read.
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError>;
 
-    /// Applies a batch: every event in the log from `checkpoint_move.from` to `checkpoint_move.to` that is not void.
-    /// The projection `views` stores the `unreadable` records as dead letters; the others ignore them.
+    /// Applies a batch: every event in the log from `checkpoint_move.from` to `checkpoint_move.to` that is not void, and that the
+    /// projection can read. The projection `views` stores the `letters`; the others ignore them.
     ///
     /// # Errors
     /// [`SinkError::Newer`] is permanent. After any other error the batch may or may not be applied: read the checkpoint
@@ -42,8 +41,17 @@ pub trait ProjectionSink: Send + Sync {
         &self,
         checkpoint_move: CheckpointMove,
         batch: &[RecordedEvent],
-        unreadable: &[Unreadable],
+        letters: &Letters,
     ) -> Result<Applied, SinkError>;
+
+    /// Counts the dead letters of `partition` that are not discarded; `None` if the projection has none. A count of
+    /// [`MAX_COUNTED_LETTERS`] stands for this many or more.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn count_dead_letters(&self, _partition: PartitionId) -> Result<Option<usize>, SinkError> {
+        Ok(None)
+    }
 
     /// Notes for readers in other processes that the projection cannot go on in `partition` at its checkpoint.
     ///
@@ -61,6 +69,15 @@ pub fn make_sink(projection: Projection, store: BuildStore) -> Arc<dyn Projectio
     }
 }
 
+/// What a batch has that no projection shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Letters {
+    /// Records that are unreadable, and those that an operator has parked.
+    pub new: Vec<DeadLetter>,
+    /// Dead letters that are counted no more.
+    pub discarded: Vec<Offset>,
+}
+
 /// Why a projection could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -74,6 +91,9 @@ pub enum SinkError {
     #[error("the search index cannot be used")]
     Search(#[source] SearchError),
 }
+
+/// The most dead letters that are counted in a partition.
+pub const MAX_COUNTED_LETTERS: u32 = 1_000;
 
 /// The most events of one batch of `views` or `counts`.
 pub(crate) const ROWS_PER_BATCH: u32 = 512;

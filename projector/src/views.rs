@@ -3,26 +3,29 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event_log::Unreadable;
-use events::{DecodeError, Event, EventId, Offset, PartitionId, RecordedEvent, UnixMillis};
+use events::{DecodeError, Event, Offset, PartitionId, RecordedEvent, UnixMillis};
 use read_model::{
     Applied, ChatRow, Checkpoint, CheckpointMove, DeadLetter, MessageRow, NameChange, NameOrigin, Projection,
     ProjectionStore, SourceEvent, ViewsChanges,
 };
 use thiserror_ext::AsReport;
 
-use crate::sink::{ProjectionSink, ROWS_PER_BATCH, SinkError};
+use crate::sink::{Letters, MAX_COUNTED_LETTERS, ProjectionSink, ROWS_PER_BATCH, SinkError};
 
-/// Returns the changes that a batch makes to the views. A broken event and an unreadable record become dead letters.
+/// Returns the changes that a batch makes to the views. A broken event becomes a dead letter, as those of `letters` are.
 ///
 /// # Errors
 /// [`DecodeError::Newer`] if a newer version has written an event: then nothing of the batch may be applied.
-pub fn collect_changes(batch: &[RecordedEvent], unreadable: &[Unreadable]) -> Result<ViewsChanges, DecodeError> {
-    let dead_letters = unreadable.iter().map(|record| DeadLetter {
-        source: SourceEvent { event_id: EventId::NONE, offset: record.offset },
-        reason: truncate_reason(format!("this is no event: {}", record.reason)),
+pub fn collect_changes(batch: &[RecordedEvent], letters: &Letters) -> Result<ViewsChanges, DecodeError> {
+    let dead_letters = letters.new.iter().map(|letter| {
+        let reason = truncate_reason(letter.reason.clone());
+        DeadLetter { reason, ..*letter }
     });
-    let mut changes = ViewsChanges { dead_letters: dead_letters.collect(), ..ViewsChanges::default() };
+    let mut changes = ViewsChanges {
+        dead_letters: dead_letters.collect(),
+        discarded: letters.discarded.clone(),
+        ..ViewsChanges::default()
+    };
     for recorded in batch {
         let source = SourceEvent { event_id: recorded.record.event_id, offset: recorded.offset };
         match recorded.record.decode() {
@@ -94,10 +97,15 @@ impl ProjectionSink for ViewsSink {
         &self,
         checkpoint_move: CheckpointMove,
         batch: &[RecordedEvent],
-        unreadable: &[Unreadable],
+        letters: &Letters,
     ) -> Result<Applied, SinkError> {
-        let changes = collect_changes(batch, unreadable).map_err(SinkError::Newer)?;
+        let changes = collect_changes(batch, letters).map_err(SinkError::Newer)?;
         self.0.apply_views(checkpoint_move, changes).await.map_err(SinkError::Store)
+    }
+
+    async fn count_dead_letters(&self, partition: PartitionId) -> Result<Option<usize>, SinkError> {
+        let letters = self.0.dead_letters(partition, MAX_COUNTED_LETTERS).await.map_err(SinkError::Store)?;
+        Ok(Some(letters.len()))
     }
 
     async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError> {

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
-use event_log::Unreadable;
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, DecodeError,
     Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Record, RecordedEvent, RequestKey,
 };
+use projector::sink::Letters;
 use projector::{counts, search, views};
 use read_model::{ApplicationCountsDelta, ChatCounts, DeadLetter, NameOrigin, SourceEvent};
 use testkit::histories::{placed, record, token};
@@ -65,7 +65,7 @@ fn views_get_a_row_for_every_event_with_its_source() {
         posted(chat(1), 1, "hi"),
         renamed(token(1), "two"),
     ]);
-    let changes = views::collect_changes(&batch, &[]).unwrap();
+    let changes = views::collect_changes(&batch, &Letters::default()).unwrap();
     let names: Vec<_> = changes.names.iter().map(|change| (change.name.as_str(), change.origin)).collect();
     assert_eq!(names, [("one", NameOrigin::Created), ("two", NameOrigin::Renamed)]);
     assert_eq!(changes.names[1].source.offset, batch[3].offset);
@@ -79,7 +79,7 @@ fn views_get_a_row_for_every_event_with_its_source() {
 #[test]
 fn views_park_a_broken_event_and_go_on() {
     let batch = place_records(vec![break_json(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
-    let changes = views::collect_changes(&batch, &[]).unwrap();
+    let changes = views::collect_changes(&batch, &Letters::default()).unwrap();
     assert_eq!(changes.dead_letters.iter().map(|letter| letter.source.offset).collect::<Vec<_>>(), [batch[0].offset]);
     assert!(changes.dead_letters[0].reason.contains("MessagePosted version 1"), "{:?}", changes.dead_letters);
     assert_eq!(changes.messages.len(), 1);
@@ -88,11 +88,11 @@ fn views_park_a_broken_event_and_go_on() {
 #[test]
 fn views_park_an_unreadable_record_and_go_on() {
     let batch = place_records(vec![record(&posted(chat(1), 1, "x"))]);
-    let stray = Unreadable { partition: PartitionId(0), offset: Offset(7), reason: "it has no headers".into() };
-    let changes = views::collect_changes(&batch, &[stray]).unwrap();
-    let [letter] = &changes.dead_letters[..] else { panic!("{:?}", changes.dead_letters) };
-    assert_eq!(letter.source, SourceEvent { event_id: EventId::NONE, offset: Offset(7) });
-    assert!(letter.reason.contains("it has no headers"), "{letter:?}");
+    let source = SourceEvent { event_id: EventId::NONE, offset: Offset(7) };
+    let stray = DeadLetter { source, reason: "it has no headers".into() };
+    let letters = Letters { new: vec![stray.clone()], discarded: vec![Offset(7)] };
+    let changes = views::collect_changes(&batch, &letters).unwrap();
+    assert_eq!((changes.dead_letters, changes.discarded), (vec![stray], vec![Offset(7)]));
     assert_eq!(changes.messages.len(), 1);
 }
 
@@ -101,7 +101,7 @@ fn views_bound_the_length_of_a_reason() {
     for text in ["x", "é🚀"] {
         let data = format!("\"{}\"", text.repeat(100 * 1024)).into_bytes();
         let batch = place_records(vec![Record { data, ..record(&posted(chat(1), 1, "x")) }]);
-        let reason = &views::collect_changes(&batch, &[]).unwrap().dead_letters[0].reason;
+        let reason = &views::collect_changes(&batch, &Letters::default()).unwrap().dead_letters[0].reason;
         assert_eq!(reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
         assert!(reason.contains(text), "{reason}");
     }
@@ -110,7 +110,7 @@ fn views_bound_the_length_of_a_reason() {
 #[test]
 fn no_reader_skips_an_event_of_a_newer_version() {
     let batch = place_records(vec![record(&created(chat(1))), raise_version(&posted(chat(1), 1, "x"))]);
-    assert!(matches!(views::collect_changes(&batch, &[]), Err(DecodeError::Newer { .. })));
+    assert!(matches!(views::collect_changes(&batch, &Letters::default()), Err(DecodeError::Newer { .. })));
     assert!(matches!(search::collect_documents(&batch), Err(DecodeError::Newer { .. })));
 }
 
@@ -129,7 +129,7 @@ fn counts_pass_newer_versions_of_known_kinds_by_their_headers() {
 fn no_projection_skips_an_event_of_an_unknown_kind() {
     let unknown = Record { event_type: "MessagePinned".into(), ..record(&posted(chat(1), 1, "x")) };
     let batch = place_records(vec![record(&created(chat(1))), unknown]);
-    assert!(matches!(views::collect_changes(&batch, &[]), Err(DecodeError::Newer { .. })));
+    assert!(matches!(views::collect_changes(&batch, &Letters::default()), Err(DecodeError::Newer { .. })));
     assert!(matches!(counts::collect_chats(&batch), Err(DecodeError::Newer { .. })));
     assert!(matches!(counts::fold(HashMap::new(), &batch), Err(DecodeError::Newer { .. })));
     assert!(matches!(search::collect_documents(&batch), Err(DecodeError::Newer { .. })));

@@ -9,6 +9,7 @@ use events::{ApplicationToken, ChatKey, PartitionId, RecordedEvent};
 use projector::ProjectionSink;
 use projector::counts::CountsSink;
 use projector::search::SearchSink;
+use projector::sink::Letters;
 use projector::views::ViewsSink;
 use proptest::prelude::*;
 use read_model::{
@@ -63,8 +64,8 @@ impl Projections {
                 let (from, to) = (batch[0].offset, batch[batch.len() - 1].offset.next());
                 let to = Checkpoint { next: to, ..Checkpoint::START };
                 let checkpoint_move = CheckpointMove { partition: PARTITION, from, to };
-                assert_eq!(sink.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Done);
-                assert_eq!(sink.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Superseded);
+                assert_eq!(sink.apply(checkpoint_move, batch, &Letters::default()).await.unwrap(), Applied::Done);
+                assert_eq!(sink.apply(checkpoint_move, batch, &Letters::default()).await.unwrap(), Applied::Superseded);
             }
         }
     }

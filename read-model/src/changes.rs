@@ -28,6 +28,8 @@ pub struct ViewsChanges {
     pub messages: Vec<MessageRow>,
     /// Events that cannot be shown.
     pub dead_letters: Vec<DeadLetter>,
+    /// Dead letters, of this batch or an earlier one, that are counted no more. A store may not have all of them.
+    pub discarded: Vec<Offset>,
 }
 
 /// The name that one event gives to an application.

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use events::{
-    ApplicationToken, ChatKey, ChatNumber, EventId, MessageNumber, Offset, PartitionId, Position, UnixMillis,
+    ApplicationToken, ChatKey, ChatNumber, EventId, LogId, MessageNumber, Offset, PartitionId, Position, UnixMillis,
 };
 use uuid::Uuid;
 
@@ -53,6 +53,8 @@ crate::search_operating_conformance!(publish, operating);
 crate::store_conformance!(publish, store);
 crate::views_conformance!(publish, views);
 
+/// The log of checkpoints, in a store or an index that does not know another.
+const LOG: LogId = LogId(Uuid::from_u128(1));
 /// Longest wait for an event that must happen.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Length of a wait for an event that must not happen.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use events::{ChatKey, Epoch, Offset, PartitionId};
+use events::{ChatKey, Epoch, KnownRecord, LogId, Offset, PartitionId};
 
 use crate::BackendError;
 use crate::changes::{CountsChanges, DeadLetter, ViewsChanges};
@@ -61,11 +61,17 @@ pub struct Checkpoint {
     pub next: Offset,
     /// The highest epoch that started before `next`.
     pub epoch: Epoch,
+    /// A record before `next`, usually the last one, by which the log is recognised. `None` if nothing was applied, or an earlier
+    /// release has applied it.
+    pub record: Option<KnownRecord>,
+    /// The log that the projection was made from, as far as it is known. A store also answers it for a partition of which nothing was
+    /// applied, if it knows it from others.
+    pub log: Option<LogId>,
 }
 
 impl Checkpoint {
     /// Before a projection's first batch.
-    pub const START: Self = Self { next: Offset::START, epoch: Epoch::FIRST };
+    pub const START: Self = Self { next: Offset::START, epoch: Epoch::FIRST, record: None, log: None };
 }
 
 /// The checkpoint before and after a batch.
@@ -140,7 +146,7 @@ pub trait ProjectionStore: Send + Sync {
         Ok(())
     }
 
-    /// Lists dead letters of `partition` in log order, `limit` at most.
+    /// Lists dead letters of `partition` that are not discarded, in log order, `limit` at most.
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 }
 

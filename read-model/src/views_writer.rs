@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use events::{ChatKey, EventId, PartitionId};
+use events::{ChatKey, EventId, Offset, PartitionId};
 
 use crate::changes::{
     ApplicationRow, ChatRow, DeadLetter, MessageKey, MessageRow, NameChange, NameOrigin, Rename, ViewsChanges,
@@ -61,6 +61,13 @@ pub trait ViewsTransaction: Send {
         partition: PartitionId,
         dead_letters: &[DeadLetter],
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Marks those dead letters at these offsets of the partition that are stored as discarded.
+    fn discard_dead_letters(
+        &mut self,
+        partition: PartitionId,
+        discarded: &[Offset],
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
 /// Writes a batch: names, chats, messages and dead letters. An event that loses a conflict becomes a dead letter.
@@ -83,6 +90,7 @@ pub async fn write_views<T: ViewsTransaction>(
     // The messages without a conflict are stored by now. This call only collects the dead letters.
     resolve_conflicts(&changes.messages, &holders, &mut dead_letters);
     transaction.insert_dead_letters(partition, &dead_letters).await?;
+    transaction.discard_dead_letters(partition, &changes.discarded).await?;
     report_dead_letters(partition, &dead_letters);
     Ok(())
 }

@@ -131,7 +131,7 @@ impl Operator {
         self.tasks.wait().await;
     }
 
-    async fn pause(&self, operation: Operation) -> OperationState {
+    async fn run_at_once(&self, operation: Operation) -> OperationState {
         let (steps, _) = watch::channel(Step::none());
         let outcome = to_outcome(operation::run(operation, &self.operated, &steps).await);
         log_outcome(operation, &outcome);
@@ -224,7 +224,7 @@ async fn start(
 ) -> Result<(StatusCode, JsonAnswer<OperationState>), Problem> {
     let state = match operation {
         // At once, also while another operation runs.
-        Operation::Pause { .. } => operator.pause(operation).await,
+        Operation::Pause { .. } | Operation::DeadLetters(_) => operator.run_at_once(operation).await,
         operation => operator.start(operation)?,
     };
     Ok((StatusCode::ACCEPTED, JsonAnswer(state)))

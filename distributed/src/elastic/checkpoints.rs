@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use elasticsearch::http::Method;
-use events::{Epoch, Offset, PartitionId, Position};
+use events::{Epoch, KnownRecord, LogId, Offset, PartitionId, Position, RecordId};
 use read_model::{Applied, Checkpoint, CheckpointMove, Projection, StandsStill};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::client::{Body, ElasticClient, ErrorCause, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
 use super::document_version::DocumentVersion;
@@ -20,6 +21,8 @@ use super::index_names::IndexNames;
 
 /// The ids of checkpoints begin with this text; the partition's number follows.
 const ID_PREFIX: &str = "checkpoint:";
+/// The partition with the log's first record, by which the log is recognised.
+const FIRST_PARTITION: PartitionId = PartitionId(0);
 /// Most checkpoints of an index. A log has far fewer partitions, and a server returns as many documents at once.
 const MAX_CHECKPOINTS: usize = 10_000;
 
@@ -41,6 +44,29 @@ struct Fields {
     epoch: u64,
     /// Why the partition stands still here.
     stopped: Option<String>,
+    /// Absent in documents of earlier releases, which also drop it.
+    record: Option<RecordFields>,
+    /// As `record`.
+    log: Option<Id>,
+}
+
+#[derive(Deserialize)]
+struct RecordFields {
+    offset: u64,
+    id: Id,
+}
+
+/// An identity, as text.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Id(Uuid);
+
+impl TryFrom<String> for Id {
+    type Error = uuid::Error;
+
+    fn try_from(text: String) -> Result<Self, uuid::Error> {
+        Uuid::try_parse(&text).map(Self)
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,23 +118,37 @@ struct Hit {
     source: Source,
 }
 
-/// The checkpoint of a partition; the start if there is no document.
+/// The checkpoint of a partition; the start if there is no document. Of that only the log may be known.
 pub(super) async fn read(
     client: &ElasticClient,
     names: &IndexNames,
     partition: PartitionId,
 ) -> Result<StoredCheckpoint, ElasticError> {
+    if let Some(stored) = find_one(client, names, partition).await? {
+        return Ok(stored);
+    }
+    // Where the log has its first record, an index of it has a checkpoint.
+    let first = if partition == FIRST_PARTITION { None } else { find_one(client, names, FIRST_PARTITION).await? };
+    let checkpoint = Checkpoint { log: first.and_then(|first| first.checkpoint.log), ..Checkpoint::START };
+    Ok(StoredCheckpoint { checkpoint, version: None })
+}
+
+async fn find_one(
+    client: &ElasticClient,
+    names: &IndexNames,
+    partition: PartitionId,
+) -> Result<Option<StoredCheckpoint>, ElasticError> {
     let path = format!("{}/_doc/{}", names.index, document_id(partition));
     let reply = client.send(Request::get(&path)).await?;
     // Any other 404 is an error: a missing index, or a proxy that does not know the path.
     if reply.status == 404 && reply.json().is_ok_and(|Lookup { found }| !found) {
-        return Ok(StoredCheckpoint { checkpoint: Checkpoint::START, version: None });
+        return Ok(None);
     }
     let document: Document = reply.expect_success()?.json()?;
     match (document.source, document.seq_no, document.primary_term) {
         (Some(source), Some(seq_no), Some(primary_term)) => {
             let version = Some(DocumentVersion { seq_no, primary_term });
-            Ok(StoredCheckpoint { checkpoint: source.checkpoint.checkpoint(), version })
+            Ok(Some(StoredCheckpoint { checkpoint: source.checkpoint.checkpoint(), version }))
         }
         _ => Err(ElasticError::Unreadable { reason: "a checkpoint without source or version".to_owned() }),
     }
@@ -247,8 +287,9 @@ async fn write(
     if reply.status == 409 { Ok(Applied::Superseded) } else { reply.expect_success().map(|_| Applied::Done) }
 }
 
-fn to_fields(Checkpoint { next, epoch }: Checkpoint) -> Value {
-    json!({"next": next.0, "epoch": epoch.0})
+fn to_fields(Checkpoint { next, epoch, record, log }: Checkpoint) -> Value {
+    let record = record.map(|record| json!({"offset": record.offset.0, "id": record.id.to_string()}));
+    json!({"next": next.0, "epoch": epoch.0, "record": record, "log": log.map(|log| log.to_string())})
 }
 
 fn document_id(partition: PartitionId) -> String {
@@ -266,8 +307,14 @@ fn parse_document_id(id: &str) -> Option<PartitionId> {
 }
 
 impl Fields {
-    const fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { next: Offset(self.next), epoch: Epoch(self.epoch) }
+    fn checkpoint(&self) -> Checkpoint {
+        let record = self.record.as_ref();
+        Checkpoint {
+            next: Offset(self.next),
+            epoch: Epoch(self.epoch),
+            record: record.map(|record| KnownRecord { offset: Offset(record.offset), id: RecordId(record.id.0) }),
+            log: self.log.as_ref().map(|log| LogId(log.0)),
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! value. Readers ignore other headers.
 
 use events::{
-    Epoch, EventId, EventType, ImportMark, ImportPhase, Marker, Number, Record, RequestKey, TraceParent, rfc3339,
+    Epoch, EventId, EventType, ImportMark, ImportPhase, Marker, Number, Offset, Record, RecordId, RequestKey,
+    TraceParent, rfc3339,
 };
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
@@ -26,6 +27,8 @@ const TIME: &str = "ce_time";
 const VERSION: &str = "tally_version";
 const NUMBER: &str = "tally_number";
 const EPOCH: &str = "tally_epoch";
+/// The offset of the record that a marker is about, in the marker's partition.
+const SUBJECT: &str = "tally_offset";
 const REQUEST_KEY: &str = "tally_request_key";
 const REQUEST_VALUES: &str = "tally_request_values";
 const TRACE_PARENT: &str = "traceparent";
@@ -84,11 +87,14 @@ pub(super) fn record_headers(record: &Record) -> Result<OwnedHeaders, TimeOutOfR
 
 /// A marker has an id of its own because CloudEvents requires one.
 pub(super) fn marker_headers(marker: Marker, id: Uuid) -> OwnedHeaders {
-    let headers = cloud_event_headers(id, marker.wire_name());
-    match marker {
-        Marker::EpochClaimed => headers,
-        Marker::EpochStarted(epoch) => add_header(headers, EPOCH, &epoch.to_string()),
+    let mut headers = cloud_event_headers(id, marker.wire_name());
+    if let Some(epoch) = marker.epoch() {
+        headers = add_header(headers, EPOCH, &epoch.to_string());
     }
+    if let Some(offset) = marker.subject() {
+        headers = add_header(headers, SUBJECT, &offset.to_string());
+    }
+    headers
 }
 
 /// The mark of an import, with an id of its own.
@@ -129,6 +135,23 @@ pub(super) fn decode(message: &impl Message) -> Result<LogEntry, DecodeError> {
     })
 }
 
+/// The identity of a record: the id that its writer gave it, or a hash of its content if it has none that can be read. It must not
+/// depend on what a release can decode.
+pub(super) fn identify(message: &impl Message) -> RecordId {
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let mut ids = headers.filter(|header| header.key == ID).map(|header| header.value);
+    let only_id = ids.next().filter(|_| ids.next().is_none()).flatten();
+    let id = only_id.and_then(|id| Uuid::try_parse_ascii(id).ok());
+    id.map_or_else(|| hash_content(message), RecordId)
+}
+
+/// Hashes the key, the value and the headers.
+fn hash_content(message: &impl Message) -> RecordId {
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers = headers.flat_map(|header| [Some(header.key.as_bytes()), header.value]);
+    RecordId::of_content([message.key(), message.payload()].into_iter().chain(headers))
+}
+
 #[derive(Default)]
 struct KnownHeaders<'a> {
     spec_version: Option<&'a str>,
@@ -139,6 +162,7 @@ struct KnownHeaders<'a> {
     version: Option<&'a str>,
     number: Option<&'a str>,
     epoch: Option<&'a str>,
+    subject: Option<&'a str>,
     request_key: Option<&'a str>,
     request_values: Option<&'a str>,
     import: Option<&'a str>,
@@ -162,6 +186,7 @@ impl<'a> KnownHeaders<'a> {
                 VERSION => &mut known.version,
                 NUMBER => &mut known.number,
                 EPOCH => &mut known.epoch,
+                SUBJECT => &mut known.subject,
                 REQUEST_KEY => &mut known.request_key,
                 REQUEST_VALUES => &mut known.request_values,
                 IMPORT => &mut known.import,
@@ -205,14 +230,17 @@ impl<'a> KnownHeaders<'a> {
     }
 
     fn parse_marker(&self) -> Option<LogEntry> {
-        match (self.event_type?, self.epoch) {
-            (Marker::CLAIMED, None) if self.import.is_some() => self.parse_import_mark().map(LogEntry::Import),
-            (Marker::CLAIMED, None) => Some(LogEntry::Marker(Marker::EpochClaimed)),
-            (Marker::STARTED, Some(epoch)) => {
-                Some(LogEntry::Marker(Marker::EpochStarted(Epoch(parse_decimal(epoch)?))))
-            }
-            _ => None,
+        if self.import.is_some() {
+            let is_mark = self.event_type? == Marker::CLAIMED && self.epoch.is_none();
+            return self.parse_import_mark().filter(|_| is_mark).map(LogEntry::Import);
         }
+        let epoch = self.epoch.map(parse_decimal);
+        let subject = self.subject.map(parse_decimal);
+        if epoch == Some(None) || subject == Some(None) {
+            return None;
+        }
+        let marker = Marker::from_parts(self.event_type?, epoch.flatten().map(Epoch), subject.flatten().map(Offset));
+        marker.map(LogEntry::Marker)
     }
 
     fn parse_import_mark(&self) -> Option<ImportMark> {
@@ -236,7 +264,7 @@ impl<'a> KnownHeaders<'a> {
         }
         let is_newer = match (EventType::from_wire_name(event_type), self.version.and_then(parse_decimal)) {
             (Some(known), version) => version.is_some_and(|version| version > known.current_version().into()),
-            (None, _) => ![Marker::CLAIMED, Marker::STARTED, ""].contains(&event_type),
+            (None, _) => !event_type.is_empty() && !Marker::is_known(event_type),
         };
         is_newer.then(|| format!("of the kind {event_type}"))
     }
@@ -357,9 +385,13 @@ mod tests {
         ];
         let mut claimed = started[..4].to_vec();
         claimed[3].1 = "EpochClaimed";
-        for (marker, golden) in
-            [(Marker::EpochStarted(Epoch(u64::MAX)), started.to_vec()), (Marker::EpochClaimed, claimed)]
-        {
+        let about = |name| [claimed[0], claimed[1], claimed[2], ("ce_type", name), ("tally_offset", "7")].to_vec();
+        for (marker, golden) in [
+            (Marker::EpochStarted(Epoch(u64::MAX)), started.to_vec()),
+            (Marker::DeadLetterParked(Offset(7)), about("DeadLetterParked")),
+            (Marker::DeadLetterDiscarded(Offset(7)), about("DeadLetterDiscarded")),
+            (Marker::EpochClaimed, claimed.clone()),
+        ] {
             assert_eq!(pairs(&marker_headers(marker, id)), golden);
             assert_eq!(decode(&message(None, None, headers(golden))), Ok(LogEntry::Marker(marker)));
         }

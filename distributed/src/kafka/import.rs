@@ -63,7 +63,7 @@ impl KafkaLog {
         }
         let last = self.read_marks(Offset(end.0.saturating_sub(RECORDS_PER_READ.into())), RECORDS_PER_READ).await?;
         // Nobody begins an epoch before the import has ended, and no imported event has one.
-        if !last.epochs.is_empty() || last.events.iter().any(|event| event.record.epoch.is_some()) {
+        if last.epoch_starts().next().is_some() || last.events.iter().any(|event| event.record.epoch.is_some()) {
             return Ok(false);
         }
         let mark = match last.imports.into_iter().last() {
@@ -78,7 +78,7 @@ impl KafkaLog {
     }
 }
 
-fn to_last_import(PlacedImportMark { offset, mark }: PlacedImportMark) -> LastImport {
+fn to_last_import(PlacedImportMark { offset, mark, .. }: PlacedImportMark) -> LastImport {
     let mut next = mark.end.clone();
     next.merge(&Position::up_to(MARK_PARTITION, offset.next()));
     LastImport { mark, next }

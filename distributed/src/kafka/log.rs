@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit};
+use event_log::{AppendError, EventLog, LogBatch, MarkerLog, ReadError, ReadLimit};
 use events::{Marker, Offset, PartitionCount, PartitionId, Position, Record};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -14,7 +14,6 @@ use super::cluster::{Cluster, PARTITIONS};
 use super::consumer_pool::ConsumerPool;
 use super::producer::LogProducer;
 use super::topic::{self, PrepareError};
-use crate::ports::MarkerLog;
 
 /// How often the log probes brokers that are away and pauses unused cursors.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_log::{LogBatch, PlacedImportMark, ReadError, ReadLimit, Unreadable};
-use events::{EpochStart, Marker, Offset, PartitionId, RecordedEvent};
+use event_log::{LogBatch, NewerRecord, PlacedImportMark, ReadError, ReadLimit, Unreadable};
+use events::{Offset, PartitionId, RecordedEvent, RecordedMarker};
 use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message, TopicPartitionList};
 use tokio::sync::Notify;
 
@@ -28,6 +28,17 @@ pub(super) enum FetchError {
     /// The brokers say that there are more records, and do not send them.
     #[error("partition {partition} ends at {end}, but no record from {from} on arrived within 10 s")]
     Stalled { partition: PartitionId, from: Offset, end: Offset },
+    /// The checksum of the record does not match, on the brokers' disk or after it.
+    #[error(
+        "partition {partition} has a record at {from}, but it does not arrive whole; it may be damaged on the disk of a broker, which its \
+         log says: restore the partition from a replica or a copy"
+    )]
+    Damaged {
+        partition: PartitionId,
+        from: Offset,
+        #[source]
+        source: KafkaError,
+    },
     /// The process already has as many concurrent reads of the partition as it may have.
     #[error("partition {partition} has too many concurrent reads")]
     Busy { partition: PartitionId },
@@ -107,6 +118,10 @@ impl PartitionCursor {
         // After an error librdkafka may have stopped fetching.
         self.unassign();
         match self.check_bounds(from).await {
+            Ok(_) if is_damage(&error) => {
+                let damaged = FetchError::Damaged { partition: self.partition, from, source: error };
+                ReadError::Unavailable(damaged.into())
+            }
             Ok(_) => ReadError::Unavailable(error.into()),
             Err(outside) => outside,
         }
@@ -156,7 +171,7 @@ impl PartitionCursor {
     /// Takes the records that the queue has, `max_records` at most.
     ///
     /// `self.next` follows each record that leaves the queue. So the next read seeks again if this read is cancelled
-    /// before the caller gets its batch, or if it leaves out a record of a newer release.
+    /// before the caller gets its batch.
     fn drain_queue(&mut self, from: Offset, max_records: u32) -> Result<LogBatch, Failure> {
         let mut log_batch = LogBatch::empty(from);
         for _ in 0..max_records.max(1) {
@@ -174,22 +189,27 @@ impl PartitionCursor {
             self.next = Some(offset.next());
             let partition = self.partition;
             match codec::decode(&message) {
-                Err(DecodeError::Newer(what)) if log_batch.next == from => {
-                    return Err(Failure::Read(ReadError::Newer { partition, offset, what }));
+                Err(DecodeError::Newer(what)) => {
+                    let id = codec::identify(&message);
+                    log_batch.newer.push(NewerRecord { partition, offset, id, what });
                 }
-                Err(DecodeError::Newer(_)) => break,
                 Err(DecodeError::Broken(reason)) => {
-                    log_batch.unreadable.push(Unreadable { partition, offset, reason: reason.to_owned() });
+                    let id = Some(codec::identify(&message));
+                    log_batch.unreadable.push(Unreadable { partition, offset, id, reason: reason.to_owned() });
                 }
                 Ok(LogEntry::Event(record)) if PARTITIONS.partition_of(&record.stream) != partition => {
-                    log_batch.unreadable.push(Unreadable { partition, offset, reason: WRONG_PARTITION.to_owned() });
+                    let id = Some(record.event_id.into());
+                    log_batch.unreadable.push(Unreadable { partition, offset, id, reason: WRONG_PARTITION.to_owned() });
                 }
                 Ok(LogEntry::Event(record)) => log_batch.events.push(RecordedEvent { partition, offset, record }),
-                Ok(LogEntry::Marker(Marker::EpochStarted(epoch))) => {
-                    log_batch.epochs.push(EpochStart { partition, offset, epoch });
+                Ok(LogEntry::Marker(marker)) => {
+                    let id = codec::identify(&message);
+                    log_batch.markers.push(RecordedMarker { partition, offset, id, marker });
                 }
-                Ok(LogEntry::Marker(Marker::EpochClaimed)) => {}
-                Ok(LogEntry::Import(mark)) => log_batch.imports.push(PlacedImportMark { offset, mark }),
+                Ok(LogEntry::Import(mark)) => {
+                    let id = codec::identify(&message);
+                    log_batch.imports.push(PlacedImportMark { offset, id, mark });
+                }
             }
             log_batch.next = offset.next();
         }
@@ -221,6 +241,15 @@ impl PartitionCursor {
         self.is_assigned = false;
         self.next = None;
     }
+}
+
+/// Whether a record that exists could not be taken out of what a broker has sent. After such an error librdkafka may have no offset to go
+/// on from.
+fn is_damage(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::InvalidMessage | RDKafkaErrorCode::AutoOffsetReset)
+    )
 }
 
 enum Failure {

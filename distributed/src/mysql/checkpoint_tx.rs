@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use events::{Epoch, Offset, PartitionId};
+use events::{Epoch, KnownRecord, LogId, Offset, PartitionId, RecordId};
 use read_model::{Checkpoint, CheckpointMove, Projection};
 use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
 use sqlx::{Executor, MySqlConnection, Row, ValueRef};
 use uuid::Uuid;
 
+use super::columns::decode_error;
 use super::connections::{Connections, Lease};
 
 /// Bound on the retries of a batch after deadlocks and waits for locks.
@@ -48,15 +49,16 @@ pub(super) async fn load_live_checkpoint(
     partition: PartitionId,
 ) -> Result<(Generation, Checkpoint), sqlx::Error> {
     let statement = sqlx::query(
-        "SELECT projections.generation, next_offset, epoch FROM projections \
+        "SELECT projections.generation, next_offset, epoch, record_offset, record_id, \
+         coalesce(log_id, (SELECT max(others.log_id) FROM checkpoints AS others \
+         WHERE others.projection = name AND others.generation = projections.generation)) FROM projections \
          LEFT JOIN checkpoints ON projection = name AND checkpoints.generation = projections.generation \
          AND partition_id = ? WHERE name = ?",
     )
     .bind(partition.0)
     .bind(projection.name());
     let row = connections.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
-    let checkpoint = if row.try_get_raw(1)?.is_null() { Checkpoint::START } else { decode_checkpoint(&row, 1)? };
-    Ok((Generation(row.try_get(0)?), checkpoint))
+    Ok((Generation(row.try_get(0)?), decode_checkpoint_or_start(&row, 1)?))
 }
 
 pub(super) async fn load_checkpoint(
@@ -66,18 +68,46 @@ pub(super) async fn load_checkpoint(
     partition: PartitionId,
 ) -> Result<Checkpoint, sqlx::Error> {
     let statement = sqlx::query(
-        "SELECT next_offset, epoch FROM checkpoints WHERE projection = ? AND generation = ? AND partition_id = ?",
+        "SELECT next_offset, epoch, record_offset, record_id, coalesce(log_id, known.known_log_id) FROM \
+         (SELECT max(log_id) AS known_log_id FROM checkpoints WHERE projection = ? AND generation = ?) AS known \
+         LEFT JOIN checkpoints ON projection = ? AND generation = ? AND partition_id = ?",
     )
     .bind(projection.name())
     .bind(generation.0)
+    .bind(projection.name())
+    .bind(generation.0)
     .bind(partition.0);
-    let row = connections.fetch_optional(statement).await?;
-    row.map_or(Ok(Checkpoint::START), |row| decode_checkpoint(&row, 0))
+    let row = connections.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
+    decode_checkpoint_or_start(&row, 0)
 }
 
-/// Decodes the columns `next_offset` and `epoch`; `column` is the index of the first.
+/// The number of columns that [`decode_checkpoint`] reads.
+pub(super) const CHECKPOINT_COLUMNS: usize = 5;
+
+/// Decodes the columns `next_offset`, `epoch`, `record_offset`, `record_id` and `log_id`; `column` is the index of the first.
 pub(super) fn decode_checkpoint(row: &MySqlRow, column: usize) -> Result<Checkpoint, sqlx::Error> {
-    Ok(Checkpoint { next: Offset(row.try_get(column)?), epoch: Epoch(row.try_get(column + 1)?) })
+    Ok(Checkpoint {
+        next: Offset(row.try_get(column)?),
+        epoch: Epoch(row.try_get(column + 1)?),
+        record: match (row.try_get::<Option<u64>, _>(column + 2)?, decode_uuid(row, column + 3)?) {
+            (Some(offset), Some(id)) => Some(KnownRecord { offset: Offset(offset), id: RecordId(id) }),
+            _ => None,
+        },
+        log: decode_uuid(row, column + 4)?.map(LogId),
+    })
+}
+
+/// The same for a partition that may have no checkpoint yet. Then only the log may be known.
+fn decode_checkpoint_or_start(row: &MySqlRow, column: usize) -> Result<Checkpoint, sqlx::Error> {
+    if row.try_get_raw(column)?.is_null() {
+        return Ok(Checkpoint { log: decode_uuid(row, column + 4)?.map(LogId), ..Checkpoint::START });
+    }
+    decode_checkpoint(row, column)
+}
+
+fn decode_uuid(row: &MySqlRow, column: usize) -> Result<Option<Uuid>, sqlx::Error> {
+    let bytes: Option<&[u8]> = row.try_get(column)?;
+    bytes.map(Uuid::from_slice).transpose().map_err(|error| decode_error(column, error))
 }
 
 /// The transaction of a batch, after it has compared and moved the checkpoint. A drop closes its connection, so that
@@ -184,16 +214,21 @@ async fn move_checkpoint(
 ) -> Result<bool, sqlx::Error> {
     let statement = match found {
         Some(_) => {
-            "UPDATE checkpoints SET next_offset = ?, epoch = ? \
+            "UPDATE checkpoints SET next_offset = ?, epoch = ?, record_offset = ?, record_id = ?, log_id = ? \
              WHERE projection = ? AND generation = ? AND partition_id = ?"
         }
         None => {
-            "INSERT INTO checkpoints (next_offset, epoch, projection, generation, partition_id) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO checkpoints (next_offset, epoch, record_offset, record_id, log_id, projection, generation, partition_id) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         }
     };
+    let Checkpoint { next, epoch, record, log } = checkpoint_move.to;
     let moved = sqlx::query(statement)
-        .bind(checkpoint_move.to.next.0)
-        .bind(checkpoint_move.to.epoch.0)
+        .bind(next.0)
+        .bind(epoch.0)
+        .bind(record.map(|record| record.offset.0))
+        .bind(record.map(|record| record.id.0.as_bytes().to_vec()))
+        .bind(log.map(|log| log.0.as_bytes().to_vec()))
         .bind(projection.name())
         .bind(generation.0)
         .bind(checkpoint_move.partition.0)

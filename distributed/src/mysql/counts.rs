@@ -6,7 +6,7 @@ use events::{ApplicationToken, ChatKey, Number, Offset, PartitionId, Position, R
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, ValueRef};
 
-use super::checkpoint_tx::decode_checkpoint;
+use super::checkpoint_tx::{CHECKPOINT_COLUMNS, decode_checkpoint};
 use super::columns::decode_error;
 use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
 use super::{ClientError, parse_url};
@@ -35,13 +35,13 @@ impl MySqlCounts {
         decode: impl FnOnce(&MySqlRow) -> Result<T, sqlx::Error>,
     ) -> Result<CountsSnapshot<Option<T>>, BackendError> {
         let rows = with_timeout(READ_WAIT, self.readers.fetch_all(statement)).await?;
-        let answer = rows.first().filter(|row| !row.try_get_raw(CHECKPOINT_COLUMNS).is_ok_and(|value| value.is_null()));
+        let answer = rows.first().filter(|row| !row.try_get_raw(ANSWER).is_ok_and(|value| value.is_null()));
         Ok(CountsSnapshot { value: answer.map(decode).transpose()?, checkpoints: decode_checkpoints(&rows)? })
     }
 }
 
-/// The number of columns of a checkpoint: its partition, `next_offset` and `epoch`.
-const CHECKPOINT_COLUMNS: usize = 3;
+/// The index of the first column of an answer, after a partition and its checkpoint.
+const ANSWER: usize = 1 + CHECKPOINT_COLUMNS;
 
 fn decode_checkpoints(rows: &[MySqlRow]) -> Result<Checkpoints, sqlx::Error> {
     rows.iter().map(|row| Ok((PartitionId(row.try_get(0)?), decode_checkpoint(row, 1)?))).collect()
@@ -51,7 +51,7 @@ fn decode_checkpoints(rows: &[MySqlRow]) -> Result<Checkpoints, sqlx::Error> {
 impl CountsReader for MySqlCounts {
     async fn checkpoints(&self) -> Result<Checkpoints, BackendError> {
         let statement = sqlx::query(
-            "SELECT partition_id, next_offset, epoch FROM checkpoints \
+            "SELECT partition_id, next_offset, epoch, record_offset, record_id, log_id FROM checkpoints \
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
              WHERE projection = 'counts'",
         );
@@ -61,25 +61,25 @@ impl CountsReader for MySqlCounts {
     /// An application also exists if `counts` has applied chats of it, but not its creation yet.
     async fn last_chat(&self, token: ApplicationToken) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let statement = sqlx::query(
-            "SELECT partition_id, next_offset, epoch, last_chat FROM checkpoints \
+            "SELECT partition_id, next_offset, epoch, record_offset, record_id, log_id, last_chat FROM checkpoints \
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
              LEFT JOIN application_counts AS counted ON counted.generation = checkpoints.generation \
              AND token = ? AND (created OR last_chat > 0) \
              WHERE projection = 'counts'",
         );
-        self.fetch_snapshot(statement.bind(token.as_bytes().to_vec()), |row| row.try_get(CHECKPOINT_COLUMNS)).await
+        self.fetch_snapshot(statement.bind(token.as_bytes().to_vec()), |row| row.try_get(ANSWER)).await
     }
 
     async fn last_message(&self, chat: ChatKey) -> Result<CountsSnapshot<Option<u32>>, BackendError> {
         let statement = sqlx::query(
-            "SELECT partition_id, next_offset, epoch, last_number FROM checkpoints \
+            "SELECT partition_id, next_offset, epoch, record_offset, record_id, log_id, last_number FROM checkpoints \
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
              LEFT JOIN chat_counts AS counted ON counted.generation = checkpoints.generation \
              AND token = ? AND number = ? AND created \
              WHERE projection = 'counts'",
         );
         let statement = statement.bind(chat.token.as_bytes().to_vec()).bind(chat.number.get());
-        self.fetch_snapshot(statement, |row| row.try_get(CHECKPOINT_COLUMNS)).await
+        self.fetch_snapshot(statement, |row| row.try_get(ANSWER)).await
     }
 
     async fn find_request(
@@ -87,7 +87,7 @@ impl CountsReader for MySqlCounts {
         key: &[u8; RequestKey::HASH_BYTES],
     ) -> Result<CountsSnapshot<Option<IdempotencyRecord>>, BackendError> {
         let statement = sqlx::query(
-            "SELECT checkpoints.partition_id, next_offset, epoch, \
+            "SELECT checkpoints.partition_id, next_offset, epoch, record_offset, record_id, log_id, \
              request_values, stream, number, last.partition_id, log_offset FROM checkpoints \
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation \
              LEFT JOIN (SELECT * FROM answered_requests \
@@ -101,7 +101,7 @@ impl CountsReader for MySqlCounts {
 }
 
 fn decode_request(key: [u8; RequestKey::HASH_BYTES], row: &MySqlRow) -> Result<IdempotencyRecord, sqlx::Error> {
-    let [values, stream, number, partition, offset] = std::array::from_fn(|index| CHECKPOINT_COLUMNS + index);
+    let [values, stream, number, partition, offset] = std::array::from_fn(|index| ANSWER + index);
     let value_hash: &[u8] = row.try_get(values)?;
     let stream_text: &str = row.try_get(stream)?;
     Ok(IdempotencyRecord {

@@ -62,8 +62,9 @@ impl MySqlGenerations {
         if projection != Projection::Views {
             return Ok(0);
         }
-        let statement =
-            sqlx::query("SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE generation = ? LIMIT ?) AS parked");
+        let statement = sqlx::query(
+            "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE generation = ? AND discarded IS NULL LIMIT ?) AS parked",
+        );
         let row = self.keepers.fetch_optional(statement.bind(generation).bind(MAX_PARKED)).await?;
         row.ok_or(sqlx::Error::RowNotFound)?.try_get::<i64, _>(0).map(i64::cast_unsigned)
     }

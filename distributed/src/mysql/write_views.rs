@@ -192,6 +192,22 @@ impl ViewsTransaction for ViewsTables<'_> {
         )
         .await
     }
+
+    /// Discards are rare, so each has a statement of its own.
+    async fn discard_dead_letters(&mut self, partition: PartitionId, discarded: &[Offset]) -> Result<(), sqlx::Error> {
+        for offset in discarded {
+            sqlx::query(
+                "UPDATE dead_letters SET discarded = TRUE \
+                 WHERE generation = ? AND partition_id = ? AND log_offset = ?",
+            )
+            .bind(self.generation.0)
+            .bind(partition.0)
+            .bind(offset.0)
+            .execute(&mut *self.connection)
+            .await?;
+        }
+        Ok(())
+    }
 }
 
 /// Loads dead letters of a generation in log order.
@@ -203,7 +219,7 @@ pub(super) async fn load_dead_letters(
 ) -> Result<Vec<DeadLetter>, sqlx::Error> {
     let statement = sqlx::query(
         "SELECT log_offset, event_id, reason FROM dead_letters WHERE generation = ? AND partition_id = ? \
-         ORDER BY log_offset LIMIT ?",
+         AND discarded IS NULL ORDER BY log_offset LIMIT ?",
     )
     .bind(generation.0)
     .bind(partition.0)

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{BackendError, ReserveError};
-use events::{Epoch, PartitionId, Position};
+use event_log::{BackendError, EventLog, OtherLog, ReadError, RecognitionError, ReserveError, Source};
+use events::{Epoch, LogId, PartitionId, Position};
+use futures_util::future::try_join_all;
 use read_model::Checkpoint;
+use tokio::sync::OnceCell;
 use tokio_util::sync::DropGuard;
 
 use crate::ports::{Checkpoints, CountsReader, CountsSnapshot};
@@ -14,9 +16,12 @@ use crate::shared_poll::SharedPoll;
 /// Longest wait for `counts` to pass a goal.
 const COUNTS_WAIT: Duration = Duration::from_secs(4);
 
-/// Lets a read of `counts` through once its goal is passed.
+/// Lets a read of `counts` through once its goal is passed. Refuses `counts` that were made from another log.
 pub(super) struct CountsGate {
     counts: Arc<dyn CountsReader>,
+    log: Arc<dyn EventLog>,
+    /// The identity of the log, once it is known.
+    log_id: OnceCell<LogId>,
     checkpoints: Arc<SharedPoll<Checkpoints>>,
     _stop_polling: DropGuard,
 }
@@ -29,6 +34,11 @@ pub(super) enum CountsError {
     /// `counts` had passed the goal, and no longer has.
     #[error("counts was emptied, and is being rebuilt from the log")]
     Rebuilding,
+    /// Its numbers say nothing about those of this log.
+    #[error("counts was not made from this log")]
+    OtherLog(#[source] OtherLog),
+    #[error("the log could not be compared with the one that counts was made from")]
+    ReadLog(#[source] ReadError),
     #[error("counts could not be read")]
     Read(#[source] BackendError),
 }
@@ -58,15 +68,46 @@ impl Goal<'_> {
     }
 }
 
+/// What a checkpoint knows of the log that it is of.
+fn source(checkpoint: &Checkpoint) -> Source {
+    Source { log: checkpoint.log, record: checkpoint.record }
+}
+
 impl CountsGate {
     /// Must be called in a tokio runtime.
-    pub(super) fn start(counts: Arc<dyn CountsReader>) -> Self {
+    pub(super) fn start(counts: Arc<dyn CountsReader>, log: Arc<dyn EventLog>) -> Self {
         let polled = Arc::clone(&counts);
         let (checkpoints, _stop_polling) = SharedPoll::start(move || {
             let counts = Arc::clone(&polled);
             async move { counts.checkpoints().await }
         });
-        Self { counts, checkpoints, _stop_polling }
+        Self { counts, log, log_id: OnceCell::new(), checkpoints, _stop_polling }
+    }
+
+    /// Checks that `counts` was made from this log, by its identity. Once that is known, it is not read again.
+    async fn check_log_id(&self, checkpoints: &Checkpoints) -> Result<(), CountsError> {
+        let id = match self.log_id.get() {
+            Some(id) => Some(*id),
+            None => self.log.id().await.map_err(CountsError::ReadLog)?,
+        };
+        if let Some(id) = id {
+            // Another call may have set it to the same.
+            drop(self.log_id.set(id));
+        }
+        let mut sources = checkpoints.values().map(source);
+        sources.try_for_each(|source| source.check_id(id)).map_err(CountsError::OtherLog)
+    }
+
+    /// Checks that `counts` was made from this log, by the last record that it has applied of each partition. `end` was read after the
+    /// checkpoints.
+    pub(super) async fn check_records(&self, checkpoints: &Checkpoints, end: &Position) -> Result<(), CountsError> {
+        let checks = checkpoints.iter().map(|(partition, checkpoint)| async move {
+            source(checkpoint).recognise(&*self.log, *partition, end.bound(*partition)).await
+        });
+        try_join_all(checks).await.map(drop).map_err(|error| match error {
+            RecognitionError::Other(other) => CountsError::OtherLog(other),
+            RecognitionError::Read(error) => CountsError::ReadLog(error),
+        })
     }
 
     /// The checkpoints of `counts` now, wherever they are.
@@ -96,6 +137,7 @@ impl CountsGate {
             Err(error) => return Err(CountsError::Read(error.into())),
         }
         let snapshot = read.await.map_err(CountsError::Read)?;
+        self.check_log_id(&snapshot.checkpoints).await?;
         if goal.is_passed(&snapshot.checkpoints) { Ok(snapshot.value) } else { Err(CountsError::Rebuilding) }
     }
 }

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn checkpoints(epochs: [u64; 2]) -> Checkpoints {
-        let checkpoints = epochs.map(|epoch| Checkpoint { next: Offset(5), epoch: Epoch(epoch) });
+        let checkpoints = epochs.map(|epoch| Checkpoint { next: Offset(5), epoch: Epoch(epoch), ..Checkpoint::START });
         (0..).map(PartitionId).zip(checkpoints).collect()
     }
 

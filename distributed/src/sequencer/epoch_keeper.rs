@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use event_log::ReadError;
+use event_log::{MarkerLog, ReadError};
 use events::Epoch;
 use redis::Value;
 use thiserror_ext::AsReport;
@@ -19,7 +19,6 @@ use super::fence::{Fence, FenceError};
 use super::redis_client::{RedisClient, RedisFailure, Unsupported};
 use super::redis_keys::RedisKeys;
 use super::redis_time::RedisTime;
-use crate::ports::MarkerLog;
 
 /// Pause between two checks of the epoch in force.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

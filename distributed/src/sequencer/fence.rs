@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{AppendError, ReadError};
+use event_log::{AppendError, MarkerLog, ReadError};
 use events::{Epoch, Marker, Offset, PartitionId, Position};
 use futures_util::future::try_join_all;
 use redis::{Value, cmd};
@@ -19,7 +19,7 @@ use super::epoch_choice::{Contradiction, choose, find_beyond_end, find_contradic
 use super::epoch_script::{EpochScript, LOCK_LIFE, hold_script};
 use super::redis_client::{RedisClient, RedisFailure};
 use super::redis_keys::RedisKeys;
-use crate::ports::{Checkpoints, MarkerLog};
+use crate::ports::Checkpoints;
 
 /// Pause between two renewals of the lock.
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(800);
@@ -162,13 +162,14 @@ impl Fence<'_> {
         contradiction.map_or(Ok(()), |contradiction| Err(FenceError::Contradicted(contradiction)))
     }
 
-    /// Checks that `counts` has read the log to its end, and no further.
+    /// Checks that `counts` has read this log to its end, and no further.
     async fn check_counts(&self) -> Result<(), FenceError> {
         let checkpoints = self.counts_past(&self.read_end().await?).await?;
-        match find_beyond_end(&checkpoints, &self.read_end().await?) {
-            None => Ok(()),
-            Some((partition, next, end)) => Err(FenceError::CountsBeyondEnd { partition, next, end }),
+        let end = self.read_end().await?;
+        if let Some((partition, next, end)) = find_beyond_end(&checkpoints, &end) {
+            return Err(FenceError::CountsBeyondEnd { partition, next, end });
         }
+        self.counts_gate.check_records(&checkpoints, &end).await.map_err(FenceError::Counts)
     }
 
     /// The checkpoints of `counts`, once it has passed `end`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event_log::{Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
+use event_log::{MarkerLog, Reservation, ReservationGuard, ReserveError, Sequencer, Ticket};
 use events::{ApplicationToken, Epoch, Number, PartitionCount, PartitionId, Position, RequestKey, StreamKey};
 use redis::{IntoConnectionInfo, RedisError};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -18,7 +18,7 @@ use super::redis_client::{RedisClient, Unsupported};
 use super::redis_keys::RedisKeys;
 use super::script_client::ScriptClient;
 use super::script_reply::{ScriptReply, parse_number, unexpected_reply};
-use crate::ports::{CountsReader, IdempotencyRecord, MarkerLog};
+use crate::ports::{CountsReader, IdempotencyRecord};
 
 /// Most attempts of one reservation: one, one more after a counter was filled, one more after a key was looked up, and
 /// another where an epoch ended meanwhile.
@@ -84,7 +84,7 @@ impl RedisSequencer {
         counts: Arc<dyn CountsReader>,
     ) -> Result<Self, StartError> {
         let redis = RedisClient::new(url).map_err(StartError::Url)?;
-        let counts_gate = Arc::new(CountsGate::start(Arc::clone(&counts)));
+        let counts_gate = Arc::new(CountsGate::start(Arc::clone(&counts), Arc::clone(log) as _));
         let (keeper, _stop_keeper) =
             EpochKeeper::start(redis.clone(), keys.clone(), Arc::clone(log) as _, Arc::clone(&counts_gate));
         Ok(Self {

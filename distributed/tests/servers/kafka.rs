@@ -4,6 +4,7 @@
 //! Every test has its own topic on a Kafka that all tests share. Faults of brokers are injected into librdkafka's mock cluster.
 
 pub(crate) mod away;
+mod damage;
 pub(crate) mod group;
 pub(crate) mod partitioning;
 pub(crate) mod reading;
@@ -13,4 +14,4 @@ pub(crate) mod topic;
 pub(crate) use self::support::{DEADLINE, fresh_chat, message, until};
 
 tests!(; conformance on support::on_a_topic: event_log::log_conformance, event_log::import_conformance;
-    modules: away, group, partitioning, reading, topic);
+    modules: away, damage, group, partitioning, reading, topic);

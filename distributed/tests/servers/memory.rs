@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord, MarkerLog};
-use event_log::{AppendError, BackendError, EventLog, LogBatch, ReadError, ReadLimit};
+use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord};
+use event_log::{AppendError, BackendError, EventLog, LogBatch, MarkerLog, ReadError, ReadLimit};
 use events::{
-    ApplicationToken, ChatKey, Epoch, EventType, Marker, Offset, PartitionCount, PartitionId, Position, Record,
+    ApplicationToken, ChatKey, Epoch, EventType, LogId, Marker, Offset, PartitionCount, PartitionId, Position, Record,
     RecordedEvent, RequestKey, StreamKey,
 };
 use parking_lot::{Mutex, MutexGuard};
 use read_model::Checkpoint;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::containers::wait_for;
 
@@ -41,6 +42,8 @@ pub(crate) struct MemoryLog {
     held: watch::Sender<Option<MarkerKind>>,
     /// How often the checkpoints of `counts` were read.
     checkpoint_reads: AtomicU64,
+    /// The identity of the log, and that of the log which `counts` was made from.
+    log_ids: Mutex<[Option<LogId>; 2]>,
     /// Whether the log answers the claim of an epoch with a wrong offset.
     misplaces_claims: AtomicBool,
 }
@@ -66,6 +69,7 @@ impl MemoryLog {
             away: AtomicBool::new(false),
             held: watch::Sender::new(None),
             checkpoint_reads: AtomicU64::new(0),
+            log_ids: Mutex::default(),
             misplaces_claims: AtomicBool::new(false),
         }
     }
@@ -100,6 +104,11 @@ impl MemoryLog {
     /// Empties `counts`. It applies nothing until [`Self::resume_counts`].
     pub(crate) fn empty_counts(&self) {
         *self.counts_bound.lock() = Some(Position::default());
+    }
+
+    /// Gives the log an identity, and `counts` one of the log that it was made from.
+    pub(crate) fn set_ids(&self, log: u128, counts: u128) {
+        *self.log_ids.lock() = [log, counts].map(|id| Some(LogId(Uuid::from_u128(id))));
     }
 
     pub(crate) fn set_away(&self, is_away: bool) {
@@ -171,7 +180,7 @@ impl MemoryLog {
                 Entry::Event(record) if record.stream == stream => {
                     is_void = Some(record.epoch.is_some_and(|own| own < epoch));
                 }
-                Entry::Marker(Marker::EpochClaimed) | Entry::Event(_) => {}
+                Entry::Marker(_) | Entry::Event(_) => {}
             }
         }
         is_void.unwrap()
@@ -189,14 +198,14 @@ impl MemoryLog {
             for (offset, entry) in (0..next.0).map(Offset).zip(entries) {
                 match entry {
                     Entry::Marker(Marker::EpochStarted(started)) => epoch = epoch.max(*started),
-                    Entry::Marker(Marker::EpochClaimed) => {}
+                    Entry::Marker(_) => {}
                     Entry::Event(record) if record.epoch.is_some_and(|own| own < epoch) => {}
                     Entry::Event(record) => {
                         events.push(RecordedEvent { partition: *partition, offset, record: (**record).clone() });
                     }
                 }
             }
-            checkpoints.insert(*partition, Checkpoint { next, epoch });
+            checkpoints.insert(*partition, Checkpoint { next, epoch, record: None, log: self.log_ids.lock()[1] });
         }
         (events, checkpoints)
     }
@@ -223,6 +232,11 @@ impl EventLog for MemoryLog {
 
     async fn end(&self) -> Result<Position, ReadError> {
         Ok(find_end(&self.entries()))
+    }
+
+    /// The sequencer's tests do not read the log.
+    async fn id(&self) -> Result<Option<LogId>, ReadError> {
+        Ok(self.log_ids.lock()[0])
     }
 
     fn is_away(&self) -> bool {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use distributed::ports::MarkerLog;
 use distributed::sequencer::clock::RESERVATION_LIFE;
 use distributed::sequencer::{MAX_COUNTS_WAITS, RedisKeys, RedisSequencer, Unsupported};
-use event_log::{EventLog, ReserveError, Sequencer};
+use event_log::{EventLog, MarkerLog, ReserveError, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Epoch, Event, EventId, MessageNumber,
     MessagePosted, Offset, PartitionId, Record, RequestKey, StreamKey, UnixMillis,
@@ -452,6 +451,23 @@ async fn no_epoch_begins_while_counts_is_beyond_the_log() {
     assert!(!numbers.log.is_last_event_void(chat.into()), "acknowledged, and void");
 }
 
+/// Its numbers may be below those of this log.
+async fn counts_of_another_log_give_no_numbers() {
+    let numbers = Numbers::shared().await;
+    let one = numbers.process().await;
+    let chat = numbers.chat(&one).await;
+    assert_eq!(numbers.post(&one, chat, None).await, 1);
+    forget_counter(&numbers, chat.into()).await;
+    numbers.log.set_ids(1, 2);
+    let refused = one.reserve(chat.into(), None).await.unwrap_err().to_report_string();
+    assert!(refused.contains("counts was not made from this log"), "{refused}");
+    let other = numbers.start();
+    let _: () = redis::cmd("DEL").arg(numbers.keys.epoch()).query_async(&mut numbers.redis().await).await.unwrap();
+    wait_for_trouble(&other, Duration::from_secs(20), "counts was not made from this log").await;
+    numbers.log.set_ids(1, 1);
+    assert_eq!(post_when_open(&numbers, &one, chat).await, 2);
+}
+
 /// The offset of the next claim is below the epochs of the other partitions.
 async fn a_log_that_has_lost_its_tail_gets_a_higher_epoch() {
     let server = own_redis().await;
@@ -687,6 +703,7 @@ tests!(
     a_process_that_loses_the_lock_writes_nothing_more,
     no_epoch_begins_before_counts_has_read_the_log,
     no_epoch_begins_while_counts_is_beyond_the_log,
+    counts_of_another_log_give_no_numbers,
     a_log_that_has_lost_its_tail_gets_a_higher_epoch,
     an_epoch_ends_when_the_log_contradicts_it,
     processes_of_the_last_release_share_the_epoch,

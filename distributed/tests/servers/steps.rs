@@ -13,9 +13,8 @@ mod traced_log;
 
 use std::sync::Arc;
 
-use distributed::ports::MarkerLog;
 use distributed::sequencer::{RedisKeys, RedisSequencer};
-use event_log::{EventLog, Sequencer};
+use event_log::{EventLog, MarkerLog, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Epoch, Event, EventId, MessageNumber,
     MessagePosted, PartitionCount, PartitionId, Record, RequestKey,

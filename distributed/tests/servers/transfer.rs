@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use clap::Parser;
 use distributed::kafka::{Cluster, KafkaLog};
-use distributed::ports::MarkerLog;
 use embedded::DataDir;
-use event_log::{EventLog, ImportLog};
+use event_log::{EventLog, ImportLog, MarkerLog};
 use events::{Marker, PartitionId};
 use projector::export::{ExportOptions, export};
 use projector::export_file::{ExportFileError, ExportInput, ExportOutput};

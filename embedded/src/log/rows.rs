@@ -1,12 +1,14 @@
 //! Reads rows of the table of events, and notices those that are not as they were written.
 
 use event_log::{LogBatch, Unreadable};
-use events::{Epoch, Number, Offset, Record, RecordedEvent, RequestKey, TraceParent, UnixMillis};
+use events::{
+    Epoch, Marker, Number, Offset, Record, RecordId, RecordedEvent, RecordedMarker, RequestKey, TraceParent, UnixMillis,
+};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::PARTITION;
 use super::checksum::checksum;
+use super::{PARTITION, markers};
 use crate::sqlite::{decode_error, decode_event_id, is_malformed, prepare};
 
 /// Selects the columns that a checksum covers, then the checksum, then whether the row must have one.
@@ -46,9 +48,12 @@ pub(super) fn read_rows(connection: &Connection, from: Offset, end: Offset, limi
             break;
         };
         match decode_row(row)? {
-            Ok(record) => {
+            Ok(Entry::Event(record)) => {
                 bytes += record.data.len();
                 log_batch.events.push(RecordedEvent { partition: PARTITION, offset, record });
+            }
+            Ok(Entry::Marker(id, marker)) => {
+                log_batch.markers.push(RecordedMarker { partition: PARTITION, offset, id, marker });
             }
             Err(damaged) => log_batch.unreadable.push(damaged.at(offset)),
         }
@@ -60,8 +65,20 @@ pub(super) fn read_rows(connection: &Connection, from: Offset, end: Offset, limi
 /// Reads one record, which the log must have.
 pub(crate) fn read_record(connection: &Connection, offset: Offset) -> Result<Result<Record, Damaged>> {
     let mut statement = prepare(connection, concat!(select_events!(), " WHERE log_offset = ?"))?;
-    let record = statement.query_row([offset.0.cast_signed()], decode_row).optional()?;
-    Ok(record.unwrap_or_else(|| Err(Damaged::missing())))
+    let entry = statement.query_row([offset.0.cast_signed()], decode_row).optional()?;
+    Ok(match entry {
+        Some(Ok(Entry::Event(record))) => Ok(record),
+        Some(Ok(Entry::Marker(..))) => Err(Damaged("it is no event")),
+        Some(Err(damaged)) => Err(damaged),
+        None => Err(Damaged::missing()),
+    })
+}
+
+/// A row of the log, decoded.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made; nearly all are events")]
+enum Entry {
+    Event(Record),
+    Marker(RecordId, Marker),
 }
 
 /// A row of the log is not as it was written.
@@ -75,12 +92,12 @@ impl Damaged {
     }
 
     fn at(self, offset: Offset) -> Unreadable {
-        Unreadable { partition: PARTITION, offset, reason: self.0.to_owned() }
+        Unreadable { partition: PARTITION, offset, id: None, reason: self.0.to_owned() }
     }
 }
 
 /// Decodes a row of [`select_events`], if its checksum is right.
-fn decode_row(row: &Row) -> Result<Result<Record, Damaged>> {
+fn decode_row(row: &Row) -> Result<Result<Entry, Damaged>> {
     let mut columns = [ValueRef::Null; COLUMNS];
     for (index, column) in columns.iter_mut().enumerate() {
         *column = row.get_ref(index)?;
@@ -97,10 +114,19 @@ fn decode_row(row: &Row) -> Result<Result<Record, Damaged>> {
         }
         None | Some(_) => {}
     }
-    match decode_record(row) {
-        Ok(record) => Ok(Ok(record)),
+    match decode_entry(row) {
+        Ok(Some(entry)) => Ok(Ok(entry)),
+        Ok(None) => Ok(Err(Damaged(MALFORMED))),
         Err(error) if is_malformed(&error) => Ok(Err(Damaged(MALFORMED))),
         Err(error) => Err(error),
+    }
+}
+
+/// `None` if the row is neither an event nor a marker of any release.
+fn decode_entry(row: &Row) -> Result<Option<Entry>> {
+    match markers::decode(row)? {
+        Some(marker) => Ok(marker.map(|(id, marker)| Entry::Marker(id, marker))),
+        None => decode_record(row).map(|record| Some(Entry::Event(record))),
     }
 }
 

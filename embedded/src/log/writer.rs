@@ -10,13 +10,14 @@ use event_log::AppendError;
 use events::{Offset, Record};
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{CachedStatement, Connection, Statement, params_from_iter};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checksum::checksum;
 use super::counters::{Counters, NumberTaken};
+use super::markers::NewMarker;
 use super::rows::COLUMNS;
-use super::{read_end, requests};
+use super::{markers, read_end, requests};
 use crate::sqlite::{Writer, prepare};
 
 /// Bound on the queue of appends. A further append is refused.
@@ -37,8 +38,24 @@ pub(super) enum Outcome {
     Failed(Arc<rusqlite::Error>),
 }
 
+/// What is appended.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Event(Record),
+    Marker(NewMarker),
+}
+
+impl Entry {
+    const fn event(&self) -> Option<&Record> {
+        match self {
+            Self::Event(record) => Some(record),
+            Self::Marker(_) => None,
+        }
+    }
+}
+
 struct QueuedAppend {
-    record: Record,
+    entry: Entry,
     outcome: oneshot::Sender<Outcome>,
 }
 
@@ -68,11 +85,11 @@ impl GroupCommit {
     }
 
     /// Queues an append.
-    pub(super) fn append(&self, record: Record) -> Result<oneshot::Receiver<Outcome>, AppendError> {
+    pub(super) fn append(&self, entry: Entry) -> Result<oneshot::Receiver<Outcome>, AppendError> {
         let (outcome, answer) = oneshot::channel();
         let queue = self.queue.lock();
         let queue = queue.as_ref().ok_or(AppendError::Closed)?;
-        queue.try_send(QueuedAppend { record, outcome }).map_err(|error| match error {
+        queue.try_send(QueuedAppend { entry, outcome }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
         })?;
@@ -99,9 +116,9 @@ fn write_groups(
 ) {
     let mut group = Vec::with_capacity(MAX_GROUP);
     while appends.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-        let (records, outcomes): (Vec<_>, Vec<_>) =
-            group.drain(..).map(|append| (append.record, append.outcome)).unzip();
-        match writer.transact(|connection| append_group(connection, &records).map(Some)) {
+        let (entries, outcomes): (Vec<_>, Vec<_>) =
+            group.drain(..).map(|append| (append.entry, append.outcome)).unzip();
+        match writer.transact(|connection| append_group(connection, &entries).map(Some)) {
             Ok(Some(Appended { end: new_end, answers })) => {
                 end.send_replace(new_end);
                 send_outcomes(
@@ -112,7 +129,7 @@ fn write_groups(
             Ok(None) => {}
             Err(error) => {
                 let error = Arc::new(error);
-                tracing::error!(%error, appends = records.len(), "the event log could not be written");
+                tracing::error!(%error, appends = entries.len(), "the event log could not be written");
                 is_away.store(true, Ordering::Relaxed);
                 send_outcomes(outcomes, std::iter::repeat_with(|| Outcome::Failed(Arc::clone(&error))));
                 wait_until_writable(&writer, &appends);
@@ -157,15 +174,15 @@ struct Appended {
     end: Offset,
 }
 
-/// Appends the records, but for those whose number is taken.
-fn append_group(connection: &Connection, records: &[Record]) -> rusqlite::Result<Appended> {
+/// Appends the entries, but for events whose number is taken.
+fn append_group(connection: &Connection, entries: &[Entry]) -> rusqlite::Result<Appended> {
     // Read every time: after a commit with an unknown outcome only the table says where the log ends.
     let mut end = read_end(connection)?;
     let mut counters = Counters::new(connection);
-    let mut answers = Vec::with_capacity(records.len());
-    let mut appended = Vec::with_capacity(records.len());
-    for record in records {
-        let raised = counters.raise(record)?;
+    let mut answers = Vec::with_capacity(entries.len());
+    let mut appended = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let raised = entry.event().map_or(Ok(Ok(())), |record| counters.raise(record))?;
         if let Err(NumberTaken { number, last }) = raised {
             tracing::error!(
                 number,
@@ -173,29 +190,50 @@ fn append_group(connection: &Connection, records: &[Record]) -> rusqlite::Result
                 "an append was refused, because its number is taken; the next number is above the last one; run tally verify"
             );
         } else {
-            appended.push((end, record));
+            appended.push((end, entry));
         }
         answers.push(raised.map(|()| end));
         end = Offset(end.0 + u64::from(raised.is_ok()));
     }
-    insert_events(connection, &appended)?;
+    insert_entries(connection, &appended)?;
     counters.store()?;
-    requests::store(connection, &appended)?;
+    let events: Vec<_> = appended.iter().filter_map(|(offset, entry)| Some((*offset, entry.event()?))).collect();
+    requests::store(connection, &events)?;
     Ok(Appended { answers, end })
+}
+
+fn insert_entries(connection: &Connection, entries: &[(Offset, &Entry)]) -> rusqlite::Result<()> {
+    let mut statement = prepare_insert(connection)?;
+    for (offset, entry) in entries {
+        match entry {
+            Entry::Event(record) => insert_event(&mut statement, *offset, record)?,
+            Entry::Marker(marker) => insert_marker(&mut statement, *offset, marker)?,
+        }
+    }
+    Ok(())
 }
 
 /// Inserts records at their offsets.
 pub(super) fn insert_events(connection: &Connection, records: &[(Offset, &Record)]) -> rusqlite::Result<()> {
-    let mut statement = prepare(
+    let mut statement = prepare_insert(connection)?;
+    records.iter().try_for_each(|(offset, record)| insert_event(&mut statement, *offset, record))
+}
+
+fn prepare_insert(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    prepare(
         connection,
         "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
          request_key, request_values, epoch, traceparent, data, checksum) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    for (offset, record) in records {
-        let stream = record.stream.to_text();
-        let trace = record.trace.map(|trace| trace.to_string());
-        let columns: [ValueRef; COLUMNS] = [
+    )
+}
+
+fn insert_event(statement: &mut Statement, offset: Offset, record: &Record) -> rusqlite::Result<()> {
+    let stream = record.stream.to_text();
+    let trace = record.trace.map(|trace| trace.to_string());
+    insert_row(
+        statement,
+        [
             ValueRef::Integer(offset.0.cast_signed()),
             ValueRef::Blob(record.event_id.0.as_bytes()),
             ValueRef::Text(record.event_type.as_bytes()),
@@ -208,9 +246,32 @@ pub(super) fn insert_events(connection: &Connection, records: &[(Offset, &Record
             record.epoch.map_or(ValueRef::Null, |epoch| ValueRef::Integer(epoch.0.cast_signed())),
             trace.as_ref().map_or(ValueRef::Null, |trace| ValueRef::Text(trace.as_bytes())),
             ValueRef::Blob(&record.data),
-        ];
-        let checksum = ValueRef::Integer(checksum(columns).into());
-        statement.execute(params_from_iter(columns.into_iter().chain([checksum]).map(ToSqlOutput::Borrowed)))?;
-    }
-    Ok(())
+        ],
+    )
+}
+
+fn insert_marker(statement: &mut Statement, offset: Offset, new: &NewMarker) -> rusqlite::Result<()> {
+    insert_row(
+        statement,
+        [
+            ValueRef::Integer(offset.0.cast_signed()),
+            ValueRef::Blob(new.id.as_bytes()),
+            ValueRef::Text(new.marker.wire_name().as_bytes()),
+            ValueRef::Integer(markers::VERSION.into()),
+            ValueRef::Integer(new.occurred_at.0.cast_signed()),
+            ValueRef::Text(markers::NO_STREAM.as_bytes()),
+            ValueRef::Null,
+            ValueRef::Null,
+            ValueRef::Null,
+            new.marker.epoch().map_or(ValueRef::Null, |epoch| ValueRef::Integer(epoch.0.cast_signed())),
+            ValueRef::Null,
+            ValueRef::Blob(&new.data),
+        ],
+    )
+}
+
+/// Inserts a row with its checksum.
+fn insert_row(statement: &mut Statement, columns: [ValueRef; COLUMNS]) -> rusqlite::Result<()> {
+    let checksum = ValueRef::Integer(checksum(columns).into());
+    statement.execute(params_from_iter(columns.into_iter().chain([checksum]).map(ToSqlOutput::Borrowed))).map(drop)
 }

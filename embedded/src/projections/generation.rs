@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use events::{Epoch, Offset, PartitionId, Position};
+use events::{Epoch, KnownRecord, LogId, Offset, PartitionId, Position, RecordId};
 use read_model::{Applied, Checkpoint, CheckpointMove, GenerationNumber, Projection};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, Row};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
 
 use super::OpenProjectionsError;
@@ -23,6 +23,7 @@ use crate::sqlite::{Database, Durability, Readers, Writer, prepare, run_blocking
 pub(super) struct Generation {
     projection: Projection,
     number: GenerationNumber,
+    log_id: LogId,
     path: PathBuf,
     readers: Readers,
     writer: Writer,
@@ -87,6 +88,7 @@ impl Generation {
         Ok(Arc::new(Self {
             projection,
             number,
+            log_id: LogId(log_id),
             path,
             readers: Readers::new(database.clone(), &[&damage]),
             writer: Writer::new(database, &damage),
@@ -123,7 +125,8 @@ impl Generation {
     }
 
     pub(super) fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint> {
-        self.read(|connection| load_checkpoint(connection, partition))
+        let checkpoint = self.read(|connection| load_checkpoint(connection, partition))?;
+        Ok(Checkpoint { log: Some(self.log_id), ..checkpoint })
     }
 
     /// The checkpoints of all partitions.
@@ -222,7 +225,10 @@ fn identify_source(connection: &Connection, log_id: Uuid) -> Result<Uuid> {
 }
 
 fn load_checkpoint(connection: &Connection, partition: PartitionId) -> Result<Checkpoint> {
-    let mut statement = prepare(connection, "SELECT next_offset, epoch FROM checkpoints WHERE partition = ?")?;
+    let mut statement = prepare(
+        connection,
+        "SELECT next_offset, epoch, record_offset, record_id FROM checkpoints WHERE partition = ?",
+    )?;
     let checkpoint = statement.query_row([partition.0], decode_checkpoint).optional()?;
     Ok(checkpoint.unwrap_or(Checkpoint::START))
 }
@@ -230,16 +236,29 @@ fn load_checkpoint(connection: &Connection, partition: PartitionId) -> Result<Ch
 fn decode_checkpoint(row: &Row) -> Result<Checkpoint> {
     let next = Offset(row.get::<_, i64>(0)?.cast_unsigned());
     let epoch = Epoch(row.get::<_, i64>(1)?.cast_unsigned());
-    Ok(Checkpoint { next, epoch })
+    let record = match (row.get::<_, Option<i64>>(2)?, row.get(3)?) {
+        (Some(offset), Some(id)) => {
+            Some(KnownRecord { offset: Offset(offset.cast_unsigned()), id: RecordId(Uuid::from_bytes(id)) })
+        }
+        _ => None,
+    };
+    Ok(Checkpoint { next, epoch, record, log: None })
 }
 
 fn store_checkpoint(connection: &Connection, checkpoint_move: CheckpointMove) -> Result<()> {
     let CheckpointMove { partition, to, .. } = checkpoint_move;
     let mut statement = prepare(
         connection,
-        "INSERT INTO checkpoints (partition, next_offset, epoch) VALUES (?, ?, ?) \
-         ON CONFLICT (partition) DO UPDATE SET next_offset = excluded.next_offset, epoch = excluded.epoch",
+        "INSERT INTO checkpoints (partition, next_offset, epoch, record_offset, record_id) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT (partition) DO UPDATE SET next_offset = excluded.next_offset, epoch = excluded.epoch, \
+         record_offset = excluded.record_offset, record_id = excluded.record_id",
     )?;
-    statement.execute((partition.0, to.next.0.cast_signed(), to.epoch.0.cast_signed()))?;
+    statement.execute(params![
+        partition.0,
+        to.next.0.cast_signed(),
+        to.epoch.0.cast_signed(),
+        to.record.map(|record| record.offset.0.cast_signed()),
+        to.record.as_ref().map(|record| record.id.0.as_bytes()),
+    ])?;
     Ok(())
 }

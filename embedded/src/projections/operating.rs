@@ -74,6 +74,6 @@ impl OperateGenerations for SqliteProjections {
 
 /// Counts the dead letters, [`MAX_PARKED`] at most. Only `views` keeps some.
 fn count_parked(connection: &Connection) -> Result<u64> {
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM dead_letters LIMIT ?)";
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE discarded IS NULL LIMIT ?)";
     connection.query_row(sql, [MAX_PARKED], |row| row.get(0)).map(i64::cast_unsigned)
 }

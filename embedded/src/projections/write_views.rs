@@ -167,6 +167,15 @@ impl ViewsTransaction for ViewsTables<'_> {
         }
         Ok(())
     }
+
+    async fn discard_dead_letters(&mut self, partition: PartitionId, discarded: &[Offset]) -> Result<()> {
+        let mut statement =
+            prepare(self.connection, "UPDATE dead_letters SET discarded = 1 WHERE partition = ? AND log_offset = ?")?;
+        for offset in discarded {
+            statement.execute((partition.0, offset.0.cast_signed()))?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn load_dead_letters(
@@ -176,7 +185,8 @@ pub(super) fn load_dead_letters(
 ) -> Result<Vec<DeadLetter>> {
     let mut statement = prepare(
         connection,
-        "SELECT log_offset, event_id, reason FROM dead_letters WHERE partition = ? ORDER BY log_offset LIMIT ?",
+        "SELECT log_offset, event_id, reason FROM dead_letters WHERE partition = ? AND discarded IS NULL \
+         ORDER BY log_offset LIMIT ?",
     )?;
     let rows = statement.query_map((partition.0, limit), |row| {
         let offset = Offset(row.get::<_, i64>(0)?.cast_unsigned());

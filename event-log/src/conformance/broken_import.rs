@@ -89,7 +89,7 @@ impl EventLog for BrokenImport {
     async fn read(&self, partition: PartitionId, from: Offset, limit: ReadLimit) -> Result<LogBatch, ReadError> {
         let mut batch = self.log.read(partition, from, limit).await?;
         if self.fault == ImportFault::ShowsMarks && self.has_mark.load(Ordering::SeqCst) {
-            batch.unreadable.push(Unreadable { partition, offset: from, reason: "a mark".to_owned() });
+            batch.unreadable.push(Unreadable { partition, offset: from, id: None, reason: "a mark".to_owned() });
         }
         Ok(batch)
     }

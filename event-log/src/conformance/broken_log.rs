@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use events::{Offset, PartitionId, Position, Record, UnixMillis};
+use events::{EventId, Offset, PartitionId, Position, Record, UnixMillis};
+use uuid::Uuid;
 
 use crate::log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit};
 
@@ -22,6 +23,7 @@ pub enum LogFault {
     SwapsNeighbours,
     ChangesRecords,
     HidesUnreadableRecords,
+    GivesNewIdentities,
 }
 
 struct BrokenLog {
@@ -65,6 +67,9 @@ impl EventLog for BrokenLog {
         match self.fault {
             LogFault::DropsTheTime => {
                 batch.events.iter_mut().for_each(|recorded| recorded.record.occurred_at = UnixMillis(0));
+            }
+            LogFault::GivesNewIdentities => {
+                batch.events.iter_mut().for_each(|recorded| recorded.record.event_id = EventId(Uuid::new_v4()));
             }
             LogFault::HidesUnreadableRecords => batch.unreadable.clear(),
             LogFault::SwapsNeighbours => batch.events.chunks_mut(2).for_each(|pair| {

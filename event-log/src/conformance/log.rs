@@ -10,7 +10,7 @@ use events::{
 };
 
 use super::{application_created, fresh_token, message_posted, message_posted_to};
-use crate::log::{EventLog, ReadError, ReadLimit};
+use crate::log::{EventLog, Identified, ReadError, ReadLimit};
 
 /// Longest wait for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -34,6 +34,7 @@ macro_rules! log_conformance {
             the_wait_at_the_end_is_bounded(log) => NeverWaits,
             reading_beyond_the_end_is_refused(log) => ReadsNothingBeyondTheEnd,
             unreadable_records_are_reported_and_skipped(log, spoil) => HidesUnreadableRecords,
+            the_log_and_its_records_keep_their_identities(log, spoil) => GivesNewIdentities,
             concurrent_appends_are_each_in_the_log_once(log) => LosesAnAppend,
             sequential_appends_keep_their_order(log) => SwapsNeighbours,
             concurrent_readers_see_one_order(log) => ChangesRecords,
@@ -157,6 +158,30 @@ pub async fn unreadable_records_are_reported_and_skipped(log: Arc<dyn EventLog>,
         assert_eq!((one.partition, one.offset), (partition, spoiled));
         assert!(!one.reason.is_empty());
     }
+}
+
+/// The log has one identity, and every record has its own: that of the event, if it is one. An unreadable record has the same at each
+/// read, if it has any.
+pub async fn the_log_and_its_records_keep_their_identities(
+    log: Arc<dyn EventLog>,
+    spoil: impl AsyncFnOnce(PartitionId),
+) {
+    let token = fresh_token();
+    let record = message_posted(token, 1, "before");
+    let (partition, spoiled) = only_bound(&append(&log, record.clone()).await);
+    spoil(partition).await;
+    let (_, end) = only_bound(&append(&log, message_posted(token, 2, "after")).await);
+    let id = log.id().await.unwrap();
+    assert_eq!(log.id().await.unwrap(), id);
+    let mut identified = Vec::new();
+    for offset in [spoiled.0 - 1, spoiled.0, end.0 - 1].map(Offset) {
+        let found = log.identify(partition, offset).await.unwrap();
+        assert_eq!(log.identify(partition, offset).await.unwrap(), found);
+        assert!(!identified.contains(&found), "two records have one identity");
+        identified.push(found);
+    }
+    assert_eq!(identified[0], Identified::Record(record.event_id.into()));
+    assert_ne!(identified[1], Identified::Nothing);
 }
 
 /// Every record of many concurrent writers is in the log once.

@@ -118,7 +118,7 @@ async fn read(
 
 /// Refuses what an import would refuse, and what would be left out unnoticed.
 fn check(batch: &ValidBatch, skip_unreadable: bool) -> Result<(), ExportError> {
-    if let [Unreadable { partition, offset, reason }, ..] = &batch.unreadable[..]
+    if let [Unreadable { partition, offset, reason, .. }, ..] = &batch.unreadable[..]
         && !skip_unreadable
     {
         return Err(ExportError::Unreadable { partition: *partition, offset: *offset, reason: reason.clone() });

@@ -42,6 +42,7 @@ impl ValidEvents {
             return Ok(None);
         }
         let mut log_batch = cut_at(until, self.read().await?);
+        log_batch.refuse_newer()?;
         if log_batch.next == self.next {
             // Offsets need not be dense: nothing lies before the end.
             self.next = until;

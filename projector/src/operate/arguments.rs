@@ -7,6 +7,7 @@ use read_model::Projection;
 use serde::{Deserialize, Serialize};
 use service::config::LogArgs;
 
+use crate::dead_letters::DeadLettersCommand;
 use crate::transfer::{ExportArgs, ImportArgs};
 
 /// The operator's subcommands, on the system that the arguments `S` name: a data directory, or servers.
@@ -36,6 +37,8 @@ pub enum OperatorCommand<S: Args> {
     /// If it is stopped, the same command goes on where it was. Further parts (export --since) are imported in order, before the
     /// system is used. The projections are made afterwards, as at any start.
     Import(TransferArgs<ImportArgs, S>),
+    /// List, show, park and discard what the views cannot show, or what stops a projection
+    DeadLetters(DeadLettersArgs<S>),
 }
 
 /// The projections that a command is for.
@@ -117,6 +120,18 @@ pub struct PauseArgs<S: Args> {
     /// Which projection
     #[arg(value_enum, value_name = "PROJECTION")]
     pub target: Target,
+    #[command(flatten)]
+    pub system: S,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// The arguments of `dead-letters`.
+#[derive(Debug, Clone, Args)]
+pub struct DeadLettersArgs<S: Args> {
+    /// What to do
+    #[command(subcommand)]
+    pub command: DeadLettersCommand,
     #[command(flatten)]
     pub system: S,
     #[command(flatten)]

@@ -11,7 +11,9 @@ use service::program::print_line;
 use service::{shutdown, telemetry};
 use tokio::sync::watch;
 
-use super::arguments::{OperatorCommand, PauseArgs, RebuildArgs, StatusArgs, TransferArgs, VerifyArgs};
+use super::arguments::{
+    DeadLettersArgs, OperatorCommand, PauseArgs, RebuildArgs, StatusArgs, TransferArgs, VerifyArgs,
+};
 use super::operation::{Operation, Step};
 use super::system::{OpenOperator, Purpose};
 use super::watch as status;
@@ -62,6 +64,9 @@ pub async fn run<S: OpenOperator + TransferEvents + Args>(
             telemetry::init(&logs.log, logs.log_format)?;
             system.import(&transfer).await.map_err(to_error)?;
             Ok(ExitCode::SUCCESS)
+        }
+        OperatorCommand::DeadLetters(DeadLettersArgs { command, system, logs }) => {
+            operate(&system, &logs, Operation::DeadLetters(command)).await
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::arguments::Target;
 use super::status::{self, StatusError};
 use super::system::{LogFindings, Purpose, System};
+use crate::dead_letters::{self, DeadLettersCommand, DeadLettersError};
 use crate::rebuild::{self, Progress, RebuildError, Verified};
 
 /// What to do.
@@ -39,6 +40,8 @@ pub enum Operation {
         /// Whether they pause from now on.
         is_paused: bool,
     },
+    /// List, show, park or discard dead letters.
+    DeadLetters(DeadLettersCommand),
 }
 
 /// What an operation does now.
@@ -80,6 +83,12 @@ pub enum OperationError {
     /// A projection could not be paused or resumed.
     #[error(transparent)]
     Pause(PauseError),
+    /// The store of the views could not be opened.
+    #[error("the views cannot be read")]
+    Views(#[source] BackendError),
+    /// A command about dead letters was refused, or failed.
+    #[error(transparent)]
+    DeadLetters(DeadLettersError),
     /// What was made could not be counted.
     #[error(transparent)]
     Status(StatusError),
@@ -104,7 +113,7 @@ impl Operation {
     pub const fn purpose(&self) -> Purpose {
         match self {
             Self::Rebuild { .. } => Purpose::Rebuild,
-            Self::Verify { .. } | Self::Pause { .. } => Purpose::Look,
+            Self::Verify { .. } | Self::Pause { .. } | Self::DeadLetters(_) => Purpose::Look,
         }
     }
 }
@@ -127,6 +136,7 @@ pub async fn run(
             verify(system, &target.projections(), mend, steps).await
         }
         Operation::Pause { target, is_paused } => pause(system, &target.projections(), is_paused).await,
+        Operation::DeadLetters(command) => decide_dead_letters(system, &command).await,
     }
 }
 
@@ -209,6 +219,12 @@ async fn pause(system: &dyn System, projections: &[Projection], is_paused: bool)
     let names = join_names(projections);
     let text = if is_paused { format!("{names}: paused until resumed") } else { format!("{names}: resumed") };
     Ok(Report { text, is_good: true })
+}
+
+async fn decide_dead_letters(system: &dyn System, command: &DeadLettersCommand) -> Result<Report, OperationError> {
+    let views = system.views().await.map_err(OperationError::Views)?;
+    let text = dead_letters::run(command, &*system.marker_log(), &*views).await;
+    Ok(Report { text: text.map_err(OperationError::DeadLetters)?, is_good: true })
 }
 
 async fn prepare(system: &dyn System, projection: Projection) -> Result<Arc<dyn OperateGenerations>, OperationError> {

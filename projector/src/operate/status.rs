@@ -181,15 +181,11 @@ async fn find_oldest(
 ) -> Result<Option<UnixMillis>, ReadError> {
     let limit = ReadLimit { records: 1, wait: Duration::ZERO };
     for _ in 0..MAX_EMPTY_READS {
-        let batch = match log.read(partition, position, limit).await {
-            Ok(batch) => batch,
-            Err(ReadError::Newer { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let batch = log.read(partition, position, limit).await?;
         if let Some(first) = batch.events.first() {
             return Ok(Some(first.record.occurred_at));
         }
-        if batch.next == position || batch.next >= end {
+        if batch.next == position || batch.next >= end || !batch.newer.is_empty() {
             return Ok(None);
         }
         position = batch.next;

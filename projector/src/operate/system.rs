@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event_log::EventLog;
-use read_model::{BackendError, OperateGenerations, Projection};
+use event_log::{EventLog, MarkerLog};
+use read_model::{BackendError, OperateGenerations, Projection, ProjectionStore};
 use tokio::sync::watch;
 
 use super::operation::{self, Operation, Report, Step};
@@ -24,6 +24,12 @@ pub enum Purpose {
 pub trait System: Send + Sync {
     /// The log.
     fn log(&self) -> Arc<dyn EventLog>;
+
+    /// The log, for decisions about dead letters.
+    fn marker_log(&self) -> Arc<dyn MarkerLog>;
+
+    /// The store of the views, which has the dead letters.
+    async fn views(&self) -> Result<Arc<dyn ProjectionStore>, BackendError>;
 
     /// The generations of a projection, whose store is ready for use.
     async fn generations(&self, projection: Projection) -> Result<Arc<dyn OperateGenerations>, BackendError>;

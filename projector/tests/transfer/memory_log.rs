@@ -8,7 +8,8 @@ use event_log::{
     AppendError, EventLog, ImportLog, LastImport, LogBatch, PlacedImportMark, ReadError, ReadLimit, Unreadable,
 };
 use events::{
-    Epoch, EpochStart, ImportMark, Offset, PartitionCount, PartitionId, Position, Record, RecordedEvent, StreamKey,
+    Epoch, ImportMark, Marker, Offset, PartitionCount, PartitionId, Position, Record, RecordId, RecordedEvent,
+    RecordedMarker, StreamKey,
 };
 use parking_lot::Mutex;
 
@@ -73,6 +74,10 @@ fn is_over(counter: &AtomicUsize) -> bool {
     counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err()
 }
 
+fn id_of(partition: PartitionId, offset: Offset) -> RecordId {
+    RecordId::of_content([Some(format!("{partition}:{offset}").as_bytes())])
+}
+
 #[async_trait]
 impl EventLog for MemoryLog {
     async fn append(&self, record: Record) -> Result<Position, AppendError> {
@@ -89,10 +94,16 @@ impl EventLog for MemoryLog {
             let offset = log_batch.next;
             match entry.clone() {
                 Entry::Event(record) => log_batch.events.push(RecordedEvent { partition, offset, record: *record }),
-                Entry::EpochStarted(epoch) => log_batch.epochs.push(EpochStart { partition, offset, epoch }),
-                Entry::Mark(mark) => log_batch.imports.push(PlacedImportMark { offset, mark }),
+                Entry::EpochStarted(epoch) => {
+                    let marker = Marker::EpochStarted(epoch);
+                    log_batch.markers.push(RecordedMarker { partition, offset, id: id_of(partition, offset), marker });
+                }
+                Entry::Mark(mark) => {
+                    log_batch.imports.push(PlacedImportMark { offset, id: id_of(partition, offset), mark });
+                }
                 Entry::Foreign => {
-                    log_batch.unreadable.push(Unreadable { partition, offset, reason: "foreign".to_owned() });
+                    let (id, reason) = (Some(id_of(partition, offset)), "foreign".to_owned());
+                    log_batch.unreadable.push(Unreadable { partition, offset, id, reason });
                 }
             }
             log_batch.next = offset.next();

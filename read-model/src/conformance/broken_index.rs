@@ -27,6 +27,7 @@ pub enum SearchFault {
     ReplacesNoncharacters,
     CheckpointStays,
     OmitsPositions,
+    ForgetsTheRecord,
 }
 
 struct BrokenIndex {
@@ -64,6 +65,7 @@ impl SearchIndex for BrokenIndex {
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         match self.fault {
             SearchFault::CheckpointStays => Ok(Checkpoint::START),
+            SearchFault::ForgetsTheRecord => Ok(Checkpoint { record: None, ..self.index.checkpoint(partition).await? }),
             _ => self.index.checkpoint(partition).await,
         }
     }

@@ -24,6 +24,8 @@ pub enum StoreFault {
     ForgetsEventIds,
     LastAppliedNameWins,
     HidesDeadLetters,
+    ForgetsTheLog,
+    KeepsDiscardedLetters,
 }
 
 struct BrokenStore {
@@ -56,6 +58,7 @@ impl BrokenStore {
     fn damage(&self, changes: &mut ViewsChanges) {
         match self.fault {
             StoreFault::DropsEarlyMessages if changes.chats.is_empty() => changes.messages.clear(),
+            StoreFault::KeepsDiscardedLetters => changes.discarded.clear(),
             StoreFault::TruncatesNames => changes.names.iter_mut().for_each(|change| change.name.truncate(1 << 16)),
             StoreFault::ForgetsEventIds => {
                 changes.messages.iter_mut().for_each(|row| row.source.event_id = EventId(Uuid::new_v4()));
@@ -75,6 +78,9 @@ impl ProjectionStore for BrokenStore {
     async fn checkpoint(&self, projection: Projection, partition: PartitionId) -> Result<Checkpoint, StoreError> {
         match self.fault {
             StoreFault::CheckpointStays => Ok(Checkpoint::START),
+            StoreFault::ForgetsTheLog => {
+                Ok(Checkpoint { log: None, ..self.store.checkpoint(projection, partition).await? })
+            }
             _ => self.store.checkpoint(projection, partition).await,
         }
     }

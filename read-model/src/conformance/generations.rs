@@ -11,7 +11,7 @@ use crate::BackendError;
 use crate::changes::{CountsChanges, DeadLetter, NameOrigin, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::generations::{Build, BuildStore, CatchUp, Generations, GenerationsError, LEASE, SWAP_TIMEOUT, Swap};
-use crate::store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore};
+use crate::store::{Applied, CheckpointMove, Projection, ProjectionStore};
 use crate::views::Views;
 
 /// Lists the checks of [`Generations`](crate::Generations) for `views` and `counts`, each with the parts of the adapter that it
@@ -72,7 +72,7 @@ pub async fn a_built_generation_is_shown_from_its_swap_on(
     apply_name(&store, &fixture, 0, "former").await;
     let build = generations.begin(Projection::Views).await.unwrap();
     let built = tables(&*generations, &build);
-    assert_eq!(built.checkpoint(Projection::Views, fixture.partition).await.unwrap(), Checkpoint::START);
+    assert_eq!(built.checkpoint(Projection::Views, fixture.partition).await.unwrap().next, Offset::START);
     apply_name(&built, &fixture, 0, "built").await;
     assert_eq!(read_name(&views, &fixture).await, "former");
     assert_eq!(generations.swap(&build, &nothing()).await.unwrap(), Swap::Done);
@@ -137,7 +137,7 @@ pub async fn writers_wait_for_a_swap_and_follow_it(
     assert_eq!(generations.swap(&build, &rest).await.unwrap(), Swap::Done);
     assert_eq!(lates.await.unwrap().await.unwrap(), Applied::Superseded);
     assert_eq!(read_name(&views, &fixture).await, "built");
-    assert_eq!(store.checkpoint(Projection::Views, fixture.partition).await.unwrap(), checkpoint_at(1));
+    assert_eq!(store.checkpoint(Projection::Views, fixture.partition).await.unwrap().next, Offset(1));
     apply_name(&store, &fixture, 1, "next").await;
     assert_eq!(read_name(&views, &fixture).await, "next");
 }
@@ -179,7 +179,7 @@ pub async fn a_build_goes_on_where_it_was_left(generations: Arc<dyn Generations>
     let build = take_over(&generations, Projection::Counts).await;
     assert_eq!(build.generation, left.generation);
     let built = tables(&*generations, &build);
-    assert_eq!(built.checkpoint(Projection::Counts, fixture.partition).await.unwrap(), checkpoint_at(1));
+    assert_eq!(built.checkpoint(Projection::Counts, fixture.partition).await.unwrap().next, Offset(1));
 }
 
 /// The former owner of a build changes nothing any more.
@@ -260,7 +260,7 @@ pub async fn counts_of_a_former_generation_are_not_added_to(
     assert_eq!(built.unwrap(), Applied::Done);
     assert_eq!(generations.swap(&build, &nothing()).await.unwrap(), Swap::Done);
     // Another partition of the same process has noticed the swap.
-    assert_eq!(store.checkpoint(Projection::Counts, fixture.partition).await.unwrap(), checkpoint_at(1));
+    assert_eq!(store.checkpoint(Projection::Counts, fixture.partition).await.unwrap().next, Offset(1));
     let next = CountsChanges { loaded_from: loaded.generation, ..changes(counted(&[9, 10])) };
     assert_eq!(store.apply_counts(move_by_one(&fixture, 1), next).await.unwrap(), Applied::Superseded);
     assert_eq!(store.chat_counts(&[chat]).await.unwrap().chats[&chat], counted(&[1]));

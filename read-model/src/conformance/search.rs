@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use events::{ChatKey, Epoch, MessageNumber, Offset, Position};
+use events::{ChatKey, Epoch, KnownRecord, MessageNumber, Offset, Position, RecordId};
+use uuid::Uuid;
 
-use super::{Fixture, LONG_WAIT, OCCURRED_AT, SHORT_WAIT, checkpoint_at, message_number};
+use super::{Fixture, LOG, LONG_WAIT, OCCURRED_AT, SHORT_WAIT, checkpoint_at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::{FoldingVersion, SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
@@ -26,6 +27,7 @@ macro_rules! search_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
             the_index_keeps_its_checkpoint(index) => CheckpointStays,
+            the_checkpoint_tells_its_log_and_a_record_of_it(index) => ForgetsTheRecord,
             readers_wait_for_an_indexed_position(index) => NeverWaits,
             every_substring_and_nothing_else_is_found(index) => PrefixesOnly,
             special_characters_mean_themselves(index) => IgnoresPercentSigns,
@@ -50,10 +52,25 @@ pub async fn the_index_keeps_its_checkpoint(index: Arc<dyn SearchIndex>) {
         assert_eq!(index.index(checkpoint_move(from, to), vec![]).await.unwrap(), applied, "{from} to {to}");
     }
     assert_eq!(load_checkpoint(&index, &fixture).await, checkpoint_at(4));
-    let to = Checkpoint { next: Offset(5), epoch: Epoch(3) };
+    let to = Checkpoint { next: Offset(5), epoch: Epoch(3), ..Checkpoint::START };
     let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset(4), to };
     assert_eq!(index.index(checkpoint_move, vec![]).await.unwrap(), Applied::Done);
     assert_eq!(load_checkpoint(&index, &fixture).await, to);
+}
+
+/// The checkpoint tells the last record and the log that it was moved with.
+pub async fn the_checkpoint_tells_its_log_and_a_record_of_it(index: Arc<dyn SearchIndex>) {
+    let fixture = Fixture::new();
+    let log = Some(index.checkpoint(fixture.partition).await.unwrap().log.unwrap_or(LOG));
+    let mut from = Offset::START;
+    for (next, record) in [(3, None), (7, Some(6)), (9, Some(8))] {
+        let record = record.map(|offset| KnownRecord { offset: Offset(offset), id: RecordId(Uuid::now_v7()) });
+        let to = Checkpoint { next: Offset(next), epoch: Epoch(2), record, log };
+        let checkpoint_move = CheckpointMove { partition: fixture.partition, from, to };
+        assert_eq!(index.index(checkpoint_move, vec![]).await.unwrap(), Applied::Done);
+        assert_eq!(index.checkpoint(fixture.partition).await.unwrap(), to);
+        from = to.next;
+    }
 }
 
 /// A position is reached once the index's checkpoint has passed it. Then search finds the position's messages.
@@ -285,8 +302,9 @@ async fn next_move(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> Checkpoin
     CheckpointMove { partition: fixture.partition, from, to: checkpoint_at(from.0 + 1) }
 }
 
+/// The checkpoint without the log that it is of.
 async fn load_checkpoint(index: &Arc<dyn SearchIndex>, fixture: &Fixture) -> Checkpoint {
-    index.checkpoint(fixture.partition).await.unwrap()
+    Checkpoint { log: None, ..index.checkpoint(fixture.partition).await.unwrap() }
 }
 
 async fn find_numbers(index: &Arc<dyn SearchIndex>, chat: ChatKey, pattern: &str) -> Vec<u32> {

@@ -12,7 +12,7 @@ use crate::folding::SearchText;
 use crate::generations::{Build, BuildStore, CatchUp, Generations, GenerationsError, SWAP_TIMEOUT, Swap};
 use crate::page::Page;
 use crate::search_index::SearchIndex;
-use crate::store::{Applied, Checkpoint, CheckpointMove, Projection};
+use crate::store::{Applied, CheckpointMove, Projection};
 
 /// Lists the checks of [`Generations`](crate::Generations) for `search`, each with the parts of the adapter that it takes and the
 /// [`GenerationsFault`](crate::conformance::GenerationsFault) that it must find.
@@ -44,7 +44,7 @@ pub async fn a_built_index_is_searched_from_its_swap_on(
     add(&index, &fixture, 0, "former needle").await;
     let build = begin(&generations).await;
     let built = built_index(&*generations, &build);
-    assert_eq!(built.checkpoint(fixture.partition).await.unwrap(), Checkpoint::START);
+    assert_eq!(built.checkpoint(fixture.partition).await.unwrap().next, Offset::START);
     add(&built, &fixture, 0, "built needle").await;
     assert_eq!(find(&index, &fixture).await, ["former needle"]);
     swap_until_done(&generations, &build, &nothing()).await;
@@ -71,10 +71,10 @@ pub async fn a_swap_of_indices_needs_every_checkpoint(index: Arc<dyn SearchIndex
             assert_eq!(position.bound(fixture.partition), Offset(2));
             assert_eq!(position.bound(other.partition), Offset(1));
             // An attempt may have been cut off here.
-            if built.checkpoint(fixture.partition).await.unwrap() == checkpoint_at(1) {
+            if built.checkpoint(fixture.partition).await.unwrap().next == Offset(1) {
                 add(built, fixture, 1, "next needle").await;
             }
-            if built.checkpoint(other.partition).await.unwrap() == Checkpoint::START {
+            if built.checkpoint(other.partition).await.unwrap().next == Offset::START {
                 add(built, other, 0, "other needle").await;
             }
         }
@@ -104,7 +104,7 @@ pub async fn a_writer_of_an_index_waits_for_a_swap_and_follows_it(
     });
     assert_eq!(generations.swap(&build, &rest).await.unwrap(), Swap::Done);
     assert_eq!(lates.await.unwrap().await.unwrap(), Applied::Superseded);
-    assert_eq!(index.checkpoint(fixture.partition).await.unwrap(), checkpoint_at(1));
+    assert_eq!(index.checkpoint(fixture.partition).await.unwrap().next, Offset(1));
     add(&index, &fixture, 1, "next needle").await;
     find_until(&index, &fixture, &["built needle", "next needle"]).await;
 }
@@ -151,7 +151,8 @@ pub async fn an_index_goes_on_where_it_was_left(generations: Arc<dyn Generations
     add(&built_index(&*generations, &left), &fixture, 0, "needle").await;
     let build = take_over(&generations, Projection::Search).await;
     assert_eq!(build.generation, left.generation);
-    assert_eq!(built_index(&*generations, &build).checkpoint(fixture.partition).await.unwrap(), checkpoint_at(1));
+    let at = built_index(&*generations, &build).checkpoint(fixture.partition).await.unwrap();
+    assert_eq!(at.next, Offset(1));
     assert!(matches!(generations.renew(&left).await, Err(GenerationsError::Lost(Projection::Search))));
     assert!(matches!(generations.swap(&left, &nothing()).await, Err(GenerationsError::Lost(Projection::Search))));
     assert!(matches!(generations.discard(&left).await, Err(GenerationsError::Lost(Projection::Search))));

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use events::{Epoch, Offset, PartitionId};
+use events::{Epoch, KnownRecord, Offset, PartitionId, RecordId};
+use uuid::Uuid;
 
-use super::{Fixture, checkpoint_at, message_number};
+use super::{Fixture, LOG, checkpoint_at, message_number};
 use crate::changes::{ApplicationCountsDelta, CountsChanges, DeadLetter, NameOrigin, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::page::Page;
@@ -28,6 +29,7 @@ macro_rules! store_conformance {
     ($callback:ident $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?; $crate::conformance;
             checkpoints_move_with_their_batches(store) => CheckpointStays,
+            a_checkpoint_tells_its_log_and_a_record_of_it(store) => ForgetsTheLog,
             a_stale_batch_writes_nothing(store, views) => AppliesStaleBatches,
             one_of_several_owners_applies_a_batch(store, views) => AppliesStaleBatches,
             duplicates_change_nothing(store, views) => ForgetsEventIds,
@@ -35,6 +37,7 @@ macro_rules! store_conformance {
             the_last_rename_in_log_order_wins(store, views) => LastAppliedNameWins,
             names_in_one_batch_resolve_as_in_several(store, views) => LastAppliedNameWins,
             long_names_and_reasons_are_kept(store, views) => TruncatesNames,
+            discarded_letters_are_not_listed(store) => KeepsDiscardedLetters,
             a_late_chat_is_shown_with_its_messages(store, views) => DropsEarlyMessages,
             chat_counts_are_loaded_as_applied(store) => ForgetsChatCounts,
             application_counts_add_up(store, views) => ForgetsApplications,
@@ -50,11 +53,36 @@ pub async fn checkpoints_move_with_their_batches(store: Arc<dyn ProjectionStore>
     fixture.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
     assert_eq!(load_checkpoint(&store, Projection::Views, fixture.partition).await, checkpoint_at(1));
     assert_eq!(load_checkpoint(&store, Projection::Counts, fixture.partition).await, Checkpoint::START);
-    let to = Checkpoint { next: Offset(9), epoch: Epoch(7) };
+    let to = Checkpoint { next: Offset(9), epoch: Epoch(7), ..Checkpoint::START };
     let checkpoint_move = CheckpointMove { partition: fixture.partition, from: Offset::START, to };
     assert_eq!(apply_counts(&store, checkpoint_move, CountsChanges::default()).await, Applied::Done);
     assert_eq!(load_checkpoint(&store, Projection::Counts, fixture.partition).await, to);
     assert_eq!(load_checkpoint(&store, Projection::Views, fixture.partition).await, checkpoint_at(1));
+}
+
+/// A checkpoint tells the last record and the log that it was moved with. A checkpoint at the start tells the log, too, once another
+/// partition's checkpoint does.
+pub async fn a_checkpoint_tells_its_log_and_a_record_of_it(store: Arc<dyn ProjectionStore>) {
+    let fixture = Fixture::new();
+    for projection in [Projection::Views, Projection::Counts] {
+        let start = store.checkpoint(projection, fixture.partition).await.unwrap();
+        let log = Some(start.log.unwrap_or(LOG));
+        let mut from = Offset::START;
+        for (next, record) in [(3, None), (7, Some(6)), (9, Some(8))] {
+            let record = record.map(|offset| KnownRecord { offset: Offset(offset), id: RecordId(Uuid::now_v7()) });
+            let to = Checkpoint { next: Offset(next), epoch: Epoch(2), record, log };
+            let checkpoint_move = CheckpointMove { partition: fixture.partition, from, to };
+            let applied = match projection {
+                Projection::Counts => apply_counts(&store, checkpoint_move, CountsChanges::default()).await,
+                _ => apply_views(&store, checkpoint_move, ViewsChanges::default()).await,
+            };
+            assert_eq!(applied, Applied::Done);
+            assert_eq!(store.checkpoint(projection, fixture.partition).await.unwrap(), to);
+            from = to.next;
+        }
+        let other = store.checkpoint(projection, Fixture::new().partition).await.unwrap();
+        assert_eq!((other.next, other.record, other.log), (Offset::START, None, log));
+    }
 }
 
 /// A batch that does not begin at the checkpoint is not applied, whether it begins before or behind the checkpoint.
@@ -124,14 +152,14 @@ pub async fn duplicates_change_nothing(store: Arc<dyn ProjectionStore>, views: A
         names: vec![fixture.name("first", NameOrigin::Created), fixture.name("second", NameOrigin::Renamed)],
         chats: vec![fixture.chat_row(1)],
         messages: vec![fixture.message_row(1, 1, "once")],
-        dead_letters: vec![],
+        ..ViewsChanges::default()
     };
     fixture.apply(&store, changes.clone()).await;
     let twice = ViewsChanges {
         names: changes.names.iter().chain(&changes.names).cloned().collect(),
         chats: changes.chats.iter().chain(&changes.chats).cloned().collect(),
         messages: changes.messages.iter().chain(&changes.messages).cloned().collect(),
-        dead_letters: vec![],
+        ..ViewsChanges::default()
     };
     fixture.next = Offset(8);
     fixture.apply(&store, twice).await;
@@ -148,7 +176,7 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
         names: vec![fixture.name("first", NameOrigin::Created)],
         chats: vec![fixture.chat_row(1), fixture.chat_row(1)],
         messages: vec![fixture.message_row(1, 1, "first"), fixture.message_row(1, 1, "second")],
-        dead_letters: vec![],
+        ..ViewsChanges::default()
     };
     let mut parked = vec![first.chats[1].source, first.messages[1].source];
     fixture.apply(&store, first).await;
@@ -156,7 +184,7 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
         names: vec![fixture.name("third", NameOrigin::Created)],
         chats: vec![fixture.chat_row(1)],
         messages: vec![fixture.message_row(1, 1, "third"), fixture.message_row(1, 2, "another")],
-        dead_letters: vec![],
+        ..ViewsChanges::default()
     };
     parked.extend([second.names[0].source, second.chats[0].source, second.messages[0].source]);
     fixture.apply(&store, second).await;
@@ -224,6 +252,23 @@ pub async fn long_names_and_reasons_are_kept(store: Arc<dyn ProjectionStore>, vi
     assert!(found == broken, "the reason has changed");
 }
 
+/// A dead letter that is discarded in its own batch or a later one is listed no more. What is no dead letter cannot be discarded, and is
+/// no error.
+pub async fn discarded_letters_are_not_listed(store: Arc<dyn ProjectionStore>) {
+    let mut fixture = Fixture::new();
+    let letters: Vec<_> =
+        (0..4).map(|_| DeadLetter { source: fixture.next_source(), reason: "broken".to_owned() }).collect();
+    let offsets: Vec<_> = letters.iter().map(|letter| letter.source.offset).collect();
+    let changes =
+        ViewsChanges { dead_letters: letters.clone(), discarded: vec![offsets[1]], ..ViewsChanges::default() };
+    fixture.apply(&store, changes).await;
+    assert_eq!(load_dead_letters(&store, fixture.partition).await, [0, 2, 3].map(|index| letters[index].source));
+    let beyond = fixture.next_source().offset;
+    let discarded = vec![offsets[3], offsets[0], beyond];
+    fixture.apply(&store, ViewsChanges { discarded, ..ViewsChanges::default() }).await;
+    assert_eq!(load_dead_letters(&store, fixture.partition).await, [letters[2].source]);
+}
+
 /// Messages may be applied before their chat. They are shown once the chat is applied.
 pub async fn a_late_chat_is_shown_with_its_messages(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
@@ -284,12 +329,13 @@ async fn load_counts(store: &Arc<dyn ProjectionStore>, fixture: &Fixture, chat: 
     store.chat_counts(&[fixture.chat(chat)]).await.unwrap().chats.remove(&fixture.chat(chat))
 }
 
+/// A checkpoint without the log that it is of.
 async fn load_checkpoint(
     store: &Arc<dyn ProjectionStore>,
     projection: Projection,
     partition: PartitionId,
 ) -> Checkpoint {
-    store.checkpoint(projection, partition).await.unwrap()
+    Checkpoint { log: None, ..store.checkpoint(projection, partition).await.unwrap() }
 }
 
 async fn apply_views(

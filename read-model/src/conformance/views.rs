@@ -131,7 +131,7 @@ pub async fn lists_are_paged_both_ways(store: Arc<dyn ProjectionStore>, views: A
     let names = vec![fixture.name("app", NameOrigin::Created)];
     let chats = (1..=5).map(|number| fixture.chat_row(number)).collect();
     let messages = [1, 2, 4, 5, 9].map(|number| fixture.message_row(3, number, "x")).into();
-    fixture.apply(&store, ViewsChanges { names, chats, messages, dead_letters: vec![] }).await;
+    fixture.apply(&store, ViewsChanges { names, chats, messages, ..ViewsChanges::default() }).await;
     for (cursor, limit, expected, more) in [
         (Cursor::First, 5, vec![1, 2, 4, 5, 9], false),
         (Cursor::First, 2, vec![1, 2], true),

@@ -31,7 +31,7 @@ pub(crate) fn checkpoint_move(from: u64, to: u64) -> CheckpointMove {
     CheckpointMove {
         partition: PARTITION,
         from: Offset(from),
-        to: Checkpoint { next: Offset(to), epoch: Checkpoint::START.epoch },
+        to: Checkpoint { next: Offset(to), ..Checkpoint::START },
     }
 }
 

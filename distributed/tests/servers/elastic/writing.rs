@@ -98,7 +98,7 @@ async fn a_step_from_anywhere_but_the_checkpoint_writes_nothing() {
 async fn checkpoints_have_all_their_bits() {
     on_an_index(async |elastic| {
         let index = elastic.adapter();
-        let to = Checkpoint { next: Offset(u64::MAX), epoch: Epoch(u64::MAX - 1) };
+        let to = Checkpoint { next: Offset(u64::MAX), epoch: Epoch(u64::MAX - 1), ..Checkpoint::START };
         let checkpoint_move = CheckpointMove { partition: PARTITION, from: Offset(0), to };
         assert_eq!(index.index(checkpoint_move, vec![]).await.unwrap(), Applied::Done);
         assert_eq!(index.checkpoint(PARTITION).await.unwrap(), to);

@@ -7,7 +7,7 @@ use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
 use distributed::sequencer::RedisKeys;
 use event_log::{EventLog, LogBatch, ReadLimit};
-use events::{Epoch, Event, Offset, PartitionId, Position, Record, StreamKey};
+use events::{Epoch, Event, Marker, PartitionId, Position, Record, StreamKey};
 use projector::process::Process;
 use read_model::{Projection, ProjectionStore};
 use redis::cmd;
@@ -277,7 +277,7 @@ impl Fixture {
             let mut next = read.next.bound(partition);
             while next < bound {
                 let log_batch = self.log.read(partition, next, READ).await.unwrap();
-                appended.add(&log_batch, partition, next, read.epochs.entry(partition).or_default(), bodies);
+                appended.add(&log_batch, partition, read.epochs.entry(partition).or_default(), bodies);
                 next = log_batch.next;
             }
             read.next.merge(&Position::up_to(partition, next));
@@ -288,18 +288,11 @@ impl Fixture {
 
 impl Appended {
     /// Adds a batch of a partition. Of the events it counts these messages alone, or all if there are none.
-    fn add(
-        &mut self,
-        log_batch: &LogBatch,
-        partition: PartitionId,
-        from: Offset,
-        highest: &mut Epoch,
-        bodies: &HashSet<String>,
-    ) {
-        let mut starts = log_batch.epochs.iter().peekable();
+    fn add(&mut self, log_batch: &LogBatch, partition: PartitionId, highest: &mut Epoch, bodies: &HashSet<String>) {
+        let mut starts = log_batch.epoch_starts().peekable();
         for event in &log_batch.events {
-            while let Some(start) = starts.next_if(|start| start.offset < event.offset) {
-                *highest = start.epoch.max(*highest);
+            while let Some((_, started)) = starts.next_if(|(offset, _)| *offset < event.offset) {
+                *highest = started.max(*highest);
             }
             if bodies.is_empty() || is_one_of(&event.record, bodies) {
                 let is_void = event.record.epoch.is_some_and(|epoch| epoch < *highest);
@@ -307,13 +300,11 @@ impl Appended {
                 self.valid += usize::from(!is_void);
             }
         }
-        starts.for_each(|start| *highest = start.epoch.max(*highest));
-        self.epochs.extend(log_batch.epochs.iter().map(|start| start.epoch));
+        starts.for_each(|(_, started)| *highest = started.max(*highest));
+        self.epochs.extend(log_batch.epoch_starts().map(|(_, started)| started));
         if partition == CLAIMS {
-            let others = log_batch.events.iter().map(|event| event.offset);
-            let others: HashSet<_> = others.chain(log_batch.epochs.iter().map(|start| start.offset)).collect();
-            let claims = (from.0..log_batch.next.0).filter(|offset| !others.contains(&Offset(*offset)));
-            self.claims.extend(claims.map(Epoch));
+            let claims = log_batch.markers.iter().filter(|marker| marker.marker == Marker::EpochClaimed);
+            self.claims.extend(claims.map(|marker| Epoch(marker.offset.0)));
         }
     }
 }

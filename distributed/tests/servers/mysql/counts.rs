@@ -27,7 +27,7 @@ async fn the_sequencer_reads_what_the_log_has() {
         applications: [(token(1), created)].into(),
         ..CountsChanges::default()
     };
-    let to = Checkpoint { next: Offset(2), epoch: Epoch(7) };
+    let to = Checkpoint { next: Offset(2), epoch: Epoch(7), ..Checkpoint::START };
     store.apply_counts(CheckpointMove { partition: PARTITION, from: Offset(1), to }, changes).await.unwrap();
     let checkpoints: Checkpoints = [(PARTITION, to)].into();
     assert_eq!(counts.checkpoints().await.unwrap(), checkpoints);

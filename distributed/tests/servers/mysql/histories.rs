@@ -8,6 +8,7 @@ use embedded::{DataDir, SqliteProjections};
 use events::{ApplicationToken, ChatKey, PartitionId, Record, RecordedEvent};
 use projector::ProjectionSink;
 use projector::counts::CountsSink;
+use projector::sink::Letters;
 use projector::views::ViewsSink;
 use read_model::{
     ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, MessageView, Page, ProjectionStore, Views,
@@ -48,8 +49,8 @@ async fn apply(store: &Arc<dyn ProjectionStore>, batch: &[RecordedEvent]) {
     let checkpoint_move = CheckpointMove { partition: first.partition, from: first.offset, to };
     let (views, counts) = (ViewsSink(Arc::clone(store)), CountsSink(Arc::clone(store)));
     for sink in [&views as &dyn ProjectionSink, &counts] {
-        assert_eq!(sink.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Done);
-        assert_eq!(sink.apply(checkpoint_move, batch, &[]).await.unwrap(), Applied::Superseded);
+        assert_eq!(sink.apply(checkpoint_move, batch, &Letters::default()).await.unwrap(), Applied::Done);
+        assert_eq!(sink.apply(checkpoint_move, batch, &Letters::default()).await.unwrap(), Applied::Superseded);
     }
 }
 

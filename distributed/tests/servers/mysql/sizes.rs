@@ -5,6 +5,7 @@ use std::sync::Arc;
 use distributed::mysql::MySqlProjections;
 use events::{ChatApplicationRenamed, Event, Record, UnixMillis};
 use projector::ProjectionSink;
+use projector::sink::Letters;
 use projector::views::ViewsSink;
 use read_model::page::MAX_BYTES;
 use read_model::{Applied, Cursor, DeadLetter, NameChange, NameOrigin, Page, ProjectionStore, Views, ViewsChanges};
@@ -59,7 +60,7 @@ async fn a_broken_event_and_a_rename_of_many_words_do_not_stop_their_partition()
     records.push(Record { data: serde_json::to_vec(&text).unwrap(), ..records[0].clone() });
     let batch = histories::placed(records, PARTITION);
     let sink = ViewsSink(Arc::clone(&store) as _);
-    assert_eq!(sink.apply(checkpoint_move(0, 2), &batch, &[]).await.unwrap(), Applied::Done);
+    assert_eq!(sink.apply(checkpoint_move(0, 2), &batch, &Letters::default()).await.unwrap(), Applied::Done);
     assert!(store.application(token(1)).await.unwrap().unwrap().value.name == text);
     let [parked] = &store.dead_letters(PARTITION, 10).await.unwrap()[..] else { panic!("nothing was parked") };
     assert_eq!(parked.reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);

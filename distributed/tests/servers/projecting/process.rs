@@ -1,16 +1,25 @@
 //! A projector as a process: what ends it, what stops one partition, and what its own address answers.
+//!
+//! Projectors of one kind on one Kafka share out the partitions. So a test whose projector must get a certain one has its own Kafka.
+
+use std::sync::Arc;
 
 use distributed::elastic::ElasticIndex;
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
-use event_log::EventLog;
-use events::{ChatKey, Offset, PartitionId, Record};
+use event_log::{EventLog, MarkerLog};
+use events::{ChatKey, KnownRecord, LogId, Marker, Offset, PartitionId, Record, RecordId};
+use projector::dead_letters::masking::Disclosure;
+use projector::dead_letters::{self, DeadLettersCommand};
 use projector::process::Process;
 use read_model::{Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore, SearchIndex, ViewsChanges};
 use service::healthcheck::{NotReady, healthcheck};
+use sqlx::ConnectOptions;
+use sqlx::mysql::MySqlConnectOptions;
 use testkit::polling::eventually;
 use thiserror_ext::AsReport;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::containers::{self, elasticsearch_url};
 use crate::kafka::{DEADLINE, fresh_chat, message};
@@ -49,6 +58,80 @@ async fn a_checkpoint_that_is_not_in_the_log_ends_the_process() {
     let report = ended.to_report_string();
     assert!(report.contains("offset 1000000 of partition 3 lies beyond the log's end"), "{report}");
     assert!(stop.is_cancelled(), "the other parts of the process do not stop");
+}
+
+/// Starts a projector of `views` and waits until it ends. Returns why, as it says and as the processes of readers are told.
+async fn wait_for_end(brokers: &str, url: &str, store: MySqlProjections) -> [String; 2] {
+    let stop = CancellationToken::new();
+    let process = Process::start(&projector_config(Projection::Views, brokers, url), stop.clone()).await.unwrap();
+    let ended = tokio::time::timeout(DEADLINE, process.wait()).await.unwrap().unwrap_err();
+    let noted = Arc::new(store).check().await.unwrap_err().to_report_string();
+    [ended.to_report_string(), noted]
+}
+
+/// Moves a checkpoint of `views` from the start.
+async fn set_checkpoint(store: &MySqlProjections, partition: PartitionId, to: Checkpoint) {
+    let checkpoint_move = CheckpointMove { partition, from: Offset::START, to };
+    store.apply_views(checkpoint_move, ViewsChanges::default()).await.unwrap();
+}
+
+async fn another_log_ends_the_process() {
+    let (kafka, url) = (containers::own_kafka(None).await, containers::database("other_log").await);
+    let brokers = &containers::brokers(&kafka);
+    let (log, store) = (open_log(brokers).await, migrated_store(&url).await);
+    log.append_marker(PartitionId(0), Marker::EpochClaimed).await.unwrap();
+    let partition = PartitionId(7);
+    let next = log.append(message(chat_in(partition, true), 1)).await.unwrap().bound(partition);
+    let to = Checkpoint { next, log: Some(LogId(Uuid::now_v7())), ..Checkpoint::START };
+    set_checkpoint(&store, partition, to).await;
+    for report in wait_for_end(brokers, &url, store).await {
+        assert!(report.contains("the projection was made from the log"), "{report}");
+    }
+}
+
+/// The log has grown beyond the checkpoint again.
+async fn another_record_at_the_checkpoint_ends_the_process() {
+    let (kafka, url) = (containers::own_kafka(None).await, containers::database("other_record").await);
+    let brokers = &containers::brokers(&kafka);
+    let (log, store) = (open_log(brokers).await, migrated_store(&url).await);
+    let partition = PartitionId(1);
+    let (chat, record) = (chat_in(partition, true), RecordId(Uuid::now_v7()));
+    let next = log.append(message(chat, 1)).await.unwrap().bound(partition);
+    log.append(message(chat, 2)).await.unwrap();
+    let record = Some(KnownRecord { offset: Offset(next.0 - 1), id: record });
+    set_checkpoint(&store, partition, Checkpoint { next, record, ..Checkpoint::START }).await;
+    for report in wait_for_end(brokers, &url, store).await {
+        assert!(report.contains("of partition 1 has another record") && report.contains("rebuild"), "{report}");
+    }
+}
+
+/// It does not know the column with the record, so the record is older than the checkpoint.
+async fn a_checkpoint_that_the_last_release_has_moved_is_accepted() {
+    let (kafka, url) = (containers::own_kafka(None).await, containers::database("last_release").await);
+    let brokers = &containers::brokers(&kafka);
+    let (log, store) = (open_log(brokers).await, migrated_store(&url).await);
+    let chat = fresh_chat();
+    let partition = PARTITIONS.partition_of(&chat.into());
+    let first = message(chat, 1);
+    let next = log.append(first.clone()).await.unwrap().bound(partition);
+    let record = Some(KnownRecord { offset: Offset(next.0 - 1), id: first.event_id.into() });
+    let log_id = log.id().await.unwrap();
+    set_checkpoint(&store, partition, Checkpoint { next, record, log: log_id, ..Checkpoint::START }).await;
+    let moved = log.append(message(chat, 2)).await.unwrap().bound(partition);
+    let mut connection = url.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
+    let of_last_release = sqlx::query(
+        "UPDATE checkpoints SET next_offset = ?, epoch = 0 \
+         WHERE projection = 'views' AND generation = 1 AND partition_id = ?",
+    );
+    of_last_release.bind(moved.0).bind(partition.0).execute(&mut connection).await.unwrap();
+    log.append(message(chat, 3)).await.unwrap();
+    let stop = CancellationToken::new();
+    let process = Process::start(&projector_config(Projection::Views, brokers, &url), stop.clone()).await.unwrap();
+    wait_until_applied(&store, &log, partition).await;
+    let checkpoint = store.checkpoint(Projection::Views, partition).await.unwrap();
+    assert_eq!(checkpoint.record.map(|record| record.offset.next()), Some(checkpoint.next));
+    stop.cancel();
+    process.wait().await.unwrap();
 }
 
 /// A chat in this partition, or in another one.
@@ -139,6 +222,36 @@ async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded(
     reads.wait().await;
 }
 
+async fn a_partition_that_stands_still_goes_on_when_the_record_is_parked() {
+    let (kafka, url) = (containers::own_kafka(None).await, containers::database("parked").await);
+    let brokers = &containers::brokers(&kafka);
+    let (log, store, stop) = (open_log(brokers).await, migrated_store(&url).await, CancellationToken::new());
+    let partition = PartitionId(9);
+    let stuck_at = log.end().await.unwrap().bound(partition);
+    log.append(Record { version: 2, ..message(chat_in(partition, true), 1) }).await.unwrap();
+    log.append(message(chat_in(partition, true), 1)).await.unwrap();
+    let process = Process::start(&projector_config(Projection::Views, brokers, &url), stop.clone()).await.unwrap();
+    eventually("report of the newer event", async || {
+        let (_, body) = get(&process, "/health/ready").await;
+        if body.contains("dead-letters park 9") { Ok(()) } else { Err(body) }
+    })
+    .await;
+    let listed = dead_letters::run(&DeadLettersCommand::List { show: Disclosure::None }, &log, &store).await.unwrap();
+    assert!(listed.contains(&format!("partition 9 offset {stuck_at}: the views stand still")), "{listed}");
+    let park = DeadLettersCommand::Park { partition: partition.0, offset: stuck_at.0 };
+    dead_letters::run(&park, &log, &store).await.unwrap();
+    wait_until_applied(&store, &log, partition).await;
+    let letters = store.dead_letters(partition, 10).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.source.offset).collect::<Vec<_>>(), [stuck_at]);
+    eventually("the gauge", async || {
+        let (_, metrics) = get(&process, "/metrics").await;
+        if metrics.contains("tally_dead_letters{partition=\"9\"} 1") { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    stop.cancel();
+    process.wait().await.unwrap();
+}
+
 async fn its_own_address_answers_health_and_metrics() {
     let (servers, stop) = (servers().await, CancellationToken::new());
     let nowhere = projector_config(Projection::Views, "127.0.0.1:9", "mysql://nobody@127.0.0.1:9/nothing");
@@ -171,6 +284,10 @@ async fn its_own_address_answers_health_and_metrics() {
 
 tests!(
     a_checkpoint_that_is_not_in_the_log_ends_the_process,
+    another_log_ends_the_process,
+    another_record_at_the_checkpoint_ends_the_process,
+    a_checkpoint_that_the_last_release_has_moved_is_accepted,
+    a_partition_that_stands_still_goes_on_when_the_record_is_parked,
     something_newer_stops_its_partition_alone_until_the_reader_is_upgraded,
     its_own_address_answers_health_and_metrics,
 );

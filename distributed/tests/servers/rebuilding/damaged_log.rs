@@ -2,7 +2,7 @@
 //! sent. The projections are made again. Everything that is acknowledged from then on becomes visible.
 
 use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
-use distributed::ports::MarkerLog;
+use event_log::MarkerLog;
 use events::{Epoch, Marker, PartitionId};
 use testcontainers::core::{CmdWaitFor, ExecCommand};
 use testkit::polling::eventually;

@@ -5,29 +5,29 @@ use std::time::Duration;
 
 use distributed::kafka::{Cluster, KafkaLog};
 use distributed::mysql::{MySqlGenerations, MySqlProjections};
-use distributed::ports::MarkerLog;
-use event_log::EventLog;
+use event_log::{EventLog, MarkerLog};
 use events::{
-    ChatCreated, ChatKey, Epoch, Event, EventId, Marker, MessageNumber, MessagePosted, Offset, PartitionId, Record,
-    UnixMillis,
+    ChatCreated, ChatKey, Epoch, Event, EventId, KnownRecord, Marker, MessageNumber, MessagePosted, Offset,
+    PartitionId, Record, RecordId, UnixMillis,
 };
 use projector::counts::CountsSink;
+use projector::dead_letters::{self, DeadLettersCommand};
 use projector::feed::FeedError;
 use projector::rebuild::{Progress, RebuildError, Rebuilt, rebuild};
 use projector::search::SearchSink;
 use projector::views::ViewsSink;
 use projector::{Feed, ProjectionSink};
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Header, OwnedHeaders};
 use read_model::{
     Applied, BuildStore, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, GenerationNumber, Generations,
-    MessageView, Page, Projection, ProjectionStore, SearchIndex, SearchText, Views, ViewsChanges,
+    GenerationsError, MessageView, Page, Projection, ProjectionStore, SearchIndex, SearchText, Views, ViewsChanges,
 };
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::elastic::server::{TestServer, on_an_index};
-use crate::kafka::support::{fresh, fresh_chat, open_at, send, server};
+use crate::kafka::support::{fresh, fresh_chat, only_bound, open_at, send, server};
 use crate::mysql::server::Database;
 
 /// Most dead letters of a test.
@@ -72,7 +72,7 @@ impl Projected {
         ];
         for sink in sinks {
             for (partition, end) in self.log.end().await.unwrap().bounds() {
-                let feed = Feed { log: Arc::clone(&self.log) as _, sink: Arc::clone(&sink), partition };
+                let feed = Feed::new(Arc::clone(&self.log) as _, Arc::clone(&sink), partition);
                 feed.catch_up(end, |_| {}).await.unwrap();
             }
         }
@@ -210,9 +210,56 @@ async fn a_rebuild_that_cannot_read_all_of_the_log_leaves_the_live_generation() 
         for projection in Projection::ALL {
             let refused = projected.rebuild(projection).await.unwrap_err();
             let RebuildError::Feed { source, .. } = &refused else { panic!("{refused}") };
-            assert!(matches!(source, FeedError::Read(_) | FeedError::Apply(_)) && source.is_lasting(), "{refused}");
+            assert!(matches!(source, FeedError::TooNew(_)) && source.is_lasting(), "{refused}");
             assert_eq!(projected.shown(chat).await, before);
         }
+    })
+    .await;
+}
+
+/// Whatever is newer about them: the JSON, the kind of event, or what no event of this release looks like.
+async fn parked_records_are_dead_letters_of_every_replay() {
+    with_projections(async |projected| {
+        let chat = fresh_chat();
+        let log = &projected.log;
+        let partition = only_bound(&log.append(created(chat)).await.unwrap()).0;
+        for newer in [
+            Record { version: 2, ..posted(chat, 1, "a body of the next version") },
+            Record { event_type: "ChatArchived".to_owned(), ..created(chat) },
+        ] {
+            log.append(newer).await.unwrap();
+        }
+        let attributes =
+            [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "/tally"), ("ce_type", "EpochPaused")];
+        let headers = attributes
+            .into_iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        send(&projected.cluster, partition, None, None, headers).await;
+        log.append(posted(chat, 2, "body")).await.unwrap();
+        let run = async |command| dead_letters::run(&command, &**log, &*projected.store).await;
+        for offset in [3, 1, 2] {
+            run(DeadLettersCommand::Park { partition: partition.0, offset }).await.unwrap();
+        }
+        projected.project().await;
+        let before = projected.shown(chat).await;
+        assert_eq!(before.messages.len(), 1);
+        // `counts` reads headers only, so it has counted the message of the newer version.
+        assert_eq!(before.messages_count, 2);
+        let offsets: Vec<_> = before.dead_letters.iter().map(|letter| letter.source.offset.0).collect();
+        assert_eq!(offsets, [1, 2, 3]);
+        run(DeadLettersCommand::Discard { partition: partition.0, offset: 2 }).await.unwrap();
+        projected.project().await;
+        let after = projected.shown(chat).await;
+        assert_eq!(after.dead_letters, [before.dead_letters[0].clone(), before.dead_letters[2].clone()]);
+        for projection in Projection::ALL {
+            projected.rebuild(projection).await.unwrap();
+        }
+        // The adapter of searches looks at its pointer once a second.
+        testkit::polling::eventually("the new generations", async || {
+            let shown = projected.shown(chat).await;
+            if shown == after { Ok(()) } else { Err(shown) }
+        })
+        .await;
     })
     .await;
 }
@@ -253,7 +300,41 @@ async fn a_build_that_the_log_does_not_contain_is_begun_anew() {
     .await;
 }
 
+/// The same for one that has grown beyond the checkpoint since.
+async fn a_build_of_other_records_is_begun_anew() {
+    with_projections(async |projected| {
+        let chat = fresh_chat();
+        let partition = only_bound(&projected.log.append(created(chat)).await.unwrap()).0;
+        projected.log.append(posted(chat, 1, "body")).await.unwrap();
+        for (projection, number) in [(Projection::Counts, 2), (Projection::Search, 2)] {
+            let generations = projected.generations(projection);
+            let build = generations.begin(projection).await.unwrap();
+            let record = Some(KnownRecord { offset: Offset(0), id: RecordId(Uuid::now_v7()) });
+            let to = Checkpoint { next: Offset(1), record, ..Checkpoint::START };
+            let other = CheckpointMove { partition, from: Offset::START, to };
+            match generations.writer(&build).unwrap() {
+                BuildStore::Tables(built) => built.apply_counts(other, CountsChanges::default()).await.unwrap(),
+                BuildStore::Index(built) => built.index(other, vec![]).await.unwrap(),
+            };
+            generations.release(&build).await;
+            projected.database.run("UPDATE generations SET owned_until = UTC_TIMESTAMP(6)").await;
+            let refused = testkit::polling::eventually("the end of the lease", async || {
+                match projected.rebuild(projection).await.unwrap_err() {
+                    RebuildError::Generations(GenerationsError::Busy(_)) => Err("busy"),
+                    refused => Ok(refused.to_report_string()),
+                }
+            })
+            .await;
+            assert!(refused.contains("offset 0 of partition") && refused.contains("has another record"), "{refused}");
+            assert_eq!(projected.rebuild(projection).await.unwrap().generation, GenerationNumber(number + 1));
+        }
+    })
+    .await;
+}
+
 tests!(
+    a_build_of_other_records_is_begun_anew,
+    parked_records_are_dead_letters_of_every_replay,
     a_rebuild_from_a_log_that_lacks_a_checkpoint_leaves_the_live_generation,
     a_build_that_the_log_does_not_contain_is_begun_anew,
     an_empty_log_makes_empty_projections,

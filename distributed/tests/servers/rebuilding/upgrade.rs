@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use distributed::elastic::PREFIX;
 use distributed::kafka::{Cluster, KafkaLog};
-use distributed::ports::MarkerLog;
-use event_log::EventLog;
+use event_log::{EventLog, MarkerLog};
 use events::{
     ChatCreated, ChatKey, Event, EventId, MessageNumber, MessagePosted, Offset, Position, Record, UnixMillis,
 };
@@ -42,7 +41,7 @@ async fn post(log: &KafkaLog, chat: ChatKey, number: u32, body: &str) {
 /// Feeds a projection up to the log's end.
 async fn feed(log: &Arc<KafkaLog>, sink: Arc<dyn ProjectionSink>) {
     for (partition, end) in log.end().await.unwrap().bounds() {
-        let feed = Feed { log: Arc::clone(log) as _, sink: Arc::clone(&sink), partition };
+        let feed = Feed::new(Arc::clone(log) as _, Arc::clone(&sink), partition);
         feed.catch_up(end, |_| {}).await.unwrap();
     }
 }

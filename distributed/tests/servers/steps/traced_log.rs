@@ -5,10 +5,10 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord, MarkerLog};
-use event_log::{AppendError, BackendError, EventLog, LogBatch, ReadError, ReadLimit};
+use distributed::ports::{Checkpoints, CountsReader, CountsSnapshot, IdempotencyRecord};
+use event_log::{AppendError, BackendError, EventLog, LogBatch, MarkerLog, ReadError, ReadLimit};
 use events::{
-    ApplicationToken, ChatKey, Epoch, Marker, Offset, PartitionCount, PartitionId, Position, Record, RequestKey,
+    ApplicationToken, ChatKey, Epoch, LogId, Marker, Offset, PartitionCount, PartitionId, Position, Record, RequestKey,
 };
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
@@ -54,6 +54,10 @@ impl EventLog for TracedLog {
         self.log.read(partition, from, limit).await
     }
 
+    async fn id(&self) -> Result<Option<LogId>, ReadError> {
+        self.log.id().await
+    }
+
     async fn end(&self) -> Result<Position, ReadError> {
         self.trace("end").await;
         let end = self.log.end().await;
@@ -73,11 +77,13 @@ impl MarkerLog for TracedLog {
         match marker {
             Marker::EpochClaimed => self.trace(format!("claim {partition_id}")).await,
             Marker::EpochStarted(epoch) => self.trace(format!("start {partition_id} {epoch}")).await,
+            other => panic!("{other:?} is no marker of an epoch"),
         }
         let offset = self.log.append_marker(partition, marker).await?;
         match marker {
             Marker::EpochClaimed => self.trace(format!("claimed {}", offset.0)).await,
             Marker::EpochStarted(epoch) => self.trace(format!("started {partition_id} {epoch}")).await,
+            other => panic!("{other:?} is no marker of an epoch"),
         }
         Ok(offset)
     }
