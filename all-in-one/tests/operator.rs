@@ -192,7 +192,7 @@ async fn status_shows_positions_and_sizes() {
     assert_eq!(
         status["projections"][0],
         serde_json::json!({
-            "name": "views", "version": 1, "generation": 1, "is_paused": false, "parked": 0, "lag": 0, "lag_seconds": 0.0,
+            "name": "views", "version": 2, "generation": 1, "is_paused": false, "parked": 0, "lag": 0, "lag_seconds": 0.0,
             "partitions": [{ "partition": 0, "position": 6, "end": 6, "lag": 0, "lag_seconds": 0.0 }]
         })
     );
@@ -258,7 +258,11 @@ const CHANGED_PROJECTIONS: [(&str, &str, &str); 11] = [
     (VIEWS, "chats", "UPDATE chats SET created_event = zeroblob(16) WHERE number = 1"),
     (VIEWS, "messages", "UPDATE messages SET body = 'other' WHERE body = 'two'"),
     (VIEWS, "messages", "DELETE FROM messages WHERE body = 'two'"),
-    (VIEWS, "messages", "INSERT INTO messages VALUES ((99 << 32) + 1, zeroblob(16), 'in no chat')"),
+    (
+        VIEWS,
+        "messages",
+        "INSERT INTO messages (id, event_id, log_offset, created_at_ms, body) VALUES ((99 << 32) + 1, zeroblob(16), 9, 0, 'in no chat')",
+    ),
     (VIEWS, "dead_letters", "INSERT INTO dead_letters VALUES (0, 3, zeroblob(16), 'no reason', NULL)"),
     (COUNTS, "chat_counts", "UPDATE chat_counts SET messages_count = 2 WHERE messages_count = 3"),
     (COUNTS, "application_counts", "UPDATE application_counts SET chats_count = 1"),

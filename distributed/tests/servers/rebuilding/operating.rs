@@ -25,13 +25,15 @@ const CHANGES: [(Target, &str, &str); 11] = [
     (
         Target::Views,
         "messages",
-        "INSERT INTO messages SELECT generation, token, 99, number, event_id, body FROM messages AS same \
+        "INSERT INTO messages (generation, token, chat_number, number, event_id, body) \
+         SELECT generation, token, 99, number, event_id, body FROM messages AS same \
          WHERE chat_number = 1 AND number = 1",
     ),
     (
         Target::Views,
         "dead_letters",
-        "INSERT INTO dead_letters SELECT generation, 0, 99, UNHEX(REPEAT('00', 16)), 'no reason' FROM projections \
+        "INSERT INTO dead_letters (generation, partition_id, log_offset, event_id, reason) \
+         SELECT generation, 0, 99, UNHEX(REPEAT('00', 16)), 'no reason' FROM projections \
          WHERE name = 'views'",
     ),
     (Target::Counts, "chat_counts", "UPDATE chat_counts SET messages_count = 1 WHERE number = 1"),
