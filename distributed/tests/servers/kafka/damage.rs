@@ -28,7 +28,7 @@ async fn overwrite(kafka: &Server, partition: PartitionId, text: &str, other: &s
 /// The checksum of its batch tells.
 async fn a_damaged_record_is_an_error_and_neither_shown_nor_passed() {
     let kafka = own_kafka(None).await;
-    let open = || KafkaLog::connect(Cluster::new(&brokers(&kafka))).unwrap();
+    let open = || KafkaLog::connect(Cluster::new(brokers(&kafka))).unwrap();
     let (log, chat) = (open(), fresh_chat());
     log.prepare().await.unwrap();
     let data = br#"{"body":"a body that is damaged"}"#.to_vec();
