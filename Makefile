@@ -36,7 +36,7 @@ compose-check: ## start the composition, run the demo and the scenario suite aga
 fuzz: ## run a fuzzing client for OpenAPI against both ports (installs schemathesis below target/)
 	scripts/fuzz-api
 
-bench: ## measure Tally beside its limit on this machine; writes bench/results.json, bench/plots and README's tables
+bench: ## measure Tally beside its limit on this machine; writes bench/results.json, bench/plots and the tables of README and docs/performance.md
 	cargo build --release --locked --workspace --bins
 	target/release/bench embedded
 	target/release/bench growth

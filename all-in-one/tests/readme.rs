@@ -1,4 +1,4 @@
-//! The commands of the README, as a reader pastes them into a shell.
+//! The commands of the documents, as a reader pastes them into a shell.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -12,6 +12,7 @@ use tally::Tally;
 use tempfile::TempDir;
 
 const README: &str = include_str!("../../README.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
 /// How often the demo may be played. A read may come before the projections show a write.
 const ATTEMPTS: usize = 10;
 
@@ -22,9 +23,9 @@ fn blocks<'a>(text: &'a str, fence: &str) -> Vec<&'a str> {
 
 /// Not every shell knows comments where people type.
 #[test]
-fn no_command_of_the_readme_has_a_comment() {
-    let blocks = blocks(README, "```sh");
-    assert!(blocks.len() > 3, "{blocks:?}");
+fn no_command_of_the_documents_has_a_comment() {
+    let blocks = [README, OPERATIONS].map(|text| blocks(text, "```sh")).concat();
+    assert!(blocks.len() > 5, "{blocks:?}");
     for line in blocks.iter().flat_map(|block| block.lines()) {
         assert!(!line.starts_with('#') && !line.contains(" #"), "{line}");
     }

@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measures Tally in one process, and writes bench/results.json, the plots and README's tables
+    /// Measures Tally in one process, and writes bench/results.json, the plots and the tables of the documents
     Embedded(EmbeddedArgs),
     /// Measures how requests slow down when there is a hundred times as much, and writes the same files
     Growth(GrowthArgs),
@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Rebuild(RebuildArgs),
     /// Runs every load for a moment, and checks the answers. Measures and writes nothing
     Short(ProgramArgs),
-    /// Writes the plots and README's tables from bench/results.json
+    /// Writes the plots and the tables of the documents from bench/results.json
     Table,
     /// Serves the limit, for the other commands
     #[command(hide = true)]

@@ -45,7 +45,7 @@ fn keep(change: impl FnOnce(&mut Results)) -> Result<(), BenchError> {
     change(&mut results);
     results.write(&path)?;
     plot::write(&results, &root().join("bench/plots"))?;
-    table::write(&results, &root().join("README.md"))
+    table::write(&results, &root())
 }
 
 /// The top of the repository.

@@ -1,4 +1,4 @@
-//! The Markdown tables of the results, between two markers of README.md.
+//! The Markdown tables of the results, between two markers of README.md (a few rows) and docs/performance.md (all).
 
 use std::path::Path;
 
@@ -6,16 +6,23 @@ use crate::error::BenchError;
 use crate::load::Round;
 use crate::machine::Machine;
 use crate::results::{Comparison, Growth, GrowthRow, Results, SideBySide, Value};
-use crate::statistics::{format_figure, spread_text};
+use crate::statistics::{Spread, format_figure, spread_text};
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
+/// Connections of the rows that README shows.
+const SUMMARY_CONNECTIONS: usize = 64;
 
-/// Writes the tables into the file.
-pub(crate) fn write(results: &Results, path: &Path) -> Result<(), BenchError> {
+/// Writes the tables into the documents of the repository.
+pub(crate) fn write(results: &Results, root: &Path) -> Result<(), BenchError> {
+    write_into(&root.join("README.md"), &render_summary(results))?;
+    write_into(&root.join("docs/performance.md"), &render(results))
+}
+
+fn write_into(path: &Path, tables: &str) -> Result<(), BenchError> {
     let text = std::fs::read_to_string(path).map_err(BenchError::file(path))?;
     let missing = || BenchError::Wrong(format!("{} must have lines {BEGIN} and {END}", path.display()));
-    let replaced = replace_between_markers(&text, &render(results)).ok_or_else(missing)?;
+    let replaced = replace_between_markers(&text, tables).ok_or_else(missing)?;
     std::fs::write(path, replaced).map_err(BenchError::file(path))
 }
 
@@ -25,15 +32,37 @@ fn replace_between_markers(text: &str, tables: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n{tables}{END}{after}"))
 }
 
+/// The throughput of one process at [`SUMMARY_CONNECTIONS`].
+fn render_summary(results: &Results) -> String {
+    let Some(embedded) = &results.embedded else {
+        return String::new();
+    };
+    let machine = embedded.machine.to_text();
+    let mut text = format!(
+        "\nOne process, {SUMMARY_CONNECTIONS} connections; {machine}:\n\n| work | Tally | of the limit |\n|---|---|---|\n"
+    );
+    let is_shown = |comparison: &&Comparison| {
+        comparison.connections == SUMMARY_CONNECTIONS && comparison.offered_per_second.is_none()
+    };
+    for comparison in embedded.comparisons.iter().filter(is_shown) {
+        let median = |values: Vec<f64>, decimals| {
+            Spread::of(values.into_iter()).map_or_else(String::new, |spread| format_figure(spread.median, decimals))
+        };
+        let tally = median(comparison.tally.iter().map(|round| round.per_second).collect(), 0);
+        text += &format!("| {} | {tally} /s | {} |\n", comparison.work, median(comparison.ratios().collect(), 2));
+    }
+    text + "\n"
+}
+
 fn render(results: &Results) -> String {
     let mut text = String::new();
     if let Some(embedded) = &results.embedded {
         text += &render_side_by_side("One process", "the limit", embedded);
-        text += "\n![throughput](bench/plots/throughput.svg)\n![latency](bench/plots/latency.svg)\n";
+        text += "\n![throughput](../bench/plots/throughput.svg)\n![latency](../bench/plots/latency.svg)\n";
     }
     if let Some(growth) = &results.growth {
         text += &render_growth(growth);
-        text += "\n![growth](bench/plots/growth.svg)\n";
+        text += "\n![growth](../bench/plots/growth.svg)\n";
     }
     if let Some(servers) = &results.servers {
         text += &render_side_by_side("Three programs on servers", "bare", servers);
@@ -128,6 +157,14 @@ mod tests {
         {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_summary_has_a_row_for_each_closed_load() {
+        let text = render_summary(&Results { embedded: Some(samples::side_by_side()), ..Results::default() });
+        let rows: Vec<_> = text.lines().filter(|line| line.contains("/s")).collect();
+        assert_eq!(rows, ["| POST | 10,000 /s | 0.50 |"]);
+        assert_eq!(render_summary(&Results::default()), "");
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub enum Fault {
     Replace,
 }
 
-/// Damage to the log. The projections are made again from the damaged log, as README says: so `counts` is always that of
+/// Damage to the log. The projections are made again from the damaged log, as docs/operations.md says: so `counts` is always that of
 /// the log as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
