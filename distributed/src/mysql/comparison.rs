@@ -37,7 +37,12 @@ const VIEWS: &[Table] = &[
         values: &["event_id", "body"],
         added: &["log_offset", "created_at_ms", "author"],
     },
-    Table { name: "dead_letters", key: &["partition_id", "log_offset"], values: &["event_id", "reason"], added: &[] },
+    Table {
+        name: "dead_letters",
+        key: &["partition_id", "log_offset"],
+        values: &["event_id", "reason", "discarded"],
+        added: &[],
+    },
 ];
 
 const COUNTS: &[Table] = &[

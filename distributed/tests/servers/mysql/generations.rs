@@ -219,7 +219,7 @@ async fn insert_rows(connection: &mut MySqlConnection, table: &str, generation: 
         ("generation", _) => generation.to_string(),
         ("projection", _) => "IF(n % 2, 'views', 'counts')".to_owned(),
         (_, "binary") => "CAST(lpad(n, 16, '0') AS BINARY)".to_owned(),
-        ("created", _) => "1".to_owned(),
+        ("created" | "discarded", _) => "1".to_owned(),
         _ => "n".to_owned(),
     });
     let values: Vec<_> = values.collect();
