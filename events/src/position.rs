@@ -90,6 +90,11 @@ impl Position {
         *own = bound.max(*own);
     }
 
+    /// Leaves out the partitions of which this position covers nothing.
+    pub fn drop_empty_parts(&mut self) {
+        self.0.retain(|_, bound| *bound > Offset::START);
+    }
+
     /// Whether this position covers everything that `other` covers.
     pub fn covers(&self, other: &Self) -> bool {
         other.bounds().all(|(partition, bound)| self.bound(partition) >= bound)

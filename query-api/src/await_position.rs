@@ -65,6 +65,10 @@ impl AwaitPosition {
                 }
             }
         }
+        // Otherwise the position of an answer, which covers what was awaited, could name more partitions than one may.
+        if let Some(position) = &mut position {
+            position.drop_empty_parts();
+        }
         Some(Self { position, timeout: preferred_wait(headers).unwrap_or(DEFAULT_WAIT) })
     }
 }
@@ -120,6 +124,12 @@ mod tests {
             assert_eq!(parse(headers).unwrap().position, Some(expected.clone()));
         }
         assert_eq!(parse(&[]).unwrap(), AwaitPosition { position: None, timeout: DEFAULT_WAIT });
+    }
+
+    #[test]
+    fn partitions_of_which_nothing_is_awaited_are_left_out() {
+        let position = parse(&[(AWAIT_POSITION, "0:0.1:2.7:0")]).unwrap().position;
+        assert_eq!(position, Some("1:2".parse().unwrap()));
     }
 
     #[test]
