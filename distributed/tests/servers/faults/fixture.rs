@@ -12,8 +12,9 @@ use projector::process::Process;
 use read_model::{Projection, ProjectionStore};
 use redis::cmd;
 use testcontainers::core::{CmdWaitFor, ExecCommand};
-use testkit::polling::{eventually, until};
+use testkit::polling::{eventually, eventually_within};
 use testkit::scenarios::{Api, Port};
+use thiserror_ext::AsReport;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -237,13 +238,16 @@ impl Fixture {
     /// Waits until a projection has passed the current end of the log.
     pub(crate) async fn wait_until_caught_up(&self, projection: Projection) {
         let end = self.end().await;
-        until(CAUGHT_UP, &format!("end of {projection:?}"), async || {
+        eventually_within(CAUGHT_UP, &format!("end of {projection:?}"), async || {
             for (partition, bound) in end.bounds() {
-                if self.store.checkpoint(projection, partition).await.unwrap().next < bound {
-                    return false;
+                // On a machine that is busy, MySQL closes connections that were idle for too long.
+                let checkpoint = self.store.checkpoint(projection, partition).await;
+                let next = checkpoint.map_err(|error| error.to_report_string())?.next;
+                if next < bound {
+                    return Err(format!("partition {partition} is at {next} of {bound}"));
                 }
             }
-            true
+            Ok(())
         })
         .await;
     }

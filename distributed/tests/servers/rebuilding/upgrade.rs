@@ -29,7 +29,7 @@ use crate::topology::projector_config;
 /// When every event was made.
 const CREATED_AT: UnixMillis = UnixMillis(1_782_898_200_123);
 /// Longest wait for the end of a rebuild. Another process may have to wait for its turn.
-const LONG_WAIT: Duration = Duration::from_secs(60);
+const LONG_WAIT: Duration = Duration::from_secs(180);
 
 async fn post(log: &KafkaLog, chat: ChatKey, number: u32, body: &str) {
     let number = MessageNumber::new(number).unwrap();

@@ -1,6 +1,7 @@
 //! Projections are made anew while two processes of every kind run, clients post and others read and search. Nobody notices.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use distributed::elastic::ElasticGenerations;
@@ -24,8 +25,13 @@ use crate::topology::{Servers, servers, two_of_each};
 const CHATS: usize = 3;
 /// Messages of each chat before anything is made anew.
 const BEFORE: usize = 20;
-/// Pause of a client between two posts. It keeps the messages of a chat few enough for one page.
+/// Pause of a client between two posts.
 const PAUSE: Duration = Duration::from_millis(150);
+/// Most pages of a search.
+const MAX_PAGES: u32 = 20;
+/// How often Redis loses its counters while `counts` is made anew: so often at least, and until that has happened more than once.
+const LOSSES: u32 = 2;
+const MAX_LOSSES: u32 = 8;
 /// A process of a rebuild dies when this part of the log is still to be applied: half of it, and then a third.
 const LEFT: [u64; 2] = [2, 3];
 
@@ -161,10 +167,23 @@ async fn nobody_notices_that_projections_are_made_anew() {
 
 async fn wait_until_found(api: &Api, chat: &str, count: usize) {
     eventually("messages that are found", async || {
-        let found = api.read(&search_path(chat, "needle")).await.json.as_array().unwrap().len();
+        let found = count_found(api, chat).await;
         if found == count { Ok(()) } else { Err(found) }
     })
     .await;
+}
+
+/// Counts what a search finds on all its pages.
+async fn count_found(api: &Api, chat: &str) -> usize {
+    let (mut found, mut after) = (0, 0);
+    for _ in 0..MAX_PAGES {
+        let page = api.read(&format!("{}&after={after}", search_path(chat, "needle"))).await.json;
+        let items = page.as_array().unwrap();
+        let Some(last) = items.last() else { return found };
+        found += items.len();
+        after = last["number"].as_u64().unwrap();
+    }
+    panic!("more than {MAX_PAGES} pages were found");
 }
 
 /// While a process rebuilds, the command of another one refuses and says why.
@@ -188,16 +207,18 @@ async fn counters_are_filled_from_counts_that_are_made_anew() {
     let enough = CancellationToken::new();
     let clients: Vec<_> =
         chats.iter().map(|chat| tokio::spawn(post_until(api.clone(), chat.clone(), enough.clone()))).collect();
+    let rebuilt = AtomicUsize::new(0);
     let rebuilding = async {
-        let mut rebuilt = 0;
         while !enough.is_cancelled() {
             system.rebuild(Target::Counts).await.unwrap();
-            rebuilt += 1;
+            rebuilt.fetch_add(1, Ordering::Relaxed);
         }
-        rebuilt
     };
     let losing = async {
-        for _ in 0..2 {
+        for lost in 0..MAX_LOSSES {
+            if lost >= LOSSES && rebuilt.load(Ordering::Relaxed) > 1 {
+                break;
+            }
             let epoch = system.epoch().await.expect("an epoch");
             system.empty_redis().await;
             system.wait_for_epoch_above(epoch).await;
@@ -207,7 +228,8 @@ async fn counters_are_filled_from_counts_that_are_made_anew() {
         }
         enough.cancel();
     };
-    let (rebuilt, ()) = tokio::join!(rebuilding, losing);
+    let ((), ()) = tokio::join!(rebuilding, losing);
+    let rebuilt = rebuilt.into_inner();
     assert!(rebuilt > 1, "counts were made anew {rebuilt} times");
     system.api.wait_until_ready(Port::Write).await;
     for (chat, client) in chats.iter().zip(clients) {
