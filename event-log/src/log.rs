@@ -114,6 +114,25 @@ impl LogBatch {
         self.markers.iter().filter_map(|marker| Some((marker.offset, marker.epoch_started()?)))
     }
 
+    /// The number of records in it, of every kind.
+    pub const fn record_count(&self) -> usize {
+        let Self { events, markers, imports, unreadable, newer, next: _ } = self;
+        events.len() + markers.len() + imports.len() + unreadable.len() + newer.len()
+    }
+
+    /// The part of it that lies before `end`.
+    #[must_use]
+    pub fn cut_at(mut self, end: Offset) -> Self {
+        let Self { events, markers, imports, unreadable, newer, next } = &mut self;
+        events.retain(|recorded| recorded.offset < end);
+        markers.retain(|marker| marker.offset < end);
+        imports.retain(|import| import.offset < end);
+        unreadable.retain(|record| record.offset < end);
+        newer.retain(|record| record.offset < end);
+        *next = (*next).min(end);
+        self
+    }
+
     /// Fails if it has a record that only newer releases can read, for a reader that has to read everything.
     ///
     /// # Errors

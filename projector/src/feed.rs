@@ -126,9 +126,7 @@ impl Feed {
 
     /// Whether the batch has as many records as fit, so that the log may have more already.
     pub(crate) fn is_full(&self, log_batch: &LogBatch) -> bool {
-        let records =
-            log_batch.events.len() + log_batch.markers.len() + log_batch.unreadable.len() + log_batch.newer.len();
-        u32::try_from(records).is_ok_and(|records| records >= self.sink.batch_size())
+        u32::try_from(log_batch.record_count()).is_ok_and(|records| records >= self.sink.batch_size())
     }
 
     /// Applies a batch that was read at `from`, the projection's checkpoint, and returns the new checkpoint.
@@ -148,7 +146,7 @@ impl Feed {
         }
         while let Some(too_new) = self.find_too_new(from, &log_batch) {
             if too_new.offset > from.next {
-                log_batch = cut_at(too_new.offset, log_batch);
+                log_batch = log_batch.cut_at(too_new.offset);
                 break;
             }
             if !self.look_ahead(too_new.offset, Duration::ZERO).await? {
@@ -242,7 +240,7 @@ impl Feed {
     pub async fn catch_up(&self, goal: Offset, on_progress: impl Fn(Offset)) -> Result<(), FeedError> {
         let mut checkpoint = self.checkpoint().await?;
         while checkpoint.next < goal {
-            let log_batch = cut_at(goal, self.read(checkpoint.next, Duration::ZERO).await?);
+            let log_batch = self.read(checkpoint.next, Duration::ZERO).await?.cut_at(goal);
             if log_batch.next == checkpoint.next {
                 // Offsets need not be dense: nothing lies between the checkpoint and the goal.
                 break;
@@ -252,17 +250,6 @@ impl Feed {
         }
         Ok(())
     }
-}
-
-/// Removes the part of a batch that does not lie before `goal`.
-pub(crate) fn cut_at(goal: Offset, mut log_batch: LogBatch) -> LogBatch {
-    log_batch.events.retain(|recorded| recorded.offset < goal);
-    log_batch.markers.retain(|marker| marker.offset < goal);
-    log_batch.imports.retain(|import| import.offset < goal);
-    log_batch.unreadable.retain(|record| record.offset < goal);
-    log_batch.newer.retain(|record| record.offset < goal);
-    log_batch.next = log_batch.next.min(goal);
-    log_batch
 }
 
 /// Describes an event of a newer version.

@@ -9,7 +9,6 @@ use events::{Epoch, Offset, PartitionId, RecordedEvent};
 use thiserror_ext::AsReport;
 
 use crate::epochs::drop_void_events;
-use crate::feed::cut_at;
 
 /// Records of one read.
 const RECORDS_PER_READ: u32 = 1_000;
@@ -41,7 +40,7 @@ impl ValidEvents {
         if self.next >= until {
             return Ok(None);
         }
-        let mut log_batch = cut_at(until, self.read().await?);
+        let mut log_batch = self.read().await?.cut_at(until);
         log_batch.refuse_newer()?;
         if log_batch.next == self.next {
             // Offsets need not be dense: nothing lies before the end.

@@ -8,7 +8,6 @@ use event_log::{ImportLog, ReadLimit};
 use events::{Offset, PartitionId, Position, Record, RecordedEvent};
 
 use super::ImportError;
-use crate::feed::cut_at;
 
 /// Records of one read.
 const RECORDS_PER_READ: u32 = 1_000;
@@ -72,7 +71,7 @@ impl Progressed {
         while rest.events.is_empty() && rest.next < rest.end {
             let limit = ReadLimit { records: RECORDS_PER_READ, wait: Duration::ZERO };
             let log_batch = self.log.read(partition, rest.next, limit).await.map_err(ImportError::Read)?;
-            let log_batch = cut_at(rest.end, log_batch);
+            let log_batch = log_batch.cut_at(rest.end);
             // Only an import has written behind its mark, so every record is an event. A claim of an epoch, say, is a gap here.
             let offsets = (rest.next.0..log_batch.next.0).map(Offset);
             let mut events = log_batch.events.iter();
