@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -72,7 +72,7 @@ struct Line<'a> {
     traceparent: Option<Cow<'a, str>>,
     #[serde(borrow)]
     datacontenttype: Cow<'a, str>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "read_present", skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
     /// Data that would not come back byte for byte as a member `data`: it is no JSON, say.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +110,11 @@ pub fn write_line(record: &Record, line: &mut Vec<u8>) -> Result<(), ToLineError
 fn embeddable(data: &[u8]) -> Option<&RawValue> {
     let value: &RawValue = serde_json::from_slice(data).ok()?;
     (value.get().len() == data.len() && !data.contains(&b'\n')).then_some(value)
+}
+
+/// Reads a member that is there. An [`Option`] by itself takes the data `null` for data that is missing.
+fn read_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 /// Reads an event from its line.
@@ -222,8 +227,8 @@ mod tests {
     #[test]
     fn any_data_comes_back_byte_for_byte_on_one_line() {
         let not_utf8 = [0xff, 0xfe];
-        for data in [b"{ \"a\" : 1e400 }".as_slice(), b" {}", b"{\n}", b"{} ", b"", b"no JSON", b"{\"a\":1", &not_utf8]
-        {
+        let json = [b"{ \"a\" : 1e400 }".as_slice(), b" {}", b"{\n}", b"{} ", b"null", b"null ", b"[null]"];
+        for data in json.into_iter().chain([b"".as_slice(), b"no JSON", b"{\"a\":1", &not_utf8]) {
             let written = line(&Record { data: data.to_vec(), ..record() });
             assert_eq!(written.find('\n'), Some(written.len() - 1), "{written}");
             assert_eq!(read_line(written.as_bytes()).unwrap().data, data);
