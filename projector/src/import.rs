@@ -13,6 +13,7 @@ mod progressed;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::thread;
 
 use event_log::{AppendError, ImportLog, LastImport, ReadError};
 use events::{ImportMark, ImportPhase, LogDigest, Offset, PartitionId, Position, Record};
@@ -45,7 +46,7 @@ pub enum Imported {
 /// Why an export was not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The file cannot be opened.
+    /// The file cannot be opened, or there is no thread to read it.
     #[error("the export cannot be opened")]
     Open(#[source] io::Error),
     /// The file is no whole export.
@@ -106,17 +107,21 @@ pub enum ImportError {
 /// [`ImportError`].
 pub async fn import(log: Arc<dyn ImportLog>, input: ExportInput) -> Result<Imported, ImportError> {
     let (sender, mut blocks) = mpsc::channel(QUEUED_BLOCKS);
-    let reading = tokio::task::spawn_blocking(move || read(&input, &sender));
-    let imported = show_while("importing", async |progress| import_blocks(&log, &mut blocks, progress).await).await;
-    drop(blocks);
-    match reading.await {
-        Ok(read) => read?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-    match imported? {
+    // An import that ends early does not wait for this thread, which may wait for a pipe that stays open.
+    let reader = thread::Builder::new().name("export-reader".to_owned()).spawn(move || {
+        if let Err(error) = read(&input, &sender) {
+            // Whoever does not need it has failed, and says why.
+            drop(sender.blocking_send(Err(error)));
+        }
+    });
+    let reader = reader.map_err(ImportError::Open)?;
+    match show_while("importing", async |progress| import_blocks(&log, &mut blocks, progress).await).await? {
         Some(imported) => Ok(imported),
-        // The reader has failed, and has told its own error above.
-        None => Err(ImportError::File(ExportFileError::NoExport)),
+        // The reader has ended without an error and before the end of the file.
+        None => match reader.join() {
+            Ok(()) => Err(ImportError::File(ExportFileError::NoExport)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
     }
 }
 
@@ -130,30 +135,30 @@ enum Read {
 }
 
 /// Reads the file on a thread that may block, until its end or until nobody needs more.
-fn read(input: &ExportInput, sender: &mpsc::Sender<Read>) -> Result<(), ImportError> {
+fn read(input: &ExportInput, sender: &mpsc::Sender<Result<Read, ImportError>>) -> Result<(), ImportError> {
     let (header, mut reader) =
         ExportReader::open(input.open().map_err(ImportError::Open)?).map_err(ImportError::File)?;
     // A header is not sent before a block confirms it.
     let mut block = reader.next_block().map_err(ImportError::File)?;
-    let mut is_needed = sender.blocking_send(Read::Header(header)).is_ok();
+    let mut is_needed = sender.blocking_send(Ok(Read::Header(header))).is_ok();
     while is_needed && let Some(records) = block {
-        is_needed = sender.blocking_send(Read::Block(records)).is_ok();
+        is_needed = sender.blocking_send(Ok(Read::Block(records))).is_ok();
         block = reader.next_block().map_err(ImportError::File)?;
     }
     if is_needed {
         // Whoever does not need it has failed, and says why.
-        drop(sender.blocking_send(Read::End));
+        drop(sender.blocking_send(Ok(Read::End)));
     }
     Ok(())
 }
 
-/// Appends what the reader sends; `None` if the reader has failed.
+/// Appends what the reader sends; `None` if the reader ends before the file does.
 async fn import_blocks(
     log: &Arc<dyn ImportLog>,
-    blocks: &mut mpsc::Receiver<Read>,
+    blocks: &mut mpsc::Receiver<Result<Read, ImportError>>,
     progress: &watch::Sender<Progress>,
 ) -> Result<Option<Imported>, ImportError> {
-    let Some(Read::Header(header)) = blocks.recv().await else {
+    let Some(Read::Header(header)) = blocks.recv().await.transpose()? else {
         return Ok(None);
     };
     progress.send_replace(Progress { applied: 0, end: header.events });
@@ -161,7 +166,7 @@ async fn import_blocks(
         return Ok(Some(Imported::WasThere));
     };
     let (mut events, mut already) = (0, 0);
-    while let Some(read) = blocks.recv().await {
+    while let Some(read) = blocks.recv().await.transpose()? {
         match read {
             Read::Block(records) => {
                 events += records.len() as u64;
