@@ -33,6 +33,16 @@ pub trait ImportLog: EventLog {
 pub struct LastImport {
     /// The mark.
     pub mark: ImportMark,
-    /// The end of the log right behind the mark.
+    /// The end of the log right behind the mark, if nobody else has written since [`ImportMark::end`] was read. Otherwise it lies before
+    /// what the other has written, so that who goes on from here meets that.
     pub next: Position,
+}
+
+impl LastImport {
+    /// Of a log in which marks are records of `partition`.
+    pub fn in_partition(mark: ImportMark, partition: PartitionId) -> Self {
+        let mut next = mark.end.clone();
+        next.merge(&Position::up_to(partition, mark.end.bound(partition).next()));
+        Self { mark, next }
+    }
 }

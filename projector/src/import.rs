@@ -223,22 +223,31 @@ fn decide(header: &Header, end: &Position, last: Option<LastImport>) -> Result<S
     }
 }
 
+/// Looks how far the log is, and decides. Returns the log's end, too.
+async fn look(log: &Arc<dyn ImportLog>, header: &Header) -> Result<(Start, Position), ImportError> {
+    let end = log.end().await.map_err(ImportError::Read)?;
+    let last = log.last_import().await.map_err(ImportError::Read)?;
+    Ok((decide(header, &end, last)?, end))
+}
+
 impl<'a> Import<'a> {
     /// Begins, or goes on where an import of the same file was stopped; `None` if one has ended.
     async fn begin(log: &'a Arc<dyn ImportLog>, header: &Header) -> Result<Option<Self>, ImportError> {
-        let end = log.end().await.map_err(ImportError::Read)?;
-        let last = log.last_import().await.map_err(ImportError::Read)?;
-        let (begin, end) = match decide(header, &end, last)? {
-            Start::WasThere => return Ok(None),
-            Start::GoOn(begin) => (begin, end),
-            Start::New => {
-                append_mark(log, header, ImportPhase::Began, end).await?;
-                let end = log.end().await.map_err(ImportError::Read)?;
-                (end.clone(), end)
+        let (mut start, mut end) = look(log, header).await?;
+        if start == Start::New {
+            append_mark(log, header, ImportPhase::Began, end).await?;
+            // Whoever has written meanwhile is noticed as if the import had been stopped here.
+            (start, end) = look(log, header).await?;
+        }
+        match start {
+            Start::WasThere => Ok(None),
+            Start::GoOn(begin) => {
+                let progressed = Progressed::new(Arc::clone(log), &begin, &end);
+                Ok(Some(Self { log, progressed, end }))
             }
-        };
-        let progressed = Progressed::new(Arc::clone(log), &begin, &end);
-        Ok(Some(Self { log, progressed, end }))
+            // The mark is not the last one any more.
+            Start::New => Err(ImportError::AnotherBegun),
+        }
     }
 
     /// Appends those events that the log does not have. Returns how many it has.

@@ -1,7 +1,12 @@
 //! What an import brings into a log.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::process::Command;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use embedded::DataDir;
 use event_log::{EventLog, ImportLog};
@@ -140,6 +145,79 @@ async fn somebody_who_writes_beside_an_import_is_noticed() {
     assert!(matches!(refused, ImportError::OtherWriter(_)), "{refused}");
     let refused = files.import("all", &imported).await.unwrap_err();
     assert!(matches!(refused, ImportError::OtherEvent { .. }), "{refused}");
+}
+
+/// Between the look at the empty log and the mark, in the partition of the mark or in another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_writes_while_an_import_begins_is_noticed() {
+    let (files, log) = (Files::new(), filled(3));
+    files.export("all", &log, None).await.unwrap();
+    for partition in [PartitionId(0), PartitionId(1)] {
+        let imported = Arc::new(MemoryLog::new());
+        imported.disturb_before_mark(partition);
+        let refused = files.import("all", &imported).await.unwrap_err();
+        let is_noticed = matches!(refused, ImportError::OtherEvent { partition: found, .. } if found == partition);
+        assert!(is_noticed, "partition {partition}: {refused}");
+        assert_eq!(imported.events(), [], "partition {partition}");
+    }
+}
+
+/// Between the last event and the mark behind it. The next part does not follow then.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_writes_while_an_import_ends_is_noticed_by_the_next_part() {
+    let (files, log) = (Files::new(), filled(3));
+    let first = files.export("1", &log, None).await.unwrap();
+    log.put_event(posted(9_000, 9_000, 1, 4));
+    files.export("2", &log, Some(&first.until)).await.unwrap();
+    for partition in [PartitionId(0), PartitionId(1)] {
+        let imported = Arc::new(MemoryLog::new());
+        imported.fail_after(0);
+        files.import("1", &imported).await.unwrap_err();
+        imported.disturb_before_mark(partition);
+        done(files.import("1", &imported).await);
+        let refused = files.import("2", &imported).await.unwrap_err();
+        assert!(matches!(refused, ImportError::WrittenSince), "partition {partition}: {refused}");
+    }
+}
+
+/// The file need not be read to its end, nor be whole, to say that nothing is imported.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_told_although_the_rest_of_the_file_is_cut_off() {
+    let (files, log) = (Files::new(), filled(300));
+    files.export("all", &log, None).await.unwrap();
+    write_first_lines(&files, File::create(files.path("cut")).unwrap());
+    let refused = files.import("cut", &log).await.unwrap_err();
+    assert!(matches!(refused, ImportError::NotEmpty), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_told_while_the_pipe_is_open() {
+    let (files, log) = (Arc::new(Files::new()), filled(300));
+    files.export("all", &log, None).await.unwrap();
+    let path = files.path("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (told, writer_waits) = mpsc::channel::<()>();
+    let writer = thread::spawn({
+        let files = Arc::clone(&files);
+        move || {
+            let _pipe = write_first_lines(&files, OpenOptions::new().write(true).open(path).unwrap());
+            // It ends when the sender is dropped.
+            writer_waits.recv().unwrap_err();
+        }
+    });
+    let refused = tokio::time::timeout(Duration::from_secs(30), files.import("pipe", &log)).await;
+    drop(told);
+    writer.join().unwrap();
+    let refused = refused.unwrap().unwrap_err();
+    assert!(matches!(refused, ImportError::NotEmpty), "{refused}");
+}
+
+/// Writes the first block of the export `all`, and the beginning of the second one.
+fn write_first_lines(files: &Files, mut to: File) -> File {
+    let text = std::fs::read_to_string(files.path("all")).unwrap();
+    let lines = text.split_inclusive('\n').take(600).collect::<String>();
+    to.write_all(lines.as_bytes()).unwrap();
+    to
 }
 
 /// While the import was stopped, or behind its last event.

@@ -31,6 +31,8 @@ pub(crate) struct MemoryLog {
     failing_block: AtomicUsize,
     /// How many blocks succeed before somebody else writes.
     disturbed_block: AtomicUsize,
+    /// Where somebody else writes right before the next mark.
+    before_mark: Mutex<Option<PartitionId>>,
 }
 
 impl MemoryLog {
@@ -38,7 +40,7 @@ impl MemoryLog {
         let Some(partitions) = PartitionCount::new(3) else { panic!("three") };
         let entries = Mutex::new(partitions.partitions().map(|partition| (partition, Vec::new())).collect());
         let (failing_block, disturbed_block) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(usize::MAX));
-        Self { partitions, entries, failing_block, disturbed_block }
+        Self { partitions, entries, failing_block, disturbed_block, before_mark: Mutex::default() }
     }
 
     pub(crate) fn fail_after(&self, blocks: usize) {
@@ -47,6 +49,10 @@ impl MemoryLog {
 
     pub(crate) fn disturb_after(&self, blocks: usize) {
         self.disturbed_block.store(blocks, Ordering::SeqCst);
+    }
+
+    pub(crate) fn disturb_before_mark(&self, partition: PartitionId) {
+        *self.before_mark.lock() = Some(partition);
     }
 
     pub(crate) fn put(&self, partition: PartitionId, entry: Entry) {
@@ -143,20 +149,19 @@ impl ImportLog for MemoryLog {
     }
 
     async fn append_import_mark(&self, mark: ImportMark) -> Result<(), AppendError> {
+        if let Some(partition) = self.before_mark.lock().take() {
+            self.put(partition, Entry::EpochStarted(Epoch(1)));
+        }
         self.put(PartitionId(0), Entry::Mark(mark));
         Ok(())
     }
 
     async fn last_import(&self) -> Result<Option<LastImport>, ReadError> {
         let entries = self.entries.lock();
-        let marks = (0..).map(Offset).zip(&entries[&PartitionId(0)]).filter_map(|(offset, entry)| match entry {
-            Entry::Mark(mark) => Some((offset, mark)),
+        let last = entries[&PartitionId(0)].iter().rev().find_map(|entry| match entry {
+            Entry::Mark(mark) => Some(mark.clone()),
             _ => None,
         });
-        Ok(marks.last().map(|(offset, mark)| {
-            let mut next = mark.end.clone();
-            next.merge(&Position::up_to(PartitionId(0), offset.next()));
-            LastImport { mark: mark.clone(), next }
-        }))
+        Ok(last.map(|mark| LastImport::in_partition(mark, PartitionId(0))))
     }
 }
