@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, ImportLog, LastImport, LogBatch, PlacedImportMark, ReadError, ReadLimit};
+use event_log::{AppendError, EventLog, ImportLog, LastImport, LogBatch, ReadError, ReadLimit};
 use events::{ImportMark, ImportPhase, Offset, PartitionId, Position, Record, StreamKey};
 
 use super::cluster::PARTITIONS;
@@ -32,25 +32,28 @@ impl ImportLog for KafkaLog {
     /// Looks at the first record and at the last, which tells most often. Otherwise it reads the whole partition.
     async fn last_import(&self) -> Result<Option<LastImport>, ReadError> {
         let end = self.end().await?.bound(MARK_PARTITION);
-        if end == Offset::START || self.read_marks(Offset::START, 1).await?.imports.is_empty() {
-            return Ok(None);
-        }
-        let last = self.read_marks(Offset(end.0 - 1), 1).await?.imports.pop();
-        if let Some(last) = last.filter(|last| last.mark.phase == ImportPhase::Ended) {
-            return Ok(Some(to_last_import(last)));
-        }
-        let (mut next, mut found) = (Offset::START, None);
-        while next < end {
-            let log_batch = self.read_marks(next, RECORDS_PER_READ).await?;
-            if log_batch.next == next {
-                // Offsets need not be dense.
-                break;
-            }
-            next = log_batch.next;
-            found = log_batch.imports.into_iter().last().or(found);
-        }
-        Ok(found.map(to_last_import))
+        let mark = match self.look_at_ends(end).await? {
+            Ends::NoImport => None,
+            Ends::Ended(mark) => Some(mark),
+            Ends::Unknown => self.read_stretch(Offset::START, end).await?.last_mark,
+        };
+        Ok(mark.map(|mark| LastImport::in_partition(mark, MARK_PARTITION)))
     }
+}
+
+/// What the first record of the partition of the marks and the last one tell about imports.
+enum Ends {
+    NoImport,
+    /// The last import has ended, and nothing follows its mark.
+    Ended(ImportMark),
+    Unknown,
+}
+
+/// What a stretch of the partition of the marks tells about imports.
+struct Stretch {
+    last_mark: Option<ImportMark>,
+    /// Whether a record has an epoch or begins one.
+    has_epoch: bool,
 }
 
 impl KafkaLog {
@@ -58,28 +61,50 @@ impl KafkaLog {
     /// neither numbered nor marks.
     pub(super) async fn has_unfinished_import(&self) -> Result<bool, ReadError> {
         let end = self.end().await?.bound(MARK_PARTITION);
-        if end == Offset::START || self.read_marks(Offset::START, 1).await?.imports.is_empty() {
+        if !matches!(self.look_at_ends(end).await?, Ends::Unknown) {
             return Ok(false);
         }
-        let last = self.read_marks(Offset(end.0.saturating_sub(RECORDS_PER_READ.into())), RECORDS_PER_READ).await?;
+        let last_records = Offset(end.0.saturating_sub(RECORDS_PER_READ.into()));
+        let Stretch { last_mark, has_epoch } = self.read_stretch(last_records, end).await?;
         // Nobody begins an epoch before the import has ended, and no imported event has one.
-        if last.epoch_starts().next().is_some() || last.events.iter().any(|event| event.record.epoch.is_some()) {
+        if has_epoch {
             return Ok(false);
         }
-        let mark = match last.imports.into_iter().last() {
-            Some(placed) => Some(placed.mark),
+        let mark = match last_mark {
+            Some(mark) => Some(mark),
             None => self.last_import().await?.map(|last| last.mark),
         };
         Ok(mark.is_some_and(|mark| mark.phase == ImportPhase::Began))
     }
 
+    async fn look_at_ends(&self, end: Offset) -> Result<Ends, ReadError> {
+        if end == Offset::START || self.read_marks(Offset::START, 1).await?.imports.is_empty() {
+            return Ok(Ends::NoImport);
+        }
+        let last = self.read_marks(Offset(end.0 - 1), 1).await?.imports.pop();
+        let ended = last.map(|last| last.mark).filter(|mark| mark.phase == ImportPhase::Ended);
+        Ok(ended.map_or(Ends::Unknown, Ends::Ended))
+    }
+
+    /// Reads every record from `from` up to `end`. One read may bring fewer than it asks for.
+    async fn read_stretch(&self, from: Offset, end: Offset) -> Result<Stretch, ReadError> {
+        let mut next = from;
+        let mut stretch = Stretch { last_mark: None, has_epoch: false };
+        while next < end {
+            let log_batch = self.read_marks(next, RECORDS_PER_READ).await?.cut_at(end);
+            if log_batch.next == next {
+                // Offsets need not be dense.
+                break;
+            }
+            next = log_batch.next;
+            stretch.has_epoch |= log_batch.epoch_starts().next().is_some()
+                || log_batch.events.iter().any(|event| event.record.epoch.is_some());
+            stretch.last_mark = log_batch.imports.into_iter().last().map(|placed| placed.mark).or(stretch.last_mark);
+        }
+        Ok(stretch)
+    }
+
     async fn read_marks(&self, from: Offset, records: u32) -> Result<LogBatch, ReadError> {
         self.read(MARK_PARTITION, from, ReadLimit { records, wait: Duration::ZERO }).await
     }
-}
-
-fn to_last_import(PlacedImportMark { offset, mark, .. }: PlacedImportMark) -> LastImport {
-    let mut next = mark.end.clone();
-    next.merge(&Position::up_to(MARK_PARTITION, offset.next()));
-    LastImport { mark, next }
 }
