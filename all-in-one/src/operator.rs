@@ -89,8 +89,8 @@ impl System for Operated {
         Arc::clone(&self.log) as _
     }
 
-    fn marker_log(&self) -> Arc<dyn MarkerLog> {
-        Arc::clone(&self.log) as _
+    async fn marker_log(&self) -> Result<Arc<dyn MarkerLog>, BackendError> {
+        Ok(Arc::clone(&self.log) as _)
     }
 
     async fn views(&self) -> Result<Arc<dyn ProjectionStore>, BackendError> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use clap::Args;
 use distributed::args::{ElasticsearchArgs, KafkaArgs, MysqlArgs};
 use distributed::elastic::{ElasticGenerations, ElasticIndex};
-use distributed::kafka::{Cluster, KafkaLog};
+use distributed::kafka::{Cluster, KafkaLog, PrepareError};
 use distributed::mysql::{self, MySqlGenerations, MySqlProjections};
 use event_log::{EventLog, MarkerLog};
 use read_model::{BackendError, OperateGenerations, Projection, ProjectionStore};
@@ -88,8 +88,12 @@ impl System for Servers {
         Arc::clone(&self.log) as _
     }
 
-    fn marker_log(&self) -> Arc<dyn MarkerLog> {
-        Arc::clone(&self.log) as _
+    async fn marker_log(&self) -> Result<Arc<dyn MarkerLog>, BackendError> {
+        match self.log.prepare_to_write().await {
+            // Dead letters are listed and shown during an import, too. The log refuses the rest.
+            Ok(()) | Err(PrepareError::Importing { .. }) => Ok(Arc::clone(&self.log) as _),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn views(&self) -> Result<Arc<dyn ProjectionStore>, BackendError> {

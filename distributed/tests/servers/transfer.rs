@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
-use distributed::kafka::{Cluster, KafkaLog};
+use distributed::kafka::{Cluster, KafkaLog, PrepareError};
 use embedded::DataDir;
 use event_log::{EventLog, ImportLog, MarkerLog};
-use events::{Marker, PartitionId};
+use events::{ImportMark, ImportPhase, LogDigest, Marker, PartitionId, Record};
+use projector::dead_letters::DeadLettersCommand;
+use projector::dead_letters::masking::Disclosure;
 use projector::export::{ExportOptions, export};
 use projector::export_file::{ExportFileError, ExportInput, ExportOutput};
 use projector::import::{ImportError, Imported, import};
+use projector::operate::{Operation, Step};
 use read_model::Projection;
 use reqwest::Method;
 use serde_json::json;
@@ -19,13 +22,16 @@ use tempfile::TempDir;
 use testkit::moved_system::Contents;
 use testkit::polling::eventually;
 use testkit::scenarios::{Api, BASE, Port};
+use thiserror_ext::AsReport;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::containers;
 use crate::kafka::support::{fresh, fresh_chat, message, open_at, server};
 use crate::mysql::server::Database;
-use crate::topology::{projector_config, start_command_api, start_query_api};
+use crate::topology::{open_operator, projector_config, start_command_api, start_query_api};
 
 /// A running system.
 struct System {
@@ -179,6 +185,7 @@ async fn a_command_api_writes_nothing_before_an_import_has_ended() {
         if health.contains("an import into the topic chat.events has not ended") { Ok(()) } else { Err(health) }
     });
     refused.await;
+    refuse_decisions(&brokers, &database).await;
     let application = json!({ "chat_application": { "name": "too early" } });
     let answer = api.write(Method::POST, BASE, &application).await;
     assert_eq!((answer.status, &answer.json["code"]), (503, &"log-unavailable".into()), "{answer:?}");
@@ -194,6 +201,55 @@ async fn a_command_api_writes_nothing_before_an_import_has_ended() {
     stop.cancel();
     running.await.unwrap();
     projectors.join_all().await;
+}
+
+/// An operator cannot discard a dead letter while the import has not ended.
+async fn refuse_decisions(brokers: &str, database: &Database) {
+    let operator = open_operator(brokers, &database.url(), "http://127.0.0.1:9").await.unwrap();
+    let run = async |command| operator.run(Operation::DeadLetters(command), &watch::channel(Step::none()).0).await;
+    run(DeadLettersCommand::List { show: Disclosure::None }).await.unwrap();
+    database
+        .run(
+            "INSERT INTO dead_letters (generation, partition_id, log_offset, event_id, reason) \
+             SELECT generation, 0, 99, UNHEX(REPEAT('00', 16)), 'no reason' FROM projections WHERE name = 'views'",
+        )
+        .await;
+    let refused = run(DeadLettersCommand::Discard { partition: 0, offset: 99 }).await.unwrap_err();
+    assert!(refused.to_report_string().contains("an import into the event log has not ended"), "{refused}");
+    operator.close().await;
+}
+
+/// The marks lie among the records that are looked at, but more than one fetch brings lies between them.
+async fn a_writer_sees_that_an_import_of_large_events_has_ended() {
+    const BODY_BYTES: usize = 60_000;
+    let log = open_at(&fresh(server().await)).await;
+    let in_first =
+        || std::iter::repeat_with(fresh_chat).find(|chat| log.partition_of(&(*chat).into()) == PartitionId(0));
+    let chat = in_first().unwrap();
+    let large = |number| Record { data: random_text(BODY_BYTES).into_bytes(), ..message(chat, number) };
+    let digest = LogDigest::from_bytes([7; LogDigest::BYTES]);
+    let mark = async |phase| {
+        let end = log.end().await.unwrap();
+        log.append_import_mark(ImportMark { phase, before: LogDigest::of_nothing(), through: digest, end })
+            .await
+            .unwrap();
+    };
+    mark(ImportPhase::Began).await;
+    for block in 0..8 {
+        log.append_imported((1..=10).map(|number| large(10 * block + number)).collect()).await.unwrap();
+    }
+    let refused = log.prepare_to_write().await.unwrap_err();
+    assert!(matches!(refused, PrepareError::Importing { .. }), "{refused}");
+    mark(ImportPhase::Ended).await;
+    log.prepare_to_write().await.unwrap();
+    // The mark is the last record no more.
+    log.append_marker(PartitionId(0), Marker::EpochClaimed).await.unwrap();
+    log.prepare_to_write().await.unwrap();
+}
+
+/// A text that hardly shrinks when it is compressed.
+fn random_text(bytes: usize) -> String {
+    std::iter::repeat_with(|| Uuid::new_v4().simple().to_string()).take(bytes.div_ceil(32)).collect()
 }
 
 /// A command-api that starts during an import begins an epoch.
@@ -213,5 +269,6 @@ tests!(
     a_system_moves_from_one_machine_to_servers_and_back,
     an_import_into_kafka_that_was_stopped_goes_on_where_it_was,
     a_command_api_writes_nothing_before_an_import_has_ended,
+    a_writer_sees_that_an_import_of_large_events_has_ended,
     a_writer_beside_an_import_into_kafka_is_noticed,
 );

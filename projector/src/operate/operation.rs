@@ -74,7 +74,7 @@ pub enum OperationError {
         #[source]
         source: BackendError,
     },
-    /// The log could not be checked, or its records are damaged.
+    /// The log could not be prepared or checked, or its records are damaged.
     #[error(transparent)]
     Log(BackendError),
     /// A projection could not be made anew, or not be compared with the live one.
@@ -223,7 +223,8 @@ async fn pause(system: &dyn System, projections: &[Projection], is_paused: bool)
 
 async fn decide_dead_letters(system: &dyn System, command: &DeadLettersCommand) -> Result<Report, OperationError> {
     let views = system.views().await.map_err(OperationError::Views)?;
-    let text = dead_letters::run(command, &*system.marker_log(), &*views).await;
+    let log = system.marker_log().await.map_err(OperationError::Log)?;
+    let text = dead_letters::run(command, &*log, &*views).await;
     Ok(Report { text: text.map_err(OperationError::DeadLetters)?, is_good: true })
 }
 

@@ -25,8 +25,8 @@ pub trait System: Send + Sync {
     /// The log.
     fn log(&self) -> Arc<dyn EventLog>;
 
-    /// The log, for decisions about dead letters.
-    fn marker_log(&self) -> Arc<dyn MarkerLog>;
+    /// The log, for decisions about dead letters. It refuses them while an import into it has not ended.
+    async fn marker_log(&self) -> Result<Arc<dyn MarkerLog>, BackendError>;
 
     /// The store of the views, which has the dead letters.
     async fn views(&self) -> Result<Arc<dyn ProjectionStore>, BackendError>;
