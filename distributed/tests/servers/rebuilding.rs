@@ -4,6 +4,7 @@
 //! await a position are refused; they never show incomplete data.
 
 mod damaged_log;
+mod former_release;
 mod operating;
 mod special_logs;
 mod upgrade;
@@ -258,4 +259,4 @@ async fn tables_that_are_deleted_under_a_running_system_are_filled_again() {
 }
 
 tests!(tables_that_are_deleted_under_a_running_system_are_filled_again;
-    modules: damaged_log, operating, special_logs, upgrade, while_running);
+    modules: damaged_log, former_release, operating, special_logs, upgrade, while_running);

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::clients::Chats;
-use super::program::{Program, Servers};
+use super::program::{Program, Release, Servers};
 use crate::containers::{self, SecondListener, Server, brokers, free_port, redis_url, wait_for_redis};
 use crate::fault_proxy::FaultProxy;
 use crate::topology::{NOBODY, projector_config, start_query_api};
@@ -89,16 +89,19 @@ impl Fixture {
         let redis = containers::changeable_redis().await;
         let redis_proxy = FaultProxy::start(&format!("127.0.0.1:{}", redis.port)).await;
         let mysql_url = containers::database("faults").await;
-        let servers = Servers { brokers: brokers(&kafka), redis_url: redis_url(&redis), mysql_url };
+        let elasticsearch_url = NOBODY.to_owned();
+        let servers = Servers { brokers: brokers(&kafka), redis_url: redis_url(&redis), mysql_url, elasticsearch_url };
         let proxied = Servers {
             brokers: kafka_proxy.address(),
             redis_url: format!("redis://{}", redis_proxy.address()),
             ..servers.clone()
         };
-        let programs =
-            [Program::command_api("command-api-1", &proxied), Program::last_command_api("command-api-2", &servers)];
+        let programs = [
+            Program::command_api(Release::Current, "command-api-1", &proxied),
+            Program::former_command_api("command-api-2", &servers),
+        ];
         let counts = Projector::start(&servers, Projection::Counts).await;
-        let views = Program::projector_of_views(&servers);
+        let views = Program::projector(Release::Current, "projector-views", Projection::Views, &servers);
         let stop = CancellationToken::new();
         // Nobody searches, so there is no Elasticsearch.
         let reads = start_query_api(&servers.mysql_url, NOBODY, &stop).await;
@@ -133,7 +136,7 @@ impl Fixture {
 
     /// Starts a third command-api, without load.
     pub(crate) async fn idle_command_api(&self) -> (Program, Api) {
-        let program = Program::command_api("command-api-3", &self.servers);
+        let program = Program::command_api(Release::Current, "command-api-3", &self.servers);
         let api = Api::new(&program.url(), &self.read_url);
         api.wait_until_ready(Port::Write).await;
         (program, api)

@@ -1,14 +1,16 @@
-//! A command-api or a projector as its own process, which can be paused at any moment, and killed.
+//! A command-api, a query-api or a projector as its own process, which can be paused at any moment, stopped and killed.
 //!
-//! The program is this test binary with another first argument, so it is always built with the tests. Where the variable
-//! TALLY_TEST_LAST_COMMAND_API names the binary of another release's command-api, that one takes the place of the second
-//! command-api: so the faults happen while an upgrade goes on.
+//! The program of this release is this test binary with another first argument, so it is always built with the tests. The variable
+//! TALLY_TEST_FORMER_PROGRAMS may name the directory of the former release's programs. Its command-api then takes the place of the
+//! second one in the tests of faults: so the faults happen while an upgrade goes on.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
+use read_model::Projection;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
@@ -16,11 +18,22 @@ use tokio::runtime::Runtime;
 use crate::containers::free_port;
 
 const COMMAND_API: &str = "command-api";
+const QUERY_API: &str = "query-api";
 const PROJECTOR: &str = "projector";
+/// Longest wait for the end of a program that was asked to stop.
+const STOP_WAIT: Duration = Duration::from_secs(60);
+
+/// Whose program it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    Former,
+    Current,
+}
 
 /// The program that the command line names.
 pub(crate) enum Cli {
     CommandApi(Box<command_api::cli::Cli>),
+    QueryApi(Box<query_api::cli::Cli>),
     Projector(projector::cli::Cli),
 }
 
@@ -29,6 +42,7 @@ pub(crate) fn from_arguments() -> Option<Cli> {
     let mut arguments = std::env::args().skip(1).peekable();
     match arguments.peek()?.as_str() {
         COMMAND_API => Some(Cli::CommandApi(Box::new(command_api::cli::Cli::parse_from(arguments)))),
+        QUERY_API => Some(Cli::QueryApi(Box::new(query_api::cli::Cli::parse_from(arguments)))),
         PROJECTOR => Some(Cli::Projector(projector::cli::Cli::parse_from(arguments))),
         _ => None,
     }
@@ -39,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let ended = Runtime::new().unwrap().block_on(async {
         match cli {
             Cli::CommandApi(cli) => command_api::cli::run(*cli).await.map(|()| ExitCode::SUCCESS),
+            Cli::QueryApi(cli) => query_api::cli::run(*cli).await.map(|()| ExitCode::SUCCESS),
             Cli::Projector(cli) => projector::cli::run(cli).await,
         }
     });
@@ -57,6 +72,12 @@ pub(crate) struct Servers {
     pub(crate) brokers: String,
     pub(crate) redis_url: String,
     pub(crate) mysql_url: String,
+    pub(crate) elasticsearch_url: String,
+}
+
+/// The directory of the former release's programs, if the environment names one.
+pub(crate) fn former_programs() -> Option<PathBuf> {
+    std::env::var_os("TALLY_TEST_FORMER_PROGRAMS").map(PathBuf::from)
 }
 
 /// A running program, which is killed when the value is dropped.
@@ -70,36 +91,40 @@ pub(crate) struct Program {
 
 impl Program {
     /// Starts a command-api that logs to a file of this name.
-    pub(crate) fn command_api(name: &str, servers: &Servers) -> Self {
-        let Servers { brokers, redis_url, mysql_url } = servers;
+    pub(crate) fn command_api(release: Release, name: &str, servers: &Servers) -> Self {
+        let Servers { brokers, redis_url, mysql_url, .. } = servers;
         let servers = ["--kafka-brokers", brokers, "--redis-url", redis_url, "--mysql-url", mysql_url];
-        Self::start(std::env::current_exe().unwrap(), name, &[COMMAND_API], "--write-addr", &servers)
+        Self::start(release, name, &[COMMAND_API], "--write-addr", &servers)
     }
 
-    /// Starts a command-api of the last release, if the environment names its binary, else one of this release.
-    pub(crate) fn last_command_api(name: &str, servers: &Servers) -> Self {
-        let Some(binary) = std::env::var_os("TALLY_TEST_LAST_COMMAND_API") else {
-            return Self::command_api(name, servers);
+    /// Starts a command-api of the former release, if the environment names its programs, else one of this release.
+    pub(crate) fn former_command_api(name: &str, servers: &Servers) -> Self {
+        let release = if former_programs().is_some() { Release::Former } else { Release::Current };
+        Self::command_api(release, name, servers)
+    }
+
+    pub(crate) fn query_api(release: Release, name: &str, servers: &Servers) -> Self {
+        let Servers { mysql_url, elasticsearch_url, .. } = servers;
+        let servers = ["--mysql-url", mysql_url, "--elasticsearch-url", elasticsearch_url];
+        Self::start(release, name, &[QUERY_API], "--read-addr", &servers)
+    }
+
+    pub(crate) fn projector(release: Release, name: &str, projection: Projection, servers: &Servers) -> Self {
+        let Servers { brokers, mysql_url, elasticsearch_url, .. } = servers;
+        let store = match projection {
+            Projection::Views | Projection::Counts => ["--mysql-url", mysql_url],
+            Projection::Search => ["--elasticsearch-url", elasticsearch_url],
         };
-        let Servers { brokers, redis_url, mysql_url } = servers;
-        let servers = ["--kafka-brokers", brokers, "--redis-url", redis_url, "--mysql-url", mysql_url];
-        Self::start(binary.into(), name, &[], "--write-addr", &servers)
+        let servers = [["--kafka-brokers", brokers], store].concat();
+        Self::start(release, name, &[PROJECTOR, projection.name()], "--projector-addr", &servers)
     }
 
-    /// Starts a projector of the views.
-    pub(crate) fn projector_of_views(servers: &Servers) -> Self {
-        let Servers { brokers, mysql_url, .. } = servers;
-        let servers = ["--kafka-brokers", brokers, "--mysql-url", mysql_url];
-        Self::start(
-            std::env::current_exe().unwrap(),
-            "projector-views",
-            &[PROJECTOR, "views"],
-            "--projector-addr",
-            &servers,
-        )
-    }
-
-    fn start(binary: PathBuf, name: &str, program: &[&str], address: &str, servers: &[&str]) -> Self {
+    /// `program` is its name and the command.
+    fn start(release: Release, name: &str, program: &[&str], address: &str, servers: &[&str]) -> Self {
+        let (binary, program) = match release {
+            Release::Former => (former_programs().unwrap().join(program[0]), &program[1..]),
+            Release::Current => (std::env::current_exe().unwrap(), program),
+        };
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.log"));
         drop(File::create(&log).unwrap());
         let port = free_port();
@@ -126,6 +151,14 @@ impl Program {
         self.send(Signal::CONT);
     }
 
+    /// Stops it as an operator does, and asserts that it ends well.
+    pub(crate) async fn stop(mut self) {
+        self.send(Signal::TERM);
+        let ended = tokio::time::timeout(STOP_WAIT, self.child.wait()).await;
+        let status = ended.expect("a program that does not end").unwrap();
+        assert!(status.success(), "{status}; it says:\n{}", self.log());
+    }
+
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
@@ -136,10 +169,15 @@ impl Program {
 
     /// The sum of a metric over all labels, or 0 if there is none of that name.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
+        self.metric_values(name).await.into_iter().sum()
+    }
+
+    /// The values of a metric, one for each set of labels.
+    pub(crate) async fn metric_values(&self, name: &str) -> Vec<f64> {
         let metrics = reqwest::get(format!("{}/metrics", self.url())).await.unwrap().text().await.unwrap();
         let values = metrics.lines().filter_map(|line| line.strip_prefix(name));
         let values = values.filter(|rest| rest.starts_with(['{', ' ']));
-        values.map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        values.map(|rest| rest.rsplit(' ').next().unwrap().parse().unwrap()).collect()
     }
 
     fn send(&self, signal: Signal) {
