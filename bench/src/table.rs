@@ -46,7 +46,7 @@ fn render_summary(results: &Results) -> String {
     };
     for comparison in embedded.comparisons.iter().filter(is_shown) {
         let median = |values: Vec<f64>, decimals| {
-            Spread::of(values.into_iter()).map_or_else(String::new, |spread| format_figure(spread.median, decimals))
+            Spread::of(values).map_or_else(String::new, |spread| format_figure(spread.median, decimals))
         };
         let tally = median(comparison.tally.iter().map(|round| round.per_second).collect(), 0);
         text += &format!("| {} | {tally} /s | {} |\n", comparison.work, median(comparison.ratios().collect(), 2));
