@@ -82,8 +82,9 @@ impl System {
     /// Leads people to other programs, and stops the ones before.
     async fn lead_people_to(&mut self, writes: Option<Program>, reads: Option<Program>) {
         for program in writes.iter().chain(&reads) {
+            // Where people may be refused, it takes the place of the other one also when it is not ready.
             if self.door.may_refuse() {
-                crate::report(&format!("upgrade {}: a new program answers {}", self.name, first_answer(program).await));
+                first_answer(program).await;
             } else {
                 wait_until_ready(program).await;
             }
@@ -211,7 +212,7 @@ async fn readers_of_the_log_are_replaced_first_and_nobody_notices() {
         system.assert_no_difference(target).await;
     }
     let mended = system.verify(Target::Search, true).await;
-    crate::report(&mended.text);
+    assert!(mended.text.contains("search: terms of documents lacks"), "{}", mended.text);
     system.assert_no_difference(Target::Search).await;
     people.assert_found(WORDS).await;
     system.stop(began, messages).await;
