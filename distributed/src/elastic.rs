@@ -220,6 +220,16 @@ impl ElasticIndex {
         Ok(())
     }
 
+    /// Deletes the note of a stop. A checkpoint that has moved meanwhile has none.
+    async fn clear_noted_stop(&self, partition: PartitionId) -> Result<(), ElasticError> {
+        let generation = self.generations.for_writing(&self.client).await?;
+        let stored = checkpoints::read(&self.client, &generation.names, partition).await?;
+        if stored.is_stopped {
+            let _superseded = checkpoints::clear_stop(&self.client, &generation.names, partition, stored).await?;
+        }
+        Ok(())
+    }
+
     /// Waits for the end of the swap for which an index takes no writes. The caller of the batch then reads the checkpoint and goes
     /// on, in whichever generation is live. Lifts the block if the process that has set it is away.
     async fn wait_for_swap(
@@ -324,6 +334,11 @@ impl SearchIndex for ElasticIndex {
     async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SearchError> {
         let noted = self.write_stop(partition, at, reason).await;
         noted.map_err(|error| SearchError::NoteStop { partition, source: error.into() })
+    }
+
+    async fn clear_stop(&self, partition: PartitionId) -> Result<(), SearchError> {
+        let cleared = self.clear_noted_stop(partition).await;
+        cleared.map_err(|error| SearchError::NoteStop { partition, source: error.into() })
     }
 
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError> {

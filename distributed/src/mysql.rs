@@ -231,6 +231,10 @@ impl ProjectionStore for MySqlProjections {
         self.writer.note_stop(projection, partition, at, reason).await
     }
 
+    async fn clear_stop(&self, projection: Projection, partition: PartitionId) -> Result<(), StoreError> {
+        self.writer.clear_stop(projection, partition).await
+    }
+
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         self.writer.dead_letters(partition, limit).await
     }

@@ -136,4 +136,8 @@ impl ProjectionSink for CountsSink {
     async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError> {
         self.0.note_stop(Projection::Counts, partition, at, reason).await.map_err(SinkError::Store)
     }
+
+    async fn clear_stop(&self, partition: PartitionId) -> Result<(), SinkError> {
+        self.0.clear_stop(Projection::Counts, partition).await.map_err(SinkError::Store)
+    }
 }

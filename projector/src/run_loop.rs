@@ -276,6 +276,7 @@ impl RunLoop {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         self.part.ready();
+        self.clear_stop().await?;
         while pause.is_set(true).await.map_err(Failure::Temporary)? {
             if self.reached.borrow().is_none_or(|reached| reached.waiting_since.is_none())
                 && let Ok(log_batch) = self.feed.read(checkpoint.next, Duration::ZERO).await
@@ -313,9 +314,18 @@ impl RunLoop {
         let goal = self.feed.end().await.map_err(|error| self.classify(error))?;
         self.feed.check_log(checkpoint, goal).await.map_err(|error| self.classify(error))?;
         if checkpoint.next < goal {
+            // The next batch moves the checkpoint, or the projection stops anew. Either replaces what was noted about a stop.
             self.part.failed(format!("catching up from {} to {goal}", checkpoint.next));
+        } else {
+            self.clear_stop().await?;
         }
         Ok((checkpoint, goal))
+    }
+
+    /// Tells readers in other processes that the projection does not stand still, whatever was noted before.
+    async fn clear_stop(&self) -> Result<(), Failure> {
+        let cleared = self.feed.sink.clear_stop(self.feed.partition).await;
+        cleared.map_err(|error| self.classify(FeedError::Apply(error)))
     }
 
     /// Decides whether trying again can help.

@@ -59,4 +59,8 @@ impl ProjectionSink for SearchSink {
     async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError> {
         self.0.note_stop(partition, at, reason).await.map_err(SinkError::Search)
     }
+
+    async fn clear_stop(&self, partition: PartitionId) -> Result<(), SinkError> {
+        self.0.clear_stop(partition).await.map_err(SinkError::Search)
+    }
 }

@@ -58,6 +58,12 @@ pub trait ProjectionSink: Send + Sync {
     /// # Errors
     /// If the store cannot be written.
     async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError>;
+
+    /// Deletes the note, if there is one: the projection can go on in `partition`.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    async fn clear_stop(&self, partition: PartitionId) -> Result<(), SinkError>;
 }
 
 /// Makes the sink that writes `projection` to `store`. `views` and `counts` are kept in tables, `search` in an index.

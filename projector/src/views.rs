@@ -111,4 +111,8 @@ impl ProjectionSink for ViewsSink {
     async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError> {
         self.0.note_stop(Projection::Views, partition, at, reason).await.map_err(SinkError::Store)
     }
+
+    async fn clear_stop(&self, partition: PartitionId) -> Result<(), SinkError> {
+        self.0.clear_stop(Projection::Views, partition).await.map_err(SinkError::Store)
+    }
 }

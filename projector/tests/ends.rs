@@ -5,14 +5,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use embedded::{DataDir, SqliteLog};
 use event_log::{EventLog, MarkerLog};
-use events::{ChatApplicationCreated, Event, KnownRecord, Marker, Offset, PartitionId, Record, RecordId};
+use events::{
+    ChatApplicationCreated, Event, KnownRecord, Marker, Offset, PartitionId, Record, RecordId, RecordedEvent,
+};
+use parking_lot::Mutex;
 use projector::feed::FeedError;
 use projector::run_loop::{wait_for_ends, wait_for_fatal};
+use projector::sink::{Letters, ProjectionSink, SinkError};
 use projector::views::ViewsSink;
 use projector::{Fatal, Feed, RunLoop, RunLoops, Stopped};
-use read_model::{Checkpoint, CheckpointMove, Projection, ProjectionStore, ViewsChanges};
+use read_model::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, ViewsChanges};
 use service::health::Readiness;
 use tempfile::TempDir;
 use testkit::histories::{record, token};
@@ -90,13 +95,94 @@ impl Fixture {
     }
 
     fn start_run_loop(&mut self) {
-        let run_loop = RunLoop::new(self.feed(), self.readiness.part("views"));
+        let feed = self.feed();
+        self.start(feed);
+    }
+
+    fn start(&mut self, feed: Feed) {
+        let run_loop = RunLoop::new(feed, self.readiness.part("views"));
         self.run_loops.spawn(run_loop.run(self.stop.clone()));
+    }
+
+    /// Starts a run loop whose sink keeps its note of a stop in memory.
+    fn start_noting(&mut self, note: &Arc<Mutex<Option<String>>>) {
+        let sink = NotingSink { views: ViewsSink(Arc::clone(&self.store)), note: Arc::clone(note) };
+        self.start(Feed::new(Arc::clone(&self.log) as _, Arc::new(sink), PARTITION));
     }
 
     async fn wait_for_fatal(&mut self) -> Fatal {
         tokio::time::timeout(DEADLINE, wait_for_fatal(&mut self.run_loops)).await.unwrap()
     }
+}
+
+/// `views`, with the note of a stop that another process would read.
+struct NotingSink {
+    views: ViewsSink,
+    note: Arc<Mutex<Option<String>>>,
+}
+
+#[async_trait]
+impl ProjectionSink for NotingSink {
+    fn projection(&self) -> Projection {
+        self.views.projection()
+    }
+
+    fn batch_size(&self) -> u32 {
+        self.views.batch_size()
+    }
+
+    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError> {
+        self.views.checkpoint(partition).await
+    }
+
+    async fn apply(
+        &self,
+        checkpoint_move: CheckpointMove,
+        batch: &[RecordedEvent],
+        letters: &Letters,
+    ) -> Result<Applied, SinkError> {
+        self.views.apply(checkpoint_move, batch, letters).await
+    }
+
+    async fn note_stop(&self, _partition: PartitionId, _at: Offset, reason: &str) -> Result<(), SinkError> {
+        *self.note.lock() = Some(reason.to_owned());
+        Ok(())
+    }
+
+    async fn clear_stop(&self, _partition: PartitionId) -> Result<(), SinkError> {
+        *self.note.lock() = None;
+        Ok(())
+    }
+}
+
+/// A process that read another log has left it. No event comes that would move the checkpoint.
+#[tokio::test]
+async fn the_note_of_a_stop_is_deleted_once_the_log_is_the_right_one() {
+    let mut fixture = Fixture::new().await;
+    fixture.append(1).await;
+    fixture.set_checkpoint(Checkpoint { next: Offset(1), ..Checkpoint::START }).await;
+    let note = Arc::new(Mutex::new(Some("the projection was made from another log".to_owned())));
+    fixture.start_noting(&note);
+    testkit::polling::until(DEADLINE, "no note", async || note.lock().is_none()).await;
+    fixture.stop.cancel();
+    wait_for_ends(fixture.run_loops).await.unwrap();
+}
+
+/// A restart before a record of a newer version does not make readers ready for a moment.
+#[tokio::test]
+async fn the_note_of_a_stop_stays_while_its_cause_does() {
+    let mut fixture = Fixture::new().await;
+    fixture.log.append(Record { version: 99, ..fixture.new_record(1) }).await.unwrap();
+    let note = Arc::new(Mutex::new(Some("of the process before".to_owned())));
+    fixture.start_noting(&note);
+    testkit::polling::until(DEADLINE, "another note", async || {
+        let noted = note.lock().clone();
+        assert_ne!(noted, None, "the note was deleted");
+        noted.is_some_and(|noted| noted.contains("version 99"))
+    })
+    .await;
+    fixture.stop.cancel();
+    wait_for_ends(fixture.run_loops).await.unwrap();
 }
 
 #[tokio::test]

@@ -40,6 +40,11 @@ pub trait SearchIndex: Send + Sync {
         Ok(())
     }
 
+    /// Deletes the note of [`SearchIndex::note_stop`], if there is one: the index goes on in `partition`.
+    async fn clear_stop(&self, _partition: PartitionId) -> Result<(), SearchError> {
+        Ok(())
+    }
+
     /// Waits until searches find every message that `position` covers. Returns false if they do not after `within`.
     async fn reached(&self, position: &Position, within: Duration) -> Result<bool, SearchError>;
 
@@ -96,8 +101,8 @@ pub enum SearchError {
         #[source]
         source: BackendError,
     },
-    /// See [`SearchIndex::note_stop`].
-    #[error("it cannot be noted that search stands still in partition {partition}")]
+    /// See [`SearchIndex::note_stop`] and [`SearchIndex::clear_stop`].
+    #[error("it cannot be noted whether search stands still in partition {partition}")]
     NoteStop {
         /// The partition.
         partition: PartitionId,

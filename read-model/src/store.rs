@@ -146,6 +146,11 @@ pub trait ProjectionStore: Send + Sync {
         Ok(())
     }
 
+    /// Deletes the note of [`ProjectionStore::note_stop`], if there is one: the projection goes on in `partition`.
+    async fn clear_stop(&self, _projection: Projection, _partition: PartitionId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Lists dead letters of `partition` that are not discarded, in log order, `limit` at most.
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 }
@@ -184,8 +189,8 @@ pub enum StoreError {
         #[source]
         source: BackendError,
     },
-    /// See [`ProjectionStore::note_stop`].
-    #[error("it cannot be noted that {} stands still in partition {partition}", .projection.name())]
+    /// See [`ProjectionStore::note_stop`] and [`ProjectionStore::clear_stop`].
+    #[error("it cannot be noted whether {} stands still in partition {partition}", .projection.name())]
     NoteStop {
         /// The projection.
         projection: Projection,

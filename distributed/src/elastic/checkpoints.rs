@@ -2,7 +2,7 @@
 //! without the other. A read by id sees every write at once. A write requires that nobody has written the document
 //! since the read.
 //!
-//! A document also has the note of a partition that stands still. The next move of the checkpoint writes one without.
+//! A document also has the note of a partition that stands still, until the checkpoint moves or its projector goes on.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(super) struct StoredCheckpoint {
     pub(super) checkpoint: Checkpoint,
     /// `None` if there is no document yet.
     pub(super) version: Option<DocumentVersion>,
+    /// Whether the document notes that the partition stands still.
+    pub(super) is_stopped: bool,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +132,7 @@ pub(super) async fn read(
     // Where the log has its first record, an index of it has a checkpoint.
     let first = if partition == FIRST_PARTITION { None } else { find_one(client, names, FIRST_PARTITION).await? };
     let checkpoint = Checkpoint { log: first.and_then(|first| first.checkpoint.log), ..Checkpoint::START };
-    Ok(StoredCheckpoint { checkpoint, version: None })
+    Ok(StoredCheckpoint { checkpoint, version: None, is_stopped: false })
 }
 
 async fn find_one(
@@ -148,7 +150,8 @@ async fn find_one(
     match (document.source, document.seq_no, document.primary_term) {
         (Some(source), Some(seq_no), Some(primary_term)) => {
             let version = Some(DocumentVersion { seq_no, primary_term });
-            Ok(Some(StoredCheckpoint { checkpoint: source.checkpoint.checkpoint(), version }))
+            let is_stopped = source.checkpoint.stopped.is_some();
+            Ok(Some(StoredCheckpoint { checkpoint: source.checkpoint.checkpoint(), version, is_stopped }))
         }
         _ => Err(ElasticError::Unreadable { reason: "a checkpoint without source or version".to_owned() }),
     }
@@ -261,6 +264,16 @@ pub(super) async fn note_stop(
     let mut fields = to_fields(stored.checkpoint);
     fields["stopped"] = json!(StandsStill::shorten_reason(reason));
     write(client, names, partition, stored.version, fields).await
+}
+
+/// Writes the checkpoint of a partition without a note, unless somebody has moved it since it was read.
+pub(super) async fn clear_stop(
+    client: &ElasticClient,
+    names: &IndexNames,
+    partition: PartitionId,
+    stored: StoredCheckpoint,
+) -> Result<Applied, ElasticError> {
+    write(client, names, partition, stored.version, to_fields(stored.checkpoint)).await
 }
 
 async fn write(

@@ -34,6 +34,24 @@ pub(super) async fn note(
     Ok(())
 }
 
+/// Deletes the note of a partition, if there is one.
+pub(super) async fn clear(
+    writers: &Connections,
+    projection: Projection,
+    generation: Generation,
+    partition: PartitionId,
+) -> Result<(), sqlx::Error> {
+    let mut lease = writers.lease().await?;
+    sqlx::query("DELETE FROM stops WHERE projection = ? AND generation = ? AND partition_id = ?")
+        .bind(projection.name())
+        .bind(generation.0)
+        .bind(partition.0)
+        .execute(&mut *lease)
+        .await?;
+    lease.give_back();
+    Ok(())
+}
+
 /// Finds a live projection that has not moved since it noted that it stands still.
 pub(super) async fn find(readers: &Connections) -> Result<Option<StandsStill>, sqlx::Error> {
     let statement = sqlx::query(

@@ -225,6 +225,15 @@ impl ProjectionStore for Writer {
         noted.map_err(|error| StoreError::NoteStop { projection, partition, source: error.into() })
     }
 
+    async fn clear_stop(&self, projection: Projection, partition: PartitionId) -> Result<(), StoreError> {
+        let clear = async {
+            let generation = self.generation(projection).await?;
+            stops::clear(&self.connections, projection, generation, partition).await
+        };
+        let cleared = with_timeout(READ_WAIT, clear).await;
+        cleared.map_err(|error| StoreError::NoteStop { projection, partition, source: error.into() })
+    }
+
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         let loaded = with_timeout(READ_WAIT, self.load_dead_letters(partition, limit)).await;
         loaded.map_err(|error| StoreError::DeadLetters(error.into()))

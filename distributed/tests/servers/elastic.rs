@@ -10,6 +10,7 @@ mod operating;
 mod preparing;
 mod released;
 pub(crate) mod server;
+mod stops;
 mod texts;
 mod waiting;
 mod writing;
@@ -20,4 +21,4 @@ pub(crate) use server::TestServer;
 
 tests!(; conformance on server::on_an_index: read_model::search_conformance, read_model::search_generations_conformance,
     read_model::search_operating_conformance;
-    modules: away, folding, generations, losing, operating, preparing, released, texts, waiting, writing);
+    modules: away, folding, generations, losing, operating, preparing, released, stops, texts, waiting, writing);

@@ -125,6 +125,10 @@ impl ProjectionStore for BrokenStore {
         self.store.note_stop(projection, partition, at, reason).await
     }
 
+    async fn clear_stop(&self, projection: Projection, partition: PartitionId) -> Result<(), StoreError> {
+        self.store.clear_stop(projection, partition).await
+    }
+
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         let dead_letters = self.store.dead_letters(partition, limit).await?;
         Ok(if self.fault == StoreFault::HidesDeadLetters { Vec::new() } else { dead_letters })

@@ -87,6 +87,17 @@ async fn another_log_ends_the_process() {
     for report in wait_for_end(brokers, &url, store).await {
         assert!(report.contains("the projection was made from the log"), "{report}");
     }
+    // With the right log, the note goes although no record comes.
+    let right_log = log.id().await.unwrap().unwrap();
+    let mut connection = url.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap();
+    let change = sqlx::query("UPDATE checkpoints SET log_id = ?").bind(right_log.0.as_bytes().as_slice());
+    change.execute(&mut connection).await.unwrap();
+    let stop = CancellationToken::new();
+    let process = Process::start(&projector_config(Projection::Views, brokers, &url), stop.clone()).await.unwrap();
+    let store = Arc::new(migrated_store(&url).await);
+    eventually("no note of a stop", async || Arc::clone(&store).check().await).await;
+    stop.cancel();
+    process.wait().await.unwrap();
 }
 
 /// The log has grown beyond the checkpoint again.

@@ -90,6 +90,10 @@ impl ProjectionStore for WatchedStore {
         self.store.note_stop(projection, partition, at, reason).await
     }
 
+    async fn clear_stop(&self, projection: Projection, partition: PartitionId) -> Result<(), StoreError> {
+        self.store.clear_stop(projection, partition).await
+    }
+
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         self.store.dead_letters(partition, limit).await
     }
