@@ -12,7 +12,9 @@ const MAX_REMEMBERED: usize = 100_000;
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     offsets: BTreeSet<Offset>,
-    /// Everything before this offset was looked through, as far as it lies behind the records that are still to be applied.
+    /// Nothing is known about records before this offset: they were applied, or lie before the first search.
+    known_from: Option<Offset>,
+    /// Everything before this offset was looked through, as far as it lies behind the records from `known_from` on.
     read_to: Option<Offset>,
     /// Whether there was no room for some.
     is_incomplete: bool,
@@ -23,10 +25,12 @@ impl Parked {
         self.offsets.contains(&offset)
     }
 
-    /// Begins to look for a marker about the record at `offset`.
+    /// Begins to look for a marker about the record at `offset`. That record lies before those that are known about if the projection
+    /// was lost and made again.
     pub(crate) fn begin_search(&mut self, offset: Offset) {
-        if self.is_incomplete && !self.contains(offset) {
-            *self = Self::default();
+        let has_no_room = self.is_incomplete && !self.contains(offset);
+        if self.read_to.is_none() || self.known_from.is_some_and(|from| offset < from) || has_no_room {
+            *self = Self { known_from: Some(offset), ..Self::default() };
         }
     }
 
@@ -51,6 +55,7 @@ impl Parked {
 
     /// Forgets the records before `next`, which were applied.
     pub(crate) fn forget_before(&mut self, next: Offset) {
+        self.known_from = self.known_from.max(Some(next));
         if self.offsets.first().is_some_and(|first| *first < next) {
             self.offsets = self.offsets.split_off(&next);
         }
@@ -75,8 +80,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_forgotten_is_searched_anew() {
+        let mut parked = Parked::default();
+        parked.begin_search(Offset(5));
+        parked.add(&batch(20, &[5, 9]), Offset(5));
+        parked.forget_before(Offset(6));
+        parked.begin_search(Offset(9));
+        assert_eq!(parked.read_from(Offset(9)), Offset(20));
+        parked.begin_search(Offset(5));
+        assert_eq!(parked.read_from(Offset(5)), Offset(6));
+    }
+
+    #[test]
+    fn what_lies_before_the_first_search_is_searched_anew() {
+        let mut parked = Parked::default();
+        parked.begin_search(Offset(50));
+        parked.add(&batch(100, &[50]), Offset(50));
+        parked.begin_search(Offset(10));
+        assert_eq!(parked.read_from(Offset(10)), Offset(11));
+    }
+
+    #[test]
     fn what_was_read_ahead_is_not_read_again() {
         let mut parked = Parked::default();
+        parked.begin_search(Offset(5));
         assert_eq!(parked.read_from(Offset(5)), Offset(6));
         parked.add(&batch(20, &[5, 9]), Offset(5));
         assert!(parked.contains(Offset(5)) && parked.contains(Offset(9)) && !parked.contains(Offset(6)));

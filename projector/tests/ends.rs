@@ -307,3 +307,24 @@ async fn a_replay_passes_parked_records_and_stops_at_others() {
     let letters = fixture.store.dead_letters(PARTITION, 10).await.unwrap();
     assert_eq!(letters.iter().map(|letter| letter.source.offset.0).collect::<Vec<_>>(), [1, 2]);
 }
+
+/// An index or a database that was lost is made again from the start, by the same run loop.
+#[tokio::test]
+async fn a_projection_that_is_lost_passes_a_parked_record_again() {
+    let mut fixture = Fixture::new().await;
+    fixture.append(1).await;
+    fixture.log.append(Record { version: 99, ..fixture.new_record(2) }).await.unwrap();
+    fixture.log.append_marker(PARTITION, Marker::DeadLetterParked(Offset(1))).await.unwrap();
+    fixture.append(3).await;
+    fixture.start_run_loop();
+    fixture.wait_until_applied(Offset(4)).await;
+    let checkpoint_move = CheckpointMove { partition: PARTITION, from: Offset(4), to: Checkpoint::START };
+    fixture.store.apply_views(checkpoint_move, ViewsChanges::default()).await.unwrap();
+    // Wakes the loop, which finds the step back.
+    fixture.append(4).await;
+    fixture.wait_until_applied(Offset(5)).await;
+    let letters = fixture.store.dead_letters(PARTITION, 10).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.source.offset.0).collect::<Vec<_>>(), [1]);
+    fixture.stop.cancel();
+    wait_for_ends(fixture.run_loops).await.unwrap();
+}
