@@ -2,45 +2,63 @@
 //! log.
 
 use event_log::LogBatch;
-use events::{Epoch, RecordedEvent};
+use events::{Epoch, Offset, RecordedEvent, RecordedMarker};
 
 /// Counts the void events since the process started.
 const VOID_EVENTS: &str = "tally_void_events_total";
 
-/// Returns the events of a batch without the void ones, and the highest epoch that has started by the batch's end.
-/// `epoch` is the highest that started before the batch.
+/// Returns the events of a batch without the void ones, which it reports, and the highest epoch that has started by the batch's
+/// end. `epoch` is the highest that started before the batch.
+pub fn drop_void_events(mut log_batch: LogBatch, epoch: Epoch) -> (Vec<RecordedEvent>, Epoch) {
+    let void = find_void_events(&log_batch, epoch);
+    report_void_events(&take_events(&mut log_batch, &void));
+    let epoch = epoch_after(&log_batch, epoch);
+    (log_batch.events, epoch)
+}
+
+/// Finds the void events of a batch. Returns their offsets in ascending order. `epoch` is the highest that started before the batch.
 ///
 /// An event is void if it carries a lower epoch than the highest that started before it in its partition. Another event
 /// may have got its number since. No client was told that the void event succeeded.
-pub fn drop_void_events(log_batch: LogBatch, mut epoch: Epoch) -> (Vec<RecordedEvent>, Epoch) {
-    let LogBatch { mut events, markers, .. } = log_batch;
-    let starts = markers.iter().filter_map(|marker| Some((marker.offset, marker.epoch_started()?)));
+pub(crate) fn find_void_events(log_batch: &LogBatch, mut epoch: Epoch) -> Vec<Offset> {
+    let starts = log_batch.markers.iter().filter_map(|marker| Some((marker.offset, marker.epoch_started()?)));
     let mut starts = starts.peekable();
-    events.retain(|recorded| {
+    let is_void = |recorded: &&RecordedEvent| {
         while let Some((_, started)) = starts.next_if(|(offset, _)| *offset < recorded.offset) {
             epoch = epoch.max(started);
         }
-        let is_void = recorded.record.epoch.is_some_and(|own| own < epoch);
-        if is_void {
-            metrics::counter!(VOID_EVENTS).increment(1);
-            tracing::warn!(
-                partition = recorded.partition.0,
-                offset = recorded.offset.0,
-                trace = recorded.record.trace.map(tracing::field::display),
-                "an event of an epoch that has ended is void; it was never acknowledged"
-            );
-        }
-        !is_void
-    });
-    let epoch = starts.fold(epoch, |epoch, (_, started)| epoch.max(started));
-    (events, epoch)
+        recorded.record.epoch.is_some_and(|own| own < epoch)
+    };
+    log_batch.events.iter().filter(is_void).map(|recorded| recorded.offset).collect()
+}
+
+/// The highest epoch that has started by the batch's end.
+pub(crate) fn epoch_after(log_batch: &LogBatch, epoch: Epoch) -> Epoch {
+    log_batch.markers.iter().filter_map(RecordedMarker::epoch_started).fold(epoch, Epoch::max)
+}
+
+/// Takes the events at these offsets, which ascend, out of a batch.
+pub(crate) fn take_events(log_batch: &mut LogBatch, offsets: &[Offset]) -> Vec<RecordedEvent> {
+    log_batch.events.extract_if(.., |recorded| offsets.binary_search(&recorded.offset).is_ok()).collect()
+}
+
+/// Logs and counts void events. Call it once for each that a projection has passed.
+pub(crate) fn report_void_events(void: &[RecordedEvent]) {
+    for RecordedEvent { partition, offset, record } in void {
+        metrics::counter!(VOID_EVENTS).increment(1);
+        tracing::warn!(
+            partition = partition.0,
+            offset = offset.0,
+            trace = record.trace.map(tracing::field::display),
+            "an event of an epoch that has ended is void; it was never acknowledged"
+        );
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use events::{
-        ApplicationToken, ChatCreated, ChatNumber, Event, EventId, Marker, Offset, PartitionId, Record, RecordId,
-        RecordedMarker, UnixMillis,
+        ApplicationToken, ChatCreated, ChatNumber, Event, EventId, Marker, PartitionId, Record, RecordId, UnixMillis,
     };
     use uuid::Uuid;
 

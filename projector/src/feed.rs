@@ -8,7 +8,7 @@ use events::{EventId, Marker, Offset, PartitionId, Record, RecordedEvent};
 use parking_lot::Mutex;
 use read_model::{Applied, Checkpoint, CheckpointMove, DeadLetter, PauseError, Projection, SourceEvent};
 
-use crate::epochs::drop_void_events;
+use crate::epochs::{epoch_after, find_void_events, report_void_events, take_events};
 use crate::parked::Parked;
 use crate::sink::{Letters, ProjectionSink, SinkError};
 
@@ -144,7 +144,8 @@ impl Feed {
         if log_batch.next == from.next {
             return self.checkpoint().await;
         }
-        while let Some(too_new) = self.find_too_new(from, &log_batch) {
+        let void = find_void_events(&log_batch, from.epoch);
+        while let Some(too_new) = self.find_too_new(&log_batch, &void) {
             if too_new.offset > from.next {
                 log_batch = log_batch.cut_at(too_new.offset);
                 break;
@@ -159,12 +160,13 @@ impl Feed {
             Some(id) => Some(id),
             None => self.log.id().await.map_err(FeedError::Read)?,
         };
-        let letters = self.take_letters(from, &mut log_batch);
-        let (batch, epoch) = drop_void_events(log_batch, from.epoch);
-        let to = Checkpoint { next, epoch, record, log };
+        let void = take_events(&mut log_batch, &void);
+        let letters = self.take_letters(&mut log_batch);
+        let to = Checkpoint { next, epoch: epoch_after(&log_batch, from.epoch), record, log };
         let checkpoint_move = CheckpointMove { partition: self.partition, from: from.next, to };
-        match self.sink.apply(checkpoint_move, &batch, &letters).await.map_err(FeedError::Apply)? {
+        match self.sink.apply(checkpoint_move, &log_batch.events, &letters).await.map_err(FeedError::Apply)? {
             Applied::Done => {
+                report_void_events(&void);
                 self.parked.lock().forget_before(next);
                 Ok(checkpoint_move.to)
             }
@@ -172,23 +174,20 @@ impl Feed {
         }
     }
 
-    /// Finds the first record that is too new for the projection and not known to be parked. Void events do not count.
-    fn find_too_new(&self, from: Checkpoint, log_batch: &LogBatch) -> Option<TooNew> {
+    /// Finds the first record that is too new for the projection and not known to be parked. Events at the offsets `void` do not count.
+    fn find_too_new(&self, log_batch: &LogBatch, void: &[Offset]) -> Option<TooNew> {
         let parked = self.parked.lock();
         let newer = log_batch.newer.iter().map(|record| (record.offset, &record.what));
         let newer = newer.filter(|(offset, _)| !parked.contains(*offset)).min_by_key(|(offset, _)| *offset);
         let newer = newer.map(|(offset, what)| (offset, what.clone()));
-        let event = self.too_new_events(from, log_batch).find(|event| !parked.contains(event.offset));
+        let event = log_batch.events.iter().find(|event| {
+            self.sink.is_too_new(&event.record)
+                && void.binary_search(&event.offset).is_err()
+                && !parked.contains(event.offset)
+        });
         let event = event.map(|event| (event.offset, describe(&event.record)));
         let first = newer.into_iter().chain(event).min_by_key(|(offset, _)| *offset);
         first.map(|(offset, what)| TooNew { partition: self.partition, offset, what })
-    }
-
-    /// The events that are too new for the projection and not void.
-    fn too_new_events(&self, from: Checkpoint, log_batch: &LogBatch) -> impl Iterator<Item = RecordedEvent> {
-        let has_some = log_batch.events.iter().any(|event| self.sink.is_too_new(&event.record));
-        let valid = if has_some { drop_void_events(log_batch.clone(), from.epoch).0 } else { Vec::new() };
-        valid.into_iter().filter(|event| self.sink.is_too_new(&event.record))
     }
 
     /// Reads ahead, up to the log's end, until it is known whether the record at `offset` is parked. At the end it waits for a record, for
@@ -217,15 +216,16 @@ impl Feed {
         }
     }
 
-    /// Takes what no projection shows out of a batch, all of whose records the projection can pass.
-    fn take_letters(&self, from: Checkpoint, log_batch: &mut LogBatch) -> Letters {
+    /// Takes what no projection shows out of a batch without void events, all of whose records the projection can pass.
+    fn take_letters(&self, log_batch: &mut LogBatch) -> Letters {
         let mut new: Vec<_> = log_batch.unreadable.iter().map(letter_of_unreadable).collect();
         new.extend(log_batch.newer.iter().map(|record| letter_of_parked(record.offset, EventId::NONE, &record.what)));
-        let parked: Vec<_> = self.too_new_events(from, log_batch).collect();
-        for RecordedEvent { offset, record, .. } in &parked {
-            new.push(letter_of_parked(*offset, record.event_id, &describe(record)));
-        }
-        log_batch.events.retain(|event| parked.iter().all(|parked| parked.offset != event.offset));
+        let parked = log_batch.events.extract_if(.., |event| self.sink.is_too_new(&event.record));
+        new.extend(
+            parked.map(|RecordedEvent { offset, record, .. }| {
+                letter_of_parked(offset, record.event_id, &describe(&record))
+            }),
+        );
         let discarded = log_batch.markers.iter().filter_map(|marker| match marker.marker {
             Marker::DeadLetterDiscarded(offset) => Some(offset),
             _ => None,
@@ -267,5 +267,53 @@ fn letter_of_parked(offset: Offset, event_id: EventId, what: &str) -> DeadLetter
     DeadLetter {
         source,
         reason: format!("an operator has parked it: it is {what}, which is newer than this program knows"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embedded::DataDir;
+    use events::{ChatApplicationCreated, Epoch, Event, RecordId, RecordedMarker};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use testkit::histories::{record, token};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::views::ViewsSink;
+
+    const PARTITION: PartitionId = PartitionId(0);
+
+    /// An epoch starts, an event of the one before is void, and a record of a newer version ends the batch.
+    fn batch() -> LogBatch {
+        let created =
+            record(&Event::ChatApplicationCreated(ChatApplicationCreated { token: token(1), name: "x".into() }));
+        let void = Record { epoch: Some(Epoch(5)), ..created.clone() };
+        let event = |offset, record| RecordedEvent { partition: PARTITION, offset: Offset(offset), record };
+        let marker = Marker::EpochStarted(Epoch(9));
+        let id = RecordId(Uuid::nil());
+        LogBatch {
+            markers: vec![RecordedMarker { partition: PARTITION, offset: Offset(0), id, marker }],
+            events: vec![event(1, void), event(2, Record { version: 99, ..created })],
+            ..LogBatch::empty(Offset(3))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_void_event_is_reported_once_and_when_it_is_passed() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let data_dir = DataDir::open(directory.path()).unwrap();
+        let log = data_dir.open_log().unwrap();
+        let store = data_dir.open_projections(log.log_id()).unwrap();
+        let feed = Feed::new(Arc::new(log), Arc::new(ViewsSink(Arc::new(store))), PARTITION);
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _recording = metrics::set_default_local_recorder(&recorder);
+        let reported = || recorder.handle().render().contains("tally_void_events_total 1");
+        // Another owner of the partition has moved the checkpoint: it reports.
+        let moved = Checkpoint { next: Offset(0), epoch: Epoch(7), ..Checkpoint::START };
+        let other = feed.apply(Checkpoint { next: Offset(1), ..moved }, batch()).await;
+        assert!(!reported(), "{other:?}");
+        let checkpoint = feed.apply(Checkpoint::START, batch()).await.unwrap();
+        assert_eq!((checkpoint.next, checkpoint.epoch), (Offset(2), Epoch(9)));
+        assert!(reported(), "{}", recorder.handle().render());
     }
 }
