@@ -83,6 +83,7 @@ impl AssignedPartitions {
         running: &mut BTreeMap<PartitionId, RunningLoop>,
         run_loops: &mut RunLoops,
     ) {
+        let had_some = !running.is_empty();
         running.retain(|partition, run_loop| {
             let is_kept = assigned.contains(partition);
             if !is_kept {
@@ -93,11 +94,15 @@ impl AssignedPartitions {
                 );
                 run_loop.stop.cancel();
                 run_loop.parts.iter().for_each(Part::ready);
-                // The partition's next owner reports its lag.
+                // The partition's next owner reports its lag and its dead letters.
                 lag::clear(self.sink.projection(), *partition);
             }
             is_kept
         });
+        if had_some && running.is_empty() {
+            // Nobody here looks any more whether the projection is paused.
+            lag::report_pause(self.sink.projection(), false);
+        }
         for partition in assigned {
             running.entry(*partition).or_insert_with(|| self.start_run_loop(*partition, run_loops));
         }

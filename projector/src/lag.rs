@@ -1,4 +1,4 @@
-//! How far projections are behind the log, as metrics.
+//! Metrics of projections: how far they are behind the log, whether they are paused, and their dead letters.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -91,10 +91,21 @@ pub(crate) fn report(projection: Projection, partition: PartitionId, end: Offset
     seconds_gauge(projection, partition).set(seconds);
 }
 
-/// Reports no lag any more: another process owns the partition.
+/// Reports no lag and no dead letters any more: another process owns the partition.
 pub(crate) fn clear(projection: Projection, partition: PartitionId) {
     events_gauge(projection, partition).set(0.0);
     seconds_gauge(projection, partition).set(0.0);
+    // Only `views` keeps dead letters.
+    if projection == Projection::Views {
+        report_letters(partition, 0);
+    }
+}
+
+/// Sets the number of dead letters in a partition.
+pub(crate) fn report_letters(partition: PartitionId, count: usize) {
+    // A count is far below 2^52.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    metrics::gauge!("tally_dead_letters", "partition" => partition.to_string()).set(count as f64);
 }
 
 /// Reports whether a projection is paused.

@@ -1,5 +1,6 @@
 //! The loop that reads a partition of the log and applies it to a projection, batch by batch.
 
+mod letter_count;
 mod pause_watch;
 
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use service::health::Part;
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::letter_count::LetterCount;
 use self::pause_watch::PauseWatch;
 use crate::feed::{Feed, FeedError, TooNew};
 use crate::lag::{Reached, ReachedReceiver};
@@ -29,8 +31,6 @@ const READ_WAIT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// Longest pause, without its jitter. Attempts go on at this pace for as long as a backend is away.
 const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
-/// Shortest time between two counts of the dead letters of a partition. Reads wait no longer, so a quiet partition is counted as often.
-const COUNT_INTERVAL: Duration = READ_WAIT;
 /// Longest wait for the note of a stop that ends the process.
 const NOTE_WAIT: Duration = Duration::from_secs(5);
 /// Jitter keeps the loops of many partitions from returning to a server all at once.
@@ -201,11 +201,16 @@ impl RunLoop {
         }
     }
 
-    /// Waits until the record is parked, or until the checkpoint has moved: another process may read more than this one.
+    /// Waits until the record is parked, until the projection is paused, or until the checkpoint has moved: another process may read
+    /// more than this one.
     async fn wait_for_decision(&self, record: &TooNew) {
-        let mut pauses = RETRY.build();
+        let (mut pauses, mut letters) = (RETRY.build(), LetterCount::default());
         loop {
             let decided = async {
+                if self.is_paused(true).await? {
+                    return Ok(true);
+                }
+                letters.refresh(&self.feed).await?;
                 let is_parked = self.feed.look_ahead(record.offset, READ_WAIT).await?;
                 let next = self.feed.checkpoint().await?.next;
                 Ok::<_, FeedError>(is_parked || self.reached.borrow().is_none_or(|reached| reached.next != next))
@@ -224,18 +229,18 @@ impl RunLoop {
     /// Applies batches from the checkpoint on until `stop` or a failure. Each success starts `pauses` anew.
     async fn follow(&self, stop: &CancellationToken, pauses: &mut ExponentialBackoff) -> Result<(), Failure> {
         let (mut checkpoint, mut goal) = self.begin().await?;
-        let mut counted_at = None;
+        let mut letters = LetterCount::default();
         let mut is_in_log = checkpoint.next <= goal;
         let mut may_be_paused = true;
         loop {
             self.reached.send_replace(Some(Reached { next: checkpoint.next, waiting_since: None }));
-            if let Some(pause) = self.pause.as_ref()
-                && pause.is_set(may_be_paused).await.map_err(Failure::Temporary)?
-            {
-                self.wait_until_resumed(pause, checkpoint, stop).await?;
-                if stop.is_cancelled() {
-                    return Ok(());
-                }
+            let Some(is_paused) = stop.run_until_cancelled(self.is_paused(may_be_paused)).await else {
+                return Ok(());
+            };
+            if is_paused.map_err(Failure::Temporary)? {
+                let resumed = stop.run_until_cancelled(self.wait_until_resumed(checkpoint)).await;
+                let Some(resumed) = resumed else { return Ok(()) };
+                resumed?;
                 (checkpoint, goal) = self.begin().await?;
                 is_in_log = checkpoint.next <= goal;
                 continue;
@@ -259,7 +264,9 @@ impl RunLoop {
             (checkpoint, goal) = if next.next < checkpoint.next { self.begin().await? } else { (next, goal) };
             *pauses = RETRY.build();
             if !is_full {
-                self.count_dead_letters(&mut counted_at).await?;
+                // A stop also ends the count: the gauge belongs to the partition's next owner.
+                let counted = stop.run_until_cancelled(letters.refresh(&self.feed)).await;
+                counted.unwrap_or(Ok(())).map_err(|error| self.classify(error))?;
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
                     () = tokio::time::sleep(GATHER_PAUSE) => {}
@@ -268,40 +275,31 @@ impl RunLoop {
         }
     }
 
-    /// Waits until the projection is resumed or `stop`. Meanwhile it finds out since when the next event waits, for the metrics.
-    async fn wait_until_resumed(
-        &self,
-        pause: &PauseWatch,
-        checkpoint: Checkpoint,
-        stop: &CancellationToken,
-    ) -> Result<(), Failure> {
-        self.part.ready();
-        self.clear_stop().await?;
-        while pause.is_set(true).await.map_err(Failure::Temporary)? {
-            if self.reached.borrow().is_none_or(|reached| reached.waiting_since.is_none())
-                && let Ok(log_batch) = self.feed.read(checkpoint.next, Duration::ZERO).await
-            {
-                self.reached.send_replace(Some(Reached::before(&log_batch, checkpoint.next)));
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(pause_watch::INTERVAL)).await.is_none() {
-                break;
-            }
+    /// Whether the projection is paused. Looks `at_once`, or from time to time.
+    async fn is_paused(&self, at_once: bool) -> Result<bool, FeedError> {
+        match &self.pause {
+            Some(pause) => pause.is_set(at_once).await,
+            None => Ok(false),
         }
-        Ok(())
     }
 
-    /// Sets the gauge of dead letters, every [`COUNT_INTERVAL`] at most.
-    async fn count_dead_letters(&self, counted_at: &mut Option<Instant>) -> Result<(), Failure> {
-        if counted_at.is_some_and(|counted_at| counted_at.elapsed() < COUNT_INTERVAL) {
-            return Ok(());
-        }
-        *counted_at = Some(Instant::now());
-        let partition = self.feed.partition;
-        let counted = self.feed.sink.count_dead_letters(partition).await;
-        if let Some(count) = counted.map_err(|error| self.classify(FeedError::Apply(error)))? {
-            // A count is far below 2^52.
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            metrics::gauge!("tally_dead_letters", "partition" => partition.to_string()).set(count as f64);
+    /// Waits until the projection is resumed. Meanwhile it finds out since when the next event waits, for the metrics.
+    async fn wait_until_resumed(&self, checkpoint: Checkpoint) -> Result<(), Failure> {
+        self.part.ready();
+        self.clear_stop().await?;
+        while self.is_paused(true).await.map_err(Failure::Temporary)? {
+            if self.reached.borrow().is_none_or(|reached| reached.waiting_since.is_none()) {
+                match self.feed.read(checkpoint.next, Duration::ZERO).await {
+                    Ok(log_batch) => {
+                        self.reached.send_replace(Some(Reached::before(&log_batch, checkpoint.next)));
+                    }
+                    Err(error) => {
+                        let projection = self.feed.projection().name();
+                        tracing::warn!(projection, error = %error.as_report(), "the lag of a paused projection is unknown");
+                    }
+                }
+            }
+            tokio::time::sleep(pause_watch::INTERVAL).await;
         }
         Ok(())
     }

@@ -1,23 +1,20 @@
-//! The ways in which a run loop ends, and which of them are fatal for the process.
+//! The ways in which a run loop ends or stands still, and which of them are fatal for the process.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod standing_still;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use embedded::{DataDir, SqliteLog};
 use event_log::{EventLog, MarkerLog};
-use events::{
-    ChatApplicationCreated, Event, KnownRecord, Marker, Offset, PartitionId, Record, RecordId, RecordedEvent,
-};
-use parking_lot::Mutex;
+use events::{ChatApplicationCreated, Event, KnownRecord, Marker, Offset, PartitionId, Record, RecordId};
 use projector::feed::FeedError;
 use projector::run_loop::{wait_for_ends, wait_for_fatal};
-use projector::sink::{Letters, ProjectionSink, SinkError};
 use projector::views::ViewsSink;
 use projector::{Fatal, Feed, RunLoop, RunLoops, Stopped};
-use read_model::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore, ViewsChanges};
+use read_model::{Checkpoint, CheckpointMove, Projection, ProjectionStore, ViewsChanges};
 use service::health::Readiness;
 use tempfile::TempDir;
 use testkit::histories::{record, token};
@@ -95,94 +92,21 @@ impl Fixture {
     }
 
     fn start_run_loop(&mut self) {
-        let feed = self.feed();
-        self.start(feed);
+        self.start(RunLoop::new(self.feed(), self.readiness.part("views")));
     }
 
-    fn start(&mut self, feed: Feed) {
-        let run_loop = RunLoop::new(feed, self.readiness.part("views"));
+    fn start(&mut self, run_loop: RunLoop) {
         self.run_loops.spawn(run_loop.run(self.stop.clone()));
     }
 
-    /// Starts a run loop whose sink keeps its note of a stop in memory.
-    fn start_noting(&mut self, note: &Arc<Mutex<Option<String>>>) {
-        let sink = NotingSink { views: ViewsSink(Arc::clone(&self.store)), note: Arc::clone(note) };
-        self.start(Feed::new(Arc::clone(&self.log) as _, Arc::new(sink), PARTITION));
+    async fn stop(self) {
+        self.stop.cancel();
+        wait_for_ends(self.run_loops).await.unwrap();
     }
 
     async fn wait_for_fatal(&mut self) -> Fatal {
         tokio::time::timeout(DEADLINE, wait_for_fatal(&mut self.run_loops)).await.unwrap()
     }
-}
-
-/// `views`, with the note of a stop that another process would read.
-struct NotingSink {
-    views: ViewsSink,
-    note: Arc<Mutex<Option<String>>>,
-}
-
-#[async_trait]
-impl ProjectionSink for NotingSink {
-    fn projection(&self) -> Projection {
-        self.views.projection()
-    }
-
-    fn batch_size(&self) -> u32 {
-        self.views.batch_size()
-    }
-
-    async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SinkError> {
-        self.views.checkpoint(partition).await
-    }
-
-    async fn apply(
-        &self,
-        checkpoint_move: CheckpointMove,
-        batch: &[RecordedEvent],
-        letters: &Letters,
-    ) -> Result<Applied, SinkError> {
-        self.views.apply(checkpoint_move, batch, letters).await
-    }
-
-    async fn note_stop(&self, _partition: PartitionId, _at: Offset, reason: &str) -> Result<(), SinkError> {
-        *self.note.lock() = Some(reason.to_owned());
-        Ok(())
-    }
-
-    async fn clear_stop(&self, _partition: PartitionId) -> Result<(), SinkError> {
-        *self.note.lock() = None;
-        Ok(())
-    }
-}
-
-/// A process that read another log has left it. No event comes that would move the checkpoint.
-#[tokio::test]
-async fn the_note_of_a_stop_is_deleted_once_the_log_is_the_right_one() {
-    let mut fixture = Fixture::new().await;
-    fixture.append(1).await;
-    fixture.set_checkpoint(Checkpoint { next: Offset(1), ..Checkpoint::START }).await;
-    let note = Arc::new(Mutex::new(Some("the projection was made from another log".to_owned())));
-    fixture.start_noting(&note);
-    testkit::polling::until(DEADLINE, "no note", async || note.lock().is_none()).await;
-    fixture.stop.cancel();
-    wait_for_ends(fixture.run_loops).await.unwrap();
-}
-
-/// A restart before a record of a newer version does not make readers ready for a moment.
-#[tokio::test]
-async fn the_note_of_a_stop_stays_while_its_cause_does() {
-    let mut fixture = Fixture::new().await;
-    fixture.log.append(Record { version: 99, ..fixture.new_record(1) }).await.unwrap();
-    let note = Arc::new(Mutex::new(Some("of the process before".to_owned())));
-    fixture.start_noting(&note);
-    testkit::polling::until(DEADLINE, "another note", async || {
-        let noted = note.lock().clone();
-        assert_ne!(noted, None, "the note was deleted");
-        noted.is_some_and(|noted| noted.contains("version 99"))
-    })
-    .await;
-    fixture.stop.cancel();
-    wait_for_ends(fixture.run_loops).await.unwrap();
 }
 
 #[tokio::test]
@@ -237,8 +161,7 @@ async fn a_checkpoint_without_a_record_is_accepted_and_gets_one() {
         if checkpoint.record == expected { Ok(()) } else { Err(checkpoint) }
     })
     .await;
-    fixture.stop.cancel();
-    wait_for_ends(fixture.run_loops).await.unwrap();
+    fixture.stop().await;
 }
 
 #[tokio::test]
@@ -248,8 +171,7 @@ async fn a_panic_is_fatal() {
     fixture.run_loops.spawn(async { panic!("in a run loop") });
     let fatal = fixture.wait_for_fatal().await;
     assert!(matches!(fatal, Fatal::Panicked(_)), "{fatal:?}");
-    fixture.stop.cancel();
-    wait_for_ends(fixture.run_loops).await.unwrap();
+    fixture.stop().await;
 }
 
 #[tokio::test]
@@ -276,8 +198,7 @@ async fn something_newer_is_not_fatal_and_not_ready_until_it_is_parked() {
     fixture.log.append_marker(PARTITION, Marker::DeadLetterDiscarded(Offset(1))).await.unwrap();
     fixture.wait_until_applied(Offset(5)).await;
     assert_eq!(fixture.store.dead_letters(PARTITION, 10).await.unwrap(), []);
-    fixture.stop.cancel();
-    wait_for_ends(fixture.run_loops).await.unwrap();
+    fixture.stop().await;
 }
 
 /// From the start of the log, as a rebuild does: the decision lies behind the record, whatever lies between, and whatever a read returns.
@@ -325,6 +246,5 @@ async fn a_projection_that_is_lost_passes_a_parked_record_again() {
     fixture.wait_until_applied(Offset(5)).await;
     let letters = fixture.store.dead_letters(PARTITION, 10).await.unwrap();
     assert_eq!(letters.iter().map(|letter| letter.source.offset.0).collect::<Vec<_>>(), [1]);
-    fixture.stop.cancel();
-    wait_for_ends(fixture.run_loops).await.unwrap();
+    fixture.stop().await;
 }
