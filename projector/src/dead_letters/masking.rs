@@ -1,8 +1,8 @@
 //! How much of what people wrote an operator is shown.
 
 use clap::ValueEnum;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Characters of a token that are shown unless everything is: as many as logs have.
 const TOKEN_CHARACTERS: usize = 6;
@@ -14,7 +14,7 @@ pub enum Disclosure {
     /// Nothing of it
     #[default]
     None,
-    /// Every letter and digit as x
+    /// Every letter and digit of it as x
     Masked,
     /// All of it
     Full,
@@ -22,12 +22,14 @@ pub enum Disclosure {
 
 /// The JSON of an event, or how long it is.
 pub(super) fn disclose_data(data: &[u8], disclosure: Disclosure) -> String {
-    let parsed = serde_json::from_slice::<Value>(data);
-    match (disclosure, parsed) {
-        (Disclosure::None, _) => format!("{} bytes", data.len()),
-        (Disclosure::Masked, Ok(value)) => mask_value(value).to_string(),
-        (Disclosure::Masked, Err(_)) => format!("{} bytes, which are no JSON", data.len()),
-        (Disclosure::Full, _) => String::from_utf8_lossy(data).into_owned(),
+    match disclosure {
+        Disclosure::None => format!("{} bytes", data.len()),
+        // Also names of members and numbers: in an event that no release writes, they may be what people wrote, too.
+        Disclosure::Masked => match (str::from_utf8(data), serde_json::from_slice::<IgnoredAny>(data)) {
+            (Ok(json), Ok(_)) => mask(json),
+            _ => format!("{} bytes, which are no JSON", data.len()),
+        },
+        Disclosure::Full => String::from_utf8_lossy(data).into_owned(),
     }
 }
 
@@ -52,35 +54,34 @@ pub(super) fn disclose_stream(stream: &str, disclosure: Disclosure) -> String {
     }
 }
 
-fn mask_value(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(mask(&text)),
-        Value::Array(items) => Value::Array(items.into_iter().map(mask_value).collect()),
-        // Names of members may be what people wrote, too, in an event that no release writes.
-        Value::Object(members) => {
-            Value::Object(members.into_iter().map(|(name, value)| (name, mask_value(value))).collect())
-        }
-        other => other,
-    }
-}
-
 fn mask(text: &str) -> String {
     text.chars().map(|character| if character.is_alphanumeric() { 'x' } else { character }).collect()
 }
 
-/// Masks what stands between quotation marks or backticks, and behind one that is not closed.
+/// Masks what stands between quotation marks, in which a backslash escapes the next character, and everything behind a quotation mark
+/// that is not closed, or behind a backtick: what stands between backticks is not escaped, so nobody knows where it ends.
 fn mask_quoted(reason: &str) -> String {
-    let mut quote = None;
-    let mask_character = |character: char| {
-        match quote {
-            None if matches!(character, '"' | '`') => quote = Some(character),
-            Some(open) if character == open => quote = None,
-            Some(_) if character.is_alphanumeric() => return 'x',
-            _ => {}
-        }
-        character
-    };
-    reason.chars().map(mask_character).collect()
+    let mut masked = String::with_capacity(reason.len());
+    let mut rest = reason;
+    while let Some(begin) = rest.find(['"', '`']) {
+        let (before, quoted) = rest.split_at(begin + 1);
+        masked.push_str(before);
+        let end = if before.ends_with('"') { find_closing_mark(quoted) } else { quoted.len() };
+        masked.push_str(&mask(&quoted[..end]));
+        rest = &quoted[end..];
+    }
+    masked + rest
+}
+
+/// The end of a quotation with its closing mark, or of the text if nothing closes it.
+fn find_closing_mark(quoted: &str) -> usize {
+    let mut is_escaped = false;
+    let closing = quoted.char_indices().find(|(_, character)| {
+        let is_closing = *character == '"' && !is_escaped;
+        is_escaped = *character == '\\' && !is_escaped;
+        is_closing
+    });
+    closing.map_or(quoted.len(), |(at, mark)| at + mark.len_utf8())
 }
 
 #[cfg(test)]
@@ -92,17 +93,24 @@ mod tests {
     #[test]
     fn data_is_shown_as_far_as_asked() {
         assert_eq!(disclose_data(DATA.as_bytes(), Disclosure::None), "33 bytes");
-        assert_eq!(disclose_data(DATA.as_bytes(), Disclosure::Masked), r#"{"body":"xx, xxx x!","number":7}"#);
+        assert_eq!(disclose_data(DATA.as_bytes(), Disclosure::Masked), r#"{"xxxx":"xx, xxx x!","xxxxxx":x}"#);
         assert_eq!(disclose_data(DATA.as_bytes(), Disclosure::Full), DATA);
         assert_eq!(disclose_data(b"{secret", Disclosure::Masked), "7 bytes, which are no JSON");
     }
 
     #[test]
     fn a_reason_is_masked_where_it_quotes() {
-        let reason = r#"invalid type: string "a secret", expected u32 at `member"#;
+        let reason = r#"invalid type: string "a secret", expected u32"#;
         assert_eq!(disclose_reason(reason, Disclosure::None), "");
-        let masked = r#": invalid type: string "x xxxxxx", expected u32 at `xxxxxx"#;
-        assert_eq!(disclose_reason(reason, Disclosure::Masked), masked);
+        for (reason, masked) in [
+            (reason, r#"invalid type: string "x xxxxxx", expected u32"#),
+            (r#"a "say \"secret one\"", no"#, r#"a "xxx \"xxxxxx xxx\"", no"#),
+            (r#"a "secret\\", no "other""#, r#"a "xxxxxx\\", no "xxxxx""#),
+            (r#"a "cut \"off"#, r#"a "xxx \"xxx"#),
+            ("unknown field `a`secret", "unknown field `x`xxxxxx"),
+        ] {
+            assert_eq!(disclose_reason(reason, Disclosure::Masked), format!(": {masked}"));
+        }
         assert_eq!(disclose_reason(reason, Disclosure::Full), format!(": {reason}"));
     }
 
