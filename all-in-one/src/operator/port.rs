@@ -172,8 +172,13 @@ fn to_outcome(outcome: Result<Report, OperationError>) -> Outcome {
     }
 }
 
+/// Logs how an operation has ended. What a command about dead letters shows may be what people wrote, or a token, and goes to who has
+/// asked for it only.
 fn log_outcome(operation: Operation, outcome: &Outcome) {
     match outcome {
+        Outcome::Done(_) if matches!(operation, Operation::DeadLetters(_)) => {
+            tracing::info!(?operation, "the operation has ended");
+        }
         Outcome::Done(Report { text, is_good: true }) => tracing::info!(?operation, "the operation has ended: {text}"),
         Outcome::Done(Report { text, is_good: false }) => tracing::warn!(?operation, "the operation has ended: {text}"),
         Outcome::Failed(reason) => tracing::warn!(?operation, reason, "the operation has failed"),
