@@ -1,6 +1,7 @@
 //! The operator's command `dead-letters`: what no view shows, and what to do about it. The same on every log and store.
 
 pub mod masking;
+mod place;
 
 use std::time::Duration;
 
@@ -10,10 +11,14 @@ use events::{Marker, Offset, PartitionId, Record, RecordedEvent};
 use read_model::{Projection, ProjectionStore, StoreError};
 use serde::{Deserialize, Serialize};
 
+pub use self::place::Place;
+
 use self::masking::{Disclosure, disclose_data, disclose_reason, disclose_stream};
 
 /// Most dead letters of a partition that are listed or looked through.
 const MAX_LETTERS: u32 = 10_000;
+/// The length of a list at which it ends. A running tally answers no more than 1 MiB of JSON, in which a byte may take two.
+const MAX_LIST_BYTES: usize = 256 * 1024;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand, Serialize, Deserialize, utoipa::ToSchema)]
@@ -24,6 +29,10 @@ pub enum DeadLettersCommand {
         /// How much of the reasons to show: they may quote what people wrote
         #[arg(long, value_enum, default_value_t)]
         show: Disclosure,
+        /// Where to begin, as a list says that is not the last
+        #[arg(long, value_name = "PARTITION:OFFSET", default_value_t)]
+        #[serde(default)]
+        from: Place,
     },
     /// Show one record of the log
     Show {
@@ -104,7 +113,7 @@ pub async fn run(
 ) -> Result<String, DeadLettersError> {
     let letters = Letters { log, views };
     match *command {
-        DeadLettersCommand::List { show } => letters.list(show).await,
+        DeadLettersCommand::List { show, from } => letters.list(show, from).await,
         DeadLettersCommand::Show { partition, offset, show } => {
             letters.show(PartitionId(partition), Offset(offset), show).await
         }
@@ -121,33 +130,55 @@ struct Letters<'a> {
 }
 
 impl Letters<'_> {
-    async fn list(&self, disclosure: Disclosure) -> Result<String, DeadLettersError> {
+    async fn list(&self, disclosure: Disclosure, from: Place) -> Result<String, DeadLettersError> {
         let mut text = String::new();
         let end = self.log.end().await.map_err(DeadLettersError::Read)?;
-        for partition in self.log.partitions().partitions() {
-            let letters = self.views.dead_letters(partition, MAX_LETTERS).await.map_err(DeadLettersError::Store)?;
-            for letter in &letters {
-                let (offset, event_id) = (letter.source.offset, letter.source.event_id.0);
-                let reason = disclose_reason(&letter.reason, disclosure);
-                add_line(
-                    &mut text,
-                    &format!("partition {partition} offset {offset}: dead letter, event {event_id}{reason}"),
-                );
+        for partition in self.log.partitions().partitions().filter(|partition| partition.0 >= from.partition) {
+            let first = if partition.0 == from.partition { Offset(from.offset) } else { Offset::START };
+            if let Some(offset) = self.list_partition(&mut text, partition, first, disclosure).await? {
+                let next = Place { partition: partition.0, offset: offset.0 };
+                add_line(&mut text, &format!("there are more: dead-letters list --from {next}"));
+                return Ok(text);
             }
-            if letters.len() >= MAX_LETTERS as usize {
-                add_line(&mut text, &format!("partition {partition}: there may be more; discard some of these"));
-            }
-            let next = self.views.checkpoint(Projection::Views, partition).await.map_err(DeadLettersError::Store)?.next;
-            if next < end.bound(partition)
-                && let Some(what) = find_newer(&self.read_one(partition, next).await?)
-            {
-                add_line(
-                    &mut text,
-                    &format!("partition {partition} offset {next}: the views stand still, it is {what}"),
-                );
+            if let Some(line) = self.describe_stop(partition, end.bound(partition)).await? {
+                add_line(&mut text, &line);
             }
         }
         Ok(if text.is_empty() { "no dead letters".to_owned() } else { text })
+    }
+
+    /// Adds the dead letters of a partition from `first` on. Returns the next one if it had no room for all.
+    async fn list_partition(
+        &self,
+        text: &mut String,
+        partition: PartitionId,
+        first: Offset,
+        disclosure: Disclosure,
+    ) -> Result<Option<Offset>, DeadLettersError> {
+        let letters = self.views.dead_letters(partition, MAX_LETTERS).await.map_err(DeadLettersError::Store)?;
+        let may_be_more = letters.len() >= MAX_LETTERS as usize;
+        for letter in letters.iter().filter(|letter| letter.source.offset >= first) {
+            let (offset, event_id) = (letter.source.offset, letter.source.event_id.0);
+            if text.len() >= MAX_LIST_BYTES {
+                return Ok(Some(offset));
+            }
+            let reason = disclose_reason(&letter.reason, disclosure);
+            add_line(text, &format!("partition {partition} offset {offset}: dead letter, event {event_id}{reason}"));
+        }
+        if may_be_more {
+            add_line(text, &format!("partition {partition}: there may be more; discard some of these"));
+        }
+        Ok(None)
+    }
+
+    /// Says at which record of a partition the views stand still, if they do.
+    async fn describe_stop(&self, partition: PartitionId, end: Offset) -> Result<Option<String>, DeadLettersError> {
+        let next = self.views.checkpoint(Projection::Views, partition).await.map_err(DeadLettersError::Store)?.next;
+        if next >= end {
+            return Ok(None);
+        }
+        let what = find_newer(&self.read_one(partition, next).await?);
+        Ok(what.map(|what| format!("partition {partition} offset {next}: the views stand still, it is {what}")))
     }
 
     async fn show(
@@ -162,7 +193,9 @@ impl Letters<'_> {
             add_record(&mut text, record, disclosure);
         }
         let markers = log_batch.markers.iter().map(|marker| format!("{:?}", marker.marker));
-        let unreadable = log_batch.unreadable.iter().map(|record| format!("this is no event: {}", record.reason));
+        let unreadable = log_batch.unreadable.iter();
+        let unreadable =
+            unreadable.map(|record| format!("this is no event{}", disclose_reason(&record.reason, disclosure)));
         let newer =
             log_batch.newer.iter().map(|record| format!("it is {}, which is newer than this program", record.what));
         for line in markers.chain(unreadable).chain(newer) {
@@ -179,14 +212,14 @@ impl Letters<'_> {
         let what = find_newer(&log_batch).ok_or(DeadLettersError::Readable { partition, offset })?;
         let at = self.append(partition, Marker::DeadLetterParked(offset)).await?;
         Ok(format!(
-            "offset {offset} of partition {partition}, {what}, is parked from offset {at} on; the projections go on"
+            "offset {offset} of partition {partition}, {what}, is parked (marker at offset {at}); the projections go on when they have read it"
         ))
     }
 
     async fn discard(&self, partition: PartitionId, offset: Offset) -> Result<String, DeadLettersError> {
         self.find_reason(partition, offset).await?.ok_or(DeadLettersError::NoLetter { partition, offset })?;
         let at = self.append(partition, Marker::DeadLetterDiscarded(offset)).await?;
-        Ok(format!("offset {offset} of partition {partition} is discarded from offset {at} on"))
+        Ok(format!("offset {offset} of partition {partition} is discarded (marker at offset {at})"))
     }
 
     async fn append(&self, partition: PartitionId, marker: Marker) -> Result<Offset, DeadLettersError> {

@@ -13,7 +13,7 @@ use crate::transfer::{ExportArgs, ImportArgs};
 /// The operator's subcommands, on the system that the arguments `S` name: a data directory, or servers.
 #[derive(Debug, Clone, Subcommand)]
 pub enum OperatorCommand<S: Args> {
-    /// Show how far each projection is behind the log, how fast it follows, and what it has parked
+    /// Show how far each projection is behind the log, how fast it follows, and its dead letters
     Status(StatusArgs<S>),
     /// Make projections anew beside those that readers use, compare the two, and say what differs
     ///
@@ -38,6 +38,8 @@ pub enum OperatorCommand<S: Args> {
     /// system is used. The projections are made afterwards, as at any start.
     Import(TransferArgs<ImportArgs, S>),
     /// List, show, park and discard what the views cannot show, or what stops a projection
+    // So that the system may be named behind list, show, park and discard, as behind every other command.
+    #[command(mut_args = |argument| argument.global(true))]
     DeadLetters(DeadLettersArgs<S>),
 }
 

@@ -10,7 +10,7 @@ use distributed::mysql::MySqlProjections;
 use event_log::{EventLog, MarkerLog};
 use events::{ChatKey, KnownRecord, LogId, Marker, Offset, PartitionId, Record, RecordId};
 use projector::dead_letters::masking::Disclosure;
-use projector::dead_letters::{self, DeadLettersCommand};
+use projector::dead_letters::{self, DeadLettersCommand, Place};
 use projector::process::Process;
 use read_model::{Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore, SearchIndex, ViewsChanges};
 use service::healthcheck::{NotReady, healthcheck};
@@ -247,7 +247,10 @@ async fn a_partition_that_stands_still_goes_on_when_the_record_is_parked() {
         if body.contains("dead-letters park 9") { Ok(()) } else { Err(body) }
     })
     .await;
-    let listed = dead_letters::run(&DeadLettersCommand::List { show: Disclosure::None }, &log, &store).await.unwrap();
+    let listed =
+        dead_letters::run(&DeadLettersCommand::List { show: Disclosure::None, from: Place::default() }, &log, &store)
+            .await
+            .unwrap();
     assert!(listed.contains(&format!("partition 9 offset {stuck_at}: the views stand still")), "{listed}");
     let park = DeadLettersCommand::Park { partition: partition.0, offset: stuck_at.0 };
     dead_letters::run(&park, &log, &store).await.unwrap();
