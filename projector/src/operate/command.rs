@@ -28,10 +28,19 @@ pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 could not be done (standard 
                               3 verify has found a difference, damaged records or dead letters.";
 
 /// A signal came before the end.
-#[derive(Debug, thiserror::Error)]
-#[error("stopped while {action}; readers use what they used before; the same command goes on from there")]
-struct Stopped {
-    action: String,
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Stopped {
+    #[error("stopped while {action}; readers use what they used before; the same command goes on from there")]
+    Step { action: String },
+    /// Of a command that has no steps.
+    #[error("stopped before it was known whether the command was carried out; give the same command again")]
+    AtOnce,
+}
+
+impl Stopped {
+    fn during(step: &Step) -> Self {
+        if step.action.is_empty() { Self::AtOnce } else { Self::Step { action: step.action.clone() } }
+    }
 }
 
 /// Runs a subcommand.
@@ -100,10 +109,25 @@ async fn operate(system: &impl OpenOperator, logs: &LogArgs, operation: Operatio
     let outcome = tokio::select! {
         outcome = operator.run(operation, &steps) => outcome.map_err(to_error),
         never = progress::show_steps(shown) => match never {},
-        () = stop.cancelled() => Err(Stopped { action: steps.borrow().action.clone() }.into()),
+        () = stop.cancelled() => Err(Stopped::during(&steps.borrow()).into()),
     };
     operator.close().await;
     let report = outcome?;
     print_line(&report.text)?;
     Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENCE_EXIT_CODE) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_names_the_step_if_there_is_one() {
+        let (steps, _) = watch::channel(Step::none());
+        let stopped = Stopped::during(&steps.borrow()).to_string();
+        assert!(stopped.starts_with("stopped before it was known"), "{stopped}");
+        let _progress = Step::begin(&steps, "verifying views".to_owned());
+        let stopped = Stopped::during(&steps.borrow()).to_string();
+        assert!(stopped.starts_with("stopped while verifying views;"), "{stopped}");
+    }
 }

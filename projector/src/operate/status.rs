@@ -194,14 +194,14 @@ async fn find_oldest(
 }
 
 impl Lag {
-    /// The lag of all parts: the sum of events and rates, and the longest of times.
+    /// The lag of all parts: the sum of events and known rates, and the longest of known times.
     pub(super) fn sum(parts: impl Iterator<Item = Self>) -> Self {
-        let add = |one: Option<f64>, other: Option<f64>| Some(one.unwrap_or_default() + other?).or(one);
+        let add = |one: Option<f64>, other: Option<f64>| one.into_iter().chain(other).reduce(|one, other| one + other);
         let longest = |one: Option<f64>, other: Option<f64>| one.into_iter().chain(other).reduce(f64::max);
         parts.fold(Self::default(), |sum, part| Self {
             events: sum.events + part.events,
             seconds: longest(sum.seconds, part.seconds),
-            rate: add(sum.rate, part.rate).or(part.rate),
+            rate: add(sum.rate, part.rate),
             seconds_left: longest(sum.seconds_left, part.seconds_left),
         })
     }
@@ -218,5 +218,6 @@ mod tests {
         assert_eq!(sum(&[]), Lag::default());
         assert_eq!(sum(&[part(3, Some(2.0), Some(1.0)), part(4, Some(9.0), Some(2.0))]), part(7, Some(9.0), Some(3.0)));
         assert_eq!(sum(&[part(3, None, None), part(0, Some(0.0), None)]), part(3, Some(0.0), None));
+        assert_eq!(sum(&[part(1, None, Some(1.0)), part(1, None, None)]), part(2, None, Some(1.0)), "one is unknown");
     }
 }
