@@ -127,7 +127,7 @@ impl Record {
     /// Decodes the event. Upcasters bring an old version to the current one.
     ///
     /// # Errors
-    /// [`DecodeError::Newer`] stops a reader. A reader parks a [`DecodeError::Broken`] event as a dead letter.
+    /// [`DecodeError::Newer`] stops a reader. A [`DecodeError::Broken`] event becomes a dead letter.
     pub fn decode(&self) -> Result<Event, DecodeError> {
         self.decode_as(self.known_type()?).map_err(|reason| DecodeError::Broken {
             event_type: self.event_type.clone(),

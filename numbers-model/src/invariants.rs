@@ -11,7 +11,7 @@ use crate::state::{Phase, State};
 
 /// The promise that no two things get the same number, as clients see it.
 pub const NUMBERS_UNIQUE: &str = "no number is acknowledged for two posts";
-/// The promise that nothing acknowledged disappears: neither the event nor its parent's is lost, void, or parked
+/// The promise that nothing acknowledged disappears: neither the event nor its parent's is lost, void, or a dead letter
 /// because another event has its number.
 pub const ACKNOWLEDGED_IS_IN_LOG: &str = "an acknowledged post is in the log, valid and the first of its number";
 /// The promise that no two things get the same number, as projections see it.

@@ -85,7 +85,7 @@ pub enum RebuildError {
     },
     /// The new generation cannot show what the live one shows.
     #[error("{} cannot show events that it shows now, so it stays as it is: {}", .projection.name(), describe(.letters))]
-    Parked {
+    DeadLetters {
         /// The projection.
         projection: Projection,
         /// Some of the events.
@@ -103,7 +103,7 @@ impl RebuildError {
     /// Whether going on with the generation cannot help: it hides what the live one shows, or was made from another log.
     const fn is_in_vain(&self) -> bool {
         match self {
-            Self::Parked { .. } => true,
+            Self::DeadLetters { .. } => true,
             Self::Feed { source, .. } => {
                 matches!(source, FeedError::Read(ReadError::BeyondEnd { .. }) | FeedError::OtherLog(_))
             }
@@ -213,10 +213,10 @@ impl<'a> Rebuild<'a> {
         for _ in 0..MAX_SWAPS {
             let end = self.log.end().await.map_err(RebuildError::Log)?;
             self.fill_up_to(&end).await.map_err(|source| RebuildError::Feed { projection, source })?;
-            let letters = self.generations.newly_parked(&self.build, NAMED_DEAD_LETTERS).await;
+            let letters = self.generations.new_dead_letters(&self.build, NAMED_DEAD_LETTERS).await;
             let letters = letters.map_err(RebuildError::Generations)?;
             if !letters.is_empty() {
-                return Err(RebuildError::Parked { projection, letters });
+                return Err(RebuildError::DeadLetters { projection, letters });
             }
             match self.generations.swap(&self.build, &UpToTheEnd(self)).await {
                 Ok(Swap::Done) => {

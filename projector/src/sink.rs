@@ -45,7 +45,7 @@ pub trait ProjectionSink: Send + Sync {
     ) -> Result<Applied, SinkError>;
 
     /// Counts the dead letters of `partition` that are not discarded; `None` if the projection has none. A count of
-    /// [`MAX_COUNTED_LETTERS`] stands for this many or more.
+    /// [`MAX_COUNTED_LETTERS`](read_model::MAX_COUNTED_LETTERS) stands for this many or more.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -97,9 +97,6 @@ pub enum SinkError {
     #[error("the search index cannot be used")]
     Search(#[source] SearchError),
 }
-
-/// The most dead letters that are counted in a partition.
-pub const MAX_COUNTED_LETTERS: u32 = 1_000;
 
 /// The most events of one batch of `views` or `counts`.
 pub(crate) const ROWS_PER_BATCH: u32 = 512;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use events::{DecodeError, Event, Offset, PartitionId, RecordedEvent, UnixMillis};
 use read_model::{
-    Applied, ChatRow, Checkpoint, CheckpointMove, DeadLetter, MessageRow, NameChange, NameOrigin, Projection,
-    ProjectionStore, SourceEvent, ViewsChanges,
+    Applied, ChatRow, Checkpoint, CheckpointMove, DeadLetter, MAX_COUNTED_LETTERS, MessageRow, NameChange, NameOrigin,
+    Projection, ProjectionStore, SourceEvent, ViewsChanges,
 };
 use thiserror_ext::AsReport;
 
-use crate::sink::{Letters, MAX_COUNTED_LETTERS, ProjectionSink, ROWS_PER_BATCH, SinkError};
+use crate::sink::{Letters, ProjectionSink, ROWS_PER_BATCH, SinkError};
 
 /// Returns the changes that a batch makes to the views. A broken event becomes a dead letter, as those of `letters` are.
 ///

@@ -77,7 +77,7 @@ fn views_get_a_row_for_every_event_with_its_source() {
 }
 
 #[test]
-fn views_park_a_broken_event_and_go_on() {
+fn views_make_a_dead_letter_of_a_broken_event_and_go_on() {
     let batch = place_records(vec![break_json(&posted(chat(1), 1, "x")), record(&posted(chat(1), 2, "y"))]);
     let changes = views::collect_changes(&batch, &Letters::default()).unwrap();
     assert_eq!(changes.dead_letters.iter().map(|letter| letter.source.offset).collect::<Vec<_>>(), [batch[0].offset]);
@@ -86,7 +86,7 @@ fn views_park_a_broken_event_and_go_on() {
 }
 
 #[test]
-fn views_park_an_unreadable_record_and_go_on() {
+fn views_make_a_dead_letter_of_an_unreadable_record_and_go_on() {
     let batch = place_records(vec![record(&posted(chat(1), 1, "x"))]);
     let source = SourceEvent { event_id: EventId::NONE, offset: Offset(7) };
     let stray = DeadLetter { source, reason: "it has no headers".into() };

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_creation_is_parked_and_the_same_one_is_not() {
+    fn a_second_creation_is_a_dead_letter_and_the_same_one_is_not() {
         let stored = || Some(row(Some(0), 0, "first", 0));
         assert_eq!(resolve(stored(), &[], &[change("first", Created, 1, 9)]), (None, 0, 0));
         assert_eq!(resolve(stored(), &[], &[change("second", Created, 2, 9)]), (None, 0, 1));

@@ -4,7 +4,7 @@ use events::PartitionId;
 
 use crate::changes::DeadLetter;
 
-/// Counts the events that were parked since the process started. One event may be counted twice.
+/// Counts the dead letters since the process started. One event may be counted twice.
 const DEAD_LETTERS: &str = "tally_dead_letters_total";
 
 /// Logs and counts the dead letters that a store is about to commit. Of many, the log shows some and counts the others. It omits
@@ -19,7 +19,7 @@ pub fn report_dead_letters(partition: PartitionId, dead_letters: &[DeadLetter]) 
             partition = partition.0,
             offset = source.offset.0,
             event_id = %source.event_id.0,
-            "an event cannot be shown and is parked; the table dead_letters says why"
+            "an event cannot be shown: it is a dead letter; dead-letters list --show full says why"
         );
     }
 }

@@ -107,7 +107,7 @@ pub trait Generations: Send + Sync {
     fn writer(&self, build: &Build) -> Result<BuildStore, GenerationsError>;
 
     /// The first dead letters of the generation for events that the live one shows, `limit` at most.
-    async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError>;
+    async fn new_dead_letters(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError>;
 
     /// Keeps the writers of the live generation waiting, calls `rest` with its checkpoints and makes the new generation live. `rest` may
     /// go beyond them: readers of an index may have found messages that its checkpoint does not cover yet.
@@ -141,7 +141,7 @@ pub enum GenerationsError {
         #[source]
         source: BackendError,
     },
-    /// See [`Generations::renew`], [`Generations::writer`] and [`Generations::newly_parked`].
+    /// See [`Generations::renew`], [`Generations::writer`] and [`Generations::new_dead_letters`].
     #[error("the new generation of {} cannot be used", .projection.name())]
     Use {
         /// The projection.

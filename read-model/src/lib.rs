@@ -47,7 +47,7 @@ pub use changes::{
 pub use counts::ChatCounts;
 pub use folding::{FoldedText, FoldingVersion, SearchText};
 pub use generations::{Build, BuildStore, CatchUp, Difference, GenerationNumber, Generations, GenerationsError, Swap};
-pub use operating::{LiveError, LiveGeneration, MAX_PARKED, OperateGenerations, PauseError, Pauses};
+pub use operating::{LiveError, LiveGeneration, MAX_COUNTED_LETTERS, OperateGenerations, PauseError, Pauses};
 pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex, SearchPage};
 pub use shown::Shown;

@@ -8,7 +8,7 @@ use crate::generations::{Build, CatchUp, Difference, GenerationNumber, Generatio
 use crate::store::Projection;
 
 /// The most dead letters that are counted. This count stands for as many or more.
-pub const MAX_PARKED: u32 = 1_000;
+pub const MAX_COUNTED_LETTERS: u32 = 1_000;
 
 /// The generation of a projection that readers use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub struct LiveGeneration {
     pub generation: GenerationNumber,
     /// Its checkpoints.
     pub position: Position,
-    /// Its dead letters; [`MAX_PARKED`] stands for that many or more.
-    pub parked: u64,
+    /// Its dead letters; [`MAX_COUNTED_LETTERS`] stands for that many or more.
+    pub dead_letters: u64,
     /// Whether the projection is paused.
     pub is_paused: bool,
 }

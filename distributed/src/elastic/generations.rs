@@ -305,7 +305,7 @@ impl Generations for ElasticGenerations {
     }
 
     /// `search` keeps no dead letters.
-    async fn newly_parked(&self, _build: &Build, _limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
+    async fn new_dead_letters(&self, _build: &Build, _limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
         Ok(Vec::new())
     }
 

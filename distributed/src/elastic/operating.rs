@@ -39,8 +39,8 @@ impl ElasticGenerations {
             version: pointer.version.0,
             generation: GenerationNumber(pointer.generation),
             position,
-            // What cannot be indexed, views parks.
-            parked: 0,
+            // What cannot be indexed is a dead letter of views.
+            dead_letters: 0,
             is_paused: pointer.generations.is_paused,
         })
     }

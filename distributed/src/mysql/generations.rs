@@ -260,7 +260,7 @@ async fn move_pointer(
     let checkpoints = lock_checkpoints(connection, projection, former).await?;
     let has_passed = lock_checkpoints(connection, projection, generation).await?.covers(&checkpoints);
     // The last events may be such ones. The caller looks for them before its next attempt.
-    if !has_passed || !write_views::load_newly_parked(connection, generation, 1).await?.is_empty() {
+    if !has_passed || !write_views::load_new_dead_letters(connection, generation, 1).await?.is_empty() {
         return Ok(Some(Swap::Behind));
     }
     sqlx::query("UPDATE projections SET generation = ? WHERE name = ?")
@@ -317,7 +317,7 @@ impl Generations for MySqlGenerations {
         Ok(BuildStore::Tables(std::sync::Arc::new(Writer::of_build(self.writers.clone(), *build))))
     }
 
-    async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
+    async fn new_dead_letters(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
         let projection = build.projection;
         // Only `views` keeps dead letters.
         if projection != Projection::Views {
@@ -325,7 +325,7 @@ impl Generations for MySqlGenerations {
         }
         let load = async {
             let mut lease = self.keepers.lease().await?;
-            let letters = write_views::load_newly_parked(&mut lease, Generation(build.generation.0), limit).await?;
+            let letters = write_views::load_new_dead_letters(&mut lease, Generation(build.generation.0), limit).await?;
             lease.give_back();
             Ok(letters)
         };

@@ -5,7 +5,7 @@ use events::{Offset, PartitionId, Position};
 use read_model::generations::SWAP_TIMEOUT;
 use read_model::{
     BackendError, Build, CatchUp, Difference, GenerationNumber, GenerationsError, LiveError, LiveGeneration,
-    MAX_PARKED, OperateGenerations, PauseError, Pauses, Projection,
+    MAX_COUNTED_LETTERS, OperateGenerations, PauseError, Pauses, Projection,
 };
 use sqlx::{Executor, MySqlConnection, Row};
 
@@ -53,19 +53,19 @@ impl MySqlGenerations {
                 position.merge(&Position::up_to(PartitionId(partition), Offset(next)));
             }
         }
-        let parked = self.count_parked(projection, generation).await?;
-        Ok(LiveGeneration { version, generation: GenerationNumber(generation), position, parked, is_paused })
+        let dead_letters = self.count_dead_letters(projection, generation).await?;
+        Ok(LiveGeneration { version, generation: GenerationNumber(generation), position, dead_letters, is_paused })
     }
 
-    /// Counts the dead letters, [`MAX_PARKED`] at most. Only `views` keeps some.
-    async fn count_parked(&self, projection: Projection, generation: u32) -> Result<u64, sqlx::Error> {
+    /// Counts the dead letters, [`MAX_COUNTED_LETTERS`] at most. Only `views` keeps some.
+    async fn count_dead_letters(&self, projection: Projection, generation: u32) -> Result<u64, sqlx::Error> {
         if projection != Projection::Views {
             return Ok(0);
         }
         let statement = sqlx::query(
-            "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE generation = ? AND discarded IS NULL LIMIT ?) AS parked",
+            "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE generation = ? AND discarded IS NULL LIMIT ?) AS counted",
         );
-        let row = self.keepers.fetch_optional(statement.bind(generation).bind(MAX_PARKED)).await?;
+        let row = self.keepers.fetch_optional(statement.bind(generation).bind(MAX_COUNTED_LETTERS)).await?;
         row.ok_or(sqlx::Error::RowNotFound)?.try_get::<i64, _>(0).map(i64::cast_unsigned)
     }
 

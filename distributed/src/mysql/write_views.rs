@@ -227,22 +227,22 @@ pub(super) async fn load_dead_letters(
     connections.fetch_all(statement).await?.iter().map(decode_dead_letter).collect()
 }
 
-/// Loads the first dead letters of `generation` for events that the live one has passed without parking them. Whether an event is
-/// parked depends on the log alone, so there are none unless the rows of the live one, or the program that wrote them, differ.
-pub(super) async fn load_newly_parked(
+/// Loads the first dead letters of `generation` for events that the live one has passed and shows. Whether an event is a
+/// dead letter depends on the log alone, so there are none unless the rows of the live one, or the program that wrote them, differ.
+pub(super) async fn load_new_dead_letters(
     connection: &mut MySqlConnection,
     generation: Generation,
     limit: u32,
 ) -> Result<Vec<DeadLetter>, sqlx::Error> {
     let statement = sqlx::query(
-        "SELECT parked.log_offset, parked.event_id, parked.reason FROM dead_letters AS parked \
+        "SELECT letters.log_offset, letters.event_id, letters.reason FROM dead_letters AS letters \
          JOIN checkpoints AS passed ON passed.projection = 'views' \
          AND passed.generation = (SELECT generation FROM projections WHERE name = 'views') \
-         AND passed.partition_id = parked.partition_id AND passed.next_offset > parked.log_offset \
+         AND passed.partition_id = letters.partition_id AND passed.next_offset > letters.log_offset \
          LEFT JOIN dead_letters AS live ON live.generation = passed.generation \
-         AND live.partition_id = parked.partition_id AND live.log_offset = parked.log_offset \
-         WHERE parked.generation = ? AND live.log_offset IS NULL \
-         ORDER BY parked.partition_id, parked.log_offset LIMIT ?",
+         AND live.partition_id = letters.partition_id AND live.log_offset = letters.log_offset \
+         WHERE letters.generation = ? AND live.log_offset IS NULL \
+         ORDER BY letters.partition_id, letters.log_offset LIMIT ?",
     )
     .bind(generation.0)
     .bind(limit);

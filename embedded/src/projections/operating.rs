@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use read_model::{
-    BackendError, Build, CatchUp, Difference, GenerationsError, LiveError, LiveGeneration, MAX_PARKED,
+    BackendError, Build, CatchUp, Difference, GenerationsError, LiveError, LiveGeneration, MAX_COUNTED_LETTERS,
     OperateGenerations, PauseError, Pauses, Projection,
 };
 use rusqlite::{Connection, Result};
@@ -61,7 +61,11 @@ impl OperateGenerations for SqliteProjections {
             version: projection.version(),
             generation: live.number(),
             position: live.position().map_err(to_error)?,
-            parked: if projection == Projection::Views { live.read(count_parked).map_err(to_error)? } else { 0 },
+            dead_letters: if projection == Projection::Views {
+                live.read(count_dead_letters).map_err(to_error)?
+            } else {
+                0
+            },
             is_paused: self.manifest.lock().is_paused(projection),
         })
     }
@@ -72,8 +76,8 @@ impl OperateGenerations for SqliteProjections {
     }
 }
 
-/// Counts the dead letters, [`MAX_PARKED`] at most. Only `views` keeps some.
-fn count_parked(connection: &Connection) -> Result<u64> {
+/// Counts the dead letters, [`MAX_COUNTED_LETTERS`] at most. Only `views` keeps some.
+fn count_dead_letters(connection: &Connection) -> Result<u64> {
     let sql = "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE discarded IS NULL LIMIT ?)";
-    connection.query_row(sql, [MAX_PARKED], |row| row.get(0)).map(i64::cast_unsigned)
+    connection.query_row(sql, [MAX_COUNTED_LETTERS], |row| row.get(0)).map(i64::cast_unsigned)
 }

@@ -150,7 +150,7 @@ impl SqliteProjections {
             return Ok(Swap::Behind);
         }
         // The events since the rebuild has asked. It asks again before the next attempt.
-        if !run_in_place(|| find_newly_parked(&new, &old, 1))?.is_empty() {
+        if !run_in_place(|| find_new_dead_letters(&new, &old, 1))?.is_empty() {
             return Ok(Swap::Behind);
         }
         // Opens the database by its path: the next start finds it, too. The other projections may be damaged or missing.
@@ -219,9 +219,9 @@ impl Generations for SqliteProjections {
         })
     }
 
-    async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
+    async fn new_dead_letters(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
         let (new, live) = (self.find_build(build)?, Arc::clone(self.live().get(build.projection)));
-        let letters = run_in_place(|| find_newly_parked(&new, &live, limit));
+        let letters = run_in_place(|| find_new_dead_letters(&new, &live, limit));
         letters.map_err(|error| GenerationsError::Use { projection: build.projection, source: error.into() })
     }
 
@@ -258,7 +258,7 @@ fn delete_partial(path: &Path) {
 }
 
 /// The dead letters of `new` that `live` does not have, although it has passed them.
-fn find_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {
+fn find_new_dead_letters(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {
     if new.projection() != Projection::Views {
         return Ok(Vec::new());
     }
@@ -266,16 +266,16 @@ fn find_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<
         tracing::warn!(%error, "the live projection is damaged, so its dead letters are not compared with the new ones");
         return Ok(Vec::new());
     }
-    query_newly_parked(new, live, limit)
+    query_new_dead_letters(new, live, limit)
 }
 
-/// Reads what [`query_newly_parked`] reads of a live generation, with a connection that has nothing in memory.
+/// Reads what [`query_new_dead_letters`] reads of a live generation, with a connection that has nothing in memory.
 fn read_dead_letters(live: &Path) -> Result<()> {
     let sql = "SELECT (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM dead_letters)";
     Database::new(live, Durability::Crash).connect_reader()?.query_row(sql, (), |_| Ok(()))
 }
 
-fn query_newly_parked(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {
+fn query_new_dead_letters(new: &Generation, live: &Generation, limit: u32) -> Result<Vec<DeadLetter>> {
     let attached = ("live", live.path().to_owned());
     let connection = Database::new(new.path(), Durability::Crash).attach([attached]).connect_reader()?;
     let mut statement = connection.prepare(

@@ -264,7 +264,7 @@ impl Verdict {
         let mut lines = self.log.lines.clone();
         lines.extend(self.differences.iter().map(ToString::to_string));
         if self.dead_letters > 0 {
-            lines.push(format!("views: {} events could not be shown (table dead_letters says why)", self.dead_letters));
+            lines.push(format!("views: {} dead letters (dead-letters list --show full says why)", self.dead_letters));
         }
         if !self.mended.is_empty() {
             lines.push(format!("made anew, and readers use it: {}", join_names(&self.mended)));

@@ -60,7 +60,7 @@ mod tests {
             version: 1,
             generation,
             is_paused: false,
-            parked: 0,
+            dead_letters: 0,
             lag: Lag::sum(partitions.iter().map(|partition| partition.lag)),
             partitions,
         };

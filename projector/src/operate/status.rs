@@ -21,7 +21,7 @@ const MAX_EMPTY_READS: u32 = 16;
 pub struct Status {
     /// Offsets of the log, in all partitions.
     pub events: u64,
-    /// Events that no view could show; [`read_model::MAX_PARKED`] stands for that many or more.
+    /// Events that no view could show; [`read_model::MAX_COUNTED_LETTERS`] stands for that many or more.
     pub dead_letters: u64,
     /// Size of the log in bytes. Only an embedded log has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,8 +44,8 @@ pub struct ProjectionStatus {
     pub generation: u32,
     /// Whether an operator has paused it.
     pub is_paused: bool,
-    /// Events that it has parked; [`read_model::MAX_PARKED`] stands for that many or more.
-    pub parked: u64,
+    /// Its dead letters; [`read_model::MAX_COUNTED_LETTERS`] stands for that many or more.
+    pub dead_letters: u64,
     /// The sum, or the worst, of its partitions.
     #[serde(flatten)]
     pub lag: Lag,
@@ -127,7 +127,7 @@ pub async fn read(system: &dyn System, projections: &[Projection]) -> Result<Sta
     let sizes = system.sizes().map_err(StatusError::Sizes)?;
     Ok(Status {
         events: end.bounds().map(|(_, end)| end.0).sum(),
-        dead_letters: described.iter().map(|projection| projection.parked).sum(),
+        dead_letters: described.iter().map(|projection| projection.dead_letters).sum(),
         log_bytes: sizes.map(|sizes| sizes.log),
         projections_bytes: sizes.map(|sizes| sizes.projections),
         projections: described,
@@ -154,7 +154,7 @@ async fn describe(
         version: live.version,
         generation: live.generation.0,
         is_paused: live.is_paused,
-        parked: live.parked,
+        dead_letters: live.dead_letters,
         lag: Lag::sum(partitions.iter().map(|partition| partition.lag)),
         partitions,
     })

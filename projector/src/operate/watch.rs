@@ -114,9 +114,9 @@ fn format_summary(status: &Status) -> String {
 }
 
 fn describe_generation(projection: &ProjectionStatus) -> String {
-    let ProjectionStatus { version, generation, parked, .. } = projection;
+    let ProjectionStatus { version, generation, dead_letters, .. } = projection;
     let paused = if projection.is_paused { ", paused" } else { "" };
-    format!("version {version}, generation {generation}, {parked} parked{paused}")
+    format!("version {version}, generation {generation}, {dead_letters} dead letters{paused}")
 }
 
 fn format_lag(lag: &Lag) -> String {

@@ -23,7 +23,7 @@ pub enum GenerationsFault {
     HasManyOwners,
     ForgetsBuilds,
     UsesNumbersTwice,
-    HidesParked,
+    HidesNewDeadLetters,
 }
 
 struct BrokenGenerations {
@@ -83,10 +83,10 @@ impl Generations for BrokenGenerations {
         self.generations.writer(build)
     }
 
-    async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
+    async fn new_dead_letters(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
         match self.fault {
-            GenerationsFault::HidesParked => Ok(Vec::new()),
-            _ => self.generations.newly_parked(build, limit).await,
+            GenerationsFault::HidesNewDeadLetters => Ok(Vec::new()),
+            _ => self.generations.new_dead_letters(build, limit).await,
         }
     }
 

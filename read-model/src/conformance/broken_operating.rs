@@ -66,7 +66,7 @@ impl OperateGenerations for BrokenOperating {
                 version: 1,
                 generation: GenerationNumber(1),
                 position: Position::default(),
-                parked: 0,
+                dead_letters: 0,
                 is_paused: false,
             }),
             _ => self.generations.live(projection).await,
@@ -98,8 +98,8 @@ impl Generations for BrokenOperating {
         self.generations.writer(build)
     }
 
-    async fn newly_parked(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
-        self.generations.newly_parked(build, limit).await
+    async fn new_dead_letters(&self, build: &Build, limit: u32) -> Result<Vec<DeadLetter>, GenerationsError> {
+        self.generations.new_dead_letters(build, limit).await
     }
 
     async fn swap(&self, build: &Build, rest: &dyn CatchUp) -> Result<Swap, GenerationsError> {

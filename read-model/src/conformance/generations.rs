@@ -31,7 +31,7 @@ macro_rules! generations_conformance {
             a_build_goes_on_where_it_was_left(generations) => ForgetsBuilds,
             a_build_that_was_taken_over_writes_nothing(generations) => ForgetsBuilds,
             numbers_of_generations_are_never_used_twice(generations) => UsesNumbersTwice,
-            events_that_only_the_new_generation_parks_are_reported(store, generations) => HidesParked,
+            dead_letters_that_only_the_new_generation_has_are_reported(store, generations) => HidesNewDeadLetters,
             counts_of_a_former_generation_are_not_added_to(store, generations) => ClaimsToSwap,
             what_is_live_is_never_deleted(store, views, generations) => ClaimsToSwap,
         }
@@ -216,7 +216,7 @@ pub async fn numbers_of_generations_are_never_used_twice(generations: Arc<dyn Ge
 }
 
 /// Of the dead letters of the built generation, those are reported whose events the live one has passed and shows.
-pub async fn events_that_only_the_new_generation_parks_are_reported(
+pub async fn dead_letters_that_only_the_new_generation_has_are_reported(
     store: Arc<dyn ProjectionStore>,
     generations: Arc<dyn Generations>,
 ) {
@@ -224,16 +224,16 @@ pub async fn events_that_only_the_new_generation_parks_are_reported(
     let letter = |fixture: &mut Fixture| DeadLetter { source: fixture.next_source(), reason: "broken".to_owned() };
     let both = letter(&mut fixture);
     let new = letter(&mut fixture);
-    let parked = |dead_letters| ViewsChanges { dead_letters, ..ViewsChanges::default() };
-    fixture.apply(&store, parked(vec![both.clone()])).await;
+    let with = |dead_letters| ViewsChanges { dead_letters, ..ViewsChanges::default() };
+    fixture.apply(&store, with(vec![both.clone()])).await;
     let ahead = letter(&mut fixture);
     let build = generations.begin(Projection::Views).await.unwrap();
-    fixture.apply(&tables(&*generations, &build), parked(vec![both, new.clone(), ahead])).await;
-    assert_eq!(generations.newly_parked(&build, 10).await.unwrap(), [new]);
-    assert_eq!(generations.newly_parked(&build, 0).await.unwrap(), []);
+    fixture.apply(&tables(&*generations, &build), with(vec![both, new.clone(), ahead])).await;
+    assert_eq!(generations.new_dead_letters(&build, 10).await.unwrap(), [new]);
+    assert_eq!(generations.new_dead_letters(&build, 0).await.unwrap(), []);
     generations.discard(&build).await.unwrap();
     let build = generations.begin(Projection::Views).await.unwrap();
-    assert_eq!(generations.newly_parked(&build, 10).await.unwrap(), []);
+    assert_eq!(generations.new_dead_letters(&build, 10).await.unwrap(), []);
 }
 
 /// A batch is computed from counts of one generation and not applied to another one: the rebuild may be there because they were

@@ -101,13 +101,13 @@ pub async fn a_live_generation_tells_how_far_it_is(
     fixture.apply(&store, ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() }).await;
     let live = operated.live(Projection::Views).await.unwrap();
     assert_eq!((live.generation, live.position.bound(fixture.partition)), (first.generation, Offset(1)));
-    assert_eq!((live.parked, first.parked, live.is_paused), (1, 0, false));
+    assert_eq!((live.dead_letters, first.dead_letters, live.is_paused), (1, 0, false));
     let build = operated.begin(Projection::Views).await.unwrap();
     apply_name(&tables(&*operated, &build), &fixture, 0, "built").await;
     assert_eq!(operated.swap(&build, &nothing()).await.unwrap(), Swap::Done);
     operated.set_paused(Projection::Views, true).await.unwrap();
     let live = operated.live(Projection::Views).await.unwrap();
-    assert_eq!((live.generation, live.parked, live.is_paused), (build.generation, 0, true));
+    assert_eq!((live.generation, live.dead_letters, live.is_paused), (build.generation, 0, true));
     assert_eq!(operated.live(Projection::Counts).await.unwrap().position.bound(fixture.partition), Offset::START);
 }
 

@@ -33,7 +33,7 @@ macro_rules! store_conformance {
             a_stale_batch_writes_nothing(store, views) => AppliesStaleBatches,
             one_of_several_owners_applies_a_batch(store, views) => AppliesStaleBatches,
             duplicates_change_nothing(store, views) => ForgetsEventIds,
-            the_second_of_two_events_under_one_key_is_parked(store, views) => HidesDeadLetters,
+            the_second_of_two_events_under_one_key_is_a_dead_letter(store, views) => HidesDeadLetters,
             the_last_rename_in_log_order_wins(store, views) => LastAppliedNameWins,
             names_in_one_batch_resolve_as_in_several(store, views) => LastAppliedNameWins,
             long_names_and_reasons_are_kept(store, views) => TruncatesNames,
@@ -170,7 +170,10 @@ pub async fn duplicates_change_nothing(store: Arc<dyn ProjectionStore>, views: A
 
 /// Of two different events that create the same application, chat or message, the first in log order is kept and the second
 /// becomes a dead letter, whether they come in one batch or in two.
-pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+pub async fn the_second_of_two_events_under_one_key_is_a_dead_letter(
+    store: Arc<dyn ProjectionStore>,
+    views: Arc<dyn Views>,
+) {
     let mut fixture = Fixture::new();
     let first = ViewsChanges {
         names: vec![fixture.name("first", NameOrigin::Created)],
@@ -178,7 +181,7 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
         messages: vec![fixture.message_row(1, 1, "first"), fixture.message_row(1, 1, "second")],
         ..ViewsChanges::default()
     };
-    let mut parked = vec![first.chats[1].source, first.messages[1].source];
+    let mut letters = vec![first.chats[1].source, first.messages[1].source];
     fixture.apply(&store, first).await;
     let second = ViewsChanges {
         names: vec![fixture.name("third", NameOrigin::Created)],
@@ -186,15 +189,15 @@ pub async fn the_second_of_two_events_under_one_key_is_parked(store: Arc<dyn Pro
         messages: vec![fixture.message_row(1, 1, "third"), fixture.message_row(1, 2, "another")],
         ..ViewsChanges::default()
     };
-    parked.extend([second.names[0].source, second.chats[0].source, second.messages[0].source]);
+    letters.extend([second.names[0].source, second.chats[0].source, second.messages[0].source]);
     fixture.apply(&store, second).await;
     assert_eq!(read_message(&views, &fixture, 1, 1).await.as_deref(), Some("first"));
     assert_eq!(read_message(&views, &fixture, 1, 2).await.as_deref(), Some("another"));
     assert_eq!(read_name(&views, &fixture).await.as_deref(), Some("first"));
     let mut found = load_dead_letters(&store, fixture.partition).await;
-    parked.sort_unstable_by_key(|source| source.offset);
+    letters.sort_unstable_by_key(|source| source.offset);
     found.sort_unstable_by_key(|source| source.offset);
-    assert_eq!(found, parked);
+    assert_eq!(found, letters);
 }
 
 /// A rename overrides the creation and every earlier rename, in whatever order the events are applied.
@@ -222,21 +225,21 @@ pub async fn the_last_rename_in_log_order_wins(store: Arc<dyn ProjectionStore>, 
 pub async fn names_in_one_batch_resolve_as_in_several(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
     let mut fixture = Fixture::new();
     let names = vec![fixture.name("first", NameOrigin::Created), fixture.name("second", NameOrigin::Created)];
-    let mut parked = vec![names[1].source];
+    let mut letters = vec![names[1].source];
     fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     assert_eq!(read_name(&views, &fixture).await.as_deref(), Some("first"));
-    assert_eq!(load_dead_letters(&store, fixture.partition).await, parked);
+    assert_eq!(load_dead_letters(&store, fixture.partition).await, letters);
     let mut other = Fixture { token: Fixture::new().token, ..fixture };
     let names = vec![other.name("renamed", NameOrigin::Renamed), other.name("created", NameOrigin::Created)];
     other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     assert_eq!(read_name(&views, &other).await.as_deref(), Some("renamed"));
-    assert_eq!(load_dead_letters(&store, other.partition).await, parked);
+    assert_eq!(load_dead_letters(&store, other.partition).await, letters);
     // The store remembers the creation, although it did not need its name.
     let names = vec![other.name("created again", NameOrigin::Created)];
-    parked.push(names[0].source);
+    letters.push(names[0].source);
     other.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
     assert_eq!(read_name(&views, &other).await.as_deref(), Some("renamed"));
-    assert_eq!(load_dead_letters(&store, other.partition).await, parked);
+    assert_eq!(load_dead_letters(&store, other.partition).await, letters);
 }
 
 /// Neither the longest reason of a dead letter nor the longest name that fits into an event stops the projection.

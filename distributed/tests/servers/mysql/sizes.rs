@@ -62,8 +62,8 @@ async fn a_broken_event_and_a_rename_of_many_words_do_not_stop_their_partition()
     let sink = ViewsSink(Arc::clone(&store) as _);
     assert_eq!(sink.apply(checkpoint_move(0, 2), &batch, &Letters::default()).await.unwrap(), Applied::Done);
     assert!(store.application(token(1)).await.unwrap().unwrap().value.name == text);
-    let [parked] = &store.dead_letters(PARTITION, 10).await.unwrap()[..] else { panic!("nothing was parked") };
-    assert_eq!(parked.reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
+    let [letter] = &store.dead_letters(PARTITION, 10).await.unwrap()[..] else { panic!("no dead letter") };
+    assert_eq!(letter.reason.chars().count(), DeadLetter::MAX_REASON_CHARACTERS);
 }
 
 /// For a page that is cut by its size, the server does not send the rest of the long messages.

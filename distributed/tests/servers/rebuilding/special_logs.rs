@@ -182,7 +182,7 @@ async fn a_rebuild_shows_and_hides_what_was_shown_and_hidden() {
     .await;
 }
 
-async fn a_rebuild_that_would_park_what_is_shown_leaves_it() {
+async fn a_rebuild_that_would_hide_what_is_shown_leaves_it() {
     with_projections(async |projected| {
         let chat = append_oddities(&projected).await;
         projected.project().await;
@@ -190,7 +190,7 @@ async fn a_rebuild_that_would_park_what_is_shown_leaves_it() {
         projected.database.run("DELETE FROM dead_letters WHERE reason LIKE 'this is no event%'").await;
         let before = projected.shown(chat).await;
         let refused = projected.rebuild(Projection::Views).await.unwrap_err();
-        assert!(matches!(&refused, RebuildError::Parked { letters, .. } if letters.len() == 1), "{refused}");
+        assert!(matches!(&refused, RebuildError::DeadLetters { letters, .. } if letters.len() == 1), "{refused}");
         let report = refused.to_report_string();
         assert!(report.contains("offset 8: this is no event"), "{report}");
         assert_eq!(projected.shown(chat).await, before);
@@ -339,6 +339,6 @@ tests!(
     a_build_that_the_log_does_not_contain_is_begun_anew,
     an_empty_log_makes_empty_projections,
     a_rebuild_shows_and_hides_what_was_shown_and_hidden,
-    a_rebuild_that_would_park_what_is_shown_leaves_it,
+    a_rebuild_that_would_hide_what_is_shown_leaves_it,
     a_rebuild_that_cannot_read_all_of_the_log_leaves_the_live_generation,
 );
