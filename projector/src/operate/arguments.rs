@@ -222,6 +222,16 @@ mod tests {
     }
 
     #[test]
+    fn what_dead_letters_takes_may_stand_before_and_behind_its_own_command() {
+        for arguments in [["--log", "debug", "list"], ["list", "--log", "debug"]] {
+            match parse(&[&["dead-letters"][..], &arguments].concat()) {
+                Ok(OperatorCommand::DeadLetters(args)) => assert_eq!(args.logs.log, "debug", "{arguments:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn nobody_pauses_everything_by_leaving_a_word_out() {
         for command in ["pause", "resume"] {
             assert!(matches!(parse(&[command]), Err(ErrorKind::MissingRequiredArgument)));
