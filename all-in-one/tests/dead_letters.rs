@@ -56,7 +56,7 @@ async fn append_broken(data: &Path) {
     let broken = format!(r#"{{"token":"{}","name":"x"}}"#, SECRET.repeat(100));
     let mut appends = JoinSet::new();
     for _ in 0..LETTERS {
-        let record = Record { data: broken.clone().into_bytes().into(), ..created.clone() };
+        let record = Record { data: broken.clone().into_bytes(), ..created.clone() };
         let log = data.log.clone();
         appends.spawn(async move { log.append(record).await.unwrap() });
     }

@@ -31,6 +31,9 @@ pub enum ClientError {
              same command joins it"
     )]
     Ask(#[source] LocalClientError),
+    /// Another process listens at its address, which does not know the key.
+    #[error("the tally that owned the data directory has ended, and another one serves; run the command again")]
+    Restarted,
     /// It has refused.
     #[error("the tally that owns the data directory answered {status}: {detail}")]
     Refused {
@@ -126,6 +129,9 @@ async fn ask<T: DeserializeOwned>(
         .map_err(ClientError::Ask)?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(ClientError::Answer);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(ClientError::Restarted);
     }
     let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
     let detail = problem["detail"].as_str().unwrap_or("no reason").to_owned();

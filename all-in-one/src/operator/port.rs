@@ -143,7 +143,7 @@ impl Operator {
         let mut current = self.current.lock();
         if let Some(running) = current.as_ref().filter(|current| current.state().outcome.is_none()) {
             if running.operation != operation {
-                let detail = "another operation runs; GET /operation says how far it is";
+                let detail = "another operation runs; wait for its end, or join it with its own command";
                 return Err(Problem::new(StatusCode::CONFLICT, "operation-running", detail));
             }
             return Ok(running.state());

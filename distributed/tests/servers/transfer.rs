@@ -9,8 +9,8 @@ use distributed::kafka::{Cluster, KafkaLog, PrepareError};
 use embedded::DataDir;
 use event_log::{EventLog, ImportLog, MarkerLog};
 use events::{ImportMark, ImportPhase, LogDigest, Marker, PartitionId, Record};
-use projector::dead_letters::DeadLettersCommand;
 use projector::dead_letters::masking::Disclosure;
+use projector::dead_letters::{DeadLettersCommand, Place};
 use projector::export::{ExportOptions, export};
 use projector::export_file::{ExportFileError, ExportInput, ExportOutput};
 use projector::import::{ImportError, Imported, import};
@@ -207,7 +207,7 @@ async fn a_command_api_writes_nothing_before_an_import_has_ended() {
 async fn refuse_decisions(brokers: &str, database: &Database) {
     let operator = open_operator(brokers, &database.url(), "http://127.0.0.1:9").await.unwrap();
     let run = async |command| operator.run(Operation::DeadLetters(command), &watch::channel(Step::none()).0).await;
-    run(DeadLettersCommand::List { show: Disclosure::None }).await.unwrap();
+    run(DeadLettersCommand::List { show: Disclosure::None, from: Place::default() }).await.unwrap();
     database
         .run(
             "INSERT INTO dead_letters (generation, partition_id, log_offset, event_id, reason) \

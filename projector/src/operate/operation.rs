@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::arguments::Target;
-use super::status::{self, StatusError};
+use super::status::{self, ProjectionStatus, StatusError};
 use super::system::{LogFindings, Purpose, System};
 use crate::dead_letters::{self, DeadLettersCommand, DeadLettersError};
 use crate::rebuild::{self, Progress, RebuildError, Verified};
+
+/// Age of an event that is not applied, from which on its projection counts as standing still.
+const STANDING_AFTER: Duration = Duration::from_secs(10);
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -151,10 +154,10 @@ async fn rebuild(
     steps: &watch::Sender<Step>,
 ) -> Result<Report, OperationError> {
     system.check_log(Purpose::Rebuild, steps).await.map_err(OperationError::Log)?;
+    refuse_paused(system, projections).await?;
     let mut events = 0;
     for &projection in projections {
         let generations = prepare(system, projection).await?;
-        refuse_paused(&*generations, projection).await?;
         let progress = Step::begin(steps, format!("making {} anew", projection.name()));
         let rebuilt = rebuild::rebuild(system.log(), generations, projection, keep, &progress).await;
         let rebuilt = rebuilt.map_err(OperationError::Rebuild)?;
@@ -192,13 +195,13 @@ async fn verify(
     mend: Option<Duration>,
     steps: &watch::Sender<Step>,
 ) -> Result<Report, OperationError> {
+    if mend.is_some() {
+        refuse_paused(system, projections).await?;
+    }
     let log = system.check_log(Purpose::Look, steps).await.map_err(OperationError::Log)?;
     let (mut differences, mut mended) = (Vec::new(), Vec::new());
     for &projection in projections {
         let generations = prepare(system, projection).await?;
-        if mend.is_some() {
-            refuse_paused(&*generations, projection).await?;
-        }
         let progress = Step::begin(steps, format!("verifying {}", projection.name()));
         let verified = rebuild::verify(system.log(), generations, projection, mend, &progress).await;
         let Verified { differences: found, rebuilt } = verified.map_err(OperationError::Rebuild)?;
@@ -207,7 +210,9 @@ async fn verify(
     }
     delete_former(system, &mended, mend.unwrap_or_default(), steps).await?;
     let status = status::read(system, projections).await.map_err(OperationError::Status)?;
-    let verdict = Verdict { log, differences, mended, events: status.events, dead_letters: status.dead_letters };
+    let behind = status.projections.iter().filter_map(describe_standing).collect();
+    let verdict =
+        Verdict { log, differences, mended, behind, events: status.events, dead_letters: status.dead_letters };
     Ok(Report { text: verdict.describe(), is_good: verdict.is_good() })
 }
 
@@ -234,9 +239,11 @@ async fn prepare(system: &dyn System, projection: Projection) -> Result<Arc<dyn 
 }
 
 /// Fails before any work is done for a swap that would be refused.
-async fn refuse_paused(generations: &dyn OperateGenerations, projection: Projection) -> Result<(), OperationError> {
-    if generations.is_paused(projection).await.map_err(OperationError::Pause)? {
-        return Err(OperationError::Rebuild(RebuildError::Generations(GenerationsError::Paused(projection))));
+async fn refuse_paused(system: &dyn System, projections: &[Projection]) -> Result<(), OperationError> {
+    for &projection in projections {
+        if prepare(system, projection).await?.is_paused(projection).await.map_err(OperationError::Pause)? {
+            return Err(OperationError::Rebuild(RebuildError::Generations(GenerationsError::Paused(projection))));
+        }
     }
     Ok(())
 }
@@ -245,12 +252,23 @@ fn join_names(projections: &[Projection]) -> String {
     projections.iter().map(|projection| projection.name()).collect::<Vec<_>>().join(", ")
 }
 
+/// Says that a projection stands still; `None` if it follows the log.
+fn describe_standing(status: &ProjectionStatus) -> Option<String> {
+    let ProjectionStatus { name, is_paused, lag, .. } = status;
+    let is_standing = *is_paused || lag.seconds.is_none_or(|seconds| seconds > STANDING_AFTER.as_secs_f64());
+    let why = if *is_paused { "it is paused" } else { "/health and the log of whoever feeds it say why" };
+    (lag.events > 0 && is_standing)
+        .then(|| format!("{name}: {} events of the log are not applied, and were not compared ({why})", lag.events))
+}
+
 /// The result of a verification.
 struct Verdict {
     log: LogFindings,
     differences: Vec<Difference>,
     /// Projections that readers use as they were made anew.
     mended: Vec<Projection>,
+    /// What was not compared, because a projection has not applied it for a while.
+    behind: Vec<String>,
     events: u64,
     dead_letters: u64,
 }
@@ -269,8 +287,12 @@ impl Verdict {
         if !self.mended.is_empty() {
             lines.push(format!("made anew, and readers use it: {}", join_names(&self.mended)));
         }
-        let verdict =
-            if self.is_good() { "every projection is what the log makes of it" } else { "not as it should be" };
+        lines.extend(self.behind.iter().cloned());
+        let verdict = match (self.is_good(), self.behind.is_empty()) {
+            (true, true) => "every projection is what the log makes of it",
+            (true, false) => "every projection is what the log makes of it, as far as it has applied it",
+            (false, _) => "not as it should be",
+        };
         lines.push(format!("{} events: {verdict}", self.events));
         lines.join("\n")
     }
