@@ -49,11 +49,11 @@ fn dead_letters(data: &Path, arguments: &[&str]) -> Result<String, String> {
     if status.success() { Ok(output) } else { Err(error) }
 }
 
-/// Appends events whose number is a long text, which the reason of each dead letter quotes.
+/// Appends events that are a long text, which the reason of each dead letter quotes.
 async fn append_broken(data: &Path) {
     let data = Data::open(data).await.unwrap();
     let created = record(&Event::ChatApplicationCreated(ChatApplicationCreated { token: token(1), name: "x".into() }));
-    let broken = format!(r#"{{"token":"{}","name":"x"}}"#, SECRET.repeat(100));
+    let broken = format!(r#""{}""#, SECRET.repeat(100));
     let mut appends = JoinSet::new();
     for _ in 0..LETTERS {
         let record = Record { data: broken.clone().into_bytes(), ..created.clone() };
@@ -85,6 +85,12 @@ async fn many_long_dead_letters_are_listed_and_their_texts_are_not_logged() {
     let (data, log) = (directory.path(), logs.path().join("log"));
     append_broken(data).await;
     let running = Running::start(data, &log);
+    // A command would open the directory of a tally that has not begun yet, and keep it from that.
+    eventually("a tally that serves", async || {
+        let logged = std::fs::read_to_string(&log).unwrap();
+        if logged.contains("tally is up") { Ok(()) } else { Err(logged) }
+    })
+    .await;
     eventually("all dead letters", async || {
         let listed = dead_letters(data, &["list"]);
         if listed.as_ref().is_ok_and(|listed| listed.lines().count() == LETTERS) { Ok(()) } else { Err(listed) }
