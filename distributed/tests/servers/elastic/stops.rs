@@ -16,6 +16,7 @@ async fn a_note_of_a_stop_is_deleted_and_the_checkpoint_stays() {
 
 async fn note_and_clear(elastic: Arc<TestServer>) {
     let index = Arc::new(elastic.adapter());
+    index.prepare().await.unwrap();
     let check = async || Arc::clone(&index).check(BTreeSet::from([PARTITION])).await;
     let to = Checkpoint { next: Offset(3), ..Checkpoint::START };
     index.index(CheckpointMove { partition: PARTITION, from: Offset::START, to }, vec![]).await.unwrap();
