@@ -14,7 +14,7 @@ pub fn format(time: UnixMillis) -> Option<String> {
     Some(text)
 }
 
-/// The time of a text that [`format`] has written.
+/// The time of a text that [`format()`] has written.
 pub fn parse(text: &str) -> Option<UnixMillis> {
     let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let time = UnixMillis(time.as_millis().try_into().ok()?);
