@@ -15,6 +15,7 @@
 //! | [`export_file`] | the file between the two |
 //! | [`transfer`] | the commands `export` and `import` |
 //! | [`operate`] | the operator's commands |
+//! | `retries` | the pauses of whoever reads a log from its start |
 //! | [`progress`] | shows how far a long run is |
 //! | [`assignment`] | a run loop for each partition that is assigned to this process |
 //! | `deployment` | how each projection runs on servers: its port, its server, its help |
@@ -46,6 +47,7 @@ mod parked;
 pub mod process;
 pub mod progress;
 pub mod rebuild;
+mod retries;
 pub mod run_loop;
 pub mod search;
 #[cfg(feature = "distributed")]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use event_log::{EventLog, ReadError};
 use events::{Offset, PartitionId, Position};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -19,18 +19,13 @@ use thiserror_ext::AsReport;
 use tokio::sync::watch;
 
 use crate::feed::{Feed, FeedError};
+use crate::retries::PAUSES;
 use crate::sink::{ProjectionSink, make_sink};
 
 pub use self::verification::{Verified, verify};
 
 /// Partitions that are read at the same time.
 const CONCURRENT_PARTITIONS: usize = 4;
-/// Attempts to read or apply the next batch of a partition, before the rebuild gives up. A later one goes on where it was.
-const MAX_ATTEMPTS: usize = 12;
-/// Pause after the first failed attempt; each further one doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Attempts to swap. After each one the new generation catches up again, so that it has less left to pass.
 const MAX_SWAPS: u32 = 60;
 /// Pause after an attempt to swap, in which the writers that waited for it go on.
@@ -251,11 +246,6 @@ impl<'a> Rebuild<'a> {
             let applied = next.0.saturating_sub(counted.swap(next.0, Ordering::Relaxed));
             self.progress.send_modify(|progress| progress.applied += applied);
         };
-        let pauses = ExponentialBuilder::new()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_max_times(MAX_ATTEMPTS)
-            .with_jitter();
         let attempt = async || {
             let (checkpoint, end) = (feed.checkpoint().await?, feed.end().await?);
             check_is_in_log(feed.partition, checkpoint.next, end).map_err(FeedError::Read)?;
@@ -264,7 +254,7 @@ impl<'a> Rebuild<'a> {
             feed.catch_up(goal, &count).await
         };
         let warn = |error: &FeedError, _| tracing::warn!(error = %error.as_report(), "trying again");
-        attempt.retry(pauses).when(|error| !error.is_lasting()).notify(warn).await
+        attempt.retry(PAUSES).when(|error| !error.is_lasting()).notify(warn).await
     }
 }
 

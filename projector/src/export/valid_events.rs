@@ -3,21 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use event_log::{EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
 use events::{Epoch, Offset, PartitionId, RecordedEvent};
 use thiserror_ext::AsReport;
 
 use crate::epochs::drop_void_events;
+use crate::retries::PAUSES;
 
 /// Records of one read.
 const RECORDS_PER_READ: u32 = 1_000;
-/// Attempts to read on before the export gives up.
-const MAX_ATTEMPTS: usize = 12;
-/// Pause after the first failed attempt; each further one doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A place in a partition, from which its valid events are read.
 pub(super) struct ValidEvents {
@@ -55,14 +50,9 @@ impl ValidEvents {
     }
 
     async fn read(&self) -> Result<LogBatch, ReadError> {
-        let pauses = ExponentialBuilder::new()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_max_times(MAX_ATTEMPTS)
-            .with_jitter();
         let limit = ReadLimit { records: RECORDS_PER_READ, wait: Duration::ZERO };
         let read = || self.log.read(self.partition, self.next, limit);
         let warn = |error: &ReadError, _| tracing::warn!(error = %error.as_report(), "trying again");
-        read.retry(pauses).when(|error| matches!(error, ReadError::Unavailable(_))).notify(warn).await
+        read.retry(PAUSES).when(|error| matches!(error, ReadError::Unavailable(_))).notify(warn).await
     }
 }
