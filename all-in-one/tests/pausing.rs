@@ -2,28 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod command;
 #[expect(dead_code, reason = "tests/process.rs uses the rest")]
 mod tally;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use command::run;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tally::Tally;
 use tempfile::TempDir;
 use testkit::polling::eventually;
 use testkit::scenarios::{Api, Port};
-
-/// Runs a command on a data directory, beside other tasks. Returns its exit code, standard output and standard error.
-async fn run(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
-    command.args(arguments).env("TALLY_DATA", data);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-    let Output { status, stdout, stderr } = output.unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
 
 async fn assert_done(data: &Path, arguments: &[&str]) -> String {
     let (code, output, error) = run(data, arguments).await;

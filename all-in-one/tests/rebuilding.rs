@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod command;
 #[expect(dead_code, reason = "tests/process.rs uses the rest")]
 mod tally;
 
 use std::ops::Range;
 use std::path::Path;
-use std::process::{Command, Output};
 
+use command::run;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tally::Tally;
@@ -21,15 +22,6 @@ use tokio_util::sync::CancellationToken;
 const MESSAGES: usize = 1_500;
 /// A word in every body.
 const WORD: &str = "needle";
-
-/// Runs a command on a data directory, beside other tasks. Returns its exit code, standard output and standard error.
-async fn run(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
-    command.args(arguments).env("TALLY_DATA", data);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-    let Output { status, stdout, stderr } = output.unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
 
 /// The file that names the generations.
 fn read_manifest(data: &Path) -> Value {
