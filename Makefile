@@ -1,7 +1,7 @@
 # Commands for people and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint lint-fast stack prebuilt compose-check fuzz bench bench-short bench-servers real-text
+.PHONY: help run build test lint lint-fast stack prebuilt image-check compose-check monitoring-check clients-check browser-check dist fuzz bench bench-short bench-servers real-text
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,16 +22,32 @@ lint: lint-fast ## formatting, clippy and documentation without warnings
 
 lint-fast: ## what can be checked without compiling
 	scripts/lint-dockerignore
+	scripts/lint-compose
 	cargo fmt --all --check
 
 stack: ## a Docker engine, Compose and images of the servers, unless they are there already (Debian, as root)
 	scripts/stack
 
-prebuilt: ## the image tally:local from programs that cargo builds here, where no registry has the image of Rust (after make stack)
+prebuilt: ## both images from programs that cargo builds here, where no registry has the image of Rust (after make stack)
 	scripts/prebuilt
+
+image-check: ## make the image of tally, run it, play the demo, remove it
+	scripts/image-check
 
 compose-check: ## start the composition, run the demo and the scenario suite against it, remove it
 	scripts/compose-check
+
+monitoring-check: ## check the rules and alerts of examples/monitoring with promtool
+	scripts/monitoring-check
+
+clients-check: ## generate clients in TypeScript, Python and Go from the documents of both ports, and play the demo with each (installs generators below target/)
+	scripts/clients-check
+
+browser-check: ## the chat page of examples/chat and the pages of both ports in a headless Chromium (installs it with apt-get, and what drives it below target/)
+	scripts/browser-check
+
+dist: ## an archive of tally with completions and checksums in dist/, for this kind of machine
+	scripts/dist
 
 fuzz: ## run a fuzzing client for OpenAPI against both ports (installs schemathesis below target/)
 	scripts/fuzz-api
@@ -41,6 +57,7 @@ bench: ## measure Tally beside its limit on this machine; writes bench/results.j
 	target/release/bench embedded
 	target/release/bench growth
 	target/release/bench rebuild
+	target/release/bench feed
 
 bench-short: ## every load of the bench for a moment, with its answers checked, in debug mode
 	cargo build --locked --workspace --bins
@@ -49,6 +66,7 @@ bench-short: ## every load of the bench for a moment, with its answers checked, 
 bench-servers: ## measure Tally on the real servers beside bare programs on them; writes the same files (needs make stack)
 	cargo build --release --locked --workspace --bins --examples
 	target/release/bench servers
+	target/release/bench feed --servers
 
 real-text: ## load real quotations into a running Tally and compare every message and some hundreds of searches
 	scripts/real-text

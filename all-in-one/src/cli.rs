@@ -5,7 +5,7 @@ use clap_complete::Shell;
 use projector::operate::OperatorCommand;
 use projector::operate::command::EXIT_CODES;
 
-use crate::config::{Config, DataArgs};
+use crate::config::{Config, DataArgs, PortArgs};
 
 /// A chat backend in one process: a write API, a read API, and all data in one directory
 ///
@@ -31,6 +31,8 @@ pub enum Command {
     Serve(Box<Config>),
     #[command(flatten)]
     Operate(OperatorCommand<DataArgs>),
+    /// Ask the tally of this machine whether both ports are ready; exit code 0 if they are
+    Healthcheck(PortArgs),
     /// Print the completions of a shell, such as: tally completions bash > /etc/bash_completion.d/tally
     Completions {
         /// Which shell

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use access::AuthArgs;
 use clap::Args;
-use service::config::{HttpArgs, LogArgs, OperatorAddr, PublicReadUrl, ReadAddr, WriteAddr, collide};
+use service::config::{HttpArgs, LogArgs, OperatorAddr, PublicReadUrl, PublicWriteUrl, ReadAddr, WriteAddr, collide};
 
 /// The data directory.
 #[derive(Debug, Clone, Args)]
@@ -14,21 +15,32 @@ pub struct DataArgs {
     pub data: PathBuf,
 }
 
+/// The two ports of the API.
+#[derive(Debug, Clone, Args)]
+pub struct PortArgs {
+    #[command(flatten)]
+    pub write: WriteAddr,
+    #[command(flatten)]
+    pub read: ReadAddr,
+}
+
 /// The arguments for serving.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     #[command(flatten)]
     pub data: DataArgs,
     #[command(flatten)]
-    pub write: WriteAddr,
-    #[command(flatten)]
-    pub read: ReadAddr,
+    pub ports: PortArgs,
     #[command(flatten)]
     pub operator: OperatorAddr,
     #[command(flatten)]
     pub public: PublicReadUrl,
     #[command(flatten)]
+    pub public_write: PublicWriteUrl,
+    #[command(flatten)]
     pub http: HttpArgs,
+    #[command(flatten)]
+    pub auth: AuthArgs,
     #[command(flatten)]
     pub logs: LogArgs,
 }
@@ -47,8 +59,8 @@ impl Config {
     /// [`SamePort`].
     pub fn refuse_same_port(&self) -> Result<(), SamePort> {
         let ports = [
-            ("--write-addr", self.write.write_addr),
-            ("--read-addr", self.read.read_addr),
+            ("--write-addr", self.ports.write.write_addr),
+            ("--read-addr", self.ports.read.read_addr),
             ("--operator-addr", self.operator.operator_addr),
         ];
         for (index, (other, address)) in ports.into_iter().enumerate() {

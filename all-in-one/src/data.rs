@@ -7,10 +7,11 @@ use std::time::Duration;
 use embedded::log::check::CheckError;
 use embedded::{DataDir, OpenError, SqliteLog, SqliteProjections};
 use event_log::{EventLog, OtherLog, ReadError};
+use events::EventId;
 use projector::Feed;
 use projector::feed::FeedError;
 use projector::sink::make_sink;
-use read_model::{BuildStore, Projection};
+use read_model::{BuildStore, Projection, ProjectionStore};
 use thiserror_ext::AsReport;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -19,6 +20,9 @@ use uuid::Uuid;
 const UNUSED_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a connection may keep its memory after its last use.
 const UNUSED_AFTER: Duration = Duration::from_secs(10);
+
+/// Most dead letters whose records a start reads again.
+const MAX_REREAD_LETTERS: u32 = 1_000;
 
 /// A data directory that belongs to this process.
 pub struct Data {
@@ -138,6 +142,28 @@ impl Data {
         let data = Self { directory, log, projections: Arc::new(projections) };
         data.refuse_shortened_log().await?;
         Ok(data)
+    }
+
+    /// Reads again what the views have passed because it was no event. The log notices what is damaged, and is then no longer ready.
+    ///
+    /// # Errors
+    /// If the log's partitions cannot be read.
+    pub async fn look_for_damaged_letters(&self) -> Result<(), DataError> {
+        for (partition, _) in self.log.end().await.map_err(DataError::Log)?.bounds() {
+            let letters = match self.projections.dead_letters(partition, MAX_REREAD_LETTERS).await {
+                Ok(letters) => letters,
+                Err(error) => {
+                    tracing::warn!(error = %error.as_report(), "the dead letters were not read again");
+                    continue;
+                }
+            };
+            for letter in letters.iter().filter(|letter| letter.source.event_id == EventId::NONE) {
+                if let Err(error) = self.log.identify(partition, letter.source.offset).await {
+                    tracing::warn!(error = %error.as_report(), "the record of a dead letter was not read again");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns a feed for every partition and projection.

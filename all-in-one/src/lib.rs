@@ -6,6 +6,7 @@
 //! | [`data`] | an opened data directory |
 //! | [`process`] | the process that serves: its adapters, and the order in which everything starts and stops |
 //! | [`operator`] | the operator's commands on the data directory of a stopped tally |
+//! | [`secrets`] | the secrets in the data directory |
 //! | `transfer` | exports from and imports into a data directory |
 //! | [`run`] | runs a command |
 //! | [`progress`] | progress bars on a terminal |
@@ -19,6 +20,7 @@ pub mod operator;
 pub mod process;
 pub mod progress;
 pub mod run;
+pub mod secrets;
 mod transfer;
 
 pub use config::Config;

@@ -9,6 +9,7 @@
 //! A command works on the data directory itself if no process owns it. Otherwise it asks the process that does.
 
 pub mod client;
+pub mod codes;
 mod log_check;
 pub mod port;
 
@@ -109,7 +110,11 @@ impl System for Operated {
         if purpose == Purpose::Rebuild && report.damaged > 0 {
             return Err(DataError::Damaged { records: report.damaged }.into());
         }
-        Ok(log_check::describe(&report))
+        Ok(log_check::describe(&report, self.stopped.is_some()))
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
     }
 
     /// The last read of a former generation deletes it.

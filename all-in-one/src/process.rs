@@ -5,13 +5,17 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use access::{ACCESS_PART, AuthMode, Authority, AuthorityConfig};
 use command_api::Commands;
 use embedded::SqliteSequencer;
-use event_log::EventLog;
+use event_log::{EventLog, MarkerLog};
 use projector::run_loop::PAUSED_PART;
+use projector::upgrade::Upgrade;
 use projector::{Fatal, RunLoop, RunLoops, lag, run_loop};
-use query_api::Queries;
-use read_model::Projection;
+use query_api::{FeedQueries, Queries};
+use read_model::{Access, Feed, Projection};
+use service::codes::bodies::BODY_CODES;
+use service::front_page;
 use service::host::{Host, Port};
 use service::program::WrongUsage;
 use service::startup::monitor;
@@ -23,6 +27,7 @@ use crate::config::Config;
 use crate::data::{Data, DataError};
 use crate::operator::{self, Operated, Operator};
 use crate::progress;
+use crate::secrets::{self, SecretsError};
 
 /// The part of readiness that fails while a live projection is damaged.
 const PROJECTIONS_PART: &str = "projections";
@@ -42,6 +47,7 @@ pub struct Process {
     write_addr: SocketAddr,
     read_addr: SocketAddr,
     operator_addr: SocketAddr,
+    auth_mode: AuthMode,
     operator: Operator,
     host: Host,
     commands: Commands,
@@ -62,20 +68,23 @@ impl Process {
         config.refuse_same_port().map_err(WrongUsage::new)?;
         let host = Host::new(stop)?;
         // Before the data: a start on a port in use leaves no data directory behind.
-        let writes = host.bind(config.write.write_addr, "--write-addr").await?;
-        let reads = host.bind(config.read.read_addr, "--read-addr").await?;
+        let writes = host.bind(config.ports.write.write_addr, "--write-addr").await?;
+        let reads = host.bind(config.ports.read.read_addr, "--read-addr").await?;
         let operators = host.bind(config.operator.operator_addr, "--operator-addr").await?;
         let data = Data::open(&config.data.data).await?;
+        data.look_for_damaged_letters().await?;
         let operator_key = Uuid::new_v4();
         data.directory.publish_operator(operators.addr, operator_key)?;
         let commands = Commands::new(Arc::clone(&data.log) as _, Arc::new(SqliteSequencer::new(&data.log)));
         let projections = &data.projections;
         let queries = Queries::new(Arc::clone(projections) as _, Arc::clone(projections) as _, host.stop().clone())
             .with_log(Arc::clone(&data.log) as _);
+        let feed: Arc<dyn Feed> = Arc::clone(projections) as _;
         let mut process = Self {
             write_addr: writes.addr,
             read_addr: reads.addr,
             operator_addr: operators.addr,
+            auth_mode: config.auth.mode(&[config.ports.write.write_addr, config.ports.read.read_addr]),
             operator: Operator::new(Operated::serving(&data), operator_key, host.stop().clone()),
             host,
             commands,
@@ -85,21 +94,48 @@ impl Process {
             stop_projecting: CancellationToken::new(),
         };
         process.start_projecting().await?;
+        process.start_upgrading();
         process.watch_for_damage();
         process.watch_log();
         process.free_unused_memory();
         let read_url = config.public.or_at(process.read_addr);
-        let hosts = config.http.hosts.hosts.clone().with_url(&read_url);
-        let write_routes = command_api::routes(process.commands.clone(), read_url);
-        let (write_port, read_port) = (command_api::routes::port(&config.http), query_api::routes::port(&config.http));
+        let write_url = config.public_write.or_at(process.write_addr);
+        let hosts = config.http.hosts.hosts.clone().with_url(&read_url).with_url(&write_url);
+        let write_page = front_page::routes(command_api::front_page::front_page(&write_url, &read_url));
+        let read_page = front_page::routes(query_api::front_page::front_page(&write_url, &read_url));
+        let write_port = command_api::routes::port(&config.http, &read_url);
+        let access: Arc<dyn Access> = Arc::clone(&process.data.projections) as _;
+        let authority = process.start_authority(config, Arc::clone(&access))?;
+        let write_routes = command_api::routes(process.commands.clone(), Arc::clone(&access), read_url, &authority)?;
+        let (streams, stop) = (process.host.streams().clone(), process.host.stop().clone());
+        let feed = FeedQueries::new(queries.clone(), feed, authority.clone(), streams, stop);
+        let read_routes = query_api::routes(queries, access, feed, &authority)?;
+        let read_port = query_api::routes::port(&config.http, &write_url);
         let write_port = Port { hosts: hosts.clone(), ignored_parts: NOT_FOR_WRITES, ..write_port };
-        process.host.serve(writes, write_port, write_routes);
+        process.host.serve(writes, write_port, write_routes.merge(write_page));
         let read_port = Port { hosts, ignored_parts: NOT_FOR_READS, ..read_port };
-        process.host.serve(reads, read_port, query_api::routes(queries));
-        let operator_port = operator::port::port(&config.http.connections);
-        process.host.serve(operators, operator_port, operator::port::routes(process.operator.clone()));
+        process.host.serve(reads, read_port, read_routes.merge(read_page));
+        let operator_codes = vec![BODY_CODES, operator::codes::CODES];
+        process.host.serve_operator(operators, operator::port::routes(process.operator.clone()), operator_codes);
         process.host.mark_started();
         Ok(process)
+    }
+
+    /// Decides from now on who may use both APIs.
+    fn start_authority(&mut self, config: &Config, access: Arc<dyn Access>) -> Result<Authority, SecretsError> {
+        let credentials = secrets::load(&config.auth, self.data.directory.path())?;
+        let stop = self.host.stop().clone();
+        let authority_config = AuthorityConfig {
+            mode: self.auth_mode,
+            credentials,
+            partitions: self.data.log.partitions(),
+            max_age_while_away: config.auth.max_age_while_away,
+        };
+        let authority = Authority::new(authority_config, access, stop.clone());
+        self.host.spawn(authority.clone().follow(stop.clone()));
+        let (part, checked) = (self.host.readiness().part(ACCESS_PART), authority.clone());
+        self.host.spawn(monitor(part, stop, move || std::future::ready(checked.check_current())));
+        Ok(authority)
     }
 
     async fn start_projecting(&mut self) -> Result<(), DataError> {
@@ -118,6 +154,18 @@ impl Process {
             let _stopped: Option<Infallible> = stop.run_until_cancelled(lag::report_all(log, &reached)).await;
         });
         Ok(())
+    }
+
+    /// Makes anew what an earlier release has left, while people read it.
+    fn start_upgrading(&self) {
+        for projection in Projection::ALL {
+            let upgrade = Upgrade { projection, generations: Arc::clone(&self.data.projections) as _ };
+            let (log, stop) = (Arc::clone(&self.data.log), self.stop_projecting.clone());
+            let open_log = async move || Ok(Arc::clone(&log) as Arc<dyn EventLog>);
+            self.watches.spawn(async move {
+                let _stopped: Option<Infallible> = stop.run_until_cancelled(upgrade.run(open_log)).await;
+            });
+        }
     }
 
     /// Ends readiness while a live projection is damaged, because answers from it may be wrong.
@@ -154,6 +202,11 @@ impl Process {
     /// The address of the operator's port.
     pub const fn operator_addr(&self) -> SocketAddr {
         self.operator_addr
+    }
+
+    /// Who may use both APIs without a credential.
+    pub const fn auth_mode(&self) -> AuthMode {
+        self.auth_mode
     }
 
     /// Waits for the stop, and then until every request is answered, every event is committed and every file is closed.

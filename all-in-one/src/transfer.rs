@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use embedded::{DataDir, OpenError};
-use projector::transfer::{ExportArgs, ImportArgs, TransferEvents};
+use projector::transfer::{ExportArgs, ImportArgs, TransferEvents, import_and_tell};
 use read_model::BackendError;
 
 use crate::config::DataArgs;
@@ -25,9 +25,10 @@ impl TransferEvents for DataArgs {
 
     /// Creates the directory and the log if they are missing.
     async fn import(&self, args: &ImportArgs) -> Result<(), BackendError> {
+        let export = args.open().await?;
         let directory = DataDir::open(&self.data)?;
         let log = Arc::new(directory.open_log_to_import()?);
-        let imported = args.run(Arc::clone(&log) as _).await;
+        let imported = import_and_tell(Arc::clone(&log) as _, export).await;
         log.close().await;
         Ok(imported?)
     }

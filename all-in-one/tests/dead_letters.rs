@@ -1,6 +1,9 @@
-//! Dead letters of a running tally: many and long ones, and what its own log says about them.
+//! Dead letters of a running tally: many and long ones, what its own log says about them, and damaged records among them.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[expect(dead_code, reason = "tests/process.rs uses the rest")]
+mod tally;
 
 use std::fs::File;
 use std::path::Path;
@@ -9,9 +12,12 @@ use std::process::{Child, Command, Output, Stdio};
 use all_in_one::data::Data;
 use event_log::EventLog;
 use events::{ChatApplicationCreated, Event, Record};
+use reqwest::Method;
+use tally::Tally;
 use tempfile::TempDir;
 use testkit::histories::{record, token};
 use testkit::polling::eventually;
+use testkit::scenarios::Port;
 use tokio::task::JoinSet;
 
 /// Several lists are full of so many.
@@ -105,4 +111,43 @@ async fn many_long_dead_letters_are_listed_and_their_texts_are_not_logged() {
     let logged = std::fs::read_to_string(&log).unwrap();
     assert!(logged.contains("the operation has ended"), "{logged}");
     assert!(!logged.contains(SECRET), "the log quotes what people wrote");
+}
+
+/// It is no event, and also a sign that the file is not to be trusted: also after a restart, when nobody reads it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_that_the_views_have_passed_ends_the_readiness_of_the_write_port() {
+    let directory = TempDir::new().unwrap();
+    let data = Data::open(directory.path()).await.unwrap();
+    for number in 1..=3 {
+        let created = ChatApplicationCreated { token: token(number), name: "x".into() };
+        data.log.append(record(&Event::ChatApplicationCreated(created))).await.unwrap();
+    }
+    data.close().await;
+    drop(data);
+    let log = rusqlite::Connection::open(directory.path().join("log.sqlite")).unwrap();
+    log.execute("UPDATE events SET data = CAST('{}' AS BLOB) WHERE log_offset = 1", ()).unwrap();
+    drop(log);
+    for start in ["the first start", "the next start"] {
+        let tally = Tally::start(directory.path());
+        let not_ready = eventually(start, async || {
+            let answer = tally.api.plain(Port::Write, Method::GET, "/health/ready").await;
+            if answer.json["parts"]["log.sqlite"].is_string() { Ok(answer) } else { Err(answer) }
+        })
+        .await;
+        let reason = not_ready.json["parts"]["log.sqlite"].to_string();
+        assert!(reason.contains("damaged") && reason.contains("restore the data directory from a copy"), "{reason}");
+        eventually("the dead letter", async || {
+            let listed = dead_letters(directory.path(), &["list"]);
+            if listed.as_ref().is_ok_and(|listed| listed.contains("offset 1: dead letter")) {
+                Ok(())
+            } else {
+                Err(listed)
+            }
+        })
+        .await;
+        let refused = dead_letters(directory.path(), &["discard", "0", "1"]).unwrap_err();
+        assert!(refused.contains("is damaged, so it is not discarded") && refused.contains("restore"), "{refused}");
+        tally.api.wait_until_ready(Port::Read).await;
+        tally.stop();
+    }
 }

@@ -120,6 +120,22 @@ async fn projections_of_other_records_are_refused_until_a_rebuild() {
     process.await.unwrap().unwrap();
 }
 
+/// Its rows are what they should be, and it is of no use nevertheless: tally does not start with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_names_a_projection_that_was_made_from_another_log_and_mends_it() {
+    let (directory, _) = stopped_data().await;
+    replace_known_record(directory.path()).await;
+    let (code, found, error) = tally(directory.path(), &["verify"]);
+    assert_eq!(code, Some(3), "{found}{error}");
+    assert!(found.contains("views: offset 5 of partition 0 has another record"), "{found}");
+    let (code, mended, error) = tally(directory.path(), &["verify", "--swap"]);
+    assert_eq!(code, Some(3), "{mended}{error}");
+    assert!(mended.contains("readers use it: views") && mended.contains("what differed is mended"), "{mended}");
+    let (code, good, error) = tally(directory.path(), &["verify"]);
+    assert_eq!(code, Some(0), "{good}{error}");
+    Data::open(directory.path()).await.unwrap().close().await;
+}
+
 /// Appends what this release cannot read, and an event behind it.
 async fn append_newer(data: &Path) {
     let data = Data::open(data).await.unwrap();
@@ -153,6 +169,15 @@ async fn a_record_of_a_newer_version_is_parked_and_discarded_under_a_running_tal
         assert!(code == Some(1) && error.contains(reason), "{refused:?}: {error}");
     }
     assert_eq!(run(&["park", "0", "6"]).0, Some(0));
+    let events = || tally(directory.path(), &["status", "views", "--json"]).1;
+    let log_end = || serde_json::from_str::<Value>(&events()).unwrap()["events"].clone();
+    let expect_done_before = |command: &str| {
+        let end = log_end();
+        let (code, said, error) = run(&[command, "0", "6"]);
+        assert!(code == Some(0) && said.contains("before") && said.contains("nothing was done"), "{said}{error}");
+        assert_eq!(log_end(), end, "it was appended again");
+    };
+    expect_done_before("park");
     // The event behind it is applied.
     let application = format!("{BASE}/{}", StreamKey::from(token(1)).to_text());
     eventually("the application", async || {
@@ -163,18 +188,50 @@ async fn a_record_of_a_newer_version_is_parked_and_discarded_under_a_running_tal
     let (_, listed, _) = run(&["list", "--show", "full"]);
     assert!(listed.contains("offset 6: dead letter") && listed.contains("an operator has parked it"), "{listed}");
     assert_eq!(tally(directory.path(), &["verify"]).0, Some(3), "a dead letter");
+    expect_done_before("park");
     assert_eq!(run(&["discard", "0", "6"]).0, Some(0));
+    expect_done_before("discard");
     eventually("the end of the dead letter", async || {
         let (_, listed, _) = run(&["list"]);
         if listed == "no dead letters\n" { Ok(()) } else { Err(listed) }
     })
     .await;
+    expect_done_before("discard");
+    assert!(run(&["show", "0", "6", "--show", "full"]).1.contains("discarded dead letter: "));
     // A replay comes to the same.
     assert_eq!(tally(directory.path(), &["verify"]).0, Some(0));
     stop.cancel();
     process.await.unwrap().unwrap();
-    assert_eq!(tally(directory.path(), &["rebuild"]).0, Some(0));
+    // Nobody is alarmed again by what was decided.
+    for command in ["verify", "rebuild"] {
+        let (code, _, logged) = tally(directory.path(), &[command]);
+        assert!(code == Some(0) && !logged.contains("dead letter"), "{command}: {logged}");
+    }
     assert_eq!(run(&["list"]).1, "no dead letters\n");
+}
+
+/// Also before the views have read the first decision, as while they are paused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_the_views_have_not_read_yet_is_not_made_twice() {
+    let (directory, _) = stopped_data().await;
+    append_newer(directory.path()).await;
+    let run = |arguments: &[&str]| tally(directory.path(), &[&["dead-letters"], arguments].concat());
+    let park = || run(&["park", "0", "6"]);
+    assert!(park().1.contains("is parked (marker at offset 8)"));
+    assert!(park().1.contains("was parked before (marker at offset 8)"));
+    let (_, stop, process) = start(directory.path()).await;
+    eventually("the dead letter", async || {
+        let (_, listed, _) = run(&["list"]);
+        if listed.contains("offset 6: dead letter") { Ok(()) } else { Err(listed) }
+    })
+    .await;
+    assert_eq!(tally(directory.path(), &["pause", "views"]).0, Some(0));
+    let discard = || run(&["discard", "0", "6"]);
+    assert!(discard().1.contains("is discarded (marker at offset 9)"));
+    assert!(discard().1.contains("was discarded before (marker at offset 9"));
+    assert_eq!(tally(directory.path(), &["resume", "views"]).0, Some(0));
+    stop.cancel();
+    process.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +249,7 @@ async fn status_shows_positions_and_sizes() {
     assert_eq!(
         status["projections"][0],
         serde_json::json!({
-            "name": "views", "version": 2, "generation": 1, "is_paused": false, "dead_letters": 0, "lag": 0, "lag_seconds": 0.0,
+            "name": "views", "version": 3, "generation": 1, "is_paused": false, "dead_letters": 0, "lag": 0, "lag_seconds": 0.0,
             "partitions": [{ "partition": 0, "position": 6, "end": 6, "lag": 0, "lag_seconds": 0.0 }]
         })
     );
@@ -238,6 +295,7 @@ async fn verify_with_swap_mends_what_differs_and_only_that() {
     let (code, output, error) = tally(directory.path(), &["verify", "--swap"]);
     assert_eq!(code, Some(3), "{output}{error}");
     assert!(output.contains("chat_counts lacks 1 rows") && output.contains("readers use it: counts"), "{output}");
+    assert!(output.contains("6 events: what differed is mended") && !output.contains("should be"), "{output}");
     let (_, json, _) = tally(directory.path(), &["status", "--json"]);
     let status: Value = serde_json::from_str(&json).unwrap();
     let generations: Vec<_> =

@@ -72,9 +72,8 @@ async fn a_paused_projection_applies_nothing_until_it_is_resumed() {
     eventually("a note in /health", async || if names_a_pause(&tally.api).await { Ok(()) } else { Err("none") }).await;
     tally.api.wait_until_ready(Port::Read).await;
     assert_eq!(count_messages(&tally.api, &chat).await, 1);
-    let read_url = tally.up_line.split("reads on ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
     let metrics = eventually("metrics of the pause", async || {
-        let metrics = reqwest::get(format!("{read_url}/metrics")).await.unwrap().text().await.unwrap();
+        let metrics = tally.metrics().await;
         let is_old = |line: &str| {
             let value = line.strip_prefix("tally_projection_lag_seconds{projection=\"views\",partition=\"0\"} ");
             value.is_some_and(|seconds| seconds.parse::<f64>().unwrap() > 0.0)

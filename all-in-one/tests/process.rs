@@ -377,6 +377,57 @@ async fn projections_that_cannot_go_on_do_not_keep_the_write_port_from_being_rea
     tally.stop();
 }
 
+/// Runs the check that containers run, which finds the ports in variables. Returns its code, what it prints, and its errors.
+fn check_health(tally: &Tally) -> (Option<i32>, String, String) {
+    let address = |before: &str| tally.up_line.split(before).nth(1).unwrap().split(',').next().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    command.env("TALLY_WRITE_ADDR", address("writes on http://")).env("TALLY_READ_ADDR", address("reads on http://"));
+    let output = command.arg("healthcheck").output().unwrap();
+    let [printed, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.code(), printed, error)
+}
+
+#[test]
+fn a_health_check_that_finds_no_tally_says_how_to_name_its_ports() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+    let output = command.args(["healthcheck", "--write-addr", "127.0.0.1:1"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && error.contains("--write-addr and --read-addr"), "{error}");
+    assert!(error.contains("nothing listens on 127.0.0.1:1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_passes_while_both_ports_are_ready() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    tally.api.read_until_json("/health/ready", json!({ "status": "ok" })).await;
+    let (code, printed, error) = check_health(&tally);
+    assert!(
+        code == Some(0) && printed.starts_with("tally is ready: writes on http://") && error.is_empty(),
+        "{printed}{error}"
+    );
+    let other = rusqlite::Connection::open(directory.path().join("log.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let created = json!({ "chat_application": { "name": "not written" } });
+    assert_eq!(tally.api.write_with(Method::POST, BASE, &[], &created).await.status, 503);
+    wait_until_writes_are_not_ready(&tally.api).await;
+    let (code, _, error) = check_health(&tally);
+    assert!(code == Some(1) && error.contains("log.sqlite"), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    tally.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_says_what_the_read_port_lacks() {
+    let directory = TempDir::new().unwrap();
+    append_record_of_newer_version(directory.path()).await;
+    let tally = Tally::start(directory.path());
+    tally.api.read_until("/health/ready", |answer| answer.json["parts"].to_string().contains("newer")).await;
+    let (code, _, error) = check_health(&tally);
+    assert!(code == Some(1) && error.contains("views"), "{error}");
+    tally.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_web_page_cannot_reach_a_tally_on_loopback_through_a_name_of_its_own() {
     let directory = TempDir::new().unwrap();

@@ -149,8 +149,8 @@ async fn a_rebuild_mends_damage_without_a_restart() {
     let tally = Tally::start(directory.path());
     let chat = fill(&tally.api).await;
     tally.stop();
-    // The second half has the messages; without the first page nothing can be read.
-    for part in [|length| length / 2..length, |_| 0..4_096] as [fn(usize) -> Range<usize>; 2] {
+    // The pages behind the first have the messages; without the first page nothing can be read.
+    for part in [|length| 4_096..length, |_| 0..4_096] as [fn(usize) -> Range<usize>; 2] {
         let tally = Tally::start(directory.path());
         tally.api.wait_until_ready(Port::Read).await;
         let live = &read_manifest(directory.path())["views"]["live"];
@@ -227,5 +227,34 @@ async fn the_operators_port_takes_the_key_json_only_and_one_operation_at_a_time(
     });
     let ended = ended.await;
     assert!(ended.json["outcome"]["done"]["is_good"] == true, "{ended:?}");
+    tally.stop();
+}
+
+/// Takes from `views` what the release before did not write.
+const MAKE_VERSION_2: &str = "DROP TABLE feed; DROP TABLE feed_blocks; DROP TABLE feed_applications; DROP TABLE feed_names; \
+                              DROP TABLE views_version; PRAGMA user_version = 2;";
+
+/// Nobody has to ask for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn views_of_the_release_before_are_made_anew_while_people_read() {
+    let directory = TempDir::new().unwrap();
+    let tally = Tally::start(directory.path());
+    let chat = fill(&tally.api).await;
+    tally.stop();
+    let database = directory.path().join("projections/views-1.sqlite");
+    rusqlite::Connection::open(database).unwrap().execute_batch(MAKE_VERSION_2).unwrap();
+    let tally = Tally::start(directory.path());
+    let stop = CancellationToken::new();
+    let reading = tokio::spawn(read_until(tally.api.clone(), chat.clone(), stop.clone()));
+    eventually("views of this release", async || {
+        let manifest = read_manifest(directory.path());
+        if manifest["views"]["live"] == 2 { Ok(()) } else { Err(manifest) }
+    })
+    .await;
+    stop.cancel();
+    reading.await.unwrap();
+    let (code, output, error) = run(directory.path(), &["verify"]).await;
+    assert_eq!(code, Some(0), "{output}{error}");
+    assert_eq!(read_manifest(directory.path())["counts"]["live"], 1, "the others are as they were");
     tally.stop();
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tally::{Tally, expect_refusal};
 use tempfile::TempDir;
 use testkit::moved_system::Contents;
-use testkit::scenarios::{Api, BASE, Port};
+use testkit::scenarios::{Api, Port};
 
 /// Runs a command on a data directory. Returns its exit code and what it writes to standard error.
 async fn run(data: &Path, arguments: &[&str]) -> (Option<i32>, String) {
@@ -57,14 +57,15 @@ async fn a_system_with_an_imported_log_answers_as_the_exported_one_and_goes_on()
     let said = expect_success(new.path(), &["import", file]).await;
     assert!(said.contains("the import is complete"), "{said}");
     assert!(expect_success(new.path(), &["import", file]).await.contains("was imported before"));
+    for command in ["status", "verify"] {
+        let (code, said) = run(new.path(), &[command]).await;
+        assert!(code == Some(1) && said.contains("there are no projections in"), "{command}: {said}");
+    }
     tally.stop();
 
     let tally = Tally::start(new.path());
     wait_until_ready(&tally.api).await;
     contents.expect(&tally.api).await;
-    let position = [("await-position", "0:1000000")];
-    let unknown = tally.api.read_with(BASE, &position).await;
-    assert_eq!((unknown.status, &unknown.json["code"]), (409, &"position-unknown".into()));
     contents.go_on(&tally.api).await;
     let (code, _) = run(new.path(), &["verify"]).await;
     assert_eq!(code, Some(0));
@@ -116,6 +117,7 @@ async fn a_tally_with_a_part_of_an_import_does_not_serve_until_the_import_has_en
     assert!(refused.contains("run the same import again"), "{refused}");
     let (code, said) = run(new.path(), &["export", files.path().join("none").to_str().unwrap()]).await;
     assert!(code == Some(1) && said.contains("run the same import again"), "{said}");
+    assert!(!files.path().join("none").exists(), "an export that failed has left a file");
     let said = expect_success(new.path(), &["import", whole.to_str().unwrap()]).await;
     assert!(said.contains("already=512"), "{said}");
     let tally = Tally::start(new.path());
@@ -139,6 +141,18 @@ async fn nothing_is_imported_into_a_directory_that_serves_or_has_served() {
     assert!(code == Some(1) && said.contains("name a file that does not exist"), "{said}");
     let (code, said) = run(old.path(), &["export", "--since", "0:9", "-"]).await;
     assert!(code == Some(1) && said.contains("the log has no position 0:9"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_for_a_file_that_is_missing_or_no_export() {
+    let files = TempDir::new().unwrap();
+    let [data, other] = ["data", "other"].map(|name| files.path().join(name));
+    std::fs::write(&other, "{}\n").unwrap();
+    for (file, reason) in [("/nowhere/at/all", "cannot be opened"), (other.to_str().unwrap(), "no export of Tally")] {
+        let (code, said) = run(&data, &["import", file]).await;
+        assert!(code == Some(1) && said.contains(reason), "{said}");
+        assert!(!data.exists(), "{file}");
+    }
 }
 
 /// Through standard output and input, as to another machine.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::embedded::Settings;
+use crate::feed::FeedSettings;
 use crate::growth::GrowthSettings;
 use crate::limit::LimitArgs;
 use crate::rebuild::RebuildSettings;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Servers(ServersArgs),
     /// Measures rebuilds of Tally in one process, and writes the same files
     Rebuild(RebuildArgs),
+    /// Measures the feed: latencies, many streams, and what they cost those who write; and writes the same files
+    Feed(FeedArgs),
     /// Runs every load for a moment, and checks the answers. Measures and writes nothing
     Short(ProgramArgs),
     /// Writes the plots and the tables of the documents from bench/results.json
@@ -123,11 +126,50 @@ pub(crate) struct ServersArgs {
     /// Seconds of each round
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) seconds: u64,
+    /// The fewest messages that are replayed, rebuilt, exported and imported
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(..=10_000_000))]
+    pub(crate) messages: u64,
 }
 
 impl ServersArgs {
     pub(crate) fn settings(&self) -> ServersSettings {
-        ServersSettings { rounds: self.rounds.into(), measured: Duration::from_secs(self.seconds) }
+        ServersSettings {
+            rounds: self.rounds.into(),
+            measured: Duration::from_secs(self.seconds),
+            messages: self.messages,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FeedArgs {
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
+    /// Measures the three programs on Kafka, Redis, MySQL and Elasticsearch, instead of one process (needs `make stack`)
+    #[arg(long)]
+    pub(crate) servers: bool,
+    /// Rounds of each load
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub(crate) rounds: u8,
+    /// Seconds of each round
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) seconds: u64,
+    /// The most streams at once
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(200..=10_000))]
+    pub(crate) streams: u64,
+}
+
+/// Streams beside none and the most.
+const SOME_STREAMS: usize = 100;
+
+impl FeedArgs {
+    pub(crate) fn settings(&self) -> FeedSettings {
+        FeedSettings {
+            rounds: self.rounds.into(),
+            measured: Duration::from_secs(self.seconds),
+            streams: usize::try_from(self.streams).unwrap_or(usize::MAX),
+            some_streams: SOME_STREAMS,
+        }
     }
 }
 
@@ -157,6 +199,11 @@ pub(crate) fn short_settings() -> Settings {
         idle: Duration::ZERO,
         messages_at_kill: 0,
     }
+}
+
+/// The same for the feed.
+pub(crate) fn short_feed_settings() -> FeedSettings {
+    FeedSettings { rounds: 1, measured: Duration::from_millis(500), streams: 200, some_streams: SOME_STREAMS }
 }
 
 fn read_chat(messages: u64) -> ReadChat {

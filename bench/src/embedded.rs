@@ -12,13 +12,14 @@ use self::memory::Sampler;
 use self::rounds::Servers;
 use crate::application::Application;
 use crate::error::BenchError;
+use crate::feed::{self, FeedSettings};
 use crate::fill;
 use crate::limit::LimitArgs;
 use crate::limit_process::LimitProcess;
 use crate::load::Pace;
 use crate::machine::Machine;
 use crate::report::{say_comparison, say_value};
-use crate::results::{SideBySide, Value};
+use crate::results::{Figures, SideBySide, Value};
 use crate::tally::Tally;
 use crate::work::{self, CHATS, READ_CHAT, ReadChat};
 use crate::workload::Sequence;
@@ -90,6 +91,21 @@ pub(crate) fn run(program: &Path, scratch: &Path, root: &Path, settings: &Settin
     values.extend(disk::measure(&data, application.posts())?);
     values.iter().for_each(say_value);
     Ok(SideBySide { machine, seconds: settings.measured.as_secs_f64(), comparisons, values })
+}
+
+/// Measures the feed; its files are below `scratch` and are removed.
+pub(crate) fn run_feed(
+    program: &Path,
+    scratch: &Path,
+    root: &Path,
+    settings: &FeedSettings,
+) -> Result<Figures, BenchError> {
+    let machine = Machine::describe(root);
+    let directory = tempfile::tempdir_in(scratch).map_err(BenchError::file(scratch))?;
+    let tally = Tally::start(program, &directory.path().join("tally"))?;
+    let values = feed::measure(tally.addresses, tally.process.id(), settings)?;
+    tally.process.stop()?;
+    Ok(Figures { machine, values })
 }
 
 fn value(what: &str, unit: &str, decimals: usize, rounds: Vec<f64>) -> Value {

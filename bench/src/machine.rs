@@ -23,7 +23,7 @@ impl Machine {
         Self {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_mib: parse_memory_mib(&read("/proc/meminfo")).unwrap_or_default(),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            kernel: version_of(&read("/proc/sys/kernel/osrelease")).to_owned(),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             commit: commit(root),
         }
@@ -49,6 +49,11 @@ fn commit(root: &Path) -> String {
     }
 }
 
+/// The version of a kernel without the name of its build, which says nothing to others.
+fn version_of(release: &str) -> &str {
+    release.split('-').next().unwrap_or_default().trim()
+}
+
 fn parse_memory_mib(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -58,6 +63,12 @@ fn parse_memory_mib(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_is_named_without_its_build() {
+        assert_eq!(version_of("6.12.3-arm64-cloud\n"), "6.12.3");
+        assert_eq!(version_of("6.12.3\n"), "6.12.3");
+    }
 
     #[test]
     fn the_memory_is_found() {

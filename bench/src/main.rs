@@ -4,6 +4,7 @@ mod application;
 mod cli;
 mod embedded;
 mod error;
+mod feed;
 mod fill;
 mod growth;
 mod http;

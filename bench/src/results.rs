@@ -21,6 +21,12 @@ pub(crate) struct Results {
     /// Rebuilds of Tally in one process.
     #[serde(default)]
     pub(crate) rebuild: Option<Figures>,
+    /// The feed of Tally in one process.
+    #[serde(default)]
+    pub(crate) feed: Option<Figures>,
+    /// The feed of Tally's three programs.
+    #[serde(default)]
+    pub(crate) feed_servers: Option<Figures>,
 }
 
 /// Figures without another server beside Tally.

@@ -28,8 +28,18 @@ pub(crate) fn run(command: Command) -> Result<(), BenchError> {
             let servers = servers::run(&programs(), &root, &args.settings())?;
             keep(|results| results.servers = Some(servers))
         }
+        Command::Feed(args) if args.servers => {
+            let feed = servers::run_feed(&programs(), &root, &args.settings())?;
+            keep(|results| results.feed_servers = Some(feed))
+        }
+        Command::Feed(args) => {
+            let feed = embedded::run_feed(&find_tally(&args.program), &scratch()?, &root, &args.settings())?;
+            keep(|results| results.feed = Some(feed))
+        }
         Command::Short(program) => {
-            embedded::run(&find_tally(&program), &scratch()?, &root, &cli::short_settings())?;
+            let (tally, scratch) = (find_tally(&program), scratch()?);
+            embedded::run(&tally, &scratch, &root, &cli::short_settings())?;
+            embedded::run_feed(&tally, &scratch, &root, &cli::short_feed_settings())?;
             say("every answer was as expected");
             Ok(())
         }

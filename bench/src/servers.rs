@@ -3,7 +3,8 @@
 //! Each round measures posting through Tally, and through an axum server that makes one call to the same Redis and one append
 //! to the same Kafka; first without projections, then with all of them running. In between, each projection alone replays the
 //! posted messages, beside multi-row inserts and `_bulk` requests of the same rows. Then each is made anew beside the running one,
-//! while a client reads. The servers run in the composition's containers, Tally's programs on this machine.
+//! while a client reads. At last the log is exported, and imported into empty servers. The servers run in the composition's
+//! containers, Tally's programs on this machine.
 
 mod compose;
 mod programs;
@@ -18,11 +19,13 @@ use self::programs::Programs;
 use self::replay::Replays;
 use crate::application::Application;
 use crate::error::BenchError;
+use crate::feed::{self, FeedSettings};
+use crate::fill;
 use crate::load::{self, Pace, Plan, Round};
 use crate::machine::Machine;
 use crate::reader::Reader;
 use crate::report::{say, say_comparison, say_value};
-use crate::results::{Comparison, SideBySide, Value};
+use crate::results::{Comparison, Figures, SideBySide, Value};
 use crate::tally::Addresses;
 use crate::work::CHATS;
 use crate::workload::{Posting, Sequence};
@@ -41,6 +44,8 @@ const fn on_this_machine(port: u16) -> SocketAddr {
 pub(crate) struct ServersSettings {
     pub(crate) rounds: usize,
     pub(crate) measured: Duration,
+    /// The fewest messages that are replayed.
+    pub(crate) messages: u64,
 }
 
 /// Starts the servers and measures; `directory` has the programs.
@@ -48,7 +53,10 @@ pub(crate) fn run(directory: &Path, root: &Path, settings: &ServersSettings) -> 
     let machine = Machine::describe(root);
     let compose = Compose::up(root)?;
     let mut programs = Programs::new(directory);
+    // command-api begins an epoch of numbers once counts has read the log.
+    replay::start_counts(&mut programs)?;
     programs.start_command_api(WRITE)?;
+    programs.stop_projectors()?;
     programs.start_bare(BARE)?;
     say(&format!("resident memory at the start, in MiB: {}", programs.memory_text()?));
 
@@ -62,6 +70,7 @@ pub(crate) fn run(directory: &Path, root: &Path, settings: &ServersSettings) -> 
         comparisons.push(comparison);
         posted += posts;
     }
+    posted += fill(&application, settings.messages.saturating_sub(posted))?;
     let mut replays = Replays::new(posted);
     for _ in 0..settings.rounds {
         replays.run(&mut programs)?;
@@ -86,8 +95,44 @@ pub(crate) fn run(directory: &Path, root: &Path, settings: &ServersSettings) -> 
         rounds: vec![mib],
     }));
     values.iter().for_each(say_value);
+    let scratch = tempfile::tempdir_in(directory).map_err(BenchError::file(directory))?;
+    let export = scratch.path().join("events.jsonl");
+    let exported = replay::time_transfer(&programs, "export", &export, posted)?;
+    say_value(&exported);
+    values.push(exported);
     programs.stop()?;
+    compose.make_anew()?;
+    let imported = replay::time_transfer(&Programs::new(directory), "import", &export, posted)?;
+    say_value(&imported);
+    values.push(imported);
     Ok(SideBySide { machine, seconds: settings.measured.as_secs_f64(), comparisons, values })
+}
+
+/// Measures the feed of the three programs, on servers that are started for it.
+pub(crate) fn run_feed(directory: &Path, root: &Path, settings: &FeedSettings) -> Result<Figures, BenchError> {
+    let machine = Machine::describe(root);
+    let _compose = Compose::up(root)?;
+    let mut programs = Programs::new(directory);
+    replay::start_counts(&mut programs)?;
+    programs.start_command_api(WRITE)?;
+    replay::start_others(&mut programs)?;
+    programs.start_query_api(READ)?;
+    let reader = programs.id("query-api").ok_or_else(|| BenchError::Wrong("query-api does not run".to_owned()))?;
+    let values = feed::measure(Addresses { write: WRITE, read: READ }, reader, settings)?;
+    programs.stop()?;
+    Ok(Figures { machine, values })
+}
+
+/// Posts this many messages or a few more through Tally, without measuring. Returns how many were acknowledged.
+fn fill(application: &Application, messages: u64) -> Result<u64, BenchError> {
+    let each = messages.div_ceil(CHATS.into());
+    if each == 0 {
+        return Ok(0);
+    }
+    let sequence = Sequence::Each { messages: each, rare_every: each };
+    let mut posting = Posting::new(&application.token, 1..=CHATS, sequence);
+    fill::run(WRITE, fill::CONNECTIONS, &mut posting)?;
+    Ok(posting.acknowledged().iter().map(|chat| chat.posts).sum())
 }
 
 /// Measures posting; also returns how many messages Tally has acknowledged.

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::error::BenchError;
+use crate::feed;
 use crate::load::Round;
 use crate::machine::Machine;
-use crate::results::{Comparison, Growth, GrowthRow, Results, SideBySide, Value};
+use crate::results::{Comparison, Figures, Growth, GrowthRow, Results, SideBySide, Value};
 use crate::statistics::{Spread, format_figure, spread_text};
 
 const BEGIN: &str = "<!-- bench:begin -->";
@@ -51,7 +52,16 @@ fn render_summary(results: &Results) -> String {
         let tally = median(comparison.tally.iter().map(|round| round.per_second).collect(), 0);
         text += &format!("| {} | {tally} /s | {} |\n", comparison.work, median(comparison.ratios().collect(), 2));
     }
+    if let Some(feed) = &results.feed {
+        text += &render_latencies(feed);
+    }
     text + "\n"
+}
+
+/// How soon whoever follows hears of a post.
+fn render_latencies(Figures { machine, values }: &Figures) -> String {
+    let latencies = values.iter().filter(|value| value.what.starts_with(feed::LATENCY));
+    format!("\nHow soon a follower hears of a post; {}:\n", machine.to_text()) + &render_values("feed", latencies)
 }
 
 fn render(results: &Results) -> String {
@@ -71,6 +81,12 @@ fn render(results: &Results) -> String {
         text += &format!("\n**Rebuilds in one process**: {}; median (lowest–highest).\n", rebuild.machine.to_text());
         text += &render_values("rebuilds while a client reads", &rebuild.values);
     }
+    for (title, feed) in [("Feed of one process", &results.feed), ("Feed of three programs", &results.feed_servers)] {
+        if let Some(feed) = feed {
+            text += &format!("\n**{title}**: {}; median (lowest–highest).\n", feed.machine.to_text());
+            text += &render_values("followers", &feed.values);
+        }
+    }
     text + "\n"
 }
 
@@ -88,11 +104,12 @@ fn render_side_by_side(title: &str, other: &str, run: &SideBySide) -> String {
     text + &render_values("other figures", &run.values)
 }
 
-fn render_values(title: &str, values: &[Value]) -> String {
+fn render_values<'a>(title: &str, values: impl IntoIterator<Item = &'a Value>) -> String {
     let mut text = format!("\n| {title} | |\n|---|---|\n");
     for value in values {
         let figures = spread_text(value.rounds.iter().copied(), value.decimals);
-        text += &format!("| {} | {figures} {} |\n", value.what, value.unit);
+        text += format!("| {} | {figures} {}", value.what, value.unit).trim_end();
+        text += " |\n";
     }
     text
 }
@@ -165,6 +182,17 @@ mod tests {
         let rows: Vec<_> = text.lines().filter(|line| line.contains("/s")).collect();
         assert_eq!(rows, ["| POST | 10,000 /s | 0.50 |"]);
         assert_eq!(render_summary(&Results::default()), "");
+    }
+
+    #[test]
+    fn the_summary_says_how_soon_followers_hear_of_a_post() {
+        let value = |what: String| Value { what, unit: "ms".to_owned(), decimals: 1, rounds: vec![1.0, 3.0, 2.0] };
+        let values = vec![value(format!("{}, p50", feed::LATENCY)), value("memory".to_owned())];
+        let side_by_side = samples::side_by_side();
+        let feed = Some(Figures { machine: side_by_side.machine.clone(), values });
+        let text = render_summary(&Results { embedded: Some(side_by_side), feed, ..Results::default() });
+        assert!(text.contains("| 201 to listener, p50 | 2.0 (1.0–3.0) ms |"), "{text}");
+        assert!(!text.contains("memory"), "{text}");
     }
 
     #[test]

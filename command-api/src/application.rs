@@ -1,8 +1,11 @@
-//! The aggregate of an application: its creation and its names.
+//! The aggregate of an application: its creation, its names, and who may use it.
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use events::{ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, Event};
+use events::{
+    ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, Event, KeyHash, KeyIssued, KeyNumber, KeyRevoked,
+    Scopes, UnixMillis, UserId, UserTokensVoided,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::text::Name;
@@ -24,6 +27,29 @@ pub enum ApplicationCommand {
         token: ApplicationToken,
         name: Name,
     },
+    IssueKey {
+        token: ApplicationToken,
+        key: NewKey,
+        /// By which the key will be recognised.
+        hash: KeyHash,
+    },
+    RevokeKey {
+        token: ApplicationToken,
+        /// A key that the application has.
+        number: KeyNumber,
+    },
+    VoidUserTokens {
+        token: ApplicationToken,
+        user: UserId,
+    },
+}
+
+/// What a client says of a new key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    pub name: Name,
+    pub scopes: Scopes,
+    pub expires_at: Option<UnixMillis>,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,10 +81,17 @@ impl Aggregate for ChatApplication {
             ApplicationCommand::Create { token, name } => {
                 Event::ChatApplicationCreated(ChatApplicationCreated { token, name: name.into_string() })
             }
-            ApplicationCommand::Rename { token, name } if self.exists => {
+            _ if !self.exists => return Err(ApplicationRefusal::UnknownApplication),
+            ApplicationCommand::Rename { token, name } => {
                 Event::ChatApplicationRenamed(ChatApplicationRenamed { token, name: name.into_string() })
             }
-            ApplicationCommand::Rename { .. } => return Err(ApplicationRefusal::UnknownApplication),
+            ApplicationCommand::IssueKey { token, key: NewKey { name, scopes, expires_at }, hash } => {
+                Event::KeyIssued(KeyIssued { token, name: name.into_string(), scopes, expires_at, hash })
+            }
+            ApplicationCommand::RevokeKey { token, number } => Event::KeyRevoked(KeyRevoked { token, number }),
+            ApplicationCommand::VoidUserTokens { token, user } => {
+                Event::UserTokensVoided(UserTokensVoided { token, user })
+            }
         };
         sink.write(event, self).await;
         Ok(())

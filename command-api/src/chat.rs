@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use events::{ChatCreated, ChatKey, Event, MessageNumber, MessagePosted};
+use events::{Author, ChatCreated, ChatKey, Event, MessageNumber, MessagePosted};
 use serde::{Deserialize, Serialize};
 
 use crate::text::Body;
@@ -24,6 +24,7 @@ pub enum ChatCommand {
         /// The message's number, which was reserved in the chat.
         number: MessageNumber,
         body: Body,
+        author: Option<Author>,
     },
 }
 
@@ -39,8 +40,9 @@ impl Aggregate for Chat {
             ChatCommand::Create { chat: ChatKey { token, number } } => {
                 Event::ChatCreated(ChatCreated { token, number })
             }
-            ChatCommand::Post { chat: ChatKey { token, number: chat_number }, number, body } => {
-                Event::MessagePosted(MessagePosted { token, chat_number, number, body: body.into_string() })
+            ChatCommand::Post { chat: ChatKey { token, number: chat_number }, number, body, author } => {
+                let body = body.into_string();
+                Event::MessagePosted(MessagePosted { token, chat_number, number, body, author })
             }
         };
         sink.write(event, self).await;

@@ -1,26 +1,41 @@
 //! The one place where an error of this API becomes a status.
 
-use axum::http::StatusCode;
+use access::codes::VIEWS_UNAVAILABLE;
 use axum::response::{IntoResponse, Response};
 use event_log::{AppendError, ReserveError};
+use events::text::TextError;
+use service::codes::{DRAINING, INTERNAL_ERROR, OVERLOADED};
 use service::problem::{Problem, ProblemBody};
+use service::request_id;
 use thiserror_ext::AsReport;
 
 use crate::application::ApplicationRefusal;
+use crate::codes::{
+    IDEMPOTENCY_KEY_REUSED, LOG_UNAVAILABLE, NUMBERS_EXHAUSTED, NUMBERS_FENCING, NUMBERS_UNAVAILABLE, SECRET_LOST,
+    SECRET_SHOWN,
+};
 use crate::commands::CommandError;
-use crate::text::TextError;
+use crate::keys::KeyError;
 use crate::writer::WriteError;
 
 /// The error of a handler.
 #[derive(Debug)]
 pub enum ApiError {
     Command(CommandError),
-    Field {
-        field: &'static str,
-        error: TextError,
-    },
-    /// The request has members that are unknown.
-    Unknown(Box<Problem>),
+    Key(KeyError),
+    /// What is wrong with each field that is.
+    Fields(Vec<(&'static str, TextError)>),
+    /// A refusal that is a problem already. Whoever made it has logged what an operator must see.
+    Problem(Problem),
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Command(error) => Self::Command(error),
+            error => Self::Key(error),
+        }
+    }
 }
 
 impl From<CommandError> for ApiError {
@@ -30,32 +45,42 @@ impl From<CommandError> for ApiError {
 }
 
 impl From<Problem> for ApiError {
-    fn from(unknown: Problem) -> Self {
-        Self::Unknown(Box::new(unknown))
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let problem = match &self {
-            Self::Field { field, error } => Problem::invalid_fields().with_field_error(*field, error.to_string()),
-            Self::Unknown(problem) => (**problem).clone(),
-            Self::Command(error) => command_problem(error),
-        };
-        if let Self::Command(error) = &self
-            && problem.status().is_server_error()
-        {
-            tracing::warn!(status = problem.status().as_u16(), error = %error.as_report(), "a command failed");
+        match self {
+            Self::Problem(problem) => problem.into_response(),
+            Self::Fields(errors) => {
+                let errors = errors.iter().map(|(field, error)| (*field, error.to_string()));
+                Problem::invalid_fields().with_field_errors(errors).into_response()
+            }
+            Self::Command(error) => answer(command_problem(&error), &error),
+            Self::Key(error) => answer(key_problem(&error), &error),
         }
-        problem.into_response()
     }
+}
+
+/// Logs what an operator must see.
+fn answer(problem: Problem, error: &impl AsReport) -> Response {
+    if problem.status().is_server_error() {
+        let (status, request_id) = (problem.status().as_u16(), request_id::current());
+        tracing::warn!(request_id, status, error = error.to_report_string(), "a command failed");
+    }
+    problem.into_response()
 }
 
 fn command_problem(error: &CommandError) -> Problem {
     let (error, parent) = match error {
         CommandError::CreateApplication(error)
         | CommandError::RenameApplication(error)
-        | CommandError::CreateChat(error) => (error, "application"),
+        | CommandError::CreateChat(error)
+        | CommandError::IssueKey(error)
+        | CommandError::RevokeKey(error)
+        | CommandError::VoidUserTokens(error) => (error, "application"),
         CommandError::PostMessage(error) => (error, "chat"),
     };
     match error {
@@ -64,17 +89,41 @@ fn command_problem(error: &CommandError) -> Problem {
         WriteError::Open(error) => reserve_problem(error, "parent"),
         WriteError::Append(error) => append_problem(error),
         WriteError::LapsedDuringAppend => unacknowledged(),
-        WriteError::LogAway | WriteError::LapsedBeforeAppend => not_written(),
-        WriteError::Encode(_) => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "the event could not be encoded")
+        WriteError::LogAway | WriteError::Identify(_) | WriteError::LapsedBeforeAppend => not_written(),
+        WriteError::Encode(_) => Problem::new(INTERNAL_ERROR, "the event could not be encoded"),
+        WriteError::Interrupted(_) => {
+            Problem::new(INTERNAL_ERROR, "the server failed; whether the command was carried out is unknown")
         }
-        WriteError::Interrupted(_) => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal-error",
-            "the server failed; whether the command was carried out is unknown",
-        ),
     }
 }
+
+fn key_problem(error: &KeyError) -> Problem {
+    match error {
+        KeyError::Command(error) => command_problem(error),
+        KeyError::LookUp(_) => {
+            Problem::unavailable(VIEWS_UNAVAILABLE, "keys cannot be read now; nothing was written; try again")
+        }
+        KeyError::Identify(_) => Problem::unavailable(LOG_UNAVAILABLE, "the event log cannot be read now; try again"),
+        KeyError::UnknownKey => unknown("key"),
+        KeyError::KeyReused => key_reused(),
+        KeyError::SecretShown(number) => Problem::new(
+            SECRET_SHOWN,
+            format!(
+                "this request has issued key {number} before, and its secret was shown or lost; if you do not have it, revoke the key and \
+                 issue another under another Idempotency-Key"
+            ),
+        )
+        .with_number(number.get()),
+        // Without Retry-After: the same request again would issue another key.
+        KeyError::ReadIssued(_) | KeyError::ViewsBehind | KeyError::TooManyWaits(_) => {
+            Problem::new(SECRET_LOST, SECRET_LOST_DETAIL)
+        }
+    }
+}
+
+/// The key is in the log, and nobody can find out its secret.
+const SECRET_LOST_DETAIL: &str = "the key was issued, but could not be read in time, so its secret is lost; do not send the request again: once the \
+                           list of keys shows the new key, the newest of this name, revoke it and issue another";
 
 fn unknown(parent: &str) -> Problem {
     Problem::not_found(format!("there is no such {parent}"))
@@ -84,37 +133,39 @@ fn reserve_problem(error: &ReserveError, parent: &str) -> Problem {
     match error {
         ReserveError::UnknownParent => unknown(parent),
         ReserveError::Exhausted => Problem::new(
-            StatusCode::CONFLICT,
-            "numbers-exhausted",
+            NUMBERS_EXHAUSTED,
             format!("all 4,294,967,295 numbers of this {parent} are taken; create another {parent}"),
         ),
-        ReserveError::KeyReused => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency-key-reused",
-            "this Idempotency-Key was used on this route with other values; send the first values, or another key",
-        ),
+        ReserveError::KeyReused => key_reused(),
         ReserveError::Fencing => Problem::unavailable(
-            "numbers-fencing",
+            NUMBERS_FENCING,
             "numbers are being recovered after a loss, which takes some seconds; nothing was written; try again",
         ),
         ReserveError::Unavailable(_) => numbers_unavailable(),
     }
 }
 
+fn key_reused() -> Problem {
+    Problem::new(
+        IDEMPOTENCY_KEY_REUSED,
+        "this Idempotency-Key was used on this route with other values; send the first values, or another key",
+    )
+}
+
 fn numbers_unavailable() -> Problem {
-    Problem::unavailable("numbers-unavailable", "numbers cannot be reserved now; nothing was written; try again")
+    Problem::unavailable(NUMBERS_UNAVAILABLE, "numbers cannot be reserved now; nothing was written; try again")
 }
 
 fn append_problem(error: &AppendError) -> Problem {
     match error {
         AppendError::Overloaded => {
-            Problem::unavailable("overloaded", "too many writes are waiting; nothing was written; try again")
+            Problem::unavailable(OVERLOADED, "too many writes are waiting; nothing was written; try again")
         }
         AppendError::Closed => {
-            Problem::unavailable("draining", "this process is stopping; nothing was written; try again")
+            Problem::unavailable(DRAINING, "this process is stopping; nothing was written; try again")
         }
         AppendError::Importing => Problem::unavailable(
-            "log-unavailable",
+            LOG_UNAVAILABLE,
             "an import into this system has not ended; nothing was written; try again later",
         ),
         AppendError::NumberTaken { .. } => numbers_unavailable(),
@@ -124,12 +175,12 @@ fn append_problem(error: &AppendError) -> Problem {
 }
 
 fn not_written() -> Problem {
-    Problem::unavailable("log-unavailable", "the event log cannot be written now; nothing was written; try again")
+    Problem::unavailable(LOG_UNAVAILABLE, "the event log cannot be written now; nothing was written; try again")
 }
 
 fn unacknowledged() -> Problem {
     Problem::unavailable(
-        "log-unavailable",
+        LOG_UNAVAILABLE,
         "the event log did not acknowledge the write in time; it may or may not have been written",
     )
 }
@@ -138,4 +189,10 @@ fn unacknowledged() -> Problem {
 #[derive(utoipa::IntoResponses)]
 #[response(status = 409, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "only its description is used")]
-pub(crate) struct NumbersExhausted(ProblemBody);
+pub(crate) struct NoNumbersLeft(ProblemBody);
+
+/// An earlier attempt with this Idempotency-Key has issued the key; `number` names it
+#[derive(utoipa::IntoResponses)]
+#[response(status = 409, content_type = "application/problem+json", example = json!(ProblemBody::of(SECRET_SHOWN).with_number(1)))]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct KeyIssuedBefore(ProblemBody);

@@ -1,22 +1,29 @@
 //! A running write API on Kafka, Redis and MySQL.
 
 use std::error::Error;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use access::{ACCESS_PART, AuthArgs, Authority, AuthorityConfig};
 use clap::Args;
 use distributed::args::{KafkaArgs, MysqlArgs, RedisArgs};
-use distributed::kafka::{Cluster, KafkaLog, PrepareError};
-use distributed::mysql::MySqlCounts;
+use distributed::kafka::{Cluster, KafkaLog, PARTITIONS, PrepareError};
+use distributed::mysql::{MySqlCounts, MySqlProjections};
 use distributed::sequencer::{RedisKeys, RedisSequencer};
 use event_log::EventLog;
 use futures_util::FutureExt;
-use service::config::{DEFAULT_READ_ADDR, HttpArgs, LogArgs, PublicReadUrl, WriteAddr};
+use service::config::{
+    CommandOperatorAddr, DEFAULT_READ_ADDR, HttpArgs, LogArgs, PublicReadUrl, PublicWriteUrl, WriteAddr,
+};
+use service::front_page;
 use service::health::Part;
 use service::host::Host;
+use service::program::WrongUsage;
 use service::startup::{monitor, retry_until_ready};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::commands::Commands;
 
@@ -26,9 +33,15 @@ pub struct Config {
     #[command(flatten)]
     pub write: WriteAddr,
     #[command(flatten)]
+    pub operator: CommandOperatorAddr,
+    #[command(flatten)]
     pub public: PublicReadUrl,
     #[command(flatten)]
+    pub public_write: PublicWriteUrl,
+    #[command(flatten)]
     pub http: HttpArgs,
+    #[command(flatten)]
+    pub auth: AuthArgs,
     #[command(flatten)]
     pub kafka: KafkaArgs,
     #[command(flatten)]
@@ -55,14 +68,29 @@ impl Process {
     /// # Errors
     /// A message that says what to do.
     pub async fn start(config: &Config, stop: CancellationToken) -> Result<Self, Box<dyn Error>> {
+        let mode = config.auth.mode(&[config.write.write_addr]);
+        let credentials = config.auth.credentials().map_err(WrongUsage::new)?;
+        credentials.refuse_missing(mode).map_err(WrongUsage::new)?;
         let mut host = Host::new(stop)?;
+        let operators = host.bind(config.operator.operator_addr, "--operator-addr").await?;
         let log = Arc::new(KafkaLog::connect(Cluster::new(&config.kafka.kafka_brokers))?);
         let counts = Arc::new(MySqlCounts::new(&config.mysql.mysql_url)?);
         let sequencer = Arc::new(RedisSequencer::start(&config.redis.redis_url, RedisKeys::default(), &log, counts)?);
         let commands = Commands::new(Arc::clone(&log) as _, Arc::clone(&sequencer) as _);
-        let routes = crate::routes(commands.clone(), config.public.or_at(DEFAULT_READ_ADDR));
-        let port = crate::routes::port(&config.http);
+        let access = Arc::new(MySqlProjections::new(&config.mysql.mysql_url)?);
+        let (write_url, read_url) =
+            (config.public_write.or_at(config.write.write_addr), config.public.or_at(DEFAULT_READ_ADDR));
+        let page = front_page::routes(crate::front_page::front_page(&write_url, &read_url));
+        let max_age_while_away = config.auth.max_age_while_away;
+        let authority_config = AuthorityConfig { mode, credentials, partitions: PARTITIONS, max_age_while_away };
+        let authority = Authority::new(authority_config, Arc::clone(&access) as _, host.stop().clone());
+        let port = crate::routes::port(&config.http, &read_url);
+        let routes = crate::routes(commands.clone(), access, read_url, &authority)?.merge(page);
+        host.spawn(authority.clone().follow(host.stop().clone()));
+        let part = host.readiness().part(ACCESS_PART);
+        host.spawn(monitor(part, host.stop().clone(), move || ready(authority.check_current())));
         let write_addr = host.bind_and_serve(config.write.write_addr, "--write-addr", port, routes).await?;
+        host.serve_operator(operators, OpenApiRouter::new(), Vec::new());
         let readiness = host.readiness().clone();
         let stop = host.stop().clone();
         host.spawn(watch_sequencer(sequencer, readiness.part("numbers"), stop.clone()));

@@ -14,7 +14,12 @@ const HEADER: &str = "traceparent";
 #[into_params(parameter_in = Header)]
 pub(crate) struct Trace {
     /// W3C Trace Context; it is kept with the event
-    #[param(rename = "traceparent", value_type = Option<String>)]
+    #[param(
+        rename = "traceparent",
+        value_type = String,
+        required = false,
+        example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    )]
     pub(crate) trace: Option<TraceParent>,
 }
 

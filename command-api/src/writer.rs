@@ -3,23 +3,22 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use event_log::{AppendError, EventLog, Reservation, ReserveError, Sequencer, Ticket};
+use event_log::{AppendError, EventLog, ReadError, Reservation, ReserveError, Sequencer, Ticket};
 use events::{
-    ApplicationToken, EncodeError, Epoch, Event, EventId, Number, Position, Record, RequestKey, StreamKey, TraceParent,
-    UnixMillis,
+    ApplicationToken, EncodeError, Epoch, Event, EventId, Number, Position, Record, RequestKey, StreamKey, UnixMillis,
 };
 use uuid::Uuid;
 
 use crate::application::ApplicationRefusal;
+use crate::commands::Caller;
 
-/// The ports for one command, with the request key and the trace that the command's record carries.
+/// The ports for one command, with the request key and the caller that the command's record carries.
 pub(crate) struct Writer {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) sequencer: Arc<dyn Sequencer>,
     pub(crate) request: Option<RequestKey>,
-    pub(crate) trace: Option<TraceParent>,
+    pub(crate) caller: Caller,
 }
 
 /// Why a command failed, by the step that failed.
@@ -28,6 +27,9 @@ pub enum WriteError {
     /// Nothing was reserved.
     #[error("the event log is known to be away")]
     LogAway,
+    /// The same.
+    #[error("the event log could not be identified")]
+    Identify(#[source] ReadError),
     #[error("the sequencer could not look up whether the application exists")]
     LookUp(#[source] ReserveError),
     #[error("the sequencer could not reserve a number or token")]
@@ -101,10 +103,11 @@ impl Writer {
         if reservation.has_lapsed() { Err(WriteError::LapsedDuringAppend) } else { Ok(position) }
     }
 
-    /// Appends an event for which nothing was reserved.
-    pub(crate) async fn append(&self, event: &Event) -> Result<Position, WriteError> {
+    /// Appends an event for which nothing was reserved, and returns its id.
+    pub(crate) async fn append(&self, event: &Event) -> Result<(EventId, Position), WriteError> {
         let record = self.record(event, None)?;
-        self.log.append(record).await.map_err(WriteError::Append)
+        let event_id = record.event_id;
+        Ok((event_id, self.log.append(record).await.map_err(WriteError::Append)?))
     }
 
     /// Makes a new application or chat ready for children. Call this before the client is answered, so that the client can
@@ -119,8 +122,9 @@ impl Writer {
     }
 
     fn record(&self, event: &Event, epoch: Option<Epoch>) -> Result<Record, WriteError> {
-        let record = Record::encode(event, self.event_id(event), now()).map_err(WriteError::Encode)?;
-        Ok(Record { request: self.request, epoch, trace: self.trace, ..record })
+        let record = Record::encode(event, self.event_id(event), UnixMillis::now()).map_err(WriteError::Encode)?;
+        let Caller { trace, actor } = self.caller.clone();
+        Ok(Record { request: self.request, epoch, trace, actor, ..record })
     }
 
     /// Every attempt of one request derives the same id, so that projections recognise an event that was written twice.
@@ -128,12 +132,12 @@ impl Writer {
         match (&self.request, event.number()) {
             (None, _) => EventId(Uuid::now_v7()),
             (Some(request), Some(number)) => request.event_id(&number.to_string()),
-            (Some(request), None) => request.event_id(&event.stream().to_text()),
+            (Some(request), None) => event_of_stream(request, event.stream()),
         }
     }
 }
 
-fn now() -> UnixMillis {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(since_epoch.as_millis().try_into().unwrap_or(u64::MAX))
+/// The id of the event without a number to which a request on a stream leads.
+pub(crate) fn event_of_stream(request: &RequestKey, stream: StreamKey) -> EventId {
+    request.event_id(&stream.to_text())
 }

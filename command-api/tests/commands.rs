@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
 use command_api::application::ApplicationRefusal;
-use command_api::commands::CommandError;
+use command_api::commands::{Caller, CommandError};
 use command_api::text::{Body, Name};
 use command_api::writer::WriteError;
 use command_api::{Commands, IdempotencyKey};
 use embedded::{DataDir, SqliteLog, SqliteSequencer};
 use event_log::{EventLog, ReadLimit, ReserveError};
 use events::{
-    ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, Event, EventId,
-    MessageNumber, MessagePosted, Offset, PartitionId, Record, UnixMillis,
+    ApplicationToken, Author, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber,
+    ClientPosition, Event, EventId, LogId, MessageNumber, MessagePosted, Offset, PartitionId, Record, UnixMillis,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -48,10 +48,19 @@ async fn given(events: &[Event]) -> Fixture {
 impl Fixture {
     /// The events that commands have appended.
     async fn new_events(&self) -> Vec<Event> {
+        self.new_records().await.iter().map(|record| record.decode().unwrap()).collect()
+    }
+
+    async fn new_records(&self) -> Vec<Record> {
         let limit = ReadLimit { records: 100, wait: Duration::ZERO };
         let batch = self.log.read(PartitionId(0), self.first_new, limit).await.unwrap();
-        batch.events.iter().map(|event| event.record.decode().unwrap()).collect()
+        batch.events.into_iter().map(|event| event.record).collect()
     }
+}
+
+fn key(text: &'static str) -> IdempotencyKey {
+    let headers = HeaderMap::from_iter([("idempotency-key".parse().unwrap(), HeaderValue::from_static(text))]);
+    IdempotencyKey::in_headers(&headers).unwrap().unwrap()
 }
 
 fn name(text: &str) -> Name {
@@ -76,20 +85,26 @@ fn chat_created(number: u32) -> Event {
 
 fn message_posted(number: u32, body: &str) -> Event {
     let number = MessageNumber::new(number).unwrap();
-    Event::MessagePosted(MessagePosted { token: TOKEN, chat_number: chat(1).number, number, body: body.into() })
+    Event::MessagePosted(MessagePosted {
+        token: TOKEN,
+        chat_number: chat(1).number,
+        number,
+        body: body.into(),
+        author: None,
+    })
 }
 
 #[tokio::test]
 async fn an_application_is_created_under_the_token_that_is_answered() {
     let fixture = given(&[]).await;
-    let token = fixture.commands.create_application(name("one"), None, None).await.unwrap().value;
+    let token = fixture.commands.create_application(name("one"), None, Caller::default()).await.unwrap().value;
     assert_eq!(fixture.new_events().await, [application_created(token)]);
 }
 
 #[tokio::test]
 async fn an_application_that_exists_is_renamed() {
     let fixture = given(&[application_created(TOKEN)]).await;
-    fixture.commands.rename_application(TOKEN, name("two"), None).await.unwrap();
+    fixture.commands.rename_application(TOKEN, name("two"), Caller::default()).await.unwrap();
     let renamed = Event::ChatApplicationRenamed(ChatApplicationRenamed { token: TOKEN, name: "two".into() });
     assert_eq!(fixture.new_events().await, [renamed]);
 }
@@ -97,7 +112,7 @@ async fn an_application_that_exists_is_renamed() {
 #[tokio::test]
 async fn an_application_that_does_not_exist_is_not_renamed() {
     let fixture = given(&[]).await;
-    let error = fixture.commands.rename_application(TOKEN, name("two"), None).await.unwrap_err();
+    let error = fixture.commands.rename_application(TOKEN, name("two"), Caller::default()).await.unwrap_err();
     let CommandError::RenameApplication(error) = error else { panic!("{error:?}") };
     assert!(matches!(error, WriteError::Refused(ApplicationRefusal::UnknownApplication)), "{error:?}");
     assert_eq!(fixture.new_events().await, []);
@@ -106,17 +121,17 @@ async fn an_application_that_does_not_exist_is_not_renamed() {
 #[tokio::test]
 async fn a_chat_gets_the_next_number_of_its_application() {
     let fixture = given(&[application_created(TOKEN)]).await;
-    fixture.commands.create_chat(TOKEN, None, None).await.unwrap();
+    fixture.commands.create_chat(TOKEN, None, Caller::default()).await.unwrap();
     assert_eq!(fixture.new_events().await, [chat_created(1)]);
     let fixture = given(&[application_created(TOKEN), chat_created(1), chat_created(4)]).await;
-    fixture.commands.create_chat(TOKEN, None, None).await.unwrap();
+    fixture.commands.create_chat(TOKEN, None, Caller::default()).await.unwrap();
     assert_eq!(fixture.new_events().await, [chat_created(5)]);
 }
 
 #[tokio::test]
 async fn a_chat_needs_an_application() {
     let fixture = given(&[]).await;
-    let error = fixture.commands.create_chat(TOKEN, None, None).await.unwrap_err();
+    let error = fixture.commands.create_chat(TOKEN, None, Caller::default()).await.unwrap_err();
     let CommandError::CreateChat(error) = error else { panic!("{error:?}") };
     assert!(matches!(error, WriteError::Reserve(ReserveError::UnknownParent)), "{error:?}");
     assert_eq!(fixture.new_events().await, []);
@@ -126,14 +141,14 @@ async fn a_chat_needs_an_application() {
 async fn a_message_gets_the_next_number_of_its_chat() {
     let past = [application_created(TOKEN), chat_created(1), message_posted(1, "x"), message_posted(2, "y")];
     let fixture = given(&past).await;
-    fixture.commands.post_message(chat(1), body("z"), None, None).await.unwrap();
+    fixture.commands.post_message(chat(1), body("z"), None, None, Caller::default()).await.unwrap();
     assert_eq!(fixture.new_events().await, [message_posted(3, "z")]);
 }
 
 #[tokio::test]
 async fn a_message_needs_a_chat() {
     let fixture = given(&[application_created(TOKEN), chat_created(1)]).await;
-    let error = fixture.commands.post_message(chat(2), body("z"), None, None).await.unwrap_err();
+    let error = fixture.commands.post_message(chat(2), body("z"), None, None, Caller::default()).await.unwrap_err();
     let CommandError::PostMessage(error) = error else { panic!("{error:?}") };
     assert!(matches!(error, WriteError::Reserve(ReserveError::UnknownParent)), "{error:?}");
     assert_eq!(fixture.new_events().await, []);
@@ -142,13 +157,69 @@ async fn a_message_needs_a_chat() {
 #[tokio::test]
 async fn a_request_that_is_in_the_log_appends_nothing_and_gets_its_first_answer() {
     let fixture = given(&[application_created(TOKEN), chat_created(1)]).await;
-    let headers =
-        HeaderMap::from_iter([("idempotency-key".parse().unwrap(), HeaderValue::from_static("0123456789abcdef"))]);
-    let key = IdempotencyKey::in_headers(&headers).unwrap();
-    let first = fixture.commands.post_message(chat(1), body("z"), key.as_ref(), None).await.unwrap();
-    let second = fixture.commands.post_message(chat(1), body("z"), key.as_ref(), None).await.unwrap();
+    let key = Some(key("0123456789abcdef"));
+    let first = fixture.commands.post_message(chat(1), body("z"), None, key.as_ref(), Caller::default()).await.unwrap();
+    let second =
+        fixture.commands.post_message(chat(1), body("z"), None, key.as_ref(), Caller::default()).await.unwrap();
     assert_eq!((first.value, first.position), (second.value, second.position));
     assert_eq!(fixture.new_events().await, [message_posted(1, "z")]);
+}
+
+#[tokio::test]
+async fn positions_have_the_mark_of_a_log_that_an_import_has_begun() {
+    for is_import in [false, true] {
+        let directory = TempDir::new().unwrap();
+        let data_dir = DataDir::open(directory.path()).unwrap();
+        let log = if is_import { data_dir.open_log_to_import() } else { data_dir.open_log() };
+        let log = Arc::new(log.unwrap());
+        let commands = Commands::new(Arc::clone(&log) as _, Arc::new(SqliteSequencer::new(&log)));
+        let written = commands.create_application(name("one"), None, Caller::default()).await.unwrap();
+        let mark = LogId(log.log_id()).mark();
+        assert_eq!(written.position, ClientPosition { mark, position: log.end().await.unwrap() });
+        assert_eq!(mark.is_some(), is_import);
+    }
+}
+
+#[tokio::test]
+async fn the_author_is_part_of_the_values_of_a_request() {
+    let fixture = given(&[application_created(TOKEN), chat_created(1)]).await;
+    let key = key("0123456789abcdef");
+    let post = async |author: Option<&str>| {
+        let author = author.map(|author| Author::new(author.into()).unwrap());
+        let posted = fixture.commands.post_message(chat(1), body("z"), author, Some(&key), Caller::default()).await;
+        posted.map(|written| written.value.get())
+    };
+    assert_eq!(post(Some("alice")).await.unwrap(), 1);
+    assert_eq!(post(Some("alice")).await.unwrap(), 1);
+    for other in [None, Some("bob")] {
+        let error = post(other).await.unwrap_err();
+        let CommandError::PostMessage(error) = error else { panic!("{error:?}") };
+        assert!(matches!(error, WriteError::Reserve(ReserveError::KeyReused)), "{error:?}");
+    }
+}
+
+/// A retry may reach another release than the first attempt has.
+#[tokio::test]
+async fn the_values_of_a_request_without_author_are_those_of_earlier_releases() {
+    let fixture = given(&[application_created(TOKEN), chat_created(1)]).await;
+    let key = key("0123456789abcdef");
+    fixture.commands.post_message(chat(1), body("z"), None, Some(&key), Caller::default()).await.unwrap();
+    let record = fixture.new_records().await.pop().unwrap();
+    assert_eq!(record.request, Some(key.request_key(&["messages", &record.stream.to_text()], &["z"])));
+    assert_eq!(record.version, 1);
+}
+
+#[tokio::test]
+async fn every_event_keeps_the_trace_and_the_actor_of_its_caller() {
+    let fixture = given(&[application_created(TOKEN), chat_created(1)]).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok();
+    let caller = Caller { trace, actor: Some("key:3".parse().unwrap()) };
+    fixture.commands.create_application(name("one"), None, caller.clone()).await.unwrap();
+    fixture.commands.rename_application(TOKEN, name("two"), caller.clone()).await.unwrap();
+    fixture.commands.create_chat(TOKEN, None, caller.clone()).await.unwrap();
+    fixture.commands.post_message(chat(1), body("z"), None, None, caller.clone()).await.unwrap();
+    let kept = fixture.new_records().await.into_iter().map(|record| (record.trace, record.actor));
+    assert_eq!(kept.collect::<Vec<_>>(), vec![(caller.trace, caller.actor); 4]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
@@ -161,7 +232,7 @@ async fn simultaneous_posts_are_in_the_log_in_the_order_of_their_numbers() {
         let commands = fixture.commands.clone();
         clients.spawn(async move {
             for _ in 0..POSTS {
-                commands.post_message(chat(1), body("hello"), None, None).await.unwrap();
+                commands.post_message(chat(1), body("hello"), None, None, Caller::default()).await.unwrap();
             }
         });
     }

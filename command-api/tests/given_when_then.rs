@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use command_api::application::{ApplicationCommand, ApplicationRefusal, ChatApplication};
+use command_api::application::{ApplicationCommand, ApplicationRefusal, ChatApplication, NewKey};
 use command_api::chat::{Chat, ChatCommand};
 use command_api::text::{Body, Name};
 use cqrs_es::Aggregate;
 use cqrs_es::test::TestFramework;
 use events::{
-    ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, Event,
-    MessageNumber, MessagePosted,
+    ApplicationToken, Author, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, Event,
+    KeyHash, KeyIssued, KeyNumber, KeyRevoked, MessageNumber, MessagePosted, Scope, Scopes, UserId, UserTokensVoided,
 };
 
 const TOKEN: ApplicationToken = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
@@ -62,15 +62,41 @@ async fn an_application_that_does_not_exist_is_not_renamed() {
 }
 
 #[tokio::test]
+async fn an_application_that_exists_decides_who_may_use_it() {
+    let (hash, scopes) = (KeyHash([7; KeyHash::BYTES]), Scopes::new([Scope::Read]).unwrap());
+    let (number, user) = (KeyNumber::new(3).unwrap(), UserId::new("alice".into()).unwrap());
+    let key = NewKey { name: name("key"), scopes, expires_at: None };
+    let issued = KeyIssued { token: TOKEN, name: "key".into(), scopes, expires_at: None, hash };
+    for (command, event) in [
+        (ApplicationCommand::IssueKey { token: TOKEN, key, hash }, Event::KeyIssued(issued)),
+        (
+            ApplicationCommand::RevokeKey { token: TOKEN, number },
+            Event::KeyRevoked(KeyRevoked { token: TOKEN, number }),
+        ),
+        (
+            ApplicationCommand::VoidUserTokens { token: TOKEN, user: user.clone() },
+            Event::UserTokensVoided(UserTokensVoided { token: TOKEN, user }),
+        ),
+    ] {
+        let refusal = given(&[]).when::<ChatApplication>(command.clone()).await;
+        assert!(matches!(refusal, Err(ApplicationRefusal::UnknownApplication)), "{refusal:?}");
+        assert_eq!(given(&[application_created()]).when::<ChatApplication>(command).await.unwrap(), [event]);
+    }
+}
+
+#[tokio::test]
 async fn a_chat_is_created_under_the_number_it_was_given() {
     let created = Event::ChatCreated(ChatCreated { token: TOKEN, number: chat(5).number });
     assert_eq!(given(&[]).when::<Chat>(ChatCommand::Create { chat: chat(5) }).await.unwrap(), [created]);
 }
 
 #[tokio::test]
-async fn a_message_is_posted_under_the_number_it_was_given() {
+async fn a_message_is_posted_under_the_number_and_from_the_author_that_it_was_given() {
     let number = MessageNumber::new(3).unwrap();
-    let command = ChatCommand::Post { chat: chat(1), number, body: Body::new("z".into()).unwrap() };
-    let posted = MessagePosted { token: TOKEN, chat_number: chat(1).number, number, body: "z".into() };
-    assert_eq!(given(&[]).when::<Chat>(command).await.unwrap(), [Event::MessagePosted(posted)]);
+    for author in [None, Author::new("alice".into()).ok()] {
+        let body = Body::new("z".into()).unwrap();
+        let command = ChatCommand::Post { chat: chat(1), number, body, author: author.clone() };
+        let posted = MessagePosted { token: TOKEN, chat_number: chat(1).number, number, body: "z".into(), author };
+        assert_eq!(given(&[]).when::<Chat>(command).await.unwrap(), [Event::MessagePosted(posted)]);
+    }
 }

@@ -11,7 +11,7 @@ use axum::body::to_bytes;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use command_api::Commands;
-use command_api::commands::CommandError;
+use command_api::commands::{Caller, CommandError};
 use command_api::error::ApiError;
 use command_api::text::{Body, Name};
 use event_log::{
@@ -19,7 +19,8 @@ use event_log::{
     Ticket,
 };
 use events::{
-    ApplicationToken, ChatKey, ChatNumber, Epoch, Number, Offset, PartitionId, Position, Record, RequestKey, StreamKey,
+    ApplicationToken, ChatKey, ChatNumber, Epoch, LogId, Number, Offset, PartitionId, Position, Record, RequestKey,
+    StreamKey,
 };
 use tokio::task::coop::{consume_budget, has_budget_remaining};
 
@@ -45,6 +46,8 @@ struct FakePorts {
     /// Whether another task has run since the latest reservation.
     others_ran: Arc<AtomicBool>,
     others_ran_before_append: AtomicBool,
+    /// Whether the log cannot say which one it is.
+    is_unreadable: AtomicBool,
 }
 
 struct FakeGuard(Arc<AtomicBool>);
@@ -68,6 +71,7 @@ impl FakePorts {
             opened: AtomicUsize::new(0),
             others_ran: Arc::default(),
             others_ran_before_append: AtomicBool::new(false),
+            is_unreadable: AtomicBool::new(false),
         })
     }
 
@@ -99,6 +103,14 @@ impl EventLog for FakePorts {
 
     async fn read(&self, partition: PartitionId, _: Offset, _: ReadLimit) -> Result<LogBatch, ReadError> {
         Err(ReadError::UnknownPartition(partition))
+    }
+
+    async fn id(&self) -> Result<Option<LogId>, ReadError> {
+        if self.is_unreadable.load(Ordering::SeqCst) {
+            Err(ReadError::UnknownPartition(PartitionId(0)))
+        } else {
+            Ok(None)
+        }
     }
 
     async fn end(&self) -> Result<Position, ReadError> {
@@ -144,12 +156,12 @@ async fn carry_out(ports: &Arc<FakePorts>, command: Command) -> Result<(), Comma
     let commands = Commands::new(Arc::clone(ports) as _, Arc::clone(ports) as _);
     match command {
         Command::CreateApplication => {
-            commands.create_application(Name::new("x".into()).unwrap(), None, None).await.map(drop)
+            commands.create_application(Name::new("x".into()).unwrap(), None, Caller::default()).await.map(drop)
         }
-        Command::CreateChat => commands.create_chat(TOKEN, None, None).await.map(drop),
+        Command::CreateChat => commands.create_chat(TOKEN, None, Caller::default()).await.map(drop),
         Command::PostMessage => {
             let chat = ChatKey { token: TOKEN, number: ChatNumber::new(1).unwrap() };
-            commands.post_message(chat, Body::new("x".into()).unwrap(), None, None).await.map(drop)
+            commands.post_message(chat, Body::new("x".into()).unwrap(), None, None, Caller::default()).await.map(drop)
         }
     }
 }
@@ -181,6 +193,19 @@ async fn a_reservation_that_has_lapsed_is_not_appended() {
         assert_unavailable(carry_out(&ports, command).await.unwrap_err(), "nothing was written").await;
         assert!(ports.appended.lock().unwrap().is_empty(), "{command:?}");
         assert_eq!(ports.opened.load(Ordering::SeqCst), 0, "{command:?}");
+    }
+}
+
+/// Its answer would have no position otherwise.
+#[tokio::test]
+async fn nothing_is_reserved_in_a_log_that_cannot_be_identified() {
+    for command in COMMANDS {
+        let ports = FakePorts::new(LapseTime::Never);
+        ports.is_unreadable.store(true, Ordering::SeqCst);
+        assert_unavailable(carry_out(&ports, command).await.unwrap_err(), "nothing was written").await;
+        assert!(ports.appended.lock().unwrap().is_empty(), "{command:?}");
+        ports.is_unreadable.store(false, Ordering::SeqCst);
+        carry_out(&ports, command).await.unwrap();
     }
 }
 

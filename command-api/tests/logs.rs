@@ -35,7 +35,16 @@ impl Lonely {
     fn start() -> Self {
         // Port 1 belongs to a service that nobody runs.
         let mut process = Command::new(env!("CARGO_BIN_EXE_command-api"))
-            .args(["--write-addr", "127.0.0.1:0", "--log-format", "json", "--kafka-brokers", "127.0.0.1:1"])
+            .args([
+                "--write-addr",
+                "0",
+                "--operator-addr",
+                "0",
+                "--log-format",
+                "json",
+                "--kafka-brokers",
+                "127.0.0.1:1",
+            ])
             .args(["--redis-url", "redis://127.0.0.1:1", "--mysql-url", "mysql://tally:tally@127.0.0.1:1/tally"])
             .env_remove("TALLY_LOG")
             .stderr(Stdio::piped())

@@ -317,6 +317,10 @@ impl SearchIndex for ElasticIndex {
         BATCH_SIZE
     }
 
+    fn concurrent_searches(&self) -> usize {
+        CONCURRENT_SEARCHES
+    }
+
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         self.read_or_prepare(partition).await.map_err(|source| SearchError::Checkpoint { partition, source })
     }

@@ -15,6 +15,9 @@
 //! | [`mod@migrate`] | brings the tables up to date |
 //! | `write_views`, `write_counts` | apply batches |
 //! | `read_views`, `read_messages` | read views |
+//! | `write_access`, `read_access` | keys and voided users, a part of `views` |
+//! | `write_feed`, `read_feed`, `feed_index`, `feed_kind` | the feed, a part of `views` |
+//! | `log_ends` | notes of when `views` had everything that the log had |
 //! | `stops` | notes of partitions in which a projection stands still |
 //! | [`counts`] | reads `counts` for the sequencer |
 //!
@@ -27,15 +30,23 @@ pub mod comparison;
 mod connections;
 pub mod counts;
 mod coverage;
+mod feed_index;
+mod feed_kind;
 mod former_rows;
 pub mod generations;
+mod log_ends;
 pub mod migrate;
 mod multi_row;
 mod operating;
+mod read_access;
+mod read_chats;
+mod read_feed;
 mod read_messages;
 mod read_views;
 mod stops;
+mod write_access;
 mod write_counts;
+mod write_feed;
 mod write_views;
 mod writer;
 
@@ -47,12 +58,13 @@ use async_trait::async_trait;
 use events::{ChatKey, Offset, PartitionId, Position};
 use read_model::{
     Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, LoadedCounts, Projection, ProjectionStore,
-    StandsStill, StoreError, ViewsChanges,
+    StandsStill, StoreError, StoreTime, StoredLetter, ViewsChanges,
 };
 use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::DropGuard;
 
 use self::connections::{Connections, READ_WAIT, with_timeout};
+use self::read_feed::FeedEnd;
 use self::writer::Writer;
 use crate::shared_poll::SharedPoll;
 
@@ -108,15 +120,20 @@ fn parse_url(url: &str) -> Result<MySqlConnectOptions, ClientError> {
     Ok(options.charset("utf8mb4").collation("utf8mb4_bin"))
 }
 
-/// [`ProjectionStore`] and [`read_model::Views`] on MySQL.
+/// [`ProjectionStore`], [`read_model::Views`], [`read_model::Access`] and [`read_model::Feed`] on MySQL.
 ///
 /// [`MySqlProjections::new`] does not connect. While the server is away, every call fails within seconds.
 pub struct MySqlProjections {
     options: MySqlConnectOptions,
     readers: Connections,
+    /// For [`read_model::Access::changes`] alone.
+    key_changes: Connections,
+    /// For the tail of the feed and its poll alone.
+    tails: Connections,
     writer: Writer,
     progress: Arc<SharedPoll<BTreeMap<Projection, Position>>>,
-    _poll_guard: DropGuard,
+    feed_ends: Arc<SharedPoll<FeedEnd>>,
+    _poll_guards: [DropGuard; 2],
 }
 
 impl MySqlProjections {
@@ -129,12 +146,19 @@ impl MySqlProjections {
         let readers = Connections::readers(&options);
         let polled = readers.clone();
         let (progress, poll_guard) = SharedPoll::start(move || read_views::load_progress(polled.clone()));
+        let tails = Connections::tails(&options);
+        let polled = tails.clone();
+        let (feed_ends, feed_guard) =
+            SharedPoll::start_every(read_feed::POLL_PAUSE, move || read_feed::load_end(polled.clone()));
         Ok(Self {
             writer: Writer::of_live_generations(Connections::writers(&options)),
+            key_changes: Connections::key_changes(&options),
             options,
             readers,
+            tails,
             progress,
-            _poll_guard: poll_guard,
+            feed_ends,
+            _poll_guards: [poll_guard, feed_guard],
         })
     }
 
@@ -233,6 +257,22 @@ impl ProjectionStore for MySqlProjections {
 
     async fn clear_stop(&self, projection: Projection, partition: PartitionId) -> Result<(), StoreError> {
         self.writer.clear_stop(projection, partition).await
+    }
+
+    async fn dead_letter(&self, partition: PartitionId, offset: Offset) -> Result<Option<StoredLetter>, StoreError> {
+        self.writer.dead_letter(partition, offset).await
+    }
+
+    async fn count_dead_letters(&self, partition: PartitionId) -> Result<u64, StoreError> {
+        self.writer.count_dead_letters(partition).await
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        self.writer.now().await
+    }
+
+    async fn note_log_end(&self, partition: PartitionId, end: Offset, at: StoreTime) -> Result<(), StoreError> {
+        self.writer.note_log_end(partition, end, at).await
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

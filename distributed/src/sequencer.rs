@@ -27,6 +27,7 @@ mod epoch_choice;
 mod epoch_keeper;
 mod epoch_script;
 mod fence;
+mod metric_definitions;
 mod redis_client;
 pub mod redis_keys;
 mod redis_sequencer;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Pause between two polls.
+/// Pause between two polls, where no other is said.
 const POLL_PAUSE: Duration = Duration::from_millis(20);
 
 /// An adapter's own error, shared by all waiters.
@@ -34,16 +34,26 @@ impl<T: Default + Send + Sync + 'static> SharedPoll<T> {
         F: Future<Output = Result<T, E>> + Send,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
     {
+        Self::start_every(POLL_PAUSE, poll)
+    }
+
+    /// The same with another pause between two polls.
+    pub(crate) fn start_every<P, F, E>(pause: Duration, poll: P) -> (Arc<Self>, DropGuard)
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<T, E>> + Send,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
         let initial = Poll { serial: 0, result: Ok(T::default()) };
         let shared = Arc::new(Self { latest: watch::Sender::new(initial), waiter_arrived: Notify::new() });
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let this = Arc::clone(&shared);
-        tokio::spawn(async move { stopped.run_until_cancelled(this.run(poll)).await });
+        tokio::spawn(async move { stopped.run_until_cancelled(this.run(pause, poll)).await });
         (shared, stop.drop_guard())
     }
 
-    async fn run<P, F, E>(&self, poll: P)
+    async fn run<P, F, E>(&self, pause: Duration, poll: P)
     where
         P: Fn() -> F,
         F: Future<Output = Result<T, E>>,
@@ -56,7 +66,7 @@ impl<T: Default + Send + Sync + 'static> SharedPoll<T> {
             }
             let result = poll().await.map_err(|error| SharedError::from(error.into()));
             self.latest.send_modify(|latest| *latest = Poll { serial: latest.serial + 1, result });
-            tokio::time::sleep(POLL_PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -75,17 +85,26 @@ impl<T: Default + Send + Sync + 'static> SharedPoll<T> {
         timeout: Duration,
         condition: impl Fn(&T) -> bool,
     ) -> Result<bool, SharedError> {
+        self.wait_for(timeout, |value| condition(value).then_some(())).await.map(|found| found.is_some())
+    }
+
+    /// Waits until `select` finds something, and returns it; see [`SharedPoll::wait_until`]. `None` if it does not within `timeout`.
+    pub(crate) async fn wait_for<U>(
+        &self,
+        timeout: Duration,
+        select: impl Fn(&T) -> Option<U>,
+    ) -> Result<Option<U>, SharedError> {
         let mut latest = self.latest.subscribe();
         let first_serial = latest.borrow().serial;
         self.waiter_arrived.notify_one();
         let ends_wait = |poll: &Poll<T>| match &poll.result {
-            Ok(value) => condition(value),
+            Ok(value) => select(value).is_some(),
             Err(_) => poll.serial > first_serial,
         };
         match tokio::time::timeout(timeout, latest.wait_for(ends_wait)).await {
-            Ok(Ok(poll)) => poll.result.as_ref().map(|_| true).map_err(Arc::clone),
+            Ok(Ok(poll)) => poll.result.as_ref().map(&select).map_err(Arc::clone),
             // `self` keeps the sender alive, so only the timeout ends up here.
-            Ok(Err(_)) | Err(_) => Ok(false),
+            Ok(Err(_)) | Err(_) => Ok(None),
         }
     }
 }

@@ -152,10 +152,16 @@ impl DataDir {
     /// Opens the existing projections of the log `log_id`, and migrates older ones. Creates and deletes no file.
     ///
     /// # Errors
-    /// [`OpenError::ProjectionsUnusable`] if they are missing, damaged, or of another log or version.
+    /// [`OpenError::NoProjections`] before they were made. [`OpenError::ProjectionsUnusable`] if one is missing, damaged, or of another
+    /// log or version.
     pub fn open_existing_projections(&self, log_id: Uuid) -> Result<SqliteProjections, OpenError> {
         let opened = SqliteProjections::open(&self.projections_path(), log_id, Unusable::Refuse);
-        opened.map_err(|OpenFailure { path, source }| OpenError::ProjectionsUnusable { path, source: source.into() })
+        opened.map_err(|OpenFailure { path, source }| {
+            if source.is_missing() && path == self.projections_path() {
+                return OpenError::NoProjections { path };
+            }
+            OpenError::ProjectionsUnusable { path, source: source.into() }
+        })
     }
 
     /// Opens the projections of the log `log_id`. One that is missing, of a newer version or of another log, or that is

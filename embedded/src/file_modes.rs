@@ -1,21 +1,10 @@
 //! Only the user who runs Tally may read its data: messages, and the tokens with which they can be written.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Permissions of files for everybody but their owner.
-#[cfg(unix)]
-const OTHERS: u32 = 0o077;
-
-/// Options that read and write a file, and create it for its owner alone if the caller adds `create`.
-pub(crate) fn private_file() -> OpenOptions {
-    let mut options = File::options();
-    options.read(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
+use private_files::private_file;
 
 /// Writes a whole file, and creates it for its owner alone if it is missing.
 pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
@@ -52,16 +41,14 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
-    let mut permissions = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => metadata.permissions(),
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && private_files::is_open_to_others(&metadata) => metadata,
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    if permissions.mode() & OTHERS == 0 {
-        return Ok(());
-    }
-    permissions.set_mode(permissions.mode() & !OTHERS);
+    let mut permissions = metadata.permissions();
+    permissions.set_mode(permissions.mode() & !private_files::OTHERS);
     std::fs::set_permissions(path, permissions)
 }
 

@@ -12,9 +12,8 @@ use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use private_files::private_file;
 use uuid::Uuid;
-
-use crate::file_modes::private_file;
 
 /// More than what is written to the lock file.
 const MAX_OWNER_BYTES: u64 = 1_000;

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, LogBatch, MarkerLog, ReadError, ReadLimit};
+use event_log::{AppendError, EventLog, LogBatch, MarkerLog, ReadError, ReadLimit, Unreadable};
 use events::{LogId, Marker, Offset, PartitionCount, PartitionId, Position, Record};
 use rusqlite::{Connection, ErrorCode, Result};
 use tokio::sync::watch;
@@ -26,7 +26,7 @@ use uuid::Uuid;
 use self::check::{CheckError, LogReport};
 use self::counters::NumberTaken;
 pub(crate) use self::counters::load as load_counter;
-use self::import::is_import_unfinished;
+use self::import::{has_import, is_import_unfinished};
 use self::markers::NewMarker;
 pub use self::read_only::ReadOnlyLog;
 use self::rows::read_rows;
@@ -249,12 +249,11 @@ fn prepare_file(
     if purpose == Purpose::Use && is_import_unfinished(&connection)? {
         return Err(PrepareError::ImportUnfinished);
     }
-    let identify = "INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)";
-    connection.execute(identify, [Uuid::new_v4().as_bytes()])?;
-    let log_id = connection.query_row("SELECT log_id FROM identity", (), |row| row.get(0))?;
     let end = read_end(&connection)?;
+    let is_begun_by_import = purpose == Purpose::Import && end == Offset::START && !has_import(&connection)?;
+    let log_id = identify(&connection, is_begun_by_import)?;
     connection.close().map_err(|(_, error)| error)?;
-    Ok((Uuid::from_bytes(log_id), end))
+    Ok((log_id, end))
 }
 
 /// Fails if projections have applied events, because the log has none.
@@ -270,6 +269,18 @@ fn has_identity(connection: &Connection) -> Result<bool> {
     let has_table = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity')";
     let has_row = "SELECT EXISTS (SELECT 1 FROM identity)";
     Ok(connection.query_row(has_table, (), |row| row.get(0))? && connection.query_row(has_row, (), |row| row.get(0))?)
+}
+
+/// Reads the identity of the log; gives a new log one. A log that an import is about to begin gets one that marks its positions, because
+/// positions of before the import are of another log.
+fn identify(connection: &Connection, is_begun_by_import: bool) -> Result<Uuid> {
+    let insert = "INSERT INTO identity (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM identity)";
+    connection.execute(insert, [Uuid::new_v4().as_bytes()])?;
+    if is_begun_by_import {
+        let marked = LogId::of_marked_log(Uuid::new_v4().into_bytes());
+        connection.execute("UPDATE identity SET log_id = ? WHERE rowid = 1", [marked.0.as_bytes()])?;
+    }
+    connection.query_row("SELECT log_id FROM identity", (), |row| row.get(0)).map(Uuid::from_bytes)
 }
 
 /// Reads the offset that the next record gets.
@@ -299,7 +310,12 @@ impl EventLog for SqliteLog {
         }
         let readers = Arc::clone(&self.readers);
         let read = run_blocking(move || readers.read(|connection| read_rows(connection, from, end, limit.records)));
-        read.await.map_err(|error| ReadError::Unavailable(error.into()))
+        let log_batch = read.await.map_err(|error| ReadError::Unavailable(error.into()))?;
+        // Nobody but this program writes the file, so what cannot be read is damaged.
+        if let Some(Unreadable { offset, reason, .. }) = log_batch.unreadable.first() {
+            self.damage.report(&format!("the record at offset {offset}: {reason}"));
+        }
+        Ok(log_batch)
     }
 
     async fn end(&self) -> Result<Position, ReadError> {

@@ -21,13 +21,18 @@ pub(crate) fn log_migrations() -> Vec<M<'static>> {
         }),
         M::up(include_str!("../../migrations/sqlite-log/0006_import_marks.sql")),
         M::up(include_str!("../../migrations/sqlite-log/0007_markers.sql")),
+        M::up(include_str!("../../migrations/sqlite-log/0008_actors.sql")),
     ]
 }
 
 /// The migrations of a projection's database, oldest first.
 pub(crate) fn projection_migrations(projection: Projection) -> Vec<M<'static>> {
     match projection {
-        Projection::Views => vec![M::up(include_str!("../../migrations/sqlite-views/0001_views.sql"))],
+        Projection::Views => vec![
+            M::up(include_str!("../../migrations/sqlite-views/0001_views.sql")),
+            M::up(include_str!("../../migrations/sqlite-views/0002_access.sql")),
+            M::up(include_str!("../../migrations/sqlite-views/0003_feed.sql")),
+        ],
         Projection::Counts => vec![M::up(include_str!("../../migrations/sqlite-counts/0001_counts.sql"))],
         Projection::Search => vec![M::up(include_str!("../../migrations/sqlite-search/0001_search.sql"))],
     }

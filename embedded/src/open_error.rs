@@ -145,6 +145,12 @@ pub enum OpenError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// There are no projections, as after an import, and the command does not make them.
+    #[error("there are no projections in {} yet; start tally, which makes them from the log, or run tally rebuild", .path.display())]
+    NoProjections {
+        /// The directory of all.
+        path: PathBuf,
+    },
     /// There are no projections that belong to the log, and the command does not make them.
     #[error("the projections {} cannot be used; tally rebuild makes them from the log", .path.display())]
     ProjectionsUnusable {

@@ -60,6 +60,8 @@ async fn no_statement_scans_a_table_or_sorts_rows() {
     event_log::sequencer_conformance!(run_checks);
     read_model::store_conformance!(run_checks);
     read_model::views_conformance!(run_checks);
+    read_model::access_conformance!(run_checks);
+    read_model::feed_conformance!(run_checks);
     read_model::search_conformance!(run_checks);
     read_model::generations_conformance!(run_checks);
     read_model::operating_conformance!(run_checks);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use events::{ApplicationToken, EventId, Number};
+use metrics::Histogram;
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
@@ -192,6 +193,8 @@ impl Readers {
 pub(crate) struct Writer {
     database: Database,
     damage: Arc<Damage>,
+    /// Records how long a commit takes.
+    commit_seconds: Histogram,
     state: Mutex<WriterState>,
 }
 
@@ -204,7 +207,12 @@ struct WriterState {
 
 impl Writer {
     pub(crate) fn new(database: Database, damage: &Arc<Damage>) -> Self {
-        Self { database, damage: Arc::clone(damage), state: Mutex::default() }
+        Self { database, damage: Arc::clone(damage), commit_seconds: Histogram::noop(), state: Mutex::default() }
+    }
+
+    /// Records the time of each commit, with the sync of the disk that it waits for.
+    pub(crate) fn recording_commits(self, commit_seconds: Histogram) -> Self {
+        Self { commit_seconds, ..self }
     }
 
     /// Runs `write` in a transaction, after the previous transaction has ended. Commits if `write` returns a value, and
@@ -223,7 +231,9 @@ impl Writer {
         let Some(value) = write(&mut connection)? else {
             return Ok(None);
         };
+        let began_at = Instant::now();
         prepare(&connection, "COMMIT")?.execute(())?;
+        self.commit_seconds.record(began_at.elapsed());
         state.idle = Some(Idle::new(connection));
         Ok(Some(value))
     }

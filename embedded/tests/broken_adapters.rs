@@ -32,6 +32,8 @@ event_log::import_conformance!(finds, (import) ImportFault);
 event_log::sequencer_conformance!(finds, (sequencer, cold) SequencerFault);
 read_model::store_conformance!(finds, (store) StoreFault);
 read_model::views_conformance!(finds, (views) ViewsFault);
+read_model::access_conformance!(finds, (access) AccessFault);
+read_model::feed_conformance!(finds, (feed) FeedFault);
 read_model::search_conformance!(finds, (index) SearchFault);
 read_model::generations_conformance!(finds, (generations) GenerationsFault);
 read_model::operating_conformance!(finds, (operated) OperatingFault);

@@ -35,14 +35,14 @@ async fn write(store: &dyn ProjectionStore, index: &dyn SearchIndex, chats: &[u3
         let (chat, at) = (chat(*number), source_event((*number).into()));
         let number = MessageNumber::new(1).unwrap();
         let created_at = UnixMillis(0);
-        let message = MessageRow { chat, number, body: body.into(), source: at, created_at };
+        let message = MessageRow { chat, number, body: body.into(), author: None, source: at, created_at };
         let changes = ViewsChanges {
             chats: vec![ChatRow { chat, source: at, created_at }],
             messages: vec![message],
             ..ViewsChanges::default()
         };
         store.apply_views(checkpoint_move, changes).await.unwrap();
-        let document = SearchDocument { chat, number, body: body.into(), offset: at.offset, created_at };
+        let document = SearchDocument { chat, number, body: body.into(), author: None, offset: at.offset, created_at };
         index.index(checkpoint_move, vec![document]).await.unwrap();
     }
 }

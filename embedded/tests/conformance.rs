@@ -23,6 +23,8 @@ event_log::import_conformance!(conforms);
 event_log::sequencer_conformance!(conforms);
 read_model::store_conformance!(conforms);
 read_model::views_conformance!(conforms);
+read_model::access_conformance!(conforms);
+read_model::feed_conformance!(conforms);
 read_model::search_conformance!(conforms);
 read_model::generations_conformance!(conforms);
 read_model::operating_conformance!(conforms);

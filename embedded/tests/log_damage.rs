@@ -3,8 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use embedded::log::LogFault;
 use embedded::log::check::{Contradiction, LogReport};
 use embedded::{DataDir, SqliteLog, SqliteSequencer};
 use event_log::{EventLog, LogBatch, ReadLimit, ReserveError, Sequencer};
@@ -19,7 +20,7 @@ use uuid::Uuid;
 const TOKEN: ApplicationToken = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
 
 /// Changes of one row's columns that leave every column readable.
-const CHANGES: [&str; 12] = [
+const CHANGES: [&str; 14] = [
     "event_id = CAST(x'00112233445566778899aabbccddeeff' AS BLOB)",
     "event_type = 'MessagePosted'",
     "version = 2",
@@ -30,6 +31,8 @@ const CHANGES: [&str; 12] = [
     "epoch = 8",
     "traceparent = NULL",
     "data = CAST(replace(CAST(data AS TEXT), '2', '3') AS BLOB)",
+    "actor = 'key:4'",
+    "actor = NULL",
     "checksum = checksum + 1",
     "checksum = NULL",
 ];
@@ -45,6 +48,7 @@ fn record(number: u32) -> Record {
         request: Some(request()),
         epoch: Some(Epoch(7)),
         trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap()),
+        actor: Some("key:3".parse().unwrap()),
         ..record
     }
 }
@@ -78,6 +82,7 @@ async fn a_record_with_a_changed_column_is_reported_with_its_offset() {
         let offsets: Vec<_> = batch.unreadable.iter().map(|unreadable| unreadable.offset).collect();
         assert_eq!(offsets, [Offset(1)], "{change}");
         assert_eq!(batch.next, Offset(2), "{change}: reading goes on");
+        assert!(matches!(log.check_writable(), Err(LogFault::Damaged)), "{change}: nobody is told");
         log.close().await;
     }
 }
@@ -130,7 +135,7 @@ async fn open_changed(directory: &TempDir, sql: &str) -> SqliteLog {
         (Some("three"), message(3)),
         (None, Event::ChatCreated(ChatCreated { token: TOKEN, number: chat(2) })),
     ] {
-        let record = Record::encode(&event, EventId(Uuid::now_v7()), now()).unwrap();
+        let record = Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis::now()).unwrap();
         let request = key.map(|key| RequestKey::new(&["messages"], key, &[]));
         log.append(Record { request, ..record }).await.unwrap();
     }
@@ -145,11 +150,13 @@ fn chat(number: u32) -> ChatNumber {
 
 fn message(number: u32) -> Event {
     let number = MessageNumber::new(number).unwrap();
-    Event::MessagePosted(MessagePosted { token: TOKEN, chat_number: chat(1), number, body: "hello".into() })
-}
-
-fn now() -> UnixMillis {
-    UnixMillis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap())
+    Event::MessagePosted(MessagePosted {
+        token: TOKEN,
+        chat_number: chat(1),
+        number,
+        body: "hello".into(),
+        author: None,
+    })
 }
 
 async fn check(log: &SqliteLog) -> LogReport {

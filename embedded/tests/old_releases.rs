@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use embedded::{DataDir, OpenError, SqliteSequencer};
 use event_log::{EventLog, ReadLimit, Sequencer};
-use events::{ApplicationToken, Offset, PartitionId, RequestKey};
+use events::{
+    Actor, ApplicationToken, ChatApplicationCreated, Event, EventId, Offset, PartitionId, Record, RequestKey,
+    UnixMillis,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 /// A log as release 0.1.0 left it: with its table of migrations, and with one record without a checksum.
 const OLD_LOG: &str = concat!(
@@ -66,6 +70,29 @@ async fn keys_of_an_old_release_are_remembered() {
     let parent = ApplicationToken::from_bytes([7; ApplicationToken::BYTES]);
     let again = SqliteSequencer::new(&log).reserve(parent.into(), Some(&key)).await.unwrap();
     assert_eq!((again.value().get(), again.position().is_some()), (1, true));
+    log.close().await;
+}
+
+/// A log of the release before actors: its rows have a checksum, and no column for an actor.
+#[tokio::test]
+async fn records_without_a_column_for_actors_keep_their_checksums() {
+    let directory = TempDir::new().unwrap();
+    let data_dir = DataDir::open(directory.path()).unwrap();
+    let created = ChatApplicationCreated { token: ApplicationToken::from_bytes([7; 16]), name: "one".into() };
+    let event = Event::ChatApplicationCreated(created);
+    let record = Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis(0)).unwrap();
+    let log = data_dir.open_log().unwrap();
+    log.append(record.clone()).await.unwrap();
+    log.close().await;
+    let before_actors = "ALTER TABLE events DROP COLUMN actor; PRAGMA user_version = 7;";
+    Connection::open(data_dir.log_path()).unwrap().execute_batch(before_actors).unwrap();
+    let log = data_dir.open_log().unwrap();
+    log.append(Record { event_id: EventId(Uuid::now_v7()), actor: Some(Actor::Root), ..record.clone() }).await.unwrap();
+    assert!(log.check(|_| {}).await.unwrap().is_good());
+    let limit = ReadLimit { records: 10, wait: Duration::ZERO };
+    let batch = log.read(PartitionId(0), Offset::START, limit).await.unwrap();
+    let actors: Vec<_> = batch.events.into_iter().map(|event| event.record.actor).collect();
+    assert_eq!(actors, [None, Some(Actor::Root)]);
     log.close().await;
 }
 

@@ -45,8 +45,15 @@ impl Index {
                 offset: Offset(self.next.0 * 1_000 + rows.len() as u64),
             };
             let created_at = UnixMillis(0);
-            rows.push(MessageRow { chat, number, body: body.clone(), source, created_at });
-            documents.push(SearchDocument { chat, number, body: body.clone(), offset: source.offset, created_at });
+            rows.push(MessageRow { chat, number, body: body.clone(), author: None, source, created_at });
+            documents.push(SearchDocument {
+                chat,
+                number,
+                body: body.clone(),
+                author: None,
+                offset: source.offset,
+                created_at,
+            });
         }
         let changes = ViewsChanges { messages: rows, ..ViewsChanges::default() };
         self.projections.apply_views(checkpoint_move, changes).await.unwrap();

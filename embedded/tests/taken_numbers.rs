@@ -29,7 +29,13 @@ fn chat_created(number: u32) -> Record {
 
 fn message(chat_number: u32, number: u32) -> Record {
     let (chat_number, number) = (chat(chat_number), MessageNumber::new(number).unwrap());
-    record(&Event::MessagePosted(MessagePosted { token: TOKEN, chat_number, number, body: "hello".into() }))
+    record(&Event::MessagePosted(MessagePosted {
+        token: TOKEN,
+        chat_number,
+        number,
+        body: "hello".into(),
+        author: None,
+    }))
 }
 
 /// A log with an application, chats 1 and 3, and messages 1 and 4 in chat 1.

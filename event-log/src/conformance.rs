@@ -67,5 +67,5 @@ fn message_posted(token: ApplicationToken, number: u32, body: &str) -> Record {
 
 fn message_posted_to(token: ApplicationToken, chat_number: ChatNumber, number: u32, body: &str) -> Record {
     let number = MessageNumber::new(number).unwrap();
-    record(&Event::MessagePosted(MessagePosted { token, chat_number, number, body: body.into() }))
+    record(&Event::MessagePosted(MessagePosted { token, chat_number, number, body: body.into(), author: None }))
 }

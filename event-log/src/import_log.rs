@@ -7,6 +7,9 @@ use crate::log::{AppendError, EventLog, ReadError};
 
 /// A log into which the events of exports are imported, and the marks with which each import begins and ends.
 ///
+/// The positions of a log that an import begins are marked, by [the log's identity](events::LogId::mark): they are none of the log that was
+/// exported.
+///
 /// Nobody else may append meanwhile. An adapter that cannot exclude others leaves it to the caller to notice them, by the
 /// positions that it returns.
 #[async_trait]

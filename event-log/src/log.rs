@@ -210,6 +210,11 @@ pub struct ReadLimit {
     pub wait: Duration,
 }
 
+impl ReadLimit {
+    /// For whoever reads a stretch of the log from one end to the other: many records at a time, and no wait.
+    pub const STRETCH: Self = Self { records: 1_000, wait: Duration::ZERO };
+}
+
 /// Why an append failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {

@@ -3,6 +3,8 @@
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
+use crate::access::{KeyIssued, KeyRevoked, UserTokensVoided};
+use crate::author::Author;
 use crate::number::{ChatNumber, MessageNumber, Number};
 use crate::stream::{ChatKey, StreamKey};
 use crate::token::ApplicationToken;
@@ -45,6 +47,9 @@ pub struct MessagePosted {
     pub number: MessageNumber,
     /// The text of the message.
     pub body: String,
+    /// Who the message is from, if the request said so. Version 1 has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<Author>,
 }
 
 /// Any event. Every projection is built from events alone.
@@ -63,6 +68,15 @@ pub enum Event {
     /// See [`MessagePosted`].
     #[serde(rename = "MessagePosted")]
     MessagePosted(MessagePosted),
+    /// See [`KeyIssued`].
+    #[serde(rename = "KeyIssued")]
+    KeyIssued(KeyIssued),
+    /// See [`KeyRevoked`].
+    #[serde(rename = "KeyRevoked")]
+    KeyRevoked(KeyRevoked),
+    /// See [`UserTokensVoided`].
+    #[serde(rename = "UserTokensVoided")]
+    UserTokensVoided(UserTokensVoided),
 }
 
 /// The types of events. Each has a wire name.
@@ -76,12 +90,25 @@ pub enum EventType {
     ChatCreated,
     /// See [`Event::MessagePosted`].
     MessagePosted,
+    /// See [`Event::KeyIssued`].
+    KeyIssued,
+    /// See [`Event::KeyRevoked`].
+    KeyRevoked,
+    /// See [`Event::UserTokensVoided`].
+    UserTokensVoided,
 }
 
 impl EventType {
     /// Every type.
-    pub const ALL: [Self; 4] =
-        [Self::ChatApplicationCreated, Self::ChatApplicationRenamed, Self::ChatCreated, Self::MessagePosted];
+    pub const ALL: [Self; 7] = [
+        Self::ChatApplicationCreated,
+        Self::ChatApplicationRenamed,
+        Self::ChatCreated,
+        Self::MessagePosted,
+        Self::KeyIssued,
+        Self::KeyRevoked,
+        Self::UserTokensVoided,
+    ];
 
     /// The wire name.
     pub const fn wire_name(self) -> &'static str {
@@ -90,6 +117,9 @@ impl EventType {
             Self::ChatApplicationRenamed => "ChatApplicationRenamed",
             Self::ChatCreated => "ChatCreated",
             Self::MessagePosted => "MessagePosted",
+            Self::KeyIssued => "KeyIssued",
+            Self::KeyRevoked => "KeyRevoked",
+            Self::UserTokensVoided => "UserTokensVoided",
         }
     }
 
@@ -98,10 +128,16 @@ impl EventType {
         Self::ALL.into_iter().find(|event_type| event_type.wire_name() == name)
     }
 
-    /// The version that this release writes.
+    /// The highest version that this release knows. [`Event::version`] says which one it writes.
     pub const fn current_version(self) -> u16 {
         match self {
-            Self::ChatApplicationCreated | Self::ChatApplicationRenamed | Self::ChatCreated | Self::MessagePosted => 1,
+            Self::ChatApplicationCreated
+            | Self::ChatApplicationRenamed
+            | Self::ChatCreated
+            | Self::KeyIssued
+            | Self::KeyRevoked
+            | Self::UserTokensVoided => 1,
+            Self::MessagePosted => 2,
         }
     }
 }
@@ -114,6 +150,24 @@ impl Event {
             Self::ChatApplicationRenamed(_) => EventType::ChatApplicationRenamed,
             Self::ChatCreated(_) => EventType::ChatCreated,
             Self::MessagePosted(_) => EventType::MessagePosted,
+            Self::KeyIssued(_) => EventType::KeyIssued,
+            Self::KeyRevoked(_) => EventType::KeyRevoked,
+            Self::UserTokensVoided(_) => EventType::UserTokensVoided,
+        }
+    }
+
+    /// The version that the event is written as: the lowest that has all of its members, so that readers of earlier releases
+    /// can read as much as possible.
+    pub const fn version(&self) -> u16 {
+        match self {
+            Self::MessagePosted(MessagePosted { author: Some(_), .. }) => 2,
+            Self::ChatApplicationCreated(_)
+            | Self::ChatApplicationRenamed(_)
+            | Self::ChatCreated(_)
+            | Self::MessagePosted(_)
+            | Self::KeyIssued(_)
+            | Self::KeyRevoked(_)
+            | Self::UserTokensVoided(_) => 1,
         }
     }
 
@@ -124,13 +178,20 @@ impl Event {
             Self::ChatApplicationRenamed(renamed) => StreamKey::Application(renamed.token),
             Self::ChatCreated(created) => StreamKey::Chat(created.chat()),
             Self::MessagePosted(posted) => StreamKey::Chat(posted.chat()),
+            Self::KeyIssued(issued) => StreamKey::Application(issued.token),
+            Self::KeyRevoked(revoked) => StreamKey::Application(revoked.token),
+            Self::UserTokensVoided(voided) => StreamKey::Application(voided.token),
         }
     }
 
     /// The number that was reserved for the event; `None` for an application's own events.
     pub const fn number(&self) -> Option<Number> {
         match self {
-            Self::ChatApplicationCreated(_) | Self::ChatApplicationRenamed(_) => None,
+            Self::ChatApplicationCreated(_)
+            | Self::ChatApplicationRenamed(_)
+            | Self::KeyIssued(_)
+            | Self::KeyRevoked(_)
+            | Self::UserTokensVoided(_) => None,
             Self::ChatCreated(created) => Some(created.number.0),
             Self::MessagePosted(posted) => Some(posted.number.0),
         }
@@ -157,6 +218,6 @@ impl DomainEvent for Event {
     }
 
     fn event_version(&self) -> String {
-        Self::event_type(self).current_version().to_string()
+        self.version().to_string()
     }
 }

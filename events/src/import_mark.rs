@@ -89,6 +89,11 @@ impl PartitionDigest {
         self.events += 1;
         self.hasher.update(event_id.0.as_bytes());
     }
+
+    /// The number of events that were added.
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
 }
 
 /// The two steps of an import of one export.

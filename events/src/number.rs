@@ -1,4 +1,4 @@
-//! The numbers of chats and messages: 1, 2, 3 … within their parent.
+//! The numbers of chats, messages and keys: 1, 2, 3 … within their parent.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The value of a [`ChatNumber`] or a [`MessageNumber`], for code that counts either.
+/// The value of a [`ChatNumber`], a [`MessageNumber`] or a [`KeyNumber`], for code that counts any of them.
 ///
 /// It has 32 bits: four billion chats an application and four billion messages a chat. Stores rely on this bound: a
 /// message's number is the lower half of a 64-bit row id.
@@ -101,6 +101,10 @@ define_number! {
 define_number! {
     /// The number of a message within its chat.
     MessageNumber
+}
+define_number! {
+    /// The number of a key within its application.
+    KeyNumber
 }
 
 #[cfg(test)]

@@ -26,6 +26,11 @@ impl PartitionCount {
         (0..self.0).map(PartitionId)
     }
 
+    /// Whether the log has this partition.
+    pub const fn has(self, partition: PartitionId) -> bool {
+        partition.0 < self.0
+    }
+
     /// The partition of a stream: murmur2 of the text of its key, without the sign bit, modulo the count. Kafka's default
     /// partitioner in Java computes the same.
     pub fn partition_of(self, stream: &StreamKey) -> PartitionId {

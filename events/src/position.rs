@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// A part of the log with an order of its own. The embedded log has one partition, number 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(pub u16);
+
+impl PartitionId {
+    /// Every partition that a log may have.
+    pub const ALL: RangeInclusive<Self> = Self(0)..=Self(u16::MAX);
+}
 
 /// The place of a record in its partition: 0, 1, 2 … in log order. Offsets grow, but need not be dense.
 ///
@@ -14,6 +20,22 @@ pub struct PartitionId(pub u16);
 /// record to read is 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub u64);
+
+/// The place of a record in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its offset there.
+    pub offset: Offset,
+}
+
+impl Place {
+    /// The position that covers this record and those before it in its partition.
+    pub fn covered(self) -> Position {
+        Position::up_to(self.partition, self.offset.next())
+    }
+}
 
 impl Offset {
     /// The beginning of a partition.
@@ -40,7 +62,7 @@ impl fmt::Display for Offset {
 /// A part of the log that was written, shown or projected: in each partition named, everything before an offset.
 ///
 /// The answer to a write carries a position that covers the write. A reader whose projections *cover* that position shows
-/// the write. Clients send the text back unchanged, and need not know its format: `partition:offset`, joined by dots.
+/// the write. Its text is `partition:offset`, joined by dots. Clients get and send a [`ClientPosition`](crate::ClientPosition).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Position(BTreeMap<PartitionId, Offset>);
 
@@ -88,6 +110,11 @@ impl Position {
     pub fn extend(&mut self, partition: PartitionId, bound: Offset) {
         let own = self.0.entry(partition).or_insert(bound);
         *own = bound.max(*own);
+    }
+
+    /// Whether it covers nothing, as the beginning of a log does.
+    pub fn is_start(&self) -> bool {
+        self.0.values().all(|bound| *bound == Offset::START)
     }
 
     /// Leaves out the partitions of which this position covers nothing.

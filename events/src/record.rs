@@ -1,5 +1,8 @@
 //! Records: events as the log keeps them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::actor::Actor;
 use crate::epoch::Epoch;
 use crate::event::{Event, EventType};
 use crate::event_id::EventId;
@@ -14,6 +17,14 @@ use crate::upcast::{self, UpcastError};
 /// depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// The time by the clock of this machine. A clock of before 1970 shows 1970.
+    pub fn now() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(since_epoch.as_millis().try_into().unwrap_or(u64::MAX))
+    }
+}
 
 /// A record of the log: an event's JSON and its headers.
 ///
@@ -38,6 +49,8 @@ pub struct Record {
     pub epoch: Option<Epoch>,
     /// The trace of the request that led to the event, if the client sent one.
     pub trace: Option<TraceParent>,
+    /// Who made the request that led to the event, if the client had to say so.
+    pub actor: Option<Actor>,
     /// JSON of the event's members.
     pub data: Vec<u8>,
 }
@@ -97,7 +110,7 @@ pub enum BrokenEvent {
 }
 
 impl Record {
-    /// Makes the record of `event`, without request, epoch and trace.
+    /// Makes the record of `event`, without request, epoch, trace and actor.
     ///
     /// # Errors
     /// See [`EncodeError`].
@@ -107,19 +120,23 @@ impl Record {
             Event::ChatApplicationRenamed(renamed) => serde_json::to_vec(renamed),
             Event::ChatCreated(created) => serde_json::to_vec(created),
             Event::MessagePosted(posted) => serde_json::to_vec(posted),
+            Event::KeyIssued(issued) => serde_json::to_vec(issued),
+            Event::KeyRevoked(revoked) => serde_json::to_vec(revoked),
+            Event::UserTokensVoided(voided) => serde_json::to_vec(voided),
         }
         .map_err(EncodeError)?;
         let event_type = event.event_type();
         Ok(Self {
             event_id,
             event_type: event_type.wire_name().to_owned(),
-            version: event_type.current_version(),
+            version: event.version(),
             occurred_at,
             stream: event.stream(),
             number: event.number(),
             request: None,
             epoch: None,
             trace: None,
+            actor: None,
             data,
         })
     }
@@ -168,5 +185,8 @@ fn parse_data(event_type: EventType, data: &[u8]) -> Result<Event, serde_json::E
         EventType::ChatApplicationRenamed => serde_json::from_slice(data).map(Event::ChatApplicationRenamed),
         EventType::ChatCreated => serde_json::from_slice(data).map(Event::ChatCreated),
         EventType::MessagePosted => serde_json::from_slice(data).map(Event::MessagePosted),
+        EventType::KeyIssued => serde_json::from_slice(data).map(Event::KeyIssued),
+        EventType::KeyRevoked => serde_json::from_slice(data).map(Event::KeyRevoked),
+        EventType::UserTokensVoided => serde_json::from_slice(data).map(Event::UserTokensVoided),
     }
 }

@@ -22,6 +22,43 @@ pub fn parse(text: &str) -> Option<UnixMillis> {
     (format(time)? == text).then_some(time)
 }
 
+/// The time of any text that RFC 3339 allows, with up to nine digits behind the second, from 1970 to 9999. What is finer than a
+/// millisecond is cut off.
+pub fn parse_any(text: &str) -> Option<UnixMillis> {
+    // humantime also accepts a point without digits behind it.
+    let (local, behind_utc_ms) = split_zone(text).filter(|(local, _)| local.ends_with(is_digit))?;
+    let local = humantime::parse_rfc3339(&format!("{}Z", local.to_ascii_uppercase())).ok()?;
+    let local_ms = i64::try_from(local.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()?;
+    let time = UnixMillis(u64::try_from(local_ms.checked_add(behind_utc_ms)?).ok()?);
+    // Whatever is read can be written.
+    format(time).map(|_| time)
+}
+
+/// Splits `Z` or `+HH:MM` from the end. Returns how far local time is behind UTC.
+fn split_zone(text: &str) -> Option<(&str, i64)> {
+    const ZONE_BYTES: usize = "+00:00".len();
+    const MINUTE_MS: i64 = 60_000;
+    if let Some(local) = text.strip_suffix(['Z', 'z']) {
+        return Some((local, 0));
+    }
+    let (local, zone) = text.split_at_checked(text.len().checked_sub(ZONE_BYTES)?)?;
+    let &[sign @ (b'+' | b'-'), tens, hours, b':', fives, minutes] = zone.as_bytes() else {
+        return None;
+    };
+    let two = |tens: u8, ones: u8| {
+        let is_number = tens.is_ascii_digit() && ones.is_ascii_digit();
+        is_number.then(|| i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+    };
+    let (hours, minutes) =
+        (two(tens, hours).filter(|hours| *hours < 24)?, two(fives, minutes).filter(|minutes| *minutes < 60)?);
+    let ahead_ms = (hours * 60 + minutes) * MINUTE_MS;
+    Some((local, if sign == b'+' { -ahead_ms } else { ahead_ms }))
+}
+
+const fn is_digit(character: char) -> bool {
+    character.is_ascii_digit()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +94,48 @@ mod tests {
             assert!(before < text, "{before} {text}");
             assert_eq!(parse(&text), Some(time));
             before = text;
+        }
+    }
+
+    #[test]
+    fn any_form_of_rfc_3339_is_read() {
+        for text in [
+            "2026-07-01T09:30:00.123Z",
+            "2026-07-01t09:30:00.1239z",
+            "2026-07-01T11:30:00.123+02:00",
+            "2026-07-01T00:00:00.123-09:30",
+            "2026-07-02T09:29:00.123456789+23:59",
+        ] {
+            assert_eq!(parse_any(text), Some(UnixMillis(1_782_898_200_123)), "{text}");
+        }
+        assert_eq!(parse_any("2026-07-01T09:30:00Z"), Some(UnixMillis(1_782_898_200_000)));
+        assert_eq!(parse_any("9999-12-31T23:59:59.999Z"), Some(LAST));
+    }
+
+    #[test]
+    fn no_text_beside_rfc_3339_is_read() {
+        for text in [
+            "",
+            "Z",
+            "+00:00",
+            "2026-07-01",
+            "2026-07-01T09:30:00",
+            "2026-07-01T09:30:00.Z",
+            "2026-07-01T09:30:00.+02:00",
+            "2026-07-01T09:30:00+0200",
+            "2026-07-01T09:30:00+24:00",
+            "2026-07-01T09:30:00+02:60",
+            "2026-07-01T09:30:00Z+02:00",
+            "2026-07-01T09:30:00 02:00",
+            "2026-07-01 09:30",
+            "2026-02-30T09:30:00Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "tomorrow",
+            "é2026-07",
+        ] {
+            assert_eq!(parse_any(text), None, "{text}");
         }
     }
 

@@ -21,7 +21,7 @@ pub struct ChatKey {
 /// spreads over all partitions while each chat stays in order. As a text, the log's key is `token` or `token:number`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKey {
-    /// An application's creation and renames.
+    /// An application's creation and renames, its keys, and the users whose tokens were voided.
     Application(ApplicationToken),
     /// A chat's creation and messages.
     Chat(ChatKey),

@@ -1,7 +1,7 @@
 //! An event as a line of JSON: a [CloudEvent](https://github.com/cloudevents/spec) 1.0 in structured mode.
 //!
 //! Tally's own attributes are extensions, whose names have no underscores: `tallyversion`, `tallynumber`, `tallyrequestkey`,
-//! `tallyrequestvalues`. `partitionkey` is the stream, and `traceparent` the trace, as the extensions of these names say. Numbers
+//! `tallyrequestvalues`, `tallyactor`. `partitionkey` is the stream, and `traceparent` the trace, as the extensions of these names say. Numbers
 //! are texts, because an integer of CloudEvents has 31 bits. The epoch is left out: it means nothing outside of its log.
 
 use std::borrow::Cow;
@@ -69,6 +69,8 @@ struct Line<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     tallyrequestvalues: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    tallyactor: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     traceparent: Option<Cow<'a, str>>,
     #[serde(borrow)]
     datacontenttype: Cow<'a, str>,
@@ -96,6 +98,7 @@ pub fn write_line(record: &Record, line: &mut Vec<u8>) -> Result<(), ToLineError
         tallynumber: record.number.map(|number| number.to_string().into()),
         tallyrequestkey: record.request.map(|request| hex::encode(request.key).into()),
         tallyrequestvalues: record.request.map(|request| hex::encode(request.values).into()),
+        tallyactor: record.actor.as_ref().map(|actor| actor.to_string().into()),
         traceparent: record.trace.map(|trace| trace.to_string().into()),
         datacontenttype: CONTENT_TYPE.into(),
         data,
@@ -151,6 +154,10 @@ pub fn read_line(line: &[u8]) -> Result<Record, FromLineError> {
             None => None,
             Some(trace) => Some(trace.parse().map_err(|_| FromLineError::Member("traceparent"))?),
         },
+        actor: match members.tallyactor {
+            None => None,
+            Some(actor) => Some(actor.parse().map_err(|_| FromLineError::Member("tallyactor"))?),
+        },
         data: match (members.data, members.data_base64) {
             (Some(data), None) => data.get().as_bytes().to_vec(),
             (None, Some(data)) => STANDARD.decode(&*data).map_err(|_| FromLineError::Member("data_base64"))?,
@@ -199,6 +206,7 @@ mod tests {
             request: Some(RequestKey { key: [0x0f; 32], values: [0xa5; 32] }),
             epoch: None,
             trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok(),
+            actor: None,
             data: DATA.into(),
         }
     }
@@ -217,10 +225,22 @@ mod tests {
     }
 
     #[test]
+    fn the_actor_is_a_member_of_its_own() {
+        let golden = GOLDEN.replace(r#""traceparent""#, r#""tallyactor":"user:ålice","traceparent""#);
+        let acted = Record { actor: "user:ålice".parse().ok(), ..record() };
+        assert_eq!(line(&acted), golden);
+        assert_eq!(read_line(golden.as_bytes()).unwrap(), acted);
+        assert!(read_line(golden.replace("user:", "team:").as_bytes()).is_err());
+    }
+
+    #[test]
     fn what_an_event_has_not_is_left_out() {
         let bare = Record { number: None, request: None, trace: None, ..record() };
         let written = line(&bare);
-        assert!(!written.contains("null") && !written.contains("tallynumber"), "{written}");
+        assert!(
+            !written.contains("null") && !written.contains("tallynumber") && !written.contains("tallyactor"),
+            "{written}"
+        );
         assert_eq!(read_line(written.as_bytes()).unwrap(), bare);
     }
 

@@ -119,7 +119,7 @@ impl HealthcheckArgs {
 
 /// The default address of health and metrics.
 fn default_addr(projection: Projection) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, Deployment::for_projection(projection).health_port).into()
+    (Ipv4Addr::LOCALHOST, Deployment::for_projection(projection).operator_port).into()
 }
 
 fn projector_addr_help() -> String {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_healthcheck_asks_the_default_address_or_the_given_one() {
-        for (fed, address) in [("views", "127.0.0.1:9101"), ("counts", "127.0.0.1:9102"), ("search", "127.0.0.1:9103")]
+        for (fed, address) in [("views", "127.0.0.1:8071"), ("counts", "127.0.0.1:8072"), ("search", "127.0.0.1:8073")]
         {
             assert_eq!(healthcheck_address(&[fed]).unwrap(), address);
         }

@@ -78,7 +78,8 @@ fn extract_fact(recorded: &RecordedEvent) -> Result<Option<Fact>, DecodeError> {
             Some(Fact::MessagePosted(chat, MessageNumber(number)))
         }
         (EventType::ChatApplicationCreated | EventType::ChatApplicationRenamed, _, _)
-        | (EventType::ChatCreated | EventType::MessagePosted, _, _) => None,
+        | (EventType::ChatCreated | EventType::MessagePosted, _, _)
+        | (EventType::KeyIssued | EventType::KeyRevoked | EventType::UserTokensVoided, _, _) => None,
     })
 }
 

@@ -1,21 +1,23 @@
 //! The operator's command `dead-letters`: what no view shows, and what to do about it. The same on every log and store.
 
+mod decisions;
 pub mod masking;
 mod place;
 
+use std::fmt;
 use std::time::Duration;
 
 use clap::Subcommand;
 use event_log::{AppendError, LogBatch, MarkerLog, ReadError, ReadLimit};
-use events::{Marker, Offset, PartitionId, Record, RecordedEvent};
-use read_model::{Projection, ProjectionStore, StoreError};
+use events::{Offset, PartitionId, Record, RecordedEvent, rfc3339};
+use read_model::{Projection, ProjectionStore, StoreError, StoredLetter};
 use serde::{Deserialize, Serialize};
 
 pub use self::place::Place;
 
 use self::masking::{Disclosure, disclose_data, disclose_reason, disclose_stream};
 
-/// Most dead letters of a partition that are listed or looked through.
+/// Most dead letters of a partition that are listed.
 const MAX_LETTERS: u32 = 10_000;
 /// The length of a list at which it ends. A running tally answers no more than 1 MiB of JSON, in which a byte may take two.
 const MAX_LIST_BYTES: usize = 256 * 1024;
@@ -62,6 +64,17 @@ pub enum DeadLettersCommand {
     },
 }
 
+impl fmt::Display for DeadLettersCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::List { .. } => f.write_str("list"),
+            Self::Show { partition, offset, .. } => write!(f, "show {partition} {offset}"),
+            Self::Park { partition, offset } => write!(f, "park {partition} {offset}"),
+            Self::Discard { partition, offset } => write!(f, "discard {partition} {offset}"),
+        }
+    }
+}
+
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLettersError {
@@ -90,7 +103,18 @@ pub enum DeadLettersError {
         /// The offset.
         offset: Offset,
     },
-    /// There is no such dead letter, or it was discarded.
+    /// The record has lost what it was, which no decision makes good.
+    #[error(
+        "the record at offset {offset} of partition {partition} is damaged, so it is not discarded: tally verify names all that is damaged; \
+         restore the data directory from a copy"
+    )]
+    Damaged {
+        /// The partition.
+        partition: PartitionId,
+        /// The offset.
+        offset: Offset,
+    },
+    /// There is no such dead letter.
     #[error(
         "the views have no dead letter at offset {offset} of partition {partition}; list shows those that they have"
     )]
@@ -201,36 +225,19 @@ impl Letters<'_> {
         for line in markers.chain(unreadable).chain(newer) {
             add_line(&mut text, &line);
         }
-        if let Some(reason) = self.find_reason(partition, offset).await? {
-            add_line(&mut text, &format!("dead letter{}", disclose_reason(&reason, disclosure)));
+        if let Some(StoredLetter { letter, is_discarded }) = self.find_letter(partition, offset).await? {
+            let state = if is_discarded { "discarded dead letter" } else { "dead letter" };
+            add_line(&mut text, &format!("{state}{}", disclose_reason(&letter.reason, disclosure)));
         }
         Ok(text)
     }
 
-    async fn park(&self, partition: PartitionId, offset: Offset) -> Result<String, DeadLettersError> {
-        let log_batch = self.find_record(partition, offset).await?;
-        let what = find_newer(&log_batch).ok_or(DeadLettersError::Readable { partition, offset })?;
-        let at = self.append(partition, Marker::DeadLetterParked(offset)).await?;
-        Ok(format!(
-            "offset {offset} of partition {partition}, {what}, is parked (marker at offset {at}); the projections go on when they have read it"
-        ))
-    }
-
-    async fn discard(&self, partition: PartitionId, offset: Offset) -> Result<String, DeadLettersError> {
-        self.find_reason(partition, offset).await?.ok_or(DeadLettersError::NoLetter { partition, offset })?;
-        let at = self.append(partition, Marker::DeadLetterDiscarded(offset)).await?;
-        Ok(format!("offset {offset} of partition {partition} is discarded (marker at offset {at})"))
-    }
-
-    async fn append(&self, partition: PartitionId, marker: Marker) -> Result<Offset, DeadLettersError> {
-        self.log.append_marker(partition, marker).await.map_err(DeadLettersError::Append)
-    }
-
-    /// The reason of a dead letter that is not discarded.
-    async fn find_reason(&self, partition: PartitionId, offset: Offset) -> Result<Option<String>, DeadLettersError> {
-        let letters = self.views.dead_letters(partition, MAX_LETTERS).await.map_err(DeadLettersError::Store)?;
-        let letter = letters.into_iter().find(|letter| letter.source.offset == offset);
-        Ok(letter.map(|letter| letter.reason))
+    async fn find_letter(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<StoredLetter>, DeadLettersError> {
+        self.views.dead_letter(partition, offset).await.map_err(DeadLettersError::Store)
     }
 
     /// Reads the record at an offset, which must exist.
@@ -263,7 +270,9 @@ fn find_newer(log_batch: &LogBatch) -> Option<String> {
 fn add_record(text: &mut String, record: &Record, disclosure: Disclosure) {
     let Record { event_id, event_type, version, occurred_at, stream, number, .. } = record;
     add_line(text, &format!("event {}, {event_type} version {version}", event_id.0));
-    add_line(text, &format!("{} ms after 1970 began", occurred_at.0));
+    // A record that no release has written may have any number there.
+    let time = rfc3339::format(*occurred_at).unwrap_or_else(|| format!("{} ms after 1970 began", occurred_at.0));
+    add_line(text, &time);
     let number = number.map_or_else(String::new, |number| format!(", number {number}"));
     add_line(text, &format!("stream {}{number}", disclose_stream(&stream.to_text(), disclosure)));
     add_line(text, &disclose_data(&record.data, disclosure));

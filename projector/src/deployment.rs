@@ -17,8 +17,8 @@ use crate::upgrade::Upgrade;
 pub(crate) struct Deployment {
     /// The help of its subcommand.
     pub(crate) about: &'static str,
-    /// The default port of health and metrics.
-    pub(crate) health_port: u16,
+    /// The default port of the operator, with health and metrics.
+    pub(crate) operator_port: u16,
     /// The server that keeps it.
     pub(crate) backend: Backend,
 }
@@ -42,17 +42,17 @@ impl Deployment {
         match projection {
             Projection::Views => Self {
                 about: "Feed applications, chats and messages into MySQL until Ctrl-C or SIGTERM",
-                health_port: 9101,
+                operator_port: 8071,
                 backend: Backend::MySql,
             },
             Projection::Counts => Self {
                 about: "Feed the counts of chats and messages into MySQL until Ctrl-C or SIGTERM",
-                health_port: 9102,
+                operator_port: 8072,
                 backend: Backend::MySql,
             },
             Projection::Search => Self {
                 about: "Feed the search index in Elasticsearch until Ctrl-C or SIGTERM",
-                health_port: 9103,
+                operator_port: 8073,
                 backend: Backend::Elasticsearch,
             },
         }

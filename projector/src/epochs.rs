@@ -44,6 +44,9 @@ pub(crate) fn take_events(log_batch: &mut LogBatch, offsets: &[Offset]) -> Vec<R
 
 /// Logs and counts void events. Call it once for each that a projection has passed.
 pub(crate) fn report_void_events(void: &[RecordedEvent]) {
+    if !void.is_empty() {
+        metrics::describe_counter!(VOID_EVENTS, "Events that came after the end of their epoch, and are not shown.");
+    }
     for RecordedEvent { partition, offset, record } in void {
         metrics::counter!(VOID_EVENTS).increment(1);
         tracing::warn!(

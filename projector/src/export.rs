@@ -21,13 +21,13 @@ use std::io;
 use std::sync::Arc;
 
 use event_log::{EventLog, ReadError};
-use events::{EventId, Offset, PartitionId, Position};
+use events::{ClientPosition, EventId, Offset, PartitionId, Position};
 use tokio::sync::{mpsc, watch};
 
-use self::merge::Merge;
+use self::merge::{Merge, Merged};
 use self::repeats::MAX_REPEATED;
 use self::scan::{Scan, scan};
-use crate::export_file::{AddError, Block, ExportOutput, ExportWriter, Header};
+use crate::export_file::{AddError, Block, ExportOutput, ExportWriter, FinishError, Header};
 use crate::progress::show_while;
 use crate::rebuild::Progress;
 
@@ -70,6 +70,12 @@ pub enum ExportError {
         /// The log's end.
         end: Position,
     },
+    /// The position is of another log.
+    #[error("{since} is no position of this log; give --since the position at which an export of this log has ended")]
+    OtherLog {
+        /// The position.
+        since: ClientPosition,
+    },
     /// A record is no event.
     #[error(
         "offset {offset} of partition {partition} is no event: {reason}; if that is no damage that a copy of the log mends, \
@@ -108,9 +114,20 @@ pub enum ExportError {
         "more than {MAX_REPEATED} events of partition {0} may be there twice, which is more than an export can tell apart"
     )]
     TooManyRepeats(PartitionId),
+    /// The two readings of the log do not agree, so an import would refuse the file.
+    #[error("the log gave {second} events at its second reading and {first} at its first one; export it again")]
+    Unsteady {
+        /// At the first reading.
+        first: u64,
+        /// At the second one.
+        second: u64,
+    },
     /// The export could not be written.
-    #[error("the export cannot be written, so it is incomplete; delete it")]
+    #[error("the export cannot be written, so it is incomplete")]
     Write(#[source] io::Error),
+    /// The file is whole and has its name, which a loss of power may take away.
+    #[error("the export is whole and has its name, but its directory is not known to be on the disk; copy it")]
+    SyncDirectory(#[source] io::Error),
 }
 
 /// Writes an export of `log` as it is now, and shows the progress.
@@ -152,15 +169,20 @@ async fn write_blocks(
     output: ExportOutput,
     progress: &watch::Sender<Progress>,
 ) -> Result<u64, ExportError> {
-    progress.send_replace(Progress { applied: 0, end: header.events });
+    let first = header.events;
+    progress.send_replace(Progress { applied: 0, end: first });
     let (sender, blocks) = mpsc::channel(QUEUED_BLOCKS);
     let writing = tokio::task::spawn_blocking(move || write(output, header, blocks));
     let read = send_blocks(Merge::new(&log, scanned), &sender, progress).await;
-    // Without the last block the writer would end the export as if it was complete.
-    let is_whole = matches!(read, Ok(true));
-    if is_whole {
+    let read = read.and_then(|merged| match merged {
+        Some(Merged { events, repeats }) if events + repeats != first => {
+            Err(ExportError::Unsteady { first, second: events + repeats })
+        }
+        merged => Ok(merged),
+    });
+    if let Ok(Some(Merged { repeats, .. })) = read {
         // The writer may have failed; its own error says so.
-        drop(sender.send(None).await);
+        drop(sender.send(Part::End { repeats }).await);
     }
     drop(sender);
     let written = match writing.await {
@@ -168,39 +190,53 @@ async fn write_blocks(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
     read?;
-    written.map_err(ExportError::Write)
+    written.map_err(|error| match error {
+        FinishError::Incomplete(source) => ExportError::Write(source),
+        FinishError::Directory(source) => ExportError::SyncDirectory(source),
+    })
 }
 
-/// Sends all blocks; false if the writer has failed.
+/// What is written next.
+enum Part {
+    Block(Block),
+    /// Nothing follows. Without it the writer takes the export for incomplete.
+    End {
+        repeats: u64,
+    },
+}
+
+/// Sends all blocks; `None` if the writer has failed.
 async fn send_blocks(
     mut merge: Merge,
-    sender: &mpsc::Sender<Option<Block>>,
+    sender: &mpsc::Sender<Part>,
     progress: &watch::Sender<Progress>,
-) -> Result<bool, ExportError> {
-    let mut block = Block::default();
+) -> Result<Option<Merged>, ExportError> {
+    let (mut block, mut events) = (Block::default(), 0);
     while let Some(record) = merge.next().await? {
         let event_id = record.event_id;
         block.add(&record).map_err(|source| ExportError::Event { event_id, source })?;
+        events += 1;
         progress.send_modify(|progress| progress.applied += 1);
-        if block.is_full() && sender.send(Some(std::mem::take(&mut block))).await.is_err() {
-            return Ok(false);
+        if block.is_full() && sender.send(Part::Block(std::mem::take(&mut block))).await.is_err() {
+            return Ok(None);
         }
     }
-    Ok(block.is_empty() || sender.send(Some(block)).await.is_ok())
+    let is_sent = block.is_empty() || sender.send(Part::Block(block)).await.is_ok();
+    Ok(is_sent.then(|| Merged { events, repeats: merge.count_left_out() }))
 }
 
-/// Writes blocks until `None`, which ends the export. Returns the number of events.
-fn write(output: ExportOutput, header: Header, mut blocks: mpsc::Receiver<Option<Block>>) -> io::Result<u64> {
-    let mut writer = ExportWriter::begin(output, header)?;
-    while let Some(block) = blocks.blocking_recv() {
-        match block {
-            Some(block) => writer.write(&block)?,
-            None => {
-                let (output, events) = writer.end()?;
+/// Writes all parts. Returns the number of events.
+fn write(output: ExportOutput, header: Header, mut parts: mpsc::Receiver<Part>) -> Result<u64, FinishError> {
+    let mut writer = ExportWriter::begin(output, header).map_err(FinishError::Incomplete)?;
+    while let Some(part) = parts.blocking_recv() {
+        match part {
+            Part::Block(block) => writer.write(&block).map_err(FinishError::Incomplete)?,
+            Part::End { repeats } => {
+                let (output, events) = writer.end(repeats).map_err(FinishError::Incomplete)?;
                 output.finish()?;
                 return Ok(events);
             }
         }
     }
-    Err(io::ErrorKind::Interrupted.into())
+    Err(FinishError::Incomplete(io::ErrorKind::Interrupted.into()))
 }

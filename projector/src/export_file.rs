@@ -2,24 +2,31 @@
 //!
 //! The first line says which part of which log the file has ([`Header`]). Then follow blocks: some events and a line with the
 //! number and the SHA-256 of everything before it. The last line has the same, and ends the export. So a reader believes no event
-//! that a later line does not confirm, and notices a file that ends too early.
+//! that a later line does not confirm, and notices a file that ends too early. Before it takes a file for whole, it compares what it has
+//! read with what the first line promises.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `control_line` | the lines that are no events |
 //! | `writer` | [`ExportWriter`], which writes blocks |
 //! | `reader` | [`ExportReader`], which reads and checks blocks |
+//! | `header_check` | compares what was read with the first line |
 //! | `streams` | files, standard input and output, and their compression |
+//! | `unfinished` | a file that gets its name once it is whole |
 
 mod control_line;
+mod header_check;
 mod reader;
 mod streams;
+mod unfinished;
 mod writer;
 
 use events::{LogDigest, Position};
 
+pub use self::header_check::HeaderMismatch;
 pub use self::reader::{ExportFileError, ExportReader};
 pub use self::streams::{ExportInput, ExportOutput};
+pub use self::unfinished::FinishError;
 pub use self::writer::{AddError, Block, ExportWriter};
 
 /// The longest line that is written or read. An event of a client has 100 KiB at most.

@@ -161,7 +161,7 @@ impl Feed {
             None => self.log.id().await.map_err(FeedError::Read)?,
         };
         let void = take_events(&mut log_batch, &void);
-        let letters = self.take_letters(&mut log_batch);
+        let letters = self.extract_letters(&mut log_batch);
         let to = Checkpoint { next, epoch: epoch_after(&log_batch, from.epoch), record, log };
         let checkpoint_move = CheckpointMove { partition: self.partition, from: from.next, to };
         match self.sink.apply(checkpoint_move, &log_batch.events, &letters).await.map_err(FeedError::Apply)? {
@@ -217,20 +217,20 @@ impl Feed {
     }
 
     /// Takes what no projection shows out of a batch without void events, all of whose records the projection can pass.
-    fn take_letters(&self, log_batch: &mut LogBatch) -> Letters {
+    fn extract_letters(&self, log_batch: &mut LogBatch) -> Letters {
         let mut new: Vec<_> = log_batch.unreadable.iter().map(letter_of_unreadable).collect();
         new.extend(log_batch.newer.iter().map(|record| letter_of_parked(record.offset, EventId::NONE, &record.what)));
-        let parked = log_batch.events.extract_if(.., |event| self.sink.is_too_new(&event.record));
+        let parked: Vec<_> = log_batch.events.extract_if(.., |event| self.sink.is_too_new(&event.record)).collect();
         new.extend(
-            parked.map(|RecordedEvent { offset, record, .. }| {
-                letter_of_parked(offset, record.event_id, &describe(&record))
+            parked.iter().map(|RecordedEvent { offset, record, .. }| {
+                letter_of_parked(*offset, record.event_id, &describe(record))
             }),
         );
         let discarded = log_batch.markers.iter().filter_map(|marker| match marker.marker {
             Marker::DeadLetterDiscarded(offset) => Some(offset),
             _ => None,
         });
-        Letters { new, discarded: discarded.collect() }
+        Letters { new, parked, discarded: discarded.collect() }
     }
 
     /// Applies every event before `goal`, and calls `on_progress` with the new checkpoint after each batch.
@@ -315,5 +315,6 @@ mod tests {
         let checkpoint = feed.apply(Checkpoint::START, batch()).await.unwrap();
         assert_eq!((checkpoint.next, checkpoint.epoch), (Offset(2), Epoch(9)));
         assert!(reported(), "{}", recorder.handle().render());
+        assert!(recorder.handle().render().contains("# HELP tally_void_events_total "));
     }
 }

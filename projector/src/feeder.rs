@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use distributed::elastic::{self, ElasticIndex};
 use distributed::kafka::{self, Cluster, KafkaLog, Membership};
 use distributed::mysql::{MigrateError, MySqlProjections};
+use event_log::EventLog;
 use futures_util::FutureExt;
 use read_model::{BackendError, Pauses};
 use service::health::{Part, Readiness};
@@ -42,7 +43,14 @@ impl Feeder {
         }
         let membership = Membership::join(&self.cluster, self.sink.projection().name())?;
         // Ends with the feeding. Another start goes on with a rebuild that this cuts off.
-        let upgrade = AbortOnDropHandle::new(tokio::spawn(self.upgrade.run(self.cluster.clone())));
+        let cluster = self.cluster.clone();
+        // A reader of its own: the feeding reads at the log's end, and this one at its start.
+        let open_log = async move || {
+            let log = KafkaLog::connect(cluster.clone())?;
+            log.prepare().await?;
+            Ok(Arc::new(log) as Arc<dyn EventLog>)
+        };
+        let upgrade = AbortOnDropHandle::new(tokio::spawn(self.upgrade.run(open_log)));
         let assignment = AssignedPartitions {
             log: Arc::clone(&self.log) as _,
             sink: self.sink,

@@ -6,26 +6,27 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `opened` | a file that was opened and is an export, and the thread that reads it |
 //! | `progressed` | what the log has already of a file |
 
+mod opened;
 mod progressed;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use event_log::{AppendError, ImportLog, LastImport, ReadError};
 use events::{ImportMark, ImportPhase, LogDigest, Offset, PartitionId, Position, Record};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use self::opened::Blocks;
 use self::progressed::Progressed;
-use crate::export_file::{ExportFileError, ExportInput, ExportReader, Header};
+use crate::export_file::{ExportFileError, Header};
 use crate::progress::show_while;
 use crate::rebuild::Progress;
 
-/// Blocks that were read and checked, and wait to be appended.
-const QUEUED_BLOCKS: usize = 4;
+pub use self::opened::OpenedExport;
 
 /// An import that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,82 +106,29 @@ pub enum ImportError {
 ///
 /// # Errors
 /// [`ImportError`].
-pub async fn import(log: Arc<dyn ImportLog>, input: ExportInput) -> Result<Imported, ImportError> {
-    let (sender, mut blocks) = mpsc::channel(QUEUED_BLOCKS);
-    // An import that ends early does not wait for this thread, which may wait for a pipe that stays open.
-    let reader = thread::Builder::new().name("export-reader".to_owned()).spawn(move || {
-        if let Err(error) = read(&input, &sender) {
-            // Whoever does not need it has failed, and says why.
-            drop(sender.blocking_send(Err(error)));
-        }
-    });
-    let reader = reader.map_err(ImportError::Open)?;
-    match show_while("importing", async |progress| import_blocks(&log, &mut blocks, progress).await).await? {
-        Some(imported) => Ok(imported),
-        // The reader has ended without an error and before the end of the file.
-        None => match reader.join() {
-            Ok(()) => Err(ImportError::File(ExportFileError::NoExport)),
-            Err(panic) => std::panic::resume_unwind(panic),
-        },
-    }
+pub async fn import(log: Arc<dyn ImportLog>, export: OpenedExport) -> Result<Imported, ImportError> {
+    let OpenedExport { header, mut blocks } = export;
+    show_while("importing", async |progress| import_blocks(&log, &header, &mut blocks, progress).await).await
 }
 
-/// What the reader of the file has read.
-enum Read {
-    /// The first line. The next block confirms it.
-    Header(Header),
-    Block(Vec<Record>),
-    /// The file was read to its end.
-    End,
-}
-
-/// Reads the file on a thread that may block, until its end or until nobody needs more.
-fn read(input: &ExportInput, sender: &mpsc::Sender<Result<Read, ImportError>>) -> Result<(), ImportError> {
-    let (header, mut reader) =
-        ExportReader::open(input.open().map_err(ImportError::Open)?).map_err(ImportError::File)?;
-    // A header is not sent before a block confirms it.
-    let mut block = reader.next_block().map_err(ImportError::File)?;
-    let mut is_needed = sender.blocking_send(Ok(Read::Header(header))).is_ok();
-    while is_needed && let Some(records) = block {
-        is_needed = sender.blocking_send(Ok(Read::Block(records))).is_ok();
-        block = reader.next_block().map_err(ImportError::File)?;
-    }
-    if is_needed {
-        // Whoever does not need it has failed, and says why.
-        drop(sender.blocking_send(Ok(Read::End)));
-    }
-    Ok(())
-}
-
-/// Appends what the reader sends; `None` if the reader ends before the file does.
 async fn import_blocks(
     log: &Arc<dyn ImportLog>,
-    blocks: &mut mpsc::Receiver<Result<Read, ImportError>>,
+    header: &Header,
+    blocks: &mut Blocks,
     progress: &watch::Sender<Progress>,
-) -> Result<Option<Imported>, ImportError> {
-    let Some(Read::Header(header)) = blocks.recv().await.transpose()? else {
-        return Ok(None);
-    };
+) -> Result<Imported, ImportError> {
     progress.send_replace(Progress { applied: 0, end: header.events });
-    let Some(mut import) = Import::begin(log, &header).await? else {
-        return Ok(Some(Imported::WasThere));
+    let Some(mut import) = Import::begin(log, header).await? else {
+        return Ok(Imported::WasThere);
     };
     let (mut events, mut already) = (0, 0);
-    while let Some(read) = blocks.recv().await.transpose()? {
-        match read {
-            Read::Block(records) => {
-                events += records.len() as u64;
-                already += import.append(records).await?;
-                progress.send_modify(|progress| progress.applied = events);
-            }
-            Read::End => {
-                import.end(&header).await?;
-                return Ok(Some(Imported::Done { events, already, until: header.until }));
-            }
-            Read::Header(_) => return Ok(None),
-        }
+    while let Some(records) = blocks.next().await? {
+        events += records.len() as u64;
+        already += import.append(records).await?;
+        progress.send_modify(|progress| progress.applied = events);
     }
-    Ok(None)
+    import.end(header).await?;
+    Ok(Imported::Done { events, already, until: header.until.clone() })
 }
 
 /// An import that runs.

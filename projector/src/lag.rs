@@ -15,6 +15,23 @@ use tokio::time::MissedTickBehavior;
 /// Time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
+const LOG_END: &str = "tally_log_end";
+const POSITION: &str = "tally_projection_position";
+const LAG_EVENTS: &str = "tally_projection_lag_events";
+const LAG_SECONDS: &str = "tally_projection_lag_seconds";
+const PAUSED: &str = "tally_projection_paused";
+const LETTERS: &str = "tally_dead_letters";
+
+/// Says what the metrics mean to whoever reads them.
+fn describe() {
+    metrics::describe_gauge!(LOG_END, "Offset at which the log ends.");
+    metrics::describe_gauge!(POSITION, "Offset of the next record that the projection applies.");
+    metrics::describe_gauge!(LAG_EVENTS, "Records of the log that the projection has not applied.");
+    metrics::describe_gauge!(LAG_SECONDS, "Age of the oldest event that the projection has not applied.");
+    metrics::describe_gauge!(PAUSED, "Whether an operator has paused the projection.");
+    metrics::describe_gauge!(LETTERS, "Records of the log that no view shows and no operator has discarded.");
+}
+
 /// How far a run loop has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached {
@@ -36,12 +53,16 @@ impl Reached {
 
 /// Reads the log's end every 5 s and publishes it.
 pub(crate) async fn poll_end(log: Arc<dyn EventLog>, published: watch::Sender<Position>) -> Infallible {
+    describe();
     let mut interval = tokio::time::interval(REPORT_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         match log.end().await {
-            Ok(end) => drop(published.send_replace(end)),
+            Ok(end) => {
+                report_end(&end);
+                drop(published.send_replace(end));
+            }
             Err(error) => {
                 tracing::debug!(error = %error.as_report(), "the lag of a projection is unknown: the log's end cannot be read");
             }
@@ -80,6 +101,13 @@ pub(crate) fn age_seconds(moment: UnixMillis) -> f64 {
     SystemTime::now().duration_since(moment).unwrap_or_default().as_secs_f64()
 }
 
+/// Sets where the log ends.
+fn report_end(end: &Position) {
+    for (partition, end) in end.bounds() {
+        metrics::gauge!(LOG_END, "partition" => partition.to_string()).set(end.0 as f64);
+    }
+}
+
 /// Sets the lag of a projection in one partition, which ends at `end`.
 pub(crate) fn report(projection: Projection, partition: PartitionId, end: Offset, reached: Reached) {
     let lag = end.0.saturating_sub(reached.next.0);
@@ -88,6 +116,8 @@ pub(crate) fn report(projection: Projection, partition: PartitionId, end: Offset
     // A 64-bit float holds every count of events exactly that can occur.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     events_gauge(projection, partition).set(lag as f64);
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    position_gauge(projection, partition).set(reached.next.0 as f64);
     seconds_gauge(projection, partition).set(seconds);
 }
 
@@ -102,26 +132,32 @@ pub(crate) fn clear(projection: Projection, partition: PartitionId) {
 }
 
 /// Sets the number of dead letters in a partition.
-pub(crate) fn report_letters(partition: PartitionId, count: usize) {
+pub(crate) fn report_letters(partition: PartitionId, count: u64) {
     // A count is far below 2^52.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    metrics::gauge!("tally_dead_letters", "partition" => partition.to_string()).set(count as f64);
+    metrics::gauge!(LETTERS, "partition" => partition.to_string()).set(count as f64);
 }
 
 /// Reports whether a projection is paused.
 pub(crate) fn report_pause(projection: Projection, is_paused: bool) {
-    let paused = metrics::gauge!("tally_projection_paused", "projection" => projection.name());
+    let paused = metrics::gauge!(PAUSED, "projection" => projection.name());
     paused.set(if is_paused { 1.0 } else { 0.0 });
 }
 
 fn events_gauge(projection: Projection, partition: PartitionId) -> Gauge {
     let (projection, partition) = (projection.name(), partition.to_string());
-    metrics::gauge!("tally_projection_lag_events", "projection" => projection, "partition" => partition)
+    metrics::gauge!(LAG_EVENTS, "projection" => projection, "partition" => partition)
+}
+
+/// The offset of the next record that the projection applies.
+fn position_gauge(projection: Projection, partition: PartitionId) -> Gauge {
+    let (projection, partition) = (projection.name(), partition.to_string());
+    metrics::gauge!(POSITION, "projection" => projection, "partition" => partition)
 }
 
 fn seconds_gauge(projection: Projection, partition: PartitionId) -> Gauge {
     let (projection, partition) = (projection.name(), partition.to_string());
-    metrics::gauge!("tally_projection_lag_seconds", "projection" => projection, "partition" => partition)
+    metrics::gauge!(LAG_SECONDS, "projection" => projection, "partition" => partition)
 }
 
 #[cfg(test)]
@@ -149,6 +185,7 @@ mod tests {
         let an_hour_after_1970 = UnixMillis(3_600_000);
         let behind = render(9, Reached { next: Offset(4), waiting_since: Some(an_hour_after_1970) });
         assert!(behind.contains("tally_projection_lag_events{projection=\"views\",partition=\"3\"} 5"), "{behind}");
+        assert!(behind.contains("tally_projection_position{projection=\"views\",partition=\"3\"} 4"), "{behind}");
         assert!(seconds(&behind) > 1_000_000_000.0, "{behind}");
         assert!(behind.contains("tally_projection_paused{projection=\"views\"} 1"), "{behind}");
         let caught_up = render(4, Reached { next: Offset(4), waiting_since: Some(an_hour_after_1970) });

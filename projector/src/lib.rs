@@ -19,9 +19,10 @@
 //! | [`progress`] | shows how far a long run is |
 //! | [`assignment`] | a run loop for each partition that is assigned to this process |
 //! | `deployment` | how each projection runs on servers: its port, its server, its help |
-//! | `cli`, `process`, `feeder`, `servers`, `upgrade` | the binary's composition root |
+//! | [`upgrade`] | makes anew what an earlier release has left |
+//! | `cli`, `process`, `feeder`, `servers` | the binary's composition root |
 //!
-//! `deployment`, `cli`, `process`, `feeder`, `servers` and `upgrade` exist only with the feature `distributed`.
+//! `deployment`, `cli`, `process`, `feeder` and `servers` exist only with the feature `distributed`.
 //!
 //! **Architecture invariant:** a projection is a function of the log alone. It reads no clock, no other projection and no
 //! network, so that dropping its tables and reading the log again gives the same tables.
@@ -54,8 +55,7 @@ pub mod search;
 pub mod servers;
 pub mod sink;
 pub mod transfer;
-#[cfg(feature = "distributed")]
-mod upgrade;
+pub mod upgrade;
 pub mod views;
 
 pub use assignment::AssignedPartitions;

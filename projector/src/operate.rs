@@ -6,6 +6,7 @@
 //! | [`command`] | runs a subcommand: its output and its exit code |
 //! | [`system`] | the ports: a system that commands work on, and who carries them out |
 //! | [`operation`] | what takes a while: a rebuild, a verification |
+//! | `verdict` | what a verification has found, in words |
 //! | [`status`], [`rates`], [`watch`] | how far the projections are, how fast they are, and both again and again |
 //!
 //! To add a command: a variant of [`arguments::OperatorCommand`] and its arm in [`command::run`]. If a tally that runs has to carry it
@@ -17,6 +18,7 @@ pub mod operation;
 pub mod rates;
 pub mod status;
 pub mod system;
+mod verdict;
 pub mod watch;
 
 pub use arguments::{OperatorCommand, Target};

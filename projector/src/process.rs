@@ -6,10 +6,7 @@ use std::sync::Arc;
 
 use distributed::kafka::{Cluster, KafkaLog};
 use read_model::{BackendError, Projection};
-use service::config::{CorsOrigins, Hosts};
-use service::host::{Host, Port};
-use service::router::OtherPort;
-use service::serve::DEFAULT_IDLE_TIMEOUT;
+use service::host::Host;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use utoipa_axum::router::OpenApiRouter;
@@ -49,15 +46,9 @@ impl Process {
         let log = Arc::new(KafkaLog::connect(cluster.clone())?);
         let backend = Deployment::for_projection(config.projection).backend;
         let Client { sink, server, pauses, upgrade } = backend.make_client(config.projection, &config.store_url)?;
-        let port = Port {
-            name: "projector",
-            other_port: OtherPort::NONE,
-            cors_origins: CorsOrigins::default(),
-            hosts: Hosts::default(),
-            ignored_parts: &[],
-            idle_timeout: DEFAULT_IDLE_TIMEOUT,
-        };
-        let addr = host.bind_and_serve(config.addr, "--projector-addr", port, OpenApiRouter::new()).await?;
+        let listener = host.bind(config.addr, "--projector-addr").await?;
+        let addr = listener.addr;
+        host.serve_operator(listener, OpenApiRouter::new(), Vec::new());
         let part = host.readiness().part("partitions");
         let (readiness, stop) = (host.readiness().clone(), host.stop().clone());
         let feeder = Feeder { cluster, log, sink, server, pauses, upgrade, part, readiness, stop };

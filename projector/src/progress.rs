@@ -46,7 +46,7 @@ pub async fn show(action: &str, progress: watch::Receiver<Progress>) -> Infallib
 /// Shows the steps of an operation, each with its progress, until the future is dropped.
 pub async fn show_steps(mut steps: watch::Receiver<Step>) -> Infallible {
     loop {
-        let Step { action, progress } = steps.borrow_and_update().clone();
+        let Step { action, progress, .. } = steps.borrow_and_update().clone();
         let show_step = async {
             // Before the first step there is nothing to show.
             if action.is_empty() { std::future::pending().await } else { show(&action, progress).await }

@@ -183,8 +183,13 @@ impl<'a> Rebuild<'a> {
         Ok(())
     }
 
+    /// Deletes the generation. If that fails, the next rebuild need not wait for the end of the lease.
     async fn discard(&self) -> Result<(), RebuildError> {
-        self.generations.discard(&self.build).await.map_err(RebuildError::Generations)
+        let discarded = self.generations.discard(&self.build).await;
+        if discarded.is_err() {
+            self.generations.release(&self.build).await;
+        }
+        discarded.map_err(RebuildError::Generations)
     }
 
     /// Renews the lease until another process owns the generation. A renewal that fails for another reason, such as a lock that a

@@ -1,6 +1,7 @@
 //! The loop that reads a partition of the log and applies it to a projection, batch by batch.
 
 mod letter_count;
+mod log_end_notes;
 mod pause_watch;
 
 use std::sync::Arc;
@@ -151,15 +152,22 @@ impl RunLoop {
     /// # Errors
     /// [`Stopped`] if it cannot go on. The part has failed with the same reason.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Stopped> {
+        tokio::select! {
+            stopped = self.follow_until(&stop) => stopped,
+            never = log_end_notes::note_log_ends(&self.feed, self.subscribe()) => match never {},
+        }
+    }
+
+    async fn follow_until(&self, stop: &CancellationToken) -> Result<(), Stopped> {
         let mut pauses = RETRY.build();
         loop {
-            match self.follow(&stop, &mut pauses).await {
+            match self.follow(stop, &mut pauses).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::Permanent(stopped)) => {
                     let reason = stopped.to_report_string();
                     self.part.failed(reason.clone());
                     // The process ends with it.
-                    drop(timeout(NOTE_WAIT, self.note_stop(&reason, &stop)).await);
+                    drop(timeout(NOTE_WAIT, self.note_stop(&reason, stop)).await);
                     return Err(stopped);
                 }
                 // The other partitions go on, and readiness names the partition that has stopped.
@@ -167,7 +175,7 @@ impl RunLoop {
                     let reason = newer.to_report_string();
                     tracing::error!(error = reason, "a projection has stopped in one partition");
                     self.part.failed(reason.clone());
-                    self.note_stop(&reason, &stop).await;
+                    self.note_stop(&reason, stop).await;
                     if stop.run_until_cancelled(self.wait_for_decision(&newer.source)).await.is_none() {
                         return Ok(());
                     }

@@ -22,6 +22,7 @@ pub fn collect_documents(batch: &[RecordedEvent]) -> Result<Vec<SearchDocument>,
                 chat: posted.chat(),
                 number: posted.number,
                 body: posted.body,
+                author: posted.author,
                 offset: recorded.offset,
                 created_at: recorded.record.occurred_at,
             });

@@ -15,7 +15,7 @@ use tokio::sync::{OnceCell, watch};
 use crate::deployment::{Backend, Deployment};
 use crate::operate::system::{LogFindings, Sizes};
 use crate::operate::{Local, OpenOperator, Operator, Purpose, Step, System};
-use crate::transfer::{ExportArgs, ImportArgs, TransferEvents};
+use crate::transfer::{ExportArgs, ImportArgs, TransferEvents, import_and_tell};
 
 /// The addresses of the servers. A command connects only to those that keep its projections, and to Kafka.
 #[derive(Debug, Clone, Args)]
@@ -53,8 +53,10 @@ impl TransferEvents for ServerArgs {
     }
 
     async fn import(&self, args: &ImportArgs) -> Result<(), BackendError> {
+        // The topic is created if it is missing.
+        let export = args.open().await?;
         let log = self.open_log().await?;
-        let imported = args.run(Arc::clone(&log) as _).await;
+        let imported = import_and_tell(Arc::clone(&log) as _, export).await;
         log.close().await;
         Ok(imported?)
     }

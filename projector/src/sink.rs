@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use events::{DecodeError, Offset, PartitionId, Record, RecordedEvent};
-use read_model::{Applied, BuildStore, Checkpoint, CheckpointMove, DeadLetter, Projection, SearchError, StoreError};
+use read_model::{
+    Applied, BuildStore, Checkpoint, CheckpointMove, DeadLetter, Projection, SearchError, StoreError, StoreTime,
+};
 
 use crate::counts::CountsSink;
 use crate::search::SearchSink;
@@ -49,8 +51,25 @@ pub trait ProjectionSink: Send + Sync {
     ///
     /// # Errors
     /// If the store cannot be read.
-    async fn count_dead_letters(&self, _partition: PartitionId) -> Result<Option<usize>, SinkError> {
+    async fn count_dead_letters(&self, _partition: PartitionId) -> Result<Option<u64>, SinkError> {
         Ok(None)
+    }
+
+    /// The time for [`ProjectionSink::note_log_end`]; `None` if no reader wants to know when the projection had everything that the log had.
+    ///
+    /// # Errors
+    /// If the clock of the store cannot be read.
+    async fn now(&self) -> Result<Option<StoreTime>, SinkError> {
+        Ok(None)
+    }
+
+    /// Notes that the log had nothing from `end` on in `partition` at the time `at`, which was read before the end, if the projection has
+    /// applied everything before it.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    async fn note_log_end(&self, _partition: PartitionId, _end: Offset, _at: StoreTime) -> Result<(), SinkError> {
+        Ok(())
     }
 
     /// Notes for readers in other processes that the projection cannot go on in `partition` at its checkpoint.
@@ -80,6 +99,8 @@ pub fn make_sink(projection: Projection, store: BuildStore) -> Arc<dyn Projectio
 pub struct Letters {
     /// Records that are unreadable, and those that an operator has parked.
     pub new: Vec<DeadLetter>,
+    /// Those among them that an operator has parked and that are events.
+    pub parked: Vec<RecordedEvent>,
     /// Dead letters that are counted no more.
     pub discarded: Vec<Offset>,
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use event_log::{BackendError, EventLog, ImportLog};
-use events::Position;
+use events::{ClientPosition, Position};
 
 use crate::export::{ExportError, ExportOptions, export};
 use crate::export_file::{ExportInput, ExportOutput};
-use crate::import::{ImportError, Imported, import};
+use crate::import::{ImportError, Imported, OpenedExport, import};
 
 /// The arguments that name a system whose events can be exported, or that is empty and takes them.
 ///
@@ -22,7 +22,7 @@ pub trait TransferEvents {
     /// A message that says what to do.
     fn export(&self, args: &ExportArgs) -> impl Future<Output = Result<(), BackendError>> + Send;
 
-    /// Imports into the log, which nobody else may use.
+    /// Imports into the log, which nobody else may use. Makes nothing for a file that cannot be opened, or is no export.
     ///
     /// # Errors
     /// A message that says what to do.
@@ -35,9 +35,9 @@ pub struct ExportArgs {
     /// File to write, which must not exist; standard output without it
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Begin where an earlier export has ended, which has told this position at its end
+    /// Begin where an earlier export has ended, which has told this position at its end; or at a Log-Position of this system
     #[arg(long, value_name = "POSITION")]
-    pub since: Option<Position>,
+    pub since: Option<ClientPosition>,
     /// Compress with Zstandard; an import notices that by itself
     #[arg(long)]
     pub zstd: bool,
@@ -71,8 +71,9 @@ impl ExportArgs {
     /// # Errors
     /// [`ExportCommandError`].
     pub async fn run(&self, log: Arc<dyn EventLog>) -> Result<(), ExportCommandError> {
+        let since = self.since_in(&*log).await.map_err(ExportCommandError::Export)?;
         let output = ExportOutput::create(self.file.as_deref(), self.zstd).map_err(ExportCommandError::Create)?;
-        let options = ExportOptions { since: self.since.clone(), skip_unreadable: self.skip_unreadable };
+        let options = ExportOptions { since, skip_unreadable: self.skip_unreadable };
         let exported = export(log, &options, output).await.map_err(ExportCommandError::Export)?;
         if exported.unreadable > 0 {
             tracing::warn!(records = exported.unreadable, "records that are no events were left out");
@@ -84,22 +85,44 @@ impl ExportArgs {
         );
         Ok(())
     }
+
+    /// Where to begin in the log. A position without a mark is one that an export has told, since exports mark none.
+    async fn since_in(&self, log: &dyn EventLog) -> Result<Option<Position>, ExportError> {
+        let Some(since) = &self.since else {
+            return Ok(None);
+        };
+        if since.mark.is_some() {
+            let log = log.id().await.map_err(ExportError::Read)?;
+            if !log.is_some_and(|log| since.is_of(log)) {
+                return Err(ExportError::OtherLog { since: since.clone() });
+            }
+        }
+        Ok(Some(since.position.clone()))
+    }
 }
 
 impl ImportArgs {
-    /// Imports into `log`, and tells what was done.
+    /// Opens the export. Do it before anything is made for the import.
     ///
     /// # Errors
     /// [`ImportError`].
-    pub async fn run(&self, log: Arc<dyn ImportLog>) -> Result<(), ImportError> {
-        match import(log, ExportInput::new(self.file.clone())).await? {
-            Imported::Done { events, already, until } => tracing::info!(
-                events,
-                already,
-                "the import is complete; a further part is one that was exported with --since {until}"
-            ),
-            Imported::WasThere => tracing::info!("this export was imported before, and nothing is missing"),
-        }
-        Ok(())
+    pub async fn open(&self) -> Result<OpenedExport, ImportError> {
+        OpenedExport::open(ExportInput::new(self.file.clone())).await
     }
+}
+
+/// Imports an export into `log`, and tells what was done.
+///
+/// # Errors
+/// [`ImportError`].
+pub async fn import_and_tell(log: Arc<dyn ImportLog>, export: OpenedExport) -> Result<(), ImportError> {
+    match import(log, export).await? {
+        Imported::Done { events, already, until } => tracing::info!(
+            events,
+            already,
+            "the import is complete; a further part is one that was exported with --since {until}"
+        ),
+        Imported::WasThere => tracing::info!("this export was imported before, and nothing is missing"),
+    }
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! Makes a projection anew that an earlier release has left by an earlier version, beside the feeding of the live one.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use distributed::kafka::{Cluster, KafkaLog};
 use event_log::EventLog;
 use read_model::{BackendError, GenerationsError, LiveError, OperateGenerations, Projection};
 use thiserror_ext::AsReport;
@@ -11,6 +11,9 @@ use tokio::sync::watch;
 
 use crate::rebuild::{Progress, RebuildError, rebuild};
 
+/// Pause between two looks at a live generation that is of the current version. A program of an earlier release that still runs may make
+/// it one of an earlier version again.
+const LOOK_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Pause between two looks at the live generation, after a failure or while another process makes it anew. A rebuild goes on where it
 /// was.
 const PAUSE: Duration = Duration::from_secs(15);
@@ -18,9 +21,11 @@ const PAUSE: Duration = Duration::from_secs(15);
 const KEEP: Duration = Duration::from_secs(60);
 
 /// A projection that may have to be made anew.
-pub(crate) struct Upgrade {
-    pub(crate) projection: Projection,
-    pub(crate) generations: Arc<dyn OperateGenerations>,
+pub struct Upgrade {
+    /// The projection.
+    pub projection: Projection,
+    /// Its generations.
+    pub generations: Arc<dyn OperateGenerations>,
 }
 
 /// Why the live generation is not of the current version yet.
@@ -35,11 +40,16 @@ enum UpgradeError {
 }
 
 impl Upgrade {
-    /// Returns once the live generation is of the current version and the former one is deleted. Of several processes one makes it anew,
-    /// and the others look from time to time whether it has come to its end. A caller may drop the future at any point.
-    pub(crate) async fn run(self, cluster: Cluster) {
+    /// Makes the live generation anew whenever it is of an earlier version, and then deletes the former one. Of several processes one makes
+    /// it anew, and the others look from time to time whether it has come to its end. `open_log` opens a log for one rebuild. Has no end; a
+    /// caller may drop the future at any point.
+    pub async fn run(self, open_log: impl AsyncFn() -> Result<Arc<dyn EventLog>, BackendError>) -> Infallible {
         let projection = self.projection.name();
-        while let Err(error) = self.upgrade(&cluster).await {
+        loop {
+            let Err(error) = self.upgrade(&open_log).await else {
+                tokio::time::sleep(LOOK_PAUSE).await;
+                continue;
+            };
             match error {
                 UpgradeError::Rebuild(RebuildError::Generations(
                     wait @ (GenerationsError::Busy(_) | GenerationsError::Paused(_)),
@@ -56,7 +66,10 @@ impl Upgrade {
         }
     }
 
-    async fn upgrade(&self, cluster: &Cluster) -> Result<(), UpgradeError> {
+    async fn upgrade(
+        &self,
+        open_log: &impl AsyncFn() -> Result<Arc<dyn EventLog>, BackendError>,
+    ) -> Result<(), UpgradeError> {
         let projection = self.projection;
         let live = self.generations.live(projection).await.map_err(UpgradeError::Live)?;
         if live.version >= projection.version() {
@@ -66,20 +79,10 @@ impl Upgrade {
             projection = projection.name(),
             "an earlier release has made the projection; making it anew while people read this one"
         );
-        // A reader of its own: the feeding reads at the log's end, and this one at its start.
-        let log = KafkaLog::connect(cluster.clone()).map_err(|error| UpgradeError::Log(error.into()))?;
-        log.prepare().await.map_err(|error| UpgradeError::Log(error.into()))?;
-        let log = Arc::new(log);
+        let log = open_log().await.map_err(UpgradeError::Log)?;
         let (progress, _) = watch::channel(Progress::default());
-        let rebuilding = rebuild(
-            Arc::clone(&log) as Arc<dyn EventLog>,
-            Arc::clone(&self.generations) as _,
-            projection,
-            KEEP,
-            &progress,
-        );
+        let rebuilding = rebuild(log, Arc::clone(&self.generations) as _, projection, KEEP, &progress);
         let rebuilt = rebuilding.await.map_err(UpgradeError::Rebuild)?;
-        log.close().await;
         tracing::info!(
             projection = projection.name(),
             events = rebuilt.events,

@@ -1,12 +1,12 @@
-//! The projection `views`: applications, chats and messages as readers see them.
+//! The projection `views`: applications, chats and messages as readers see them, and who may use them.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use events::{DecodeError, Event, Offset, PartitionId, RecordedEvent, UnixMillis};
+use events::{DecodeError, Event, EventType, Offset, PartitionId, Record, RecordedEvent, StreamKey};
 use read_model::{
-    Applied, ChatRow, Checkpoint, CheckpointMove, DeadLetter, MAX_COUNTED_LETTERS, MessageRow, NameChange, NameOrigin,
-    Projection, ProjectionStore, SourceEvent, ViewsChanges,
+    Applied, ChatRow, Checkpoint, CheckpointMove, DeadLetter, IssuedKey, KeyChange, KeyContent, MessageRow, NameChange,
+    NameOrigin, Projection, ProjectionStore, RevokedKey, SourceEvent, StoreTime, ViewsChanges, VoidedUser,
 };
 use thiserror_ext::AsReport;
 
@@ -27,16 +27,39 @@ pub fn collect_changes(batch: &[RecordedEvent], letters: &Letters) -> Result<Vie
         ..ViewsChanges::default()
     };
     for recorded in batch {
-        let source = SourceEvent { event_id: recorded.record.event_id, offset: recorded.offset };
+        let source = source_of(recorded);
         match recorded.record.decode() {
-            Ok(event) => add_event(&mut changes, event, source, recorded.record.occurred_at),
+            Ok(event) => add_event(&mut changes, event, source, &recorded.record),
             Err(newer @ DecodeError::Newer { .. }) => return Err(newer),
             Err(broken @ DecodeError::Broken { .. }) => {
                 changes.dead_letters.push(DeadLetter { source, reason: truncate_reason(broken.to_report_string()) });
+                changes.keys.extend(unreadable_key(recorded));
             }
         }
     }
+    changes.keys.extend(letters.parked.iter().filter_map(unreadable_key));
+    changes.keys.sort_by_key(|change| change.source().offset);
     Ok(changes)
+}
+
+fn source_of(recorded: &RecordedEvent) -> SourceEvent {
+    SourceEvent { event_id: recorded.record.event_id, offset: recorded.offset }
+}
+
+/// The key of an event that issues one, and that nobody can read, or only a newer version. Its number is taken.
+fn unreadable_key(recorded: &RecordedEvent) -> Option<KeyChange> {
+    match (&recorded.record, EventType::from_wire_name(&recorded.record.event_type)) {
+        (Record { stream: StreamKey::Application(token), .. }, Some(EventType::KeyIssued)) => {
+            Some(KeyChange::Issued(IssuedKey {
+                token: *token,
+                source: source_of(recorded),
+                created_at: recorded.record.occurred_at,
+                request_values: recorded.record.request.map(|request| request.values),
+                content: None,
+            }))
+        }
+        _ => None,
+    }
 }
 
 /// Cuts a reason to the length that every store keeps.
@@ -47,7 +70,8 @@ fn truncate_reason(mut reason: String) -> String {
     reason
 }
 
-fn add_event(changes: &mut ViewsChanges, event: Event, source: SourceEvent, occurred_at: UnixMillis) {
+fn add_event(changes: &mut ViewsChanges, event: Event, source: SourceEvent, record: &Record) {
+    let occurred_at = record.occurred_at;
     match event {
         Event::ChatApplicationCreated(created) => changes.names.push(NameChange {
             token: created.token,
@@ -70,9 +94,29 @@ fn add_event(changes: &mut ViewsChanges, event: Event, source: SourceEvent, occu
             chat: posted.chat(),
             number: posted.number,
             body: posted.body,
+            author: posted.author,
             source,
             created_at: occurred_at,
         }),
+        Event::KeyIssued(issued) => changes.keys.push(KeyChange::Issued(IssuedKey {
+            token: issued.token,
+            source,
+            created_at: occurred_at,
+            request_values: record.request.map(|request| request.values),
+            content: Some(KeyContent {
+                name: issued.name,
+                scopes: issued.scopes,
+                expires_at: issued.expires_at,
+                hash: issued.hash,
+            }),
+        })),
+        Event::KeyRevoked(revoked) => {
+            let (token, number) = (revoked.token, revoked.number);
+            changes.keys.push(KeyChange::Revoked(RevokedKey { token, number, source }));
+        }
+        Event::UserTokensVoided(voided) => {
+            changes.voided.push(VoidedUser { token: voided.token, user: voided.user, source });
+        }
     }
 }
 
@@ -103,9 +147,16 @@ impl ProjectionSink for ViewsSink {
         self.0.apply_views(checkpoint_move, changes).await.map_err(SinkError::Store)
     }
 
-    async fn count_dead_letters(&self, partition: PartitionId) -> Result<Option<usize>, SinkError> {
-        let letters = self.0.dead_letters(partition, MAX_COUNTED_LETTERS).await.map_err(SinkError::Store)?;
-        Ok(Some(letters.len()))
+    async fn count_dead_letters(&self, partition: PartitionId) -> Result<Option<u64>, SinkError> {
+        self.0.count_dead_letters(partition).await.map(Some).map_err(SinkError::Store)
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, SinkError> {
+        self.0.now().await.map_err(SinkError::Store)
+    }
+
+    async fn note_log_end(&self, partition: PartitionId, end: Offset, at: StoreTime) -> Result<(), SinkError> {
+        self.0.note_log_end(partition, end, at).await.map_err(SinkError::Store)
     }
 
     async fn note_stop(&self, partition: PartitionId, at: Offset, reason: &str) -> Result<(), SinkError> {

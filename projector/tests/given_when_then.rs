@@ -6,11 +6,12 @@ use std::collections::HashMap;
 
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatKey, ChatNumber, DecodeError,
-    Event, EventId, MessageNumber, MessagePosted, Offset, PartitionId, Record, RecordedEvent, RequestKey,
+    Event, EventId, KeyHash, KeyIssued, KeyNumber, KeyRevoked, MessageNumber, MessagePosted, Offset, PartitionId,
+    Record, RecordedEvent, RequestKey, Scope, Scopes, UserId, UserTokensVoided,
 };
 use projector::sink::Letters;
 use projector::{counts, search, views};
-use read_model::{ApplicationCountsDelta, ChatCounts, DeadLetter, NameOrigin, SourceEvent};
+use read_model::{ApplicationCountsDelta, ChatCounts, DeadLetter, KeyChange, NameOrigin, SourceEvent};
 use testkit::histories::{placed, record, token};
 
 fn chat(number: u32) -> ChatKey {
@@ -23,7 +24,13 @@ fn created(chat: ChatKey) -> Event {
 
 fn posted(chat: ChatKey, number: u32, body: &str) -> Event {
     let number = MessageNumber::new(number).unwrap();
-    Event::MessagePosted(MessagePosted { token: chat.token, chat_number: chat.number, number, body: body.into() })
+    Event::MessagePosted(MessagePosted {
+        token: chat.token,
+        chat_number: chat.number,
+        number,
+        body: body.into(),
+        author: None,
+    })
 }
 
 fn application(token: ApplicationToken, name: &str) -> Event {
@@ -47,7 +54,7 @@ fn break_json(event: &Event) -> Record {
 }
 
 fn raise_version(event: &Event) -> Record {
-    Record { version: 2, ..record(event) }
+    Record { version: 3, ..record(event) }
 }
 
 fn make_counts(created: bool, numbers: &[u32]) -> ChatCounts {
@@ -85,12 +92,59 @@ fn views_make_a_dead_letter_of_a_broken_event_and_go_on() {
     assert_eq!(changes.messages.len(), 1);
 }
 
+fn issued(name: &str) -> Event {
+    let scopes = Scopes::new([Scope::Read]).unwrap();
+    let hash = KeyHash([7; KeyHash::BYTES]);
+    Event::KeyIssued(KeyIssued { token: token(1), name: name.into(), scopes, expires_at: None, hash })
+}
+
+#[test]
+fn views_get_keys_and_voided_users_in_log_order() {
+    let request = RequestKey { key: [1; RequestKey::HASH_BYTES], values: [2; RequestKey::HASH_BYTES] };
+    let (number, user) = (KeyNumber::new(1).unwrap(), UserId::new("alice".into()).unwrap());
+    let revoked = Event::KeyRevoked(KeyRevoked { token: token(1), number });
+    let voided = Event::UserTokensVoided(UserTokensVoided { token: token(1), user: user.clone() });
+    let batch = place_records(vec![
+        Record { request: Some(request), ..record(&issued("key")) },
+        record(&revoked),
+        record(&voided),
+    ]);
+    let changes = views::collect_changes(&batch, &Letters::default()).unwrap();
+    let [KeyChange::Issued(key), KeyChange::Revoked(revoked)] = &changes.keys[..] else { panic!("{:?}", changes.keys) };
+    assert_eq!((key.source.offset, key.request_values), (batch[0].offset, Some(request.values)));
+    assert_eq!(key.content.as_ref().map(|content| content.name.as_str()), Some("key"));
+    assert_eq!((revoked.number, revoked.source.offset), (number, batch[1].offset));
+    assert_eq!(changes.voided.iter().map(|voided| &voided.user).collect::<Vec<_>>(), [&user]);
+    assert_eq!(changes.dead_letters, []);
+}
+
+/// Whether a program can read the event of a key does not change the numbers of the keys after it.
+#[test]
+fn a_key_that_cannot_be_read_takes_its_number() {
+    let broken = break_json(&issued("broken"));
+    let elsewhere = Record { stream: chat(1).into(), ..break_json(&issued("in a chat")) };
+    let newer = Record { version: 99, ..record(&issued("newer")) };
+    let mut batch = place_records(vec![newer, broken, elsewhere, record(&issued("readable"))]);
+    let parked = vec![batch.remove(0)];
+    let letters = Letters { parked, ..Letters::default() };
+    let changes = views::collect_changes(&batch, &letters).unwrap();
+    let keys: Vec<_> = changes
+        .keys
+        .iter()
+        .map(|change| match change {
+            KeyChange::Issued(key) => (key.source.offset.0, key.content.is_some()),
+            KeyChange::Revoked(revoked) => panic!("{revoked:?}"),
+        })
+        .collect();
+    assert_eq!(keys, [(0, false), (1, false), (3, true)]);
+}
+
 #[test]
 fn views_make_a_dead_letter_of_an_unreadable_record_and_go_on() {
     let batch = place_records(vec![record(&posted(chat(1), 1, "x"))]);
     let source = SourceEvent { event_id: EventId::NONE, offset: Offset(7) };
     let stray = DeadLetter { source, reason: "it has no headers".into() };
-    let letters = Letters { new: vec![stray.clone()], discarded: vec![Offset(7)] };
+    let letters = Letters { new: vec![stray.clone()], discarded: vec![Offset(7)], ..Letters::default() };
     let changes = views::collect_changes(&batch, &letters).unwrap();
     assert_eq!((changes.dead_letters, changes.discarded), (vec![stray], vec![Offset(7)]));
     assert_eq!(changes.messages.len(), 1);

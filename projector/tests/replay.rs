@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use embedded::{DataDir, SqliteProjections};
-use events::{ApplicationToken, ChatKey, PartitionId, RecordedEvent};
+use events::{ApplicationToken, ChatKey, ChatNumber, KeyNumber, PartitionId, Position, RecordedEvent, UserId};
 use projector::ProjectionSink;
 use projector::counts::CountsSink;
 use projector::search::SearchSink;
@@ -13,8 +14,8 @@ use projector::sink::Letters;
 use projector::views::ViewsSink;
 use proptest::prelude::*;
 use read_model::{
-    ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, MessageView, Page, ProjectionStore, SearchIndex,
-    SearchText, Views,
+    Access, ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, Feed, FeedSelection, Happening,
+    LastMessage, MessageView, Page, ProjectionStore, SearchIndex, SearchText, Views,
 };
 use tempfile::TempDir;
 use testkit::histories;
@@ -29,10 +30,16 @@ const PATTERNS: [&str; 4] = ["a", "é", "ab", "ca "];
 #[derive(Debug, PartialEq)]
 struct ReadableState {
     applications: Vec<ApplicationView>,
+    keys: Vec<(ApplicationToken, Vec<(KeyNumber, String)>)>,
+    voided: Vec<(ApplicationToken, bool)>,
     chats: Vec<(ApplicationToken, Vec<ChatView>)>,
     messages: Vec<(ApplicationToken, u32, Vec<MessageView>)>,
     found: Vec<(&'static str, Vec<MessageView>)>,
+    told: Vec<(ApplicationToken, Streams)>,
 }
+
+/// What the feed tells of an application itself and of each of its chats, in order.
+type Streams = BTreeMap<Option<ChatNumber>, Vec<Happening>>;
 
 struct Projections {
     store: Arc<SqliteProjections>,
@@ -73,11 +80,17 @@ impl Projections {
     async fn read_everything(&self) -> ReadableState {
         let store = &self.store;
         let applications = store.applications(Page::FIRST).await.unwrap().value.items;
+        let (mut keys, mut voided) = (Vec::new(), Vec::new());
         let mut chats = Vec::new();
         let mut messages = Vec::new();
         let mut found = Vec::new();
+        let mut told = Vec::new();
         for token in applications.iter().map(|application| application.token) {
-            let items = store.chats(token, Page::FIRST).await.unwrap().unwrap().value.items;
+            let listed = store.keys(token, Page::FIRST).await.unwrap().unwrap().value.items;
+            keys.push((token, listed.into_iter().map(|key| (key.number, key.name)).collect()));
+            let user = UserId::new("alice".to_owned()).unwrap();
+            voided.push((token, store.voided(token, &user).await.unwrap().is_some()));
+            let items = store.chats(token, Page::FIRST, LastMessage::Show).await.unwrap().unwrap().value.items;
             for number in items.iter().map(|chat| chat.number) {
                 let chat = ChatKey { token, number };
                 messages.push((
@@ -91,8 +104,26 @@ impl Projections {
                 }
             }
             chats.push((token, items));
+            told.push((token, self.read_feed(token).await));
         }
-        ReadableState { applications, chats, messages, found }
+        ReadableState { applications, keys, voided, chats, messages, found, told }
+    }
+}
+
+impl Projections {
+    /// Reads the whole feed of an application in small pages.
+    async fn read_feed(&self, token: ApplicationToken) -> Streams {
+        let selection = FeedSelection { token, application: true, chats: None };
+        let (mut streams, mut after, mut more) = (Streams::new(), Position::default(), true);
+        while more {
+            let page = self.store.page(&selection, &after, 5).await.unwrap().unwrap();
+            for event in page.events {
+                assert!(!after.covers(&event.place.covered()), "{event:?} was told before");
+                streams.entry(event.happening.chat()).or_default().push(event.happening);
+            }
+            (after, more) = (page.next, page.more);
+        }
+        streams
     }
 }
 

@@ -4,11 +4,12 @@
 
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use events::{Offset, PartitionId, Position};
-use read_model::Shown;
+use events::ClientPosition;
 use serde::Serialize;
 use service::answer::JsonAnswer;
 use utoipa::{IntoResponses, ToSchema};
+
+use crate::answer::Answer;
 
 const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 
@@ -16,14 +17,8 @@ const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 pub(crate) type LogPosition = Option<[(HeaderName, HeaderValue); 1]>;
 
 /// The header of an answer that shows everything before `position`.
-pub(crate) fn log_position(position: &Position) -> LogPosition {
-    let text = if position.partitions() == 0 {
-        // A position without any partition has no text. Every log has the beginning of this one.
-        Position::up_to(PartitionId(0), Offset::START).to_string()
-    } else {
-        position.to_string()
-    };
-    HeaderValue::try_from(text).ok().map(|value| [(LOG_POSITION, value)])
+pub(crate) fn log_position(position: &ClientPosition) -> LogPosition {
+    HeaderValue::try_from(position.to_string()).ok().map(|value| [(LOG_POSITION, value)])
 }
 
 /// The item
@@ -32,11 +27,11 @@ pub(crate) fn log_position(position: &Position) -> LogPosition {
     status = 200,
     headers(("Log-Position" = String, description = "Send it as Await-Position with a read that must not show less than this answer"))
 )]
-pub(crate) struct ItemResponse<T: ToSchema>(T, Position);
+pub(crate) struct ItemResponse<T: ToSchema>(T, ClientPosition);
 
-impl<T: ToSchema> From<Shown<T>> for ItemResponse<T> {
-    fn from(shown: Shown<T>) -> Self {
-        Self(shown.value, shown.position)
+impl<T: ToSchema> From<Answer<T>> for ItemResponse<T> {
+    fn from(answer: Answer<T>) -> Self {
+        Self(answer.value, answer.position)
     }
 }
 

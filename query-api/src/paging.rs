@@ -2,16 +2,17 @@
 
 use axum::http::header::{HeaderValue, LINK};
 use axum::response::{IntoResponse, Response};
-use events::Position;
+use events::ClientPosition;
 use events::number::Number;
-use events::{ApplicationToken, ChatNumber, MessageNumber};
+use events::{ApplicationToken, ChatNumber, KeyNumber, MessageNumber};
 use form_urlencoded::Serializer;
 use read_model::page::MAX_ITEMS;
-use read_model::{Cursor, Page, Shown, Slice};
+use read_model::{Cursor, Page, Slice};
 use serde::Serialize;
 use service::answer::JsonAnswer;
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
+use crate::answer::Answer;
 use crate::error::ApiError;
 use crate::log_position::log_position;
 
@@ -22,6 +23,7 @@ pub struct ListParameters {
     pub after: Option<String>,
     pub before: Option<String>,
     pub order: Option<String>,
+    pub include: Option<String>,
     pub q: Option<String>,
 }
 
@@ -31,7 +33,7 @@ pub struct ListParameters {
 #[expect(dead_code, reason = "handlers read ListParameters")]
 pub(crate) struct LimitQuery {
     /// Maximum number of items
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(minimum = 1, maximum = 1000, default = 1000, example = 100)]
     limit: Option<u32>,
 }
 
@@ -41,10 +43,10 @@ pub(crate) struct LimitQuery {
 #[expect(dead_code, reason = "handlers read ListParameters")]
 pub(crate) struct TokenCursorQuery {
     /// Only items after this one
-    #[param(pattern = "^[0-9a-f]{32}$")]
+    #[param(pattern = "^[0-9a-f]{32}$", example = "f3b1c2a95d0e4b7c8a6f1d2e3c4b5a69")]
     after: Option<String>,
-    /// Only the items just before this one
-    #[param(pattern = "^[0-9a-f]{32}$")]
+    /// Only the items just before this one; with after, the items between the two
+    #[param(pattern = "^[0-9a-f]{32}$", example = "f3b1c2a95d0e4b7c8a6f1d2e3c4b5a69")]
     before: Option<String>,
 }
 
@@ -54,21 +56,25 @@ pub(crate) struct TokenCursorQuery {
 #[expect(dead_code, reason = "handlers read ListParameters")]
 pub(crate) struct NumberCursorQuery {
     /// Only items after this one
-    #[param(minimum = 0)]
+    #[param(minimum = 0, example = 7)]
     after: Option<u32>,
-    /// Only the items just before this one
-    #[param(minimum = 0)]
+    /// Only the items just before this one; with after, the items between the two
+    #[param(minimum = 0, example = 9)]
     before: Option<u32>,
 }
 
 /// The key by which a list is ordered.
-pub trait ListKey: Copy {
+pub trait ListKey: Copy + Ord {
     /// Parses `after`: the cursor of the items above the key in `text`. `None` if `text` is no key.
     fn after(text: &str) -> Option<Cursor<Self>>;
     /// Parses `before`: the cursor of the items below the key in `text`. `None` if `text` is no key.
     fn before(text: &str) -> Option<Cursor<Self>>;
     /// The key as clients write it.
     fn to_text(self) -> String;
+    /// The number that the key is. `None` for a key that is none, so that nobody can tell how many lie between two.
+    fn number(self) -> Option<u32> {
+        None
+    }
     /// A description of valid keys, which continues "after must be".
     const FORMAT: &'static str;
 }
@@ -84,6 +90,8 @@ pub trait ListItem: Serialize + ToSchema {
 #[derive(Debug)]
 pub struct ListRequest<K> {
     pub page: Page<K>,
+    /// The key before which the page ends, in the direction of its cursor: the other of `after` and `before`, if there are both.
+    until: Option<K>,
     descending: bool,
     /// The parameters that the Link to the next page repeats.
     repeated: Vec<(&'static str, String)>,
@@ -98,22 +106,47 @@ impl<K: ListKey> ListRequest<K> {
             Some(_) => return Err(ApiError::Malformed("order must be asc or desc".to_owned())),
         };
         let malformed = |name| ApiError::Malformed(format!("{name} must be {}", K::FORMAT));
-        let cursor = match (parameters.after.as_deref(), parameters.before.as_deref()) {
-            (None, None) if descending => Cursor::Last,
-            (None, None) => Cursor::First,
-            (Some(after), None) => K::after(after).ok_or_else(|| malformed("after"))?,
-            (None, Some(before)) => K::before(before).ok_or_else(|| malformed("before"))?,
-            (Some(_), Some(_)) => return Err(ApiError::Malformed("give after or before, not both".to_owned())),
+        let (after, before) = (parameters.after.as_deref(), parameters.before.as_deref());
+        let after = after.map(|after| K::after(after).ok_or_else(|| malformed("after"))).transpose()?;
+        let before = before.map(|before| K::before(before).ok_or_else(|| malformed("before"))).transpose()?;
+        let (cursor, end) = match (after, before) {
+            (None, None) if descending => (Cursor::Last, None),
+            (None, None) => (Cursor::First, None),
+            (Some(after), None) => (after, None),
+            (None, Some(before)) => (before, None),
+            (Some(after), Some(before)) if descending => (before, Some(after)),
+            (Some(after), Some(before)) => (after, Some(before)),
         };
+        let until = end.and_then(|end| match end {
+            Cursor::After(key) | Cursor::Before(key) => Some(key),
+            Cursor::First | Cursor::Last => None,
+        });
         let limit = parse_limit(parameters.limit.as_deref())?;
-        let sent = [("q", &parameters.q), ("order", &parameters.order), ("limit", &parameters.limit)];
+        // No more is read than can lie between after and before.
+        let most = until.and_then(|until| most_between(cursor, until));
+        let limit = most.map_or(limit, |most| limit.min(most.max(1)));
+        let ListParameters { q, order, include, limit: sent_limit, .. } = parameters;
+        // The Link moves the one of after and before at which the page begins, and repeats the other.
+        let (after, before) = match (&parameters.after, &parameters.before) {
+            (Some(_), before @ Some(_)) if !descending => (&None, before),
+            (after @ Some(_), Some(_)) => (after, &None),
+            _ => (&None, &None),
+        };
+        let sent = [
+            ("q", q),
+            ("order", order),
+            ("include", include),
+            ("limit", sent_limit),
+            ("after", after),
+            ("before", before),
+        ];
         let repeated = sent.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
-        Ok(Self { page: Page { cursor, limit }, descending, repeated })
+        Ok(Self { page: Page { cursor, limit }, until, descending, repeated })
     }
 
     /// Responds with a page that ends with its last item. `path` is the request's path.
-    pub fn respond<T: ListItem<Key = K>>(&self, path: &str, shown: Shown<Slice<T>>) -> ListResponse<T> {
-        let Shown { value: slice, position } = shown;
+    pub fn respond<T: ListItem<Key = K>>(&self, path: &str, answer: Answer<Slice<T>>) -> ListResponse<T> {
+        let Answer { value: slice, position } = answer;
         let last = slice.items.last().filter(|_| slice.more).map(ListItem::key);
         self.respond_up_to(path, slice.items, last, position)
     }
@@ -124,9 +157,18 @@ impl<K: ListKey> ListRequest<K> {
         path: &str,
         mut items: Vec<T>,
         last: Option<K>,
-        position: Position,
+        position: ClientPosition,
     ) -> ListResponse<T> {
-        let next = last.map(|last| self.link_to_next(path, last));
+        let is_within = |key: K| match self.until {
+            Some(until) if self.page.cursor.descends() => key > until,
+            Some(until) => key < until,
+            None => true,
+        };
+        let within = items.iter().take_while(|item| is_within(item.key())).count();
+        items.truncate(within);
+        // Nothing follows the last key that can lie within.
+        let is_end = |last| self.until.and_then(|until| most_between(Cursor::After(last), until)) == Some(0);
+        let next = last.filter(|last| is_within(*last) && !is_end(*last)).map(|last| self.link_to_next(path, last));
         if self.page.cursor.descends() != self.descending {
             items.reverse();
         }
@@ -159,7 +201,7 @@ pub struct ListResponse<T: ToSchema>(Vec<T>, PageHead);
 struct PageHead {
     /// The value of Link.
     next: Option<String>,
-    position: Position,
+    position: ClientPosition,
 }
 
 impl<T: ToSchema + Serialize> IntoResponse for ListResponse<T> {
@@ -170,7 +212,17 @@ impl<T: ToSchema + Serialize> IntoResponse for ListResponse<T> {
     }
 }
 
-fn parse_limit(text: Option<&str>) -> Result<u32, ApiError> {
+/// How many keys can lie between the beginning of a page and the key before which it ends. `None` if nobody can tell.
+fn most_between<K: ListKey>(cursor: Cursor<K>, until: K) -> Option<u32> {
+    let begin = match cursor {
+        Cursor::First => 0,
+        Cursor::Last => return None,
+        Cursor::After(key) | Cursor::Before(key) => key.number()?,
+    };
+    Some(begin.abs_diff(until.number()?).saturating_sub(1))
+}
+
+pub(crate) fn parse_limit(text: Option<&str>) -> Result<u32, ApiError> {
     let Some(text) = text else {
         return Ok(MAX_ITEMS);
     };
@@ -209,12 +261,17 @@ macro_rules! impl_list_key {
             fn to_text(self) -> String {
                 self.to_string()
             }
+
+            fn number(self) -> Option<u32> {
+                Some(self.get())
+            }
         }
     };
 }
 
 impl_list_key!(ChatNumber);
 impl_list_key!(MessageNumber);
+impl_list_key!(KeyNumber);
 
 impl ListKey for ApplicationToken {
     const FORMAT: &'static str = "a token of 32 lower-case hexadecimal digits";
@@ -232,30 +289,6 @@ impl ListKey for ApplicationToken {
     }
 }
 
-impl ListItem for read_model::ApplicationView {
-    type Key = ApplicationToken;
-
-    fn key(&self) -> ApplicationToken {
-        self.token
-    }
-}
-
-impl ListItem for read_model::ChatView {
-    type Key = ChatNumber;
-
-    fn key(&self) -> ChatNumber {
-        self.number
-    }
-}
-
-impl ListItem for read_model::MessageView {
-    type Key = MessageNumber;
-
-    fn key(&self) -> MessageNumber {
-        self.number
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +300,7 @@ mod tests {
             before: text(before),
             order: text(order),
             limit: Some("2".into()),
+            include: Some("author,created_at".into()),
             q: Some("a&b é".into()),
         };
         ListRequest::parse(&parameters).unwrap()
@@ -296,10 +330,50 @@ mod tests {
     }
 
     #[test]
+    fn between_after_and_before_the_page_goes_in_the_lists_order() {
+        for (order, cursor, until) in
+            [(None, Cursor::After(number(3)), number(7)), (Some("desc"), Cursor::Before(number(7)), number(3))]
+        {
+            let between = request(Some("3"), Some("7"), order);
+            assert_eq!((between.page.cursor, between.until), (cursor, Some(until)), "{order:?}");
+        }
+        let all = request(Some("0"), Some("99999999999999999999"), None);
+        assert_eq!((all.page.cursor, all.until), (Cursor::First, None));
+        let up = request(Some("3"), Some("7"), None).link_to_next("/p", number(5));
+        assert_eq!(up, "<p?q=a%26b+%C3%A9&include=author%2Ccreated_at&limit=2&before=7&after=5>; rel=\"next\"");
+        let down = request(Some("3"), Some("7"), Some("desc")).link_to_next("/p", number(5));
+        assert_eq!(
+            down,
+            "<p?q=a%26b+%C3%A9&order=desc&include=author%2Ccreated_at&limit=2&after=3&before=5>; rel=\"next\""
+        );
+    }
+
+    #[test]
+    fn a_page_reads_no_more_than_can_lie_between_its_two_cursors() {
+        for (after, before, order, limit) in [
+            ("0", "4", None, 3),
+            ("3", "6", Some("desc"), 2),
+            ("3", "4", None, 1),
+            ("3", "99999999999999999999", None, MAX_ITEMS),
+            ("3", "99999999999999999999", Some("desc"), MAX_ITEMS),
+            ("3", "2000", None, MAX_ITEMS),
+        ] {
+            let parameters = ListParameters {
+                after: Some(after.into()),
+                before: Some(before.into()),
+                order: order.map(str::to_owned),
+                ..ListParameters::default()
+            };
+            let request = ListRequest::<MessageNumber>::parse(&parameters).unwrap();
+            assert_eq!(request.page.limit, limit, "{after} {before} {order:?}");
+        }
+    }
+
+    #[test]
     fn the_link_keeps_every_parameter_and_moves_the_cursor() {
         let up = request(Some("3"), None, None).link_to_next("/chats/1/p", number(5));
-        assert_eq!(up, "<p?q=a%26b+%C3%A9&limit=2&after=5>; rel=\"next\"");
+        assert_eq!(up, "<p?q=a%26b+%C3%A9&include=author%2Ccreated_at&limit=2&after=5>; rel=\"next\"");
         let down = request(None, None, Some("desc")).link_to_next("/chats/1/p", number(5));
-        assert_eq!(down, "<p?q=a%26b+%C3%A9&order=desc&limit=2&before=5>; rel=\"next\"");
+        assert_eq!(down, "<p?q=a%26b+%C3%A9&order=desc&include=author%2Ccreated_at&limit=2&before=5>; rel=\"next\"");
     }
 }

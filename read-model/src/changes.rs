@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use events::{ApplicationToken, ChatKey, EventId, MessageNumber, Number, Offset, RequestKey, StreamKey, UnixMillis};
+use events::{
+    ApplicationToken, Author, ChatKey, EventId, MessageNumber, Number, Offset, RequestKey, StreamKey, UnixMillis,
+};
 
+use crate::access_rows::{KeyChange, VoidedUser};
 use crate::counts::ChatCounts;
 use crate::generations::GenerationNumber;
 
@@ -26,6 +29,10 @@ pub struct ViewsChanges {
     pub chats: Vec<ChatRow>,
     /// New messages, in log order. Two rows may have the same key, as with chats.
     pub messages: Vec<MessageRow>,
+    /// New and revoked keys, in log order.
+    pub keys: Vec<KeyChange>,
+    /// Users whose tokens were voided, in log order.
+    pub voided: Vec<VoidedUser>,
     /// Events that cannot be shown.
     pub dead_letters: Vec<DeadLetter>,
     /// Dead letters, of this batch or an earlier one, that are counted no more. A store may not have all of them.
@@ -99,6 +106,8 @@ pub struct MessageRow {
     pub number: MessageNumber,
     /// Its text.
     pub body: String,
+    /// Who it is from, if its event says so.
+    pub author: Option<Author>,
     /// The event that posted it.
     pub source: SourceEvent,
     /// When the event was made.
@@ -117,6 +126,15 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// The longest reason that a store has to keep. A reason may quote the whole event, so the projector cuts it.
     pub const MAX_REASON_CHARACTERS: usize = 1_000;
+}
+
+/// A dead letter as a store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLetter {
+    /// The dead letter.
+    pub letter: DeadLetter,
+    /// Whether an operator has discarded it.
+    pub is_discarded: bool,
 }
 
 /// The changes that a batch makes to `counts`.
@@ -168,6 +186,8 @@ pub struct SearchDocument {
     pub number: MessageNumber,
     /// Its text. The index folds it, by the version of the generation that it writes.
     pub body: String,
+    /// Who it is from, if its event says so.
+    pub author: Option<Author>,
     /// The event that posted it. Its partition is the partition of the batch.
     pub offset: Offset,
     /// When the event was made.

@@ -87,11 +87,13 @@ pub(crate) fn resolve_conflicts<'a, R: KeyedRow>(
 
 /// The rows that a batch of name changes has to write, in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct ResolvedNames {
+pub(crate) struct ResolvedNames<'a> {
     /// The new state of each application that changed.
     pub(crate) applications: Vec<ApplicationRow>,
     /// Renames that the store did not know.
     pub(crate) renames: Vec<Rename>,
+    /// The changes that were new, in log order: the creation, and each rename once.
+    pub(crate) new: Vec<&'a NameChange>,
 }
 
 /// Applies name changes, in log order, to the stored rows. `applied_renames` are those renames among the changes that
@@ -100,28 +102,35 @@ pub(crate) struct ResolvedNames {
 /// A creation sets the name only if the application has none yet; a second creation becomes a dead letter. The rename
 /// with the highest offset wins. A rename that was applied before changes nothing, even if it lies at a higher offset
 /// now.
-pub(crate) fn resolve_names(
-    changes: &[NameChange],
+pub(crate) fn resolve_names<'a>(
+    changes: &'a [NameChange],
     stored: Vec<ApplicationRow>,
     applied_renames: &HashSet<Rename>,
     dead_letters: &mut Vec<DeadLetter>,
-) -> ResolvedNames {
+) -> ResolvedNames<'a> {
     let mut applications: BTreeMap<_, _> = stored.into_iter().map(|row| (row.token, row)).collect();
     let mut renames = BTreeSet::new();
     let mut changed = HashSet::new();
+    let mut new = Vec::new();
     for change in changes {
         let rename = (change.token, change.source.event_id);
-        let is_changed = match change.origin {
-            NameOrigin::Created => create_application(&mut applications, change, dead_letters),
-            NameOrigin::Renamed if applied_renames.contains(&rename) || !renames.insert(rename) => false,
-            NameOrigin::Renamed => rename_application(&mut applications, change),
+        let (is_new, is_changed) = match change.origin {
+            NameOrigin::Created => {
+                let is_created = create_application(&mut applications, change, dead_letters);
+                (is_created, is_created)
+            }
+            NameOrigin::Renamed if applied_renames.contains(&rename) || !renames.insert(rename) => (false, false),
+            NameOrigin::Renamed => (true, rename_application(&mut applications, change)),
         };
+        if is_new {
+            new.push(change);
+        }
         if is_changed {
             changed.insert(change.token);
         }
     }
     applications.retain(|token, _| changed.contains(token));
-    ResolvedNames { applications: applications.into_values().collect(), renames: renames.into_iter().collect() }
+    ResolvedNames { applications: applications.into_values().collect(), renames: renames.into_iter().collect(), new }
 }
 
 /// Records a creation; returns whether the application changed.
@@ -214,7 +223,8 @@ mod tests {
         }
     }
 
-    /// Returns the row to write, if it changed, the number of new renames and the number of dead letters.
+    /// Returns the row to write, if it changed, the number of new renames and the number of dead letters. Each change that is neither a
+    /// dead letter nor known is new.
     fn resolve(
         stored: Option<ApplicationRow>,
         applied_renames: &[u128],
@@ -223,6 +233,8 @@ mod tests {
         let applied_renames = applied_renames.iter().map(|id| (TOKEN, event(*id))).collect();
         let mut dead_letters = Vec::new();
         let mut resolved = resolve_names(changes, Vec::from_iter(stored), &applied_renames, &mut dead_letters);
+        let renamed = resolved.new.iter().filter(|change| change.origin == Renamed).count();
+        assert_eq!(renamed, resolved.renames.len(), "each new rename is told once");
         (resolved.applications.pop(), resolved.renames.len(), dead_letters.len())
     }
 

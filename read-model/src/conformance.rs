@@ -9,11 +9,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a check that panics has failed")]
 
+mod access;
+mod broken_access;
+mod broken_feed;
 mod broken_generations;
 mod broken_index;
 mod broken_operating;
 mod broken_store;
 mod broken_views;
+mod feed;
 mod generations;
 mod operating;
 mod search;
@@ -26,13 +30,16 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use events::{
-    ApplicationToken, ChatKey, ChatNumber, EventId, LogId, MessageNumber, Offset, PartitionId, Position, UnixMillis,
+    ApplicationToken, Author, ChatKey, ChatNumber, EventId, LogId, MessageNumber, Offset, PartitionId, Position,
+    UnixMillis,
 };
 use uuid::Uuid;
 
 use crate::changes::{ChatRow, MessageRow, NameChange, NameOrigin, SourceEvent, ViewsChanges};
 use crate::store::{Applied, Checkpoint, CheckpointMove, ProjectionStore};
 
+pub use self::broken_access::AccessFault;
+pub use self::broken_feed::FeedFault;
 pub use self::broken_generations::GenerationsFault;
 pub use self::broken_index::SearchFault;
 pub use self::broken_operating::OperatingFault;
@@ -45,6 +52,8 @@ macro_rules! publish {
     };
 }
 
+crate::access_conformance!(publish, access);
+crate::feed_conformance!(publish, feed);
 crate::generations_conformance!(publish, generations);
 crate::operating_conformance!(publish, operating);
 crate::search_conformance!(publish, search);
@@ -115,6 +124,7 @@ impl Fixture {
             chat: self.chat(chat),
             number: message_number(number),
             body: body.into(),
+            author: None,
             source: self.next_source(),
             created_at: OCCURRED_AT,
         }
@@ -133,6 +143,10 @@ impl Fixture {
 /// A checkpoint in the first epoch.
 fn checkpoint_at(next: u64) -> Checkpoint {
     Checkpoint { next: Offset(next), ..Checkpoint::START }
+}
+
+fn author(text: &str) -> Author {
+    Author::new(text.to_owned()).unwrap()
 }
 
 fn message_number(number: u32) -> MessageNumber {

@@ -13,6 +13,9 @@ const DEAD_LETTERS: &str = "tally_dead_letters_total";
 /// Call this before the commit: the process may die before it learns that the commit succeeded. So every dead letter is
 /// reported at least once, and again if its batch is applied again.
 pub fn report_dead_letters(partition: PartitionId, dead_letters: &[DeadLetter]) {
+    if !dead_letters.is_empty() {
+        metrics::describe_counter!(DEAD_LETTERS, "Dead letters that this process has met.");
+    }
     for DeadLetter { source, .. } in dead_letters {
         metrics::counter!(DEAD_LETTERS).increment(1);
         tracing::error!(

@@ -100,8 +100,8 @@ pub trait Generations: Send + Sync {
     async fn renew(&self, build: &Build) -> Result<(), GenerationsError>;
 
     /// Ends the lease of a generation that is left as it is, so that the next rebuild need not wait for its end. Does nothing if
-    /// another process owns the generation, or if the adapter leaves it to the time.
-    async fn release(&self, _build: &Build) {}
+    /// another process owns the generation. If it fails, the lease ends by itself.
+    async fn release(&self, build: &Build);
 
     /// Writes this generation. Blocks nothing and connects to nothing.
     fn writer(&self, build: &Build) -> Result<BuildStore, GenerationsError>;

@@ -9,9 +9,13 @@
 //! | [`trigrams`] | the trigrams of a folded text, without those that it repeats |
 //! | [`counts`] | how many messages a chat has, from numbers that arrive in any order |
 //! | [`changes`] | the changes that a batch of events makes to each projection, as data |
+//! | [`access_rows`] | the same for keys and voided users, and the numbers of new keys |
 //! | [`views_writer`] | writes a batch to `views`, above the SQL of a database |
 //! | `conflicts` | decides which of several events under one key a store keeps |
 //! | [`dead_letter`] | logs and counts events that cannot be shown |
+//! | [`feed`] | the port that tells what has happened, in order |
+//! | [`feed_rows`], [`feed_page`] | which events the feed tells, and pages that are fair to all partitions |
+//! | [`access`] | the port that reads keys of applications, and users whose tokens were voided |
 //! | [`views`], [`store`], [`search_index`] | the ports: read views, write projections, index and search |
 //! | [`stop`] | what readers are told of a projection that cannot go on |
 //! | [`generations`] | the port that makes a projection anew while readers use it |
@@ -22,11 +26,16 @@
 
 #![warn(missing_docs)]
 
+pub mod access;
+pub mod access_rows;
 pub mod changes;
 mod conflicts;
 pub mod conformance;
 pub mod counts;
 pub mod dead_letter;
+pub mod feed;
+pub mod feed_page;
+pub mod feed_rows;
 pub mod folding;
 pub mod generations;
 pub mod operating;
@@ -40,11 +49,16 @@ pub mod view;
 pub mod views;
 pub mod views_writer;
 
+pub use access::{Access, AccessChange, AccessChanges, AccessError, AccessKey};
+pub use access_rows::{IssuedKey, KeyChange, KeyContent, KeyEvent, KeyRow, RevokedKey, VoidedUser};
 pub use changes::{
     AnsweredRequest, ApplicationCountsDelta, ApplicationRow, ChatRow, CountsChanges, DeadLetter, MessageKey,
-    MessageRow, NameChange, NameOrigin, Rename, SearchDocument, SourceEvent, ViewsChanges,
+    MessageRow, NameChange, NameOrigin, Rename, SearchDocument, SourceEvent, StoredLetter, ViewsChanges,
 };
 pub use counts::ChatCounts;
+pub use feed::{Feed, FeedError, FeedEvent, FeedPage, FeedSelection, Happening};
+pub use feed_page::{FeedEntry, FeedPageBuilder, FeedRange, FeedSlice};
+pub use feed_rows::{FeedRow, Told};
 pub use folding::{FoldedText, FoldingVersion, SearchText};
 pub use generations::{Build, BuildStore, CatchUp, Difference, GenerationNumber, Generations, GenerationsError, Swap};
 pub use operating::{LiveError, LiveGeneration, MAX_COUNTED_LETTERS, OperateGenerations, PauseError, Pauses};
@@ -52,9 +66,12 @@ pub use page::{Cursor, Page, Slice};
 pub use search_index::{SearchError, SearchIndex, SearchPage};
 pub use shown::Shown;
 pub use stop::StandsStill;
-pub use store::{Applied, Checkpoint, CheckpointMove, LoadedCounts, Projection, ProjectionStore, StoreError};
+pub use store::{
+    Applied, Checkpoint, CheckpointMove, FIRST_VERSION_WITH_FEED, LoadedCounts, Projection, ProjectionStore,
+    StoreError, StoreTime,
+};
 pub use view::{ApplicationView, ChatView, MessageView};
-pub use views::{Views, ViewsError};
+pub use views::{LastMessage, Views, ViewsError};
 pub use views_writer::{ViewsTransaction, write_views};
 
 /// An adapter's own error, which a port's error has as its source.

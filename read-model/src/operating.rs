@@ -1,11 +1,13 @@
 //! The port that operators use: how a projection is, whether it is what the log makes of it, and pauses.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use events::Position;
+use events::{PartitionId, Position};
 
 use crate::BackendError;
 use crate::generations::{Build, CatchUp, Difference, GenerationNumber, Generations, GenerationsError};
-use crate::store::Projection;
+use crate::store::{Checkpoint, Projection};
 
 /// The most dead letters that are counted. This count stands for as many or more.
 pub const MAX_COUNTED_LETTERS: u32 = 1_000;
@@ -17,12 +19,19 @@ pub struct LiveGeneration {
     pub version: u32,
     /// The generation.
     pub generation: GenerationNumber,
-    /// Its checkpoints.
-    pub position: Position,
+    /// Its checkpoints, of each partition that has one.
+    pub checkpoints: BTreeMap<PartitionId, Checkpoint>,
     /// Its dead letters; [`MAX_COUNTED_LETTERS`] stands for that many or more.
     pub dead_letters: u64,
     /// Whether the projection is paused.
     pub is_paused: bool,
+}
+
+impl LiveGeneration {
+    /// How far it is.
+    pub fn position(&self) -> Position {
+        Checkpoint::position(&self.checkpoints)
+    }
 }
 
 /// Pauses projections.

@@ -54,6 +54,11 @@ impl<T> Slice<T> {
     pub fn builder(limit: u32) -> SliceBuilder<T> {
         SliceBuilder { items: Vec::new(), limit, bytes: 0 }
     }
+
+    /// The same page of other items.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Slice<U> {
+        Slice { items: self.items.into_iter().map(change).collect(), more: self.more }
+    }
 }
 
 /// Collects the items of a [`Slice`] up to [`MAX_BYTES`] and its limit, so that an adapter can stop reading.

@@ -27,6 +27,9 @@ pub trait SearchIndex: Send + Sync {
     /// document.
     fn batch_size(&self) -> u32;
 
+    /// How many searches the index runs at once. Further ones wait.
+    fn concurrent_searches(&self) -> usize;
+
     /// Indexes a batch. An index that answers [`Applied::Superseded`] may have indexed some of the documents.
     async fn index(
         &self,

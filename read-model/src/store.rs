@@ -1,19 +1,20 @@
 //! The port that writes `views` and `counts`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, Epoch, KnownRecord, LogId, Offset, PartitionId};
+use events::{ChatKey, Epoch, KnownRecord, LogId, Offset, PartitionId, Position};
 
 use crate::BackendError;
-use crate::changes::{CountsChanges, DeadLetter, ViewsChanges};
+use crate::changes::{CountsChanges, DeadLetter, StoredLetter, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::generations::GenerationNumber;
 
 /// The projections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Projection {
-    /// Applications, chats and messages.
+    /// Applications, chats and messages, and who may use them.
     Views,
     /// How many chats an application has, and how many messages a chat has.
     Counts,
@@ -37,14 +38,15 @@ impl Projection {
     /// The version of the rows or documents that this program makes. A generation has one version. A program makes a generation of an
     /// earlier version anew, and reads and writes it until then.
     ///
-    /// | projection | version 2 |
-    /// |---|---|
-    /// | `views` | a row names its event's place and time |
-    /// | `counts` | a chat names its last event |
-    /// | `search` | a document names its event's place and time, and is folded by version 2 |
+    /// | projection | version 2 | version 3 |
+    /// |---|---|---|
+    /// | `views` | a row names its event's place and time | it has a feed |
+    /// | `counts` | a chat names its last event | |
+    /// | `search` | a document names its event's place and time, and is folded by version 2 | |
     pub const fn version(self) -> u32 {
         match self {
-            Self::Views | Self::Counts | Self::Search => 2,
+            Self::Views => 3,
+            Self::Counts | Self::Search => 2,
         }
     }
 
@@ -53,6 +55,9 @@ impl Projection {
         Self::ALL.into_iter().find(|projection| projection.name() == name)
     }
 }
+
+/// The version of `views` from which on it has a feed; see [`Projection::version`].
+pub const FIRST_VERSION_WITH_FEED: u32 = 3;
 
 /// How far a projection has applied a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,15 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Before a projection's first batch.
     pub const START: Self = Self { next: Offset::START, epoch: Epoch::FIRST, record: None, log: None };
+
+    /// The position of the checkpoints of several partitions.
+    pub fn position(checkpoints: &BTreeMap<PartitionId, Self>) -> Position {
+        let mut position = Position::default();
+        for (partition, checkpoint) in checkpoints {
+            position.extend(*partition, checkpoint.next);
+        }
+        position
+    }
 }
 
 /// The checkpoint before and after a batch.
@@ -151,9 +165,33 @@ pub trait ProjectionStore: Send + Sync {
         Ok(())
     }
 
+    /// Finds the dead letter at an offset, discarded or not.
+    async fn dead_letter(&self, partition: PartitionId, offset: Offset) -> Result<Option<StoredLetter>, StoreError>;
+
+    /// Counts the dead letters of `partition` that are not discarded, [`MAX_COUNTED_LETTERS`](crate::MAX_COUNTED_LETTERS) at most.
+    async fn count_dead_letters(&self, partition: PartitionId) -> Result<u64, StoreError>;
+
+    /// The time by the clock of [`ProjectionStore::note_log_end`]; `None` if the store takes no notes, because its generation is not live.
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        Ok(None)
+    }
+
+    /// Notes that the log had nothing from `end` on in `partition` at the time `at`, if the live generation of `views` has applied
+    /// everything before `end`: then readers of [`Access::changes`](crate::Access::changes) know how far behind the log they can be. The
+    /// latest time stays.
+    ///
+    /// Whoever has read the time before the end may note it, however much later: the note says nothing of the time since.
+    async fn note_log_end(&self, _partition: PartitionId, _end: Offset, _at: StoreTime) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Lists dead letters of `partition` that are not discarded, in log order, `limit` at most.
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 }
+
+/// A moment by the clock of a store: the time since an origin that the store has chosen. Moments of different stores cannot be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoreTime(pub Duration);
 
 /// Why a call to the store failed. A caller reads the checkpoint before it retries a batch.
 #[derive(Debug, thiserror::Error)]
@@ -200,7 +238,19 @@ pub enum StoreError {
         #[source]
         source: BackendError,
     },
-    /// See [`ProjectionStore::dead_letters`].
+    /// See [`ProjectionStore::now`].
+    #[error("the clock of the projections cannot be read")]
+    Clock(#[source] BackendError),
+    /// See [`ProjectionStore::note_log_end`].
+    #[error("it cannot be noted that views has reached the log's end in partition {partition}")]
+    NoteLogEnd {
+        /// The partition.
+        partition: PartitionId,
+        /// The adapter's error.
+        #[source]
+        source: BackendError,
+    },
+    /// See [`ProjectionStore::dead_letter`], [`ProjectionStore::count_dead_letters`] and [`ProjectionStore::dead_letters`].
     #[error("the dead letters cannot be read")]
     DeadLetters(#[source] BackendError),
 }

@@ -1,12 +1,13 @@
 //! JSON answers.
 
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use thiserror_ext::AsReport;
 
+use crate::codes::INTERNAL_ERROR;
 use crate::problem::Problem;
+use crate::request_id::current;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Room for most answers that are no lists.
@@ -26,9 +27,9 @@ impl<T: Serialize> IntoResponse for JsonAnswer<T> {
             }
             // Only a type that has no JSON fails, such as a map whose keys are no texts.
             Err(error) => {
-                tracing::error!(error = %error.as_report(), "an answer could not be written as JSON");
+                tracing::error!(request_id = current(), error = %error.as_report(), "an answer could not be written as JSON");
                 let detail = "the answer could not be written";
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response()
+                Problem::new(INTERNAL_ERROR, detail).into_response()
             }
         }
     }

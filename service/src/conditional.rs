@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 
+use crate::codes::INTERNAL_ERROR;
 use crate::gzip;
 use crate::problem::Problem;
 
@@ -51,7 +52,7 @@ impl Precondition {
         if !head.headers.contains_key(ETAG) {
             let Ok(whole) = body.collect().await else {
                 let detail = "the answer could not be completed";
-                return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", detail).into_response();
+                return Problem::new(INTERNAL_ERROR, detail).into_response();
             };
             let whole = whole.to_bytes();
             if let Some(tag) = weak_tag(&whole) {

@@ -10,14 +10,15 @@ mod public_url;
 mod variables;
 
 pub use self::addresses::{
-    DEFAULT_READ_ADDR, MalformedAddress, OperatorAddr, ReadAddr, WriteAddr, collide, parse_address,
+    CommandOperatorAddr, DEFAULT_READ_ADDR, DEFAULT_WRITE_ADDR, MalformedAddress, OperatorAddr, ReadAddr, WriteAddr,
+    collide, parse_address,
 };
 pub use self::connections::Connections;
 pub use self::cors_origins::{Cors, CorsOrigins, MalformedOrigins};
 pub use self::hosts::{AllowedHosts, Hosts, HostsArgs, MalformedHost};
 pub use self::http::HttpArgs;
 pub use self::logs::{LogArgs, LogFormat};
-pub use self::public_url::{MalformedUrl, PublicReadUrl, PublicUrl};
+pub use self::public_url::{MalformedUrl, PublicReadUrl, PublicUrl, PublicWriteUrl};
 pub use self::variables::{UnknownVariable, refuse_unknown_variables};
 
 #[cfg(test)]
@@ -34,7 +35,8 @@ mod tests {
         {
             command = augment(command);
         }
-        command = HttpArgs::augment_args(PublicReadUrl::augment_args(command));
+        command = PublicWriteUrl::augment_args(PublicReadUrl::augment_args(command));
+        command = HttpArgs::augment_args(command);
         let variables: Vec<_> = command
             .get_arguments()
             .map(|flag| flag.get_env().and_then(|name| name.to_str()).expect("a flag has a variable").to_owned())
@@ -46,6 +48,7 @@ mod tests {
             "READ_ADDR",
             "OPERATOR_ADDR",
             "PUBLIC_READ_URL",
+            "PUBLIC_WRITE_URL",
             "CORS_ORIGINS",
             "IDLE_TIMEOUT",
             "HOSTS",

@@ -1,28 +1,31 @@
-//! The description of an API: `/openapi.json` (OpenAPI 3.1) for programs, `/docs` for people. The page loads nothing from
-//! other servers.
+//! The documentation of an API: `/openapi.json` (OpenAPI 3.1) for programs, and at `/docs` a page for people, which loads nothing from
+//! other servers and on which each route can be tried.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::HeaderValue;
-use axum::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, LOCATION};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::{Value, json};
-use tower::util::MapResponseLayer;
-use utoipa::openapi::{OpenApi, Server};
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::Config;
 
 use crate::answer::JsonAnswer;
+use crate::codes::{Code, INTERNAL_ERROR};
+use crate::description;
+use crate::front_page::escape;
+use crate::problem::Problem;
+use crate::router::OtherPage;
 
 const DOCUMENT: &str = "/openapi.json";
-/// The document as seen from the page, which is at /docs/. Every URL is relative, so that it is right behind a proxy that adds a
-/// path in front.
+/// The document as seen from the page, which is at /docs/. Every URL of this port is relative, so that it is right behind a proxy that
+/// adds a path in front.
 const DOCUMENT_FROM_PAGE: &str = "../openapi.json";
 /// The page as seen from /docs.
 const PAGE_FROM_REDIRECT: HeaderValue = HeaderValue::from_static("docs/");
-/// The API as seen from the document.
-const API_FROM_DOCUMENT: &str = ".";
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// The page loads scripts and styles from this server and sends requests to it. Its images are data URLs, and some of its
 /// styles are inline.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
@@ -30,82 +33,77 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
      connect-src 'self'; frame-ancestors 'none'",
 );
 
-pub(crate) fn routes(mut description: OpenApi) -> Router {
-    description.servers = Some(vec![Server::new(API_FROM_DOCUMENT)]);
-    let mut document = json!(description);
-    describe_layers(&mut document);
-    widen_integers(&mut document);
-    let document = Arc::new(document);
+/// The routes of the documentation; see [`description::complete`].
+pub(crate) fn routes(
+    description: &OpenApi,
+    port: Option<&str>,
+    other: Option<&OtherPage>,
+    codes: &[&'static [Code]],
+) -> Router {
+    let page = Arc::new(page(&description.info.title, other));
+    let document = Arc::new(description::complete(description, port, other, codes));
     let serve_document = move || {
         let document = Arc::clone(&document);
         async move { JsonAnswer(&*document).into_response() }
     };
-    let page: Router = SwaggerUi::new("/docs").config(Config::from(DOCUMENT_FROM_PAGE)).into();
-    Router::new().route(DOCUMENT, get(serve_document)).merge(page.layer(MapResponseLayer::new(adapt_page)))
-}
-
-fn adapt_page(mut response: Response) -> Response {
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE_POLICY);
-    if let Some(location) = response.headers_mut().get_mut(LOCATION) {
-        *location = PAGE_FROM_REDIRECT;
-    }
-    response
-}
-
-/// Describes what the layers of [`crate::router`] and the type [`crate::problem::Problem`] do to every operation.
-fn describe_layers(document: &mut Value) {
-    let header = |description: &str, schema: Value| json!({ "description": description, "schema": schema });
-    let problem = |description: &str| {
-        let schema = json!({ "$ref": "#/components/schemas/Problem" });
-        json!({ "description": description, "content": { "application/problem+json": { "schema": schema } } })
+    let serve_page = move || {
+        let page = Arc::clone(&page);
+        async move { ([(CONTENT_TYPE, HTML), (CONTENT_SECURITY_POLICY, PAGE_POLICY)], page.to_string()).into_response() }
     };
-    let operations = document["paths"].as_object_mut().into_iter().flat_map(serde_json::Map::iter_mut);
-    let operations =
-        operations.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flat_map(serde_json::Map::iter_mut));
-    for (_, operation) in operations {
-        let has = |status: &str| operation["responses"].get(status).is_some();
-        let (is_temporary, is_conditional) = (has("503"), has("304"));
-        if is_temporary {
-            let retry_after = header("Seconds after which to try again", json!({ "type": "integer", "minimum": 1 }));
-            operation["responses"]["503"]["headers"]["Retry-After"] = retry_after;
-        }
-        if is_conditional {
-            for status in ["200", "304"] {
-                let tag = header("The version of the answer; send it as If-None-Match", json!({ "type": "string" }));
-                operation["responses"][status]["headers"]["ETag"] = tag;
-            }
-            operation["responses"]["406"] =
-                problem("The client accepts neither gzip nor an answer without compression");
-            let known = json!({
-                "name": "If-None-Match",
-                "in": "header",
-                "description": "The ETag of the answer that the client has: 304 if it is current",
-                "required": false,
-                "schema": { "type": "string" }
-            });
-            if let Some(parameters) = operation["parameters"].as_array_mut() {
-                parameters.push(known);
-            } else {
-                operation["parameters"] = json!([known]);
-            }
-        }
-    }
-    // No operation can refer to it, because the method that gets this answer has none.
-    let mut other_method = problem("A method that the route does not have on this port");
-    other_method["headers"]["Allow"] = header("The methods that the route has", json!({ "type": "string" }));
-    document["components"]["responses"]["MethodNotAllowed"] = other_method;
+    let config =
+        Config::from(DOCUMENT_FROM_PAGE).use_base_layout().try_it_out_enabled(true).show_common_extensions(true);
+    let config = Arc::new(config);
+    Router::new()
+        .route(DOCUMENT, get(serve_document))
+        .route("/docs", get(async || (StatusCode::SEE_OTHER, [(LOCATION, PAGE_FROM_REDIRECT)])))
+        .route("/docs/", get(serve_page))
+        .route("/docs/{file}", get(async move |Path(name): Path<String>| serve_file(&name, config)))
 }
 
-/// Replaces the format int32, which utoipa gives to unsigned integers of 32 bits too, although they go up to twice as high.
-fn widen_integers(document: &mut Value) {
-    match document {
-        Value::Object(members) => {
-            if members.get("format").is_some_and(|format| format == "int32") {
-                members.insert("format".to_owned(), "int64".into());
-            }
-            members.values_mut().for_each(widen_integers);
+/// The page, with links to what is around it.
+fn page(title: &str, other: Option<&OtherPage>) -> String {
+    let title = escape(title);
+    let other = other.map_or_else(String::new, |OtherPage { title, url }| {
+        format!("<a href=\"{}/docs/\">{}</a>\n", escape(url.as_str()), escape(title))
+    });
+    format!(
+        "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content=\"width=device-width\">\n\
+         <title>{title}</title>\n\
+         <link rel=icon type=image/png href=favicon-32x32.png>\n\
+         <link rel=stylesheet href=swagger-ui.css>\n\
+         <style>\n\
+         body {{ margin: 0 }}\n\
+         nav {{ display: flex; flex-wrap: wrap; gap: .3rem 1.5rem; padding: .8rem 20px; max-width: 1460px; margin: auto; \
+         box-sizing: border-box; font: 1rem/1.5 system-ui, sans-serif }}\n\
+         .swagger-ui .info {{ margin: 1rem 0 }}\n\
+         @media (max-width: 40rem) {{\n\
+         .swagger-ui :is(table, tbody, tr, td) {{ display: block; width: auto !important; max-width: none }}\n\
+         .swagger-ui :is(thead, .response-col_links) {{ display: none }}\n\
+         .swagger-ui table tbody tr td, .swagger-ui table tbody tr td:first-of-type {{ padding: .3rem 0; min-width: 0 }}\n\
+         .swagger-ui .opblock-body :is(input, select, textarea) {{ max-width: 100% }}\n\
+         }}\n\
+         </style>\n\
+         <nav>\n<a href=\"../\">{title}</a>\n{other}<a href=\"{DOCUMENT_FROM_PAGE}\">openapi.json</a>\n<a href=\"../health\">Health</a>\n</nav>\n\
+         <div id=swagger-ui></div>\n\
+         <script src=swagger-ui-bundle.js></script>\n\
+         <script src=swagger-ui-standalone-preset.js></script>\n\
+         <script src=swagger-initializer.js></script>\n</html>\n"
+    )
+}
+
+/// A file that the page loads.
+fn serve_file(name: &str, config: Arc<Config<'static>>) -> Response {
+    match utoipa_swagger_ui::serve(name, config) {
+        Ok(Some(file)) => {
+            let policy = (CONTENT_SECURITY_POLICY.as_str(), PAGE_POLICY);
+            let content_type =
+                HeaderValue::try_from(file.content_type).unwrap_or(HeaderValue::from_static("text/plain"));
+            ([(CONTENT_TYPE.as_str(), content_type), policy], file.bytes.into_owned()).into_response()
         }
-        Value::Array(items) => items.iter_mut().for_each(widen_integers),
-        _ => {}
+        Ok(None) => Problem::not_found("the documentation has no such file").into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a file of the documentation cannot be made");
+            Problem::new(INTERNAL_ERROR, "the file cannot be made").into_response()
+        }
     }
 }

@@ -15,7 +15,9 @@ use tower_http::CompressionLevel;
 use tower_http::compression::predicate::{And, NotForContentType, SizeAbove};
 use tower_http::compression::{Compression, CompressionBody, CompressionLayer, Predicate};
 
+use crate::codes::NOT_ACCEPTABLE;
 use crate::problem::{self, Problem};
+use crate::request_id::{RequestId, X_REQUEST_ID};
 
 /// Longest body in bytes that is sent uncompressed: compression would not save a packet.
 pub(crate) const MAX_PLAIN_BYTES: u64 = 1024;
@@ -89,8 +91,11 @@ fn restore_status(mut response: Response<CompressionBody<Body>>) -> Response {
         return response.map(Body::new);
     }
     let detail = "accept gzip or identity, or send no Accept-Encoding";
-    let problem = Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", detail).into_response();
+    let mut problem = Problem::new(NOT_ACCEPTABLE, detail).into_response();
     let (mut head, _) = response.into_parts();
+    if let Some(id) = head.headers.get(X_REQUEST_ID).and_then(RequestId::parse) {
+        problem::add_request_id(&mut problem, &id);
+    }
     head.headers.remove(CONTENT_LENGTH);
     head.headers.remove(ETAG);
     head.headers.insert(CONTENT_TYPE, problem::PROBLEM_JSON);

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -13,7 +12,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::JsonAnswer;
-use crate::problem::{Problem, ProblemBody, RETRY_AFTER_FAILURE};
+use crate::codes::NOT_READY;
+use crate::problem::Problem;
+use crate::responses::NotReady;
 
 /// Tells whether a port should get requests: only while all the parts that it needs are ready.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +108,7 @@ pub(crate) fn routes(readiness: Readiness) -> OpenApiRouter {
 
 /// The process answers.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({ "status": "ok" }))]
 struct Health {
     /// Always ok.
     status: &'static str,
@@ -116,6 +118,7 @@ const OK: JsonAnswer<Health> = JsonAnswer(Health { status: "ok" });
 
 /// The process answers, and these of its parts are not ready.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({ "status": "ok" }))]
 struct PartsHealth {
     /// Always ok.
     status: &'static str,
@@ -129,6 +132,7 @@ struct PartsHealth {
 #[utoipa::path(
     get,
     path = "/health",
+    operation_id = "getHealth",
     tag = "operation",
     responses((status = 200, description = "The process answers", body = PartsHealth))
 )]
@@ -140,6 +144,7 @@ async fn health(State(readiness): State<Readiness>) -> JsonAnswer<PartsHealth> {
 #[utoipa::path(
     get,
     path = "/health/live",
+    operation_id = "getLiveness",
     tag = "operation",
     responses((status = 200, description = "The process answers", body = Health))
 )]
@@ -151,15 +156,11 @@ async fn live() -> JsonAnswer<Health> {
 #[utoipa::path(
     get,
     path = "/health/ready",
+    operation_id = "getReadiness",
     tag = "operation",
     responses(
         (status = 200, description = "The port has what it needs: send requests", body = Health),
-        (
-            status = 503,
-            description = "The port is not ready: send no requests. `parts` says which parts it needs are not ready, and why",
-            body = ProblemBody,
-            content_type = "application/problem+json"
-        )
+        NotReady
     )
 )]
 async fn ready(State(readiness): State<Readiness>) -> Response {
@@ -168,8 +169,6 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
         return OK.into_response();
     }
     let names: Vec<_> = failing.keys().copied().collect();
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", format!("not ready: {}", names.join(", ")))
-        .with_parts(failing)
-        .with_retry_after(RETRY_AFTER_FAILURE)
-        .into_response()
+    let detail = format!("not ready: {}", names.join(", "));
+    Problem::unavailable(NOT_READY, detail).with_parts(failing).into_response()
 }

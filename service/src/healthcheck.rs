@@ -34,7 +34,7 @@ mod tests {
     use crate::listen::bind;
     use crate::metrics::Metrics;
     use crate::router::{OtherPort, RouterConfig, build_router};
-    use crate::serve::{ConnectionTable, DEFAULT_IDLE_TIMEOUT, serve};
+    use crate::serve::{ConnectionTable, DEFAULT_IDLE_TIMEOUT, Served, serve};
 
     #[tokio::test]
     async fn healthcheck_reports_readiness() {
@@ -49,10 +49,14 @@ mod tests {
             cors_origins: crate::config::CorsOrigins::default(),
             hosts: crate::config::AllowedHosts::default(),
             metrics: Metrics::isolated().unwrap(),
+            codes: Vec::new(),
         };
-        let router = build_router(utoipa_axum::router::OpenApiRouter::new(), router_config);
-        let serving =
-            tokio::spawn(serve(listener, router, DEFAULT_IDLE_TIMEOUT, ConnectionTable::new(9), stop.clone()));
+        let served = Served {
+            app: build_router(utoipa_axum::router::OpenApiRouter::new(), router_config),
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            cors_origins: crate::config::CorsOrigins::default(),
+        };
+        let serving = tokio::spawn(serve(listener, served, ConnectionTable::new(9), stop.clone()));
         let refused = healthcheck(address).await.unwrap_err().to_string();
         assert!(refused.contains("503") && refused.contains("numbers"), "{refused}");
         part.ready();

@@ -8,12 +8,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::codes::Code;
 use crate::config::{CorsOrigins, Hosts};
 use crate::health::{Part, Readiness};
 use crate::listen::{self, BindError};
-use crate::metrics::{Metrics, MetricsError};
+use crate::metrics::{self, Metrics, MetricsError};
 use crate::router::{OtherPort, RouterConfig, build_router};
-use crate::serve::{ConnectionTable, serve};
+use crate::serve::{ConnectionTable, DEFAULT_IDLE_TIMEOUT, Served, serve};
+use crate::streams::StreamLimit;
 
 /// A process that serves ports until its stop token is cancelled. Dropping it aborts its tasks.
 pub struct Host {
@@ -53,6 +55,8 @@ pub struct Port {
     pub ignored_parts: &'static [&'static str],
     /// Longest silence between two requests of a connection.
     pub idle_timeout: Duration,
+    /// The codes of the problems that its routes answer, beside [`crate::codes::CODES`].
+    pub codes: Vec<&'static [Code]>,
 }
 
 impl Host {
@@ -62,11 +66,17 @@ impl Host {
         let readiness = Readiness::new();
         let process = readiness.part("process");
         let connections = ConnectionTable::for_process();
+        connections.report_to(&metrics);
         Ok(Self { readiness, process, metrics, connections, stop, tasks: JoinSet::new() })
     }
 
     pub const fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// How many streams the process may have.
+    pub fn streams(&self) -> &StreamLimit {
+        self.connections.streams()
     }
 
     /// The stop token. Cancel it to end the process.
@@ -98,13 +108,34 @@ impl Host {
 
     /// Starts to serve the port. The process is not ready before [`Host::mark_started`].
     pub fn serve(&mut self, listener: BoundListener, port: Port, routes: impl Into<OpenApiRouter>) {
-        let Port { name, other_port, cors_origins, hosts, ignored_parts, idle_timeout } = port;
+        let Port { name, other_port, cors_origins, hosts, ignored_parts, idle_timeout, codes } = port;
         let hosts = hosts.allowed_at(listener.addr);
         let readiness = self.readiness.ignoring(ignored_parts);
         let metrics = self.metrics.clone().with_port(name);
-        let router = build_router(routes, RouterConfig { readiness, other_port, cors_origins, hosts, metrics });
-        let (connections, stop) = (self.connections.clone(), self.stop.clone());
-        self.tasks.spawn(serve(listener.listener, router, idle_timeout, connections, stop));
+        let config = RouterConfig { readiness, other_port, cors_origins: cors_origins.clone(), hosts, metrics, codes };
+        let served = Served { app: build_router(routes, config), idle_timeout, cors_origins };
+        self.tasks.spawn(serve(listener.listener, served, self.connections.clone(), self.stop.clone()));
+    }
+
+    /// Starts to serve the operator's port: these routes, the metrics, and the health of all parts. The public ports have no metrics.
+    /// `codes` are those of the problems that the routes answer.
+    pub fn serve_operator(
+        &mut self,
+        listener: BoundListener,
+        routes: impl Into<OpenApiRouter>,
+        codes: Vec<&'static [Code]>,
+    ) {
+        let port = Port {
+            name: "operator",
+            other_port: OtherPort::NONE,
+            cors_origins: CorsOrigins::default(),
+            hosts: Hosts::default(),
+            ignored_parts: &[],
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            codes,
+        };
+        let metrics = metrics::routes(self.metrics.clone(), self.readiness.clone());
+        self.serve(listener, port, routes.into().merge(metrics));
     }
 
     /// Runs a task beside the ports. It must end by itself once the stop token is cancelled.
@@ -141,25 +172,51 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
     use crate::healthcheck::{NotReady, healthcheck};
-    use crate::local_client::LocalClientError;
-    use crate::serve::DEFAULT_IDLE_TIMEOUT;
+    use crate::local_client::{LocalClientError, exchange};
 
     async fn start_host() -> (Host, SocketAddr) {
         let mut host = Host::new(CancellationToken::new()).unwrap();
         let listener = host.bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
         let addr = listener.addr;
-        let port = Port {
+        host.serve(listener, port(), OpenApiRouter::new());
+        (host, addr)
+    }
+
+    fn port() -> Port {
+        Port {
             name: "test",
             other_port: OtherPort::NONE,
             cors_origins: CorsOrigins::default(),
             hosts: Hosts::default(),
             ignored_parts: &[],
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
-        };
-        host.serve(listener, port, OpenApiRouter::new());
-        (host, addr)
+            codes: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_operators_port_alone_has_metrics_and_it_needs_every_part() {
+        let (mut host, public) = start_host().await;
+        let operators = host.bind(([127, 0, 0, 1], 0).into(), "--operator-addr").await.unwrap();
+        let operator = operators.addr;
+        host.serve_operator(operators, OpenApiRouter::new(), Vec::new());
+        let get = async |address| exchange(address, Method::GET, "/metrics", None, None).await.unwrap();
+        assert_eq!(get(public).await.0, 404);
+        let (status, text) = get(operator).await;
+        assert!(status == 200 && String::from_utf8_lossy(&text).contains("\ntally_ready "), "{text:?}");
+        let part = host.readiness().part("ignored");
+        let reads = host.bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
+        let reads_addr = reads.addr;
+        host.serve(reads, Port { ignored_parts: &["ignored"], ..port() }, OpenApiRouter::new());
+        host.mark_started();
+        healthcheck(reads_addr).await.unwrap();
+        assert!(matches!(healthcheck(operator).await, Err(NotReady::Reported { .. })));
+        part.ready();
+        healthcheck(operator).await.unwrap();
     }
 
     #[tokio::test]

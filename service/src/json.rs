@@ -6,14 +6,19 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+use serde_path_to_error::Segment;
 use tokio_util::sync::CancellationToken;
 
+use crate::codes::bodies::{
+    BODY_TOO_LARGE, MALFORMED_JSON, REQUEST_TIMEOUT, UNSUPPORTED_CONTENT_ENCODING, UNSUPPORTED_MEDIA_TYPE,
+};
+use crate::codes::{DRAINING, OVERLOADED};
 use crate::prefer::Handling;
 use crate::problem::{Problem, shorten};
 use crate::serve::BodyBounds;
@@ -28,7 +33,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the rest of the body once the process stops.
 const LAST_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The JSON body of a request, which must be an object.
+/// The JSON body of a request, which must be an object. A member that `T` does not have is 422, unless the client prefers lenient handling.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -42,6 +47,9 @@ pub struct Object<T> {
     unknown: Vec<String>,
 }
 
+/// A member that a struct may accept, though no answer has it: clients of other servers send it. It is not recommended to anybody.
+const UNNAMED: &str = "id";
+
 /// Most unknown members that are named in a problem.
 const MAX_NAMED_MEMBERS: usize = 16;
 
@@ -51,9 +59,10 @@ impl<T> Object<T> {
         if self.unknown.is_empty() || handling == Handling::Lenient {
             return Ok(self.value);
         }
-        let message = format!("is unknown; known are {}", self.known.join(", "));
-        let refuse = |problem: Problem, member| problem.with_field_error(member, message.clone());
-        Err(self.unknown.into_iter().fold(Problem::invalid_fields(), refuse))
+        let known: Vec<_> = self.known.iter().copied().filter(|name| *name != UNNAMED).collect();
+        let message = format!("is unknown; known are {}", known.join(", "));
+        let errors = self.unknown.into_iter().map(|member| (member, message.clone()));
+        Err(Problem::invalid_fields().with_field_errors(errors))
     }
 }
 
@@ -161,42 +170,54 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "send JSON, with one header Content-Type: application/json",
-            ));
+        if let Err(detail) = check_media_type(request.headers()) {
+            return Err(Problem::new(UNSUPPORTED_MEDIA_TYPE, detail));
         }
         if is_encoded(request.headers()) {
             let detail = "send the body without a Content-Encoding";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail)
-                .with_accept_encoding("identity"));
+            return Err(Problem::new(UNSUPPORTED_CONTENT_ENCODING, detail).with_accept_encoding("identity"));
         }
         if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(too_large());
         }
+        let handling = Handling::from_headers(request.headers());
         let bounds = request.extensions().get::<BodyBounds>().cloned();
         let (arriving, stop) = bounds.map(|BodyBounds { arriving, stop }| (arriving, stop)).unzip();
         let body = tokio::select! {
             body = read_bounded_body(arriving, request.into_body()) => body?,
             () = wait_for_last_body(stop) => {
-                return Err(Problem::unavailable("draining", "this process is stopping; nothing was written; try again"));
+                return Err(Problem::unavailable(DRAINING, "this process is stopping; nothing was written; try again"));
             }
         };
-        parse(&body).map(|Object { value, .. }| Self(value))
+        parse::<Object<T>>(&body)?.known(handling).map(Self)
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Says what to send, unless the body is JSON in UTF-8.
+fn check_media_type(headers: &HeaderMap) -> Result<(), &'static str> {
+    const MEDIA_TYPE: &str = "send JSON, with one header Content-Type: application/json";
     let mut values = headers.get_all(CONTENT_TYPE).into_iter();
     // Of several, others might read another one.
     let (Some(content_type), None) = (values.next(), values.next()) else {
+        return Err(MEDIA_TYPE);
+    };
+    let mut parts = content_type.to_str().unwrap_or_default().split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_json = media_type.strip_prefix("application/").is_some_and(|name| name == "json" || name.ends_with("+json"));
+    if !is_json {
+        return Err(MEDIA_TYPE);
+    }
+    if parts.any(names_other_charset) { Err("send JSON in UTF-8, with charset=utf-8 or no charset") } else { Ok(()) }
+}
+
+/// Whether a parameter of a media type says that the text is in another charset than UTF-8, of which ASCII is a part.
+fn names_other_charset(parameter: &str) -> bool {
+    let Some((name, charset)) = parameter.split_once('=') else {
         return false;
     };
-    let content_type = content_type.to_str().unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+    let charset = charset.trim().trim_matches('"');
+    let is_utf8 = ["utf-8", "utf8", "us-ascii"].iter().any(|utf8| charset.eq_ignore_ascii_case(utf8));
+    name.trim_end().eq_ignore_ascii_case("charset") && !is_utf8
 }
 
 /// Whether the body has a content coding.
@@ -220,7 +241,7 @@ async fn wait_for_last_body(stop: Option<CancellationToken>) {
 
 fn too_large() -> Problem {
     let detail = format!("a body has at most {} KiB", MAX_BODY_BYTES / 1024);
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    Problem::new(BODY_TOO_LARGE, detail)
 }
 
 /// Reads a body within [`BODY_TIMEOUT`], or until too many others are on their way.
@@ -234,12 +255,12 @@ async fn read_bounded_body(arriving: Option<WaitLimit>, body: Body) -> Result<By
         Ok(Ok(body)) => body,
         Ok(Err(_elapsed)) => {
             let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail))
+            Err(Problem::new(REQUEST_TIMEOUT, detail))
         }
         Err(Displaced) => {
             let detail =
                 "too many bodies arrive slowly; the oldest, this one, was given up; nothing was written; try again";
-            Err(Problem::unavailable("overloaded", detail))
+            Err(Problem::unavailable(OVERLOADED, detail))
         }
     }
 }
@@ -279,7 +300,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 fn malformed(detail: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed-json", detail)
+    Problem::new(MALFORMED_JSON, detail)
 }
 
 /// Parses again, slower, to name the field at fault.
@@ -288,7 +309,11 @@ fn wrong_shape<T: DeserializeOwned>(body: &[u8]) -> Problem {
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Ok(_) => malformed("the body has something after its JSON"),
         Err(error) => {
-            let field = error.path().iter().next_back().map(ToString::to_string).filter(|field| field != ".");
+            // An item of a list has no name: the list is the field.
+            let field = error.path().iter().rev().find_map(|segment| match segment {
+                Segment::Map { key } => Some(key.clone()),
+                Segment::Seq { .. } | Segment::Enum { .. } | Segment::Unknown => None,
+            });
             let error = error.into_inner();
             let location = format!(" at line {} column {}", error.line(), error.column());
             let message = error.to_string();

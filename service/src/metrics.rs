@@ -2,30 +2,39 @@
 //!
 //! Labels have few values and hold no secret: a route's label is its template, never the path of a request.
 
+mod process;
+mod samples;
+mod text;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use parking_lot::{Mutex, RwLock};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::samples::Samples;
+use self::text::{Family, Kind};
 use crate::health::Readiness;
 
-/// Upper bounds of the buckets of every histogram, in seconds.
+/// Upper bounds of the buckets of a histogram whose name ends in `_size`.
+const BUCKETS_SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+/// Upper bounds of the buckets of every other histogram, in seconds.
 const BUCKETS_SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 /// How often recorded values are moved into the buckets of their histograms. Until then, each value takes memory.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// The label of a request that matches no route.
-const NO_ROUTE: &str = "none";
+pub(crate) const NO_ROUTE: &str = "none";
 const REQUESTS: &str = "tally_http_requests_total";
 const DURATIONS: &str = "tally_http_request_duration_seconds";
+const IN_FLIGHT: &str = "tally_http_requests_in_flight";
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 
@@ -43,7 +52,9 @@ pub struct Metrics {
 struct Shared {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
+    samples: Samples,
     started: Instant,
+    started_at: SystemTime,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,12 +82,18 @@ impl Metrics {
 
     /// Creates metrics that are separate from those of the process, so that tests do not see each other's.
     pub fn isolated() -> Result<Self, MetricsError> {
-        let builder = PrometheusBuilder::new().set_buckets(BUCKETS_SECONDS).map_err(MetricsError::Buckets)?;
+        let sizes = Matcher::Suffix("_size".to_owned());
+        let builder = PrometheusBuilder::new()
+            .set_buckets(BUCKETS_SECONDS)
+            .and_then(|builder| builder.set_buckets_for_metric(sizes, BUCKETS_SIZES))
+            .map_err(MetricsError::Buckets)?;
         let recorder = Arc::new(builder.build_recorder());
         recorder.describe_counter(REQUESTS.into(), None, "Requests that were answered.".into());
         let description = "Time from a request's head to its answer's head.";
         recorder.describe_histogram(DURATIONS.into(), Some(Unit::Seconds), description.into());
-        let shared = Arc::new(Shared { handle: recorder.handle(), recorder, started: Instant::now() });
+        let (handle, samples) = (recorder.handle(), Samples::default());
+        let (started, started_at) = (Instant::now(), SystemTime::now());
+        let shared = Arc::new(Shared { recorder, handle, samples, started, started_at });
         let weak = Arc::downgrade(&shared);
         std::thread::Builder::new()
             .name("metrics".to_owned())
@@ -92,28 +109,65 @@ impl Metrics {
         self
     }
 
+    /// The name of the port whose requests are recorded; see [`Metrics::with_port`].
+    pub(crate) const fn port(&self) -> Option<&'static str> {
+        self.port
+    }
+
+    /// Adds a gauge that is read whenever somebody asks for the metrics, until `read` returns `None`. Another gauge of this name
+    /// with the same labels takes its place.
+    pub fn sample(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: Option<(&'static str, &'static str)>,
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) {
+        let labels: Vec<_> = label.into_iter().map(|(name, value)| Label::new(name, value)).collect();
+        let key = Key::from_parts(name, labels);
+        let recorder = &self.shared.recorder;
+        recorder.describe_gauge(name.into(), None, help.into());
+        let gauge = recorder.register_gauge(&key, &METADATA);
+        self.shared.samples.add(key, gauge, Box::new(read));
+    }
+
+    /// Adds the number of requests in progress at the port; see [`Metrics::with_port`].
+    pub(crate) fn sample_requests(&self, in_flight: impl Fn() -> usize + Send + Sync + 'static) {
+        let label = self.port.map(|port| ("port", port));
+        self.sample(IN_FLIGHT, "Requests in progress.", label, move || Some(in_flight() as f64));
+    }
+
     fn render(&self, readiness: &Readiness) -> String {
+        self.shared.samples.read_all();
         let mut text = self.shared.handle.render();
-        let parts: Vec<_> = readiness
-            .parts_ready()
-            .into_iter()
-            .map(|(part, is_ready)| (format!("{{part=\"{part}\"}}"), f64::from(is_ready)))
-            .collect();
+        let parts = readiness.parts_ready().into_iter();
+        let parts = parts.map(|(part, is_ready)| (format!("{{part=\"{part}\"}}"), f64::from(is_ready))).collect();
         let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
         let uptime_seconds = self.shared.started.elapsed().as_secs_f64();
-        let no_label = String::new;
-        for (name, help, values) in [
-            ("build_info", "What is running.", vec![(version, 1.0)]),
-            ("uptime_seconds", "Time since the start.", vec![(no_label(), uptime_seconds)]),
-            ("ready", "Whether /health/ready is 200.", vec![(no_label(), f64::from(readiness.is_ready()))]),
-            ("part_ready", "Whether a part is ready.", parts),
-        ] {
-            let heading = format!("# HELP tally_{name} {help}\n# TYPE tally_{name} gauge\n");
-            let lines = values.iter().map(|(labels, value)| format!("tally_{name}{labels} {value}\n"));
-            text.extend(std::iter::once(heading).chain(lines));
-            text.push('\n');
+        let is_ready = f64::from(readiness.is_ready());
+        let families = [
+            Family::new("tally_build_info", "What is running.", Kind::Gauge, vec![(version, 1.0)]),
+            Family::one("tally_uptime_seconds", "Time since the start.", Kind::Gauge, uptime_seconds),
+            Family::one("tally_ready", "Whether every part is ready.", Kind::Gauge, is_ready),
+            Family::new("tally_part_ready", "Whether a part is ready.", Kind::Gauge, parts),
+        ];
+        for family in families.into_iter().chain(process::families(self.shared.started_at)) {
+            family.write(&mut text);
         }
         text
+    }
+}
+
+/// Adds a gauge to the metrics of this process, if they are installed; see [`Metrics::sample`].
+pub(crate) fn sample(
+    name: &'static str,
+    help: &'static str,
+    label: (&'static str, &'static str),
+    read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+) {
+    let installed = INSTALLED.lock().clone();
+    if let Some(metrics) = installed {
+        metrics.sample(name, help, Some(label), read);
     }
 }
 
@@ -127,7 +181,8 @@ fn run_upkeep(metrics: &Weak<Shared>) {
     }
 }
 
-pub(crate) fn routes(metrics: Metrics, readiness: Readiness) -> OpenApiRouter {
+/// The route /metrics, for the operator's port. `readiness` is that of the whole process.
+pub fn routes(metrics: Metrics, readiness: Readiness) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(render)).with_state((metrics, readiness))
 }
 
@@ -135,6 +190,7 @@ pub(crate) fn routes(metrics: Metrics, readiness: Readiness) -> OpenApiRouter {
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "getMetrics",
     tag = "operation",
     responses((status = 200, description = "Metrics", body = String, content_type = "text/plain"))
 )]

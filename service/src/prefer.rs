@@ -39,7 +39,7 @@ pub enum Handling {
 #[expect(dead_code, reason = "handlers read Handling")]
 pub struct HandlingPreference {
     /// handling=lenient: pass over unknown members and parameters, instead of refusing them
-    #[param(rename = "Prefer")]
+    #[param(rename = "Prefer", value_type = String, required = false, example = "handling=lenient")]
     handling: Option<String>,
 }
 

@@ -7,6 +7,7 @@ mod connection;
 mod connection_table;
 mod refusal;
 mod unread_body;
+mod vanished;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use self::client::Client;
 use self::connection::Connection;
 pub(crate) use self::connection::{AnswerBytes, BodyBounds};
 pub use self::connection_table::{ConnectionTable, MAX_CONNECTIONS};
+use crate::config::CorsOrigins;
+use crate::cors::CorsLayer;
 use crate::open_files;
 use crate::wait_limit::WaitLimit;
 
@@ -36,24 +39,29 @@ const MAX_ARRIVING_BODIES: usize = 512;
 /// Longest pause after a failure to accept, and between two looks for a connection that can make room for another.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Serves `app` until `stop`. Then finishes the requests in progress, for [`DRAIN_DEADLINE`] at most, and aborts the rest, so
-/// that no handler runs on after this function has returned. `idle_timeout` is the longest wait for the next request of a
-/// connection, head included. `table` is that of all ports of the process.
-pub async fn serve(
-    listener: TcpListener,
-    app: Router,
-    idle_timeout: Duration,
-    table: ConnectionTable,
-    stop: CancellationToken,
-) {
+/// What a port serves.
+#[derive(Debug, Clone)]
+pub struct Served {
+    pub app: Router,
+    /// Longest wait for the next request of a connection, head included.
+    pub idle_timeout: Duration,
+    /// The origins whose pages may read why a head was refused. `app` adds them to its own answers.
+    pub cors_origins: CorsOrigins,
+}
+
+/// Serves until `stop`. Then finishes the requests in progress, for [`DRAIN_DEADLINE`] at most, and aborts the rest, so that no handler
+/// runs on after this function has returned. `table` is that of all ports of the process.
+pub async fn serve(listener: TcpListener, served: Served, table: ConnectionTable, stop: CancellationToken) {
+    let Served { app, idle_timeout, cors_origins } = served;
+    let cors = CorsLayer::for_answers(&cors_origins);
     let arriving = WaitLimit::new(MAX_ARRIVING_BODIES);
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
     while let Some((client, stream)) = stop.run_until_cancelled(next_connection(&listener, &table)).await {
         let client = Arc::new(client);
         let body_bounds = BodyBounds { arriving: arriving.clone(), stop: stop.clone() };
-        let connection =
-            Connection { stream, client: Arc::clone(&client), app: app.clone(), idle_timeout, body_bounds };
+        let (app, cors) = (app.clone(), cors.clone());
+        let connection = Connection { stream, client: Arc::clone(&client), app, cors, idle_timeout, body_bounds };
         let abort = abort.clone();
         connections.spawn(async move {
             let serving = async {

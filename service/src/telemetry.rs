@@ -14,6 +14,7 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use self::repeats::Repeats;
 use crate::config::LogFormat;
+use crate::{request_id, request_log};
 
 /// The counts of lines that are left out, once logs are set up.
 static REPEATS: OnceLock<Repeats> = OnceLock::new();
@@ -35,9 +36,10 @@ pub enum TelemetryError {
 }
 
 /// Writes logs and panics to standard error. Writes a repeated line once a minute, then the number of its repeats, and at most
-/// four different lines a minute of each place in the code (100 panics). Text is in colour if standard error is a terminal and
+/// four different lines a minute of each place in the code (100 panics; of the request log all, if the filter names it). Text is in colour if standard error is a terminal and
 /// NO_COLOR is not set.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
+    request_log::follow(filter);
     let filter = parse_filter(filter)?;
     let is_terminal = std::io::stderr().is_terminal();
     // A line that cannot be written is lost. Reporting that on standard error, as is the default, would panic.
@@ -50,7 +52,9 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
         logs.with(lines.with_ansi(is_terminal && !refuses_colour(std::env::var_os("NO_COLOR").as_deref()))).try_init()
     };
     started.map_err(|error| TelemetryError::Twice(error.into()))?;
-    std::panic::set_hook(Box::new(|panic| tracing::error!(target: repeats::PANIC_TARGET, "{panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(target: repeats::PANIC_TARGET, request_id = request_id::current(), "{panic}");
+    }));
     let repeats = REPEATS.get_or_init(|| repeats);
     std::thread::Builder::new()
         .name("log summaries".to_owned())

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::wait_limit::Displaced;
+use crate::metrics;
+use crate::wait_limit::{Displaced, WAITING, WAITING_HELP};
 
 /// How many turns there are at once, and how many callers may wait for one.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +62,20 @@ impl<K: Ord + Copy> Turns<K> {
     pub fn new(bounds: TurnBounds) -> Self {
         let state = State { running: 0, waiting: 0, last_id: 0, by_key: BTreeMap::new() };
         Self(Arc::new(Inner { bounds, state: Mutex::new(state) }))
+    }
+
+    /// Adds the numbers of turns and of waits for one to the metrics of the process, with this label.
+    #[must_use]
+    pub fn with_gauges(self, queue: &'static str) -> Self
+    where
+        K: Send + 'static,
+    {
+        let (running, waiting) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
+        let count_waiting = move || Some(waiting.upgrade()?.state.lock().waiting as f64);
+        metrics::sample(WAITING, WAITING_HELP, ("queue", queue), count_waiting);
+        let count_running = move || Some(running.upgrade()?.state.lock().running as f64);
+        metrics::sample("tally_running_requests", "Requests whose turn it is.", ("queue", queue), count_running);
+        self
     }
 
     /// Waits for a turn.

@@ -9,6 +9,12 @@ use futures_util::poll;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::metrics;
+
+/// The gauge of requests that wait, by queue.
+pub(crate) const WAITING: &str = "tally_waiting_requests";
+pub(crate) const WAITING_HELP: &str = "Requests that wait in a queue.";
+
 /// At most so many waits at once. One more ends the wait that has lasted the longest: whoever comes last often waits for
 /// milliseconds only, and whoever has waited the longest is the least likely to get anything. Clones share the bound.
 #[derive(Clone, Debug)]
@@ -35,6 +41,15 @@ pub struct Displaced;
 impl WaitLimit {
     pub fn new(max_waits: usize) -> Self {
         Self(Arc::new(Inner { max_waits, waits: Mutex::default() }))
+    }
+
+    /// Adds the number of waits to the metrics of the process, with this label.
+    #[must_use]
+    pub fn with_gauge(self, queue: &'static str) -> Self {
+        let inner = Arc::downgrade(&self.0);
+        let waiting = move || Some(inner.upgrade()?.waits.lock().by_id.len() as f64);
+        metrics::sample(WAITING, WAITING_HELP, ("queue", queue), waiting);
+        self
     }
 
     /// Awaits `wait`. One that need not wait does not count.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use events::{
-    ApplicationToken, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatNumber, Event, EventId,
-    MessageNumber, MessagePosted, Offset, PartitionId, Record, RecordedEvent, UnixMillis,
+    ApplicationToken, Author, ChatApplicationCreated, ChatApplicationRenamed, ChatCreated, ChatNumber, Event, EventId,
+    KeyHash, KeyIssued, KeyNumber, KeyRevoked, MessageNumber, MessagePosted, Offset, PartitionId, Record,
+    RecordedEvent, Scope, Scopes, UnixMillis, UserId, UserTokensVoided,
 };
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -20,7 +22,7 @@ const APPLICATIONS: u8 = 3;
 const CHATS_AN_APPLICATION: u32 = 3;
 const MAX_MESSAGES_A_CHAT: usize = 8;
 
-/// The streams of a few applications: their names, chats and messages. The numbers of a chat's messages have gaps and are a
+/// The streams of a few applications: their names, keys, chats and messages. The numbers of a chat's messages have gaps and are a
 /// little out of order.
 pub fn streams() -> impl Strategy<Value = Vec<Stream>> {
     let applications: Vec<_> = (1..=APPLICATIONS).map(|byte| application(token(byte))).collect();
@@ -105,29 +107,47 @@ fn application(token: ApplicationToken) -> impl Strategy<Value = Vec<Stream>> {
 }
 
 fn name_stream(token: ApplicationToken, names: Vec<String>) -> Stream {
-    let events = names.into_iter().enumerate().map(|(index, name)| {
+    let events = names.into_iter().zip(0..).flat_map(|(name, index)| {
         // With the index, two renames to the same name are different events.
         let name = format!("{name} {index}");
-        if index == 0 {
+        let named = if index == 0 {
             Event::ChatApplicationCreated(ChatApplicationCreated { token, name })
         } else {
             Event::ChatApplicationRenamed(ChatApplicationRenamed { token, name })
-        }
+        };
+        std::iter::once(named).chain(access_events(token, index))
     });
     events.map(|event| record(&event)).collect()
 }
 
+/// A new key, and every second time the revocation of the one before and a user whose tokens are voided.
+fn access_events(token: ApplicationToken, index: u8) -> Vec<Event> {
+    let mut hash = [index; KeyHash::BYTES];
+    hash[..ApplicationToken::BYTES].copy_from_slice(token.as_bytes());
+    let issued = Scopes::new([Scope::Read]).ok().map(|scopes| {
+        let name = format!("key {index}");
+        Event::KeyIssued(KeyIssued { token, name, scopes, expires_at: None, hash: KeyHash(hash) })
+    });
+    let earlier = KeyNumber::new(index.into()).filter(|_| index % 2 == 1);
+    let revoked = earlier.map(|number| Event::KeyRevoked(KeyRevoked { token, number }));
+    let user = UserId::new("alice".to_owned()).ok().filter(|_| revoked.is_some());
+    let voided = user.map(|user| Event::UserTokensVoided(UserTokensVoided { token, user }));
+    issued.into_iter().chain(revoked).chain(voided).collect()
+}
+
 fn chat_stream(token: ApplicationToken, chat: ChatNumber) -> impl Strategy<Value = Stream> {
     let numbers = vec(1..=(2 * MAX_MESSAGES_A_CHAT as u32), 0..=MAX_MESSAGES_A_CHAT);
-    (numbers, vec("[a-cé🚀ﬁ ]{1,12}", MAX_MESSAGES_A_CHAT)).prop_map(move |(numbers, bodies)| {
+    let text = ("[a-cé🚀ﬁ ]{1,12}", option::of("[a-cé🚀]{1,8}"));
+    (numbers, vec(text, MAX_MESSAGES_A_CHAT)).prop_map(move |(numbers, texts)| {
         let mut stream = vec![record(&Event::ChatCreated(ChatCreated { token, number: chat }))];
-        let messages: BTreeMap<_, _> = numbers.iter().zip(bodies).collect();
+        let messages: BTreeMap<_, _> = numbers.iter().zip(texts).collect();
         // Neighbours change places, as concurrent posts do.
         let mut messages: Vec<_> = messages.into_iter().collect();
         messages.chunks_mut(2).for_each(<[_]>::reverse);
-        stream.extend(messages.into_iter().filter_map(|(number, body)| {
+        stream.extend(messages.into_iter().filter_map(|(number, (body, author))| {
             let number = MessageNumber::new(*number)?;
-            Some(record(&Event::MessagePosted(MessagePosted { token, chat_number: chat, number, body })))
+            let author = author.and_then(|author| Author::new(author).ok());
+            Some(record(&Event::MessagePosted(MessagePosted { token, chat_number: chat, number, body, author })))
         }));
         stream
     })

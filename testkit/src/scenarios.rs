@@ -6,9 +6,14 @@
 //!
 //! Views follow the log a moment later. Scenarios wait for them with [`eventually`].
 
+pub mod access;
 pub mod answers;
 pub mod demo;
 pub mod description;
+pub mod examples;
+pub mod feed;
+pub mod included;
+pub mod keys;
 pub mod many_languages;
 pub mod numbers;
 pub mod own_writes;
@@ -22,15 +27,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::{Value, json};
 
+use crate::event_stream::EventStream;
 use crate::polling::eventually;
 
 /// The path where all routes of the API begin.
 pub const BASE: &str = "/api/v1/chat_applications";
 
+/// Longest time for which a test follows one stream.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -78,6 +86,7 @@ macro_rules! scenarios {
 macro_rules! every_scenario {
     ($callback:path $(, $($arguments:tt)*)?) => {
         $callback! { $($($arguments)*)?;
+            access::every_route_asks_who_it_is,
             demo::the_readme_demo,
             demo::renaming_by_put_and_by_patch,
             demo::a_chat_needs_no_body,
@@ -104,9 +113,31 @@ macro_rules! every_scenario {
             answers::an_unchanged_answer_is_304,
             answers::long_answers_are_gzipped_on_request,
             answers::every_answer_is_hardened,
-            answers::both_ports_have_metrics_and_documentation,
+            answers::both_ports_have_documentation_and_no_metrics,
+            answers::the_front_pages_lead_to_each_other,
             description::every_answer_is_as_described,
             description::headers_and_ranges_are_described,
+            examples::every_example_is_of_its_schema,
+            examples::what_the_page_fills_in_is_answered_with_success,
+            examples::operations_have_names_of_their_own_on_both_ports,
+            feed::history_is_told_from_the_beginning,
+            feed::chats_are_selected,
+            feed::a_list_and_what_follows_its_first_page_are_the_whole_chat,
+            feed::a_list_of_chats_and_what_follows_the_end_before_it_are_all_chats,
+            feed::json_waits_for_an_event,
+            feed::a_stream_tells_what_happens_and_is_resumed,
+            feed::readers_that_come_at_every_moment_hear_each_event_once,
+            feed::a_malformed_request_is_refused,
+            included::messages_have_authors_and_times_on_request,
+            included::chats_and_applications_have_times_on_request,
+            included::chats_have_their_last_message_on_request,
+            included::an_unknown_or_repeated_include_is_400,
+            included::an_author_that_is_not_acceptable_is_422,
+            keys::a_key_is_issued_listed_and_revoked,
+            keys::keys_that_are_issued_at_once_have_numbers_of_their_own,
+            keys::a_secret_is_shown_once,
+            keys::fields_of_a_key_that_are_not_acceptable_are_422,
+            keys::an_unknown_key_is_404,
             retries::a_retry_gets_the_first_answer,
             retries::eight_at_once_are_one,
             retries::a_key_with_another_body_is_422,
@@ -120,6 +151,7 @@ macro_rules! every_scenario {
             own_writes::a_malformed_position_is_400,
             positions::every_read_answers_a_position_that_every_read_takes,
             positions::what_was_counted_is_there,
+            positions::a_position_of_another_log_is_refused,
             positions::a_refusal_has_no_position,
             refusals::what_does_not_exist_is_404,
             refusals::a_malformed_token_or_number_is_404,
@@ -185,6 +217,12 @@ impl Api {
         expect_answer(request.send().await).await
     }
 
+    /// Sends bytes to the write port, with these headers.
+    pub async fn send_bytes(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let request = self.client.request(method, format!("{}{path}", self.write_url()));
+        expect_answer(with_headers(request, headers).body(body).send().await).await
+    }
+
     /// Sends JSON to the write port, with these headers.
     pub async fn write_with(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         expect_answer(self.json_request(method, path, headers, body).send().await).await
@@ -201,9 +239,58 @@ impl Api {
         expect_answer(with_headers(request, headers).send().await).await
     }
 
+    /// Opens a stream of events of the read port.
+    ///
+    /// # Errors
+    /// The answer, if it is no stream.
+    pub async fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Result<EventStream, Answer> {
+        let request = self.client.get(format!("{}{path}", self.read_url)).timeout(STREAM_TIMEOUT);
+        let request = with_headers(request, headers).header(ACCEPT, "text/event-stream");
+        let response = request.send().await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
+        if response.status() == 200 { Ok(EventStream::new(response)) } else { Err(expect_answer(Ok(response)).await) }
+    }
+
+    /// Opens a stream of events of the read port. `None` if that is refused or no answer comes, for example from a process that ends.
+    pub async fn try_stream(&self, path: &str) -> Option<EventStream> {
+        let request = self.client.get(format!("{}{path}", self.read_url)).timeout(STREAM_TIMEOUT);
+        let response = request.header(ACCEPT, "text/event-stream").send().await.ok()?;
+        (response.status() == 200).then(|| EventStream::new(response))
+    }
+
+    /// Reads from the read port. `None` if no answer comes.
+    pub async fn try_read_with(&self, path: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+        let request = self.client.get(format!("{}{path}", self.read_url));
+        receive(with_headers(request, headers).send().await).await.ok()
+    }
+
     /// Reads from the read port.
     pub async fn read(&self, path: &str) -> Answer {
         self.read_with(path, &[]).await
+    }
+
+    /// Sends a request to either port, with these headers, and with JSON if it has a body.
+    pub async fn send(
+        &self,
+        port: Port,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let request = self.client.request(method, format!("{}{path}", self.url(port)));
+        let request = with_headers(request, headers);
+        let request = match body {
+            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body.to_string()),
+            None => request,
+        };
+        expect_answer(request.send().await).await
+    }
+
+    fn url(&self, port: Port) -> &str {
+        match port {
+            Port::Write => self.write_url(),
+            Port::Read => &self.read_url,
+        }
     }
 
     /// Sends a request without a body to either port.
@@ -218,11 +305,7 @@ impl Api {
     }
 
     async fn send_plain(&self, port: Port, method: Method, path: &str) -> Result<Response, reqwest::Error> {
-        let url = match port {
-            Port::Write => self.write_url(),
-            Port::Read => &self.read_url,
-        };
-        self.client.request(method, format!("{url}{path}")).send().await
+        self.client.request(method, format!("{}{path}", self.url(port))).send().await
     }
 
     /// Waits until a port answers that its process is ready.

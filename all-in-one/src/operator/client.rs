@@ -76,7 +76,10 @@ impl Operator for Running {
         Ok(run(self, operation, steps).await?)
     }
 
-    /// The process that was asked goes on.
+    fn runs_elsewhere(&self) -> bool {
+        true
+    }
+
     async fn close(&self) {}
 }
 
@@ -98,7 +101,7 @@ async fn run(operator: &Running, operation: Operation, steps: &watch::Sender<Ste
             Some((action, sender)) if *action == state.action => drop(sender.send_replace(progress)),
             _ => {
                 let (sender, receiver) = watch::channel(progress);
-                steps.send_replace(Step { action: state.action.clone(), progress: receiver });
+                steps.send_replace(Step { action: state.action.clone(), progress: receiver, is_swapped: false });
                 shown = Some((state.action.clone(), sender));
             }
         }

@@ -25,7 +25,7 @@ pub(super) async fn check(
 }
 
 /// Says what a check has found.
-pub(super) fn describe(report: &LogReport) -> LogFindings {
+pub(super) fn describe(report: &LogReport, is_stopped: bool) -> LogFindings {
     let mut lines = Vec::new();
     for Unreadable { offset, reason, .. } in &report.first_damaged {
         lines.push(format!("log: the record at offset {offset} is damaged: {reason}"));
@@ -38,9 +38,9 @@ pub(super) fn describe(report: &LogReport) -> LogFindings {
         lines.push(format!("log: table {table} contradicts the records: {rows} rows {what}"));
     }
     if report.can_be_remade() {
-        let advice =
-            "log: every record is good: stop tally, then tally rebuild makes these tables again from the records";
-        lines.push(advice.to_owned());
+        let first = if is_stopped { "" } else { "stop tally, then " };
+        lines
+            .push(format!("log: every record is good: {first}tally rebuild makes these tables again from the records"));
     } else if !report.is_good() {
         let advice = "log: nothing can mend the log, because everything else is made from it: restore the data directory from a copy";
         lines.push(advice.to_owned());

@@ -13,11 +13,8 @@ use projector::operate::{Operation, Report, Status, Step, operation, status};
 use read_model::Projection;
 use serde::{Deserialize, Serialize};
 use service::answer::JsonAnswer;
-use service::config::{Connections, CorsOrigins, Hosts};
-use service::host::Port;
 use service::json::Json;
 use service::problem::Problem;
-use service::router::OtherPort;
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +25,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::Operated;
+use super::codes::{OPERATION_RUNNING, STATUS_UNAVAILABLE, UNAUTHORIZED};
 
 /// The path of the routes below, for [`super::client`].
 pub(super) const STATUS: &str = "/status";
@@ -82,24 +80,12 @@ pub struct OperationState {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Tally: operator",
-    description = "Rebuilds, verifies and pauses projections while everything runs. Every request needs the key in the lock file of the data \
-                   directory, as Authorization: Bearer KEY."
+    description = "Metrics, the health of all parts, and the commands that rebuild, verify and pause projections while everything runs. Commands \
+                   need the key in the lock file of the data directory, as Authorization: Bearer KEY."
 ))]
 struct Description;
 
-/// The settings of the port.
-pub fn port(connections: &Connections) -> Port {
-    Port {
-        name: "operator",
-        other_port: OtherPort::NONE,
-        cors_origins: CorsOrigins::default(),
-        hosts: Hosts::default(),
-        ignored_parts: &[],
-        idle_timeout: connections.idle_timeout(),
-    }
-}
-
-/// The routes.
+/// The routes. Metrics and health, which need no key, are added to them.
 pub fn routes(operator: Operator) -> OpenApiRouter {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(read_status))
@@ -116,7 +102,7 @@ async fn refuse_without_key(State(operator): State<Operator>, request: Request, 
         return next.run(request).await;
     }
     let detail = "this port takes commands with the key in the lock file of its data directory";
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).into_response()
+    Problem::new(UNAUTHORIZED, detail).into_response()
 }
 
 impl Operator {
@@ -144,7 +130,7 @@ impl Operator {
         if let Some(running) = current.as_ref().filter(|current| current.state().outcome.is_none()) {
             if running.operation != operation {
                 let detail = "another operation runs; wait for its end, or join it with its own command";
-                return Err(Problem::new(StatusCode::CONFLICT, "operation-running", detail));
+                return Err(Problem::new(OPERATION_RUNNING, detail));
             }
             return Ok(running.state());
         }
@@ -152,7 +138,7 @@ impl Operator {
         let (end, outcome) = watch::channel(None);
         let (operated, stop) = (self.operated.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            tracing::info!(?operation, "an operator has begun an operation");
+            tracing::info!(%operation, "an operator has begun an operation");
             let outcome = match stop.run_until_cancelled(operation::run(operation, &operated, &steps)).await {
                 Some(outcome) => to_outcome(outcome),
                 None => Outcome::Failed("tally is stopping".to_owned()),
@@ -177,11 +163,11 @@ fn to_outcome(outcome: Result<Report, OperationError>) -> Outcome {
 fn log_outcome(operation: Operation, outcome: &Outcome) {
     match outcome {
         Outcome::Done(_) if matches!(operation, Operation::DeadLetters(_)) => {
-            tracing::info!(?operation, "the operation has ended");
+            tracing::info!(%operation, "the operation has ended");
         }
-        Outcome::Done(Report { text, is_good: true }) => tracing::info!(?operation, "the operation has ended: {text}"),
-        Outcome::Done(Report { text, is_good: false }) => tracing::warn!(?operation, "the operation has ended: {text}"),
-        Outcome::Failed(reason) => tracing::warn!(?operation, reason, "the operation has failed"),
+        Outcome::Done(Report { text, is_good: true }) => tracing::info!(%operation, "the operation has ended: {text}"),
+        Outcome::Done(Report { text, is_good: false }) => tracing::warn!(%operation, "the operation has ended: {text}"),
+        Outcome::Failed(reason) => tracing::warn!(%operation, reason, "the operation has failed"),
     }
 }
 
@@ -209,7 +195,7 @@ impl Current {
 async fn read_status(State(operator): State<Operator>) -> Result<JsonAnswer<Status>, Problem> {
     status::read(&operator.operated, &Projection::ALL).await.map(JsonAnswer).map_err(|error| {
         tracing::warn!(error = %error.as_report(), "the status could not be read");
-        Problem::unavailable("status-unavailable", error.to_report_string())
+        Problem::unavailable(STATUS_UNAVAILABLE, error.to_report_string())
     })
 }
 

@@ -64,11 +64,26 @@ impl Tally {
         Self { process, api, up_line, before_up, lines }
     }
 
+    /// What it measures, as text for Prometheus.
+    pub(crate) async fn metrics(&self) -> String {
+        let operator =
+            self.up_line.split("operator's port on ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        reqwest::get(format!("{operator}/metrics")).await.unwrap().text().await.unwrap()
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn stop(mut self) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         assert!(self.process.wait().unwrap().success(), "tally did not end with 0 on SIGTERM");
+    }
+
+    /// Stops it, and returns the lines that it logged since it was up.
+    pub(crate) fn stop_and_read_log(mut self) -> Vec<String> {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success(), "tally did not end with 0 on SIGTERM");
+        self.lines.iter().collect()
     }
 
     /// Ends it as `kill -9` does, and waits for its end.

@@ -24,8 +24,22 @@ pub(super) struct Compose {
 impl Compose {
     pub(super) fn up(root: &Path) -> Result<Self, BenchError> {
         let compose = Self { root: root.to_owned() };
-        compose.run(&["up", "--detach", "--quiet-pull", "--wait", "kafka", "redis", "mysql", "elasticsearch"])?;
+        compose.start()?;
         Ok(compose)
+    }
+
+    /// Removes the servers with their data, and starts others.
+    pub(super) fn make_anew(&self) -> Result<(), BenchError> {
+        self.remove()?;
+        self.start()
+    }
+
+    fn start(&self) -> Result<(), BenchError> {
+        self.run(&["up", "--detach", "--quiet-pull", "--wait", "kafka", "redis", "mysql", "elasticsearch"])
+    }
+
+    fn remove(&self) -> Result<(), BenchError> {
+        self.run(&["down", "--volumes", "--timeout", "10"])
     }
 
     /// Deletes what stopped projectors have written.
@@ -39,7 +53,7 @@ impl Compose {
 
     fn run(&self, arguments: &[&str]) -> Result<(), BenchError> {
         let mut command = Command::new("docker");
-        command.current_dir(&self.root).arg("compose").args(["--env-file", ".env"]);
+        command.current_dir(&self.root).arg("compose").args(["--env-file", ".env.example"]);
         if self.root.join("target/stack.env").exists() {
             command.args(["--env-file", "target/stack.env"]);
         }
@@ -54,6 +68,6 @@ impl Compose {
 impl Drop for Compose {
     fn drop(&mut self) {
         // Where nothing was started, there is nothing to remove.
-        drop(self.run(&["down", "--volumes", "--timeout", "10"]));
+        drop(self.remove());
     }
 }

@@ -1,5 +1,6 @@
 //! Tally's programs and the bare ones, on the servers' ports of this machine.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,8 +22,10 @@ const ELASTICSEARCH_URL: &str = "http://127.0.0.1:21200";
 
 /// Longest wait until a program answers.
 const UP_DEADLINE: Duration = Duration::from_secs(60);
-/// Longest replay of the log, and longest run of the bare copies.
+/// Longest replay of the log, and longest run of the bare copies and of an operator's command.
 pub(super) const REPLAY_DEADLINE: Duration = Duration::from_secs(600);
+/// The shortest time for which a rebuild keeps what readers used before.
+const KEEP_FORMER: Duration = Duration::from_secs(10);
 /// After so many seconds the bare server ends by itself.
 const BARE_LIFE_SECONDS: &str = "3600";
 
@@ -45,14 +48,13 @@ impl Programs {
     }
 
     pub(super) fn start_command_api(&mut self, address: SocketAddr) -> Result<(), BenchError> {
-        // MySQL has no tables before a projector creates them. command-api needs none here: no post has a key, and no
-        // counter is cold.
         self.start("command-api", &[], "TALLY_WRITE_ADDR", address)?;
         self.wait_until("command-api", UP_DEADLINE, || readiness(address) == Readiness::Ready).map(drop)
     }
 
     pub(super) fn start_query_api(&mut self, address: SocketAddr) -> Result<(), BenchError> {
-        self.start("query-api", &[], "TALLY_READ_ADDR", address)
+        self.start("query-api", &[], "TALLY_READ_ADDR", address)?;
+        self.wait_until("query-api", UP_DEADLINE, || readiness(address) == Readiness::Ready).map(drop)
     }
 
     pub(super) fn start_bare(&mut self, address: SocketAddr) -> Result<(), BenchError> {
@@ -71,10 +73,17 @@ impl Programs {
         self.wait_until(projection, REPLAY_DEADLINE, || readiness(address) == Readiness::Ready)
     }
 
-    /// Makes a projection anew beside the running one. Returns how long that took.
+    /// Makes a projection anew beside the running one. Returns how long that took, without the time for which it keeps the former one.
     pub(super) fn rebuild(&self, projection: &str) -> Result<Duration, BenchError> {
+        let keep = format!("{}s", KEEP_FORMER.as_secs());
+        let took = self.operate(&["rebuild".as_ref(), projection.as_ref(), "--keep".as_ref(), keep.as_ref()])?;
+        Ok(took.saturating_sub(KEEP_FORMER))
+    }
+
+    /// Runs an operator's command. Returns how long that took.
+    pub(super) fn operate(&self, arguments: &[&OsStr]) -> Result<Duration, BenchError> {
         let began = Instant::now();
-        Process::start(self.command("projector").args(["rebuild", projection]))?.wait(REPLAY_DEADLINE)?;
+        Process::start(self.command("projector").args(arguments))?.wait(REPLAY_DEADLINE)?;
         Ok(began.elapsed())
     }
 
@@ -105,6 +114,11 @@ impl Programs {
         stop_all(running)
     }
 
+    /// The id of a program's process.
+    pub(super) fn id(&self, program: &str) -> Option<u32> {
+        self.running.iter().find(|(name, _)| name == program).map(|(_, process)| process.id())
+    }
+
     /// Resident memory of Tally's programs.
     pub(super) fn memory_mib(&self) -> Result<Vec<(String, f64)>, BenchError> {
         let programs = self.running.iter().filter(|(name, _)| name != "bare");
@@ -124,7 +138,7 @@ impl Programs {
         address: SocketAddr,
     ) -> Result<(), BenchError> {
         let mut command = self.command(program);
-        command.args(arguments).env(address_variable, address.to_string());
+        command.args(arguments).env(address_variable, address.to_string()).env("TALLY_OPERATOR_ADDR", "127.0.0.1:0");
         let name = arguments.first().map_or(program, |projection| projection);
         self.running.push((name.to_owned(), Process::start(&mut command)?));
         Ok(())

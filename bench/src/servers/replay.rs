@@ -1,6 +1,7 @@
 //! Replays of the log by one projection at a time, and bare writes of the same messages.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::on_this_machine;
 use super::programs::Programs;
@@ -9,8 +10,20 @@ use crate::reader::Reader;
 use crate::report::say;
 use crate::results::Value;
 
+const COUNTS: (&str, SocketAddr) = ("counts", on_this_machine(21_102));
 const PROJECTIONS: [(&str, SocketAddr); 3] =
-    [("views", on_this_machine(21_101)), ("counts", on_this_machine(21_102)), ("search", on_this_machine(21_103))];
+    [("views", on_this_machine(21_101)), COUNTS, ("search", on_this_machine(21_103))];
+
+/// Starts the projector of counts, and waits until it has read the log.
+pub(super) fn start_counts(programs: &mut Programs) -> Result<(), BenchError> {
+    programs.replay(COUNTS.0, COUNTS.1).map(drop)
+}
+
+/// Starts the other projectors, which run on.
+pub(super) fn start_others(programs: &mut Programs) -> Result<(), BenchError> {
+    let mut others = PROJECTIONS.into_iter().filter(|(projection, _)| *projection != COUNTS.0);
+    others.try_for_each(|(projection, address)| programs.replay(projection, address).map(drop))
+}
 
 pub(super) struct Replays {
     messages: u64,
@@ -77,6 +90,17 @@ impl Replays {
             None => self.values.push(Value::rate(what, vec![per_second])),
         }
     }
+}
+
+/// Runs `export` or `import` of this many messages.
+pub(super) fn time_transfer(
+    programs: &Programs,
+    command: &str,
+    file: &Path,
+    messages: u64,
+) -> Result<Value, BenchError> {
+    let seconds = programs.operate(&[command.as_ref(), file.as_ref()])?.as_secs_f64();
+    Ok(Value::rate(&format!("{command}, of {messages} messages"), vec![messages as f64 / seconds]))
 }
 
 /// Parses `bare MySQL: 5 rows in 2.0 s, 3 /s`.

@@ -54,6 +54,16 @@ impl Posting {
         &self.acknowledged
     }
 
+    /// Checks an answer, and returns the number that it has.
+    pub(crate) fn check_number(&mut self, chat: u64, answer: &Answer<'_>) -> Result<u64, String> {
+        let number =
+            created_number(answer, b"}").ok_or_else(|| format!("a post was answered {}", answer.describe()))?;
+        let chat = &mut self.acknowledged[chat as usize];
+        chat.posts += 1;
+        chat.highest_number = chat.highest_number.max(number);
+        Ok(number)
+    }
+
     fn body(&self, message: u64, chat: u64) -> &[u8] {
         match self.sequence {
             Sequence::Each { rare_every, .. } if messages::is_rare(message, rare_every) => {
@@ -84,12 +94,7 @@ impl Workload for Posting {
     }
 
     fn check(&mut self, chat: u64, answer: &Answer<'_>) -> Result<(), String> {
-        let number =
-            created_number(answer, b"}").ok_or_else(|| format!("a post was answered {}", answer.describe()))?;
-        let chat = &mut self.acknowledged[chat as usize];
-        chat.posts += 1;
-        chat.highest_number = chat.highest_number.max(number);
-        Ok(())
+        self.check_number(chat, answer).map(drop)
     }
 }
 

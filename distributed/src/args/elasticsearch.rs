@@ -15,7 +15,7 @@ pub struct ElasticsearchArgs {
         value_name = "URL",
         default_value = "http://127.0.0.1:9200",
         hide_env_values = true,
-        value_parser = ServerUrl(|url| check_url(url).map_err(|error| error.to_string()))
+        value_parser = ServerUrl(|url| check_url(url).map(|()| url.to_owned()).map_err(|error| error.to_string()))
     )]
     pub elasticsearch_url: String,
 }

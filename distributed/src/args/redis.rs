@@ -15,7 +15,7 @@ pub struct RedisArgs {
         value_name = "URL",
         default_value = "redis://127.0.0.1:6379",
         hide_env_values = true,
-        value_parser = ServerUrl(|url| check_url(url).map_err(|error| error.to_string()))
+        value_parser = ServerUrl(|url| check_url(url).map(|()| url.to_owned()).map_err(|error| error.to_string()))
     )]
     pub redis_url: String,
 }

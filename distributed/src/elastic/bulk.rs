@@ -136,7 +136,7 @@ impl Chunk {
 
 impl BulkDocument {
     fn new(document: SearchDocument, format: DocumentFormat, partition: PartitionId) -> Self {
-        let SearchDocument { chat, number, body, offset, created_at } = document;
+        let SearchDocument { chat, number, body, author, offset, created_at } = document;
         let routing = routing_key(chat);
         let action = json!({"create": {"_id": format!("{routing}:{number}"), "routing": routing}});
         let folded = to_indexed(&fold(format.folding, &body));
@@ -144,6 +144,10 @@ impl BulkDocument {
         if format.names_event {
             let (partition, offset) = (partition.0, offset.0);
             source["event"] = json!({"partition": partition, "offset": offset, "created_at_ms": created_at.0});
+            if let Some(author) = author {
+                // The mapping is strict, but for the members of the event, which nobody searches for.
+                source["event"]["author"] = json!(author);
+            }
         }
         Self { chat, number, lines: format!("{action}\n{source}\n").into_bytes() }
     }

@@ -4,7 +4,7 @@
 //!
 //! A document also has the note of a partition that stands still, until the checkpoint moves or its projector goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use elasticsearch::http::Method;
@@ -89,6 +89,22 @@ struct Document {
     #[serde(rename = "_source")]
     source: Option<Source>,
     error: Option<ErrorCause>,
+}
+
+/// A document with everything in it, also what this release does not know.
+#[derive(Deserialize)]
+struct RawDocument {
+    #[serde(rename = "_source")]
+    source: RawSource,
+    #[serde(rename = "_seq_no")]
+    seq_no: u64,
+    #[serde(rename = "_primary_term")]
+    primary_term: u64,
+}
+
+#[derive(Deserialize)]
+struct RawSource {
+    checkpoint: Value,
 }
 
 #[derive(Deserialize)]
@@ -210,8 +226,11 @@ async fn read_several(
     Ok(stored)
 }
 
-/// The position of everything that an index has. Refreshes the index before it looks for the checkpoints: call it while nobody writes.
-pub(super) async fn read_all(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
+/// The checkpoints of everything that an index has. Refreshes the index before it looks for them: call it while nobody writes.
+pub(super) async fn read_all(
+    client: &ElasticClient,
+    names: &IndexNames,
+) -> Result<BTreeMap<PartitionId, Checkpoint>, ElasticError> {
     let refresh = format!("{}/_refresh", names.index);
     let (query, timeout) = (&[][..], QUICK_TIMEOUT);
     client
@@ -222,7 +241,10 @@ pub(super) async fn read_all(client: &ElasticClient, names: &IndexNames) -> Resu
 }
 
 /// Searches for the checkpoints, since nobody knows their partitions. They are as of the last refresh.
-pub(super) async fn find(client: &ElasticClient, names: &IndexNames) -> Result<Position, ElasticError> {
+pub(super) async fn find(
+    client: &ElasticClient,
+    names: &IndexNames,
+) -> Result<BTreeMap<PartitionId, Checkpoint>, ElasticError> {
     let (query, timeout) = (&[][..], QUICK_TIMEOUT);
     let path = format!("{}/_search", names.index);
     let body = Body::Json(json!({
@@ -234,13 +256,9 @@ pub(super) async fn find(client: &ElasticClient, names: &IndexNames) -> Result<P
         let reason = format!("{} documents are no messages", hits.total.value);
         return Err(ElasticError::Unreadable { reason });
     }
-    let mut position = Position::default();
-    for hit in hits.hits {
-        if let Some(partition) = parse_document_id(&hit.id) {
-            position.merge(&Position::up_to(partition, hit.source.checkpoint.checkpoint().next));
-        }
-    }
-    Ok(position)
+    let found = hits.hits.iter();
+    let found = found.filter_map(|hit| Some((parse_document_id(&hit.id)?, hit.source.checkpoint.checkpoint())));
+    Ok(found.collect())
 }
 
 /// Moves a checkpoint, unless somebody has moved it since it was read.
@@ -274,6 +292,18 @@ pub(super) async fn clear_stop(
     stored: StoredCheckpoint,
 ) -> Result<Applied, ElasticError> {
     write(client, names, partition, stored.version, to_fields(stored.checkpoint)).await
+}
+
+/// Writes a checkpoint as it is. A batch that has read it before does not move it any more.
+pub(super) async fn rewrite(
+    client: &ElasticClient,
+    names: &IndexNames,
+    partition: PartitionId,
+) -> Result<Applied, ElasticError> {
+    let path = format!("{}/_doc/{}", names.index, document_id(partition));
+    let RawDocument { source, seq_no, primary_term } = client.fetch_json(Request::get(&path)).await?;
+    let version = Some(DocumentVersion { seq_no, primary_term });
+    write(client, names, partition, version, source.checkpoint).await
 }
 
 async fn write(

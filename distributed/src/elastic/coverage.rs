@@ -1,19 +1,12 @@
 //! How far into the log what a search shows goes.
 
 use events::{Offset, PartitionId, Position};
-use serde::Deserialize;
+use read_model::Checkpoint;
 
 use super::checkpoints;
 use super::client::ElasticClient;
 use super::error::ElasticError;
 use super::generation::Generation;
-
-/// The event that posted a message.
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) struct EventOfMessage {
-    pub(super) partition: u16,
-    pub(super) offset: u64,
-}
 
 /// What a page shows, while it is collected.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,11 +18,10 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    pub(super) fn add(&mut self, event: Option<EventOfMessage>) {
-        match event {
-            Some(EventOfMessage { partition, offset }) => {
-                self.position.extend(PartitionId(partition), Offset(offset).next());
-            }
+    /// Adds the place of a message's event; `None` if the message does not name it.
+    pub(super) fn add(&mut self, place: Option<(PartitionId, Offset)>) {
+        match place {
+            Some((partition, offset)) => self.position.extend(partition, offset.next()),
             None => self.is_incomplete = true,
         }
     }
@@ -46,7 +38,8 @@ impl Coverage {
         let Self { mut position, is_incomplete } = self;
         if is_incomplete {
             generation.refresh(client).await?;
-            position.merge(&checkpoints::find(client, &generation.names).await?);
+            let checkpoints = checkpoints::find(client, &generation.names).await?;
+            position.merge(&Checkpoint::position(&checkpoints));
         }
         Ok(position)
     }

@@ -74,6 +74,9 @@ pub enum BuildError {
     /// Others have changed the pointer each time.
     #[error("others changed the pointer of the search index {attempts} times meanwhile; try again")]
     Contended { attempts: u32 },
+    /// Batches or swaps were in the way of a pause each time.
+    #[error("batches of search were still being written after {attempts} attempts to stop them; try again")]
+    StillWriting { attempts: u32 },
     #[error(
         "all numbers of indices are used up; delete the indices of search, and the search projector makes the first again"
     )]

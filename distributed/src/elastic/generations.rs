@@ -9,9 +9,10 @@ use elasticsearch::http::Method;
 use events::Position;
 use read_model::generations::{LEASE, SWAP_TIMEOUT};
 use read_model::{
-    BackendError, Build, BuildStore, CatchUp, DeadLetter, GenerationNumber, Generations, GenerationsError, Projection,
-    Swap,
+    BackendError, Build, BuildStore, CatchUp, Checkpoint, DeadLetter, GenerationNumber, Generations, GenerationsError,
+    Projection, Swap,
 };
+use thiserror_ext::AsReport;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -108,7 +109,7 @@ impl ElasticGenerations {
     /// caller wanted to build.
     async fn wait_until_left(&self) -> Result<Option<PointerState>, ElasticError> {
         let (seen, since) = (self.read().await?, Instant::now());
-        if seen.pointer.generations.built.is_none() {
+        if seen.pointer.generations.built.as_ref().is_none_or(Built::is_released) {
             return Ok(Some(seen));
         }
         loop {
@@ -129,6 +130,19 @@ impl ElasticGenerations {
             None => Change::Keep(None),
             Some(built) => {
                 built.beat += 1;
+                Change::Write(Some(()))
+            }
+        })
+        .await
+    }
+
+    /// Leaves the build to whoever comes next; `None` if another process owns it.
+    async fn try_release(&self, build: &Build) -> Result<Option<()>, BuildError> {
+        let _turn = self.turn.lock().await;
+        self.change(|pointer| match find_own(pointer, build) {
+            None => Change::Keep(None),
+            Some(built) => {
+                built.release();
                 Change::Write(Some(()))
             }
         })
@@ -186,7 +200,7 @@ impl ElasticGenerations {
 
     /// Catches up with the live index, which nobody writes any more. Returns its checkpoints.
     async fn pass(&self, live: &IndexNames, rest: &dyn CatchUp) -> Result<Position, BackendError> {
-        let checkpoints = checkpoints::read_all(&self.client, live).await?;
+        let checkpoints = Checkpoint::position(&checkpoints::read_all(&self.client, live).await?);
         rest.catch_up(&checkpoints).await?;
         Ok(checkpoints)
     }
@@ -296,6 +310,13 @@ impl Generations for ElasticGenerations {
             Ok(Some(())) => Ok(()),
             Ok(None) => Err(GenerationsError::Lost(projection)),
             Err(error) => Err(GenerationsError::Use { projection, source: error.into() }),
+        }
+    }
+
+    async fn release(&self, build: &Build) {
+        // The lease ends by itself, too.
+        if let Err(error) = self.try_release(build).await {
+            tracing::warn!(error = %error.as_report(), "the next rebuild of search has to wait for the end of this one's lease");
         }
     }
 

@@ -1,11 +1,13 @@
 //! Compares the live index with one that is made anew, and pauses `search`; see [`OperateGenerations`].
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use events::PartitionId;
 use read_model::{
-    BackendError, Build, CatchUp, Difference, FoldingVersion, GenerationNumber, GenerationsError, LiveError,
+    Applied, BackendError, Build, CatchUp, Difference, FoldingVersion, GenerationNumber, GenerationsError, LiveError,
     LiveGeneration, OperateGenerations, PauseError, Pauses, Projection,
 };
-
 use serde_json::Value;
 
 use super::client::ElasticClient;
@@ -16,6 +18,10 @@ use super::generations::{Change, ElasticGenerations, check_is_kept};
 use super::index_names::IndexNames;
 use super::{checkpoints, own_text, pointer};
 
+/// Attempts to write a checkpoint again for a pause. Each fails only because a batch ends, or a swap runs.
+const MAX_REWRITES: u32 = 40;
+/// Pause between two attempts; all of them take longer than a swap.
+const REWRITE_PAUSE: Duration = Duration::from_millis(100);
 /// The member of a document that names its event.
 const EVENT: &str = "event";
 
@@ -34,11 +40,11 @@ impl ElasticGenerations {
     async fn read_live(&self, projection: Projection) -> Result<LiveGeneration, BuildError> {
         check_is_kept(projection)?;
         let pointer = self.read().await?.pointer;
-        let position = checkpoints::read_all(&self.client, &self.names(pointer.generation)).await?;
+        let checkpoints = checkpoints::read_all(&self.client, &self.names(pointer.generation)).await?;
         Ok(LiveGeneration {
             version: pointer.version.0,
             generation: GenerationNumber(pointer.generation),
-            position,
+            checkpoints,
             // What cannot be indexed is a dead letter of views.
             dead_letters: 0,
             is_paused: pointer.generations.is_paused,
@@ -55,7 +61,29 @@ impl ElasticGenerations {
         .await?;
         // Until then a writer may not know.
         tokio::time::sleep(POINTER_TTL).await;
+        if is_paused { self.stop_begun_batches().await } else { Ok(()) }
+    }
+
+    /// Writes the checkpoints of the live index again, as they are. A batch that had begun before, however slow its process is, finds
+    /// that somebody has written its checkpoint, and does not move it.
+    async fn stop_begun_batches(&self) -> Result<(), BuildError> {
+        let live = self.names(self.read().await?.pointer.generation);
+        for (partition, _) in checkpoints::read_all(&self.client, &live).await? {
+            self.stop_begun_batch(&live, partition).await?;
+        }
         Ok(())
+    }
+
+    async fn stop_begun_batch(&self, live: &IndexNames, partition: PartitionId) -> Result<(), BuildError> {
+        for _ in 0..MAX_REWRITES {
+            match checkpoints::rewrite(&self.client, live, partition).await {
+                Ok(Applied::Done) => return Ok(()),
+                // A batch has just ended. Or a swap had begun before the pause: it fails, and lets writers go on.
+                Ok(Applied::Superseded) | Err(ElasticError::Blocked { .. }) => tokio::time::sleep(REWRITE_PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(BuildError::StillWriting { attempts: MAX_REWRITES })
     }
 
     async fn try_compare(&self, build: &Build, rest: &dyn CatchUp) -> Result<Vec<Difference>, BackendError> {
@@ -66,6 +94,8 @@ impl ElasticGenerations {
         let mut differing = Differing::default();
         // The built index has what lies before the checkpoints of the live one.
         differing.add_missing(&self.client, &built, &live, folding).await?;
+        // That may take long, and a scroll that nobody reads ends after a while.
+        rest.catch_up_to_end().await?;
         let scroll = Scroll::open(&self.client, &live).await?;
         // From here on the built index has everything that the live one had when the scroll was opened.
         rest.catch_up_to_end().await?;
@@ -142,7 +172,8 @@ impl Pauses for ElasticGenerations {
         Ok(live.is_some_and(|live| live.is_paused))
     }
 
-    /// A batch that had begun before may still be written for as long as it takes, since an index has no transactions.
+    /// A batch that had begun before moves its checkpoint no more. Documents that it has sent may still be found, since an index has
+    /// no transactions.
     async fn set_paused(&self, projection: Projection, is_paused: bool) -> Result<(), PauseError> {
         let changed = self.try_set_paused(projection, is_paused).await;
         changed.map_err(|error| PauseError::Change { projection, source: error.into() })

@@ -47,10 +47,22 @@ pub(super) struct Built {
     /// Its version. Absent in what earlier releases wrote.
     #[serde(default = "IndexVersion::first")]
     pub(super) version: IndexVersion,
-    /// Identifies the process that builds it.
+    /// Identifies the process that builds it. Empty once that process has left it to others.
     pub(super) owner: String,
     /// The owner raises it. Who sees the same beat for as long as a lease lasts knows that the owner is away, whatever the clocks.
     pub(super) beat: u64,
+}
+
+impl Built {
+    /// Leaves the generation to whoever comes next.
+    pub(super) fn release(&mut self) {
+        self.owner.clear();
+    }
+
+    /// Whether its process has left it to others.
+    pub(super) const fn is_released(&self) -> bool {
+        self.owner.is_empty()
+    }
 }
 
 /// A generation that was live, or was given up.

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use elasticsearch::http::Method;
-use events::{ChatKey, MessageNumber};
+use events::{Author, ChatKey, MessageNumber, Offset, PartitionId, UnixMillis};
 use read_model::folding::fold;
 use read_model::{Cursor, FoldedText, MessageView, Page, SearchPage, Shown, Slice};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::client::{Body, ElasticClient, QUICK_TIMEOUT, Request, SERVER_TIMEOUT};
-use super::coverage::{Coverage, EventOfMessage};
+use super::coverage::Coverage;
 use super::error::ElasticError;
 use super::generation::Generation;
 use super::index_names::routing_key;
@@ -71,10 +71,29 @@ struct Message {
     event: Option<EventOfMessage>,
 }
 
+/// The event that posted a message.
+#[derive(Deserialize)]
+struct EventOfMessage {
+    partition: u16,
+    offset: u64,
+    created_at_ms: u64,
+    author: Option<Author>,
+}
+
 /// A message that may match.
 struct Candidate {
     message: MessageView,
-    event: Option<EventOfMessage>,
+    /// The place of its event; `None` in an index of version 1.
+    place: Option<(PartitionId, Offset)>,
+}
+
+impl From<Message> for Candidate {
+    fn from(Message { number, body, event }: Message) -> Self {
+        let place = event.as_ref().map(|event| (PartitionId(event.partition), Offset(event.offset)));
+        let created_at = event.as_ref().map(|event| UnixMillis(event.created_at_ms));
+        let author = event.and_then(|event| event.author);
+        Self { message: MessageView { number, body, author, created_at }, place }
+    }
 }
 
 /// A search for one page.
@@ -112,12 +131,7 @@ impl Search<'_> {
         if reply.timed_out {
             return Err(ElasticError::Unreachable { reason: "the server gave up the search halfway".to_owned() });
         }
-        let hits = reply.hits.hits.into_iter();
-        let candidate = |Hit { message: Message { number, body, event } }| Candidate {
-            message: MessageView { number, body },
-            event,
-        };
-        Ok(hits.map(candidate).collect())
+        Ok(reply.hits.hits.into_iter().map(|hit| hit.message.into()).collect())
     }
 }
 
@@ -149,16 +163,16 @@ async fn collect_page<F: Future<Output = Result<Vec<Candidate>, ElasticError>>>(
         let is_long = candidates.iter().map(|candidate| candidate.message.body.len()).sum::<usize>() > LONG_HITS_BYTES;
         step = if is_long { FIRST_HITS } else { MAX_HITS.min(2 * step) };
         let Examined { messages, is_complete } = examine(candidates, text, &mut left).await?;
-        for (Candidate { message, event }, matches) in messages {
+        for (Candidate { message, place }, matches) in messages {
             let number = message.number;
             if matches {
                 if found.is_full() {
                     return Ok(found.finish(true).into());
                 }
                 items += 1;
-                let text_bytes = message.body.len();
+                let text_bytes = message.text_bytes();
                 found.push(message, text_bytes);
-                coverage.add(event);
+                coverage.add(place);
             }
             examined_to = Some(number);
             cursor = if cursor.descends() { Cursor::Before(number) } else { Cursor::After(number) };
@@ -238,7 +252,6 @@ fn build_query(routing: &str, text: &FoldedText, cursor: Cursor<MessageNumber>, 
 mod tests {
     use std::cell::RefCell;
 
-    use events::{Offset, PartitionId};
     use read_model::page::{MAX_BYTES, MAX_ITEMS};
     use read_model::{FoldingVersion, SearchText};
 
@@ -269,8 +282,9 @@ mod tests {
 
     /// A message whose event lies just before the offset of its number, in partition 7.
     fn candidate(number: u32, body: &str) -> Candidate {
-        let event = EventOfMessage { partition: 7, offset: u64::from(number) - 1 };
-        Candidate { message: MessageView { number: message(number), body: body.to_owned() }, event: Some(event) }
+        let place = (PartitionId(7), Offset(u64::from(number) - 1));
+        let message = MessageView { number: message(number), body: body.to_owned(), author: None, created_at: None };
+        Candidate { message, place: Some(place) }
     }
 
     fn message(number: u32) -> MessageNumber {

@@ -4,8 +4,10 @@
 //! `content-type`, Tally's are `tally_…`, and `traceparent` is that of W3C Trace Context. A marker has neither key nor
 //! value. Readers ignore other headers.
 
+use std::str::FromStr;
+
 use events::{
-    Epoch, EventId, EventType, ImportMark, ImportPhase, Marker, Number, Offset, Record, RecordId, RequestKey,
+    Actor, Epoch, EventId, EventType, ImportMark, ImportPhase, Marker, Number, Offset, Record, RecordId, RequestKey,
     TraceParent, rfc3339,
 };
 use rdkafka::Message;
@@ -32,6 +34,7 @@ const SUBJECT: &str = "tally_offset";
 const REQUEST_KEY: &str = "tally_request_key";
 const REQUEST_VALUES: &str = "tally_request_values";
 const TRACE_PARENT: &str = "traceparent";
+const ACTOR: &str = "tally_actor";
 /// The phase of an import. Together with the next three it makes the marker of a claim the mark of an import. Earlier releases pass over
 /// that as over any claim, whereas a marker of another type would stop them.
 const IMPORT: &str = "tally_import";
@@ -39,7 +42,7 @@ const IMPORT_BEFORE: &str = "tally_import_before";
 const IMPORT_THROUGH: &str = "tally_import_through";
 const IMPORT_END: &str = "tally_import_end";
 /// Most headers that a record has.
-const MAX_HEADERS: usize = 12;
+const MAX_HEADERS: usize = 13;
 
 /// RFC 3339 writes years of four digits only.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,9 @@ pub(super) fn record_headers(record: &Record) -> Result<OwnedHeaders, TimeOutOfR
     }
     if let Some(trace) = record.trace {
         headers = add_header(headers, TRACE_PARENT, &trace.to_string());
+    }
+    if let Some(actor) = &record.actor {
+        headers = add_header(headers, ACTOR, &actor.to_string());
     }
     Ok(headers)
 }
@@ -170,10 +176,12 @@ struct KnownHeaders<'a> {
     import_through: Option<&'a str>,
     import_end: Option<&'a str>,
     trace: Option<TraceParent>,
+    actor: Option<Actor>,
 }
 
 impl<'a> KnownHeaders<'a> {
-    /// `None` if a header occurs twice or is no text. Nothing depends on the trace, so its last readable header counts.
+    /// `None` if a header occurs twice or is no text. Nothing depends on the trace and the actor, so the last readable header of
+    /// each counts: a later release may write other actors.
     fn collect(headers: &'a impl Headers) -> Option<Self> {
         let mut known = Self::default();
         for header in headers.iter() {
@@ -194,8 +202,11 @@ impl<'a> KnownHeaders<'a> {
                 IMPORT_THROUGH => &mut known.import_through,
                 IMPORT_END => &mut known.import_end,
                 TRACE_PARENT => {
-                    let text = header.value.and_then(|value| std::str::from_utf8(value).ok());
-                    known.trace = text.and_then(|text| text.parse().ok()).or(known.trace);
+                    known.trace = parse_readable(header.value).or(known.trace);
+                    continue;
+                }
+                ACTOR => {
+                    known.actor = parse_readable(header.value).or(known.actor);
                     continue;
                 }
                 _ => continue,
@@ -225,6 +236,7 @@ impl<'a> KnownHeaders<'a> {
                 Some(epoch) => Some(Epoch(parse_decimal(epoch)?)),
             },
             trace: self.trace,
+            actor: self.actor.clone(),
             data: data.to_vec(),
         })
     }
@@ -268,6 +280,11 @@ impl<'a> KnownHeaders<'a> {
         };
         is_newer.then(|| format!("of the kind {event_type}"))
     }
+}
+
+/// The value of a header that may be anything.
+fn parse_readable<T: FromStr>(value: Option<&[u8]>) -> Option<T> {
+    value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
 }
 
 /// Whether a version of CloudEvents is higher than the one that this release writes.
@@ -315,6 +332,7 @@ mod tests {
             request: Some(RequestKey { key: [0x0f; 32], values: [0xa5; 32] }),
             epoch: Some(Epoch(12)),
             trace: None,
+            actor: None,
             data: DATA.into(),
         }
     }
@@ -441,6 +459,21 @@ mod tests {
             assert_eq!(read(traces), Ok(LogEntry::Event(traced.clone())), "{traces:?}");
         }
         assert_eq!(read(&[("traceparent", "x")]), Ok(LogEntry::Event(record())));
+    }
+
+    #[test]
+    fn an_actor_is_kept_if_this_release_knows_it() {
+        const ACTOR: (&str, &str) = ("tally_actor", "user:ålice");
+        let acted = Record { actor: ACTOR.1.parse().ok(), ..record() };
+        assert_eq!(pairs(&record_headers(&acted).unwrap()), [GOLDEN.as_slice(), &[ACTOR]].concat());
+        for (actors, expected) in [([ACTOR].as_slice(), acted), (&[("tally_actor", "team:7")], record())] {
+            let headers = headers(GOLDEN.into_iter().chain(actors.iter().copied()));
+            assert_eq!(
+                decode(&message(Some(STREAM), Some(DATA), headers)),
+                Ok(LogEntry::Event(expected)),
+                "{actors:?}"
+            );
+        }
     }
 
     #[test]

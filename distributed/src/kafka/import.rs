@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event_log::{AppendError, EventLog, ImportLog, LastImport, LogBatch, ReadError, ReadLimit};
+use event_log::{AppendError, EventLog, ImportLog, LastImport, ReadError, ReadLimit};
 use events::{ImportMark, ImportPhase, Offset, PartitionId, Position, Record, StreamKey};
 
 use super::cluster::PARTITIONS;
@@ -11,8 +11,8 @@ use super::log::KafkaLog;
 
 /// The partition of the marks.
 const MARK_PARTITION: PartitionId = PartitionId(0);
-/// Records that are read at a time, in search of marks.
-const RECORDS_PER_READ: u32 = 1_000;
+/// For a look at one record.
+const ONE_RECORD: ReadLimit = ReadLimit { records: 1, wait: Duration::ZERO };
 
 #[async_trait]
 impl ImportLog for KafkaLog {
@@ -64,7 +64,7 @@ impl KafkaLog {
         if !matches!(self.look_at_ends(end).await?, Ends::Unknown) {
             return Ok(false);
         }
-        let last_records = Offset(end.0.saturating_sub(RECORDS_PER_READ.into()));
+        let last_records = Offset(end.0.saturating_sub(ReadLimit::STRETCH.records.into()));
         let Stretch { last_mark, has_epoch } = self.read_stretch(last_records, end).await?;
         // Nobody begins an epoch before the import has ended, and no imported event has one.
         if has_epoch {
@@ -78,10 +78,10 @@ impl KafkaLog {
     }
 
     async fn look_at_ends(&self, end: Offset) -> Result<Ends, ReadError> {
-        if end == Offset::START || self.read_marks(Offset::START, 1).await?.imports.is_empty() {
+        if end == Offset::START || self.read(MARK_PARTITION, Offset::START, ONE_RECORD).await?.imports.is_empty() {
             return Ok(Ends::NoImport);
         }
-        let last = self.read_marks(Offset(end.0 - 1), 1).await?.imports.pop();
+        let last = self.read(MARK_PARTITION, Offset(end.0 - 1), ONE_RECORD).await?.imports.pop();
         let ended = last.map(|last| last.mark).filter(|mark| mark.phase == ImportPhase::Ended);
         Ok(ended.map_or(Ends::Unknown, Ends::Ended))
     }
@@ -91,7 +91,7 @@ impl KafkaLog {
         let mut next = from;
         let mut stretch = Stretch { last_mark: None, has_epoch: false };
         while next < end {
-            let log_batch = self.read_marks(next, RECORDS_PER_READ).await?.cut_at(end);
+            let log_batch = self.read(MARK_PARTITION, next, ReadLimit::STRETCH).await?.cut_at(end);
             if log_batch.next == next {
                 // Offsets need not be dense.
                 break;
@@ -102,9 +102,5 @@ impl KafkaLog {
             stretch.last_mark = log_batch.imports.into_iter().last().map(|placed| placed.mark).or(stretch.last_mark);
         }
         Ok(stretch)
-    }
-
-    async fn read_marks(&self, from: Offset, records: u32) -> Result<LogBatch, ReadError> {
-        self.read(MARK_PARTITION, from, ReadLimit { records, wait: Duration::ZERO }).await
     }
 }

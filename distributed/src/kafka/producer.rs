@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use event_log::AppendError;
-use events::{ImportMark, Marker, Offset, PartitionId, Position, Record};
+use events::{ImportMark, LogId, Marker, Offset, PartitionId, Position, Record};
 use parking_lot::RwLock;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -151,14 +151,16 @@ impl LogProducer {
         Ok(covered)
     }
 
-    /// Appends the mark of an import to `partition`.
+    /// Appends the mark of an import to `partition`. The first record of a log is its identity: a mark that is it says that the positions
+    /// of the log are marked.
     pub(super) async fn append_import_mark(
         &self,
         partition: PartitionId,
         mark: &ImportMark,
     ) -> Result<Offset, AppendError> {
-        let headers = codec::import_mark_headers(mark, Uuid::now_v7());
-        self.send(partition, None, headers).await
+        let is_first = mark.end.bound(partition) == Offset::START;
+        let id = if is_first { LogId::of_marked_log(Uuid::new_v4().into_bytes()).0 } else { Uuid::now_v7() };
+        self.send(partition, None, codec::import_mark_headers(mark, id)).await
     }
 
     /// Appends a marker to `partition` and returns its offset.

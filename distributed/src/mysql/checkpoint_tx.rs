@@ -10,7 +10,7 @@ use sqlx::{Executor, MySqlConnection, Row, ValueRef};
 use uuid::Uuid;
 
 use super::columns::decode_error;
-use super::connections::{Connections, Lease};
+use super::connections::{Connections, Lease, RETRIES};
 
 /// Bound on the retries of a batch after deadlocks and waits for locks.
 const MAX_RETRIES: usize = 10;
@@ -105,7 +105,8 @@ fn decode_checkpoint_or_start(row: &MySqlRow, column: usize) -> Result<Checkpoin
     decode_checkpoint(row, column)
 }
 
-fn decode_uuid(row: &MySqlRow, column: usize) -> Result<Option<Uuid>, sqlx::Error> {
+/// Decodes a UUID that may be NULL.
+pub(super) fn decode_uuid(row: &MySqlRow, column: usize) -> Result<Option<Uuid>, sqlx::Error> {
     let bytes: Option<&[u8]> = row.try_get(column)?;
     bytes.map(Uuid::from_slice).transpose().map_err(|error| decode_error(column, error))
 }
@@ -114,6 +115,14 @@ fn decode_uuid(row: &MySqlRow, column: usize) -> Result<Option<Uuid>, sqlx::Erro
 /// the server rolls it back and releases its locks at once.
 pub(super) struct Batch {
     lease: Lease,
+    has_feed: bool,
+}
+
+/// What a partition's checkpoint has said before a batch.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    next: u64,
+    fed: Option<u64>,
 }
 
 /// The outcome of the beginning of a batch.
@@ -141,9 +150,11 @@ impl Batch {
         let locked = lock(&mut lease, projection, generation, fence, checkpoint_move.partition).await?;
         let refusal = match locked {
             None => Begun::Fenced,
-            Some(found) if found.unwrap_or(Offset::START.0) != checkpoint_move.from.0 => Begun::Elsewhere,
+            Some(found) if found.map_or(Offset::START.0, |found| found.next) != checkpoint_move.from.0 => {
+                Begun::Elsewhere
+            }
             Some(found) if move_checkpoint(&mut lease, projection, generation, checkpoint_move, found).await? => {
-                return Ok(Begun::Batch(Self { lease }));
+                return Ok(Begun::Batch(Self { lease, has_feed: is_fed(found) }));
             }
             Some(_) => Begun::Elsewhere,
         };
@@ -156,6 +167,11 @@ impl Batch {
         &mut self.lease
     }
 
+    /// Whether the feed has everything before this batch, so that it goes on with it.
+    pub(super) const fn has_feed(&self) -> bool {
+        self.has_feed
+    }
+
     pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.lease.execute("COMMIT").await?;
         self.lease.give_back();
@@ -164,17 +180,17 @@ impl Batch {
 }
 
 /// Locks the rows with the fence and the checkpoint in one statement, so that the fence costs no round trip. Returns the
-/// checkpoint's offset, if it has a row; `None` if the fence forbids to write.
+/// checkpoint, if it has a row; `None` if the fence forbids to write.
 async fn lock(
     connection: &mut MySqlConnection,
     projection: Projection,
     generation: Generation,
     fence: Fence,
     partition: PartitionId,
-) -> Result<Option<Option<u64>>, sqlx::Error> {
+) -> Result<Option<Option<Found>>, sqlx::Error> {
     let statement = match fence {
         Fence::Live => sqlx::query(
-            "SELECT next_offset, projections.generation, paused_at IS NULL FROM projections \
+            "SELECT next_offset, fed_offset, projections.generation, paused_at IS NULL FROM projections \
              LEFT JOIN checkpoints \
              ON checkpoints.projection = name AND checkpoints.generation = ? AND partition_id = ? \
              LEFT JOIN pauses ON pauses.projection = name \
@@ -184,7 +200,7 @@ async fn lock(
         .bind(partition.0)
         .bind(projection.name()),
         Fence::Owner(_) => sqlx::query(
-            "SELECT next_offset, owner FROM generations LEFT JOIN checkpoints \
+            "SELECT next_offset, fed_offset, owner FROM generations LEFT JOIN checkpoints \
              ON checkpoints.projection = generations.projection AND checkpoints.generation = generations.generation \
              AND partition_id = ? WHERE generations.projection = ? AND generations.generation = ? \
              FOR SHARE OF generations FOR UPDATE OF checkpoints",
@@ -197,38 +213,54 @@ async fn lock(
         return Ok(None);
     };
     let may_write = match fence {
-        Fence::Live => row.try_get::<u32, _>(1)? == generation.0 && row.try_get::<i64, _>(2)? == 1,
-        Fence::Owner(owner) => row.try_get::<Option<&[u8]>, _>(1)? == Some(owner.as_bytes()),
+        Fence::Live => row.try_get::<u32, _>(2)? == generation.0 && row.try_get::<i64, _>(3)? == 1,
+        Fence::Owner(owner) => row.try_get::<Option<&[u8]>, _>(2)? == Some(owner.as_bytes()),
     };
-    Ok(if may_write { Some(row.try_get(0)?) } else { None })
+    if !may_write {
+        return Ok(None);
+    }
+    let (next, fed): (Option<u64>, _) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(Some(next.map(|next| Found { next, fed })))
+}
+
+/// Whether the feed has everything before the checkpoint.
+fn is_fed(found: Option<Found>) -> bool {
+    found.is_none_or(|found| found.fed == Some(found.next))
 }
 
 /// Moves the checkpoint, whose row was locked and has `found`, if there is one. A conditional UPDATE would not do: its number of
-/// affected rows depends on the options of the connection. Returns false if another owner has made the row meanwhile.
+/// affected rows depends on the options of the connection. A gap in the feed stays where it is. Returns false if another owner has made
+/// the row meanwhile.
 async fn move_checkpoint(
     connection: &mut MySqlConnection,
     projection: Projection,
     generation: Generation,
     checkpoint_move: CheckpointMove,
-    found: Option<u64>,
+    found: Option<Found>,
 ) -> Result<bool, sqlx::Error> {
     let statement = match found {
         Some(_) => {
-            "UPDATE checkpoints SET next_offset = ?, epoch = ?, record_offset = ?, record_id = ?, log_id = ? \
+            "UPDATE checkpoints SET next_offset = ?, epoch = ?, record_offset = ?, record_id = ?, log_id = ?, fed_offset = ? \
              WHERE projection = ? AND generation = ? AND partition_id = ?"
         }
         None => {
-            "INSERT INTO checkpoints (next_offset, epoch, record_offset, record_id, log_id, projection, generation, partition_id) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO checkpoints (next_offset, epoch, record_offset, record_id, log_id, fed_offset, projection, generation, \
+             partition_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         }
     };
     let Checkpoint { next, epoch, record, log } = checkpoint_move.to;
+    let fed = match projection {
+        Projection::Views if is_fed(found) => Some(next.0),
+        Projection::Views => found.and_then(|found| found.fed),
+        Projection::Counts | Projection::Search => None,
+    };
     let moved = sqlx::query(statement)
         .bind(next.0)
         .bind(epoch.0)
         .bind(record.map(|record| record.offset.0))
         .bind(record.map(|record| record.id.0.as_bytes().to_vec()))
         .bind(log.map(|log| log.0.as_bytes().to_vec()))
+        .bind(fed)
         .bind(projection.name())
         .bind(generation.0)
         .bind(checkpoint_move.partition.0)
@@ -265,7 +297,7 @@ where
     let count_retry = |error: &E, _| {
         attempt += 1;
         tracing::debug!(%error, attempt, "a batch met the locks of others and is applied again");
-        metrics::counter!("tally_mysql_retries_total").increment(1);
+        metrics::counter!(RETRIES).increment(1);
     };
     apply.retry(pauses).when(is_temporary).notify(count_retry).await
 }

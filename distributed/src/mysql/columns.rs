@@ -1,6 +1,6 @@
 //! Decodes columns.
 
-use events::{ApplicationToken, ChatKey, ChatNumber, EventId, Number};
+use events::{ApplicationToken, Author, ChatKey, ChatNumber, EventId, Number, UnixMillis};
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 use uuid::Uuid;
@@ -21,6 +21,16 @@ pub(super) fn decode_number(row: &MySqlRow, column: usize) -> Result<Number, sql
 
 pub(super) fn decode_event_id(row: &MySqlRow, column: usize) -> Result<EventId, sqlx::Error> {
     Uuid::from_slice(row.try_get(column)?).map(EventId).map_err(|error| decode_error(column, error))
+}
+
+/// Decodes a time, which is NULL in what earlier releases wrote.
+pub(super) fn decode_time(row: &MySqlRow, column: usize) -> Result<Option<UnixMillis>, sqlx::Error> {
+    Ok(row.try_get::<Option<u64>, _>(column)?.map(UnixMillis))
+}
+
+pub(super) fn decode_author(row: &MySqlRow, column: usize) -> Result<Option<Author>, sqlx::Error> {
+    let author = row.try_get::<Option<String>, _>(column)?.map(Author::from_stored);
+    author.transpose().map_err(|error| decode_error(column, error))
 }
 
 /// The error for a column with a value that this program does not write.

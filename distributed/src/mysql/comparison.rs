@@ -17,6 +17,9 @@ struct Table {
     added: &'static [&'static str],
 }
 
+/// The table that a generation of an earlier version does not fill.
+const FEED: &str = "feed";
+
 const VIEWS: &[Table] = &[
     Table {
         name: "applications",
@@ -37,6 +40,31 @@ const VIEWS: &[Table] = &[
         values: &["event_id", "body"],
         added: &["log_offset", "created_at_ms", "author"],
     },
+    Table {
+        name: FEED,
+        key: &["partition_id", "log_offset"],
+        values: &["token", "chat_number", "number", "kind", "created_at_ms", "text_bytes", "name"],
+        added: &[],
+    },
+    Table {
+        name: "access_keys",
+        key: &["token", "number"],
+        values: &[
+            "event_id",
+            "partition_id",
+            "log_offset",
+            "created_at_ms",
+            "expires_at_ms",
+            "hash",
+            "scopes",
+            "request_values",
+            "listed_number",
+            "revoked_offset",
+            "name",
+        ],
+        added: &[],
+    },
+    Table { name: "voided_users", key: &["token", "user_id"], values: &["partition_id", "log_offset"], added: &[] },
     Table {
         name: "dead_letters",
         key: &["partition_id", "log_offset"],
@@ -70,6 +98,9 @@ const COUNTS: &[Table] = &[
     },
 ];
 
+/// The columns with texts. They are compared by their bytes, because the collations pass over spaces at the end of a text.
+const TEXTS: &[&str] = &["name", "body", "author", "reason", "scopes", "gaps", "stream"];
+
 const fn tables_of(projection: Projection) -> &'static [Table] {
     match projection {
         Projection::Views => VIEWS,
@@ -99,7 +130,8 @@ impl Snapshot {
         live: Generation,
     ) -> Result<Vec<Difference>, sqlx::Error> {
         let mut differences = Vec::new();
-        for table in tables_of(projection) {
+        let has_gap = projection == Projection::Views && self.has_gap(built, live).await?;
+        for table in tables_of(projection).iter().filter(|table| !(has_gap && table.name == FEED)) {
             let missing = self.count_only_in(table, built, live).await?;
             let unexpected = self.count_only_in(table, live, built).await?;
             if missing > 0 || unexpected > 0 {
@@ -109,6 +141,17 @@ impl Snapshot {
         self.0.execute("COMMIT").await?;
         self.0.give_back();
         Ok(differences)
+    }
+
+    /// Whether the feed of one of the two has a gap, so that there is nothing to compare it with.
+    async fn has_gap(&mut self, built: Generation, live: Generation) -> Result<bool, sqlx::Error> {
+        let statement = sqlx::query(
+            "SELECT count(*) FROM checkpoints WHERE projection = 'views' AND generation IN (?, ?) \
+             AND NOT (fed_offset <=> next_offset)",
+        );
+        let statement = statement.bind(built.0).bind(live.0);
+        let row = with_timeout(COMPARE_WAIT, statement.fetch_one(&mut *self.0)).await?;
+        Ok(row.try_get::<i64, _>(0)? > 0)
     }
 
     /// Counts the rows of `one` without an equal one in `other`.
@@ -125,14 +168,21 @@ impl Table {
     fn statement(&self) -> String {
         let Self { name, key, values, added } = self;
         let mut same: Vec<_> = key.iter().map(|column| format!("other.{column} = one.{column}")).collect();
-        same.extend(values.iter().map(|column| format!("other.{column} <=> one.{column}")));
-        same.extend(added.iter().map(|column| format!("coalesce(other.{column} = one.{column}, TRUE)")));
+        same.extend(values.iter().map(|column| format!("{} <=> {}", of("other", column), of("one", column))));
+        same.extend(
+            added.iter().map(|column| format!("coalesce({} = {}, TRUE)", of("other", column), of("one", column))),
+        );
         let same = same.join(" AND ");
         format!(
             "SELECT count(*) FROM {name} AS one LEFT JOIN {name} AS other ON other.generation = ? AND {same} \
              WHERE one.generation = ? AND other.generation IS NULL"
         )
     }
+}
+
+/// The value of a column of one of the two rows.
+fn of(row: &str, column: &str) -> String {
+    if TEXTS.contains(&column) { format!("CAST({row}.{column} AS BINARY)") } else { format!("{row}.{column}") }
 }
 
 /// The columns that are compared, with those of the generations: `TABLE.COLUMN`.

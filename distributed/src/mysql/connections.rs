@@ -8,6 +8,7 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use metrics::Gauge;
 use sqlx::mysql::{MySql, MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
@@ -16,8 +17,17 @@ use sqlx::{Connection, Executor, MySqlConnection};
 /// A statement with its values.
 pub(super) type Statement = Query<'static, MySql, MySqlArguments>;
 
+const IN_USE: &str = "tally_mysql_connections_in_use";
+const MAX: &str = "tally_mysql_connections_max";
+/// Counts what met the locks of others.
+pub(super) const RETRIES: &str = "tally_mysql_retries_total";
 /// Connections for reads. Further reads wait for one.
 const READERS: u32 = 16;
+/// Connections for the one task of a process that reads the changes of keys. However many reads there are, it gets its own.
+const KEY_CHANGES: u32 = 2;
+/// Connections for the end of the feed: one for the poll of a process, one for its tail. However many reads there are, they get theirs:
+/// nothing that a request asks for is read with them.
+const TAILS: u32 = 2;
 /// Connections for batches. A partition applies one batch at a time.
 const WRITERS: u32 = 12;
 /// Connections that begin, swap and delete generations, for one projection at a time.
@@ -26,6 +36,9 @@ const KEEPERS: u32 = 4;
 const COMPARERS: u32 = 1;
 /// Longest wait for a connection, a new one included.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait for a connection that reads the changes of keys. It is shorter than the time for one look at them, so whoever waits longer for a
+/// connection learns that the server cannot be reached, and not that the look was slow.
+const KEY_CHANGES_ACQUIRE_WAIT: Duration = Duration::from_secs(1);
 /// Longest read, including the wait for a connection. The server ends a read earlier, see [`READER_SETTINGS`]; this
 /// bound is for a server that does not answer any more.
 pub(super) const READ_WAIT: Duration = Duration::from_secs(8);
@@ -59,6 +72,8 @@ const READER_SETTINGS: &str = "SET SESSION transaction_isolation = 'READ-COMMITT
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     pool: MySqlPool,
+    /// How many of them somebody uses.
+    in_use: Gauge,
 }
 
 /// A connection for several statements. A drop closes it, and so ends its transaction.
@@ -66,6 +81,7 @@ pub(super) struct Connections {
 pub(super) struct Lease {
     connection: PoolConnection<MySql>,
     is_given_back: bool,
+    in_use: Gauge,
 }
 
 /// Longest comparison of a table of two generations, in one statement. That of the largest takes a few minutes.
@@ -77,28 +93,50 @@ const COMPARER_SETTINGS: &str = "SET SESSION transaction_isolation = 'REPEATABLE
 impl Connections {
     /// Connections for reads. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn readers(options: &MySqlConnectOptions) -> Self {
-        Self::new(options, READERS, READER_SETTINGS)
+        Self::new(options, "readers", READERS, ACQUIRE_WAIT, READER_SETTINGS)
+    }
+
+    /// Connections that read the changes of keys. Does not connect yet. Must be called in a tokio runtime.
+    pub(super) fn key_changes(options: &MySqlConnectOptions) -> Self {
+        Self::new(options, "key-changes", KEY_CHANGES, KEY_CHANGES_ACQUIRE_WAIT, READER_SETTINGS)
+    }
+
+    /// Connections that follow the end of the feed. Does not connect yet. Must be called in a tokio runtime.
+    pub(super) fn tails(options: &MySqlConnectOptions) -> Self {
+        Self::new(options, "tails", TAILS, ACQUIRE_WAIT, READER_SETTINGS)
+    }
+
+    /// Connections with which the write API reads counts, beside its [`Connections::readers`]. Does not connect yet. Must be called
+    /// in a tokio runtime.
+    pub(super) fn counts_readers(options: &MySqlConnectOptions) -> Self {
+        Self::new(options, "counts-readers", READERS, ACQUIRE_WAIT, READER_SETTINGS)
     }
 
     /// Connections for batches. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn writers(options: &MySqlConnectOptions) -> Self {
-        Self::new(options, WRITERS, WRITER_SETTINGS)
+        Self::new(options, "writers", WRITERS, ACQUIRE_WAIT, WRITER_SETTINGS)
     }
 
     /// Connections that begin, swap and delete generations. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn keepers(options: &MySqlConnectOptions) -> Self {
-        Self::new(options, KEEPERS, KEEPER_SETTINGS)
+        Self::new(options, "keepers", KEEPERS, ACQUIRE_WAIT, KEEPER_SETTINGS)
     }
 
     /// Connections that compare generations. Does not connect yet. Must be called in a tokio runtime.
     pub(super) fn comparers(options: &MySqlConnectOptions) -> Self {
-        Self::new(options, COMPARERS, COMPARER_SETTINGS)
+        Self::new(options, "comparers", COMPARERS, ACQUIRE_WAIT, COMPARER_SETTINGS)
     }
 
-    fn new(options: &MySqlConnectOptions, max: u32, settings: &'static str) -> Self {
+    fn new(
+        options: &MySqlConnectOptions,
+        name: &'static str,
+        max: u32,
+        acquire_wait: Duration,
+        settings: &'static str,
+    ) -> Self {
         let pool = MySqlPoolOptions::new()
             .max_connections(max)
-            .acquire_timeout(ACQUIRE_WAIT)
+            .acquire_timeout(acquire_wait)
             .idle_timeout(IDLE_TIMEOUT)
             // Only idle connections are pinged, below. That saves most reads a round trip.
             .test_before_acquire(false)
@@ -112,11 +150,17 @@ impl Connections {
             })
             .after_connect(move |connection, _| Box::pin(async move { connection.execute(settings).await.map(drop) }))
             .connect_lazy_with(options.clone());
-        Self { pool }
+        metrics::describe_gauge!(MAX, "Connections to MySQL that the process may have, by their use.");
+        metrics::gauge!(MAX, "pool" => name).set(f64::from(max));
+        metrics::describe_gauge!(IN_USE, "Connections to MySQL that somebody uses.");
+        metrics::describe_counter!(RETRIES, "Batches that met the locks of others, and were applied again.");
+        Self { pool, in_use: metrics::gauge!(IN_USE, "pool" => name) }
     }
 
     pub(super) async fn lease(&self) -> Result<Lease, sqlx::Error> {
-        Ok(Lease { connection: self.pool.acquire().await?, is_given_back: false })
+        let connection = self.pool.acquire().await?;
+        self.in_use.increment(1.0);
+        Ok(Lease { connection, is_given_back: false, in_use: self.in_use.clone() })
     }
 
     pub(super) async fn fetch_all(&self, statement: Statement) -> Result<Vec<MySqlRow>, sqlx::Error> {
@@ -151,6 +195,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.in_use.decrement(1.0);
         if !self.is_given_back {
             self.connection.close_on_drop();
         }
@@ -181,4 +226,47 @@ pub(super) async fn with_timeout<T>(
         return Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason)));
     };
     outcome
+}
+
+/// Whether nobody reaches the server: a connection is refused or lost. A statement that takes too long is no such error, and neither is a
+/// refusal by the server.
+pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error, sqlx::Error::Io(error) if matches!(
+        error.kind(),
+        Kind::ConnectionRefused
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::NotConnected
+            | Kind::BrokenPipe
+            | Kind::UnexpectedEof
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+    ))
+}
+
+/// The same for the connections of [`Connections::key_changes`]. Nobody else takes them, so who waits in vain for one cannot connect.
+pub(super) fn is_unreachable_for_key_changes(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::PoolTimedOut) || is_unreachable(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_slow_or_refuses_is_reached() {
+        let io = |kind| sqlx::Error::Io(io::Error::from(kind));
+        for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof] {
+            assert!(is_unreachable(&io(kind)) && is_unreachable_for_key_changes(&io(kind)), "{kind}");
+        }
+        for error in [io(io::ErrorKind::TimedOut), sqlx::Error::Protocol("x".to_owned()), sqlx::Error::RowNotFound] {
+            assert!(!is_unreachable(&error) && !is_unreachable_for_key_changes(&error), "{error}");
+        }
+        // Other reads may have all connections of the readers.
+        assert!(
+            !is_unreachable(&sqlx::Error::PoolTimedOut) && is_unreachable_for_key_changes(&sqlx::Error::PoolTimedOut)
+        );
+    }
 }

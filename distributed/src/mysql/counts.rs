@@ -23,7 +23,7 @@ impl MySqlCounts {
     /// # Errors
     /// [`ClientError`].
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        Ok(Self { readers: Connections::readers(&parse_url(url)?) })
+        Ok(Self { readers: Connections::counts_readers(&parse_url(url)?) })
     }
 
     /// Reads the checkpoints and an answer in one statement, so that they belong to the same state of the tables. Each

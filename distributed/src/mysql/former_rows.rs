@@ -15,7 +15,17 @@ macro_rules! delete_from {
 }
 
 /// Deletes from the tables of `views`.
-const VIEWS: &[&str] = delete_from!("messages", "chats", "renames", "applications", "dead_letters");
+const VIEWS: &[&str] = delete_from!(
+    "feed",
+    "messages",
+    "chats",
+    "renames",
+    "applications",
+    "access_keys",
+    "voided_users",
+    "log_ends",
+    "dead_letters"
+);
 /// Deletes from the tables of `counts`.
 const COUNTS: &[&str] = delete_from!("answered_requests", "chat_counts", "application_counts");
 /// Deletes from the tables that all projections share. The last one goes last: without its row nobody would go on.

@@ -104,6 +104,23 @@ impl MySqlGenerations {
         Ok(is_owner)
     }
 
+    /// Ends the lease, unless it is another's.
+    async fn try_release(&self, build: &Build) -> Result<(), sqlx::Error> {
+        let mut transaction = self.begin_transaction().await?;
+        if lock_owner(&mut transaction, build).await? {
+            sqlx::query(
+                "UPDATE generations SET owned_until = UTC_TIMESTAMP(6) WHERE projection = ? AND generation = ?",
+            )
+            .bind(build.projection.name())
+            .bind(build.generation.0)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.execute("COMMIT").await?;
+        transaction.give_back();
+        Ok(())
+    }
+
     /// Locks the live generation and catches up with it. Returns it, with the transaction that holds the locks.
     pub(super) async fn stop_writers(
         &self,
@@ -310,6 +327,14 @@ impl Generations for MySqlGenerations {
             Ok(true) => Ok(()),
             Ok(false) => Err(GenerationsError::Lost(projection)),
             Err(error) => Err(GenerationsError::Use { projection, source: error.into() }),
+        }
+    }
+
+    async fn release(&self, build: &Build) {
+        // The lease ends by itself, too.
+        if let Err(error) = with_timeout(READ_WAIT, self.try_release(build)).await {
+            let projection = build.projection.name();
+            tracing::warn!(%error, "the next rebuild of {projection} has to wait for the end of this one's lease");
         }
     }
 

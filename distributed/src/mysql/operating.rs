@@ -1,19 +1,22 @@
 //! Compares generations of `views` and `counts` with those that are made anew, and pauses projections; see [`OperateGenerations`].
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use events::{Offset, PartitionId, Position};
+use events::PartitionId;
 use read_model::generations::SWAP_TIMEOUT;
 use read_model::{
-    BackendError, Build, CatchUp, Difference, GenerationNumber, GenerationsError, LiveError, LiveGeneration,
-    MAX_COUNTED_LETTERS, OperateGenerations, PauseError, Pauses, Projection,
+    BackendError, Build, CatchUp, Difference, FIRST_VERSION_WITH_FEED, GenerationNumber, GenerationsError, LiveError,
+    LiveGeneration, OperateGenerations, PauseError, Pauses, Projection,
 };
 use sqlx::{Executor, MySqlConnection, Row};
 
 use super::MySqlGenerations;
-use super::checkpoint_tx::{Generation, is_contention, retry_contention};
+use super::checkpoint_tx::{Generation, decode_checkpoint, is_contention, retry_contention};
 use super::comparison::Snapshot;
 use super::connections::{READ_WAIT, with_timeout};
 use super::generations::{FIRST_VERSION, lock_checkpoints};
+use super::write_views::count_dead_letters;
 
 impl MySqlGenerations {
     pub(super) async fn load_is_paused(&self, projection: Projection) -> Result<bool, sqlx::Error> {
@@ -33,10 +36,12 @@ impl MySqlGenerations {
         with_timeout(READ_WAIT, stored).await.map(drop)
     }
 
-    /// Reads the pointer, the version, the checkpoints and the pause in one statement.
+    /// Reads the pointer, the version, the checkpoints and the pause in one statement. Where programs of an earlier release have written, rows
+    /// are of their version.
     async fn load_live(&self, projection: Projection) -> Result<LiveGeneration, sqlx::Error> {
         let statement = sqlx::query(
-            "SELECT projections.generation, paused_at IS NOT NULL, partition_id, next_offset, version FROM projections \
+            "SELECT projections.generation, paused_at IS NOT NULL, version, partition_id, \
+             next_offset, epoch, record_offset, record_id, log_id, fed_offset FROM projections \
              LEFT JOIN pauses ON pauses.projection = name \
              LEFT JOIN generations ON generations.projection = name \
              AND generations.generation = projections.generation \
@@ -46,27 +51,26 @@ impl MySqlGenerations {
         let rows = self.keepers.fetch_all(statement.bind(projection.name())).await?;
         let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         let (generation, is_paused) = (first.try_get(0)?, first.try_get::<i64, _>(1)? == 1);
-        let version = first.try_get::<Option<u32>, _>(4)?.unwrap_or(FIRST_VERSION);
-        let mut position = Position::default();
+        let mut version = first.try_get::<Option<u32>, _>(2)?.unwrap_or(FIRST_VERSION);
+        let mut checkpoints = BTreeMap::new();
         for row in &rows {
-            if let (Some(partition), Some(next)) = (row.try_get(2)?, row.try_get(3)?) {
-                position.merge(&Position::up_to(PartitionId(partition), Offset(next)));
+            // Before its first batch a projection has none.
+            if let Some(partition) = row.try_get(3)? {
+                let checkpoint = decode_checkpoint(row, 4)?;
+                if projection == Projection::Views && row.try_get::<Option<u64>, _>(9)? != Some(checkpoint.next.0) {
+                    // Programs of an earlier version have written last, and write no feed.
+                    version = version.min(FIRST_VERSION_WITH_FEED - 1);
+                }
+                checkpoints.insert(PartitionId(partition), checkpoint);
             }
         }
-        let dead_letters = self.count_dead_letters(projection, generation).await?;
-        Ok(LiveGeneration { version, generation: GenerationNumber(generation), position, dead_letters, is_paused })
-    }
-
-    /// Counts the dead letters, [`MAX_COUNTED_LETTERS`] at most. Only `views` keeps some.
-    async fn count_dead_letters(&self, projection: Projection, generation: u32) -> Result<u64, sqlx::Error> {
-        if projection != Projection::Views {
-            return Ok(0);
-        }
-        let statement = sqlx::query(
-            "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE generation = ? AND discarded IS NULL LIMIT ?) AS counted",
-        );
-        let row = self.keepers.fetch_optional(statement.bind(generation).bind(MAX_COUNTED_LETTERS)).await?;
-        row.ok_or(sqlx::Error::RowNotFound)?.try_get::<i64, _>(0).map(i64::cast_unsigned)
+        // Only `views` keeps some.
+        let dead_letters = if projection == Projection::Views {
+            count_dead_letters(&self.keepers, Generation(generation), PartitionId::ALL).await?
+        } else {
+            0
+        };
+        Ok(LiveGeneration { version, generation: GenerationNumber(generation), checkpoints, dead_letters, is_paused })
     }
 
     /// Takes a snapshot of both generations at equal checkpoints, while the writers of the live one wait.

@@ -7,7 +7,7 @@ use sqlx::mysql::MySqlRow;
 
 use super::MySqlProjections;
 use super::checkpoint_tx::Generation;
-use super::columns::decode_number;
+use super::columns::{decode_author, decode_number, decode_time};
 use super::coverage::{Coverage, decode_offset, decode_partition};
 use super::read_views::{add_event_of_views, numbers_between};
 
@@ -25,7 +25,7 @@ impl MySqlProjections {
         number: MessageNumber,
     ) -> Result<Option<Shown<MessageView>>, sqlx::Error> {
         let statement = sqlx::query(
-            "SELECT m.body, v.generation, v.partition_id, m.log_offset FROM chats AS v JOIN messages AS m \
+            "SELECT v.generation, v.partition_id, m.log_offset, m.number, m.created_at_ms, m.author, m.body FROM chats AS v JOIN messages AS m \
              ON m.generation = v.generation AND m.token = v.token AND m.chat_number = v.number \
              WHERE v.generation = (SELECT generation FROM projections WHERE name = 'views') \
              AND v.token = ? AND v.number = ? AND m.number = ?",
@@ -36,8 +36,8 @@ impl MySqlProjections {
         let row = self.readers.fetch_optional(statement).await?;
         let Some(row) = row else { return Ok(None) };
         let mut coverage = Coverage::default();
-        add_event_of_views(&row, 1, &mut coverage)?;
-        let value = MessageView { number, body: row.try_get(0)? };
+        add_event_of_views(&row, 0, &mut coverage)?;
+        let value = decode_message(&row, 3)?;
         Ok(Some(Shown { value, position: coverage.finish(&self.readers).await? }))
     }
 
@@ -52,11 +52,11 @@ impl MySqlProjections {
         };
         let (above, below) = numbers_between(page.cursor, MessageNumber::get);
         let query = if page.cursor.descends() {
-            "SELECT number, body, log_offset FROM messages \
+            "SELECT log_offset, number, created_at_ms, author, body FROM messages \
              WHERE generation = ? AND token = ? AND chat_number = ? AND number > ? AND number < ? \
              ORDER BY number DESC LIMIT ?"
         } else {
-            "SELECT number, body, log_offset FROM messages \
+            "SELECT log_offset, number, created_at_ms, author, body FROM messages \
              WHERE generation = ? AND token = ? AND chat_number = ? AND number > ? AND number < ? \
              ORDER BY number LIMIT ?"
         };
@@ -68,8 +68,10 @@ impl MySqlProjections {
             .bind(below)
             .bind(page.limit + 1);
         let decode = |row: &MySqlRow, coverage: &mut Coverage| {
-            coverage.add((Projection::Views, generation), partition, decode_offset(row, 2)?);
-            decode_message(row)
+            coverage.add((Projection::Views, generation), partition, decode_offset(row, 0)?);
+            let message = decode_message(row, 1)?;
+            let text_bytes = message.text_bytes();
+            Ok((message, text_bytes))
         };
         let value = self.read_slice(page.limit, query, &mut coverage, decode).await?;
         Ok(Some(Shown { value, position: coverage.finish(&self.readers).await? }))
@@ -96,8 +98,12 @@ impl MySqlProjections {
     }
 }
 
-fn decode_message(row: &MySqlRow) -> Result<(MessageView, usize), sqlx::Error> {
-    let body: String = row.try_get(1)?;
-    let text_bytes = body.len();
-    Ok((MessageView { number: MessageNumber(decode_number(row, 0)?), body }, text_bytes))
+/// Decodes a number, a time, an author and a body; `column` is the index of the first.
+pub(super) fn decode_message(row: &MySqlRow, column: usize) -> Result<MessageView, sqlx::Error> {
+    Ok(MessageView {
+        number: MessageNumber(decode_number(row, column)?),
+        created_at: decode_time(row, column + 1)?,
+        author: decode_author(row, column + 2)?,
+        body: row.try_get(column + 3)?,
+    })
 }

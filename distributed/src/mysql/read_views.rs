@@ -1,19 +1,21 @@
-//! The SQL that reads views; that of messages is in `read_messages`.
+//! The SQL that reads views; that of chats is in `read_chats`, that of messages in `read_messages`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId, Position};
+use events::{ApplicationToken, ChatKey, ChatNumber, LogId, MessageNumber, Offset, PartitionId, Position};
 use futures_util::TryStreamExt;
 use read_model::page::MAX_BYTES;
-use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Shown, Slice, Views, ViewsError};
+use read_model::{
+    ApplicationView, ChatView, Cursor, LastMessage, MessageView, Page, Projection, Shown, Slice, Views, ViewsError,
+};
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
 use super::MySqlProjections;
-use super::checkpoint_tx::Generation;
-use super::columns::{decode_error, decode_number, decode_token};
+use super::checkpoint_tx::{Generation, decode_uuid};
+use super::columns::{decode_error, decode_time, decode_token};
 use super::connections::{Connections, READ_WAIT, Statement, with_timeout};
 use super::coverage::{Coverage, decode_offset, decode_partition, load_checkpoints};
 
@@ -44,7 +46,9 @@ pub(super) async fn probe_tables(readers: &Connections) -> Result<(), sqlx::Erro
     let statement = sqlx::query(
         "SELECT EXISTS (SELECT * FROM checkpoints), EXISTS (SELECT log_offset FROM applications), \
          EXISTS (SELECT log_offset FROM chats), EXISTS (SELECT log_offset FROM messages), \
-         EXISTS (SELECT * FROM application_counts), EXISTS (SELECT placed_count FROM chat_counts) \
+         EXISTS (SELECT * FROM application_counts), EXISTS (SELECT placed_count FROM chat_counts), \
+         EXISTS (SELECT * FROM access_keys), EXISTS (SELECT * FROM voided_users), EXISTS (SELECT * FROM log_ends), \
+         EXISTS (SELECT * FROM feed), EXISTS (SELECT fed_offset FROM checkpoints) \
          FROM projections AS views JOIN projections AS counts ON counts.name = 'counts' WHERE views.name = 'views'",
     );
     readers.fetch_optional(statement).await?.map(drop).ok_or(sqlx::Error::RowNotFound)
@@ -52,13 +56,13 @@ pub(super) async fn probe_tables(readers: &Connections) -> Result<(), sqlx::Erro
 
 /// The live generations of `views` and `counts`.
 #[derive(Debug, Clone, Copy)]
-struct LiveGenerations {
-    views: Generation,
-    counts: Generation,
+pub(super) struct LiveGenerations {
+    pub(super) views: Generation,
+    pub(super) counts: Generation,
 }
 
 impl MySqlProjections {
-    async fn load_live_generations(&self) -> Result<LiveGenerations, sqlx::Error> {
+    pub(super) async fn load_live_generations(&self) -> Result<LiveGenerations, sqlx::Error> {
         let statement = sqlx::query(
             "SELECT views.generation, counts.generation FROM projections AS views \
              JOIN projections AS counts ON counts.name = 'counts' WHERE views.name = 'views'",
@@ -102,9 +106,19 @@ impl MySqlProjections {
         Ok(slice.finish(more))
     }
 
+    async fn read_log_id(&self) -> Result<Option<LogId>, sqlx::Error> {
+        let statement = sqlx::query(
+            "SELECT max(log_id) FROM projections \
+             JOIN checkpoints ON projection = name AND checkpoints.generation = projections.generation WHERE name = ?",
+        )
+        .bind(Projection::Views.name());
+        let row = self.readers.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
+        Ok(decode_uuid(&row, 0)?.map(LogId))
+    }
+
     async fn read_application(&self, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, sqlx::Error> {
         let statement = sqlx::query(
-            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED), \
+            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED), a.created_at_ms, \
              (SELECT CAST(json_arrayagg(json_array(partition_id, next_offset)) AS CHAR) FROM checkpoints \
              JOIN projections ON name = projection AND projections.generation = checkpoints.generation) \
              FROM applications AS a \
@@ -114,7 +128,7 @@ impl MySqlProjections {
         )
         .bind(token.as_bytes().to_vec());
         let row = self.readers.fetch_optional(statement).await?;
-        row.map(|row| Ok(Shown { value: decode_application(&row)?.0, position: decode_checkpoints(&row, 3)? }))
+        row.map(|row| Ok(Shown { value: decode_application(&row)?.0, position: decode_checkpoints(&row, 4)? }))
             .transpose()
     }
 
@@ -126,11 +140,11 @@ impl MySqlProjections {
         let LiveGenerations { views, counts } = self.load_live_generations().await?;
         let (lowest, highest) = tokens_between(page.cursor);
         let query = if page.cursor.descends() {
-            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
+            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED), a.created_at_ms FROM applications AS a \
              LEFT JOIN application_counts AS c ON c.generation = ? AND c.token = a.token \
              WHERE a.generation = ? AND a.token >= ? AND a.token <= ? ORDER BY a.token DESC LIMIT ?"
         } else {
-            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED) FROM applications AS a \
+            "SELECT a.token, a.name, CAST(coalesce(c.chats_count, 0) AS UNSIGNED), a.created_at_ms FROM applications AS a \
              LEFT JOIN application_counts AS c ON c.generation = ? AND c.token = a.token \
              WHERE a.generation = ? AND a.token >= ? AND a.token <= ? ORDER BY a.token LIMIT ?"
         };
@@ -146,70 +160,6 @@ impl MySqlProjections {
         let mut position = load_checkpoints(&self.readers, Projection::Views, views).await?;
         position.merge(&load_checkpoints(&self.readers, Projection::Counts, counts).await?);
         Ok(Shown { value, position })
-    }
-
-    async fn read_chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, sqlx::Error> {
-        let statement = sqlx::query(
-            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED), v.generation, v.partition_id, v.log_offset, \
-             c.generation, IF(c.placed_count = c.messages_count, c.log_offset, NULL) FROM chats AS v \
-             LEFT JOIN chat_counts AS c ON c.token = v.token AND c.number = v.number \
-             AND c.generation = (SELECT generation FROM projections WHERE name = 'counts') \
-             WHERE v.generation = (SELECT generation FROM projections WHERE name = 'views') \
-             AND v.token = ? AND v.number = ?",
-        )
-        .bind(chat.token.as_bytes().to_vec())
-        .bind(chat.number.get());
-        let row = self.readers.fetch_optional(statement).await?;
-        let Some(row) = row else { return Ok(None) };
-        let mut coverage = Coverage::default();
-        let (value, _) = decode_chat_view(&row, &mut coverage)?;
-        Ok(Some(Shown { value, position: coverage.finish(&self.readers).await? }))
-    }
-
-    async fn read_chats(
-        &self,
-        token: ApplicationToken,
-        page: Page<ChatNumber>,
-    ) -> Result<Option<Shown<Slice<ChatView>>>, sqlx::Error> {
-        let live = self.load_live_generations().await?;
-        let (above, below) = numbers_between(page.cursor, ChatNumber::get);
-        let query = if page.cursor.descends() {
-            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED), v.generation, v.partition_id, v.log_offset, \
-             c.generation, IF(c.placed_count = c.messages_count, c.log_offset, NULL) FROM chats AS v \
-             LEFT JOIN chat_counts AS c ON c.generation = ? AND c.token = v.token AND c.number = v.number \
-             WHERE v.generation = ? AND v.token = ? AND v.number > ? AND v.number < ? ORDER BY v.number DESC LIMIT ?"
-        } else {
-            "SELECT v.number, CAST(coalesce(c.messages_count, 0) AS UNSIGNED), v.generation, v.partition_id, v.log_offset, \
-             c.generation, IF(c.placed_count = c.messages_count, c.log_offset, NULL) FROM chats AS v \
-             LEFT JOIN chat_counts AS c ON c.generation = ? AND c.token = v.token AND c.number = v.number \
-             WHERE v.generation = ? AND v.token = ? AND v.number > ? AND v.number < ? ORDER BY v.number LIMIT ?"
-        };
-        let query = sqlx::query(query).bind(live.counts.0).bind(live.views.0).bind(token.as_bytes().to_vec());
-        let query = query.bind(above).bind(below).bind(page.limit + 1);
-        let mut coverage = Coverage::default();
-        let value = self.read_slice(page.limit, query, &mut coverage, decode_chat_view).await?;
-        if value.items.is_empty() && !self.find_application_or_chat(live.views, token, &mut coverage).await? {
-            return Ok(None);
-        }
-        Ok(Some(Shown { value, position: coverage.finish(&self.readers).await? }))
-    }
-
-    /// Whether there is such an application, or a chat of it. Adds the event that shows it to `coverage`.
-    async fn find_application_or_chat(
-        &self,
-        generation: Generation,
-        token: ApplicationToken,
-        coverage: &mut Coverage,
-    ) -> Result<bool, sqlx::Error> {
-        let token = token.as_bytes().to_vec();
-        let statement = sqlx::query(
-            "SELECT generation, partition_id, log_offset FROM applications WHERE generation = ? AND token = ? \
-             UNION ALL (SELECT generation, partition_id, log_offset FROM chats WHERE generation = ? AND token = ? LIMIT 1)",
-        );
-        let statement = statement.bind(generation.0).bind(token.clone()).bind(generation.0).bind(token);
-        let Some(row) = self.readers.fetch_optional(statement).await? else { return Ok(false) };
-        add_event_of_views(&row, 0, coverage)?;
-        Ok(true)
     }
 }
 
@@ -247,7 +197,8 @@ pub(super) fn numbers_between<N>(cursor: Cursor<N>, get: impl Fn(N) -> u32) -> (
 fn decode_application(row: &MySqlRow) -> Result<(ApplicationView, usize), sqlx::Error> {
     let name: String = row.try_get(1)?;
     let text_bytes = name.len();
-    Ok((ApplicationView { name, token: decode_token(row, 0)?, chats_count: row.try_get(2)? }, text_bytes))
+    let (token, chats_count, created_at) = (decode_token(row, 0)?, row.try_get(2)?, decode_time(row, 3)?);
+    Ok((ApplicationView { name, token, chats_count, created_at }, text_bytes))
 }
 
 /// Decodes checkpoints that a statement has collected as JSON; NULL if there are none.
@@ -262,15 +213,6 @@ fn decode_checkpoints(row: &MySqlRow, column: usize) -> Result<Position, sqlx::E
     Ok(position)
 }
 
-fn decode_chat_view(row: &MySqlRow, coverage: &mut Coverage) -> Result<(ChatView, usize), sqlx::Error> {
-    add_event_of_views(row, 2, coverage)?;
-    if let Some(counts) = row.try_get::<Option<u32>, _>(5)? {
-        // All events of a chat are in one partition.
-        coverage.add((Projection::Counts, Generation(counts)), decode_partition(row, 3)?, decode_offset(row, 6)?);
-    }
-    Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count: row.try_get(1)? }, 0))
-}
-
 /// Wraps an error of reading `what`.
 fn wrap_error(what: &'static str) -> impl Fn(sqlx::Error) -> ViewsError {
     move |error| ViewsError { what, source: error.into() }
@@ -283,6 +225,10 @@ impl Views for MySqlProjections {
         reached.map_err(|source| ViewsError { what: "the checkpoints", source })
     }
 
+    async fn log_id(&self) -> Result<Option<LogId>, ViewsError> {
+        with_timeout(READ_WAIT, self.read_log_id()).await.map_err(wrap_error("the identity of the log"))
+    }
+
     async fn application(&self, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, ViewsError> {
         with_timeout(READ_WAIT, self.read_application(token)).await.map_err(wrap_error("the application"))
     }
@@ -291,8 +237,8 @@ impl Views for MySqlProjections {
         with_timeout(READ_WAIT, self.read_applications(page)).await.map_err(wrap_error("the applications"))
     }
 
-    async fn chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, ViewsError> {
-        with_timeout(READ_WAIT, self.read_chat(chat)).await.map_err(wrap_error("the chat"))
+    async fn chat(&self, chat: ChatKey, last_message: LastMessage) -> Result<Option<Shown<ChatView>>, ViewsError> {
+        with_timeout(READ_WAIT, self.read_chat(chat, last_message)).await.map_err(wrap_error("the chat"))
     }
 
     async fn find_chat(&self, chat: ChatKey) -> Result<Option<Position>, ViewsError> {
@@ -303,8 +249,9 @@ impl Views for MySqlProjections {
         &self,
         token: ApplicationToken,
         page: Page<ChatNumber>,
+        last_message: LastMessage,
     ) -> Result<Option<Shown<Slice<ChatView>>>, ViewsError> {
-        with_timeout(READ_WAIT, self.read_chats(token, page)).await.map_err(wrap_error("the chats"))
+        with_timeout(READ_WAIT, self.read_chats(token, page, last_message)).await.map_err(wrap_error("the chats"))
     }
 
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<Shown<MessageView>>, ViewsError> {

@@ -1,11 +1,12 @@
 //! The SQL that writes the projection `views`.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
-use events::{ChatKey, EventId, MessageNumber, Offset, PartitionId, UnixMillis};
+use events::{ApplicationToken, Author, ChatKey, EventId, KeyNumber, MessageNumber, Offset, PartitionId, UnixMillis};
 use read_model::{
-    ApplicationRow, ChatRow, DeadLetter, MessageKey, MessageRow, NameChange, Rename, SourceEvent, ViewsChanges,
-    ViewsTransaction, write_views,
+    ApplicationRow, ChatRow, DeadLetter, FeedRow, KeyEvent, KeyRow, MAX_COUNTED_LETTERS, MessageKey, MessageRow,
+    NameChange, Rename, RevokedKey, SourceEvent, StoredLetter, ViewsChanges, ViewsTransaction, VoidedUser, write_views,
 };
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row};
@@ -14,27 +15,45 @@ use super::checkpoint_tx::Generation;
 use super::columns::{decode_chat, decode_event_id, decode_number, decode_token};
 use super::connections::Connections;
 use super::multi_row::{insert_rows, select_in, split_by_text};
+use super::{write_access, write_feed};
+
+/// The generation that is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) generation: Generation,
+    /// Whether readers use it.
+    pub(super) is_live: bool,
+    /// Whether it has a feed without a gap.
+    pub(super) has_feed: bool,
+}
 
 /// Writes a batch in its transaction.
 pub(super) async fn write(
     connection: &mut MySqlConnection,
-    generation: Generation,
+    target: Target,
     partition: PartitionId,
     changes: &ViewsChanges,
 ) -> Result<(), sqlx::Error> {
-    write_views(&mut ViewsTables { connection, generation, partition }, partition, changes).await
+    let Target { generation, is_live, has_feed } = target;
+    write_views(&mut ViewsTables { connection, generation, is_live, has_feed, partition }, partition, changes).await
 }
 
 /// The tables of one generation. The generation is the first column of every key.
 struct ViewsTables<'a> {
     connection: &'a mut MySqlConnection,
     generation: Generation,
+    is_live: bool,
+    has_feed: bool,
     /// The partition of the batch, and so of all of its rows.
     partition: PartitionId,
 }
 
 impl ViewsTransaction for ViewsTables<'_> {
     type Error = sqlx::Error;
+
+    fn is_live(&self) -> bool {
+        self.is_live
+    }
 
     async fn load_applications(&mut self, changes: &[NameChange]) -> Result<Vec<ApplicationRow>, sqlx::Error> {
         let generation = self.generation;
@@ -106,10 +125,10 @@ impl ViewsTransaction for ViewsTables<'_> {
         .await
     }
 
-    async fn load_chats(&mut self, chats: &[ChatRow]) -> Result<HashMap<ChatKey, EventId>, sqlx::Error> {
+    async fn load_chats(&mut self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, EventId>, sqlx::Error> {
         let generation = self.generation;
         let head = "SELECT token, number, created_event FROM chats WHERE (generation, token, number) IN";
-        let rows = select_in(self.connection, head, chats, |tuple, ChatRow { chat, .. }| {
+        let rows = select_in(self.connection, head, chats, |tuple, chat| {
             tuple.push_bind(generation.0).push_bind(chat.token.as_bytes().as_slice()).push_bind(chat.number.get());
         });
         rows.await?.iter().map(|row| Ok((decode_chat(row, 0, 1)?, decode_event_id(row, 2)?))).collect()
@@ -152,10 +171,11 @@ impl ViewsTransaction for ViewsTables<'_> {
         for run in split_by_text(&new, |message| message.body.len()) {
             insert_rows(
                 self.connection,
-                "INSERT INTO messages (generation, token, chat_number, number, event_id, body, log_offset, created_at_ms) ",
+                "INSERT INTO messages (generation, token, chat_number, number, event_id, body, log_offset, created_at_ms, \
+                 author) ",
                 "",
                 run,
-                |row, MessageRow { chat, number, body, source, created_at }| {
+                |row, MessageRow { chat, number, body, author, source, created_at }| {
                     row.push_bind(generation.0)
                         .push_bind(chat.token.as_bytes().as_slice())
                         .push_bind(chat.number.get())
@@ -163,12 +183,43 @@ impl ViewsTransaction for ViewsTables<'_> {
                         .push_bind(source.event_id.0.as_bytes().as_slice())
                         .push_bind(body.as_str())
                         .push_bind(source.offset.0)
-                        .push_bind(created_at.0);
+                        .push_bind(created_at.0)
+                        .push_bind(author.as_ref().map(Author::as_str));
                 },
             )
             .await?;
         }
         Ok(existing)
+    }
+
+    async fn insert_feed(&mut self, rows: &[FeedRow<'_>]) -> Result<(), sqlx::Error> {
+        if !self.has_feed {
+            return Ok(());
+        }
+        write_feed::insert_feed(self.connection, self.generation, self.partition, rows).await
+    }
+
+    async fn load_last_keys(
+        &mut self,
+        tokens: &[ApplicationToken],
+    ) -> Result<HashMap<ApplicationToken, KeyNumber>, sqlx::Error> {
+        write_access::load_last_keys(self.connection, self.generation, tokens).await
+    }
+
+    async fn load_issued_keys(&mut self, events: &[KeyEvent]) -> Result<HashSet<KeyEvent>, sqlx::Error> {
+        write_access::load_issued_keys(self.connection, self.generation, events).await
+    }
+
+    async fn insert_keys(&mut self, keys: &[KeyRow<'_>]) -> Result<(), sqlx::Error> {
+        write_access::insert_keys(self.connection, self.generation, self.partition, keys).await
+    }
+
+    async fn revoke_keys(&mut self, revoked: &[RevokedKey]) -> Result<(), sqlx::Error> {
+        write_access::revoke_keys(self.connection, self.generation, revoked).await
+    }
+
+    async fn void_users(&mut self, voided: &[&VoidedUser]) -> Result<(), sqlx::Error> {
+        write_access::void_users(self.connection, self.generation, self.partition, voided).await
     }
 
     async fn insert_dead_letters(
@@ -208,6 +259,45 @@ impl ViewsTransaction for ViewsTables<'_> {
         }
         Ok(())
     }
+}
+
+/// Loads the dead letter at an offset, and whether it is discarded.
+pub(super) async fn find_dead_letter(
+    connections: &Connections,
+    generation: Generation,
+    partition: PartitionId,
+    offset: Offset,
+) -> Result<Option<StoredLetter>, sqlx::Error> {
+    let statement = sqlx::query(
+        "SELECT log_offset, event_id, reason, discarded IS NOT NULL FROM dead_letters \
+         WHERE generation = ? AND partition_id = ? AND log_offset = ?",
+    )
+    .bind(generation.0)
+    .bind(partition.0)
+    .bind(offset.0);
+    let found = connections.fetch_optional(statement).await?;
+    let decode = |row: &MySqlRow| {
+        Ok(StoredLetter { letter: decode_dead_letter(row)?, is_discarded: row.try_get::<i64, _>(3)? == 1 })
+    };
+    found.as_ref().map(decode).transpose()
+}
+
+/// Counts the dead letters of some partitions that are not discarded, [`MAX_COUNTED_LETTERS`] at most.
+pub(super) async fn count_dead_letters(
+    connections: &Connections,
+    generation: Generation,
+    partitions: RangeInclusive<PartitionId>,
+) -> Result<u64, sqlx::Error> {
+    let statement = sqlx::query(
+        "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE generation = ? AND partition_id BETWEEN ? AND ? \
+         AND discarded IS NULL LIMIT ?) AS counted",
+    )
+    .bind(generation.0)
+    .bind(partitions.start().0)
+    .bind(partitions.end().0)
+    .bind(MAX_COUNTED_LETTERS);
+    let row = connections.fetch_optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?;
+    row.try_get::<i64, _>(0).map(i64::cast_unsigned)
 }
 
 /// Loads dead letters of a generation in log order.

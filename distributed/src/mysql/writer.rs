@@ -7,13 +7,13 @@ use events::{ChatKey, Offset, PartitionId};
 use parking_lot::Mutex;
 use read_model::{
     Applied, Build, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, GenerationNumber, LoadedCounts, Projection,
-    ProjectionStore, StoreError, ViewsChanges,
+    ProjectionStore, StoreError, StoreTime, StoredLetter, ViewsChanges,
 };
-use sqlx::MySqlConnection;
 
 use super::checkpoint_tx::{Batch, Begun, Fence, Generation, retry_contention};
 use super::connections::{APPLY_WAIT, Connections, READ_WAIT, with_timeout};
-use super::{checkpoint_tx, stops, write_counts, write_views};
+use super::write_views::Target as ViewsTarget;
+use super::{checkpoint_tx, log_ends, stops, write_counts, write_views};
 
 /// [`ProjectionStore`] for one generation at a time.
 pub(super) struct Writer {
@@ -100,7 +100,7 @@ impl Writer {
         projection: Projection,
         generation: Generation,
         checkpoint_move: CheckpointMove,
-        write: impl AsyncFnOnce(&mut MySqlConnection) -> Result<(), sqlx::Error>,
+        write: impl AsyncFnOnce(&mut Batch) -> Result<(), sqlx::Error>,
     ) -> Result<Applied, sqlx::Error> {
         let fence = match &self.target {
             Target::Live(_) => Fence::Live,
@@ -108,7 +108,7 @@ impl Writer {
         };
         match Batch::begin(&self.connections, projection, generation, fence, checkpoint_move).await? {
             Begun::Batch(mut batch) => {
-                write(batch.connection()).await?;
+                write(&mut batch).await?;
                 batch.commit().await?;
                 Ok(Applied::Done)
             }
@@ -131,8 +131,10 @@ impl Writer {
         changes: &ViewsChanges,
     ) -> Result<Applied, sqlx::Error> {
         let generation = self.generation(Projection::Views).await?;
-        let write = async |connection: &mut MySqlConnection| {
-            write_views::write(connection, generation, checkpoint_move.partition, changes).await
+        let is_live = matches!(self.target, Target::Live(_));
+        let write = async |batch: &mut Batch| {
+            let target = ViewsTarget { generation, is_live, has_feed: batch.has_feed() };
+            write_views::write(batch.connection(), target, checkpoint_move.partition, changes).await
         };
         self.apply(Projection::Views, generation, checkpoint_move, write).await
     }
@@ -146,8 +148,8 @@ impl Writer {
             Some(GenerationNumber(number)) => Generation(number),
             None => self.generation(Projection::Counts).await?,
         };
-        let write = async |connection: &mut MySqlConnection| {
-            write_counts::write(connection, generation, checkpoint_move.partition, changes).await
+        let write = async |batch: &mut Batch| {
+            write_counts::write(batch.connection(), generation, checkpoint_move.partition, changes).await
         };
         self.apply(Projection::Counts, generation, checkpoint_move, write).await
     }
@@ -158,12 +160,31 @@ impl Writer {
         Ok(LoadedCounts { generation: Some(GenerationNumber(generation.0)), chats })
     }
 
+    /// The generation with the dead letters, which is asked for each time.
+    async fn load_generation_of_letters(&self) -> Result<Generation, sqlx::Error> {
+        match &self.target {
+            Target::Live(_) => checkpoint_tx::load_live_generation(&self.connections, Projection::Views).await,
+            Target::Built(_) => self.generation(Projection::Views).await,
+        }
+    }
+
+    async fn count_letters(&self, partition: PartitionId) -> Result<u64, sqlx::Error> {
+        let generation = self.load_generation_of_letters().await?;
+        write_views::count_dead_letters(&self.connections, generation, partition..=partition).await
+    }
+
     async fn load_dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, sqlx::Error> {
-        let generation = match &self.target {
-            Target::Live(_) => checkpoint_tx::load_live_generation(&self.connections, Projection::Views).await?,
-            Target::Built(_) => self.generation(Projection::Views).await?,
-        };
+        let generation = self.load_generation_of_letters().await?;
         write_views::load_dead_letters(&self.connections, generation, partition, limit).await
+    }
+
+    async fn find_dead_letter(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<StoredLetter>, sqlx::Error> {
+        let generation = self.load_generation_of_letters().await?;
+        write_views::find_dead_letter(&self.connections, generation, partition, offset).await
     }
 }
 
@@ -232,6 +253,32 @@ impl ProjectionStore for Writer {
         };
         let cleared = with_timeout(READ_WAIT, clear).await;
         cleared.map_err(|error| StoreError::NoteStop { projection, partition, source: error.into() })
+    }
+
+    async fn dead_letter(&self, partition: PartitionId, offset: Offset) -> Result<Option<StoredLetter>, StoreError> {
+        let found = with_timeout(READ_WAIT, self.find_dead_letter(partition, offset)).await;
+        found.map_err(|error| StoreError::DeadLetters(error.into()))
+    }
+
+    async fn count_dead_letters(&self, partition: PartitionId) -> Result<u64, StoreError> {
+        let counted = with_timeout(READ_WAIT, self.count_letters(partition)).await;
+        counted.map_err(|error| StoreError::DeadLetters(error.into()))
+    }
+
+    async fn now(&self) -> Result<Option<StoreTime>, StoreError> {
+        if let Target::Built(_) = self.target {
+            return Ok(None);
+        }
+        let read = with_timeout(READ_WAIT, log_ends::now(&self.connections)).await;
+        read.map(Some).map_err(|error| StoreError::Clock(error.into()))
+    }
+
+    async fn note_log_end(&self, partition: PartitionId, end: Offset, at: StoreTime) -> Result<(), StoreError> {
+        if let Target::Built(_) = self.target {
+            return Ok(());
+        }
+        let noted = with_timeout(READ_WAIT, log_ends::note(&self.connections, partition, end, at)).await;
+        noted.map_err(|error| StoreError::NoteLogEnd { partition, source: error.into() })
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

@@ -7,6 +7,7 @@ use event_log::{EventLog, ReadError};
 use events::Position;
 use tokio::time::Instant;
 
+use super::metric_definitions::BARRIER_WAIT_SECONDS;
 use crate::coalesce::Coalescer;
 
 /// The end of a log, as a barrier: an append that was acknowledged before a call lies before the end that the call
@@ -25,7 +26,7 @@ impl Barrier {
     pub(super) async fn read_end(&self) -> Result<Position, Arc<ReadError>> {
         let began_at = Instant::now();
         let end = self.reads.run(async || self.log.end().await.map_err(Arc::new)).await;
-        metrics::histogram!("tally_numbers_barrier_wait_seconds").record(began_at.elapsed());
+        metrics::histogram!(BARRIER_WAIT_SECONDS).record(began_at.elapsed());
         end
     }
 }

@@ -16,6 +16,7 @@ use super::counts_gate::{CountsError, CountsGate, Goal};
 use super::epoch_choice::{Contradiction, find_contradiction};
 use super::epoch_script::EpochScript;
 use super::fence::{Fence, FenceError};
+use super::metric_definitions;
 use super::redis_client::{RedisClient, RedisFailure, Unsupported};
 use super::redis_keys::RedisKeys;
 use super::redis_time::RedisTime;
@@ -143,10 +144,10 @@ impl EpochKeeper {
             let script = self.obtain_epoch(distrusted).await;
             tracing::info!(epoch = script.epoch.0, "numbers are given in this epoch");
             #[expect(clippy::cast_precision_loss, reason = "an offset below 2^53")]
-            metrics::gauge!("tally_numbers_epoch").set(script.epoch.0 as f64);
+            metrics::gauge!(metric_definitions::EPOCH).set(script.epoch.0 as f64);
             self.set_state(EpochState::InForce(Arc::new(script.clone())));
             distrusted = self.watch_epoch(&script).await.or(distrusted);
-            metrics::counter!("tally_numbers_epochs_lost_total").increment(1);
+            metrics::counter!(metric_definitions::EPOCHS_LOST).increment(1);
         }
     }
 
@@ -158,7 +159,7 @@ impl EpochKeeper {
         loop {
             match self.try_to_obtain_epoch(distrusted).await {
                 Ok(script) => {
-                    metrics::histogram!("tally_numbers_fence_seconds").record(began_at.elapsed().as_secs_f64());
+                    metrics::histogram!(metric_definitions::FENCE_SECONDS).record(began_at.elapsed().as_secs_f64());
                     return script;
                 }
                 Err(NoEpoch::Fence(FenceError::Busy)) => {

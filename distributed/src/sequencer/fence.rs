@@ -17,6 +17,7 @@ use super::clock::FENCE_WAIT;
 use super::counts_gate::{CountsError, CountsGate, Goal};
 use super::epoch_choice::{Contradiction, choose, find_beyond_end, find_contradiction, highest_started};
 use super::epoch_script::{EpochScript, LOCK_LIFE, hold_script};
+use super::metric_definitions;
 use super::redis_client::{RedisClient, RedisFailure};
 use super::redis_keys::RedisKeys;
 use crate::ports::Checkpoints;
@@ -131,7 +132,7 @@ impl Fence<'_> {
         }
         // This also gives the lock back.
         lock.run_step(&["set", &script.key_value()]).await?;
-        metrics::counter!("tally_numbers_fences_total").increment(1);
+        metrics::counter!(metric_definitions::FENCES).increment(1);
         Ok(script)
     }
 

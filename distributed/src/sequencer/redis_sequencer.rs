@@ -14,6 +14,7 @@ use super::clock::BootInstant;
 use super::counts_gate::{CountsGate, Goal};
 use super::epoch_keeper::{EpochKeeper, EpochState};
 use super::epoch_script::EpochScript;
+use super::metric_definitions;
 use super::redis_client::{RedisClient, Unsupported};
 use super::redis_keys::RedisKeys;
 use super::script_client::ScriptClient;
@@ -84,6 +85,7 @@ impl RedisSequencer {
         counts: Arc<dyn CountsReader>,
     ) -> Result<Self, StartError> {
         let redis = RedisClient::new(url).map_err(StartError::Url)?;
+        metric_definitions::describe();
         let counts_gate = Arc::new(CountsGate::start(Arc::clone(&counts), Arc::clone(log) as _));
         let (keeper, _stop_keeper) =
             EpochKeeper::start(redis.clone(), keys.clone(), Arc::clone(log) as _, Arc::clone(&counts_gate));
@@ -236,7 +238,7 @@ impl RedisSequencer {
         // The next attempt follows in any case: it finds the counter, or learns why there is none.
         let opened = self.scripts.open_counter(script, parent, ticket, last_number).await;
         if matches!(opened, Ok(ScriptReply::Integer(_))) {
-            metrics::counter!("tally_numbers_cold_fills_total").increment(1);
+            metrics::counter!(metric_definitions::COLD_FILLS).increment(1);
         }
         Ok(())
     }

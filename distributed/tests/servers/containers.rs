@@ -24,6 +24,9 @@ use crate::runs;
 /// Longest wait for a server to answer.
 const READY_WAIT: Duration = Duration::from_secs(120);
 
+/// A server in Java lives for a test, so the second of its compilers would take more time than it saves.
+const JAVA_OPTIONS: (&str, &str) = ("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1");
+
 /// A container, and the port of this machine that leads to it. The port stays the same over restarts.
 pub(crate) struct Server {
     pub(crate) container: ContainerAsync<GenericImage>,
@@ -129,7 +132,8 @@ pub(crate) async fn own_elasticsearch() -> Server {
     let request = image("TALLY_ELASTICSEARCH_IMAGE", official)
         .with_env_var("discovery.type", "single-node")
         .with_env_var("xpack.security.enabled", "false")
-        .with_env_var("ES_JAVA_OPTS", "-Xms512m -Xmx512m");
+        .with_env_var("ES_JAVA_OPTS", "-Xms512m -Xmx512m")
+        .with_env_var(JAVA_OPTIONS.0, JAVA_OPTIONS.1);
     let server = start(request, 9200).await;
     let index = ElasticIndex::with_prefix(&elasticsearch_url(&server), "ready").unwrap();
     wait_for("Elasticsearch", async || index.prepare().await.ok()).await;
@@ -164,7 +168,7 @@ pub(crate) async fn own_kafka(side: Option<SecondListener>) -> Server {
         ("GROUP_INITIAL_REBALANCE_DELAY_MS", "0".to_owned()),
         ("AUTO_CREATE_TOPICS_ENABLE", "false".to_owned()),
     ];
-    let mut request = image("TALLY_KAFKA_IMAGE", "apache/kafka:4.1.1");
+    let mut request = image("TALLY_KAFKA_IMAGE", "apache/kafka:4.1.1").with_env_var(JAVA_OPTIONS.0, JAVA_OPTIONS.1);
     for (name, value) in settings {
         request = request.with_env_var(format!("KAFKA_{name}"), value);
     }
@@ -183,8 +187,14 @@ pub(crate) fn brokers(server: &Server) -> String {
 pub(crate) async fn own_mysql() -> Server {
     let request = image("TALLY_MYSQL_IMAGE", "mysql:8.4");
     let request = request.with_env_var("MYSQL_ROOT_PASSWORD", "root").with_env_var("MYSQL_DATABASE", "tally");
-    // Concurrent tests have one Tally each, and so need more connections than a server of one Tally.
-    let request = request.with_cmd(["mysqld", "--max-connections=1000"]);
+    let request = request.with_cmd([
+        "mysqld",
+        // Concurrent tests have one Tally each, and so need more connections than a server of one Tally.
+        "--max-connections=1000",
+        // No test cuts the power: what is committed is in the kernel's memory, and tests do not wait for the disk.
+        "--skip-log-bin",
+        "--innodb-flush-log-at-trx-commit=2",
+    ]);
     let server = start(request, 3306).await;
     let options: MySqlConnectOptions = mysql_url(&server).parse().unwrap();
     wait_for("MySQL", async || options.connect().await.ok()?.close().await.ok()).await;

@@ -138,8 +138,11 @@ impl System {
     /// The epoch in force.
     async fn epoch(&self) -> Option<Epoch> {
         let client = redis::Client::open(redis_url(&self.redis)).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let value: Option<String> = redis::cmd("GET").arg("tally:epoch").query_async(&mut connection).await.unwrap();
+        let read = async || {
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            redis::cmd("GET").arg("tally:epoch").query_async::<Option<String>>(&mut connection).await
+        };
+        let value = eventually("an answer of Redis", read).await;
         value.map(|value| Epoch(value.split('@').next().unwrap().parse().unwrap()))
     }
 

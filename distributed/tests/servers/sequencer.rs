@@ -88,7 +88,8 @@ impl Numbers {
         let reservation = sequencer.reserve(chat.into(), request).await.unwrap();
         let number = MessageNumber(reservation.value());
         if reservation.position().is_none() {
-            let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into() };
+            let posted =
+                MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into(), author: None };
             self.append(&Event::MessagePosted(posted), request, reservation.epoch()).await;
         }
         assert!(!reservation.has_lapsed());
@@ -96,14 +97,9 @@ impl Numbers {
     }
 
     async fn append(&self, event: &Event, request: Option<&RequestKey>, epoch: Option<events::Epoch>) {
-        let record = Record::encode(event, EventId(Uuid::now_v7()), now()).unwrap();
+        let record = Record::encode(event, EventId(Uuid::now_v7()), UnixMillis::now()).unwrap();
         self.log.append(Record { request: request.copied(), epoch, ..record }).await.unwrap();
     }
-}
-
-pub(crate) fn now() -> UnixMillis {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    UnixMillis(now.as_millis().try_into().unwrap())
 }
 
 /// Waits until a sequencer gives numbers.
@@ -255,7 +251,8 @@ async fn post_when_open(numbers: &Numbers, process: &RedisSequencer, chat: ChatK
     wait_for("a number", async || match process.reserve(chat.into(), None).await {
         Ok(reservation) => {
             let number = MessageNumber(reservation.value());
-            let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into() };
+            let posted =
+                MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into(), author: None };
             numbers.append(&Event::MessagePosted(posted), None, reservation.epoch()).await;
             Some(number.get())
         }

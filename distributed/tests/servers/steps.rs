@@ -17,7 +17,7 @@ use distributed::sequencer::{RedisKeys, RedisSequencer};
 use event_log::{EventLog, MarkerLog, Sequencer};
 use events::{
     ApplicationToken, ChatApplicationCreated, ChatCreated, ChatKey, ChatNumber, Epoch, Event, EventId, MessageNumber,
-    MessagePosted, PartitionCount, PartitionId, Record, RequestKey,
+    MessagePosted, PartitionCount, PartitionId, Record, RequestKey, UnixMillis,
 };
 use futures_util::{Stream, StreamExt};
 use numbers_model::model::Action;
@@ -31,7 +31,7 @@ use self::replay::{CHAT_PARTITION, FORGED, INITIAL_ENTRIES, Replay};
 use self::traced_log::TracedLog;
 use crate::containers::{own_redis, redis_url, wait_for};
 use crate::memory::MemoryLog;
-use crate::sequencer::{now, wait_until_open};
+use crate::sequencer::wait_until_open;
 
 /// As many partitions as the model has.
 const PARTITIONS: u16 = 2;
@@ -58,8 +58,10 @@ impl Process {
         let reservation = self.sequencer.reserve(chat.into(), request).await.unwrap();
         let number = MessageNumber(reservation.value());
         if reservation.position().is_none() {
-            let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into() };
-            let record = Record::encode(&Event::MessagePosted(posted), EventId(Uuid::now_v7()), now()).unwrap();
+            let posted =
+                MessagePosted { token: chat.token, chat_number: chat.number, number, body: "x".into(), author: None };
+            let record =
+                Record::encode(&Event::MessagePosted(posted), EventId(Uuid::now_v7()), UnixMillis::now()).unwrap();
             self.log.append(Record { request: request.copied(), epoch: reservation.epoch(), ..record }).await.unwrap();
         }
         assert_eq!(number.get(), expected);
@@ -186,7 +188,7 @@ async fn create_chat(log: &MemoryLog) -> ChatKey {
     let past = [application, created];
     assert_eq!(past.len(), usize::from(INITIAL_ENTRIES));
     for event in past {
-        log.append(Record::encode(&event, EventId(Uuid::now_v7()), now()).unwrap()).await.unwrap();
+        log.append(Record::encode(&event, EventId(Uuid::now_v7()), UnixMillis::now()).unwrap()).await.unwrap();
     }
     chat
 }

@@ -1,6 +1,8 @@
 //! All of Tally on all servers. The processes are those of production, but run inside this one.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::LazyLock;
 
 use clap::Parser;
 use projector::operate::{OpenOperator, Operator, OperatorCommand, Purpose};
@@ -47,31 +49,78 @@ pub(crate) const NOBODY: &str = "http://127.0.0.1:9";
 
 static ONE_OF_EACH: OnceCell<Topology> = OnceCell::const_new();
 static TWO_OF_EACH: OnceCell<Topology> = OnceCell::const_new();
+static REQUIRING_KEYS: OnceCell<Topology> = OnceCell::const_new();
+
+/// The secrets of all topologies. They are written to files, which the processes read.
+pub(crate) const ROOT_KEY: &str = "root-key-of-the-tests-on-real-servers";
+pub(crate) const TOKEN_SECRET: &str = "token-secret-of-the-tests-on-real-servers";
+
+/// Written once, and then renamed: processes of this run and of others read these files meanwhile.
+static SECRET_FILES: LazyLock<[String; 2]> = LazyLock::new(|| {
+    [("root.key", ROOT_KEY), ("token.secrets", TOKEN_SECRET)].map(|(name, secret)| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (new, path) = (directory.join(format!("{name}.{}", std::process::id())), directory.join(name));
+        std::fs::write(&new, secret).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        path.to_str().unwrap().to_owned()
+    })
+});
+
+/// Whether the processes of a topology ask for credentials.
+#[derive(Clone, Copy)]
+pub(crate) enum Auth {
+    Open,
+    Required,
+}
+
+impl Auth {
+    /// The arguments of a process.
+    pub(crate) fn arguments(self) -> Vec<String> {
+        let mode = match self {
+            Self::Open => "open",
+            Self::Required => "required",
+        };
+        let [root_key, secrets] = &*SECRET_FILES;
+        [["--auth", mode], ["--root-key-file", root_key], ["--token-secrets-file", secrets]]
+            .as_flattened()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+}
 
 /// One process of each kind. All tests share them.
 pub(crate) async fn one_of_each() -> &'static Topology {
-    ONE_OF_EACH.get_or_init(|| Topology::start(1)).await
+    ONE_OF_EACH.get_or_init(|| Topology::start(1, Auth::Open)).await
 }
 
 /// Two command-apis, a query-api, and another projector of each kind beside those of [`one_of_each`].
 pub(crate) async fn two_of_each() -> &'static Topology {
     one_of_each().await;
-    TWO_OF_EACH.get_or_init(|| Topology::start(2)).await
+    TWO_OF_EACH.get_or_init(|| Topology::start(2, Auth::Open)).await
+}
+
+/// Two command-apis and a query-api that require keys, and another projector of each kind.
+pub(crate) async fn requiring_keys() -> &'static Topology {
+    one_of_each().await;
+    REQUIRING_KEYS.get_or_init(|| Topology::start(2, Auth::Required)).await
 }
 
 /// Stops the topologies that were started.
 pub(crate) async fn stop() {
-    for topology in [&ONE_OF_EACH, &TWO_OF_EACH].into_iter().filter_map(OnceCell::get) {
+    for topology in [&ONE_OF_EACH, &TWO_OF_EACH, &REQUIRING_KEYS].into_iter().filter_map(OnceCell::get) {
         topology.stop().await;
     }
 }
 
 impl Topology {
-    async fn start(command_apis: usize) -> Self {
+    async fn start(command_apis: usize, auth: Auth) -> Self {
         let (servers, stop, mut processes) = (servers().await, CancellationToken::new(), JoinSet::new());
         let mut write_urls = Vec::new();
         for _ in 0..command_apis {
-            let process = start_command_api(servers.brokers, servers.redis_url, &servers.mysql_url, &stop).await;
+            let urls = [servers.brokers, servers.redis_url, &servers.mysql_url];
+            let config = command_api_config(urls, &auth.arguments());
+            let process = command_api::process::Process::start(&config, stop.clone()).await.unwrap();
             write_urls.push(format!("http://{}", process.write_addr()));
             processes.spawn(async move { process.wait().await.unwrap() });
         }
@@ -79,7 +128,9 @@ impl Topology {
             let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
             processes.spawn(async move { process.wait().await.unwrap() });
         }
-        let process = start_query_api(&servers.mysql_url, servers.elasticsearch_url, &stop).await;
+        let urls = [&servers.mysql_url, servers.elasticsearch_url];
+        let config = query_api_config(urls, &auth.arguments());
+        let process = query_api::process::Process::start(&config, stop.clone()).await.unwrap();
         let read_url = format!("http://{}", process.read_addr());
         processes.spawn(process.wait());
         // Waits for each command-api by itself, because a client of all sends requests to them in turn.
@@ -137,10 +188,20 @@ pub(crate) async fn start_command_api(
     mysql_url: &str,
     stop: &CancellationToken,
 ) -> command_api::process::Process {
-    let arguments = ["command-api", "--write-addr", "127.0.0.1:0", "--kafka-brokers", brokers];
-    let arguments = arguments.into_iter().chain(["--redis-url", redis_url, "--mysql-url", mysql_url]);
-    let config = command_api::cli::Cli::parse_from(arguments).serve;
+    let config = command_api_config([brokers, redis_url, mysql_url], &[]);
     command_api::process::Process::start(&config, stop.clone()).await.unwrap()
+}
+
+/// A command-api at any free port.
+pub(crate) fn command_api_config(
+    [brokers, redis_url, mysql_url]: [&str; 3],
+    further: &[String],
+) -> command_api::process::Config {
+    let any_port = ["--write-addr", "127.0.0.1:0", "--operator-addr", "127.0.0.1:0"];
+    let arguments = ["command-api", "--kafka-brokers", brokers].into_iter().chain(any_port);
+    let arguments = arguments.chain(["--redis-url", redis_url, "--mysql-url", mysql_url]);
+    let arguments = arguments.chain(further.iter().map(String::as_str));
+    command_api::cli::Cli::parse_from(arguments).serve
 }
 
 pub(crate) async fn start_query_api(
@@ -148,8 +209,18 @@ pub(crate) async fn start_query_api(
     elasticsearch_url: &str,
     stop: &CancellationToken,
 ) -> query_api::process::Process {
-    let arguments = ["query-api", "--read-addr", "127.0.0.1:0", "--mysql-url", mysql_url];
-    let arguments = arguments.into_iter().chain(["--elasticsearch-url", elasticsearch_url]);
-    let config = query_api::cli::Cli::parse_from(arguments).serve;
+    let config = query_api_config([mysql_url, elasticsearch_url], &[]);
     query_api::process::Process::start(&config, stop.clone()).await.unwrap()
+}
+
+/// A query-api at any free port.
+pub(crate) fn query_api_config(
+    [mysql_url, elasticsearch_url]: [&str; 2],
+    further: &[String],
+) -> query_api::process::Config {
+    let any_port = ["--read-addr", "127.0.0.1:0", "--operator-addr", "127.0.0.1:0"];
+    let arguments = ["query-api", "--mysql-url", mysql_url].into_iter().chain(any_port);
+    let arguments = arguments.chain(["--elasticsearch-url", elasticsearch_url]);
+    let arguments = arguments.chain(further.iter().map(String::as_str));
+    query_api::cli::Cli::parse_from(arguments).serve
 }

@@ -8,12 +8,12 @@ use clap::Parser;
 use distributed::kafka::{Cluster, KafkaLog, PrepareError};
 use embedded::DataDir;
 use event_log::{EventLog, ImportLog, MarkerLog};
-use events::{ImportMark, ImportPhase, LogDigest, Marker, PartitionId, Record};
+use events::{ImportMark, ImportPhase, LogDigest, Marker, Offset, PartitionId, Record};
 use projector::dead_letters::masking::Disclosure;
 use projector::dead_letters::{DeadLettersCommand, Place};
 use projector::export::{ExportOptions, export};
 use projector::export_file::{ExportFileError, ExportInput, ExportOutput};
-use projector::import::{ImportError, Imported, import};
+use projector::import::{ImportError, Imported, OpenedExport, import};
 use projector::operate::{Operation, Step};
 use read_model::Projection;
 use reqwest::Method;
@@ -54,13 +54,11 @@ impl System {
         Self::ready(api, stop, processes).await
     }
 
-    /// One process of each kind on servers.
-    async fn on_servers(brokers: &str, redis: &str, mysql: &str, elasticsearch: &str) -> Self {
+    /// On servers, a query-api and one projector of each kind: what may run before an import. The API has no port for writes.
+    async fn readers_on_servers(brokers: &str, mysql: &str, elasticsearch: &str) -> (Self, SocketAddr) {
         let (stop, mut processes) = (CancellationToken::new(), JoinSet::new());
-        let writes = start_command_api(brokers, redis, mysql, &stop).await;
         let reads = start_query_api(mysql, elasticsearch, &stop).await;
-        let api = api(writes.write_addr(), reads.read_addr());
-        processes.spawn(async move { writes.wait().await.unwrap() });
+        let read_addr = reads.read_addr();
         processes.spawn(reads.wait());
         for projection in Projection::ALL {
             let store = if projection == Projection::Search { elasticsearch } else { mysql };
@@ -68,7 +66,17 @@ impl System {
             let process = projector::process::Process::start(&config, stop.clone()).await.unwrap();
             processes.spawn(async move { process.wait().await.unwrap() });
         }
-        Self::ready(api, stop, processes).await
+        let api = api(read_addr, read_addr);
+        api.wait_until_ready(Port::Read).await;
+        (Self { api, stop, processes }, read_addr)
+    }
+
+    /// With a command-api beside the readers.
+    async fn with_writer(mut self, read_addr: SocketAddr, [brokers, redis, mysql]: [&str; 3]) -> Self {
+        let writes = start_command_api(brokers, redis, mysql, &self.stop).await;
+        let api = api(writes.write_addr(), read_addr);
+        self.processes.spawn(async move { writes.wait().await.unwrap() });
+        Self::ready(api, self.stop, self.processes).await
     }
 
     async fn ready(api: Api, stop: CancellationToken, processes: JoinSet<()>) -> Self {
@@ -96,7 +104,7 @@ async fn export_to(file: &Path, log: Arc<dyn EventLog>) -> u64 {
 }
 
 async fn import_from(file: &Path, log: Arc<dyn ImportLog>) -> Result<Imported, ImportError> {
-    import(log, ExportInput::new(Some(file.to_owned()))).await
+    import(log, OpenedExport::open(ExportInput::new(Some(file.to_owned()))).await?).await
 }
 
 async fn a_system_moves_from_one_machine_to_servers_and_back() {
@@ -112,9 +120,12 @@ async fn a_system_moves_from_one_machine_to_servers_and_back() {
     let (elasticsearch, database) = (containers::own_elasticsearch().await, Database::empty().await);
     let brokers = containers::brokers(&kafka);
     let log = open_at(&Cluster::new(&brokers)).await;
-    import_from(&there, Arc::clone(&log) as _).await.unwrap();
     let (redis, search) = (containers::redis_url(&redis), containers::elasticsearch_url(&elasticsearch));
-    let system = System::on_servers(&brokers, &redis, &database.url(), &search).await;
+    let (readers, read_addr) = System::readers_on_servers(&brokers, &database.url(), &search).await;
+    let nothing = readers.api.read(BASE).await;
+    assert_eq!((&nothing.json, nothing.header("log-position")), (&json!([]), "0:0"), "the log has no mark yet");
+    import_from(&there, Arc::clone(&log) as _).await.unwrap();
+    let system = readers.with_writer(read_addr, [&brokers, &redis, &database.url()]).await;
     contents.expect(&system.api).await;
     contents.go_on(&system.api).await;
     system.stop().await;
@@ -185,7 +196,7 @@ async fn a_command_api_writes_nothing_before_an_import_has_ended() {
         if health.contains("an import into the topic chat.events has not ended") { Ok(()) } else { Err(health) }
     });
     refused.await;
-    refuse_decisions(&brokers, &database).await;
+    refuse_decisions(&log, &brokers, &database).await;
     let application = json!({ "chat_application": { "name": "too early" } });
     let answer = api.write(Method::POST, BASE, &application).await;
     assert_eq!((answer.status, &answer.json["code"]), (503, &"log-unavailable".into()), "{answer:?}");
@@ -204,18 +215,21 @@ async fn a_command_api_writes_nothing_before_an_import_has_ended() {
 }
 
 /// An operator cannot discard a dead letter while the import has not ended.
-async fn refuse_decisions(brokers: &str, database: &Database) {
+async fn refuse_decisions(log: &KafkaLog, brokers: &str, database: &Database) {
     let operator = open_operator(brokers, &database.url(), "http://127.0.0.1:9").await.unwrap();
     let run = async |command| operator.run(Operation::DeadLetters(command), &watch::channel(Step::none()).0).await;
     run(DeadLettersCommand::List { show: Disclosure::None, from: Place::default() }).await.unwrap();
-    database
-        .run(
-            "INSERT INTO dead_letters (generation, partition_id, log_offset, event_id, reason) \
-             SELECT generation, 0, 99, UNHEX(REPEAT('00', 16)), 'no reason' FROM projections WHERE name = 'views'",
-        )
-        .await;
-    let refused = run(DeadLettersCommand::Discard { partition: 0, offset: 99 }).await.unwrap_err();
-    assert!(refused.to_report_string().contains("an import into the event log has not ended"), "{refused}");
+    // The last record of a partition is an event, but in the partition of the marks.
+    let end = log.end().await.unwrap();
+    let (PartitionId(partition), Offset(next)) =
+        end.bounds().filter(|(id, _)| id.0 > 0).max_by_key(|&(_, next)| next).unwrap();
+    let offset = next - 1;
+    let mut connection = database.connect().await;
+    let letter = "INSERT INTO dead_letters (generation, partition_id, log_offset, event_id, reason) \
+         SELECT generation, ?, ?, UNHEX(REPEAT('00', 16)), 'no reason' FROM projections WHERE name = 'views'";
+    sqlx::query(letter).bind(partition).bind(offset).execute(&mut connection).await.unwrap();
+    let refused = run(DeadLettersCommand::Discard { partition, offset }).await.unwrap_err().to_report_string();
+    assert!(refused.contains("an import into the event log has not ended"), "{refused}");
     operator.close().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use event_log::{KeyClock, Unreadable};
+use event_log::{KeyClock, ReadLimit, Unreadable};
 use events::{Offset, RecordedEvent, RequestKey};
 use rusqlite::{Connection, Params, Result, Transaction, TransactionBehavior, params};
 
@@ -12,8 +12,6 @@ use super::rows::read_rows;
 
 /// The most damaged records that a report names. Further ones are only counted.
 const MAX_NAMED: usize = 20;
-/// Records that are read at a time.
-const RECORDS_PER_READ: u32 = 1_000;
 
 /// The log could not be read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +190,7 @@ fn compare(transaction: &Transaction, on_progress: impl Fn(Offset)) -> Result<(L
     let mut clock = KeyClock::default();
     let mut next = Offset::START;
     while next < end {
-        let log_batch = read_rows(transaction, next, end, RECORDS_PER_READ)?;
+        let log_batch = read_rows(transaction, next, end, ReadLimit::STRETCH.records)?;
         recompute(transaction, &log_batch.events, &mut clock)?;
         report.damaged += log_batch.unreadable.len() as u64;
         let unnamed = MAX_NAMED - report.first_damaged.len();

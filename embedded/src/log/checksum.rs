@@ -1,7 +1,9 @@
 //! The checksum of a row of the log, which shows that its columns are those that were written.
 //!
 //! It is the CRC-32 of ISO 3309 over an encoding that no two rows share: a version, then for each column in the order of
-//! the `SELECT` of events a type, a length where the type has one, and the value.
+//! the `SELECT` of events a type, a length where the type has one, and the value. The first [`FIRST_COLUMNS`] are always there;
+//! of the later ones, which a later release has added, those at the end that are NULL are left out. So a row that an earlier
+//! release wrote keeps its checksum when the table gets another column.
 
 use crc32fast::Hasher;
 use rusqlite::types::ValueRef;
@@ -9,10 +11,16 @@ use rusqlite::types::ValueRef;
 /// The version of the encoding. Another encoding gets another version, so that its checksums differ.
 const VERSION: u8 = 1;
 
-pub(super) fn checksum<'a>(columns: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
+/// The columns of the release that began with checksums.
+const FIRST_COLUMNS: usize = 12;
+
+pub(super) fn checksum(columns: &[ValueRef]) -> u32 {
+    let last = columns.iter().rposition(|column| !matches!(column, ValueRef::Null));
+    let covered = last.map_or(0, |last| last + 1).max(FIRST_COLUMNS.min(columns.len()));
     let mut hasher = Hasher::new();
     hasher.update(&[VERSION]);
-    for column in columns {
+    for column in &columns[..covered] {
+        let column = *column;
         match column {
             ValueRef::Null => hasher.update(b"n"),
             ValueRef::Integer(integer) => {
@@ -43,14 +51,25 @@ mod tests {
     #[test]
     fn the_checksum_of_stored_rows_never_changes() {
         let row = [ValueRef::Integer(7), ValueRef::Text(b"stream"), ValueRef::Null, ValueRef::Blob(b"data")];
-        assert_eq!(checksum(row), 0x8adc_02e2);
+        assert_eq!(checksum(&row), 0x8adc_02e2);
     }
 
     #[test]
     fn bytes_that_move_to_another_column_change_the_checksum() {
-        let texts = |one, other| checksum([ValueRef::Text(one), ValueRef::Text(other)]);
+        let texts = |one, other| checksum(&[ValueRef::Text(one), ValueRef::Text(other)]);
         assert_ne!(texts(b"ab", b"c"), texts(b"a", b"bc"));
-        assert_ne!(checksum([ValueRef::Null]), texts(b"", b""));
-        assert_ne!(checksum([ValueRef::Text(b"a")]), checksum([ValueRef::Blob(b"a")]));
+        assert_ne!(checksum(&[ValueRef::Null]), texts(b"", b""));
+        assert_ne!(checksum(&[ValueRef::Text(b"a")]), checksum(&[ValueRef::Blob(b"a")]));
+    }
+
+    #[test]
+    fn a_column_that_a_later_release_adds_counts_where_it_is_not_null() {
+        let row = [ValueRef::Null; FIRST_COLUMNS];
+        let with = |added: &[ValueRef<'static>]| checksum(&[&row, added].concat());
+        assert_eq!(with(&[]), with(&[ValueRef::Null]));
+        assert_ne!(with(&[]), with(&[ValueRef::Text(b"root")]));
+        assert_eq!(with(&[ValueRef::Text(b"root")]), with(&[ValueRef::Text(b"root"), ValueRef::Null]));
+        assert_ne!(with(&[ValueRef::Text(b"root")]), with(&[ValueRef::Null, ValueRef::Text(b"root")]));
+        assert_ne!(checksum(&row[1..]), checksum(&row), "a first column counts even if it is NULL");
     }
 }

@@ -83,7 +83,8 @@ pub(super) fn list_counters(record: &Record) -> impl Iterator<Item = (StreamKey,
         (Some(EventType::ChatApplicationCreated), application) => (None, Some(application)),
         (Some(EventType::ChatCreated), StreamKey::Chat(chat)) => (Some(chat.token.into()), Some(record.stream)),
         (Some(EventType::MessagePosted), chat) => (Some(chat), None),
-        (Some(EventType::ChatCreated | EventType::ChatApplicationRenamed) | None, _) => (None, None),
+        (Some(EventType::ChatCreated | EventType::ChatApplicationRenamed) | None, _)
+        | (Some(EventType::KeyIssued | EventType::KeyRevoked | EventType::UserTokensVoided), _) => (None, None),
     };
     let raised = raised.map(|parent| (parent, used));
     raised.into_iter().chain(opened.map(|parent| (parent, 0)))

@@ -90,6 +90,11 @@ pub(super) fn is_import_unfinished(connection: &Connection) -> Result<bool> {
     Ok(load_last_mark(connection)?.is_some_and(|mark| mark.phase == ImportPhase::Began))
 }
 
+/// Whether an import has begun, perhaps long ago.
+pub(super) fn has_import(connection: &Connection) -> Result<bool> {
+    Ok(load_last_mark(connection)?.is_some())
+}
+
 fn load_last_mark(connection: &Connection) -> Result<Option<ImportMark>> {
     let mut statement = prepare(
         connection,

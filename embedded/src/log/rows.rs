@@ -2,7 +2,8 @@
 
 use event_log::{LogBatch, Unreadable};
 use events::{
-    Epoch, Marker, Number, Offset, Record, RecordId, RecordedEvent, RecordedMarker, RequestKey, TraceParent, UnixMillis,
+    Actor, Epoch, Marker, Number, Offset, Record, RecordId, RecordedEvent, RecordedMarker, RequestKey, TraceParent,
+    UnixMillis,
 };
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row};
@@ -12,10 +13,11 @@ use super::{PARTITION, markers};
 use crate::sqlite::{decode_error, decode_event_id, is_malformed, prepare};
 
 /// Selects the columns that a checksum covers, then the checksum, then whether the row must have one.
+/// A column that a release adds comes last of those that a checksum covers; see [`checksum`].
 macro_rules! select_events {
     () => {
         "SELECT log_offset, event_id, event_type, version, occurred_at_ms, stream, number, request_key, request_values, \
-         epoch, traceparent, data, checksum, \
+         epoch, traceparent, data, actor, checksum, \
          log_offset >= coalesce((SELECT first_offset FROM checksums), 0) FROM events"
     };
 }
@@ -23,7 +25,7 @@ macro_rules! select_events {
 /// A batch ends with the record that brings its JSON to this many bytes, because a projection applies it in one transaction.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// The number of columns that a checksum covers: all but the checksum.
-pub(super) const COLUMNS: usize = 12;
+pub(super) const COLUMNS: usize = 13;
 /// The reason of a row that does not decode, although nothing contradicts its checksum.
 const MALFORMED: &str = "a column of its row holds a value that no release writes";
 
@@ -109,7 +111,7 @@ fn decode_row(row: &Row) -> Result<Result<Entry, Damaged>> {
     let is_required: bool = row.get(COLUMNS + 1)?;
     match stored {
         None if is_required => return Ok(Err(Damaged("it has no checksum"))),
-        Some(stored) if stored != checksum(columns) => {
+        Some(stored) if stored != checksum(&columns) => {
             return Ok(Err(Damaged("its columns do not have its checksum")));
         }
         None | Some(_) => {}
@@ -144,6 +146,10 @@ fn decode_record(row: &Row) -> Result<Record> {
         let parsed: Result<TraceParent, _> = trace.parse();
         parsed.map_err(|error| decode_error(10, Type::Text, error))
     });
+    let actor = row.get_ref(12)?.as_str_or_null()?.map(|actor| {
+        let parsed: Result<Actor, _> = actor.parse();
+        parsed.map_err(|error| decode_error(12, Type::Text, error))
+    });
     Ok(Record {
         event_id: decode_event_id(row, 1)?,
         event_type: row.get(2)?,
@@ -154,6 +160,7 @@ fn decode_record(row: &Row) -> Result<Record> {
         request,
         epoch: row.get::<_, Option<i64>>(9)?.map(|epoch| Epoch(epoch.cast_unsigned())),
         trace: trace.transpose()?,
+        actor: actor.transpose()?,
         data: row.get(11)?,
     })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use event_log::AppendError;
 use events::{Offset, Record};
+use metrics::{Gauge, Histogram, Unit};
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, params_from_iter};
@@ -24,6 +25,9 @@ use crate::sqlite::{Writer, prepare};
 const MAX_QUEUED: usize = 4_096;
 /// The most appends of one transaction.
 const MAX_GROUP: usize = 512;
+const GROUP_SIZE: &str = "tally_log_group_size";
+const WAITING_APPENDS: &str = "tally_log_waiting_appends";
+const COMMIT_SECONDS: &str = "tally_log_commit_seconds";
 /// Pause before each test of a log that could not be written, because the disk is full, say.
 const TEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -70,6 +74,12 @@ pub(super) struct GroupCommit {
 impl GroupCommit {
     /// Starts the writer on a thread of its own. It publishes the log's end in `end` after every commit.
     pub(super) fn start(writer: Writer, end: Arc<watch::Sender<Offset>>) -> io::Result<Self> {
+        metrics::describe_histogram!(
+            COMMIT_SECONDS,
+            Unit::Seconds,
+            "Time of a commit to the log, with the sync of the disk."
+        );
+        let writer = writer.recording_commits(metrics::histogram!(COMMIT_SECONDS));
         let (queue, appends) = mpsc::channel(MAX_QUEUED);
         let is_away = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(&is_away);
@@ -107,6 +117,27 @@ impl GroupCommit {
     }
 }
 
+/// What the writer measures.
+struct WriterMetrics {
+    /// Appends of a transaction.
+    group_size: Histogram,
+    /// Appends that wait while a transaction is written.
+    waiting: Gauge,
+}
+
+impl WriterMetrics {
+    fn new() -> Self {
+        metrics::describe_histogram!(GROUP_SIZE, "Appends to the log that share one commit.");
+        metrics::describe_gauge!(WAITING_APPENDS, "Appends that wait for the log's next commit.");
+        Self { group_size: metrics::histogram!(GROUP_SIZE), waiting: metrics::gauge!(WAITING_APPENDS) }
+    }
+
+    fn record(&self, group_size: usize, waiting: usize) {
+        self.group_size.record(group_size as f64);
+        self.waiting.set(waiting as f64);
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the thread owns them")]
 fn write_groups(
     writer: Writer,
@@ -114,8 +145,10 @@ fn write_groups(
     end: &watch::Sender<Offset>,
     is_away: &AtomicBool,
 ) {
+    let metrics = WriterMetrics::new();
     let mut group = Vec::with_capacity(MAX_GROUP);
     while appends.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
+        metrics.record(group.len(), appends.len());
         let (entries, outcomes): (Vec<_>, Vec<_>) =
             group.drain(..).map(|append| (append.entry, append.outcome)).unzip();
         match writer.transact(|connection| append_group(connection, &entries).map(Some)) {
@@ -223,14 +256,15 @@ fn prepare_insert(connection: &Connection) -> rusqlite::Result<CachedStatement<'
     prepare(
         connection,
         "INSERT INTO events (log_offset, event_id, event_type, version, occurred_at_ms, stream, number, \
-         request_key, request_values, epoch, traceparent, data, checksum) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         request_key, request_values, epoch, traceparent, data, actor, checksum) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
 }
 
 fn insert_event(statement: &mut Statement, offset: Offset, record: &Record) -> rusqlite::Result<()> {
     let stream = record.stream.to_text();
     let trace = record.trace.map(|trace| trace.to_string());
+    let actor = record.actor.as_ref().map(ToString::to_string);
     insert_row(
         statement,
         [
@@ -246,6 +280,7 @@ fn insert_event(statement: &mut Statement, offset: Offset, record: &Record) -> r
             record.epoch.map_or(ValueRef::Null, |epoch| ValueRef::Integer(epoch.0.cast_signed())),
             trace.as_ref().map_or(ValueRef::Null, |trace| ValueRef::Text(trace.as_bytes())),
             ValueRef::Blob(&record.data),
+            actor.as_ref().map_or(ValueRef::Null, |actor| ValueRef::Text(actor.as_bytes())),
         ],
     )
 }
@@ -266,12 +301,13 @@ fn insert_marker(statement: &mut Statement, offset: Offset, new: &NewMarker) -> 
             new.marker.epoch().map_or(ValueRef::Null, |epoch| ValueRef::Integer(epoch.0.cast_signed())),
             ValueRef::Null,
             ValueRef::Blob(&new.data),
+            ValueRef::Null,
         ],
     )
 }
 
 /// Inserts a row with its checksum.
 fn insert_row(statement: &mut Statement, columns: [ValueRef; COLUMNS]) -> rusqlite::Result<()> {
-    let checksum = ValueRef::Integer(checksum(columns).into());
+    let checksum = ValueRef::Integer(checksum(&columns).into());
     statement.execute(params_from_iter(columns.into_iter().chain([checksum]).map(ToSqlOutput::Borrowed))).map(drop)
 }

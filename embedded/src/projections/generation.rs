@@ -1,5 +1,6 @@
 //! A generation of a projection: a database of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,8 @@ pub(super) struct Generation {
     projection: Projection,
     number: GenerationNumber,
     log_id: LogId,
+    /// The version of its rows.
+    version: u32,
     path: PathBuf,
     readers: Readers,
     writer: Writer,
@@ -80,6 +83,7 @@ impl Generation {
         let mut connection = database.connect()?;
         migrate(&mut connection, projection_migrations(projection))?;
         let source = identify_source(&connection, log_id)?;
+        let version = load_version(&connection, projection)?;
         connection.close().map_err(|(_, error)| error)?;
         if source != log_id {
             return Err(OpenProjectionsError::OtherLog);
@@ -89,6 +93,7 @@ impl Generation {
             projection,
             number,
             log_id: LogId(log_id),
+            version,
             path,
             readers: Readers::new(database.clone(), &[&damage]),
             writer: Writer::new(database, &damage),
@@ -104,6 +109,11 @@ impl Generation {
 
     pub(super) const fn number(&self) -> GenerationNumber {
         self.number
+    }
+
+    /// The version of its rows.
+    pub(super) const fn version(&self) -> u32 {
+        self.version
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -130,17 +140,21 @@ impl Generation {
     }
 
     /// The checkpoints of all partitions.
-    pub(super) fn position(&self) -> Result<Position> {
+    pub(super) fn checkpoints(&self) -> Result<BTreeMap<PartitionId, Checkpoint>> {
         self.read(|connection| {
-            let mut statement = prepare(connection, "SELECT partition, next_offset FROM checkpoints")?;
-            let mut rows = statement.query(())?;
-            let mut position = Position::default();
-            while let Some(row) = rows.next()? {
-                let next = Offset(row.get::<_, i64>(1)?.cast_unsigned());
-                position.merge(&Position::up_to(PartitionId(row.get(0)?), next));
-            }
-            Ok(position)
+            let mut statement =
+                prepare(connection, "SELECT next_offset, epoch, record_offset, record_id, partition FROM checkpoints")?;
+            let checkpoints = statement.query_map((), |row| {
+                let checkpoint = Checkpoint { log: Some(self.log_id), ..decode_checkpoint(row)? };
+                Ok((PartitionId(row.get(4)?), checkpoint))
+            })?;
+            checkpoints.collect()
         })
+    }
+
+    /// The same as a position.
+    pub(super) fn position(&self) -> Result<Position> {
+        Ok(Checkpoint::position(&self.checkpoints()?))
     }
 
     /// Moves the checkpoint and calls `write`, in one transaction. Writes nothing if the checkpoint is not where the batch begins.
@@ -222,6 +236,14 @@ fn identify_source(connection: &Connection, log_id: Uuid) -> Result<Uuid> {
     let identify = "INSERT INTO source (log_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM source)";
     connection.execute(identify, [log_id.as_bytes()])?;
     connection.query_row("SELECT log_id FROM source", (), |row| row.get(0)).map(Uuid::from_bytes)
+}
+
+/// The version of the rows of a generation. Only `views` keeps it: the others have one layout only.
+fn load_version(connection: &Connection, projection: Projection) -> Result<u32> {
+    match projection {
+        Projection::Views => connection.query_row("SELECT version FROM views_version", (), |row| row.get(0)),
+        Projection::Counts | Projection::Search => Ok(projection.version()),
+    }
 }
 
 fn load_checkpoint(connection: &Connection, partition: PartitionId) -> Result<Checkpoint> {

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ChatKey, MessageNumber, PartitionId, Position};
+use events::{ChatKey, MessageNumber, Offset, PartitionId, Position};
 use read_model::{
     Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, GenerationNumber, LoadedCounts, Page, Projection,
-    ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Shown, StoreError, ViewsChanges,
+    ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Shown, StoreError, StoredLetter,
+    ViewsChanges,
 };
 use rusqlite::{Connection, Result};
 
 use super::generation::Generation;
 use super::rebuilding::Lease;
-use super::{counts, search, write_views};
+use super::write_views::Target;
+use super::{CONCURRENT_SEARCHES, counts, search, write_views};
 use crate::sqlite::run_blocking;
 
 /// Writes one generation, live or not.
@@ -60,7 +62,9 @@ impl ProjectionStore for GenerationStore {
     }
 
     async fn apply_views(&self, checkpoint_move: CheckpointMove, changes: ViewsChanges) -> Result<Applied, StoreError> {
-        let write = move |connection: &mut Connection| write_views::write(connection, checkpoint_move, &changes);
+        let target = Target { is_live: self.lease.is_none(), version: self.generation.version() };
+        let write =
+            move |connection: &mut Connection| write_views::write(connection, target, checkpoint_move, &changes);
         self.apply(checkpoint_move, write).await.map_err(|error| StoreError::Apply {
             projection: Projection::Views,
             checkpoint_move,
@@ -92,6 +96,18 @@ impl ProjectionStore for GenerationStore {
         })
     }
 
+    async fn dead_letter(&self, partition: PartitionId, offset: Offset) -> Result<Option<StoredLetter>, StoreError> {
+        let generation = Arc::clone(&self.generation);
+        let find = move |connection: &Connection| write_views::find_dead_letter(connection, partition, offset);
+        run_blocking(move || generation.read(find)).await.map_err(|error| StoreError::DeadLetters(error.into()))
+    }
+
+    async fn count_dead_letters(&self, partition: PartitionId) -> Result<u64, StoreError> {
+        let generation = Arc::clone(&self.generation);
+        let count = move |connection: &Connection| write_views::count_dead_letters(connection, partition..=partition);
+        run_blocking(move || generation.read(count)).await.map_err(|error| StoreError::DeadLetters(error.into()))
+    }
+
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         let generation = Arc::clone(&self.generation);
         let load = move |connection: &Connection| write_views::load_dead_letters(connection, partition, limit);
@@ -108,6 +124,10 @@ struct NotLive;
 impl SearchIndex for GenerationStore {
     fn batch_size(&self) -> u32 {
         search::MESSAGES_PER_BATCH
+    }
+
+    fn concurrent_searches(&self) -> usize {
+        CONCURRENT_SEARCHES
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use events::PartitionId;
 use read_model::{
-    BackendError, Build, CatchUp, Difference, GenerationsError, LiveError, LiveGeneration, MAX_COUNTED_LETTERS,
-    OperateGenerations, PauseError, Pauses, Projection,
+    BackendError, Build, CatchUp, Difference, GenerationsError, LiveError, LiveGeneration, OperateGenerations,
+    PauseError, Pauses, Projection,
 };
-use rusqlite::{Connection, Result};
 
 use super::SqliteProjections;
 use super::generation::Generation;
+use super::write_views::count_dead_letters;
 use crate::compare::Comparison;
 
 /// An earlier rebuild has filled the new generation further than the live one is.
@@ -58,11 +59,11 @@ impl OperateGenerations for SqliteProjections {
         let live = Arc::clone(self.live().get(projection));
         let to_error = |error: rusqlite::Error| LiveError { projection, source: error.into() };
         Ok(LiveGeneration {
-            version: projection.version(),
+            version: live.version(),
             generation: live.number(),
-            position: live.position().map_err(to_error)?,
+            checkpoints: live.checkpoints().map_err(to_error)?,
             dead_letters: if projection == Projection::Views {
-                live.read(count_dead_letters).map_err(to_error)?
+                live.read(|connection| count_dead_letters(connection, PartitionId::ALL)).map_err(to_error)?
             } else {
                 0
             },
@@ -74,10 +75,4 @@ impl OperateGenerations for SqliteProjections {
         let compared = self.try_compare(build, self.find_build(build)?, rest).await;
         compared.map_err(|source| GenerationsError::Compare { projection: build.projection, source })
     }
-}
-
-/// Counts the dead letters, [`MAX_COUNTED_LETTERS`] at most. Only `views` keeps some.
-fn count_dead_letters(connection: &Connection) -> Result<u64> {
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE discarded IS NULL LIMIT ?)";
-    connection.query_row(sql, [MAX_COUNTED_LETTERS], |row| row.get(0)).map(i64::cast_unsigned)
 }

@@ -33,6 +33,19 @@ impl Progress {
         matches!(waited, Ok(Ok(_)))
     }
 
+    /// Waits until the projection has passed `seen` anywhere, for `within` at most, and returns how far it is.
+    pub(super) async fn wait_until_passed(
+        &self,
+        projection: Projection,
+        seen: &Position,
+        within: Duration,
+    ) -> Position {
+        let mut progress = self.select_sender(projection).subscribe();
+        // After the timeout it is where it is.
+        drop(tokio::time::timeout(within, progress.wait_for(|progress| !seen.covers(progress))).await);
+        self.position(projection)
+    }
+
     /// Publishes how far a projection is. It never steps back.
     pub(super) fn publish(&self, projection: Projection, position: &Position) {
         self.select_sender(projection).send_modify(|progress| progress.merge(position));

@@ -7,12 +7,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 
+use metrics::Gauge;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Result, ffi};
 use tokio::sync::oneshot;
 
 /// Reads that may wait for a thread; a further one is refused. A port admits no more requests at once, so this is never reached.
 const MAX_WAITING: usize = 4_096;
+
+const WAITING: &str = "tally_read_threads_waiting";
+const BUSY: &str = "tally_read_threads_busy";
 
 type Read = Box<dyn FnOnce() + Send>;
 
@@ -25,10 +29,12 @@ pub(super) struct ReadThreads {
     queue: Arc<Queue>,
 }
 
-#[derive(Default)]
 struct Queue {
     reads: Mutex<Reads>,
     changed: Condvar,
+    /// How many reads wait for a thread, and how many threads run one.
+    waiting: Gauge,
+    busy: Gauge,
 }
 
 #[derive(Default)]
@@ -45,8 +51,16 @@ impl std::fmt::Debug for Queue {
 
 impl ReadThreads {
     /// Starts `count` threads with this name.
-    pub(super) fn start(name: &str, count: usize) -> io::Result<Self> {
-        let threads = Self { queue: Arc::default() };
+    pub(super) fn start(name: &'static str, count: usize) -> io::Result<Self> {
+        metrics::describe_gauge!(WAITING, "Reads that wait for a thread.");
+        metrics::describe_gauge!(BUSY, "Threads that run a read.");
+        let queue = Queue {
+            reads: Mutex::default(),
+            changed: Condvar::new(),
+            waiting: metrics::gauge!(WAITING, "pool" => name),
+            busy: metrics::gauge!(BUSY, "pool" => name),
+        };
+        let threads = Self { queue: Arc::new(queue) };
         for _ in 0..count {
             let queue = Arc::clone(&threads.queue);
             // The threads end when the last reference to them is dropped.
@@ -76,6 +90,7 @@ impl Drop for ReadThreads {
     fn drop(&mut self) {
         let mut reads = self.queue.reads.lock();
         reads.is_closed = true;
+        self.queue.waiting.decrement(reads.waiting.len() as f64);
         reads.waiting.clear();
         self.queue.changed.notify_all();
     }
@@ -88,13 +103,17 @@ impl Queue {
             return Err(refusal(ffi::SQLITE_BUSY, "too many reads are waiting"));
         }
         reads.waiting.push_back(read);
+        self.waiting.increment(1.0);
         self.changed.notify_one();
         Ok(())
     }
 
     fn run_reads(&self) {
         while let Some(read) = self.next() {
+            self.waiting.decrement(1.0);
+            self.busy.increment(1.0);
             read();
+            self.busy.decrement(1.0);
         }
     }
 

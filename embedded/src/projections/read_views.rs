@@ -1,22 +1,27 @@
-//! The SQL that reads views.
+//! The SQL that reads views; that of chats is in `read_chats`.
 //!
 //! One row is read on the caller's thread, a page on one of the threads for pages.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Offset, PartitionId, Position};
-use read_model::{ApplicationView, ChatView, Cursor, MessageView, Page, Projection, Shown, Slice, Views, ViewsError};
+use events::{
+    ApplicationToken, Author, ChatKey, ChatNumber, LogId, MessageNumber, Offset, PartitionId, Position, UnixMillis,
+};
+use read_model::{
+    ApplicationView, ChatView, Cursor, LastMessage, MessageView, Page, Projection, Shown, Slice, Views, ViewsError,
+};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Params, Result, Row};
 
 use super::SqliteProjections;
 use super::ordinals::{FoundChat, find_chat};
+use super::read_chats::{read_chat, read_chats};
 use crate::sqlite::{decode_error, decode_number, decode_token, prepare};
 
 /// Reads rows until a page is full. The statement selects one row more than `limit`, if there is one, to show whether
 /// items follow. `decode` returns an item and its bytes of text, and extends the position by what the item shows.
-fn read_slice<T>(
+pub(super) fn read_slice<T>(
     connection: &Connection,
     sql: &'static str,
     params: impl Params,
@@ -37,7 +42,7 @@ fn read_slice<T>(
 }
 
 /// Reads one item of a statement; see [`read_slice`].
-fn read_one<T>(
+pub(super) fn read_one<T>(
     connection: &Connection,
     sql: &'static str,
     params: impl Params,
@@ -49,13 +54,13 @@ fn read_one<T>(
 }
 
 fn read_application(connection: &Connection, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>> {
-    let sql = "SELECT token, name, coalesce(chats_count, 0), \
+    let sql = "SELECT token, name, coalesce(chats_count, 0), created_at_ms, \
                (SELECT group_concat(partition || ':' || next_offset, '.') FROM main.checkpoints), \
                (SELECT group_concat(partition || ':' || next_offset, '.') FROM counts.checkpoints) FROM applications \
                LEFT JOIN application_counts USING (token) WHERE token = ?";
     read_one(connection, sql, [token.as_bytes()], |row, position| {
-        position.merge(&decode_checkpoints(row, 3)?);
         position.merge(&decode_checkpoints(row, 4)?);
+        position.merge(&decode_checkpoints(row, 5)?);
         Ok(decode_application(row)?.0)
     })
 }
@@ -64,10 +69,10 @@ fn read_application(connection: &Connection, token: ApplicationToken) -> Result<
 fn read_applications(connection: &Connection, page: Page<ApplicationToken>) -> Result<Shown<Slice<ApplicationView>>> {
     let (above, below) = tokens_between(page.cursor);
     let sql = if page.cursor.descends() {
-        "SELECT token, name, coalesce(chats_count, 0) FROM applications \
+        "SELECT token, name, coalesce(chats_count, 0), created_at_ms FROM applications \
          LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token DESC LIMIT ?"
     } else {
-        "SELECT token, name, coalesce(chats_count, 0) FROM applications \
+        "SELECT token, name, coalesce(chats_count, 0), created_at_ms FROM applications \
          LEFT JOIN application_counts USING (token) WHERE token > ? AND token < ? ORDER BY token LIMIT ?"
     };
     let params = (above, below, page.limit + 1);
@@ -86,60 +91,14 @@ fn read_checkpoints(connection: &Connection) -> Result<Position> {
     })
 }
 
-fn read_chat(connection: &Connection, chat: ChatKey) -> Result<Option<Shown<ChatView>>> {
-    let sql = "SELECT number, coalesce(messages_count, 0), partition, \
-               max(chats.log_offset, coalesce(chat_counts.log_offset, chats.log_offset)) \
-               FROM chats LEFT JOIN chat_counts USING (token, number) \
-               WHERE token = ? AND number = ? AND created_event IS NOT NULL";
-    let key = (chat.token.as_bytes(), chat.number.get());
-    read_one(connection, sql, key, |row, position| Ok(decode_chat_view(row, position)?.0))
-}
-
-/// Reads a page of an application's chats. `None` if neither the application nor a chat of it is shown.
-fn read_chats(
-    connection: &Connection,
-    token: ApplicationToken,
-    page: Page<ChatNumber>,
-) -> Result<Option<Shown<Slice<ChatView>>>> {
-    let (above, below) = match page.cursor {
-        Cursor::First | Cursor::Last => (0, i64::MAX),
-        Cursor::After(number) => (i64::from(number.get()), i64::MAX),
-        Cursor::Before(number) => (0, number.get().into()),
-    };
-    let sql = if page.cursor.descends() {
-        "SELECT number, coalesce(messages_count, 0), partition, \
-         max(chats.log_offset, coalesce(chat_counts.log_offset, chats.log_offset)) \
-         FROM chats LEFT JOIN chat_counts USING (token, number) \
-         WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number DESC LIMIT ?"
-    } else {
-        "SELECT number, coalesce(messages_count, 0), partition, \
-         max(chats.log_offset, coalesce(chat_counts.log_offset, chats.log_offset)) \
-         FROM chats LEFT JOIN chat_counts USING (token, number) \
-         WHERE token = ? AND number > ? AND number < ? AND created_event IS NOT NULL ORDER BY number LIMIT ?"
-    };
-    let params = (token.as_bytes(), above, below, page.limit + 1);
-    let slice = read_slice(connection, sql, params, page.limit, decode_chat_view)?;
-    if !slice.value.items.is_empty() {
-        return Ok(Some(slice));
-    }
-    Ok(find_application_or_chat(connection, token)?.map(|position| slice.and(&position)))
-}
-
-/// The position of what shows that there is such an application: the last event of its own, or the creation of a chat.
-fn find_application_or_chat(connection: &Connection, token: ApplicationToken) -> Result<Option<Position>> {
-    let sql = "SELECT partition, log_offset FROM (SELECT partition, log_offset FROM applications WHERE token = ?1 \
-               UNION ALL SELECT partition, log_offset FROM chats WHERE token = ?1 AND created_event IS NOT NULL) LIMIT 1";
-    let shown = read_one(connection, sql, [token.as_bytes()], |row, position| extend_to_event(position, row, 0))?;
-    Ok(shown.map(|shown| shown.position))
-}
-
 fn read_message(connection: &Connection, chat: ChatKey, number: MessageNumber) -> Result<Option<Shown<MessageView>>> {
-    let sql = "SELECT partition, messages.log_offset, body FROM chats JOIN messages ON id = (ordinal << 32) | ? \
+    let sql = "SELECT partition, messages.log_offset, messages.id & 4294967295, messages.created_at_ms, author, body \
+               FROM chats JOIN messages ON id = (ordinal << 32) | ? \
                WHERE token = ? AND chats.number = ? AND created_event IS NOT NULL";
     let key = (number.get(), chat.token.as_bytes(), chat.number.get());
     read_one(connection, sql, key, |row, position| {
         extend_to_event(position, row, 0)?;
-        Ok(MessageView { number, body: row.get(2)? })
+        decode_message(row, 2)
     })
 }
 
@@ -154,13 +113,17 @@ fn read_messages(
     };
     let (above, below) = found.ordinal.row_ids_between(page.cursor);
     let sql = if page.cursor.descends() {
-        "SELECT id & 4294967295, log_offset, body FROM messages WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
+        "SELECT log_offset, id & 4294967295, created_at_ms, author, body FROM messages \
+         WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?"
     } else {
-        "SELECT id & 4294967295, log_offset, body FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+        "SELECT log_offset, id & 4294967295, created_at_ms, author, body FROM messages \
+         WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
     };
     let slice = read_slice(connection, sql, (above, below, page.limit + 1), page.limit, |row, position| {
-        position.extend(found.partition, decode_offset(row, 1)?.next());
-        decode_message(row)
+        position.extend(found.partition, decode_offset(row, 0)?.next());
+        let message = decode_message(row, 1)?;
+        let text_bytes = message.text_bytes();
+        Ok((message, text_bytes))
     })?;
     Ok(Some(slice.and(&created)))
 }
@@ -180,11 +143,12 @@ fn decode_application(row: &Row) -> Result<(ApplicationView, usize)> {
     let name: String = row.get(1)?;
     let text_bytes = name.len();
     let chats_count = row.get::<_, u32>(2)?.into();
-    Ok((ApplicationView { token: decode_token(row, 0)?, name, chats_count }, text_bytes))
+    let created_at = decode_time(row, 3)?;
+    Ok((ApplicationView { token: decode_token(row, 0)?, name, chats_count, created_at }, text_bytes))
 }
 
 /// Extends a position by the event in the columns of a partition and an offset; `column` is the index of the first.
-fn extend_to_event(position: &mut Position, row: &Row, column: usize) -> Result<()> {
+pub(super) fn extend_to_event(position: &mut Position, row: &Row, column: usize) -> Result<()> {
     position.extend(PartitionId(row.get(column)?), decode_offset(row, column + 1)?.next());
     Ok(())
 }
@@ -194,23 +158,30 @@ fn decode_offset(row: &Row, column: usize) -> Result<Offset> {
 }
 
 /// Decodes checkpoints that a statement has joined to the text of a position; NULL if there are none.
-fn decode_checkpoints(row: &Row, column: usize) -> Result<Position> {
+pub(super) fn decode_checkpoints(row: &Row, column: usize) -> Result<Position> {
     let Some(text) = row.get_ref(column)?.as_str_or_null()? else {
         return Ok(Position::default());
     };
     text.parse().map_err(|error| decode_error(column, Type::Text, error))
 }
 
-fn decode_chat_view(row: &Row, position: &mut Position) -> Result<(ChatView, usize)> {
-    extend_to_event(position, row, 2)?;
-    let messages_count = row.get::<_, u32>(1)?.into();
-    Ok((ChatView { number: ChatNumber(decode_number(row, 0)?), messages_count }, 0))
+/// Decodes a number, a time, an author and a body; `column` is the index of the first.
+pub(super) fn decode_message(row: &Row, column: usize) -> Result<MessageView> {
+    Ok(MessageView {
+        number: MessageNumber(decode_number(row, column)?),
+        created_at: decode_time(row, column + 1)?,
+        author: decode_author(row, column + 2)?,
+        body: row.get(column + 3)?,
+    })
 }
 
-fn decode_message(row: &Row) -> Result<(MessageView, usize)> {
-    let body: String = row.get(2)?;
-    let text_bytes = body.len();
-    Ok((MessageView { number: MessageNumber(decode_number(row, 0)?), body }, text_bytes))
+pub(super) fn decode_time(row: &Row, column: usize) -> Result<Option<UnixMillis>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|at| UnixMillis(at.cast_unsigned())))
+}
+
+fn decode_author(row: &Row, column: usize) -> Result<Option<Author>> {
+    let author = row.get::<_, Option<String>>(column)?.map(Author::from_stored);
+    author.transpose().map_err(|error| decode_error(column, Type::Text, error))
 }
 
 /// Wraps an error of reading `what`.
@@ -224,6 +195,10 @@ impl Views for SqliteProjections {
         Ok(self.progress.wait_until_reached(projection, position, within).await)
     }
 
+    async fn log_id(&self) -> Result<Option<LogId>, ViewsError> {
+        Ok(Some(LogId(self.log_id)))
+    }
+
     async fn application(&self, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, ViewsError> {
         self.read(|connection| read_application(connection, token)).map_err(wrap_error("the application"))
     }
@@ -234,8 +209,8 @@ impl Views for SqliteProjections {
             .map_err(wrap_error("the list of applications"))
     }
 
-    async fn chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, ViewsError> {
-        self.read(|connection| read_chat(connection, chat)).map_err(wrap_error("the chat"))
+    async fn chat(&self, chat: ChatKey, last_message: LastMessage) -> Result<Option<Shown<ChatView>>, ViewsError> {
+        self.read(|connection| read_chat(connection, chat, last_message)).map_err(wrap_error("the chat"))
     }
 
     async fn find_chat(&self, chat: ChatKey) -> Result<Option<Position>, ViewsError> {
@@ -247,8 +222,9 @@ impl Views for SqliteProjections {
         &self,
         token: ApplicationToken,
         page: Page<ChatNumber>,
+        last_message: LastMessage,
     ) -> Result<Option<Shown<Slice<ChatView>>>, ViewsError> {
-        self.read_on(&self.pages, move |connection| read_chats(connection, token, page))
+        self.read_on(&self.pages, move |connection| read_chats(connection, token, page, last_message))
             .await
             .map_err(wrap_error("the list of chats"))
     }

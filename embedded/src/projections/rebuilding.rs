@@ -77,7 +77,9 @@ impl SqliteProjections {
         if let Some(number) = manifest.building(projection) {
             let path = database_path(&self.directory, projection, number);
             match Generation::open(Name { projection, number }, path, self.log_id) {
-                Ok(generation) => return Ok(generation),
+                Ok(generation) if generation.version() == projection.version() => return Ok(generation),
+                // An earlier release has begun it, and this one writes other rows.
+                Ok(generation) => generation.abandon(),
                 Err(error) if !error.is_lasting() => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "the generation that was begun cannot be used; another one is begun");

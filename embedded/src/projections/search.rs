@@ -27,10 +27,11 @@ use read_model::{
 };
 use rusqlite::{Connection, OptionalExtension, Result};
 
-use super::SqliteProjections;
 use super::extents::{DocumentId, Extent, Part, Run};
 use super::generation_store::GenerationStore;
 use super::ordinals::{FoundChat, Ordinal, find_chat};
+use super::read_views::decode_message;
+use super::{CONCURRENT_SEARCHES, SqliteProjections};
 use crate::sqlite::{decode_number, prepare};
 
 /// The version that has folded the documents of every generation. No release had this layout with an earlier version, so a generation
@@ -305,9 +306,11 @@ impl Search<'_> {
     /// Compares the messages with these numbers, in the order of the page, as far as the page asks for them.
     fn examine(&mut self, numbers: Range<i64>) -> Result<ControlFlow<End>> {
         let sql = if self.cursor.descends() {
-            "SELECT id & 4294967295, log_offset, body FROM messages WHERE id >= ? AND id < ? ORDER BY id DESC"
+            "SELECT log_offset, id & 4294967295, created_at_ms, author, body FROM messages \
+             WHERE id >= ? AND id < ? ORDER BY id DESC"
         } else {
-            "SELECT id & 4294967295, log_offset, body FROM messages WHERE id >= ? AND id < ? ORDER BY id"
+            "SELECT log_offset, id & 4294967295, created_at_ms, author, body FROM messages \
+             WHERE id >= ? AND id < ? ORDER BY id"
         };
         let asked = self.numbers();
         let (start, end) = (asked.start.max(numbers.start), asked.end.min(numbers.end));
@@ -323,16 +326,18 @@ impl Search<'_> {
             if self.patience.is_some_and(|patience| patience.left == 0) {
                 return Ok(ControlFlow::Break(End::TooMuchInVain));
             }
-            let number = MessageNumber(decode_number(row, 0)?);
-            let body = row.get_ref(2)?.as_str()?;
+            let number = MessageNumber(decode_number(row, 1)?);
+            let body = row.get_ref(4)?.as_str()?;
             folding::fold_into(self.text.version(), body, &mut self.folded);
             let is_hit = self.finder.find(self.folded.as_bytes()).is_some();
             if is_hit {
                 if self.found.is_full() {
                     return Ok(ControlFlow::Break(End::PageIsFull));
                 }
-                self.found.push(MessageView { number, body: body.to_owned() }, body.len());
-                self.last_event = self.last_event.max(Some(Offset(row.get::<_, i64>(1)?.cast_unsigned())));
+                let message = decode_message(row, 1)?;
+                let text_bytes = message.text_bytes();
+                self.found.push(message, text_bytes);
+                self.last_event = self.last_event.max(Some(Offset(row.get::<_, i64>(0)?.cast_unsigned())));
             }
             self.left.messages -= 1;
             self.left.folded_bytes = self.left.folded_bytes.saturating_sub(self.folded.len());
@@ -378,6 +383,10 @@ fn quote(trigram: &str) -> String {
 impl SearchIndex for SqliteProjections {
     fn batch_size(&self) -> u32 {
         MESSAGES_PER_BATCH
+    }
+
+    fn concurrent_searches(&self) -> usize {
+        CONCURRENT_SEARCHES
     }
 
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {

@@ -1,37 +1,55 @@
 //! The SQL that writes the projection `views`.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
-use events::{ChatKey, EventId, Offset, PartitionId, UnixMillis};
+use events::{ApplicationToken, Author, ChatKey, EventId, KeyNumber, Offset, PartitionId, UnixMillis};
 use read_model::{
-    ApplicationRow, ChatRow, CheckpointMove, DeadLetter, MessageKey, MessageRow, NameChange, Rename, SourceEvent,
-    ViewsChanges, ViewsTransaction, write_views,
+    ApplicationRow, ChatRow, CheckpointMove, DeadLetter, FeedRow, KeyEvent, KeyRow, MAX_COUNTED_LETTERS, MessageKey,
+    MessageRow, NameChange, Rename, RevokedKey, SourceEvent, StoredLetter, ViewsChanges, ViewsTransaction, VoidedUser,
+    write_views,
 };
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use tokio::runtime::Handle;
 
 use super::ordinals::assign_ordinals;
+use super::{write_access, write_feed};
 use crate::sqlite::{decode_event_id, prepare};
+
+/// The generation that is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    /// Whether readers use it.
+    pub(super) is_live: bool,
+    /// The version of its rows.
+    pub(super) version: u32,
+}
 
 /// Writes a batch. Must be called on a blocking thread of the runtime.
 pub(super) fn write(
     connection: &mut Connection,
+    target: Target,
     checkpoint_move: CheckpointMove,
     changes: &ViewsChanges,
 ) -> Result<()> {
-    let mut tables = ViewsTables { connection, partition: checkpoint_move.partition };
+    let mut tables = ViewsTables { connection, target, partition: checkpoint_move.partition };
     // The methods of `ViewsTables` never wait, so neither does this.
     Handle::current().block_on(write_views(&mut tables, checkpoint_move.partition, changes))
 }
 
 struct ViewsTables<'a> {
     connection: &'a mut Connection,
+    target: Target,
     /// The partition of the batch, and so of all of its rows.
     partition: PartitionId,
 }
 
 impl ViewsTransaction for ViewsTables<'_> {
     type Error = rusqlite::Error;
+
+    fn is_live(&self) -> bool {
+        self.target.is_live
+    }
 
     async fn load_applications(&mut self, changes: &[NameChange]) -> Result<Vec<ApplicationRow>> {
         let mut statement = prepare(
@@ -99,14 +117,14 @@ impl ViewsTransaction for ViewsTables<'_> {
         Ok(())
     }
 
-    async fn load_chats(&mut self, chats: &[ChatRow]) -> Result<HashMap<ChatKey, EventId>> {
+    async fn load_chats(&mut self, chats: &[ChatKey]) -> Result<HashMap<ChatKey, EventId>> {
         // A row without an event only gives the chat its ordinal: insert_messages inserts it for an early message.
         let mut statement = prepare(
             self.connection,
             "SELECT created_event FROM chats WHERE token = ? AND number = ? AND created_event IS NOT NULL",
         )?;
         let mut stored = HashMap::new();
-        for ChatRow { chat, .. } in chats {
+        for chat in chats {
             let key = (chat.token.as_bytes(), chat.number.get());
             if let Some(event) = statement.query_row(key, |row| decode_event_id(row, 0)).optional()? {
                 stored.insert(*chat, event);
@@ -140,20 +158,49 @@ impl ViewsTransaction for ViewsTables<'_> {
         let ordinals = assign_ordinals(self.connection, self.partition, messages.iter().map(|row| row.chat))?;
         let mut insert = prepare(
             self.connection,
-            "INSERT INTO messages (id, event_id, log_offset, created_at_ms, body) VALUES (?, ?, ?, ?, ?) \
+            "INSERT INTO messages (id, event_id, log_offset, created_at_ms, author, body) VALUES (?, ?, ?, ?, ?, ?) \
              ON CONFLICT (id) DO NOTHING",
         )?;
         let mut holders = HashMap::new();
         for message in messages {
             let id = ordinals[&message.chat].row_id(message.number);
             let (event_id, offset) = (message.source.event_id.0.as_bytes(), message.source.offset.0.cast_signed());
-            if insert.execute((id, event_id, offset, message.created_at.0.cast_signed(), &message.body))? == 0 {
+            let author = message.author.as_ref().map(Author::as_str);
+            let row = (id, event_id, offset, message.created_at.0.cast_signed(), author, &message.body);
+            if insert.execute(row)? == 0 {
                 let mut select = prepare(self.connection, "SELECT event_id FROM messages WHERE id = ?")?;
                 let holder = select.query_row([id], |row| decode_event_id(row, 0))?;
                 holders.insert((message.chat, message.number), holder);
             }
         }
         Ok(holders)
+    }
+
+    async fn insert_feed(&mut self, rows: &[FeedRow<'_>]) -> Result<()> {
+        if self.target.version < read_model::FIRST_VERSION_WITH_FEED {
+            return Ok(());
+        }
+        write_feed::insert_feed(self.connection, self.partition, rows)
+    }
+
+    async fn load_last_keys(&mut self, tokens: &[ApplicationToken]) -> Result<HashMap<ApplicationToken, KeyNumber>> {
+        write_access::load_last_keys(self.connection, tokens)
+    }
+
+    async fn load_issued_keys(&mut self, events: &[KeyEvent]) -> Result<HashSet<KeyEvent>> {
+        write_access::load_issued_keys(self.connection, events)
+    }
+
+    async fn insert_keys(&mut self, keys: &[KeyRow<'_>]) -> Result<()> {
+        write_access::insert_keys(self.connection, self.partition, keys)
+    }
+
+    async fn revoke_keys(&mut self, revoked: &[RevokedKey]) -> Result<()> {
+        write_access::revoke_keys(self.connection, revoked)
+    }
+
+    async fn void_users(&mut self, voided: &[&VoidedUser]) -> Result<()> {
+        write_access::void_users(self.connection, self.partition, voided)
     }
 
     async fn insert_dead_letters(&mut self, partition: PartitionId, dead_letters: &[DeadLetter]) -> Result<()> {
@@ -176,6 +223,37 @@ impl ViewsTransaction for ViewsTables<'_> {
         }
         Ok(())
     }
+}
+
+/// Loads the dead letter at an offset, and whether it is discarded.
+pub(super) fn find_dead_letter(
+    connection: &Connection,
+    partition: PartitionId,
+    offset: Offset,
+) -> Result<Option<StoredLetter>> {
+    let mut statement = prepare(
+        connection,
+        "SELECT event_id, reason, discarded IS NOT NULL FROM dead_letters WHERE partition = ? AND log_offset = ?",
+    )?;
+    let found = statement.query_row((partition.0, offset.0.cast_signed()), |row| {
+        let source = SourceEvent { event_id: decode_event_id(row, 0)?, offset };
+        Ok(StoredLetter { letter: DeadLetter { source, reason: row.get(1)? }, is_discarded: row.get(2)? })
+    });
+    found.optional()
+}
+
+/// Counts the dead letters of some partitions that are not discarded, [`MAX_COUNTED_LETTERS`] at most.
+pub(super) fn count_dead_letters(connection: &Connection, partitions: RangeInclusive<PartitionId>) -> Result<u64> {
+    let mut statement = prepare(
+        connection,
+        "SELECT 1 FROM dead_letters WHERE partition BETWEEN ? AND ? AND discarded IS NULL LIMIT ?",
+    )?;
+    let mut rows = statement.query((partitions.start().0, partitions.end().0, MAX_COUNTED_LETTERS))?;
+    let mut count = 0;
+    while rows.next()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
 }
 
 pub(super) fn load_dead_letters(

@@ -11,8 +11,9 @@ use events::{
     UnixMillis,
 };
 use read_model::{
-    Applied, Checkpoint, CheckpointMove, Generations, MessageRow, OperateGenerations, Page, ProjectionStore,
-    SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Shown, SourceEvent, Views, ViewsChanges,
+    Access, Applied, Checkpoint, CheckpointMove, Feed, Generations, MessageRow, OperateGenerations, Page,
+    ProjectionStore, SearchDocument, SearchError, SearchIndex, SearchPage, SearchText, Shown, SourceEvent, Views,
+    ViewsChanges,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -30,6 +31,8 @@ pub(crate) struct Databases {
     pub(crate) cold: Arc<dyn Sequencer>,
     pub(crate) store: Arc<dyn ProjectionStore>,
     pub(crate) views: Arc<dyn Views>,
+    pub(crate) access: Arc<dyn Access>,
+    pub(crate) feed: Arc<dyn Feed>,
     pub(crate) index: Arc<dyn SearchIndex>,
     /// One implementation serves all projections, so the checks of those of `search`, which have texts of their own, are not run.
     pub(crate) generations: Arc<dyn Generations>,
@@ -42,7 +45,8 @@ impl Databases {
     pub(crate) async fn open() -> Self {
         let directory = TempDir::new().unwrap();
         let data_dir = DataDir::open(directory.path()).unwrap();
-        let log = Arc::new(data_dir.open_log().unwrap());
+        // As a log to use, and its positions are marked besides.
+        let log = Arc::new(data_dir.open_log_to_import().unwrap());
         let projections = Arc::new(data_dir.open_projections(log.log_id()).unwrap());
         Self {
             sequencer: Arc::new(SqliteSequencer::new(&log)),
@@ -51,6 +55,8 @@ impl Databases {
             log,
             store: Arc::clone(&projections) as _,
             views: Arc::clone(&projections) as _,
+            access: Arc::clone(&projections) as _,
+            feed: Arc::clone(&projections) as _,
             generations: Arc::clone(&projections) as _,
             operated: Arc::clone(&projections) as _,
             index: Arc::new(IndexWithTexts(projections)),
@@ -99,6 +105,14 @@ impl Databases {
         Arc::clone(&self.views)
     }
 
+    pub(crate) fn access(&self) -> Arc<dyn Access> {
+        Arc::clone(&self.access)
+    }
+
+    pub(crate) fn feed(&self) -> Arc<dyn Feed> {
+        Arc::clone(&self.feed)
+    }
+
     pub(crate) fn index(&self) -> Arc<dyn SearchIndex> {
         Arc::clone(&self.index)
     }
@@ -125,6 +139,10 @@ impl SearchIndex for IndexWithTexts {
         self.0.batch_size()
     }
 
+    fn concurrent_searches(&self) -> usize {
+        self.0.concurrent_searches()
+    }
+
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         SearchIndex::checkpoint(&*self.0, partition).await
     }
@@ -138,6 +156,7 @@ impl SearchIndex for IndexWithTexts {
             chat: document.chat,
             number: document.number,
             body: document.body.clone(),
+            author: document.author.clone(),
             source: SourceEvent { event_id: EventId(Uuid::now_v7()), offset: document.offset },
             created_at: document.created_at,
         };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use events::{ImportMark, Offset, PartitionId, Position, Record, StreamKey};
+use events::{ImportMark, LogId, Offset, PartitionId, Position, Record, StreamKey};
+use uuid::Uuid;
 
 use crate::import_log::{ImportLog, LastImport};
 use crate::log::{AppendError, EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
@@ -20,6 +21,7 @@ pub enum ImportFault {
     EndLagsBehind,
     ForgetsTheLastMark,
     ShowsMarks,
+    MarksNoPositions,
 }
 
 struct BrokenImport {
@@ -96,5 +98,12 @@ impl EventLog for BrokenImport {
 
     async fn end(&self) -> Result<Position, ReadError> {
         self.log.end().await
+    }
+
+    async fn id(&self) -> Result<Option<LogId>, ReadError> {
+        match self.fault {
+            ImportFault::MarksNoPositions => Ok(Some(LogId(Uuid::nil()))),
+            _ => self.log.id().await,
+        }
     }
 }

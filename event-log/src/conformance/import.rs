@@ -27,6 +27,7 @@ macro_rules! import_conformance {
             the_position_of_an_import_covers_its_events(import) => EndLagsBehind,
             the_last_mark_is_found(import) => ForgetsTheLastMark,
             readers_pass_over_marks(import) => ShowsMarks,
+            a_log_that_an_import_begins_marks_its_positions(import) => MarksNoPositions,
         }
     };
 }
@@ -123,6 +124,21 @@ pub async fn readers_pass_over_marks(log: Arc<dyn ImportLog>) {
     }
     let read: Vec<Record> = read_all(&log).await.into_iter().map(|recorded| recorded.record).collect();
     assert_eq!(read, records);
+}
+
+/// Its identity says so, and stays as it is when further parts are imported.
+pub async fn a_log_that_an_import_begins_marks_its_positions(log: Arc<dyn ImportLog>) {
+    let (token, mut id) = (fresh_token(), None);
+    for part in 1..=2 {
+        for phase in ImportPhase::ALL {
+            let (before, through, end) = (digest(part - 1), digest(part), log.end().await.unwrap());
+            log.append_import_mark(ImportMark { phase, before, through, end }).await.unwrap();
+            let found = log.id().await.unwrap().unwrap();
+            assert!(found.mark().is_some(), "{found}");
+            assert_eq!(*id.get_or_insert(found), found);
+            log.append_imported(vec![application_created(token)]).await.unwrap();
+        }
+    }
 }
 
 fn digest(byte: u8) -> LogDigest {

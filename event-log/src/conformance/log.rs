@@ -52,7 +52,8 @@ pub async fn records_are_read_unaltered(log: Arc<dyn EventLog>) {
     appended[1].request = Some(RequestKey::new(&["route"], "key", &["plain"]));
     appended[1].epoch = Some(Epoch(7));
     appended[1].trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok();
-    assert!(appended[1].trace.is_some());
+    appended[1].actor = "user:tenant:7/ålice".parse().ok();
+    assert!(appended[1].trace.is_some() && appended[1].actor.is_some());
     for record in &appended {
         append(&log, record.clone()).await;
     }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Characters of a token that are shown unless everything is: as many as logs have.
 const TOKEN_CHARACTERS: usize = 6;
 
+/// How a decoder begins to say that a field is missing. The field's name, which follows, is none of what people wrote.
+const MISSING_FIELD: &str = "missing field `";
+
 /// How much of what people wrote is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -59,13 +62,20 @@ fn mask(text: &str) -> String {
 }
 
 /// Masks what stands between quotation marks, in which a backslash escapes the next character, and everything behind a quotation mark
-/// that is not closed, or behind a backtick: what stands between backticks is not escaped, so nobody knows where it ends.
+/// that is not closed, or behind a backtick: what stands between backticks is not escaped, so nobody knows where it ends. Only the name of a
+/// missing field is known to be the decoder's own.
 fn mask_quoted(reason: &str) -> String {
     let mut masked = String::with_capacity(reason.len());
     let mut rest = reason;
     while let Some(begin) = rest.find(['"', '`']) {
         let (before, quoted) = rest.split_at(begin + 1);
         masked.push_str(before);
+        if before.ends_with(MISSING_FIELD) {
+            let end = quoted.find('`').map_or(quoted.len(), |at| at + 1);
+            masked.push_str(&quoted[..end]);
+            rest = &quoted[end..];
+            continue;
+        }
         let end = if before.ends_with('"') { find_closing_mark(quoted) } else { quoted.len() };
         masked.push_str(&mask(&quoted[..end]));
         rest = &quoted[end..];
@@ -108,6 +118,9 @@ mod tests {
             (r#"a "secret\\", no "other""#, r#"a "xxxxxx\\", no "xxxxx""#),
             (r#"a "cut \"off"#, r#"a "xxx \"xxx"#),
             ("unknown field `a`secret", "unknown field `x`xxxxxx"),
+            ("missing field `number` at line 1 column 7", "missing field `number` at line 1 column 7"),
+            (r#"missing field `a`, "secret""#, r#"missing field `a`, "xxxxxx""#),
+            (r#"a "missing field `secret`""#, r#"a "xxxxxxx xxxxx `xxxxxx`""#),
         ] {
             assert_eq!(disclose_reason(reason, Disclosure::Masked), format!(": {masked}"));
         }

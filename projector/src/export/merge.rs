@@ -23,6 +23,14 @@ pub(super) struct Merge {
     has_begun: bool,
 }
 
+/// What the second reading has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Merged {
+    pub(super) events: u64,
+    /// Records that were left out because their event is there already.
+    pub(super) repeats: u64,
+}
+
 /// What is left of a partition.
 struct Source {
     reader: ValidEvents,
@@ -33,6 +41,8 @@ struct Source {
     repeated: HashSet<EventId>,
     /// Those of `repeated` that have come.
     seen: HashSet<EventId>,
+    /// Records that were left out.
+    left_out: u64,
 }
 
 impl Merge {
@@ -56,6 +66,11 @@ impl Merge {
         Ok(record)
     }
 
+    /// How many records were left out so far because their event is there already.
+    pub(super) fn count_left_out(&self) -> u64 {
+        self.sources.iter().map(|source| source.left_out).sum()
+    }
+
     async fn push_head(&mut self, index: usize) -> Result<(), ExportError> {
         let source = &mut self.sources[index];
         source.fill().await.map_err(ExportError::Read)?;
@@ -72,7 +87,7 @@ impl Source {
         let ScannedPartition { partition, since, until, repeated, .. } = scanned;
         let (next, epoch) = if repeated.is_empty() { (since, scanned.epoch) } else { (Offset::START, Epoch::FIRST) };
         let reader = ValidEvents { log, partition, next, epoch };
-        Self { reader, since, until, events: VecDeque::new(), repeated, seen: HashSet::new() }
+        Self { reader, since, until, events: VecDeque::new(), repeated, seen: HashSet::new(), left_out: 0 }
     }
 
     /// Reads until there is an event, or none is left.
@@ -83,7 +98,12 @@ impl Source {
             };
             for RecordedEvent { offset, record, .. } in batch.events {
                 let is_repeat = self.repeated.contains(&record.event_id) && !self.seen.insert(record.event_id);
-                if !is_repeat && offset >= self.since {
+                if offset < self.since {
+                    continue;
+                }
+                if is_repeat {
+                    self.left_out += 1;
+                } else {
                     self.events.push_back(record);
                 }
             }

@@ -1,7 +1,6 @@
 //! Reads a partition without void events.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use backon::Retryable;
 use event_log::{EventLog, LogBatch, ReadError, ReadLimit, Unreadable};
@@ -10,9 +9,6 @@ use thiserror_ext::AsReport;
 
 use crate::epochs::drop_void_events;
 use crate::retries::PAUSES;
-
-/// Records of one read.
-const RECORDS_PER_READ: u32 = 1_000;
 
 /// A place in a partition, from which its valid events are read.
 pub(super) struct ValidEvents {
@@ -50,8 +46,7 @@ impl ValidEvents {
     }
 
     async fn read(&self) -> Result<LogBatch, ReadError> {
-        let limit = ReadLimit { records: RECORDS_PER_READ, wait: Duration::ZERO };
-        let read = || self.log.read(self.partition, self.next, limit);
+        let read = || self.log.read(self.partition, self.next, ReadLimit::STRETCH);
         let warn = |error: &ReadError, _| tracing::warn!(error = %error.as_report(), "trying again");
         read.retry(PAUSES).when(|error| matches!(error, ReadError::Unavailable(_))).notify(warn).await
     }

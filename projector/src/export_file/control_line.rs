@@ -17,7 +17,7 @@ pub(super) enum ControlLine {
     /// Confirms everything before it.
     Block(Confirmed),
     /// The same, and nothing follows.
-    Ended(Confirmed),
+    Ended(Ended),
 }
 
 /// What was written before a line.
@@ -27,6 +27,16 @@ pub(super) struct Confirmed {
     pub(super) events: u64,
     /// SHA-256 of all bytes, in hexadecimal.
     pub(super) sha256: String,
+}
+
+/// The end of an export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ended {
+    #[serde(flatten)]
+    pub(super) confirmed: Confirmed,
+    /// The number of records that were left out because their event is there already. Absent in files of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) repeats: Option<u64>,
 }
 
 /// A line that begins as a control line does, and is none.
@@ -54,7 +64,7 @@ enum Data {
     #[serde(rename = "ExportBlock")]
     Block(Confirmed),
     #[serde(rename = "ExportEnded")]
-    Ended(Confirmed),
+    Ended(Ended),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +78,11 @@ struct HeaderData {
     events: u64,
 }
 
+/// Whether these bytes may be the beginning of a control line that goes on.
+pub(super) fn may_begin_control_line(bytes: &[u8]) -> bool {
+    bytes.starts_with(PREFIX) || PREFIX.starts_with(bytes)
+}
+
 /// Whether a line is no event.
 pub(super) fn is_control_line(line: &[u8]) -> bool {
     line.starts_with(PREFIX)
@@ -79,23 +94,28 @@ impl ControlLine {
     /// # Errors
     /// Not expected, since the members are texts and numbers.
     pub(super) fn to_line(&self, through: LogDigest) -> serde_json::Result<Vec<u8>> {
-        let (id, data) = match self {
-            Self::Began(header) => ("began".to_owned(), Data::Began(HeaderData::new(header))),
-            Self::Block(confirmed) => (confirmed.events.to_string(), Data::Block(confirmed.clone())),
-            Self::Ended(confirmed) => ("ended".to_owned(), Data::Ended(confirmed.clone())),
+        let data = match self {
+            Self::Began(header) => Data::Began(HeaderData::new(header)),
+            Self::Block(confirmed) => Data::Block(confirmed.clone()),
+            Self::Ended(ended) => Data::Ended(ended.clone()),
         };
-        let members = Members {
-            specversion: "1.0".to_owned(),
-            source: "/tally/export".to_owned(),
-            id: format!("{through}/{id}"),
-            data,
-        };
+        let members =
+            Members { specversion: "1.0".to_owned(), source: "/tally/export".to_owned(), id: self.id(through), data };
         let mut line = serde_json::to_vec(&members)?;
         line.push(b'\n');
         Ok(line)
     }
 
-    pub(super) fn parse(line: &[u8]) -> Result<Self, Malformed> {
+    fn id(&self, through: LogDigest) -> String {
+        match self {
+            Self::Began(_) => format!("{through}/began"),
+            Self::Block(confirmed) => format!("{through}/{}", confirmed.events),
+            Self::Ended(_) => format!("{through}/ended"),
+        }
+    }
+
+    /// Reads a line of the export that goes as far as `through`; `None` for the first line, which says how far.
+    pub(super) fn parse(line: &[u8], through: Option<LogDigest>) -> Result<Self, Malformed> {
         #[derive(Deserialize)]
         struct Format {
             data: FormatData,
@@ -112,11 +132,18 @@ impl ControlLine {
             return Err(Malformed::Newer);
         }
         let members: Members = serde_json::from_slice(line).map_err(|_| Malformed::Broken)?;
-        match members.data {
-            Data::Began(header) => header.parse().map(Self::Began).ok_or(Malformed::Broken),
-            Data::Block(confirmed) => Ok(Self::Block(confirmed)),
-            Data::Ended(confirmed) => Ok(Self::Ended(confirmed)),
-        }
+        let (control, through) = match (members.data, through) {
+            (Data::Began(header), None) => {
+                let header = header.parse().ok_or(Malformed::Broken)?;
+                let through = header.through;
+                (Self::Began(header), through)
+            }
+            (Data::Block(confirmed), Some(through)) => (Self::Block(confirmed), through),
+            (Data::Ended(ended), Some(through)) => (Self::Ended(ended), through),
+            _ => return Err(Malformed::Broken),
+        };
+        // A line of another export has another id.
+        if members.id == control.id(through) { Ok(control) } else { Err(Malformed::Broken) }
     }
 }
 
@@ -173,8 +200,17 @@ mod tests {
                 ControlLine::Block(confirmed.clone()),
                 line("4", r#""type":"ExportBlock","data":{"events":4,"sha256":"0f"}"#),
             ),
-            (ControlLine::Ended(confirmed), line("ended", r#""type":"ExportEnded","data":{"events":4,"sha256":"0f"}"#)),
+            (
+                ControlLine::Ended(Ended { confirmed, repeats: Some(2) }),
+                line("ended", r#""type":"ExportEnded","data":{"events":4,"sha256":"0f","repeats":2}"#),
+            ),
         ]
+    }
+
+    /// How a reader knows the lines of a file: by what its first line says.
+    fn parse(line: &str) -> Result<ControlLine, Malformed> {
+        let through = (!line.contains("/began")).then(|| header().through);
+        ControlLine::parse(line.as_bytes(), through)
     }
 
     /// Files with such lines are kept for years.
@@ -184,7 +220,23 @@ mod tests {
             let written = control.to_line(header().through).unwrap();
             assert_eq!(String::from_utf8(written).unwrap(), golden);
             assert!(is_control_line(golden.as_bytes()));
-            assert_eq!(ControlLine::parse(golden.as_bytes()), Ok(control));
+            assert_eq!(parse(&golden), Ok(control));
+        }
+    }
+
+    #[test]
+    fn the_last_line_of_an_earlier_program_does_not_say_how_many_repeats_there_were() {
+        let [_, _, (control, golden)] = lines();
+        let ControlLine::Ended(ended) = control else { panic!("{control:?}") };
+        let earlier = ControlLine::Ended(Ended { repeats: None, ..ended });
+        assert_eq!(parse(&golden.replace(",\"repeats\":2", "")), Ok(earlier));
+    }
+
+    #[test]
+    fn a_line_of_another_export_is_refused() {
+        for (_, golden) in lines() {
+            let other = golden.replacen("a5a5", "b6b6", 1);
+            assert_eq!(parse(&other), Err(Malformed::Broken), "{other}");
         }
     }
 
@@ -193,9 +245,9 @@ mod tests {
         let [(_, began), ..] = lines();
         let newer =
             began.replace("\"format\":1,", "\"format\":2,\"more\":true,").replace("\"events\":4", "\"events\":{}");
-        assert_eq!(ControlLine::parse(newer.as_bytes()), Err(Malformed::Newer));
+        assert_eq!(parse(&newer), Err(Malformed::Newer));
         for broken in [began.replace("0:7", "0-7"), began.replace("ExportBegan", "ExportPaused"), "{}".to_owned()] {
-            assert_eq!(ControlLine::parse(broken.as_bytes()), Err(Malformed::Broken), "{broken}");
+            assert_eq!(parse(&broken), Err(Malformed::Broken), "{broken}");
         }
     }
 }

@@ -6,7 +6,8 @@ use events::structured::{FromLineError, read_line};
 use events::{DecodeError, Record};
 use sha2::{Digest, Sha256};
 
-use super::control_line::{Confirmed, ControlLine, Malformed, is_control_line};
+use super::control_line::{Confirmed, ControlLine, Malformed, is_control_line, may_begin_control_line};
+use super::header_check::{HeaderCheck, HeaderMismatch};
 use super::{Header, MAX_BLOCK_BYTES, MAX_BLOCK_EVENTS, MAX_LINE_BYTES};
 
 /// Why a file cannot be read as an export.
@@ -48,6 +49,11 @@ pub enum ExportFileError {
         /// The line that should confirm them.
         line: u64,
     },
+    /// The file is as it was written, and does not have what its first line promises.
+    #[error(
+        "the export does not have what its first line promises, so it is not whole; use another copy of it, or export again"
+    )]
+    Contradictory(#[source] HeaderMismatch),
     /// A line is no event, although it is as it was written.
     #[error("line {line} is no event of Tally; if a newer release has exported it, use that release to import it")]
     NoEvent {
@@ -70,9 +76,15 @@ pub enum ExportFileError {
 
 /// Reads one export.
 pub struct ExportReader<R> {
-    input: R,
+    lines: Lines<R>,
     hasher: Sha256,
+    header_check: HeaderCheck,
     events: u64,
+}
+
+/// Reads line by line.
+struct Lines<R> {
+    input: R,
     /// The number of lines that were read.
     line: u64,
 }
@@ -91,15 +103,22 @@ impl<R: BufRead> ExportReader<R> {
     /// # Errors
     /// [`ExportFileError`].
     pub fn open(input: R) -> Result<(Header, Self), ExportFileError> {
-        let mut reader = Self { input, hasher: Sha256::new(), events: 0, line: 0 };
-        let mut line = Vec::new();
-        if !reader.read_line_into(&mut line)? {
-            return Err(ExportFileError::NoExport);
+        let (mut lines, mut line) = (Lines { input, line: 0 }, Vec::new());
+        match lines.read_into(&mut line) {
+            Ok(true) => {}
+            Ok(false) => return Err(ExportFileError::NoExport),
+            // Only what begins as an export does may be the beginning of one.
+            Err(ExportFileError::Incomplete { .. } | ExportFileError::TooLong { .. })
+                if !may_begin_control_line(&line) =>
+            {
+                return Err(ExportFileError::NoExport);
+            }
+            Err(error) => return Err(error),
         }
-        match ControlLine::parse(&line) {
+        match ControlLine::parse(&line, None) {
             Ok(ControlLine::Began(header)) => {
-                reader.hasher.update(&line);
-                Ok((header, reader))
+                let header_check = HeaderCheck::new(header.clone()).map_err(ExportFileError::Contradictory)?;
+                Ok((header, Self { lines, hasher: Sha256::new_with_prefix(&line), header_check, events: 0 }))
             }
             Err(Malformed::Newer) => Err(ExportFileError::NewerFormat),
             Ok(_) | Err(Malformed::Broken) => Err(ExportFileError::NoExport),
@@ -114,48 +133,49 @@ impl<R: BufRead> ExportReader<R> {
         let mut unconfirmed = Unconfirmed::default();
         loop {
             let begin = unconfirmed.lines.len();
-            if !self.read_line_into(&mut unconfirmed.lines)? {
-                return Err(ExportFileError::Incomplete { lines: self.line });
+            if !self.lines.read_into(&mut unconfirmed.lines)? {
+                return Err(ExportFileError::Incomplete { lines: self.lines.line });
             }
             let line = &unconfirmed.lines[begin..];
             if !is_control_line(line) {
                 unconfirmed.ends.push(unconfirmed.lines.len());
                 if unconfirmed.ends.len() > MAX_BLOCK_EVENTS || begin >= MAX_BLOCK_BYTES {
-                    return Err(ExportFileError::TooLong { line: self.line });
+                    return Err(ExportFileError::TooLong { line: self.lines.line });
                 }
                 continue;
             }
-            let control = ControlLine::parse(line).map_err(|_| ExportFileError::Changed { line: self.line })?;
+            let control = ControlLine::parse(line, Some(self.header_check.through()));
             let control_line = unconfirmed.lines.split_off(begin);
             self.hasher.update(&unconfirmed.lines);
             self.events += unconfirmed.ends.len() as u64;
-            let is_last = match &control {
-                ControlLine::Block(confirmed) => self.check(confirmed, false)?,
-                ControlLine::Ended(confirmed) if unconfirmed.ends.is_empty() => self.check(confirmed, true)?,
-                ControlLine::Ended(_) | ControlLine::Began(_) => {
-                    return Err(ExportFileError::Changed { line: self.line });
+            match control {
+                Ok(ControlLine::Block(confirmed)) => {
+                    self.check(&confirmed)?;
+                    self.hasher.update(&control_line);
+                    return self.parse(&unconfirmed).map(Some);
                 }
-            };
-            self.hasher.update(&control_line);
-            if is_last {
-                return self.expect_end().map(|()| None);
+                Ok(ControlLine::Ended(ended)) if unconfirmed.ends.is_empty() => {
+                    self.check(&ended.confirmed)?;
+                    self.header_check.check_end(ended.repeats).map_err(ExportFileError::Contradictory)?;
+                    return self.expect_end().map(|()| None);
+                }
+                Ok(_) | Err(_) => return Err(ExportFileError::Changed { line: self.lines.line }),
             }
-            return self.parse(&unconfirmed).map(Some);
         }
     }
 
-    /// Compares what was read with what the confirmation says; returns `is_last`.
-    fn check(&self, confirmed: &Confirmed, is_last: bool) -> Result<bool, ExportFileError> {
+    /// Compares what was read with what the confirmation says.
+    fn check(&self, confirmed: &Confirmed) -> Result<(), ExportFileError> {
         let sha256 = hex::encode(self.hasher.clone().finalize());
         if confirmed.events == self.events && confirmed.sha256 == sha256 {
-            Ok(is_last)
+            Ok(())
         } else {
-            Err(ExportFileError::Changed { line: self.line })
+            Err(ExportFileError::Changed { line: self.lines.line })
         }
     }
 
-    fn parse(&self, confirmed: &Unconfirmed) -> Result<Vec<Record>, ExportFileError> {
-        let first_line = self.line - confirmed.ends.len() as u64;
+    fn parse(&mut self, confirmed: &Unconfirmed) -> Result<Vec<Record>, ExportFileError> {
+        let first_line = self.lines.line - confirmed.ends.len() as u64;
         let begins = [0].into_iter().chain(confirmed.ends.iter().copied());
         begins
             .zip(&confirmed.ends)
@@ -164,20 +184,23 @@ impl<R: BufRead> ExportReader<R> {
                 let record = read_line(&confirmed.lines[begin..*end]);
                 let record = record.map_err(|source| ExportFileError::NoEvent { line, source })?;
                 record.known_type().map_err(|source| ExportFileError::NewerEvent { line, source })?;
+                self.header_check.add(&record);
                 Ok(record)
             })
             .collect()
     }
 
     fn expect_end(&mut self) -> Result<(), ExportFileError> {
-        if self.read_line_into(&mut Vec::new())? {
-            return Err(ExportFileError::Trailing { line: self.line });
+        if self.lines.read_into(&mut Vec::new())? {
+            return Err(ExportFileError::Trailing { line: self.lines.line });
         }
         Ok(())
     }
+}
 
+impl<R: BufRead> Lines<R> {
     /// Appends the next line, with its line feed; false at the end of the input.
-    fn read_line_into(&mut self, buffer: &mut Vec<u8>) -> Result<bool, ExportFileError> {
+    fn read_into(&mut self, buffer: &mut Vec<u8>) -> Result<bool, ExportFileError> {
         let begin = buffer.len();
         let read = (&mut self.input).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', buffer);
         match read {

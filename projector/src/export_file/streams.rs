@@ -1,10 +1,12 @@
 //! Where an export is written to and read from, and its compression by Zstandard.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 
 use zstd::stream::{read, write};
+
+use super::unfinished::{FinishError, UnfinishedFile};
 
 /// How much Zstandard tries: its own default, which costs less time than reading the log does.
 const COMPRESSION_LEVEL: i32 = 3;
@@ -22,20 +24,20 @@ enum Encoding {
 }
 
 enum Sink {
-    File(File),
+    File(UnfinishedFile),
     StandardOutput(io::Stdout),
 }
 
 impl ExportOutput {
-    /// Creates the file, which must not exist and which only this user may read: tokens are secrets. Without a path, or with `-`, it
-    /// is standard output.
+    /// Writes the file, which must not exist and which only this user may read: tokens are secrets. Nothing has its name before
+    /// [`ExportOutput::finish`]. Without a path, or with `-`, it is standard output.
     ///
     /// # Errors
     /// The system's.
     pub fn create(path: Option<&Path>, zstd: bool) -> io::Result<Self> {
         let sink = match path.filter(|path| path.as_os_str() != STANDARD) {
             None => Sink::StandardOutput(stdout()),
-            Some(path) => Sink::File(private_file().write(true).create_new(true).open(path)?),
+            Some(path) => Sink::File(UnfinishedFile::create(path)?),
         };
         let sink = BufWriter::new(sink);
         Ok(Self(if zstd {
@@ -47,33 +49,24 @@ impl ExportOutput {
         }))
     }
 
-    /// Writes what is buffered, and syncs a file.
+    /// Writes what is buffered. A file is synced and gets its name.
     ///
     /// # Errors
-    /// The system's. The export is incomplete then.
-    pub fn finish(self) -> io::Result<()> {
+    /// [`FinishError`].
+    pub fn finish(self) -> Result<(), FinishError> {
+        match self.into_sink().map_err(FinishError::Incomplete)? {
+            Sink::File(file) => file.finish(),
+            Sink::StandardOutput(mut output) => output.flush().map_err(FinishError::Incomplete),
+        }
+    }
+
+    fn into_sink(self) -> io::Result<Sink> {
         let sink = match self.0 {
             Encoding::Plain(sink) => sink,
             Encoding::Zstd(encoder) => encoder.finish()?,
         };
-        match sink.into_inner().map_err(io::IntoInnerError::into_error)? {
-            Sink::File(file) => file.sync_all(),
-            Sink::StandardOutput(mut output) => output.flush(),
-        }
+        sink.into_inner().map_err(io::IntoInnerError::into_error)
     }
-}
-
-#[cfg(unix)]
-fn private_file() -> OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
-}
-
-#[cfg(not(unix))]
-fn private_file() -> OpenOptions {
-    OpenOptions::new()
 }
 
 impl Write for ExportOutput {

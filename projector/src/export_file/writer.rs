@@ -6,7 +6,7 @@ use events::Record;
 use events::structured::{ToLineError, write_line};
 use sha2::{Digest, Sha256};
 
-use super::control_line::{Confirmed, ControlLine};
+use super::control_line::{Confirmed, ControlLine, Ended};
 use super::{Header, MAX_BLOCK_BYTES, MAX_BLOCK_EVENTS, MAX_LINE_BYTES};
 
 /// Events that are written and confirmed together.
@@ -87,12 +87,13 @@ impl<W: Write> ExportWriter<W> {
         self.write_control(&ControlLine::Block(self.confirm()))
     }
 
-    /// Writes the last line. Returns the output, which is not flushed yet, and the number of events.
+    /// Writes the last line, which says how many records were left out because their event is there already. Returns the output, which
+    /// is not flushed yet, and the number of events.
     ///
     /// # Errors
     /// The output's.
-    pub fn end(mut self) -> io::Result<(W, u64)> {
-        self.write_control(&ControlLine::Ended(self.confirm()))?;
+    pub fn end(mut self, repeats: u64) -> io::Result<(W, u64)> {
+        self.write_control(&ControlLine::Ended(Ended { confirmed: self.confirm(), repeats: Some(repeats) }))?;
         Ok((self.output, self.events))
     }
 

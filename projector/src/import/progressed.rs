@@ -2,15 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use event_log::{ImportLog, ReadLimit};
 use events::{Offset, PartitionId, Position, Record, RecordedEvent};
 
 use super::ImportError;
-
-/// Records of one read.
-const RECORDS_PER_READ: u32 = 1_000;
 
 /// The events that an earlier attempt has appended. In each partition these are the first ones of the file, in its order.
 pub(super) struct Progressed {
@@ -69,8 +65,7 @@ impl Progressed {
             return Ok(None);
         };
         while rest.events.is_empty() && rest.next < rest.end {
-            let limit = ReadLimit { records: RECORDS_PER_READ, wait: Duration::ZERO };
-            let log_batch = self.log.read(partition, rest.next, limit).await.map_err(ImportError::Read)?;
+            let log_batch = self.log.read(partition, rest.next, ReadLimit::STRETCH).await.map_err(ImportError::Read)?;
             let log_batch = log_batch.cut_at(rest.end);
             // Only an import has written behind its mark, so every record is an event. A claim of an epoch, say, is a gap here.
             let offsets = (rest.next.0..log_batch.next.0).map(Offset);

@@ -21,13 +21,13 @@ pub enum OperatorCommand<S: Args> {
     Verify(VerifyArgs<S>),
     /// Make projections anew from the start of the log while readers use them, and swap the two
     ///
-    /// Readers see no error, nothing empty and no step back. Ctrl-C stops it, and the next start goes on from there; a tally that runs
-    /// goes on by itself. If the new projection cannot show what the current one shows, the current one stays.
+    /// Readers see no error, nothing empty and no step back. Ctrl-C stops it, and the next start goes on within the projection that it
+    /// was making; a tally that runs goes on by itself. If the new projection cannot show what the current one shows, the current one stays.
     Rebuild(RebuildArgs<S>),
     /// Let a projection apply nothing more, until it is resumed; readers use what it has
     Pause(PauseArgs<S>),
-    /// Let a paused projection go on
-    Resume(PauseArgs<S>),
+    /// Let paused projections go on
+    Resume(ResumeArgs<S>),
     /// Write all events of the log to a file, as lines of JSON; also while everything runs
     ///
     /// It is the backup, and the way to another system. Tokens are in it, so keep it as you keep the log.
@@ -58,6 +58,16 @@ pub enum Target {
 }
 
 impl Target {
+    /// Its word on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Views => "views",
+            Self::Counts => "counts",
+            Self::Search => "search",
+            Self::All => "all",
+        }
+    }
+
     /// The projections.
     pub fn projections(self) -> Vec<Projection> {
         match self {
@@ -116,11 +126,23 @@ pub struct RebuildArgs<S: Args> {
     pub logs: LogArgs,
 }
 
-/// The arguments of `pause` and `resume`.
+/// The arguments of `pause`. Nobody pauses everything by leaving a word out.
 #[derive(Debug, Clone, Args)]
 pub struct PauseArgs<S: Args> {
     /// Which projection
     #[arg(value_enum, value_name = "PROJECTION")]
+    pub target: Target,
+    #[command(flatten)]
+    pub system: S,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// The arguments of `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeArgs<S: Args> {
+    /// Which projection
+    #[arg(value_enum, value_name = "PROJECTION", default_value = "all")]
     pub target: Target,
     #[command(flatten)]
     pub system: S,
@@ -218,6 +240,8 @@ mod tests {
         assert_eq!(export(&[]), Ok((None, None, false)));
         let all = export(&["--zstd", "--since", "0:7.3:9", "part.zst"]);
         assert_eq!(all, Ok((Some("part.zst".into()), Some("0:7.3:9".to_owned()), true)));
+        let marked = export(&["--since", "a1b2c3d4~0:7"]);
+        assert_eq!(marked, Ok((None, Some("a1b2c3d4~0:7".to_owned()), false)));
         assert_eq!(export(&["--since", "seven"]), Err(ErrorKind::ValueValidation));
     }
 
@@ -232,10 +256,17 @@ mod tests {
     }
 
     #[test]
-    fn nobody_pauses_everything_by_leaving_a_word_out() {
-        for command in ["pause", "resume"] {
-            assert!(matches!(parse(&[command]), Err(ErrorKind::MissingRequiredArgument)));
-            assert!(parse(&[command, "all"]).is_ok() && parse(&[command, "views"]).is_ok());
-        }
+    fn a_pause_names_its_projection_and_a_resume_need_not() {
+        assert!(matches!(parse(&["pause"]), Err(ErrorKind::MissingRequiredArgument)));
+        let target = |arguments: &[&str]| {
+            parse(arguments).map(|command| match command {
+                OperatorCommand::Pause(args) => args.target,
+                OperatorCommand::Resume(args) => args.target,
+                other => panic!("{other:?}"),
+            })
+        };
+        assert_eq!(target(&["pause", "all"]), Ok(Target::All));
+        assert_eq!(target(&["resume", "views"]), Ok(Target::Views));
+        assert_eq!(target(&["resume"]), Ok(Target::All));
     }
 }

@@ -1,20 +1,23 @@
 //! What an operator starts and waits for.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use read_model::{BackendError, Difference, GenerationsError, OperateGenerations, PauseError, Projection};
+use read_model::{BackendError, GenerationsError, OperateGenerations, PauseError, Projection};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::arguments::Target;
-use super::status::{self, ProjectionStatus, StatusError};
-use super::system::{LogFindings, Purpose, System};
+use super::status::{self, StatusError};
+use super::system::{Purpose, System};
+use super::verdict::{Verdict, describe_events, describe_standing};
 use crate::dead_letters::{self, DeadLettersCommand, DeadLettersError};
 use crate::rebuild::{self, Progress, RebuildError, Verified};
 
-/// Age of an event that is not applied, from which on its projection counts as standing still.
-const STANDING_AFTER: Duration = Duration::from_secs(10);
+/// What a pause of `views` costs beside what readers do not see.
+const KEYS_WHILE_PAUSED: &str = "nobody sees revocations meanwhile: 5 seconds after the next event every credential but the root key is refused, \
+                                 with 503 access-behind, until views is resumed";
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -54,6 +57,8 @@ pub struct Step {
     pub action: String,
     /// How far it is.
     pub progress: watch::Receiver<Progress>,
+    /// Whether readers use what was made, and only what they used before is left to delete.
+    pub is_swapped: bool,
 }
 
 /// The end of an operation that could be carried out.
@@ -61,7 +66,7 @@ pub struct Step {
 pub struct Report {
     /// What was done or found, for people.
     pub text: String,
-    /// Whether everything is as it should be.
+    /// Whether nothing was found that is not as it should be, also if it was mended.
     pub is_good: bool,
 }
 
@@ -100,13 +105,21 @@ pub enum OperationError {
 impl Step {
     /// Before an operation has begun.
     pub fn none() -> Self {
-        Self { action: String::new(), progress: watch::channel(Progress::default()).1 }
+        Self { action: String::new(), progress: watch::channel(Progress::default()).1, is_swapped: false }
     }
 
     /// Begins a step. Returns where to tell how far it is.
     pub fn begin(steps: &watch::Sender<Self>, action: String) -> watch::Sender<Progress> {
         let (sender, progress) = watch::channel(Progress::default());
-        steps.send_replace(Self { action, progress });
+        steps.send_replace(Self { action, progress, is_swapped: false });
+        sender
+    }
+
+    /// Begins to keep what readers used before a swap.
+    fn begin_keeping(steps: &watch::Sender<Self>, keep: Duration) -> watch::Sender<Progress> {
+        let action = format!("keeping what readers used before for {}", humantime::format_duration(keep));
+        let (sender, progress) = watch::channel(Progress::default());
+        steps.send_replace(Self { action, progress, is_swapped: true });
         sender
     }
 }
@@ -117,6 +130,32 @@ impl Operation {
         match self {
             Self::Rebuild { .. } => Purpose::Rebuild,
             Self::Verify { .. } | Self::Pause { .. } | Self::DeadLetters(_) => Purpose::Look,
+        }
+    }
+
+    /// What the same command does after a stop, in words that follow it.
+    pub const fn retry_hint(&self) -> &'static str {
+        match self {
+            // Those that it has made are live, so nothing tells them from others.
+            Self::Rebuild { target: Target::All, .. } => {
+                "goes on within this projection, and makes those before it again"
+            }
+            Self::Rebuild { .. } => "goes on from there",
+            Self::Verify { .. } | Self::Pause { .. } | Self::DeadLetters(_) => "begins from the start",
+        }
+    }
+}
+
+/// The command that asks for it.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rebuild { target, .. } => write!(f, "rebuild {}", target.name()),
+            Self::Verify { target, swap: false, .. } => write!(f, "verify {}", target.name()),
+            Self::Verify { target, swap: true, .. } => write!(f, "verify {} --swap", target.name()),
+            Self::Pause { target, is_paused: true } => write!(f, "pause {}", target.name()),
+            Self::Pause { target, is_paused: false } => write!(f, "resume {}", target.name()),
+            Self::DeadLetters(command) => write!(f, "dead-letters {command}"),
         }
     }
 }
@@ -166,7 +205,8 @@ async fn rebuild(
         tracing::info!(events = rebuilt.events, generation, "{projection} was made anew, and readers use it");
     }
     delete_former(system, projections, keep, steps).await?;
-    Ok(Report { text: format!("made {} anew from {events} events", join_names(projections)), is_good: true })
+    let text = format!("made {} anew from {}", join_names(projections), describe_events(events));
+    Ok(Report { text, is_good: true })
 }
 
 /// Waits for `keep` and deletes what readers used before. A stop meanwhile leaves it to the next rebuild.
@@ -179,8 +219,7 @@ async fn delete_former(
     if !system.keeps_former_generations() || projections.is_empty() {
         return Ok(());
     }
-    let _progress =
-        Step::begin(steps, format!("keeping what readers used before for {}", humantime::format_duration(keep)));
+    let _progress = Step::begin_keeping(steps, keep);
     tokio::time::sleep(keep).await;
     for &projection in projections {
         let deleted = prepare(system, projection).await?.delete_former(projection, keep).await;
@@ -199,20 +238,22 @@ async fn verify(
         refuse_paused(system, projections).await?;
     }
     let log = system.check_log(Purpose::Look, steps).await.map_err(OperationError::Log)?;
-    let (mut differences, mut mended) = (Vec::new(), Vec::new());
+    let (mut differences, mut other_logs, mut mended) = (Vec::new(), Vec::new(), Vec::new());
     for &projection in projections {
         let generations = prepare(system, projection).await?;
         let progress = Step::begin(steps, format!("verifying {}", projection.name()));
         let verified = rebuild::verify(system.log(), generations, projection, mend, &progress).await;
-        let Verified { differences: found, rebuilt } = verified.map_err(OperationError::Rebuild)?;
+        let Verified { differences: found, other_logs: others, rebuilt } = verified.map_err(OperationError::Rebuild)?;
         differences.extend(found);
+        other_logs.extend(others.into_iter().map(|other| (projection, other)));
         mended.extend(rebuilt.map(|rebuilt| rebuilt.projection));
     }
     delete_former(system, &mended, mend.unwrap_or_default(), steps).await?;
     let status = status::read(system, projections).await.map_err(OperationError::Status)?;
-    let behind = status.projections.iter().filter_map(describe_standing).collect();
-    let verdict =
-        Verdict { log, differences, mended, behind, events: status.events, dead_letters: status.dead_letters };
+    let standing = status.projections.iter().filter_map(|status| describe_standing(status, system.is_stopped()));
+    let behind = standing.collect();
+    let (events, dead_letters) = (status.events, status.dead_letters);
+    let verdict = Verdict { log, differences, other_logs, mended, behind, events, dead_letters };
     Ok(Report { text: verdict.describe(), is_good: verdict.is_good() })
 }
 
@@ -221,9 +262,18 @@ async fn pause(system: &dyn System, projections: &[Projection], is_paused: bool)
         let generations = prepare(system, projection).await?;
         generations.set_paused(projection, is_paused).await.map_err(OperationError::Pause)?;
     }
+    Ok(Report { text: describe_pause(projections, is_paused), is_good: true })
+}
+
+fn describe_pause(projections: &[Projection], is_paused: bool) -> String {
     let names = join_names(projections);
-    let text = if is_paused { format!("{names}: paused until resumed") } else { format!("{names}: resumed") };
-    Ok(Report { text, is_good: true })
+    match is_paused {
+        true if projections.contains(&Projection::Views) => {
+            format!("{names}: paused until resumed\n{KEYS_WHILE_PAUSED}")
+        }
+        true => format!("{names}: paused until resumed"),
+        false => format!("{names}: resumed"),
+    }
 }
 
 async fn decide_dead_letters(system: &dyn System, command: &DeadLettersCommand) -> Result<Report, OperationError> {
@@ -248,52 +298,35 @@ async fn refuse_paused(system: &dyn System, projections: &[Projection]) -> Resul
     Ok(())
 }
 
-fn join_names(projections: &[Projection]) -> String {
+pub(super) fn join_names(projections: &[Projection]) -> String {
     projections.iter().map(|projection| projection.name()).collect::<Vec<_>>().join(", ")
 }
 
-/// Says that a projection stands still; `None` if it follows the log.
-fn describe_standing(status: &ProjectionStatus) -> Option<String> {
-    let ProjectionStatus { name, is_paused, lag, .. } = status;
-    let is_standing = *is_paused || lag.seconds.is_none_or(|seconds| seconds > STANDING_AFTER.as_secs_f64());
-    let why = if *is_paused { "it is paused" } else { "/health and the log of whoever feeds it say why" };
-    (lag.events > 0 && is_standing)
-        .then(|| format!("{name}: {} events of the log are not applied, and were not compared ({why})", lag.events))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The result of a verification.
-struct Verdict {
-    log: LogFindings,
-    differences: Vec<Difference>,
-    /// Projections that readers use as they were made anew.
-    mended: Vec<Projection>,
-    /// What was not compared, because a projection has not applied it for a while.
-    behind: Vec<String>,
-    events: u64,
-    dead_letters: u64,
-}
-
-impl Verdict {
-    const fn is_good(&self) -> bool {
-        !self.log.is_bad && self.differences.is_empty() && self.dead_letters == 0
+    #[test]
+    fn a_pause_of_views_says_that_credentials_are_refused() {
+        let said =
+            |projections: &[Projection], is_paused| describe_pause(projections, is_paused).contains("access-behind");
+        assert!(said(&[Projection::Views], true) && said(&Projection::ALL, true));
+        assert!(!said(&[Projection::Counts, Projection::Search], true));
+        assert!(!said(&[Projection::Views], false));
     }
 
-    fn describe(&self) -> String {
-        let mut lines = self.log.lines.clone();
-        lines.extend(self.differences.iter().map(ToString::to_string));
-        if self.dead_letters > 0 {
-            lines.push(format!("views: {} dead letters (dead-letters list --show full says why)", self.dead_letters));
+    #[test]
+    fn an_operation_is_called_as_its_command() {
+        let discard = DeadLettersCommand::Discard { partition: 3, offset: 7 };
+        for (operation, command) in [
+            (Operation::Pause { target: Target::Views, is_paused: true }, "pause views"),
+            (Operation::Pause { target: Target::All, is_paused: false }, "resume all"),
+            (Operation::Rebuild { target: Target::Counts, keep_ms: 1 }, "rebuild counts"),
+            (Operation::Verify { target: Target::Search, swap: false, keep_ms: 1 }, "verify search"),
+            (Operation::Verify { target: Target::Search, swap: true, keep_ms: 1 }, "verify search --swap"),
+            (Operation::DeadLetters(discard), "dead-letters discard 3 7"),
+        ] {
+            assert_eq!(operation.to_string(), command);
         }
-        if !self.mended.is_empty() {
-            lines.push(format!("made anew, and readers use it: {}", join_names(&self.mended)));
-        }
-        lines.extend(self.behind.iter().cloned());
-        let verdict = match (self.is_good(), self.behind.is_empty()) {
-            (true, true) => "every projection is what the log makes of it",
-            (true, false) => "every projection is what the log makes of it, as far as it has applied it",
-            (false, _) => "not as it should be",
-        };
-        lines.push(format!("{} events: {verdict}", self.events));
-        lines.join("\n")
     }
 }

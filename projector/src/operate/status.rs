@@ -140,9 +140,9 @@ async fn describe(
     live: &LiveGeneration,
     end: &Position,
 ) -> Result<ProjectionStatus, ReadError> {
-    let bounds: Vec<_> = end.bounds().collect();
+    let (bounds, applied): (Vec<_>, _) = (end.bounds().collect(), live.position());
     let partitions = bounds.into_iter().map(|(partition, end)| {
-        let position = live.position.bound(partition);
+        let position = applied.bound(partition);
         async move {
             let lag = measure_lag(log, partition, position, end).await?;
             Ok(PartitionStatus { partition: partition.0, position: position.0, end: end.0, lag })

@@ -38,6 +38,11 @@ pub trait System: Send + Sync {
     /// made from the records, and fails if records are damaged.
     async fn check_log(&self, purpose: Purpose, steps: &watch::Sender<Step>) -> Result<LogFindings, BackendError>;
 
+    /// Whether nobody feeds the projections while commands work on them.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+
     /// Whether a generation has to be kept for a while after a swap: reads that use it are not counted.
     fn keeps_former_generations(&self) -> bool;
 
@@ -75,6 +80,9 @@ pub trait Operator: Send + Sync {
     /// Carries an operation out, and tells each step to `steps`. A caller may drop the future at any point.
     async fn run(&self, operation: Operation, steps: &watch::Sender<Step>) -> Result<Report, BackendError>;
 
+    /// Whether another process carries operations out, and goes on when a caller of [`Operator::run`] drops the future.
+    fn runs_elsewhere(&self) -> bool;
+
     /// Ends the use of the system.
     async fn close(&self);
 }
@@ -96,6 +104,10 @@ impl Operator for Local {
 
     async fn run(&self, operation: Operation, steps: &watch::Sender<Step>) -> Result<Report, BackendError> {
         Ok(operation::run(operation, &*self.0, steps).await?)
+    }
+
+    fn runs_elsewhere(&self) -> bool {
+        false
     }
 
     async fn close(&self) {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod log_ends;
 mod standing_still;
 
 use std::sync::Arc;
@@ -15,7 +16,9 @@ use projector::feed::FeedError;
 use projector::run_loop::{wait_for_ends, wait_for_fatal};
 use projector::views::ViewsSink;
 use projector::{Fatal, Feed, RunLoop, RunLoops, Stopped};
-use read_model::{Applied, Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore, ViewsChanges};
+use read_model::{
+    Access, Applied, Checkpoint, CheckpointMove, CountsChanges, Projection, ProjectionStore, ViewsChanges,
+};
 use service::health::Readiness;
 use tempfile::TempDir;
 use testkit::histories::{record, token};
@@ -31,6 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 struct Fixture {
     log: Arc<SqliteLog>,
     store: Arc<dyn ProjectionStore>,
+    access: Arc<dyn Access>,
     readiness: Readiness,
     run_loops: RunLoops,
     stop: CancellationToken,
@@ -48,8 +52,10 @@ impl Fixture {
         let directory = TempDir::new().unwrap();
         let data_dir = DataDir::open(directory.path()).unwrap();
         let log = Arc::new(data_dir.open_log().unwrap());
+        let projections = Arc::new(data_dir.open_projections(source(&log)).unwrap());
         Self {
-            store: Arc::new(data_dir.open_projections(source(&log)).unwrap()),
+            store: Arc::clone(&projections) as _,
+            access: projections,
             log,
             readiness: Readiness::new(),
             run_loops: RunLoops::new(),

@@ -38,8 +38,10 @@ async fn a_file_that_ends_too_early_is_incomplete() {
         assert_eq!(events, imported, "{kept} lines");
     }
     let whole = lines.concat();
-    let (error, _) = import(&whole[..whole.len() - 1]).await;
-    assert!(matches!(error, ExportFileError::Incomplete { .. }), "{error}");
+    for kept in [1, lines[0].len() - 1, whole.len() - 1] {
+        let (error, _) = import(&whole[..kept]).await;
+        assert!(matches!(error, ExportFileError::Incomplete { .. }), "{kept} bytes: {error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +87,8 @@ async fn what_follows_the_last_line_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_export_is_refused() {
     let lines = exported_lines().await;
-    for bytes in [&b""[..], b"\n", b"{}\n", b"PK\x03\x04\n", &lines[1], &lines[513]] {
+    let without_end = "x".repeat(MAX_LINE_BYTES + 1).into_bytes();
+    for bytes in [&b""[..], b"\n", b"{}\n", b"PK\x03\x04\n", b"hello", &without_end, &lines[1], &lines[513]] {
         let (error, events) = import(bytes).await;
         assert!(matches!(error, ExportFileError::NoExport), "{error}");
         assert_eq!(events, 0);

@@ -1,10 +1,13 @@
 //! What an export has.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use event_log::{EventLog, ImportLog};
-use events::{Epoch, Offset, PartitionId, Position, Record};
+use events::{ClientPosition, Epoch, LogId, Offset, PartitionId, Position, Record};
 use projector::export::{ExportError, ExportOptions};
+use projector::export_file::ExportOutput;
+use projector::transfer::{ExportArgs, ExportCommandError};
 use testkit::histories::token;
 
 use super::memory_log::{Entry, MemoryLog};
@@ -121,6 +124,45 @@ async fn what_is_no_event_is_left_out_only_on_request() {
     assert_eq!(files.export("next", &log, Some(&since)).await.unwrap().unreadable, 0);
 }
 
+/// A part of an export under its name would be taken for a backup.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_fails_leaves_no_file() {
+    let (files, log) = (Files::new(), filled(1));
+    log.put(PartitionId(2), Entry::Foreign);
+    files.export("refused", &log, None).await.unwrap_err();
+    assert_eq!(files.names(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_has_its_name_once_it_is_whole_and_only_if_nobody_else_has() {
+    let files = Files::new();
+    let create = || ExportOutput::create(Some(&files.path("all")), false);
+    let being_written = create().unwrap();
+    assert_eq!(files.names(), ["all.incomplete"]);
+    let another = create().err().unwrap();
+    assert_eq!(another.kind(), ErrorKind::AlreadyExists, "{another}");
+    being_written.finish().unwrap();
+    assert_eq!(files.names(), ["all"]);
+    let existing = create().err().unwrap();
+    assert_eq!(existing.kind(), ErrorKind::AlreadyExists, "{existing}");
+    assert_eq!(files.names(), ["all"]);
+    std::fs::remove_file(files.path("all")).unwrap();
+    let being_written = create().unwrap();
+    std::fs::write(files.path("all"), "of somebody else").unwrap();
+    being_written.finish().unwrap_err();
+    assert_eq!(std::fs::read(files.path("all")).unwrap(), b"of somebody else");
+    assert_eq!(files.names(), ["all"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_export_has_left_is_overwritten() {
+    let (files, log) = (Files::new(), filled(1));
+    std::fs::write(files.path("all.incomplete"), "x".repeat(1_000_000)).unwrap();
+    files.export("all", &log, None).await.unwrap();
+    assert_eq!(files.names(), ["all"]);
+    assert_eq!(files.read("all").len(), 17);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_a_newer_release_is_not_exported() {
     let (files, log) = (Files::new(), filled(1));
@@ -137,4 +179,23 @@ async fn a_position_that_the_log_does_not_have_is_refused() {
         let refused = files.export(&format!("{unknown}"), &log, Some(&unknown)).await.unwrap_err();
         assert!(matches!(refused, ExportError::UnknownPosition { .. }), "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_begins_at_a_position_with_the_mark_of_its_log_or_without_one() {
+    let (files, log, copy) = (Files::new(), filled(1), Arc::new(MemoryLog::new()));
+    files.export("all", &log, None).await.unwrap();
+    files.import("all", &copy).await.unwrap();
+    let own = copy.id().await.unwrap().and_then(LogId::mark);
+    let other = LogId::of_marked_log([7; 16]).mark();
+    assert!(own.is_some() && own != other, "{own:?}");
+    let position = copy.end().await.unwrap();
+    for (name, mark, is_own) in [("marked", own, true), ("unmarked", None, true), ("other", other, false)] {
+        let since = Some(ClientPosition { mark, position: position.clone() });
+        let args = ExportArgs { file: Some(files.path(name)), since, zstd: false, skip_unreadable: false };
+        let outcome = args.run(Arc::clone(&copy) as _).await;
+        let is_refused = matches!(outcome, Err(ExportCommandError::Export(ExportError::OtherLog { .. })));
+        assert_eq!((outcome.is_ok(), is_refused), (is_own, !is_own), "{name}: {outcome:?}");
+    }
+    assert_eq!(files.names(), ["all", "marked", "unmarked"]);
 }

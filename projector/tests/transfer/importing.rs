@@ -13,7 +13,7 @@ use event_log::{EventLog, ImportLog};
 use events::{Epoch, PartitionId, Record, StreamKey};
 use projector::export::ExportOptions;
 use projector::export_file::ExportInput;
-use projector::import::{ImportError, Imported, import};
+use projector::import::{ImportError, Imported, OpenedExport, import};
 use tempfile::TempDir;
 
 use super::memory_log::{Entry, MemoryLog};
@@ -48,7 +48,8 @@ async fn streams_are_the_same_over_both_kinds_of_log_and_back() {
     files.export("partitions", &log, None).await.unwrap();
     let embedded = Arc::new(DataDir::open(directory.path()).unwrap().open_log_to_import().unwrap());
     let input = ExportInput::new(Some(files.path("partitions")));
-    assert_eq!(done(import(Arc::clone(&embedded) as _, input).await), (2_412, 0));
+    let export = OpenedExport::open(input).await.unwrap();
+    assert_eq!(done(import(Arc::clone(&embedded) as _, export).await), (2_412, 0));
     files.export_with("one", Arc::clone(&embedded) as _, ExportOptions::default()).await.unwrap();
     let again = Arc::new(MemoryLog::new());
     assert_eq!(done(files.import("one", &again).await), (2_412, 0));

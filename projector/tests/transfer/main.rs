@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod crafted_files;
 mod damaged_files;
 mod exporting;
 mod importing;
@@ -18,7 +19,7 @@ use events::{
 use memory_log::MemoryLog;
 use projector::export::{ExportError, ExportOptions, Exported, export};
 use projector::export_file::{ExportInput, ExportOutput, ExportReader};
-use projector::import::{ImportError, Imported, import};
+use projector::import::{ImportError, Imported, OpenedExport, import};
 use tempfile::TempDir;
 use testkit::histories::token;
 use uuid::Uuid;
@@ -56,6 +57,14 @@ impl Files {
         export(log, &options, ExportOutput::create(Some(&self.path(name)), is_compressed).unwrap()).await
     }
 
+    /// The names of all files, in order.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Reads all events of a file.
     fn read(&self, name: &str) -> Vec<Record> {
         let input = ExportInput::new(Some(self.path(name))).open().unwrap();
@@ -64,7 +73,8 @@ impl Files {
     }
 
     async fn import(&self, name: &str, log: &Arc<MemoryLog>) -> Result<Imported, ImportError> {
-        import(Arc::clone(log) as _, ExportInput::new(Some(self.path(name)))).await
+        let export = OpenedExport::open(ExportInput::new(Some(self.path(name)))).await?;
+        import(Arc::clone(log) as _, export).await
     }
 }
 
@@ -86,7 +96,7 @@ fn chat_created(id: u128, time: u64, chat: u32) -> Record {
 fn posted(id: u128, time: u64, chat: u32, number: u32) -> Record {
     let (chat_number, number) = (ChatNumber::new(chat).unwrap(), MessageNumber::new(number).unwrap());
     let body = format!("body {number}");
-    record(id, time, &Event::MessagePosted(MessagePosted { token: token(1), chat_number, number, body }))
+    record(id, time, &Event::MessagePosted(MessagePosted { token: token(1), chat_number, number, body, author: None }))
 }
 
 fn ids(records: &[Record]) -> Vec<u128> {

@@ -8,7 +8,7 @@ use event_log::{
     AppendError, EventLog, ImportLog, LastImport, LogBatch, PlacedImportMark, ReadError, ReadLimit, Unreadable,
 };
 use events::{
-    Epoch, ImportMark, Marker, Offset, PartitionCount, PartitionId, Position, Record, RecordId, RecordedEvent,
+    Epoch, ImportMark, LogId, Marker, Offset, PartitionCount, PartitionId, Position, Record, RecordId, RecordedEvent,
     RecordedMarker, StreamKey,
 };
 use parking_lot::Mutex;
@@ -105,7 +105,9 @@ impl EventLog for MemoryLog {
                     log_batch.markers.push(RecordedMarker { partition, offset, id: id_of(partition, offset), marker });
                 }
                 Entry::Mark(mark) => {
-                    log_batch.imports.push(PlacedImportMark { offset, id: id_of(partition, offset), mark });
+                    // As in a real log, the positions of one that an import begins are marked.
+                    let LogId(id) = LogId::of_marked_log(*id_of(partition, offset).0.as_bytes());
+                    log_batch.imports.push(PlacedImportMark { offset, id: RecordId(id), mark });
                 }
                 Entry::Foreign => {
                     let (id, reason) = (Some(id_of(partition, offset)), "foreign".to_owned());

@@ -24,6 +24,7 @@ pub enum GenerationsFault {
     ForgetsBuilds,
     UsesNumbersTwice,
     HidesNewDeadLetters,
+    KeepsLeases,
 }
 
 struct BrokenGenerations {
@@ -77,6 +78,12 @@ impl Generations for BrokenGenerations {
 
     async fn renew(&self, build: &Build) -> Result<(), GenerationsError> {
         self.generations.renew(build).await
+    }
+
+    async fn release(&self, build: &Build) {
+        if self.fault != GenerationsFault::KeepsLeases {
+            self.generations.release(build).await;
+        }
     }
 
     fn writer(&self, build: &Build) -> Result<BuildStore, GenerationsError> {

@@ -28,6 +28,7 @@ pub enum SearchFault {
     CheckpointStays,
     OmitsPositions,
     ForgetsTheRecord,
+    OmitsAuthors,
 }
 
 struct BrokenIndex {
@@ -62,6 +63,10 @@ impl SearchIndex for BrokenIndex {
         self.index.batch_size()
     }
 
+    fn concurrent_searches(&self) -> usize {
+        self.index.concurrent_searches()
+    }
+
     async fn checkpoint(&self, partition: PartitionId) -> Result<Checkpoint, SearchError> {
         match self.fault {
             SearchFault::CheckpointStays => Ok(Checkpoint::START),
@@ -79,6 +84,9 @@ impl SearchIndex for BrokenIndex {
             document.chat = self.chat(document.chat);
             if self.fault == SearchFault::KeepsDuplicates {
                 document.number = MessageNumber::new(self.numbers.fetch_add(1, Ordering::SeqCst)).unwrap();
+            }
+            if self.fault == SearchFault::OmitsAuthors {
+                document.author = None;
             }
             if self.fault == SearchFault::ReplacesNoncharacters {
                 document.body = replace_noncharacters(&document.body);

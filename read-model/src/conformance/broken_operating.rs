@@ -1,10 +1,10 @@
 //! Generations with one fault, as an operator sees them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::Position;
 
 use crate::changes::DeadLetter;
 use crate::generations::{
@@ -65,7 +65,7 @@ impl OperateGenerations for BrokenOperating {
             OperatingFault::TellsNothing => Ok(LiveGeneration {
                 version: 1,
                 generation: GenerationNumber(1),
-                position: Position::default(),
+                checkpoints: BTreeMap::new(),
                 dead_letters: 0,
                 is_paused: false,
             }),
@@ -92,6 +92,10 @@ impl Generations for BrokenOperating {
 
     async fn renew(&self, build: &Build) -> Result<(), GenerationsError> {
         self.generations.renew(build).await
+    }
+
+    async fn release(&self, build: &Build) {
+        self.generations.release(build).await;
     }
 
     fn writer(&self, build: &Build) -> Result<BuildStore, GenerationsError> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use events::{ChatKey, EventId, Offset, PartitionId};
 use uuid::Uuid;
 
-use crate::changes::{CountsChanges, DeadLetter, NameOrigin, ViewsChanges};
+use crate::changes::{CountsChanges, DeadLetter, NameOrigin, StoredLetter, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::store::{Applied, Checkpoint, CheckpointMove, LoadedCounts, Projection, ProjectionStore, StoreError};
 
@@ -26,6 +26,7 @@ pub enum StoreFault {
     HidesDeadLetters,
     ForgetsTheLog,
     KeepsDiscardedLetters,
+    LosesDiscardedLetters,
 }
 
 struct BrokenStore {
@@ -127,6 +128,20 @@ impl ProjectionStore for BrokenStore {
 
     async fn clear_stop(&self, projection: Projection, partition: PartitionId) -> Result<(), StoreError> {
         self.store.clear_stop(projection, partition).await
+    }
+
+    async fn dead_letter(&self, partition: PartitionId, offset: Offset) -> Result<Option<StoredLetter>, StoreError> {
+        let found = self.store.dead_letter(partition, offset).await?;
+        Ok(if self.fault == StoreFault::LosesDiscardedLetters {
+            found.filter(|letter| !letter.is_discarded)
+        } else {
+            found
+        })
+    }
+
+    async fn count_dead_letters(&self, partition: PartitionId) -> Result<u64, StoreError> {
+        let count = self.store.count_dead_letters(partition).await?;
+        Ok(if self.fault == StoreFault::HidesDeadLetters { 0 } else { count })
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

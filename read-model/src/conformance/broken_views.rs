@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::{ApplicationToken, ChatKey, ChatNumber, MessageNumber, Position};
+use events::{ApplicationToken, ChatKey, ChatNumber, LogId, MessageNumber, Position};
 
 use crate::page::{Cursor, Page, Slice};
 use crate::shown::Shown;
 use crate::store::Projection;
 use crate::view::{ApplicationView, ChatView, MessageView};
-use crate::views::{Views, ViewsError};
+use crate::views::{LastMessage, Views, ViewsError};
 
 /// A fault of views. Each check of [`views_conformance!`](crate::views_conformance!) must find one.
 #[expect(missing_docs, reason = "each name says what the views do wrong")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ViewsFault {
     NeverWaits,
+    ForgetsTheLog,
     ReturnsAbsentForEmpty,
     ReturnsEmptyForAbsent,
     HidesUncountedChats,
@@ -26,6 +27,9 @@ pub enum ViewsFault {
     OmitsPositions,
     OmitsPositionsOfEmptyLists,
     OmitsCounts,
+    OmitsAuthors,
+    OmitsTimes,
+    OmitsLastMessages,
 }
 
 struct BrokenViews {
@@ -72,16 +76,28 @@ impl Views for BrokenViews {
         }
     }
 
+    async fn log_id(&self) -> Result<Option<LogId>, ViewsError> {
+        match self.fault {
+            ViewsFault::ForgetsTheLog => Ok(None),
+            _ => self.views.log_id().await,
+        }
+    }
+
     async fn application(&self, token: ApplicationToken) -> Result<Option<Shown<ApplicationView>>, ViewsError> {
-        Ok(self.views.application(token).await?.map(|shown| self.damage(shown)))
+        let mut shown = self.views.application(token).await?;
+        if let (ViewsFault::OmitsTimes, Some(shown)) = (&self.fault, &mut shown) {
+            shown.value.created_at = None;
+        }
+        Ok(shown.map(|shown| self.damage(shown)))
     }
 
     async fn applications(&self, page: Page<ApplicationToken>) -> Result<Shown<Slice<ApplicationView>>, ViewsError> {
         Ok(self.damage(self.views.applications(page).await?))
     }
 
-    async fn chat(&self, chat: ChatKey) -> Result<Option<Shown<ChatView>>, ViewsError> {
-        let shown = self.views.chat(chat).await?;
+    async fn chat(&self, chat: ChatKey, last_message: LastMessage) -> Result<Option<Shown<ChatView>>, ViewsError> {
+        let last_message = if self.fault == ViewsFault::OmitsLastMessages { LastMessage::Skip } else { last_message };
+        let shown = self.views.chat(chat, last_message).await?;
         let mut shown =
             shown.filter(|shown| self.fault != ViewsFault::HidesUncountedChats || shown.value.messages_count > 0);
         if let (ViewsFault::OmitsCounts, Some(shown)) = (&self.fault, &mut shown) {
@@ -98,14 +114,18 @@ impl Views for BrokenViews {
         &self,
         token: ApplicationToken,
         page: Page<ChatNumber>,
+        last_message: LastMessage,
     ) -> Result<Option<Shown<Slice<ChatView>>>, ViewsError> {
-        Ok(self.damage_list(self.views.chats(token, page).await?))
+        let last_message = if self.fault == ViewsFault::OmitsLastMessages { LastMessage::Skip } else { last_message };
+        Ok(self.damage_list(self.views.chats(token, page, last_message).await?))
     }
 
     async fn message(&self, chat: ChatKey, number: MessageNumber) -> Result<Option<Shown<MessageView>>, ViewsError> {
         let mut shown = self.views.message(chat, number).await?;
-        if let (ViewsFault::TrimsTexts, Some(shown)) = (&self.fault, &mut shown) {
-            shown.value.body = shown.value.body.trim().to_owned();
+        match (&self.fault, &mut shown) {
+            (ViewsFault::TrimsTexts, Some(shown)) => shown.value.body = shown.value.body.trim().to_owned(),
+            (ViewsFault::OmitsAuthors, Some(shown)) => shown.value.author = None,
+            _ => {}
         }
         Ok(shown.map(|shown| self.damage(shown)))
     }

@@ -30,6 +30,7 @@ macro_rules! generations_conformance {
             one_process_builds_a_projection(generations) => HasManyOwners,
             a_build_goes_on_where_it_was_left(generations) => ForgetsBuilds,
             a_build_that_was_taken_over_writes_nothing(generations) => ForgetsBuilds,
+            a_build_that_was_released_goes_on_at_once(generations) => KeepsLeases,
             numbers_of_generations_are_never_used_twice(generations) => UsesNumbersTwice,
             dead_letters_that_only_the_new_generation_has_are_reported(store, generations) => HidesNewDeadLetters,
             counts_of_a_former_generation_are_not_added_to(store, generations) => ClaimsToSwap,
@@ -199,6 +200,22 @@ pub async fn a_build_that_was_taken_over_writes_nothing(generations: Arc<dyn Gen
     assert_eq!(generations.swap(&build, &nothing()).await.unwrap(), Swap::Done);
 }
 
+/// Who gives a build up does not keep others waiting.
+pub async fn a_build_that_was_released_goes_on_at_once(generations: Arc<dyn Generations>) {
+    let fixture = Fixture::new();
+    let left = generations.begin(Projection::Counts).await.unwrap();
+    let moved = tables(&*generations, &left).apply_counts(move_by_one(&fixture, 0), CountsChanges::default()).await;
+    assert_eq!(moved.unwrap(), Applied::Done);
+    generations.release(&left).await;
+    let build = begin_at_once(&generations, Projection::Counts).await;
+    assert_eq!(build.generation, left.generation);
+    let built = tables(&*generations, &build);
+    assert_eq!(built.checkpoint(Projection::Counts, fixture.partition).await.unwrap().next, Offset(1));
+    // A release that comes late is not for the build of another.
+    generations.release(&left).await;
+    generations.renew(&build).await.unwrap();
+}
+
 /// Neither a generation that was discarded nor one that was live gives its number to a later one.
 pub async fn numbers_of_generations_are_never_used_twice(generations: Arc<dyn Generations>) {
     let mut last = None;
@@ -292,6 +309,11 @@ pub(super) async fn assert_busy(generations: &Arc<dyn Generations>, projection: 
         Err(GenerationsError::Busy(busy)) => assert_eq!(busy, projection),
         other => panic!("{other:?}"),
     }
+}
+
+/// Begins a projection long before a lease ends.
+pub(super) async fn begin_at_once(generations: &Arc<dyn Generations>, projection: Projection) -> Build {
+    tokio::time::timeout(LEASE / 2, generations.begin(projection)).await.expect("the lease is still there").unwrap()
 }
 
 /// Begins a projection whose build was left, as soon as that is possible.

@@ -100,7 +100,9 @@ pub async fn a_live_generation_tells_how_far_it_is(
     let letter = crate::DeadLetter { source: fixture.next_source(), reason: "broken".into() };
     fixture.apply(&store, ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() }).await;
     let live = operated.live(Projection::Views).await.unwrap();
-    assert_eq!((live.generation, live.position.bound(fixture.partition)), (first.generation, Offset(1)));
+    assert_eq!((live.generation, live.position().bound(fixture.partition)), (first.generation, Offset(1)));
+    let checkpoint = store.checkpoint(Projection::Views, fixture.partition).await.unwrap();
+    assert_eq!(live.checkpoints.get(&fixture.partition), Some(&checkpoint), "with the record and the log");
     assert_eq!((live.dead_letters, first.dead_letters, live.is_paused), (1, 0, false));
     let build = operated.begin(Projection::Views).await.unwrap();
     apply_name(&tables(&*operated, &build), &fixture, 0, "built").await;
@@ -108,7 +110,7 @@ pub async fn a_live_generation_tells_how_far_it_is(
     operated.set_paused(Projection::Views, true).await.unwrap();
     let live = operated.live(Projection::Views).await.unwrap();
     assert_eq!((live.generation, live.dead_letters, live.is_paused), (build.generation, 0, true));
-    assert_eq!(operated.live(Projection::Counts).await.unwrap().position.bound(fixture.partition), Offset::START);
+    assert_eq!(operated.live(Projection::Counts).await.unwrap().position().bound(fixture.partition), Offset::START);
 }
 
 /// The same events give the same rows.
@@ -178,7 +180,9 @@ pub async fn a_live_index_tells_how_far_it_is(
     let first = operated_search.live(Projection::Search).await.unwrap();
     add(&index, &fixture, 0, "needle").await;
     let live = operated_search.live(Projection::Search).await.unwrap();
-    assert_eq!((live.generation, live.position.bound(fixture.partition)), (first.generation, Offset(1)));
+    assert_eq!((live.generation, live.position().bound(fixture.partition)), (first.generation, Offset(1)));
+    let checkpoint = index.checkpoint(fixture.partition).await.unwrap();
+    assert_eq!(live.checkpoints.get(&fixture.partition), Some(&checkpoint), "with the record and the log");
     assert!(!live.is_paused);
 }
 

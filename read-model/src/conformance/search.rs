@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use events::{ChatKey, Epoch, KnownRecord, MessageNumber, Offset, Position, RecordId};
+use events::{Author, ChatKey, Epoch, KnownRecord, MessageNumber, Offset, Position, RecordId, UnixMillis};
 use uuid::Uuid;
 
-use super::{Fixture, LOG, LONG_WAIT, OCCURRED_AT, SHORT_WAIT, checkpoint_at, message_number};
+use super::{Fixture, LOG, LONG_WAIT, OCCURRED_AT, SHORT_WAIT, author, checkpoint_at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::{FoldingVersion, SearchText, fold};
 use crate::page::{Cursor, MAX_ITEMS, Page};
@@ -36,6 +36,7 @@ macro_rules! search_conformance {
             documents_are_never_overwritten(index) => KeepsDuplicates,
             results_are_paged(index) => IgnoresCursor,
             a_search_shows_the_events_of_its_messages(index) => OmitsPositions,
+            found_messages_have_authors_and_times(index) => OmitsAuthors,
         }
     };
 }
@@ -261,9 +262,40 @@ pub async fn a_search_shows_the_events_of_its_messages(index: Arc<dyn SearchInde
     }
 }
 
+/// A message that is found has the author and the time of its event.
+pub async fn found_messages_have_authors_and_times(index: Arc<dyn SearchIndex>) {
+    let fixture = Fixture::new();
+    let chat = fixture.chat(1);
+    let long = "🚀".repeat(Author::MAX_CHARACTERS);
+    let authors = [None, Some("alice \"'%\n"), Some(long.as_str())];
+    let documents = (1..).zip(authors).map(|(number, text)| SearchDocument {
+        author: text.map(author),
+        created_at: UnixMillis(OCCURRED_AT.0 + u64::from(number)),
+        ..document(chat, number, "needle")
+    });
+    let documents = documents.collect();
+    assert_eq!(index.index(next_move(&index, &fixture).await, documents).await.unwrap(), Applied::Done);
+    for pattern in ["needle", "n"] {
+        let found = index.search(chat, &SearchText::new(pattern).unwrap(), Page::FIRST).await.unwrap().value.items;
+        let shown: Vec<_> =
+            found.iter().map(|message| (message.author.as_ref().map(Author::as_str), message.created_at)).collect();
+        let at = |number| Some(UnixMillis(OCCURRED_AT.0 + number));
+        assert_eq!(shown, (1..).zip(authors).map(|(number, text)| (text, at(number))).collect::<Vec<_>>(), "{pattern}");
+    }
+    let nobody = index.search(chat, &SearchText::new("alice").unwrap(), Page::FIRST).await.unwrap().value.items;
+    assert_eq!(nobody, [], "a search looks into bodies only");
+}
+
 fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument {
     let offset = offset_of(chat, number);
-    SearchDocument { chat, number: message_number(number), body: body.into(), offset, created_at: OCCURRED_AT }
+    SearchDocument {
+        chat,
+        number: message_number(number),
+        body: body.into(),
+        author: None,
+        offset,
+        created_at: OCCURRED_AT,
+    }
 }
 
 /// The offset of a message, as if the chats lay one after the other in the log.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events::{Offset, Position};
 
-use super::generations::{Rest, assert_busy, nothing, take_over};
+use super::generations::{Rest, assert_busy, begin_at_once, nothing, take_over};
 use super::{Fixture, LONG_WAIT, OCCURRED_AT, SHORT_WAIT, checkpoint_at, message_number};
 use crate::changes::SearchDocument;
 use crate::folding::SearchText;
@@ -29,6 +29,7 @@ macro_rules! search_generations_conformance {
             a_swap_of_indices_that_takes_too_long_changes_nothing(index, search_generations) => WaitsForEver,
             one_process_builds_an_index(search_generations) => HasManyOwners,
             an_index_goes_on_where_it_was_left(search_generations) => ForgetsBuilds,
+            an_index_that_was_released_goes_on_at_once(search_generations) => KeepsLeases,
             numbers_of_indices_are_never_used_twice(search_generations) => UsesNumbersTwice,
             the_live_index_is_never_deleted(index, search_generations) => ClaimsToSwap,
         }
@@ -159,6 +160,21 @@ pub async fn an_index_goes_on_where_it_was_left(generations: Arc<dyn Generations
     swap_until_done(&generations, &build, &nothing()).await;
 }
 
+/// Who gives an index up does not keep others waiting.
+pub async fn an_index_that_was_released_goes_on_at_once(generations: Arc<dyn Generations>) {
+    let fixture = Fixture::new();
+    let left = begin(&generations).await;
+    add(&built_index(&*generations, &left), &fixture, 0, "needle").await;
+    generations.release(&left).await;
+    let build = begin_at_once(&generations, Projection::Search).await;
+    assert_eq!(build.generation, left.generation);
+    let at = built_index(&*generations, &build).checkpoint(fixture.partition).await.unwrap();
+    assert_eq!(at.next, Offset(1));
+    // A release that comes late is not for the build of another.
+    generations.release(&left).await;
+    generations.renew(&build).await.unwrap();
+}
+
 /// Neither an index that was discarded nor one that was live gives its number to a later one.
 pub async fn numbers_of_indices_are_never_used_twice(generations: Arc<dyn Generations>) {
     let mut last = None;
@@ -223,6 +239,7 @@ fn document(fixture: &Fixture, number: u32, body: &str) -> SearchDocument {
         chat: fixture.chat(1),
         number: message_number(number),
         body: body.into(),
+        author: None,
         offset: Offset(u64::from(number) - 1),
         created_at: OCCURRED_AT,
     }

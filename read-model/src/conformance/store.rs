@@ -5,8 +5,8 @@ use std::sync::Arc;
 use events::{Epoch, KnownRecord, Offset, PartitionId, RecordId};
 use uuid::Uuid;
 
-use super::{Fixture, LOG, checkpoint_at, message_number};
-use crate::changes::{ApplicationCountsDelta, CountsChanges, DeadLetter, NameOrigin, ViewsChanges};
+use super::{Fixture, LOG, OCCURRED_AT, checkpoint_at, message_number};
+use crate::changes::{ApplicationCountsDelta, CountsChanges, DeadLetter, NameOrigin, StoredLetter, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::page::Page;
 use crate::store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore};
@@ -38,6 +38,7 @@ macro_rules! store_conformance {
             names_in_one_batch_resolve_as_in_several(store, views) => LastAppliedNameWins,
             long_names_and_reasons_are_kept(store, views) => TruncatesNames,
             discarded_letters_are_not_listed(store) => KeepsDiscardedLetters,
+            a_letter_is_found_and_says_whether_it_is_discarded(store) => LosesDiscardedLetters,
             a_late_chat_is_shown_with_its_messages(store, views) => DropsEarlyMessages,
             chat_counts_are_loaded_as_applied(store) => ForgetsChatCounts,
             application_counts_add_up(store, views) => ForgetsApplications,
@@ -266,10 +267,29 @@ pub async fn discarded_letters_are_not_listed(store: Arc<dyn ProjectionStore>) {
         ViewsChanges { dead_letters: letters.clone(), discarded: vec![offsets[1]], ..ViewsChanges::default() };
     fixture.apply(&store, changes).await;
     assert_eq!(load_dead_letters(&store, fixture.partition).await, [0, 2, 3].map(|index| letters[index].source));
+    assert_eq!(store.count_dead_letters(fixture.partition).await.unwrap(), 3);
     let beyond = fixture.next_source().offset;
     let discarded = vec![offsets[3], offsets[0], beyond];
     fixture.apply(&store, ViewsChanges { discarded, ..ViewsChanges::default() }).await;
     assert_eq!(load_dead_letters(&store, fixture.partition).await, [letters[2].source]);
+    assert_eq!(store.count_dead_letters(fixture.partition).await.unwrap(), 1);
+    assert_eq!(store.count_dead_letters(Fixture::new().partition).await.unwrap(), 0, "another partition");
+}
+
+/// A dead letter is found by its place, also after it was discarded.
+pub async fn a_letter_is_found_and_says_whether_it_is_discarded(store: Arc<dyn ProjectionStore>) {
+    let mut fixture = Fixture::new();
+    let letters: Vec<_> =
+        (0..2).map(|_| DeadLetter { source: fixture.next_source(), reason: "broken".to_owned() }).collect();
+    let discarded = vec![letters[1].source.offset];
+    fixture.apply(&store, ViewsChanges { dead_letters: letters.clone(), discarded, ..ViewsChanges::default() }).await;
+    for (letter, is_discarded) in letters.into_iter().zip([false, true]) {
+        let found = store.dead_letter(fixture.partition, letter.source.offset).await.unwrap();
+        assert_eq!(found, Some(StoredLetter { letter, is_discarded }));
+    }
+    let beyond = fixture.next_source().offset;
+    assert_eq!(store.dead_letter(fixture.partition, beyond).await.unwrap(), None);
+    assert_eq!(store.dead_letter(Fixture::new().partition, Offset(0)).await.unwrap(), None, "another partition");
 }
 
 /// Messages may be applied before their chat. They are shown once the chat is applied.
@@ -317,7 +337,8 @@ pub async fn application_counts_add_up(store: Arc<dyn ProjectionStore>, views: A
         assert_eq!(apply_counts(&store, checkpoint_move, changes).await, Applied::Done);
     }
     let application = views.application(fixture.token).await.unwrap();
-    let expected = ApplicationView { name: "app".into(), token: fixture.token, chats_count: 5 };
+    let (name, token, created_at) = ("app".into(), fixture.token, Some(OCCURRED_AT));
+    let expected = ApplicationView { name, token, chats_count: 5, created_at };
     assert_eq!(application.map(|shown| shown.value), Some(expected));
 }
 

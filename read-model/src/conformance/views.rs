@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use events::{ApplicationToken, ChatKey, MessageNumber, Offset, Position};
+use events::{ApplicationToken, Author, ChatKey, MessageNumber, Offset, Position, UnixMillis};
 
-use super::{Fixture, LONG_WAIT, SHORT_WAIT, checkpoint_at, message_number};
-use crate::changes::{ApplicationCountsDelta, CountsChanges, NameOrigin, ViewsChanges};
+use super::{Fixture, LOG, LONG_WAIT, OCCURRED_AT, SHORT_WAIT, author, checkpoint_at, message_number};
+use crate::changes::{ApplicationCountsDelta, CountsChanges, MessageRow, NameChange, NameOrigin, ViewsChanges};
 use crate::counts::ChatCounts;
 use crate::page::{Cursor, MAX_BYTES, MAX_ITEMS, Page, Slice};
-use crate::store::{Applied, CheckpointMove, Projection, ProjectionStore};
+use crate::store::{Applied, Checkpoint, CheckpointMove, Projection, ProjectionStore};
 use crate::view::{ChatView, MessageView};
-use crate::views::Views;
+use crate::views::{LastMessage, Views};
 
 /// Lists the checks of [`Views`](crate::Views), each with the parts of the adapter that it takes and the
 /// [`ViewsFault`](crate::conformance::ViewsFault) that it must find.
@@ -27,6 +27,7 @@ macro_rules! views_conformance {
             missing_items_are_none(store, views) => ReturnsEmptyForAbsent,
             a_chat_list_exists_with_the_application_or_a_chat(store, views) => ReturnsAbsentForEmpty,
             readers_wait_for_a_position(store, views) => NeverWaits,
+            the_log_of_the_checkpoints_is_known(store, views) => ForgetsTheLog,
             chats_without_counts_have_no_messages(store, views) => HidesUncountedChats,
             texts_are_returned_unchanged(store, views) => TrimsTexts,
             lists_are_paged_both_ways(store, views) => NeverHasMore,
@@ -35,6 +36,10 @@ macro_rules! views_conformance {
             a_chat_shows_its_creation_and_its_count(store, views) => OmitsCounts,
             applications_show_the_checkpoints(store, views) => OmitsPositions,
             an_empty_list_shows_what_it_belongs_to(store, views) => OmitsPositionsOfEmptyLists,
+            messages_have_authors_and_times(store, views) => OmitsAuthors,
+            applications_and_chats_have_times(store, views) => OmitsTimes,
+            a_chat_shows_its_last_message_on_request(store, views) => OmitsLastMessages,
+            a_list_of_chats_is_cut_by_the_size_of_last_messages(store, views) => OmitsLastMessages,
         }
     };
 }
@@ -47,8 +52,8 @@ pub async fn missing_items_are_none(store: Arc<dyn ProjectionStore>, views: Arc<
     fixture.apply(&store, ViewsChanges { names, chats, ..ViewsChanges::default() }).await;
     let unknown = Fixture::new();
     assert_eq!(views.application(unknown.token).await.unwrap(), None);
-    assert_eq!(views.chats(unknown.token, Page::FIRST).await.unwrap(), None);
-    assert_eq!(views.chat(fixture.chat(1)).await.unwrap(), None);
+    assert_eq!(views.chats(unknown.token, Page::FIRST, LastMessage::Skip).await.unwrap(), None);
+    assert_eq!(views.chat(fixture.chat(1), LastMessage::Skip).await.unwrap(), None);
     assert_eq!(views.messages(fixture.chat(1), Page::FIRST).await.unwrap(), None);
     assert_eq!(views.message(fixture.chat(2), message_number(1)).await.unwrap(), None);
     assert_eq!(views.find_chat(fixture.chat(1)).await.unwrap(), None);
@@ -65,10 +70,10 @@ pub async fn a_chat_list_exists_with_the_application_or_a_chat(store: Arc<dyn Pr
     let chats = vec![chatty.chat_row(1)];
     chatty.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
     for (token, chats) in [(named.token, 0), (chatty.token, 1)] {
-        let slice = views.chats(token, Page::FIRST).await.unwrap();
+        let slice = views.chats(token, Page::FIRST, LastMessage::Skip).await.unwrap();
         assert_eq!(slice.map(|slice| slice.value.items.len()), Some(chats));
         let above = Page { cursor: Cursor::After(chatty.chat(9).number), limit: 1 };
-        let slice = views.chats(token, above).await.unwrap();
+        let slice = views.chats(token, above, LastMessage::Skip).await.unwrap();
         assert_eq!(slice.map(|slice| slice.value), Some(Slice { items: vec![], more: false }));
     }
 }
@@ -95,7 +100,22 @@ pub async fn readers_wait_for_a_position(store: Arc<dyn ProjectionStore>, views:
     assert!(waiter.await.unwrap(), "it was not woken");
     assert!(reached(Projection::Views, Duration::ZERO).await, "a second call does not see that it was reached");
     assert!(!reached(Projection::Counts, SHORT_WAIT).await, "another projection was taken for this one");
-    assert!(views.chat(fixture.chat(1)).await.unwrap().is_some(), "the chat at the position is not shown");
+    assert!(
+        views.chat(fixture.chat(1), LastMessage::Skip).await.unwrap().is_some(),
+        "the chat at the position is not shown"
+    );
+}
+
+/// As soon as a batch was applied with the log that it is of.
+pub async fn the_log_of_the_checkpoints_is_known(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut fixture = Fixture::new();
+    let start = store.checkpoint(Projection::Views, fixture.partition).await.unwrap();
+    let log = Some(start.log.unwrap_or(LOG));
+    let chats = vec![fixture.chat_row(1)];
+    let to = Checkpoint { log, ..checkpoint_at(fixture.next.0) };
+    let checkpoint_move = CheckpointMove { partition: fixture.partition, from: start.next, to };
+    let applied = store.apply_views(checkpoint_move, ViewsChanges { chats, ..ViewsChanges::default() }).await.unwrap();
+    assert_eq!((applied, views.log_id().await.unwrap()), (Applied::Done, log));
 }
 
 /// A chat that `counts` has not applied yet is shown with no messages.
@@ -104,8 +124,9 @@ pub async fn chats_without_counts_have_no_messages(store: Arc<dyn ProjectionStor
     let chats = vec![fixture.chat_row(1)];
     let messages = vec![fixture.message_row(1, 1, "x")];
     fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
-    let expected = ChatView { number: fixture.chat(1).number, messages_count: 0 };
-    assert_eq!(views.chat(fixture.chat(1)).await.unwrap().map(|shown| shown.value), Some(expected));
+    let number = fixture.chat(1).number;
+    let expected = ChatView { number, messages_count: 0, created_at: Some(OCCURRED_AT), last_message: None };
+    assert_eq!(views.chat(fixture.chat(1), LastMessage::Skip).await.unwrap().map(|shown| shown.value), Some(expected));
 }
 
 /// Every character that a message may have, and the longest message, are shown as they were written.
@@ -157,7 +178,7 @@ pub async fn lists_are_paged_both_ways(store: Arc<dyn ProjectionStore>, views: A
         assert_eq!((numbers, slice.more), (expected, more), "{cursor:?} {limit}");
     }
     let before_last = Page { cursor: Cursor::Before(fixture.chat(5).number), limit: 2 };
-    let chats = views.chats(fixture.token, before_last).await.unwrap().unwrap().value;
+    let chats = views.chats(fixture.token, before_last, LastMessage::Skip).await.unwrap().unwrap().value;
     assert_eq!(chats.items.iter().map(|chat| chat.number.get()).collect::<Vec<_>>(), [4, 3]);
     assert!(chats.more);
     assert_applications_are_sorted(&views, fixture.token).await;
@@ -236,7 +257,7 @@ pub async fn a_chat_shows_its_creation_and_its_count(store: Arc<dyn ProjectionSt
     let chats = vec![fixture.chat_row(1), fixture.chat_row(2), fixture.chat_row(3)];
     let created: Vec<_> = chats.iter().map(|row| row.source.offset).collect();
     fixture.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
-    let position = async |number| views.chat(fixture.chat(number)).await.unwrap().unwrap().position;
+    let position = async |number| views.chat(fixture.chat(number), LastMessage::Skip).await.unwrap().unwrap().position;
     assert_eq!(position(1).await, fixture.position(created[0]), "nothing is counted yet");
 
     // Counts are of the events at 1, 7 and 9. The first is not later than the creation of the chat.
@@ -260,7 +281,7 @@ pub async fn a_chat_shows_its_creation_and_its_count(store: Arc<dyn ProjectionSt
         assert_eq!(position(number).await, fixture.position(Offset(offset)), "chat {number}");
     }
     for (cursor, limit, offset) in [(Cursor::First, 9, 9), (Cursor::After(fixture.chat(1).number), 1, 1)] {
-        let list = views.chats(fixture.token, Page { cursor, limit }).await.unwrap().unwrap();
+        let list = views.chats(fixture.token, Page { cursor, limit }, LastMessage::Skip).await.unwrap().unwrap();
         assert_eq!(list.position, fixture.position(Offset(offset)), "{cursor:?} {limit}");
     }
 }
@@ -290,14 +311,127 @@ pub async fn an_empty_list_shows_what_it_belongs_to(store: Arc<dyn ProjectionSto
     let (mut named, mut chatty) = (Fixture::new(), Fixture::new());
     let names = vec![named.name("app", NameOrigin::Created)];
     named.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
-    let list = views.chats(named.token, Page::FIRST).await.unwrap().unwrap();
+    let list = views.chats(named.token, Page::FIRST, LastMessage::Skip).await.unwrap().unwrap();
     assert_eq!(list.position, named.position(Offset(0)));
 
     let chats = vec![chatty.chat_row(1)];
     chatty.apply(&store, ViewsChanges { chats, ..ViewsChanges::default() }).await;
     let above = Page { cursor: Cursor::After(chatty.chat(9).number), limit: 1 };
-    let list = views.chats(chatty.token, above).await.unwrap().unwrap();
+    let list = views.chats(chatty.token, above, LastMessage::Skip).await.unwrap().unwrap();
     assert_eq!(list.position, chatty.position(Offset(0)));
     let list = views.messages(chatty.chat(1), Page::FIRST).await.unwrap().unwrap();
     assert_eq!(list.position, chatty.position(Offset(0)));
+}
+
+/// A message has the author and the time of its event, alone and in a list. Every character that an author may have is kept.
+pub async fn messages_have_authors_and_times(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut fixture = Fixture::new();
+    let long = "🚀".repeat(Author::MAX_CHARACTERS);
+    let authors = [None, Some("alice"), Some(" \u{1}e\u{301}'\";--%\u{10ffff}\n "), Some(long.as_str()), Some("Alice")];
+    let chats = vec![fixture.chat_row(1)];
+    let messages = (1..).zip(authors).map(|(number, text)| MessageRow {
+        author: text.map(author),
+        created_at: UnixMillis(OCCURRED_AT.0 + u64::from(number)),
+        ..fixture.message_row(1, number, "x")
+    });
+    let messages = messages.collect();
+    fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
+    let listed = read_messages(&views, fixture.chat(1), Page::FIRST).await.items;
+    for (number, text) in (1..).zip(authors) {
+        let message = views.message(fixture.chat(1), message_number(number)).await.unwrap().unwrap().value;
+        let created_at = Some(UnixMillis(OCCURRED_AT.0 + u64::from(number)));
+        assert_eq!((message.author.as_ref().map(Author::as_str), message.created_at), (text, created_at));
+        assert_eq!(listed[number as usize - 1], message);
+    }
+}
+
+/// An application and a chat have the time of their creation, alone and in a list. An application that was renamed before its
+/// creation was applied has none yet.
+pub async fn applications_and_chats_have_times(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut fixture = Fixture::new();
+    let (chat_at, application_at) = (UnixMillis(OCCURRED_AT.0 + 1), UnixMillis(OCCURRED_AT.0 + 2));
+    let chats = vec![crate::ChatRow { created_at: chat_at, ..fixture.chat_row(1) }];
+    let names = vec![fixture.name("renamed", NameOrigin::Renamed)];
+    fixture.apply(&store, ViewsChanges { chats, names, ..ViewsChanges::default() }).await;
+    let token = fixture.token;
+    let application = async || views.application(token).await.unwrap().unwrap().value;
+    assert_eq!(application().await.created_at, None, "only the rename was applied");
+    let names = vec![NameChange { occurred_at: application_at, ..fixture.name("created", NameOrigin::Created) }];
+    fixture.apply(&store, ViewsChanges { names, ..ViewsChanges::default() }).await;
+    let shown = application().await;
+    assert_eq!((shown.name.as_str(), shown.created_at), ("renamed", Some(application_at)));
+    let mut listed = views.applications(Page::FIRST).await.unwrap().value.items.into_iter();
+    if let Some(listed) = listed.find(|listed| listed.token == token) {
+        assert_eq!(listed, shown);
+    }
+    let chat = views.chat(fixture.chat(1), LastMessage::Skip).await.unwrap().unwrap().value;
+    assert_eq!(chat.created_at, Some(chat_at));
+    let chats = views.chats(token, Page::FIRST, LastMessage::Skip).await.unwrap().unwrap().value.items;
+    assert_eq!(chats, [chat]);
+}
+
+/// A chat has its message with the highest number, whatever was counted, and only if the reader asks for it. The position covers it.
+pub async fn a_chat_shows_its_last_message_on_request(store: Arc<dyn ProjectionStore>, views: Arc<dyn Views>) {
+    let mut fixture = Fixture::new();
+    let chats: Vec<_> = [1, 2, 3, u32::MAX].map(|number| fixture.chat_row(number)).into();
+    let created: Vec<_> = chats.iter().map(|row| row.source.offset).collect();
+    // A higher number comes before a lower one.
+    let mut messages: Vec<_> = [(1, 1), (3, 9), (3, 7), (3, 1), (u32::MAX, u32::MAX), (u32::MAX, 1)]
+        .map(|(chat, number)| fixture.message_row(chat, number, &format!("{number} of {chat}")))
+        .into();
+    messages[1].author = Some(author("alice"));
+    let rows = messages.clone();
+    fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
+    let last = |row: &MessageRow| MessageView {
+        number: row.number,
+        body: row.body.clone(),
+        author: row.author.clone(),
+        created_at: Some(row.created_at),
+    };
+    let expected = [(1, Some(&rows[0])), (2, None), (3, Some(&rows[1])), (u32::MAX, Some(&rows[4]))];
+    for ((number, row), created) in expected.into_iter().zip(created) {
+        let skipped = views.chat(fixture.chat(number), LastMessage::Skip).await.unwrap().unwrap();
+        assert_eq!((skipped.value.last_message, skipped.position), (None, fixture.position(created)), "chat {number}");
+        let shown = views.chat(fixture.chat(number), LastMessage::Show).await.unwrap().unwrap();
+        assert_eq!(shown.value.last_message, row.map(last), "chat {number}");
+        let event = row.map_or(created, |row| row.source.offset);
+        assert_eq!(shown.position, fixture.position(event), "chat {number}");
+    }
+    for (cursor, ascends) in [(Cursor::First, true), (Cursor::Last, false)] {
+        let page = Page { cursor, limit: 9 };
+        let skipped = views.chats(fixture.token, page, LastMessage::Skip).await.unwrap().unwrap().value;
+        assert!(skipped.items.iter().all(|chat| chat.last_message.is_none()));
+        let shown = views.chats(fixture.token, page, LastMessage::Show).await.unwrap().unwrap();
+        let mut listed: Vec<_> =
+            shown.value.items.into_iter().map(|chat| (chat.number.get(), chat.last_message)).collect();
+        if !ascends {
+            listed.reverse();
+        }
+        assert_eq!(listed, expected.map(|(number, row)| (number, row.map(last))), "{cursor:?}");
+        assert_eq!(shown.position, fixture.position(rows[4].source.offset), "{cursor:?}");
+    }
+    assert_eq!(views.chat(fixture.chat(9), LastMessage::Show).await.unwrap(), None);
+}
+
+/// A page of chats ends with the chat whose last message brings it to [`MAX_BYTES`] of text.
+pub async fn a_list_of_chats_is_cut_by_the_size_of_last_messages(
+    store: Arc<dyn ProjectionStore>,
+    views: Arc<dyn Views>,
+) {
+    let mut fixture = Fixture::new();
+    let body = "x".repeat(MAX_BYTES / 4 + 1);
+    let chats = (1..=6).map(|number| fixture.chat_row(number)).collect();
+    let messages = (1..=6).map(|number| fixture.message_row(number, 1, &body)).collect();
+    fixture.apply(&store, ViewsChanges { chats, messages, ..ViewsChanges::default() }).await;
+    for (cursor, expected, more) in [
+        (Cursor::First, vec![1, 2, 3, 4], true),
+        (Cursor::After(fixture.chat(4).number), vec![5, 6], false),
+        (Cursor::Last, vec![6, 5, 4, 3], true),
+    ] {
+        let page = Page { cursor, limit: MAX_ITEMS };
+        let slice = views.chats(fixture.token, page, LastMessage::Show).await.unwrap().unwrap().value;
+        let numbers: Vec<_> = slice.items.iter().map(|chat| chat.number.get()).collect();
+        assert_eq!((numbers, slice.more), (expected, more), "{cursor:?}");
+        assert!(slice.items.iter().all(|chat| chat.last_message.is_some()), "{cursor:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The addresses of the two APIs and of the operator's port.
+//! The addresses of the two APIs and of the operator's ports.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -6,8 +6,11 @@ use clap::Args;
 
 /// The address of the read API by default.
 pub const DEFAULT_READ_ADDR: SocketAddr = SocketAddr::new(LOCALHOST, 3000);
-const DEFAULT_WRITE_ADDR: SocketAddr = SocketAddr::new(LOCALHOST, 8080);
+/// The address of the write API by default.
+pub const DEFAULT_WRITE_ADDR: SocketAddr = SocketAddr::new(LOCALHOST, 8080);
 const DEFAULT_OPERATOR_ADDR: SocketAddr = SocketAddr::new(LOCALHOST, 8070);
+/// On one machine command-api runs beside query-api, which has the one above, and projectors, which have those between.
+const DEFAULT_COMMAND_OPERATOR_ADDR: SocketAddr = SocketAddr::new(LOCALHOST, 8074);
 const LOCALHOST: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The address of the write API.
@@ -31,8 +34,18 @@ pub struct ReadAddr {
 /// The address of the operator's port.
 #[derive(Debug, Clone, Args)]
 pub struct OperatorAddr {
-    /// Address and port for the operator's commands, such as a rebuild; they need the key in the data directory's lock file
+    /// Address and port of metrics and of the health of all parts, and for the commands of tally, such as a rebuild, which need
+    /// the key in the data directory's lock file
     #[arg(long, env = "TALLY_OPERATOR_ADDR", value_name = "ADDRESS:PORT", default_value_t = DEFAULT_OPERATOR_ADDR,
+        value_parser = parse_address)]
+    pub operator_addr: SocketAddr,
+}
+
+/// The address of command-api's operator's port.
+#[derive(Debug, Clone, Args)]
+pub struct CommandOperatorAddr {
+    /// Address and port of metrics and of the health of all parts
+    #[arg(long, env = "TALLY_OPERATOR_ADDR", value_name = "ADDRESS:PORT", default_value_t = DEFAULT_COMMAND_OPERATOR_ADDR,
         value_parser = parse_address)]
     pub operator_addr: SocketAddr,
 }

@@ -10,7 +10,7 @@ use crate::serve::DEFAULT_IDLE_TIMEOUT;
 /// How long connections are kept.
 #[derive(Debug, Clone, Args)]
 pub struct Connections {
-    /// Seconds for which a connection without a request is kept: longer than a proxy in front keeps its own
+    /// Seconds for which the APIs keep a connection without a request: longer than a proxy in front keeps its own
     #[arg(long, env = "TALLY_IDLE_TIMEOUT", value_name = "SECONDS", default_value_t = DEFAULT_IDLE_TIMEOUT.as_secs(),
         value_parser = parse_seconds)]
     idle_timeout: u64,

@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Uri, Version};
+use axum::http::{HeaderMap, Uri, Version};
 use clap::Args;
 
 use super::PublicUrl;
+use crate::codes::{MALFORMED_HOST, UNKNOWN_HOST};
 use crate::problem::{Problem, shorten};
 
 /// The names under which clients reach the APIs.
 #[derive(Debug, Clone, Args)]
 pub struct HostsArgs {
     /// Names under which clients reach the APIs, such as chat.example.com, separated by commas; * allows all. By default a
-    /// program that listens on a loopback address answers only to loopback names and to the host of the public URL, so that no
+    /// program that listens on a loopback address answers only to loopback names and to the hosts of the public URLs, so that no
     /// web page can reach it through a name of its own
     #[arg(long, env = "TALLY_HOSTS", value_name = "NAMES", default_value = "", hide_default_value = true)]
     pub hosts: Hosts,
@@ -27,8 +28,8 @@ pub struct HostsArgs {
 pub struct Hosts {
     is_any: bool,
     names: Vec<String>,
-    /// The host of the public URL, if it is known. It does not count as a restriction to itself.
-    public: Option<String>,
+    /// The hosts of the public URLs, if they are known. They do not count as a restriction to themselves.
+    public: Vec<String>,
 }
 
 /// A text in a list is no name of a host.
@@ -59,10 +60,11 @@ impl FromStr for Hosts {
 }
 
 impl Hosts {
-    /// Admits the host of the public URL, too.
+    /// Admits the host of a public URL, too.
     #[must_use]
     pub fn with_url(mut self, url: &PublicUrl) -> Self {
-        self.public = url.as_str().parse::<Uri>().ok().and_then(|url| url.host().map(ToOwned::to_owned));
+        let url = url.as_str().parse::<Uri>().ok();
+        self.public.extend(url.and_then(|url| url.host().map(ToOwned::to_owned)));
         self
     }
 
@@ -98,12 +100,12 @@ impl AllowedHosts {
             return None;
         }
         let detail = format!("{} is no host of this server; allow it with --hosts", shorten(host));
-        Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown-host", detail))
+        Some(Problem::new(UNKNOWN_HOST, detail))
     }
 }
 
 fn malformed() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed-host", "send one header Host, with the host of the URL")
+    Problem::new(MALFORMED_HOST, "send one header Host, with the host of the URL")
 }
 
 /// Whether only this machine can have this name. An unspecified address leads to this machine, too.
@@ -128,7 +130,9 @@ mod tests {
     #[test]
     fn a_loopback_port_answers_to_loopback_names_and_to_those_that_it_is_told() {
         let (none, some): (Hosts, Hosts) = ("".parse().unwrap(), "chat.example.com, 192.0.2.1".parse().unwrap());
-        let with_url = none.clone().with_url(&"https://Public.example/chat".parse().unwrap());
+        let url = |text: &str| text.parse().unwrap();
+        let with_url =
+            none.clone().with_url(&url("https://Public.example/chat")).with_url(&url("https://write.example"));
         for host in [
             "localhost",
             "LOCALHOST:8080",
@@ -151,6 +155,7 @@ mod tests {
             assert!(allows(&"*".parse().unwrap(), "127.0.0.1:8080", host), "{host}");
         }
         assert!(allows(&with_url, "127.0.0.1:8080", "public.example"));
+        assert!(allows(&with_url, "127.0.0.1:8080", "write.example"));
         assert!(
             !allows(&with_url, "127.0.0.1:8080", "evil.example") && allows(&with_url, "0.0.0.0:8080", "evil.example")
         );

@@ -1,5 +1,6 @@
-//! The URL under which clients reach the read API.
+//! The URLs under which clients reach the APIs.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -17,17 +18,32 @@ pub struct PublicReadUrl {
     public_read_url: Option<PublicUrl>,
 }
 
+/// The URL under which clients reach the write API.
+#[derive(Debug, Clone, Args)]
+pub struct PublicWriteUrl {
+    /// URL under which clients reach the write API, for the page of the read API that leads there. By default it is the
+    /// address of the write API, or http://127.0.0.1:8080 where that is another process
+    #[arg(long, env = "TALLY_PUBLIC_WRITE_URL", value_name = "URL")]
+    public_write_url: Option<PublicUrl>,
+}
+
 impl PublicReadUrl {
     /// The configured URL, or else that of a read API which listens on this address.
     pub fn or_at(&self, read_addr: SocketAddr) -> PublicUrl {
-        self.public_read_url.clone().unwrap_or_else(|| {
-            let ip = if read_addr.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { read_addr.ip() };
-            PublicUrl(format!("http://{}", SocketAddr::new(ip, read_addr.port())))
-        })
+        self.public_read_url.clone().unwrap_or_else(|| PublicUrl::at(read_addr))
+    }
+}
+
+impl PublicWriteUrl {
+    /// The configured URL, or else that of a write API which listens on this address.
+    pub fn or_at(&self, write_addr: SocketAddr) -> PublicUrl {
+        self.public_write_url.clone().unwrap_or_else(|| PublicUrl::at(write_addr))
     }
 }
 
 /// An absolute http or https URL that paths can be appended to.
+///
+/// A range of ports, as docker compose publishes for several processes, means its first: `http://127.0.0.1:3000-3001`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
@@ -37,6 +53,12 @@ pub struct PublicUrl(String);
 pub struct MalformedUrl;
 
 impl PublicUrl {
+    /// The URL of what listens on this address, for clients on this machine.
+    fn at(addr: SocketAddr) -> Self {
+        let ip = if addr.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { addr.ip() };
+        Self(format!("http://{}", SocketAddr::new(ip, addr.port())))
+    }
+
     /// The URL, without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,12 +75,25 @@ impl FromStr for PublicUrl {
     type Err = MalformedUrl;
 
     fn from_str(text: &str) -> Result<Self, MalformedUrl> {
+        let text = &take_first_port(text);
         let uri: Uri = text.parse().map_err(|_| MalformedUrl)?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
         if !is_http || !uri.authority().is_some_and(is_host_and_port) || text.contains(['?', '#']) {
             return Err(MalformedUrl);
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+/// Replaces a range of ports at the end of the text by its first port.
+fn take_first_port(text: &str) -> Cow<'_, str> {
+    let is_port = |digits: &str| digits.parse::<u16>().is_ok();
+    let has_path = |url: &str| url.split("://").nth(1).is_none_or(|authority| authority.contains('/'));
+    match text.rsplit_once(':').and_then(|(host, ports)| Some((host, ports.split_once('-')?))) {
+        Some((host, (first, last))) if !has_path(host) && is_port(first) && is_port(last) => {
+            format!("{host}:{first}").into()
+        }
+        _ => text.into(),
     }
 }
 
@@ -89,9 +124,12 @@ mod tests {
 
     #[test]
     fn public_urls_are_absolute_and_end_without_a_slash() {
-        for (text, url) in
-            [("http://localhost:3000", "http://localhost:3000"), ("https://a.example/chat/", "https://a.example/chat")]
-        {
+        for (text, url) in [
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("https://a.example/chat/", "https://a.example/chat"),
+            ("http://127.0.0.1:3000-3001", "http://127.0.0.1:3000"),
+            ("http://a.example/x:1-2", "http://a.example/x:1-2"),
+        ] {
             assert_eq!(text.parse::<PublicUrl>().map(|url| url.to_string()).as_deref(), Ok(url));
         }
         for text in [
@@ -105,6 +143,8 @@ mod tests {
             "http://user:secret@a.example",
             "http://a.example:",
             "http://a.example:99999",
+            "http://a.example:3000-",
+            "http://a.example:3000-99999",
         ] {
             assert_eq!(text.parse::<PublicUrl>(), Err(MalformedUrl), "{text}");
         }

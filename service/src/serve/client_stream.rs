@@ -101,6 +101,21 @@ impl ClientStream {
 }
 
 impl ClientStream {
+    /// hyper does not read while it works on an answer or sends one, because a client may close its sending side after the request. Whoever
+    /// follows a stream or waits for an event, and does so, has gone: otherwise its place would be taken until the next bytes cannot be sent.
+    fn end_if_client_has_gone(&self, context: &mut Context<'_>) -> io::Result<()> {
+        if !self.client.must_stay() {
+            return Ok(());
+        }
+        let mut byte = [0];
+        // While there is nothing to read, this wakes the connection once there is.
+        match self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
+    }
+
     /// A client that reads nothing must not hold up the stop.
     fn shorten_deadline_at_stop(&mut self, context: &mut Context<'_>) {
         let stop = &self.stop;
@@ -158,6 +173,7 @@ impl AsyncWrite for ClientStream {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.deadline = None;
         self.client.has_drained();
+        self.end_if_client_has_gone(context)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

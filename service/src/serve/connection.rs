@@ -27,9 +27,11 @@ use tower::ServiceExt;
 use super::answer_body::AnswerBody;
 use super::client::Client;
 use super::client_stream::ClientStream;
-use super::unread_body;
+use super::{unread_body, vanished};
+use crate::cors::CorsLayer;
 use crate::router::panic_response;
 use crate::security_headers;
+use crate::streams::HeldBytes;
 use crate::wait_limit::WaitLimit;
 
 /// Largest head of a request in bytes; a larger one is 431.
@@ -48,6 +50,8 @@ pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) client: Arc<Client>,
     pub(super) app: Router,
+    /// For answers that the app does not give.
+    pub(super) cors: CorsLayer,
     pub(super) idle_timeout: Duration,
     pub(super) body_bounds: BodyBounds,
 }
@@ -55,10 +59,13 @@ pub(super) struct Connection {
 impl Connection {
     /// Answers requests until the client or `stop` ends the connection.
     pub(super) async fn serve(self) {
-        let Self { stream, client, app, idle_timeout, body_bounds } = self;
+        let Self { stream, client, app, cors, idle_timeout, body_bounds } = self;
         let stop = body_bounds.stop.clone();
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "answers on this connection may be late");
+        }
+        if let Err(error) = vanished::bound(&stream) {
+            tracing::debug!(%error, "if its client vanishes, this connection ends late");
         }
         let progress = Arc::new(Progress::default());
         let mut connection = http1::Builder::new()
@@ -99,9 +106,10 @@ impl Connection {
         if ended.is_none() {
             return;
         }
-        let mut stream = connection.into_parts().io.into_inner();
+        let http1::Parts { io, read_buf: head, .. } = connection.into_parts();
+        let mut stream = io.into_inner();
         if let Some(refusal) = stream.take_refusal()
-            && let Err(error) = stream.write_all(&refusal.into_bytes().await).await
+            && let Err(error) = stream.write_all(&refusal.into_bytes(&head, &cors).await).await
         {
             tracing::debug!(%error, "a client has not read why its request was refused");
         }
@@ -186,6 +194,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.progress.has_head.store(true, Ordering::Relaxed);
         let (app, client) = (self.app.clone(), Arc::clone(&self.client));
+        request.extensions_mut().insert(client.request_wait());
         if request.body().is_end_stream() {
             return async move {
                 client.begin_work().await;
@@ -214,7 +223,10 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 }
 
 fn begin_answer(response: Response<Body>, client: Arc<Client>) -> Response<AnswerBody> {
-    client.begin_answer(count_bytes(&response));
+    match response.extensions().get::<HeldBytes>() {
+        Some(held) => client.begin_stream(held.clone()),
+        None => client.begin_answer(count_bytes(&response)),
+    }
     response.map(|body| AnswerBody::new(body, client))
 }
 

@@ -4,6 +4,9 @@
 //! answer. Each waiting connection costs an open file, and one whose client reads nothing also costs the memory of an answer.
 //! When either runs short, the connection that has waited for its client the longest is cut, on whichever port it is. So
 //! clients that only hold connections never keep others out.
+//!
+//! A connection whose answer is a stream waits for neither side, perhaps for days. There is a bound on streams, and they are not among the
+//! connections that have the other one.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -15,9 +18,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
 use crate::open_files;
+use crate::streams::{MAX_STREAMS, StreamLimit};
 
-/// Most connections of a process at once, if the limit of open files is high enough.
+/// Most connections of a process at once beside those of streams, if the limit of open files is high enough.
 pub const MAX_CONNECTIONS: usize = 10_000;
 /// Open files reserved for databases and servers. If the limit is low, a quarter of the limit is reserved.
 const RESERVED_FILES: usize = 256;
@@ -30,17 +35,28 @@ pub struct ConnectionTable(Arc<Inner>);
 
 struct Inner {
     started: Instant,
-    max_connections: usize,
-    max_unread_bytes: usize,
+    bounds: Bounds,
+    streams: StreamLimit,
     entries: Mutex<Entries>,
     /// A connection has ended.
     ended: Notify,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Most connections beside those of streams.
+    max_connections: usize,
+    /// Most connections of both kinds.
+    max_open: usize,
+    max_unread_bytes: usize,
 }
 
 #[derive(Default)]
 struct Entries {
     by_id: HashMap<u64, Entry>,
     next_id: u64,
+    /// How many of them have a stream as their answer.
+    streams: usize,
     /// The sum over all entries that are not cut.
     unread_bytes: usize,
 }
@@ -49,6 +65,7 @@ struct Entry {
     waiting: Arc<Waiting>,
     /// Bytes of an answer that the client has stopped reading; 0 if there is none.
     unread_bytes: usize,
+    is_stream: bool,
     cut: CancellationToken,
 }
 
@@ -75,22 +92,41 @@ pub(super) struct Place {
 }
 
 impl ConnectionTable {
-    /// A table as large as the limit of open files allows.
+    /// A table as large as the limit of open files allows. Streams leave a third of it to others.
     pub fn for_process() -> Self {
         let files = open_files::limit().unwrap_or(usize::MAX);
-        let connections = files - RESERVED_FILES.min(files / 4);
-        Self::new(connections.clamp(1, MAX_CONNECTIONS))
+        let max_open = files - RESERVED_FILES.min(files / 4);
+        let max_connections = max_open.clamp(1, MAX_CONNECTIONS);
+        let bounds = Bounds { max_connections, max_open, max_unread_bytes: MAX_UNREAD_BYTES };
+        Self::with_bounds(bounds, (max_open / 3).saturating_mul(2).clamp(1, MAX_STREAMS))
     }
 
-    /// A table of at most `max_connections`.
+    /// A table of at most `max_connections` beside those of streams.
     pub fn new(max_connections: usize) -> Self {
-        Self::with_bounds(max_connections, MAX_UNREAD_BYTES)
+        let max_open = max_connections + MAX_STREAMS;
+        Self::with_bounds(Bounds { max_connections, max_open, max_unread_bytes: MAX_UNREAD_BYTES }, MAX_STREAMS)
     }
 
-    fn with_bounds(max_connections: usize, max_unread_bytes: usize) -> Self {
+    fn with_bounds(bounds: Bounds, max_streams: usize) -> Self {
         let entries = Mutex::default();
         let (started, ended) = (Instant::now(), Notify::new());
-        Self(Arc::new(Inner { started, max_connections, max_unread_bytes, entries, ended }))
+        Self(Arc::new(Inner { started, bounds, streams: StreamLimit::new(max_streams), entries, ended }))
+    }
+
+    /// How many streams the process may have.
+    pub fn streams(&self) -> &StreamLimit {
+        &self.0.streams
+    }
+
+    /// Adds gauges of the table to the metrics.
+    pub(crate) fn report_to(&self, metrics: &Metrics) {
+        let (all, streams, unread) = (self.clone(), self.0.streams.clone(), self.clone());
+        let connections = move || Some(all.0.entries.lock().by_id.len() as f64);
+        metrics.sample("tally_connections", "Open connections of clients.", None, connections);
+        let count = move || Some(streams.count() as f64);
+        metrics.sample("tally_streams", "Streams that clients follow.", None, count);
+        let bytes = move || Some(unread.0.entries.lock().unread_bytes as f64);
+        metrics.sample("tally_unread_answer_bytes", "Bytes of answers that clients have stopped reading.", None, bytes);
     }
 
     /// The time since the table was made, in microseconds; never [`CLIENT_WAITS`] nor [`CUT`].
@@ -106,7 +142,7 @@ impl ConnectionTable {
             if let Some(place) = self.try_admit() {
                 return place;
             }
-            if self.cut_longest_waiting() {
+            if self.0.entries.lock().cut_longest_waiting(|entry| !entry.is_stream) {
                 ended.await;
             } else {
                 let _elapsed = tokio::time::timeout(super::ACCEPT_PAUSE, ended).await;
@@ -116,13 +152,14 @@ impl ConnectionTable {
 
     fn try_admit(&self) -> Option<Place> {
         let mut entries = self.0.entries.lock();
-        if entries.by_id.len() >= self.0.max_connections {
+        let open = entries.by_id.len();
+        if open >= self.0.bounds.max_open || open - entries.streams >= self.0.bounds.max_connections {
             return None;
         }
         let id = entries.next_id;
         entries.next_id += 1;
         let (cut, waiting) = (CancellationToken::new(), Arc::new(Waiting::default()));
-        entries.by_id.insert(id, Entry { waiting: Arc::clone(&waiting), unread_bytes: 0, cut: cut.clone() });
+        entries.by_id.insert(id, Entry::new(Arc::clone(&waiting), cut.clone()));
         let place = Place { table: self.clone(), id, waiting, cut };
         place.wait_for_client();
         Some(place)
@@ -132,13 +169,14 @@ impl ConnectionTable {
     /// most. For a process that can open no more files.
     pub(super) async fn make_room(&self) {
         let ended = self.0.ended.notified();
-        self.cut_longest_waiting();
+        self.0.entries.lock().cut_longest_waiting(|_| true);
         let _elapsed = tokio::time::timeout(super::ACCEPT_PAUSE, ended).await;
     }
+}
 
-    /// Returns false if no connection waits for its client.
-    fn cut_longest_waiting(&self) -> bool {
-        self.0.entries.lock().cut_longest_waiting(|_| true)
+impl Entry {
+    const fn new(waiting: Arc<Waiting>, cut: CancellationToken) -> Self {
+        Self { waiting, unread_bytes: 0, is_stream: false, cut }
     }
 }
 
@@ -176,6 +214,15 @@ impl Entries {
             entry.unread_bytes = bytes;
         }
     }
+
+    fn set_stream(&mut self, id: u64, is_stream: bool) {
+        if let Some(entry) = self.by_id.get_mut(&id)
+            && entry.is_stream != is_stream
+        {
+            entry.is_stream = is_stream;
+            self.streams = if is_stream { self.streams + 1 } else { self.streams - 1 };
+        }
+    }
 }
 
 impl Waiting {
@@ -209,6 +256,15 @@ impl Place {
         self.waiting.set_since_us(CLIENT_WAITS)
     }
 
+    /// The connection's answer is a stream from now on, or no longer.
+    pub(super) fn set_stream(&self, is_stream: bool) {
+        self.table.0.entries.lock().set_stream(self.id, is_stream);
+        if is_stream {
+            // There is room for another connection.
+            self.table.0.ended.notify_waiters();
+        }
+    }
+
     fn clear_unread(&self) {
         if self.waiting.has_unread.swap(false, Ordering::Relaxed) {
             self.table.0.entries.lock().set_unread(self.id, 0);
@@ -222,7 +278,7 @@ impl Place {
         self.waiting.has_unread.store(true, Ordering::Relaxed);
         let mut entries = self.table.0.entries.lock();
         entries.set_unread(self.id, bytes);
-        while entries.unread_bytes > self.table.0.max_unread_bytes {
+        while entries.unread_bytes > self.table.0.bounds.max_unread_bytes {
             if !entries.cut_longest_waiting(|entry| entry.unread_bytes > 0) {
                 return;
             }
@@ -234,6 +290,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut entries = self.table.0.entries.lock();
         entries.set_unread(self.id, 0);
+        entries.set_stream(self.id, false);
         entries.by_id.remove(&self.id);
         drop(entries);
         self.table.0.ended.notify_waiters();
@@ -282,8 +339,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn streams_leave_their_places_to_other_connections_and_are_not_cut_for_them() {
+        let table = ConnectionTable::new(1);
+        let stream = table.admit().await;
+        assert!(stream.wait_for_server());
+        stream.set_stream(true);
+        let other = table.admit().await;
+        // Its client reads nothing, and has for longer than the other one has been idle.
+        stream.client_stalled(1);
+        later().await;
+        other.wait_for_client();
+        let mut admitted = Box::pin(table.admit());
+        assert!(tokio::time::timeout(Duration::from_millis(1), &mut admitted).await.is_err(), "there was no place");
+        assert!(other.cut.is_cancelled() && !stream.cut.is_cancelled());
+        drop(other);
+        let last = admitted.await;
+        assert!(last.wait_for_server());
+        stream.set_stream(false);
+        let mut admitted = Box::pin(table.admit());
+        let no_place = tokio::time::timeout(Duration::from_millis(1), &mut admitted).await;
+        assert!(
+            no_place.is_err() && stream.cut.is_cancelled(),
+            "a connection whose stream has ended has a place like others"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_and_other_connections_share_the_open_files() {
+        let table = ConnectionTable::with_bounds(Bounds { max_connections: 9, max_open: 2, max_unread_bytes: 0 }, 9);
+        let (stream, idle) = (table.admit().await, table.admit().await);
+        assert!(stream.wait_for_server());
+        stream.set_stream(true);
+        let mut admitted = Box::pin(table.admit());
+        assert!(tokio::time::timeout(Duration::from_millis(1), &mut admitted).await.is_err(), "there was no place");
+        assert!(idle.cut.is_cancelled() && !stream.cut.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn answers_that_nobody_reads_are_bounded_together() {
-        let table = ConnectionTable::with_bounds(9, 100);
+        let bounds = Bounds { max_connections: 9, max_open: 9, max_unread_bytes: 100 };
+        let table = ConnectionTable::with_bounds(bounds, 9);
         let places = [table.admit().await, table.admit().await, table.admit().await, table.admit().await];
         let [idle, first, second, third] = &places;
         idle.wait_for_client();
@@ -317,7 +412,7 @@ mod tests {
             scope.spawn(|| {
                 for (table, _, both) in &rounds {
                     both.wait();
-                    table.cut_longest_waiting();
+                    table.0.entries.lock().cut_longest_waiting(|_| true);
                     both.wait();
                 }
             });

@@ -16,6 +16,8 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use crate::request_log;
+
 /// Time between two summaries.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 /// How many kinds of lines of one place in the code are written in an interval. Lines of one place differ in their reasons,
@@ -85,8 +87,8 @@ impl Repeats {
 impl<S: Subscriber> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        let is_summary = metadata.target() == module_path!();
-        is_summary || *metadata.level() > Level::INFO || self.admit(event)
+        let is_never_left_out = [module_path!(), request_log::TARGET].contains(&metadata.target());
+        is_never_left_out || *metadata.level() > Level::INFO || self.admit(event)
     }
 }
 
@@ -102,7 +104,10 @@ fn to_kind(text: &str) -> String {
     kind
 }
 
-/// The message and the fields of a line.
+/// The field with the id of the request that a line is about. Lines that differ in nothing else are repeats.
+const REQUEST_ID: &str = "request_id";
+
+/// The message and the fields of a line, without the id of its request.
 fn format_fields(event: &Event<'_>) -> String {
     let mut text = FieldsText(String::new());
     event.record(&mut text);
@@ -119,6 +124,7 @@ impl Visit for FieldsText {
         let before = if self.0.is_empty() { "" } else { " " };
         // A string takes any text.
         let _never = match field.name() {
+            REQUEST_ID => Ok(()),
             "message" => write!(self.0, "{before}{value:?}"),
             name => write!(self.0, "{before}{name}={value:?}"),
         };
@@ -192,6 +198,28 @@ mod tests {
         });
         assert_eq!(lines.len(), MAX_KINDS + 1, "{lines:?}");
         assert!(lines[1].contains("no flour") && lines[MAX_KINDS].contains("more=99"), "{lines:?}");
+    }
+
+    #[test]
+    fn the_id_of_a_request_makes_no_other_line() {
+        let lines = written_by(|repeats| {
+            for request_id in ["one", "two", "three"] {
+                tracing::warn!(request_id, reason = "no gas", "no cake");
+            }
+            repeats.summarize();
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+    }
+
+    #[test]
+    fn the_request_log_is_written_in_full() {
+        let lines = written_by(|repeats| {
+            for _ in 0..100 {
+                tracing::info!(target: request_log::TARGET, route = "/cake", "answered");
+            }
+            repeats.summarize();
+        });
+        assert_eq!(lines.len(), 100);
     }
 
     #[test]

@@ -59,12 +59,12 @@ async fn other_protocols_get_400_and_the_server_goes_on() {
 /// Waits until the server closes an idle connection. Returns how long that took.
 async fn idle_time(server: &Server) -> Duration {
     let mut client = server.connect().await;
+    let not_idle_before = Instant::now();
     client.send(REQUEST).await;
     assert_eq!(client.answer().await.status, 200);
     tokio::time::pause();
-    let idle_since = Instant::now();
     assert_eq!(client.closed().await, "");
-    let idle_for = idle_since.elapsed();
+    let idle_for = not_idle_before.elapsed();
     tokio::time::resume();
     idle_for
 }

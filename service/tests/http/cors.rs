@@ -46,8 +46,18 @@ async fn a_preflight_response_lists_methods_and_headers() {
         assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example.com"));
         let max_age = PREFLIGHT_MAX_AGE.as_secs().to_string();
         assert_eq!(answer.header("access-control-max-age"), Some(&*max_age));
-        assert_eq!(names(&answer, "access-control-allow-methods"), ["get", "head", "patch", "post", "put"]);
-        let headers = ["await-position", "content-type", "idempotency-key", "if-none-match", "prefer", "traceparent"];
+        assert_eq!(names(&answer, "access-control-allow-methods"), ["delete", "get", "head", "patch", "post", "put"]);
+        let headers = [
+            "authorization",
+            "await-position",
+            "content-type",
+            "idempotency-key",
+            "if-none-match",
+            "last-event-id",
+            "prefer",
+            "traceparent",
+            "x-request-id",
+        ];
         assert_eq!(names(&answer, "access-control-allow-headers"), headers);
         assert_eq!(answer.header("access-control-allow-credentials"), None);
     }
@@ -66,10 +76,46 @@ async fn a_response_names_its_origin_and_the_exposed_headers() {
         let answer = server.ask_raw(method, path, &[APP]).await;
         assert_eq!(answer.status(), status, "{method} {path}");
         assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example.com"), "{method} {path}");
-        let exposed = ["allow", "etag", "link", "location", "log-position", "retry-after"];
+        let exposed =
+            ["allow", "etag", "link", "location", "log-position", "retry-after", "www-authenticate", "x-request-id"];
         assert_eq!(names(&answer, "access-control-expose-headers"), exposed);
         assert!(answer.header("vary").is_some_and(|vary| vary.contains("origin")));
     }
+}
+
+/// Whatever refuses a request, before or behind the routes.
+#[tokio::test]
+async fn a_refusal_by_a_layer_has_the_headers_too() {
+    let routes = Router::new().route("/text", get("x".repeat(2_000)));
+    let cors_origins = "https://app.example.com".parse().unwrap();
+    let server = Server::start(build_router(routes, RouterConfig { cors_origins, ..router_config() })).await;
+    for (line, status) in [("host: another", 400), ("accept-encoding: *;q=0", 406)] {
+        let answer = server.ask_raw("GET", "/text", &[APP, line]).await;
+        assert_eq!(answer.status(), status, "{line}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example.com"), "{line}");
+    }
+}
+
+/// Such a request is refused before there is a request.
+#[tokio::test]
+async fn a_head_that_cannot_be_parsed_is_refused_with_the_headers() {
+    let many = vec!["x: y"; 101];
+    let filling = format!("filling: {}", "a".repeat(70 * 1024));
+    for origins in ["https://app.example.com", "https://first.example.com,https://app.example.com"] {
+        let server = Server::start_for_origins(Router::new(), origins.parse().unwrap()).await;
+        for (lines, status) in
+            [([&[APP][..], &many].concat(), 431), (vec![APP, filling.as_str()], 431), (vec![APP, "no colon"], 400)]
+        {
+            let answer = server.ask_raw("GET", "/text", &lines).await;
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example.com"), "{status}");
+            assert!(names(&answer, "access-control-expose-headers").contains(&"www-authenticate".to_owned()));
+            assert!(answer.header("vary").is_some_and(|vary| vary.contains("origin")), "{status}");
+        }
+    }
+    let server = Server::start_for_origins(Router::new(), "https://app.example.com".parse().unwrap()).await;
+    let answer = server.ask_raw("GET", "/text", &[OTHER, "no colon"]).await;
+    assert_ne!(answer.header("access-control-allow-origin"), Some("https://other.example.com"));
 }
 
 #[tokio::test]

@@ -30,7 +30,6 @@ async fn every_response_has_the_security_headers() {
         ("GET", "/panic", 500),
         ("GET", "/health", 200),
         ("GET", "/health/ready", 200),
-        ("GET", "/metrics", 200),
         ("OPTIONS", "/text", 200),
     ] {
         let preflight = ["origin: https://app.example.com", "access-control-request-method: GET"];

@@ -13,4 +13,6 @@ mod headers;
 mod hosts;
 mod metrics;
 mod parameters;
+mod request_ids;
 mod server;
+mod streams;

@@ -12,7 +12,7 @@ use service::health::Readiness;
 use service::listen;
 use service::metrics::Metrics;
 use service::router::{OtherPort, RouterConfig};
-use service::serve::{ConnectionTable, DEFAULT_IDLE_TIMEOUT, serve};
+use service::serve::{ConnectionTable, DEFAULT_IDLE_TIMEOUT, Served, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -30,6 +30,7 @@ pub(crate) fn router_config() -> RouterConfig {
         cors_origins: CorsOrigins::default(),
         hosts: AllowedHosts::default(),
         metrics: Metrics::isolated().unwrap(),
+        codes: Vec::new(),
     }
 }
 
@@ -50,10 +51,20 @@ impl Server {
 
     /// Starts a server of which each port has its connections in `table`.
     pub(crate) async fn start_in(table: ConnectionTable, app: Router, idle_timeout: Duration) -> Self {
+        Self::serve(table, Served { app, idle_timeout, cors_origins: CorsOrigins::default() }).await
+    }
+
+    /// Starts a server that allows these origins.
+    pub(crate) async fn start_for_origins(app: Router, cors_origins: CorsOrigins) -> Self {
+        let served = Served { app, idle_timeout: DEFAULT_IDLE_TIMEOUT, cors_origins };
+        Self::serve(ConnectionTable::for_process(), served).await
+    }
+
+    async fn serve(table: ConnectionTable, served: Served) -> Self {
         let listener = listen::bind(([127, 0, 0, 1], 0).into(), "--addr").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, app, idle_timeout, table, stop.clone()));
+        let served = tokio::spawn(serve(listener, served, table, stop.clone()));
         Self { address, stop, served }
     }
 

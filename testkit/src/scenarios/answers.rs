@@ -71,14 +71,32 @@ pub async fn every_answer_is_hardened(api: &Api) {
     }
 }
 
-/// Both ports have metrics and a page of documentation that loads nothing from elsewhere.
-pub async fn both_ports_have_metrics_and_documentation(api: &Api) {
-    api.application("counted").await;
+/// Both ports have a page of documentation that loads nothing from elsewhere. Metrics are none of the public's business.
+pub async fn both_ports_have_documentation_and_no_metrics(api: &Api) {
     for port in [Port::Write, Port::Read] {
-        let metrics = api.plain(port, Method::GET, "/metrics").await;
-        assert!(metrics.status == 200 && metrics.header("content-type").starts_with("text/plain"), "{metrics:?}");
+        api.plain(port, Method::GET, "/metrics").await.assert_problem(404, "not-found");
         let page = api.plain(port, Method::GET, "/docs/").await;
         assert!(page.status == 200 && page.header("content-type").starts_with("text/html"), "{page:?}");
         assert!(page.header("content-security-policy").contains("connect-src 'self'"), "{page:?}");
     }
+}
+
+/// The page at `/` says what the port is and leads to the other one: HTML for browsers, JSON for who asks for it, a text for others.
+pub async fn the_front_pages_lead_to_each_other(api: &Api) {
+    for port in [Port::Write, Port::Read] {
+        let page = api.plain(port, Method::GET, "/").await;
+        assert!(page.status == 200 && page.header("content-type").starts_with("text/plain"), "{page:?}");
+        let page = api.send(port, Method::GET, "/", &[("accept", "application/json")], None).await;
+        assert_eq!((page.status, page.header("content-type")), (200, "application/json"), "{page:?}");
+        let other = page.json["other_port"]["url"].as_str().unwrap_or_default();
+        assert!(other.starts_with("http") && !other.contains("0.0.0.0"), "{page:?}");
+        for link in ["docs", "openapi", "health"] {
+            let path = format!("/{}", page.json[link].as_str().unwrap_or_default());
+            assert_eq!(api.plain(port, Method::GET, &path).await.status, 200, "{path}: {page:?}");
+        }
+        assert!(page.json["demo"].as_str().is_some_and(|demo| demo.contains("curl")), "{page:?}");
+    }
+    let page = api.read_with("/", &[("accept", "text/html,*/*;q=0.8")]).await;
+    assert!(page.status == 200 && page.header("content-type").starts_with("text/html"), "{page:?}");
+    assert!(page.header("content-security-policy").contains("default-src 'none'"), "{page:?}");
 }

@@ -102,7 +102,7 @@ pub async fn a_position_beyond_the_log_is_refused(api: &Api) {
 
 /// A malformed position is refused.
 pub async fn a_malformed_position_is_400(api: &Api) {
-    for value in ["", "x", "0", "0:", "0:1,", "-1:1", "0:1;1:1", "0:1.0:2", "99999999999999999999:1"] {
+    for value in ["", "x", "0", "0:", "0:1,", "-1:1", "0:1;1:1", "0:1.0:2", "99999999999999999999:1", "a1b2c3d~0:1"] {
         let answer = api.read_with(BASE, &[("await-position", value)]).await;
         answer.assert_problem(400, "malformed-position");
     }

@@ -53,6 +53,12 @@ pub async fn messages_are_paged_both_ways(api: &Api) {
     let before = api.pages(&format!("{messages}?before=101&limit=60")).await;
     assert_eq!((numbers(&before[..1]), numbers(&before[1..])), ((41..=100).collect(), (1..=40).collect()));
 
+    let between = api.pages(&format!("{messages}?after=2400&before=2500&limit=60")).await;
+    assert_eq!((numbers(&between), sizes(&between)), ((2401..=2499).collect(), vec![60, 39]));
+    let between_falling = api.pages(&format!("{messages}?after=1&before=100&limit=60&order=desc")).await;
+    assert_eq!(numbers(&between_falling), (2..=99).rev().collect::<Vec<_>>());
+    assert!(numbers(&api.pages(&format!("{messages}?after=9&before=9")).await).is_empty());
+
     let after_falling = api.pages(&format!("{messages}?after=2400&limit=60&order=desc")).await;
     assert_eq!(numbers(&after_falling[..1]), (2401..=2460).rev().collect::<Vec<_>>(), "the 60 just after 2400");
     assert_eq!(numbers(&after_falling[1..]), (2461..=2500).rev().collect::<Vec<_>>());
@@ -104,6 +110,12 @@ pub async fn chats_are_paged(api: &Api) {
     assert_eq!((up.concat(), sizes(&up)), (expected, vec![3, 3, 1]));
     let before = api.pages(&format!("{chats}?before=6&limit=3")).await;
     assert_eq!((numbers(&before[..1]), numbers(&before[1..])), (vec![3, 4, 5], vec![1, 2]));
+    let down = api.pages(&format!("{chats}?order=desc&limit=3")).await;
+    assert_eq!((numbers(&down), sizes(&down)), ((1..=7).rev().collect(), vec![3, 3, 1]));
+    let after_falling = api.pages(&format!("{chats}?after=2&limit=3&order=desc")).await;
+    assert_eq!((numbers(&after_falling[..1]), numbers(&after_falling[1..])), (vec![5, 4, 3], vec![7, 6]));
+    let between = api.pages(&format!("{chats}?after=0&before=4&limit=3")).await;
+    assert_eq!((numbers(&between), sizes(&between)), (vec![1, 2, 3], vec![3]), "no empty page follows");
 }
 
 /// Applications are paged by token, among those of other tests.
@@ -136,6 +148,8 @@ pub async fn applications_are_paged_by_token(api: &Api) {
     for application in &own {
         assert!(listed.contains(application), "{application} is missing");
     }
+    let between = format!("{BASE}?after={}&before={}", beside(&own[0], -1), beside(&own[0], 1));
+    assert_eq!(api.pages(&between).await.concat(), [own[0].clone()]);
 }
 
 fn token(application: &Value) -> &str {
@@ -180,7 +194,7 @@ pub async fn nonsense_in_a_query_is_400(api: &Api) {
         "after=-1",
         "before=1e3",
         "before=+1",
-        "after=1&before=9",
+        "after=1&before=x",
         "order=sideways",
         "order=",
         "order=DESC",
@@ -190,5 +204,7 @@ pub async fn nonsense_in_a_query_is_400(api: &Api) {
     for query in ["after=5", "after=0123456789ABCDEF0123456789ABCDEF", "before=", "order=desc"] {
         api.read(&format!("{BASE}?{query}")).await.assert_problem(400, "malformed-query");
     }
-    api.read(&format!("{application}/chats?order=desc")).await.assert_problem(400, "malformed-query");
+    for query in ["order=down", "order=desc&order=desc"] {
+        api.read(&format!("{application}/chats?{query}")).await.assert_problem(400, "malformed-query");
+    }
 }

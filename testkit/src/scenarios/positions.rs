@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use events::ClientPosition;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ async fn read_on(api: &Api, path: &str, seen: &Answer) -> Answer {
     let headers = [("await-position", seen.header("log-position")), PATIENTLY];
     let mut answer = api.read_with(path, &headers).await;
     for _ in 0..MAX_RETRIES {
-        if answer.json["code"] != "projection-behind" {
+        if answer.status != 503 {
             break;
         }
         answer = api.read_with(path, &headers).await;
@@ -40,7 +41,9 @@ pub async fn every_read_answers_a_position_that_every_read_takes(api: &Api) {
         application.clone(),
         format!("{application}/chats"),
         format!("{application}/chats?after=2"),
+        format!("{application}/chats?order=desc&include=created_at,last_message,author"),
         chat.clone(),
+        format!("{chat}?include=last_message"),
         format!("{chat}/messages"),
         format!("{chat}/messages?order=desc&limit=1"),
         format!("{chat}/messages/1"),
@@ -64,19 +67,54 @@ pub async fn every_read_answers_a_position_that_every_read_takes(api: &Api) {
     }
 }
 
+fn position_of(answer: &Answer) -> ClientPosition {
+    answer.header("log-position").parse().unwrap_or_else(|_| panic!("no position: {answer:?}"))
+}
+
 /// Asserts that the position of an answer covers that of another one, partition by partition.
 fn assert_covers(answer: &Answer, other: &Answer) {
-    let parse = |answer: &Answer| -> Vec<(u16, u64)> {
-        let bounds = answer.header("log-position").split('.').map(|part| {
-            let (partition, offset) = part.split_once(':').unwrap_or_else(|| panic!("no position: {answer:?}"));
-            (partition.parse().unwrap_or(u16::MAX), offset.parse().unwrap_or(u64::MAX))
-        });
-        bounds.collect()
-    };
-    let covered = parse(answer);
-    for (partition, offset) in parse(other) {
-        let is_covered = covered.iter().any(|(own, bound)| *own == partition && *bound >= offset);
-        assert!(is_covered, "{answer:?} does not cover {other:?}");
+    let (covered, expected) = (position_of(answer), position_of(other));
+    let is_covered = covered.position.covers(&expected.position) && covered.mark == expected.mark;
+    assert!(is_covered, "{answer:?} does not cover {other:?}");
+}
+
+/// Reads with a position of another log are refused at once, and so are reads with positions of this log and another one.
+pub async fn a_position_of_another_log_is_refused(api: &Api) {
+    let application = api.application("of this log").await;
+    let chat = api.chat(&application).await;
+    api.post_all(&chat, &["needle"]).await;
+    let seen = api.read(&chat).await;
+    let own = position_of(&seen);
+    let others = ["00000000", "ffffffff"].map(|mark| mark.parse().ok());
+    let other = others.into_iter().chain([None]).filter(|mark| *mark != own.mark);
+    for mark in other {
+        let other = ClientPosition { mark, position: own.position.clone() }.to_string();
+        for awaited in [other.clone(), format!("{own}, {other}")] {
+            for path in [
+                BASE.to_owned(),
+                application.clone(),
+                format!("{application}/chats"),
+                chat.clone(),
+                format!("{chat}/messages"),
+                format!("{chat}/messages/1"),
+                search_path(&chat, "needle"),
+            ] {
+                api.read_with(&path, &[("await-position", &awaited)]).await.assert_problem(409, "position-unknown");
+            }
+        }
+        let events = format!("{application}/events");
+        for form in ["application/json", "text/event-stream"] {
+            let headers = [("accept", form)];
+            let refused = api.read_with(&format!("{events}?after={other}"), &headers).await;
+            refused.assert_problem(409, "position-unknown");
+        }
+        let resumed = [("accept", "text/event-stream"), ("last-event-id", other.as_str())];
+        api.read_with(&events, &resumed).await.assert_problem(409, "position-unknown");
+    }
+    // The beginning of one log is that of every log.
+    for beginning in ["0:0", "00000000~0:0.7:0"] {
+        let read = api.read_with(&chat, &[("await-position", beginning)]).await;
+        assert_eq!((read.status, position_of(&read).mark), (200, own.mark), "{read:?}");
     }
 }
 
@@ -128,8 +166,12 @@ async fn follow_messages(api: &Api, chat: &str, is_over: &AtomicBool) {
         let search = search_path(chat, "needle");
         let found = read_on(api, &format!("{search}&limit=1&after={}", count - 1), &listed).await;
         assert_eq!(found.json, json!([message]), "{found:?}");
-        let again = read_on(api, chat, &found).await;
+        let again = read_on(api, &format!("{chat}?include=last_message"), &found).await;
         assert!(again.json["messages_count"].as_u64() >= Some(count), "a step back from {count}: {again:?}");
+        let last = again.json["last_message"]["number"].as_u64().unwrap_or_default();
+        assert!(last >= count, "a step back from {count}: {again:?}");
+        let counted = read_on(api, chat, &again).await;
+        assert!(counted.json["messages_count"].as_u64() >= Some(last), "{last} was shown: {counted:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::{Answer, Api, BASE};
 
 /// A key that no other run has used.
-fn fresh_key(name: &str) -> String {
+pub(super) fn fresh_key(name: &str) -> String {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since_epoch| since_epoch.as_nanos());
     format!("{name}-{nanos:032x}")
 }
@@ -77,10 +77,22 @@ pub async fn a_key_with_another_body_is_422(api: &Api) {
     let (messages, key) = (format!("{chat}/messages"), fresh_key("reused"));
     assert_eq!(post(api, &messages, &key, &message("first")).await.status, 201);
     post(api, &messages, &key, &message("second")).await.assert_problem(422, "idempotency-key-reused");
+    let from = |author| json!({ "message": { "body": "first", "author": author } });
+    post(api, &messages, &key, &from(json!("alice"))).await.assert_problem(422, "idempotency-key-reused");
+    assert_eq!(
+        post(api, &messages, &key, &from(Value::Null)).await.json,
+        json!({ "number": 1 }),
+        "nobody is no author"
+    );
+    let other_key = fresh_key("from");
+    for _ in 0..2 {
+        assert_eq!(post(api, &messages, &other_key, &from(json!("alice"))).await.json, json!({ "number": 2 }));
+    }
+    post(api, &messages, &other_key, &message("first")).await.assert_problem(422, "idempotency-key-reused");
     // The same value in another spelling is the same request.
-    let spelt = json!({ "more": 1, "message": { "body": "first", "number": 7 } });
+    let spelt = json!({ "message": { "number": 7, "body": "first" } });
     assert_eq!(post(api, &messages, &key, &spelt).await.json, json!({ "number": 1 }));
-    assert_eq!(api.post(&chat, "next").await, 2);
+    assert_eq!(api.post(&chat, "next").await, 3);
 }
 
 /// The same key on another route, or for another chat or application, is another request.

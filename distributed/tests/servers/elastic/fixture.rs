@@ -17,6 +17,7 @@ pub(crate) fn document(chat: ChatKey, number: u32, body: &str) -> SearchDocument
         chat,
         number: MessageNumber::new(number).unwrap(),
         body: body.into(),
+        author: None,
         offset: Offset(number.into()),
         created_at: UnixMillis(1_782_898_200_123),
     }

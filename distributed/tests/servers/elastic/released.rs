@@ -1,7 +1,7 @@
 //! An index of the release before, whose documents do not name their events.
 
 use elasticsearch::http::Method;
-use events::{Offset, Position};
+use events::{Author, Offset, Position};
 use read_model::{Applied, Page, Projection, SearchIndex, SearchText};
 use serde_json::{Value, json};
 
@@ -43,26 +43,31 @@ async fn an_index_of_the_release_before_is_used_as_it_is_until_it_is_made_anew()
         let (index, generations, chat) = (elastic.adapter(), elastic.operated_search(), chat());
         index.prepare().await.unwrap();
         assert_eq!(generations.live(Projection::Search).await.unwrap().version, 1);
-        assert_eq!(index.index(checkpoint_move(0, 9), documents(chat, &["needle"])).await.unwrap(), Applied::Done);
-        let position = async || {
-            let text = SearchText::new("needle").unwrap();
-            index.search(chat, &text, Page::FIRST).await.unwrap().position
+        let written = || {
+            let mut written = documents(chat, &["needle"]);
+            written[0].author = Some(Author::new("alice".into()).unwrap());
+            written
         };
-        assert_eq!(position().await, Position::up_to(PARTITION, Offset(9)));
+        assert_eq!(index.index(checkpoint_move(0, 9), written()).await.unwrap(), Applied::Done);
+        let found = index.search(chat, &SearchText::new("needle").unwrap(), Page::FIRST).await.unwrap();
+        assert_eq!(found.position, Position::up_to(PARTITION, Offset(9)));
+        let message = &found.value.items[0];
+        assert_eq!((&message.author, message.created_at), (&None, None), "its documents have no place for them");
         let nothing = index.search(chat, &SearchText::new("thread").unwrap(), Page::FIRST).await.unwrap();
         assert_eq!(nothing.position, Position::default());
 
         let operated = generations;
         let generations = elastic.search_generations();
         let build = generations.begin(Projection::Search).await.unwrap();
-        let applied =
-            built_index(&generations, &build).index(checkpoint_move(0, 9), documents(chat, &["needle"])).await;
+        let applied = built_index(&generations, &build).index(checkpoint_move(0, 9), written()).await;
         assert_eq!(applied.unwrap(), Applied::Done);
         assert_eq!(operated.compare(&build, &Nothing).await.unwrap(), Some(Vec::new()));
         swap(&generations, &build).await;
         let index = elastic.adapter();
         let found = index.search(chat, &SearchText::new("needle").unwrap(), Page::FIRST).await.unwrap();
         assert_eq!(found.position, Position::up_to(PARTITION, Offset(2)), "message 1 lies at offset 1");
+        let (message, document) = (&found.value.items[0], &written()[0]);
+        assert_eq!((&message.author, message.created_at), (&document.author, Some(document.created_at)));
         add(&index, documents(chat, &["needle"])).await;
     })
     .await;

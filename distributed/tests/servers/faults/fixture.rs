@@ -7,7 +7,7 @@ use distributed::kafka::{Cluster, KafkaLog, PARTITIONS};
 use distributed::mysql::MySqlProjections;
 use distributed::sequencer::RedisKeys;
 use event_log::{EventLog, LogBatch, ReadLimit};
-use events::{Epoch, Event, Marker, PartitionId, Position, Record, StreamKey};
+use events::{Epoch, Event, Marker, PartitionId, Place, Position, Record, StreamKey};
 use projector::process::Process;
 use read_model::{Projection, ProjectionStore};
 use redis::cmd;
@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::clients::Chats;
+use super::followers::ValidEvents;
 use super::program::{Program, Release, Servers};
 use crate::containers::{self, SecondListener, Server, brokers, free_port, redis_url, wait_for_redis};
 use crate::fault_proxy::FaultProxy;
@@ -52,8 +53,12 @@ pub(crate) struct Fixture {
     /// A client of each command-api.
     pub(crate) apis: Vec<Api>,
     read_url: String,
+    /// Two query-apis for those who follow the feed.
+    pub(crate) query_apis: [Program; 2],
     /// How far the log was read.
     read: LogState,
+    /// The valid events of the application that is followed, as far as the log was read.
+    pub(crate) valid: Option<ValidEvents>,
     _reads: DropGuard,
 }
 
@@ -107,7 +112,11 @@ impl Fixture {
         let reads = start_query_api(&servers.mysql_url, NOBODY, &stop).await;
         let read_url = format!("http://{}", reads.read_addr());
         tokio::spawn(reads.wait());
+        let query_apis =
+            ["query-api-1", "query-api-2"].map(|name| Program::query_api(Release::Current, name, &servers));
         let fixture = Self {
+            query_apis,
+            valid: None,
             apis: programs.iter().map(|program| Api::new(&program.url(), &read_url)).collect(),
             log: KafkaLog::connect(Cluster::new(servers.brokers.as_str())).unwrap(),
             store: MySqlProjections::new(&servers.mysql_url).unwrap(),
@@ -132,6 +141,11 @@ impl Fixture {
         for api in &self.apis {
             api.wait_until_ready(Port::Write).await;
         }
+    }
+
+    /// A client of each query-api that is followed.
+    pub(crate) fn feeds(&self) -> Vec<Api> {
+        self.query_apis.iter().map(|program| Api::new(&self.programs[0].url(), &program.url())).collect()
     }
 
     /// Starts a third command-api, without load.
@@ -266,17 +280,18 @@ impl Fixture {
 
     /// Reads the rest of the log.
     pub(crate) async fn read_log(&mut self) -> Appended {
-        let (read, appended) = self.read_from(&HashSet::new()).await;
-        self.read = read;
+        let mut valid = self.valid.take();
+        let (read, appended) = self.read_from(&HashSet::new(), valid.as_mut()).await;
+        (self.read, self.valid) = (read, valid);
         appended
     }
 
     /// Reads the rest of the log, and counts these messages alone. The next call begins at the same place.
     pub(crate) async fn peek_at_log(&self, bodies: &HashSet<String>) -> Appended {
-        self.read_from(bodies).await.1
+        self.read_from(bodies, None).await.1
     }
 
-    async fn read_from(&self, bodies: &HashSet<String>) -> (LogState, Appended) {
+    async fn read_from(&self, bodies: &HashSet<String>, mut valid: Option<&mut ValidEvents>) -> (LogState, Appended) {
         let end = self.end().await;
         let mut read = self.read.clone();
         let mut appended = Appended::default();
@@ -284,7 +299,8 @@ impl Fixture {
             let mut next = read.next.bound(partition);
             while next < bound {
                 let log_batch = self.log.read(partition, next, READ).await.unwrap();
-                appended.add(&log_batch, partition, read.epochs.entry(partition).or_default(), bodies);
+                let highest = read.epochs.entry(partition).or_default();
+                appended.add(&log_batch, partition, highest, bodies, valid.as_deref_mut());
                 next = log_batch.next;
             }
             read.next.merge(&Position::up_to(partition, next));
@@ -295,7 +311,14 @@ impl Fixture {
 
 impl Appended {
     /// Adds a batch of a partition. Of the events it counts these messages alone, or all if there are none.
-    fn add(&mut self, log_batch: &LogBatch, partition: PartitionId, highest: &mut Epoch, bodies: &HashSet<String>) {
+    fn add(
+        &mut self,
+        log_batch: &LogBatch,
+        partition: PartitionId,
+        highest: &mut Epoch,
+        bodies: &HashSet<String>,
+        mut valid: Option<&mut ValidEvents>,
+    ) {
         let mut starts = log_batch.epoch_starts().peekable();
         for event in &log_batch.events {
             while let Some((_, started)) = starts.next_if(|(offset, _)| *offset < event.offset) {
@@ -305,6 +328,10 @@ impl Appended {
                 let is_void = event.record.epoch.is_some_and(|epoch| epoch < *highest);
                 self.void += usize::from(is_void);
                 self.valid += usize::from(!is_void);
+                if let (Some(valid), false) = (&mut valid, is_void) {
+                    let place = Place { partition, offset: event.offset };
+                    valid.add(place, event.record.event_id, &event.record.decode().unwrap());
+                }
             }
         }
         starts.for_each(|(_, started)| *highest = started.max(*highest));

@@ -2,13 +2,12 @@
 
 use distributed::kafka::KafkaLog;
 use event_log::EventLog;
-use events::{Event, EventId, MessageNumber, MessagePosted, Record, StreamKey};
+use events::{Event, EventId, MessageNumber, MessagePosted, Record, StreamKey, UnixMillis};
 use futures_util::future::try_join_all;
 use testkit::scenarios::Api;
 use uuid::Uuid;
 
 use super::fixture::parse_stream;
-use crate::sequencer::now;
 
 const CHATS: usize = 100;
 const MESSAGES_A_CHAT: u32 = 10_000;
@@ -38,6 +37,7 @@ pub(crate) async fn assert_continues(api: &Api, chats: &[String]) {
 fn message(chat: StreamKey, number: u32) -> Record {
     let StreamKey::Chat(chat) = chat else { panic!("{chat:?} is no chat") };
     let number = MessageNumber::new(number).unwrap();
-    let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: "long ago".into() };
-    Record::encode(&Event::MessagePosted(posted), EventId(Uuid::now_v7()), now()).unwrap()
+    let posted =
+        MessagePosted { token: chat.token, chat_number: chat.number, number, body: "long ago".into(), author: None };
+    Record::encode(&Event::MessagePosted(posted), EventId(Uuid::now_v7()), UnixMillis::now()).unwrap()
 }

@@ -20,6 +20,7 @@ use crate::containers::free_port;
 const COMMAND_API: &str = "command-api";
 const QUERY_API: &str = "query-api";
 const PROJECTOR: &str = "projector";
+const PROJECTOR_ADDR: &str = "--projector-addr";
 /// Longest wait for the end of a program that was asked to stop.
 const STOP_WAIT: Duration = Duration::from_secs(60);
 
@@ -86,6 +87,8 @@ pub(crate) struct Program {
     binary: PathBuf,
     arguments: Vec<String>,
     port: u16,
+    /// Where its metrics are.
+    operator_port: u16,
     log: PathBuf,
 }
 
@@ -116,7 +119,7 @@ impl Program {
             Projection::Search => ["--elasticsearch-url", elasticsearch_url],
         };
         let servers = [["--kafka-brokers", brokers], store].concat();
-        Self::start(release, name, &[PROJECTOR, projection.name()], "--projector-addr", &servers)
+        Self::start(release, name, &[PROJECTOR, projection.name()], PROJECTOR_ADDR, &servers)
     }
 
     /// `program` is its name and the command.
@@ -128,10 +131,17 @@ impl Program {
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.log"));
         drop(File::create(&log).unwrap());
         let port = free_port();
-        let at = format!("127.0.0.1:{port}");
-        let arguments = [program, &[address, &at], servers].concat().into_iter().map(str::to_owned).collect();
+        // A projector has one port for all, and so had every program of the former release.
+        let has_operator_port = release == Release::Current && address != PROJECTOR_ADDR;
+        let operator_port = if has_operator_port { free_port() } else { port };
+        let (at, operator_at) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{operator_port}"));
+        let mut arguments = [program, &[address, &at], servers].concat();
+        if has_operator_port {
+            arguments.extend(["--operator-addr", &operator_at]);
+        }
+        let arguments = arguments.into_iter().map(str::to_owned).collect();
         let child = spawn(&binary, &arguments, &log);
-        Self { child, binary, arguments, port, log }
+        Self { child, binary, arguments, port, operator_port, log }
     }
 
     /// Starts it again after it was killed, at the same address.
@@ -174,7 +184,8 @@ impl Program {
 
     /// The values of a metric, one for each set of labels.
     pub(crate) async fn metric_values(&self, name: &str) -> Vec<f64> {
-        let metrics = reqwest::get(format!("{}/metrics", self.url())).await.unwrap().text().await.unwrap();
+        let url = format!("http://127.0.0.1:{}/metrics", self.operator_port);
+        let metrics = reqwest::get(url).await.unwrap().text().await.unwrap();
         let values = metrics.lines().filter_map(|line| line.strip_prefix(name));
         let values = values.filter(|rest| rest.starts_with(['{', ' ']));
         values.map(|rest| rest.rsplit(' ').next().unwrap().parse().unwrap()).collect()

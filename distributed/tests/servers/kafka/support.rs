@@ -111,7 +111,13 @@ pub(crate) fn fresh_chat() -> ChatKey {
 /// A message of a chat.
 pub(crate) fn message(chat: ChatKey, number: u32) -> Record {
     let number = MessageNumber::new(number).unwrap();
-    let posted = MessagePosted { token: chat.token, chat_number: chat.number, number, body: format!("body {number}") };
+    let posted = MessagePosted {
+        token: chat.token,
+        chat_number: chat.number,
+        number,
+        body: format!("body {number}"),
+        author: None,
+    };
     Record::encode(&Event::MessagePosted(posted), EventId(Uuid::now_v7()), UnixMillis(1_782_898_200_123)).unwrap()
 }
 

@@ -31,16 +31,22 @@ pub(crate) fn checkpoint_move(from: u64, to: u64) -> CheckpointMove {
     CheckpointMove { partition: PARTITION, from: Offset(from), to }
 }
 
-/// A chat and its messages 1, 2, 3 …
+/// A chat and its messages 1, 2, 3 …, at the offsets from 0 on.
 pub(crate) fn messages(chat: ChatKey, bodies: &[String]) -> ViewsChanges {
+    messages_from(0, chat, bodies)
+}
+
+/// The same at later offsets.
+pub(crate) fn messages_from(first: u64, chat: ChatKey, bodies: &[String]) -> ViewsChanges {
     let messages = (1..).zip(bodies).map(|(message, body)| MessageRow {
         chat,
         number: number(message),
         body: body.clone(),
-        source: source_event(message.into()),
+        author: None,
+        source: source_event(first + u64::from(message)),
         created_at: UnixMillis(0),
     });
-    let chats = vec![ChatRow { chat, source: source_event(0), created_at: UnixMillis(0) }];
+    let chats = vec![ChatRow { chat, source: source_event(first), created_at: UnixMillis(0) }];
     ViewsChanges { chats, messages: messages.collect(), ..ViewsChanges::default() }
 }
 

@@ -1,17 +1,19 @@
 //! MySQL shows a history from several partitions in many batches as SQLite shows it from one partition in one batch.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use distributed::kafka::PARTITIONS;
 use embedded::{DataDir, SqliteProjections};
-use events::{ApplicationToken, ChatKey, PartitionId, Record, RecordedEvent};
+use events::{ApplicationToken, ChatKey, ChatNumber, KeyNumber, PartitionId, Position, Record, RecordedEvent};
 use projector::ProjectionSink;
 use projector::counts::CountsSink;
 use projector::sink::Letters;
 use projector::views::ViewsSink;
 use read_model::{
-    ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, MessageView, Page, ProjectionStore, Views,
+    Access, ApplicationView, Applied, ChatView, Checkpoint, CheckpointMove, Feed, FeedSelection, Happening,
+    LastMessage, MessageView, Page, ProjectionStore, Views,
 };
 use testkit::histories;
 use uuid::Uuid;
@@ -24,22 +26,45 @@ const HISTORIES: usize = 6;
 #[derive(Debug, PartialEq)]
 struct Shown {
     applications: Vec<ApplicationView>,
+    keys: Vec<(ApplicationToken, Vec<(KeyNumber, String)>)>,
     chats: Vec<(ApplicationToken, Vec<ChatView>)>,
     messages: Vec<(ChatKey, Vec<MessageView>)>,
+    told: Vec<(ApplicationToken, Streams)>,
 }
 
-async fn read_all(views: &dyn Views) -> Shown {
+/// What the feed tells of an application itself and of each of its chats, in order.
+type Streams = BTreeMap<Option<ChatNumber>, Vec<Happening>>;
+
+/// Reads the whole feed of an application in small pages.
+async fn read_feed(feed: &impl Feed, token: ApplicationToken) -> Streams {
+    let selection = FeedSelection { token, application: true, chats: None };
+    let (mut streams, mut after, mut more) = (Streams::new(), Position::default(), true);
+    while more {
+        let page = feed.page(&selection, &after, 5).await.unwrap().unwrap();
+        for event in page.events {
+            assert!(!after.covers(&event.place.covered()), "{event:?} was told before");
+            streams.entry(event.happening.chat()).or_default().push(event.happening);
+        }
+        (after, more) = (page.next, page.more);
+    }
+    streams
+}
+
+async fn read_all(views: &(impl Views + Access + Feed)) -> Shown {
     let applications = views.applications(Page::FIRST).await.unwrap().value.items;
-    let (mut chats, mut messages) = (Vec::new(), Vec::new());
+    let (mut keys, mut chats, mut messages, mut told) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for token in applications.iter().map(|application| application.token) {
-        let listed = views.chats(token, Page::FIRST).await.unwrap().unwrap().value.items;
+        let listed = views.keys(token, Page::FIRST).await.unwrap().unwrap().value.items;
+        keys.push((token, listed.into_iter().map(|key| (key.number, key.name)).collect()));
+        let listed = views.chats(token, Page::FIRST, LastMessage::Show).await.unwrap().unwrap().value.items;
         for number in listed.iter().map(|chat| chat.number) {
             let chat = ChatKey { token, number };
             messages.push((chat, views.messages(chat, Page::FIRST).await.unwrap().unwrap().value.items));
         }
         chats.push((token, listed));
+        told.push((token, read_feed(views, token).await));
     }
-    Shown { applications, chats, messages }
+    Shown { applications, keys, chats, messages, told }
 }
 
 /// Applies a batch as a run loop does, and a second time, as after a crash before the answer.

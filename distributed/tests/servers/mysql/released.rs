@@ -4,17 +4,16 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use distributed::mysql::migrate;
-use events::{Offset, Position};
+use events::{Offset, Position, UnixMillis};
 use read_model::{
-    Applied, BackendError, BuildStore, CatchUp, ChatCounts, CountsChanges, OperateGenerations, Page, Projection,
+    Applied, BuildStore, ChatCounts, CountsChanges, LastMessage, MessageView, OperateGenerations, Page, Projection,
     ProjectionStore, Swap, Views,
 };
 use sqlx::{MySqlConnection, Row};
 
 use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, token};
-use super::server::Database;
+use super::server::{Database, NothingToCatchUp};
 
 const MESSAGE: &str = "SELECT m.body FROM chats AS v JOIN messages AS m \
     ON m.generation = v.generation AND m.token = v.token AND m.chat_number = v.number \
@@ -93,20 +92,6 @@ async fn is_earlier(generations: &Arc<dyn OperateGenerations>, projection: Proje
     generations.live(projection).await.unwrap().version < projection.version()
 }
 
-/// The new generation has everything already.
-struct Nothing;
-
-#[async_trait]
-impl CatchUp for Nothing {
-    async fn catch_up(&self, _: &Position) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
-        Ok(())
-    }
-}
-
 /// Such rows do not name their events. The checkpoints that are read after them cover these.
 async fn rows_of_the_release_before_show_the_checkpoints() {
     let database = Database::new().await;
@@ -119,13 +104,19 @@ async fn rows_of_the_release_before_show_the_checkpoints() {
 
     released.write_message(1, "x").await;
     released.move_checkpoint(Projection::Views, 5).await;
-    assert_eq!(views.chat(chat(1)).await.unwrap().unwrap().position, up_to(5), "nothing is counted");
+    assert_eq!(views.chat(chat(1), LastMessage::Skip).await.unwrap().unwrap().position, up_to(5), "nothing is counted");
     released.count(1).await;
     released.move_checkpoint(Projection::Counts, 7).await;
-    assert_eq!(views.chat(chat(1)).await.unwrap().unwrap().position, up_to(7));
-    assert_eq!(views.chats(token(1), Page::FIRST).await.unwrap().unwrap().position, up_to(7));
+    assert_eq!(views.chat(chat(1), LastMessage::Skip).await.unwrap().unwrap().position, up_to(7));
+    assert_eq!(views.chats(token(1), Page::FIRST, LastMessage::Skip).await.unwrap().unwrap().position, up_to(7));
     assert_eq!(views.message(chat(1), number(1)).await.unwrap().unwrap().position, up_to(5));
     assert_eq!(views.messages(chat(1), Page::FIRST).await.unwrap().unwrap().position, up_to(5));
+
+    released.move_checkpoint(Projection::Views, 9).await;
+    let shown = views.chat(chat(1), LastMessage::Show).await.unwrap().unwrap();
+    assert_eq!((shown.value.created_at, shown.position), (None, up_to(9)), "such rows have no time");
+    let last = MessageView { number: number(1), body: "x".into(), author: None, created_at: None };
+    assert_eq!(shown.value.last_message, Some(last));
 }
 
 /// During a rolling upgrade both releases feed one generation. A place that this one has written is not that of a later count.
@@ -137,7 +128,7 @@ async fn a_count_that_the_release_before_has_raised_shows_the_checkpoint() {
         Applied::Done
     );
     assert_eq!(store.apply_counts(checkpoint_move(0, 3), counts(&[1], 1)).await.unwrap(), Applied::Done);
-    let position = async || store.chat(chat(1)).await.unwrap().unwrap().position;
+    let position = async || store.chat(chat(1), LastMessage::Skip).await.unwrap().unwrap().position;
     assert_eq!(position().await, up_to(2));
 
     released.count(2).await;
@@ -172,23 +163,30 @@ async fn the_release_before_goes_on_after_a_swap() {
         };
         assert_eq!(applied.unwrap(), Applied::Done);
         if projection == Projection::Counts {
-            let differences = generations.compare(&build, &Nothing).await.unwrap();
+            let differences = generations.compare(&build, &NothingToCatchUp).await.unwrap();
             assert_eq!(differences, Some(Vec::new()), "what version 1 does not have is no difference");
         }
-        assert_eq!(generations.swap(&build, &Nothing).await.unwrap(), Swap::Done);
+        assert_eq!(generations.swap(&build, &NothingToCatchUp).await.unwrap(), Swap::Done);
         assert!(!is_earlier(&generations, projection).await);
     }
     assert_eq!(released.read(1).await, (1, "x".to_owned()));
-    assert_eq!(views.chat(chat(1)).await.unwrap().unwrap().position, up_to(2), "the rows name their events");
+    assert_eq!(
+        views.chat(chat(1), LastMessage::Skip).await.unwrap().unwrap().position,
+        up_to(2),
+        "the rows name their events"
+    );
 
     released.write_message(2, "y").await;
     released.move_checkpoint(Projection::Views, 4).await;
     released.count(2).await;
     released.move_checkpoint(Projection::Counts, 5).await;
     assert_eq!(released.read(2).await, (2, "y".to_owned()));
-    assert_eq!(views.chat(chat(1)).await.unwrap().unwrap().position, up_to(5));
+    assert_eq!(views.chat(chat(1), LastMessage::Skip).await.unwrap().unwrap().position, up_to(5));
     assert_eq!(views.message(chat(1), number(1)).await.unwrap().unwrap().position, up_to(2));
     assert_eq!(views.message(chat(1), number(2)).await.unwrap().unwrap().position, up_to(4));
+    let last = views.chat(chat(1), LastMessage::Show).await.unwrap().unwrap();
+    assert_eq!((last.value.last_message.unwrap().created_at, last.value.created_at), (None, Some(UnixMillis(0))));
+    assert_eq!(last.position, up_to(5));
 }
 
 /// A database of the release before has rows of version 1. One without rows needs no rebuild.

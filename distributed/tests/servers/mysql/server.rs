@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use distributed::mysql::{MySqlGenerations, MySqlProjections, migrate};
-use read_model::{Generations, OperateGenerations, ProjectionStore, Views};
+use events::Position;
+use read_model::{Access, BackendError, CatchUp, Feed, Generations, OperateGenerations, ProjectionStore, Views};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 use testkit::polling;
@@ -18,6 +20,20 @@ const LONG_WAIT: Duration = Duration::from_secs(10);
 /// A database that no other test uses.
 pub(crate) struct Database {
     url: String,
+}
+
+/// The new generation has everything already.
+pub(crate) struct NothingToCatchUp;
+
+#[async_trait]
+impl CatchUp for NothingToCatchUp {
+    async fn catch_up(&self, _: &Position) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    async fn catch_up_to_end(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
 
 /// Runs a test on its own database.
@@ -76,6 +92,14 @@ impl Database {
         self.projections()
     }
 
+    pub(crate) fn access(&self) -> Arc<dyn Access> {
+        self.projections()
+    }
+
+    pub(crate) fn feed(&self) -> Arc<dyn Feed> {
+        self.projections()
+    }
+
     pub(crate) fn operated(&self) -> Arc<dyn OperateGenerations> {
         Arc::new(MySqlGenerations::new(&self.url).unwrap())
     }
@@ -90,6 +114,16 @@ impl Database {
 
     pub(crate) async fn connect(&self) -> MySqlConnection {
         self.url.parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap()
+    }
+
+    /// How many rows the server has examined for the statements whose text is like this pattern, and how many came out of a sort. It does
+    /// not count as examined what it reads to sort it.
+    pub(crate) async fn examined(&self, pattern: &str) -> (u64, u64) {
+        let statement = "SELECT CAST(coalesce(sum(sum_rows_examined), 0) AS UNSIGNED), \
+             CAST(coalesce(sum(sum_sort_rows), 0) AS UNSIGNED) FROM performance_schema.prepared_statements_instances \
+             JOIN performance_schema.threads ON thread_id = owner_thread_id \
+             WHERE processlist_db = database() AND sql_text LIKE ? AND sql_text NOT LIKE '%performance_schema%'";
+        sqlx::query_as(statement).bind(pattern).fetch_one(&mut self.connect().await).await.unwrap()
     }
 
     pub(crate) async fn run(&self, statement: &'static str) {

@@ -7,7 +7,7 @@ use read_model::{Applied, DeadLetter, ProjectionStore, Views, ViewsChanges};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, MySqlConnection};
 
-use super::fixture::{PARTITION, chat, checkpoint_move, messages, number, source_event};
+use super::fixture::{PARTITION, chat, checkpoint_move, messages, messages_from, number, source_event};
 use crate::containers::{mysql_url, own_mysql};
 
 /// Longer than the column of the reason.
@@ -36,7 +36,10 @@ async fn no_setting_changes_a_text() {
     assert_eq!(store.message(chat(1), number(1)).await.unwrap().unwrap().value.body, bodies[0]);
     // A batch of the longest messages, with at most 16 MiB for a statement.
     let bodies = vec!["🚀".repeat(16_384); 256];
-    assert_eq!(store.apply_views(checkpoint_move(1, 2), messages(chat(2), &bodies)).await.unwrap(), Applied::Done);
+    assert_eq!(
+        store.apply_views(checkpoint_move(1, 2), messages_from(10, chat(2), &bodies)).await.unwrap(),
+        Applied::Done
+    );
     let letter = DeadLetter { source: source_event(2), reason: "x".repeat(TOO_LONG) };
     let changes = ViewsChanges { dead_letters: vec![letter], ..ViewsChanges::default() };
     assert!(store.apply_views(checkpoint_move(2, 3), changes).await.is_err(), "the reason was cut silently");

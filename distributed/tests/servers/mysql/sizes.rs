@@ -42,7 +42,7 @@ async fn a_batch_of_texts_that_are_too_long_is_applied() {
         token: token(byte),
         name: text.clone(),
         origin: NameOrigin::Renamed,
-        source: source_event(byte.into()),
+        source: source_event(200 + u64::from(byte)),
         occurred_at: UnixMillis(0),
     };
     let changes = ViewsChanges { names: (0..128).map(name).collect(), ..ViewsChanges::default() };

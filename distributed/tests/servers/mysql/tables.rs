@@ -9,8 +9,20 @@ use super::fixture::{PARTITION, checkpoint_move};
 use super::server::Database;
 
 /// Every table that readers need.
-const READ: [&str; 8] =
-    ["projections", "checkpoints", "stops", "applications", "chats", "messages", "application_counts", "chat_counts"];
+const READ: [&str; 12] = [
+    "projections",
+    "checkpoints",
+    "stops",
+    "applications",
+    "chats",
+    "messages",
+    "feed",
+    "access_keys",
+    "voided_users",
+    "log_ends",
+    "application_counts",
+    "chat_counts",
+];
 
 async fn readers_are_ready_only_with_every_table() {
     let database = Database::new().await;

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::containers::{self, elasticsearch_url};
 use crate::kafka::{DEADLINE, fresh_chat, message};
-use crate::topology::{projector_config, servers, start_query_api};
+use crate::topology::{projector_config, servers, start_command_api, start_query_api};
 
 /// Sends a GET to a projector's own address. Returns the status and the body of the answer.
 async fn get(process: &Process, path: &str) -> (u16, String) {
@@ -194,7 +194,7 @@ async fn something_newer_stops_its_partition_alone_until_the_reader_is_upgraded(
     let index = ElasticIndex::new(&elasticsearch_url(&elasticsearch)).unwrap();
     let stuck = PartitionId(5);
     let stuck_at = log.end().await.unwrap().bound(stuck);
-    log.append(Record { version: 2, ..message(chat_in(stuck, true), 1) }).await.unwrap();
+    log.append(Record { version: 3, ..message(chat_in(stuck, true), 1) }).await.unwrap();
     log.append(message(chat_in(stuck, true), 1)).await.unwrap();
     let views = projector_config(Projection::Views, brokers, &url);
     let views = Process::start(&views, stop.clone()).await.unwrap();
@@ -239,7 +239,7 @@ async fn a_partition_that_stands_still_goes_on_when_the_record_is_parked() {
     let (log, store, stop) = (open_log(brokers).await, migrated_store(&url).await, CancellationToken::new());
     let partition = PartitionId(9);
     let stuck_at = log.end().await.unwrap().bound(partition);
-    log.append(Record { version: 2, ..message(chat_in(partition, true), 1) }).await.unwrap();
+    log.append(Record { version: 3, ..message(chat_in(partition, true), 1) }).await.unwrap();
     log.append(message(chat_in(partition, true), 1)).await.unwrap();
     let process = Process::start(&projector_config(Projection::Views, brokers, &url), stop.clone()).await.unwrap();
     eventually("report of the newer event", async || {
@@ -291,9 +291,27 @@ async fn its_own_address_answers_health_and_metrics() {
     })
     .await;
     assert_eq!(get(&process, "/api/v1/chat_applications").await.0, 404);
+    every_metric_says_what_it_is(&process, &stop).await;
     stop.cancel();
     process.wait().await.unwrap();
     waiting.wait().await.unwrap();
+}
+
+/// All processes of this program share their metrics, so those of numbers are there once there is a command-api.
+async fn every_metric_says_what_it_is(process: &Process, stop: &CancellationToken) {
+    let servers = servers().await;
+    let api = start_command_api(servers.brokers, servers.redis_url, &servers.mysql_url, stop).await;
+    let text = eventually("metrics of numbers", async || {
+        let (_, text) = get(process, "/metrics").await;
+        let is_there = ["tally_numbers_epoch ", "tally_numbers_fence_seconds_count "].map(|name| text.contains(name));
+        if is_there == [true; 2] { Ok(text) } else { Err(text) }
+    })
+    .await;
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} says nowhere what it is");
+    }
+    stop.cancel();
+    api.wait().await.unwrap();
 }
 
 tests!(

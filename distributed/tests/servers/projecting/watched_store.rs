@@ -8,7 +8,7 @@ use distributed::mysql::MySqlProjections;
 use events::{ChatKey, Offset, PartitionId};
 use read_model::{
     Applied, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, LoadedCounts, Projection, ProjectionStore,
-    StoreError, ViewsChanges,
+    StoreError, StoredLetter, ViewsChanges,
 };
 
 /// Batches by outcome.
@@ -92,6 +92,14 @@ impl ProjectionStore for WatchedStore {
 
     async fn clear_stop(&self, projection: Projection, partition: PartitionId) -> Result<(), StoreError> {
         self.store.clear_stop(projection, partition).await
+    }
+
+    async fn dead_letter(&self, partition: PartitionId, offset: Offset) -> Result<Option<StoredLetter>, StoreError> {
+        self.store.dead_letter(partition, offset).await
+    }
+
+    async fn count_dead_letters(&self, partition: PartitionId) -> Result<u64, StoreError> {
+        self.store.count_dead_letters(partition).await
     }
 
     async fn dead_letters(&self, partition: PartitionId, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

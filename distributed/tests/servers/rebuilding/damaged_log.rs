@@ -42,7 +42,7 @@ impl System {
         self.in_kafka("wc -c < \"$file\" > /tmp/mark").await;
     }
 
-    /// Makes the projections again, as README says.
+    /// Makes the projections again, as docs/operations.md says.
     async fn make_projections_again(&mut self, whilst_stopped: impl AsyncFnOnce(&Self)) {
         self.projectors.stop().await;
         whilst_stopped(self).await;

@@ -189,7 +189,7 @@ async fn wait_until_ready(program: &Program) {
     .await;
 }
 
-/// The order that README names. Nobody is refused, and programs of the former release go on after the swap, also when they start again.
+/// The order that docs/operations.md names. Nobody is refused, and programs of the former release go on after the swap, also when they start again.
 /// The documents that its search projector adds then are folded in its way; verify finds and mends them.
 async fn readers_of_the_log_are_replaced_first_and_nobody_notices() {
     let (mut system, began) = (System::start("readers-first").await, Instant::now());
@@ -206,6 +206,8 @@ async fn readers_of_the_log_are_replaced_first_and_nobody_notices() {
     }
     people.during(system.replace_reads(Release::Current)).await;
     people.during(system.replace_writes()).await;
+    system.door.name_authors();
+    people.wait_for_authors().await;
 
     let messages = people.leave().await;
     for target in [Target::Views, Target::Counts] {
@@ -224,6 +226,9 @@ async fn the_writer_of_the_log_is_replaced_first_and_nothing_is_lost() {
     let mut people = People::come(&system.door).await;
     system.door.let_refuse(true);
     people.during(system.replace_writes()).await;
+    // The former projectors stand still at events that they do not know.
+    system.door.name_authors();
+    people.wait_for_authors().await;
     people.during(system.replace_reads(Release::Current)).await;
     people.during(system.replace_projectors()).await;
     people.during(system.wait_for_swaps()).await;

@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 use super::{System, fill, post_until, read_all};
 use crate::topology::{open_operator, servers, two_of_each};
 
-/// Changes of the tables, with the table in which a verification must find each.
-const CHANGES: [(Target, &str, &str); 11] = [
-    (Target::Views, "applications", "UPDATE applications SET name = 'other'"),
+/// Changes of the tables, with the table in which a verification must find each. A space at the end of a text is a change.
+const CHANGES: [(Target, &str, &str); 13] = [
+    (Target::Views, "applications", "UPDATE applications SET name = CONCAT(name, ' ')"),
     (
         Target::Views,
         "renames",
         "INSERT INTO renames SELECT generation, token, UNHEX(REPEAT('00', 16)) FROM applications",
     ),
     (Target::Views, "chats", "UPDATE chats SET created_event = UNHEX(REPEAT('00', 16)) WHERE number = 1"),
-    (Target::Views, "messages", "UPDATE messages SET body = 'other' WHERE chat_number = 1 AND number = 2"),
+    (Target::Views, "messages", "UPDATE messages SET body = CONCAT(body, ' ') WHERE chat_number = 1 AND number = 2"),
     (Target::Views, "messages", "DELETE FROM messages WHERE chat_number = 1 AND number = 2"),
     (
         Target::Views,
@@ -28,6 +28,17 @@ const CHANGES: [(Target, &str, &str); 11] = [
         "INSERT INTO messages (generation, token, chat_number, number, event_id, body) \
          SELECT generation, token, 99, number, event_id, body FROM messages AS same \
          WHERE chat_number = 1 AND number = 1",
+    ),
+    (
+        Target::Views,
+        "access_keys",
+        "INSERT INTO access_keys (generation, token, number, event_id, partition_id, log_offset, created_at_ms) \
+         SELECT generation, token, 1, created_event, 0, 0, 0 FROM applications",
+    ),
+    (
+        Target::Views,
+        "voided_users",
+        "INSERT INTO voided_users SELECT generation, token, 'nobody', 0, 0 FROM applications",
     ),
     (
         Target::Views,

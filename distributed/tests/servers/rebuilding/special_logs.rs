@@ -20,7 +20,8 @@ use projector::{Feed, ProjectionSink};
 use rdkafka::message::{Header, OwnedHeaders};
 use read_model::{
     Applied, BuildStore, Checkpoint, CheckpointMove, CountsChanges, DeadLetter, GenerationNumber, Generations,
-    GenerationsError, MessageView, Page, Projection, ProjectionStore, SearchIndex, SearchText, Views, ViewsChanges,
+    GenerationsError, LastMessage, MessageView, Page, Projection, ProjectionStore, SearchIndex, SearchText, Views,
+    ViewsChanges,
 };
 use thiserror_ext::AsReport;
 use tokio::sync::watch;
@@ -96,7 +97,7 @@ impl Projected {
         Shown {
             messages: self.store.messages(chat, Page::FIRST).await.unwrap().unwrap().value.items,
             found: found.value.items,
-            messages_count: self.store.chat(chat).await.unwrap().unwrap().value.messages_count,
+            messages_count: self.store.chat(chat, LastMessage::Skip).await.unwrap().unwrap().value.messages_count,
             dead_letters: self.store.dead_letters(partition, MANY).await.unwrap(),
         }
     }
@@ -117,6 +118,7 @@ fn posted(chat: ChatKey, number: u32, body: &str) -> Record {
         chat_number: chat.number,
         number,
         body: body.to_owned(),
+        author: None,
     }))
 }
 
@@ -224,7 +226,7 @@ async fn parked_records_are_dead_letters_of_every_replay() {
         let log = &projected.log;
         let partition = only_bound(&log.append(created(chat)).await.unwrap()).0;
         for newer in [
-            Record { version: 2, ..posted(chat, 1, "a body of the next version") },
+            Record { version: 3, ..posted(chat, 1, "a body of the next version") },
             Record { event_type: "ChatArchived".to_owned(), ..created(chat) },
         ] {
             log.append(newer).await.unwrap();

@@ -80,6 +80,27 @@ async fn watch_chat(api: Api, application: String, chat: String, stop: Cancellat
     rounds
 }
 
+/// Follows a chat from its beginning until `stop`, and asserts that its messages come in order, each once. Returns how many have come.
+async fn follow_chat(api: Api, application: String, chat: String, stop: CancellationToken) -> u32 {
+    let number = chat.rsplit('/').next().unwrap();
+    let (mut after, mut told) = ("earliest".to_owned(), Vec::new());
+    while !stop.is_cancelled() {
+        let mut stream = api.stream(&format!("{application}/events?chats={number}&after={after}"), &[]).await.unwrap();
+        while let Some(Some(frame)) = stop.run_until_cancelled(stream.next()).await {
+            assert!(frame.event != "end", "a rebuild ends a stream: {frame:?}");
+            if frame.data["type"] == "message.created" {
+                told.push(frame.data["data"]["number"].as_u64().unwrap());
+            }
+            after = frame.id.unwrap();
+        }
+    }
+    let last = told.last().copied().unwrap();
+    assert!(told.is_sorted_by(|one, next| one < next), "{told:?}");
+    let listed = api.read(&format!("{chat}/messages?before={}", last + 1)).await.json;
+    assert_eq!(told.len(), listed.as_array().unwrap().len(), "some are missing, or were not told");
+    u32::try_from(told.len()).unwrap()
+}
+
 fn generations(servers: &Servers, projection: Projection) -> Arc<dyn Generations> {
     match projection {
         Projection::Views | Projection::Counts => Arc::new(MySqlGenerations::new(&servers.mysql_url).unwrap()),
@@ -138,6 +159,7 @@ async fn nobody_notices_that_projections_are_made_anew() {
     for chat in &chats {
         writers.push(tokio::spawn(post_to(api.clone(), chat.clone(), stop.clone())));
         readers.spawn(watch_chat(api.clone(), application.clone(), chat.clone(), stop.clone()));
+        readers.spawn(follow_chat(api.clone(), application.clone(), chat.clone(), stop.clone()));
     }
     // One after the other, so that the servers are not overloaded.
     let rebuilding = async {

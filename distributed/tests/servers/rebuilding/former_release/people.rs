@@ -27,19 +27,28 @@ const KEYED: u64 = 4;
 const LONG_WAIT: Duration = Duration::from_secs(120);
 /// What every message has. Both releases fold the first word in another way.
 const WORDS: &str = "øl needle";
+/// Who posts, once people name themselves.
+const AUTHOR: &str = "ålice";
 
 /// The processes that people use now.
 pub(super) struct Door {
     api: RwLock<Api>,
     /// Whether an answer may be 503.
     may_refuse: AtomicBool,
+    /// Whether every other post names its author, which the former release does not take.
+    name_authors: AtomicBool,
     /// What was refused, by its reason.
     refusals: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Door {
     pub(super) fn new(api: Api) -> Self {
-        Self { api: RwLock::new(api), may_refuse: AtomicBool::new(false), refusals: Mutex::default() }
+        Self {
+            api: RwLock::new(api),
+            may_refuse: AtomicBool::new(false),
+            name_authors: AtomicBool::new(false),
+            refusals: Mutex::default(),
+        }
     }
 
     /// Leads people to other processes, once the requests on their way were answered.
@@ -49,6 +58,11 @@ impl Door {
 
     pub(super) fn let_refuse(&self, may_refuse: bool) {
         self.may_refuse.store(may_refuse, Ordering::SeqCst);
+    }
+
+    /// Lets posts name their authors from now on: their events are of a version that the former release does not know.
+    pub(super) fn name_authors(&self) {
+        self.name_authors.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn may_refuse(&self) -> bool {
@@ -80,9 +94,9 @@ impl Door {
         Some(self.admit("read", 200, answer)?.json)
     }
 
-    async fn post(&self, chat: &str, body: &str, key: Option<&str>) -> Option<Answer> {
+    async fn post(&self, chat: &str, message: &Value, key: Option<&str>) -> Option<Answer> {
         let headers: Vec<_> = key.iter().map(|key| ("idempotency-key", *key)).collect();
-        let json = json!({ "message": { "body": body } });
+        let json = json!({ "message": message });
         let answer = self.api().await.try_write(&format!("{chat}/messages"), &headers, &json).await;
         self.admit("post", 201, answer.expect("no answer"))
     }
@@ -91,8 +105,8 @@ impl Door {
 /// What people know of a chat.
 struct Chat {
     path: String,
-    /// The bodies of acknowledged messages.
-    acknowledged: Mutex<BTreeMap<u64, String>>,
+    /// What was posted as the acknowledged messages: a body, and perhaps an author.
+    acknowledged: Mutex<BTreeMap<u64, Value>>,
     /// The keys of some of them.
     keys: Mutex<BTreeMap<u64, String>>,
     /// How often everything was read.
@@ -161,6 +175,26 @@ impl People {
         self.during(seen).await;
     }
 
+    /// Waits until somebody has posted a message with an author to each chat.
+    pub(super) async fn wait_for_authors(&mut self) {
+        let chats = self.chats.clone();
+        let named = async {
+            for chat in &chats {
+                eventually_within(LONG_WAIT, "a message with an author", async || {
+                    let acknowledged = chat.acknowledged.lock();
+                    let last = acknowledged.values().next_back();
+                    if acknowledged.values().any(|message| message["author"] == AUTHOR) {
+                        Ok(())
+                    } else {
+                        Err(last.cloned())
+                    }
+                })
+                .await;
+            }
+        };
+        self.during(named).await;
+    }
+
     /// Stops everybody, and asserts that all that was acknowledged is there, once. Returns how many messages there are.
     pub(super) async fn leave(&mut self) -> usize {
         self.see_everything().await;
@@ -196,11 +230,16 @@ fn numbers(items: &[Value]) -> Vec<u64> {
 impl Chat {
     /// Posts a message. Returns where it is, unless it was refused.
     async fn post(&self, door: &Door) -> Option<(u64, String)> {
-        let body = format!("{WORDS} {}", Uuid::new_v4());
-        let key = (self.acknowledged.lock().len() as u64).is_multiple_of(KEYED).then(|| Uuid::new_v4().to_string());
-        let answer = door.post(&self.path, &body, key.as_deref()).await?;
+        let mut message = json!({ "body": format!("{WORDS} {}", Uuid::new_v4()) });
+        let posts = self.acknowledged.lock().len() as u64;
+        // Some with a key and some without one.
+        if door.name_authors.load(Ordering::SeqCst) && (posts / KEYED).is_multiple_of(2) {
+            message["author"] = json!(AUTHOR);
+        }
+        let key = posts.is_multiple_of(KEYED).then(|| Uuid::new_v4().to_string());
+        let answer = door.post(&self.path, &message, key.as_deref()).await?;
         let (number, position) = (answer.number(), answer.header("log-position").to_owned());
-        let former = self.acknowledged.lock().insert(number, body);
+        let former = self.acknowledged.lock().insert(number, message);
         assert_eq!(former, None, "number {number} was given twice in {}", self.path);
         key.map(|key| self.keys.lock().insert(number, key));
         Some((number, position))
@@ -226,21 +265,21 @@ impl Chat {
         }
     }
 
-    /// Asserts that the chat has each acknowledged message with its number, and that a key still gives the first answer.
+    /// Asserts that the chat has each acknowledged message with its number and author, and that a key still gives the first answer.
     async fn check(&self, api: &Api) -> usize {
-        let listed = api.pages(&format!("{}/messages", self.path)).await.concat();
+        let listed = api.pages(&format!("{}/messages?include=author", self.path)).await.concat();
         let order = numbers(&listed);
         assert!(order.is_sorted_by(|one, other| one < other), "{order:?}");
-        let bodies: BTreeMap<_, _> =
-            listed.iter().map(|item| (item["number"].as_u64().unwrap(), item["body"].as_str().unwrap())).collect();
+        let shown: BTreeMap<_, _> = listed.iter().map(|item| (item["number"].as_u64().unwrap(), item)).collect();
         let acknowledged = self.acknowledged.lock().clone();
-        for (number, body) in &acknowledged {
-            assert_eq!(bodies.get(number), Some(&body.as_str()), "message {number} of {}", self.path);
+        for (number, message) in &acknowledged {
+            let shown = shown.get(number).map(|item| (&item["body"], &item["author"]));
+            assert_eq!(shown, Some((&message["body"], &message["author"])), "message {number} of {}", self.path);
         }
         api.read_until(&self.path, |answer| answer.json["messages_count"] == listed.len()).await;
         let keys = self.keys.lock().clone();
         for (number, key) in keys {
-            let json = json!({ "message": { "body": acknowledged[&number] } });
+            let json = json!({ "message": acknowledged[&number] });
             let headers = [("idempotency-key", key.as_str())];
             let again = api.try_write(&format!("{}/messages", self.path), &headers, &json).await.expect("no answer");
             assert_eq!((again.status, again.number()), (201, number), "{again:?}");
