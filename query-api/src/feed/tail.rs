@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::sse;
-use super::subscription::{Closed, LiveEvent, QueuedBytes, Subscription};
+use super::subscription::{Closed, LiveEvent, MAX_QUEUED_BYTES, MAX_QUEUED_EVENTS, QueuedBytes, Subscription};
 use crate::known_log::KnownLog;
 
 /// Longest wait for news. After each the task looks whether anybody still listens.
@@ -27,6 +27,12 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const MAX_FAILING: Duration = Duration::from_secs(30);
 /// After so many events that were put into queues, other tasks get a turn.
 const PUSHES_PER_TURN: usize = 1_000;
+/// A batch may bring more events at once than a queue takes. So after half of that many, or of their bytes, those who listen have time to
+/// take them: else whoever reads as fast as he can would be closed as too slow.
+const EVENTS_PER_BURST: usize = MAX_QUEUED_EVENTS / 2;
+const BYTES_PER_BURST: usize = MAX_QUEUED_BYTES / 2;
+/// That time.
+const BURST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Counts failed reads, so that operators learn of them while listeners wait.
 const READ_FAILURES: &str = "tally_feed_read_failures_total";
@@ -66,6 +72,20 @@ struct Running {
     tail: Tail,
     /// With what it ends them; `None` once nobody listens.
     closes_with: Option<Closed>,
+}
+
+/// What was handed out since those who listen have last had time to take it.
+#[derive(Default)]
+struct Burst {
+    events: usize,
+    bytes: usize,
+}
+
+/// An event was put into so many queues.
+#[derive(Default)]
+struct HandedOut {
+    queues: usize,
+    bytes: usize,
 }
 
 /// What is new could not be read.
@@ -117,8 +137,10 @@ impl Tail {
     async fn run(self, mut position: Position) {
         let mut running = Running { tail: self.clone(), closes_with: Some(Closed::Unreadable) };
         let mut failing_since: Option<Instant> = None;
+        let mut burst = Burst::default();
         loop {
-            let Some(handed_out) = self.0.stop.run_until_cancelled(self.hand_out_news(&mut position)).await else {
+            let handed_out = self.hand_out_news(&mut position, &mut burst);
+            let Some(handed_out) = self.0.stop.run_until_cancelled(handed_out).await else {
                 return;
             };
             match &handed_out {
@@ -149,7 +171,7 @@ impl Tail {
         }
     }
 
-    async fn hand_out_news(&self, position: &mut Position) -> Result<(), TailError> {
+    async fn hand_out_news(&self, position: &mut Position, burst: &mut Burst) -> Result<(), TailError> {
         let end = self.0.feed.passed(position, MAX_WAIT).await?;
         if position.covers(&end) {
             return Ok(());
@@ -159,8 +181,13 @@ impl Tail {
         let mut pushes = 0;
         for event in page.events {
             position.extend(event.place.partition, event.place.offset.next());
-            pushes += self.0.state.lock().hand_out(event, mark, position);
-            if pushes >= PUSHES_PER_TURN {
+            let handed_out = self.0.state.lock().hand_out(event, mark, position);
+            pushes += handed_out.queues;
+            burst.add(&handed_out);
+            if burst.is_over() {
+                *burst = Burst::default();
+                tokio::time::sleep(BURST_PAUSE).await;
+            } else if pushes >= PUSHES_PER_TURN {
                 pushes = 0;
                 tokio::task::yield_now().await;
             }
@@ -199,29 +226,29 @@ impl State {
         }
     }
 
-    /// Puts an event into the queues of those whom it concerns, and returns how many these are. `position` covers the event.
-    fn hand_out(&mut self, event: FeedEvent, mark: Option<LogMark>, position: &Position) -> usize {
+    /// Puts an event into the queues of those whom it concerns. `position` covers the event.
+    fn hand_out(&mut self, event: FeedEvent, mark: Option<LogMark>, position: &Position) -> HandedOut {
         self.position.merge(position);
         let token = event.token;
         let Some(subscriptions) = self.by_application.get_mut(&token) else {
-            return 0;
+            return HandedOut::default();
         };
         if !subscriptions.iter().any(|subscription| subscription.selection.selects(&event)) {
-            return 0;
+            return HandedOut::default();
         }
         let frame = sse::event_frame(&event, mark, position);
+        let mut handed_out = HandedOut { queues: 0, bytes: frame.len() };
         let live = Arc::new(LiveEvent::new(event, position.clone(), frame, &self.queued));
-        let mut pushes = 0;
         subscriptions.retain(|subscription| {
             !subscription.selection.selects(&live.event) || {
-                pushes += 1;
+                handed_out.queues += 1;
                 subscription.push(&live)
             }
         });
         if subscriptions.is_empty() {
             self.by_application.remove(&token);
         }
-        pushes
+        handed_out
     }
 
     fn unsubscribe(&mut self, subscription: &Arc<Subscription>) {
@@ -235,6 +262,19 @@ impl State {
         if subscriptions.is_empty() {
             self.by_application.remove(&token);
         }
+    }
+}
+
+impl Burst {
+    fn add(&mut self, handed_out: &HandedOut) {
+        if handed_out.queues > 0 {
+            self.events += 1;
+            self.bytes += handed_out.bytes;
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.events >= EVENTS_PER_BURST || self.bytes >= BYTES_PER_BURST
     }
 }
 

@@ -61,6 +61,30 @@ async fn followers_end_when_the_feed_cannot_be_read_for_long_and_go_on_later() {
     assert!(told.is_ok(), "{told:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_burst_ends_nobody_who_reads() {
+    const LONG_BODY: usize = 16 * 1024;
+    for (messages, body) in [(2_000, "short".to_owned()), (100, "x".repeat(LONG_BODY))] {
+        let feed = MemoryFeed::new();
+        feed.post(1, 1, "first");
+        let reader = reader_of(&feed, CancellationToken::new());
+        let mut follower = follow_from_end(&reader).await;
+        let posting = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            for _ in 0..messages {
+                feed.post(1, 1, &body);
+            }
+        };
+        let reading = async {
+            for told in 0..messages {
+                let next = next(&mut follower).await;
+                assert!(matches!(next, Ok(Told::Live(_) | Told::Ahead(..))), "after {told}: {next:?}");
+            }
+        };
+        tokio::join!(posting, reading);
+    }
+}
+
 /// A feed whose live end panics while it is told to.
 struct PanickingFeed {
     feed: Arc<MemoryFeed>,
