@@ -58,6 +58,7 @@ bench: ## measure Tally beside its limit on this machine; writes bench/results.j
 	target/release/bench growth
 	target/release/bench rebuild
 	target/release/bench feed
+	target/release/bench access
 
 bench-short: ## every load of the bench for a moment, with its answers checked, in debug mode
 	cargo build --locked --workspace --bins
@@ -67,6 +68,7 @@ bench-servers: ## measure Tally on the real servers beside bare programs on them
 	cargo build --release --locked --workspace --bins --examples
 	target/release/bench servers
 	target/release/bench feed --servers
+	target/release/bench access --servers
 
 real-text: ## load real quotations into a running Tally and compare every message and some hundreds of searches
 	scripts/real-text

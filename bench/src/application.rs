@@ -1,5 +1,6 @@
 //! The application of Tally that a run posts to, and what it must show.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ const CHATS_PER_PAGE: usize = 1_000;
 pub(crate) struct Application {
     pub(crate) addresses: Addresses,
     pub(crate) token: String,
+    /// Header fields of each request, each with its line end: a credential, or none.
+    pub(crate) fields: String,
     /// For each chat, how many posts were acknowledged.
     acknowledged: Vec<u64>,
 }
@@ -37,15 +40,31 @@ struct Chat {
 }
 
 impl Application {
-    /// Creates an application with the chats 1 to `chats`.
+    /// Creates an application with the chats 1 to `chats`, on an open server.
     pub(crate) fn create(addresses: Addresses, chats: u32) -> Result<Self, BenchError> {
-        let Created { token } = http::post(addresses.write, BASE, r#"{"chat_application":{"name":"bench"}}"#)?;
-        let mut creating = Creating::new(&token, chats);
+        let token = Self::create_empty(addresses.write, "")?;
+        Self::with_chats(addresses, token, String::new(), chats)
+    }
+
+    /// Creates an application without chats, and returns its token.
+    pub(crate) fn create_empty(address: SocketAddr, fields: &str) -> Result<String, BenchError> {
+        let Created { token } = http::post(address, BASE, fields, r#"{"chat_application":{"name":"bench"}}"#)?;
+        Ok(token)
+    }
+
+    /// Creates the chats 1 to `chats` of an application that has none.
+    pub(crate) fn with_chats(
+        addresses: Addresses,
+        token: String,
+        fields: String,
+        chats: u32,
+    ) -> Result<Self, BenchError> {
+        let mut creating = Creating::new(&token, &fields, chats);
         fill::run(addresses.write, fill::CONNECTIONS, &mut creating)?;
         if !creating.is_complete() {
             return Err(BenchError::Wrong(format!("{chats} chats were not given the numbers 1 to {chats}")));
         }
-        Ok(Self { addresses, token, acknowledged: vec![0; chats as usize] })
+        Ok(Self { addresses, token, fields, acknowledged: vec![0; chats as usize] })
     }
 
     /// Posts to these chats until the sequence ends.
@@ -55,7 +74,7 @@ impl Application {
         connections: usize,
         sequence: Sequence,
     ) -> Result<(), BenchError> {
-        let mut posting = Posting::new(&self.token, chats.clone(), sequence);
+        let mut posting = Posting::with_fields(&self.token, &self.fields, chats.clone(), sequence);
         fill::run(self.addresses.write, connections, &mut posting)?;
         self.record(chats, posting.acknowledged())
     }
@@ -96,7 +115,7 @@ impl Application {
     /// Posts one message to chat 1. Returns how far the log goes with it.
     pub(crate) fn post_one(&mut self) -> Result<String, BenchError> {
         let body = serde_json::json!({"message": {"body": messages::plain(1)}}).to_string();
-        let reply = http::post_any(self.addresses.write, &self.messages_path(1), &body)?;
+        let reply = http::post_any(self.addresses.write, &self.messages_path(1), &self.fields, &body)?;
         match reply.log_position {
             Some(position) if reply.status == 201 => {
                 self.acknowledged[0] += 1;
@@ -111,14 +130,28 @@ impl Application {
 
     /// Posts one message and waits until every projection has passed it. Returns how long that took.
     pub(crate) fn await_projections(&mut self) -> Result<Duration, BenchError> {
+        let search = format!("{}/search?q={}&limit=1", self.messages_path(1), messages::RARE);
+        self.await_reads(&[self.chat_path(), search])
+    }
+
+    /// The same where no projector of search runs.
+    pub(crate) fn await_views_and_counts(&mut self) -> Result<Duration, BenchError> {
+        self.await_reads(&[self.chat_path()])
+    }
+
+    /// A read of this waits for the projections views and counts.
+    fn chat_path(&self) -> String {
+        format!("{BASE}/{}/chats/1", self.token)
+    }
+
+    /// Posts one message and waits until reads of these paths cover it.
+    fn await_reads(&mut self, paths: &[String]) -> Result<Duration, BenchError> {
         let began = Instant::now();
         let position = self.post_one()?;
-        let fields = format!("Await-Position: {position}\r\nPrefer: wait=5\r\n");
-        let chat = format!("{BASE}/{}/chats/1", self.token);
-        // The first read waits for the projections views and counts, the second for search.
-        for path in [chat, format!("{}/search?q={}&limit=1", self.messages_path(1), messages::RARE)] {
+        let fields = format!("{}Await-Position: {position}\r\nPrefer: wait=5\r\n", self.fields);
+        for path in paths {
             loop {
-                let reply = http::get_any(self.addresses.read, &path, &fields)?;
+                let reply = http::get_any(self.addresses.read, path, &fields)?;
                 match reply.status {
                     200 => break,
                     503 if began.elapsed() < CATCH_UP_DEADLINE => std::thread::sleep(POLL_PAUSE),
@@ -140,7 +173,7 @@ impl Application {
         for _ in 0..=self.acknowledged.len().div_ceil(CHATS_PER_PAGE) {
             let after = shown.last().map_or(0, |chat| chat.number);
             let path = format!("{BASE}/{}/chats?limit={CHATS_PER_PAGE}&after={after}", self.token);
-            shown.extend(http::get::<Vec<Chat>>(self.addresses.read, &path)?);
+            shown.extend(http::get::<Vec<Chat>>(self.addresses.read, &path, &self.fields)?);
         }
         compare_counts(&self.acknowledged, &shown).map_err(BenchError::Wrong)
     }
@@ -181,7 +214,8 @@ mod tests {
     #[test]
     fn a_number_that_is_given_twice_or_left_out_is_found() {
         let addresses = Addresses { write: "127.0.0.1:1".parse().unwrap(), read: "127.0.0.1:1".parse().unwrap() };
-        let mut application = Application { addresses, token: "t".to_owned(), acknowledged: vec![10, 10] };
+        let (token, fields) = ("t".to_owned(), String::new());
+        let mut application = Application { addresses, token, fields, acknowledged: vec![10, 10] };
         application.record([2], &[Acknowledged { posts: 5, highest_number: 15 }]).unwrap();
         assert_eq!(application.posts(), 25);
         for highest_number in [4, 6] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::access::{AccessSettings, BOUND_OF_REVOCATION};
 use crate::embedded::Settings;
 use crate::feed::FeedSettings;
 use crate::growth::GrowthSettings;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Rebuild(RebuildArgs),
     /// Measures the feed: latencies, many streams, and what they cost those who write; and writes the same files
     Feed(FeedArgs),
+    /// Measures what keys and users' tokens cost those who post, and how long a revoked key goes on; and writes the same files
+    Access(AccessArgs),
     /// Runs every load for a moment, and checks the answers. Measures and writes nothing
     Short(ProgramArgs),
     /// Writes the plots and the tables of the documents from bench/results.json
@@ -173,6 +176,35 @@ impl FeedArgs {
     }
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct AccessArgs {
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
+    /// Measures the programs on Kafka, Redis, MySQL and Elasticsearch, instead of one process (needs `make stack`)
+    #[arg(long)]
+    pub(crate) servers: bool,
+    /// Rounds of posts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=20))]
+    pub(crate) rounds: u8,
+    /// Seconds of each round
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) seconds: u64,
+    /// Keys that are revoked, one after another
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub(crate) revocations: u8,
+}
+
+impl AccessArgs {
+    pub(crate) fn settings(&self) -> AccessSettings {
+        AccessSettings {
+            rounds: self.rounds.into(),
+            measured: Duration::from_secs(self.seconds),
+            revocations: self.revocations.into(),
+            watched: BOUND_OF_REVOCATION,
+        }
+    }
+}
+
 /// Messages with the rare word in the chat that is read.
 const RARE_MESSAGES: u64 = 10;
 
@@ -204,6 +236,11 @@ pub(crate) fn short_settings() -> Settings {
 /// The same for the feed.
 pub(crate) fn short_feed_settings() -> FeedSettings {
     FeedSettings { rounds: 1, measured: Duration::from_millis(500), streams: 200, some_streams: SOME_STREAMS }
+}
+
+/// The same for access. A revoked key is watched until it is refused.
+pub(crate) fn short_access_settings() -> AccessSettings {
+    AccessSettings { rounds: 1, measured: Duration::from_millis(500), revocations: 1, watched: Duration::ZERO }
 }
 
 fn read_chat(messages: u64) -> ReadChat {

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use self::memory::Sampler;
 use self::rounds::Servers;
+use crate::access::{self, AccessSettings, OtherPort, Secrets, Systems};
 use crate::application::Application;
 use crate::error::BenchError;
 use crate::feed::{self, FeedSettings};
 use crate::fill;
+use crate::http::is_ready;
 use crate::limit::LimitArgs;
 use crate::limit_process::LimitProcess;
 use crate::load::Pace;
@@ -105,6 +107,33 @@ pub(crate) fn run_feed(
     let tally = Tally::start(program, &directory.path().join("tally"))?;
     let values = feed::measure(tally.addresses, tally.process.id(), settings)?;
     tally.process.stop()?;
+    Ok(Figures { machine, values })
+}
+
+/// Measures what access costs: two processes, of which one is open and one requires credentials. Only the one that is measured has
+/// requests. Their files are below `scratch` and are removed.
+pub(crate) fn run_access(
+    program: &Path,
+    scratch: &Path,
+    root: &Path,
+    settings: &AccessSettings,
+) -> Result<Figures, BenchError> {
+    let machine = Machine::describe(root);
+    let directory = tempfile::tempdir_in(scratch).map_err(BenchError::file(scratch))?;
+    let secrets = Secrets::generate();
+    let open = Tally::start_with(program, &directory.path().join("open"), &secrets.open())?;
+    let required = Tally::start_with(program, &directory.path().join("required"), &secrets.required())?;
+    // It is up before it knows of keys what the log has.
+    required.wait_until(|tally| is_ready(tally.addresses.write) && is_ready(tally.addresses.read))?;
+    let systems = Systems {
+        open: open.addresses,
+        required: required.addresses,
+        other: OtherPort::Read(required.addresses.read),
+        await_posts: Application::await_projections,
+    };
+    let values = access::measure(&systems, &secrets, settings)?;
+    open.process.stop()?;
+    required.process.stop()?;
     Ok(Figures { machine, values })
 }
 

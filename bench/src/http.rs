@@ -1,4 +1,4 @@
-//! Single requests, for everything that is not measured.
+//! Single requests, for everything that is not measured. `fields` are further header fields of a request, each with its line end.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,6 +10,8 @@ use crate::load::{ANSWER_DEADLINE, LoadError, MAX_FIELDS, parse_answer};
 
 /// Where Tally's routes begin.
 pub(crate) const BASE: &str = "/api/v1/chat_applications";
+/// What says whether a port is ready.
+pub(crate) const READY: &str = "/health/ready";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
@@ -38,15 +40,20 @@ pub(crate) struct Message {
     pub(crate) body: String,
 }
 
+/// The header field of a credential.
+pub(crate) fn bearer(credential: &str) -> String {
+    format!("Authorization: Bearer {credential}\r\n")
+}
+
 /// Encodes a request without a body.
-pub(crate) fn encode_get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes()
+pub(crate) fn encode_get(path: &str, fields: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n").into_bytes()
 }
 
 /// Encodes the head of a request with a JSON body of this length.
-pub(crate) fn encode_post_head(path: &str, bytes: usize) -> Vec<u8> {
-    let fields = "Host: 127.0.0.1\r\nContent-Type: application/json";
-    format!("POST {path} HTTP/1.1\r\n{fields}\r\nContent-Length: {bytes}\r\n\r\n").into_bytes()
+pub(crate) fn encode_post_head(path: &str, fields: &str, bytes: usize) -> Vec<u8> {
+    let json = format!("Content-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n");
+    format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}{json}").into_bytes()
 }
 
 /// An answer, and how far the log went with it.
@@ -58,44 +65,58 @@ pub(crate) struct Reply {
 }
 
 /// Gets JSON; any status but 200 is an error.
-pub(crate) fn get<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, CallError> {
-    parse("GET", path, 200, &get_any(address, path, "")?)
+pub(crate) fn get<T: DeserializeOwned>(address: SocketAddr, path: &str, fields: &str) -> Result<T, CallError> {
+    parse("GET", path, &[200], &get_any(address, path, fields)?)
 }
 
-/// Gets an answer with any status. `fields` are further header fields, each with its line end.
+/// Gets an answer with any status.
 pub(crate) fn get_any(address: SocketAddr, path: &str, fields: &str) -> Result<Reply, CallError> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n");
     let unanswered = |source| CallError::Unanswered { method: "GET", path: path.to_owned(), source };
-    send(address, request.as_bytes()).map_err(unanswered)
+    send(address, &encode_get(path, fields)).map_err(unanswered)
 }
 
-/// Posts JSON and gets JSON; any status but 201 is an error.
-pub(crate) fn post<T: DeserializeOwned>(address: SocketAddr, path: &str, body: &str) -> Result<T, CallError> {
-    parse("POST", path, 201, &post_any(address, path, body)?)
+/// Whether a port of Tally says that it is ready.
+pub(crate) fn is_ready(address: SocketAddr) -> bool {
+    get_any(address, READY, "").is_ok_and(|reply| reply.status == 200)
+}
+
+/// Posts JSON and gets JSON; any status but 200 and 201 is an error.
+pub(crate) fn post<T: DeserializeOwned>(
+    address: SocketAddr,
+    path: &str,
+    fields: &str,
+    body: &str,
+) -> Result<T, CallError> {
+    parse("POST", path, &[200, 201], &post_any(address, path, fields, body)?)
 }
 
 /// Posts JSON and gets an answer with any status.
-pub(crate) fn post_any(address: SocketAddr, path: &str, body: &str) -> Result<Reply, CallError> {
-    let mut request = encode_post_head(path, body.len());
+pub(crate) fn post_any(address: SocketAddr, path: &str, fields: &str, body: &str) -> Result<Reply, CallError> {
+    let mut request = encode_post_head(path, fields, body.len());
     request.extend_from_slice(body.as_bytes());
     send(address, &request).map_err(|source| CallError::Unanswered { method: "POST", path: path.to_owned(), source })
 }
 
 /// Deletes a thing, which may be absent.
-pub(crate) fn delete(address: SocketAddr, path: &str) -> Result<(), CallError> {
-    let request = format!("DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+pub(crate) fn delete(address: SocketAddr, path: &str, fields: &str) -> Result<(), CallError> {
+    let request = format!("DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n");
     let unanswered = |source| CallError::Unanswered { method: "DELETE", path: path.to_owned(), source };
     let reply = send(address, request.as_bytes()).map_err(unanswered)?;
-    if matches!(reply.status, 200 | 404) {
+    if matches!(reply.status, 200 | 204 | 404) {
         return Ok(());
     }
     let answer = format!("{} {}", reply.status, String::from_utf8_lossy(&reply.body));
     Err(CallError::Refused { method: "DELETE", path: path.to_owned(), answer })
 }
 
-fn parse<T: DeserializeOwned>(method: &'static str, path: &str, expected: u16, reply: &Reply) -> Result<T, CallError> {
+fn parse<T: DeserializeOwned>(
+    method: &'static str,
+    path: &str,
+    expected: &[u16],
+    reply: &Reply,
+) -> Result<T, CallError> {
     let text = String::from_utf8_lossy(&reply.body);
-    if reply.status != expected {
+    if !expected.contains(&reply.status) {
         return Err(CallError::Refused { method, path: path.to_owned(), answer: format!("{} {text}", reply.status) });
     }
     serde_json::from_slice(&reply.body).map_err(|source| CallError::Shape {

@@ -1,5 +1,6 @@
 //! `bench`: measures Tally beside its limit.
 
+mod access;
 mod application;
 mod cli;
 mod embedded;

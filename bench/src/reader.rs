@@ -30,7 +30,7 @@ impl Reader {
             format!("{messages}?limit=100"),
             format!("{messages}/search?q={RARE}"),
         ];
-        let answers = paths.into_iter().map(|path| Ok((path.clone(), read(address, &path)?)));
+        let answers = paths.into_iter().map(|path| Ok((path.clone(), read(address, &path, "")?)));
         Ok(Self { address, answers: answers.collect::<Result<_, BenchError>>()? })
     }
 
@@ -54,7 +54,7 @@ impl Reader {
         while !has_ended.load(Ordering::Relaxed) {
             for (path, expected) in &self.answers {
                 let began = Instant::now();
-                let answer = read(self.address, path)?;
+                let answer = read(self.address, path, "")?;
                 longest = longest.max(began.elapsed());
                 if answer != *expected {
                     return Err(BenchError::Wrong(format!("GET {path} was answered otherwise during a rebuild")));
@@ -65,8 +65,9 @@ impl Reader {
     }
 }
 
-fn read(address: SocketAddr, path: &str) -> Result<Vec<u8>, BenchError> {
-    let reply = http::get_any(address, path, "")?;
+/// Reads the body of an answer with status 200. `fields` are further header fields, each with its line end.
+pub(crate) fn read(address: SocketAddr, path: &str, fields: &str) -> Result<Vec<u8>, BenchError> {
+    let reply = http::get_any(address, path, fields)?;
     if reply.status == 200 {
         Ok(reply.body)
     } else {

@@ -27,6 +27,12 @@ pub(crate) struct Results {
     /// The feed of Tally's three programs.
     #[serde(default)]
     pub(crate) feed_servers: Option<Figures>,
+    /// What access costs Tally in one process.
+    #[serde(default)]
+    pub(crate) access: Option<Figures>,
+    /// What access costs Tally's programs on servers.
+    #[serde(default)]
+    pub(crate) access_servers: Option<Figures>,
 }
 
 /// Figures without another server beside Tally.
@@ -77,6 +83,11 @@ impl Value {
     /// How many of something each round did in a second.
     pub(crate) fn rate(what: &str, rounds: Vec<f64>) -> Self {
         Self { what: what.to_owned(), unit: "/s".to_owned(), decimals: 0, rounds }
+    }
+
+    pub(crate) fn seconds(what: &str, rounds: &[Duration]) -> Self {
+        let rounds = rounds.iter().map(Duration::as_secs_f64).collect();
+        Self { what: what.to_owned(), unit: "s".to_owned(), decimals: 2, rounds }
     }
 
     pub(crate) fn milliseconds(what: &str, rounds: &[Duration]) -> Self {

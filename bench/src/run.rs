@@ -36,10 +36,19 @@ pub(crate) fn run(command: Command) -> Result<(), BenchError> {
             let feed = embedded::run_feed(&find_tally(&args.program), &scratch()?, &root, &args.settings())?;
             keep(|results| results.feed = Some(feed))
         }
+        Command::Access(args) if args.servers => {
+            let access = servers::run_access(&programs(), &root, &args.settings())?;
+            keep(|results| results.access_servers = Some(access))
+        }
+        Command::Access(args) => {
+            let access = embedded::run_access(&find_tally(&args.program), &scratch()?, &root, &args.settings())?;
+            keep(|results| results.access = Some(access))
+        }
         Command::Short(program) => {
             let (tally, scratch) = (find_tally(&program), scratch()?);
             embedded::run(&tally, &scratch, &root, &cli::short_settings())?;
             embedded::run_feed(&tally, &scratch, &root, &cli::short_feed_settings())?;
+            embedded::run_access(&tally, &scratch, &root, &cli::short_access_settings())?;
             say("every answer was as expected");
             Ok(())
         }

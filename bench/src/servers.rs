@@ -17,6 +17,7 @@ use std::time::Duration;
 use self::compose::Compose;
 use self::programs::Programs;
 use self::replay::Replays;
+use crate::access::{self, AccessSettings, OtherPort, Secrets, Systems};
 use crate::application::Application;
 use crate::error::BenchError;
 use crate::feed::{self, FeedSettings};
@@ -33,6 +34,9 @@ use crate::workload::{Posting, Sequence};
 const CONNECTIONS: [usize; 3] = [16, 64, 256];
 const WRITE: SocketAddr = on_this_machine(21_080);
 const BARE: SocketAddr = on_this_machine(21_081);
+/// Two that require credentials.
+const REQUIRED: SocketAddr = on_this_machine(21_082);
+const REPLICA: SocketAddr = on_this_machine(21_083);
 const READ: SocketAddr = on_this_machine(21_000);
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -55,7 +59,7 @@ pub(crate) fn run(directory: &Path, root: &Path, settings: &ServersSettings) -> 
     let mut programs = Programs::new(directory);
     // command-api begins an epoch of numbers once counts has read the log.
     replay::start_counts(&mut programs)?;
-    programs.start_command_api(WRITE)?;
+    programs.start_command_api(WRITE, &[])?;
     programs.stop_projectors()?;
     programs.start_bare(BARE)?;
     say(&format!("resident memory at the start, in MiB: {}", programs.memory_text()?));
@@ -114,11 +118,36 @@ pub(crate) fn run_feed(directory: &Path, root: &Path, settings: &FeedSettings) -
     let _compose = Compose::up(root)?;
     let mut programs = Programs::new(directory);
     replay::start_counts(&mut programs)?;
-    programs.start_command_api(WRITE)?;
+    programs.start_command_api(WRITE, &[])?;
     replay::start_others(&mut programs)?;
     programs.start_query_api(READ)?;
     let reader = programs.id("query-api").ok_or_else(|| BenchError::Wrong("query-api does not run".to_owned()))?;
     let values = feed::measure(Addresses { write: WRITE, read: READ }, reader, settings)?;
+    programs.stop()?;
+    Ok(Figures { machine, values })
+}
+
+/// Measures what access costs: three command-apis write to one log, of which one is open and two require credentials. The keys are in views,
+/// and numbers need counts, so these two projectors run. That of search would only take the machine's time.
+pub(crate) fn run_access(directory: &Path, root: &Path, settings: &AccessSettings) -> Result<Figures, BenchError> {
+    let machine = Machine::describe(root);
+    let _compose = Compose::up(root)?;
+    let mut programs = Programs::new(directory);
+    let secrets = Secrets::generate();
+    replay::start_counts(&mut programs)?;
+    programs.start_command_api(WRITE, &secrets.open())?;
+    replay::start_views(&mut programs)?;
+    for address in [REQUIRED, REPLICA] {
+        programs.start_command_api(address, &secrets.required())?;
+    }
+    programs.start_query_api_without_search(READ, &secrets.open())?;
+    let systems = Systems {
+        open: Addresses { write: WRITE, read: READ },
+        required: Addresses { write: REQUIRED, read: READ },
+        other: OtherPort::Write(REPLICA),
+        await_posts: Application::await_views_and_counts,
+    };
+    let values = access::measure(&systems, &secrets, settings)?;
     programs.stop()?;
     Ok(Figures { machine, values })
 }

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use crate::access;
 use crate::error::BenchError;
 use crate::feed;
 use crate::load::Round;
 use crate::machine::Machine;
 use crate::results::{Comparison, Figures, Growth, GrowthRow, Results, SideBySide, Value};
 use crate::statistics::{Spread, format_figure, spread_text};
+use crate::work::CHATS;
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
@@ -85,6 +87,15 @@ fn render(results: &Results) -> String {
         if let Some(feed) = feed {
             text += &format!("\n**{title}**: {}; median (lowest–highest).\n", feed.machine.to_text());
             text += &render_values("followers", &feed.values);
+        }
+    }
+    let access = format!("credentials, POST to {CHATS} chats over {} connections", access::CONNECTIONS);
+    for (title, figures) in
+        [("Access to one process", &results.access), ("Access to programs on servers", &results.access_servers)]
+    {
+        if let Some(Figures { machine, values }) = figures {
+            text += &format!("\n**{title}**: {}; median (lowest–highest).\n", machine.to_text());
+            text += &render_values(&access, values);
         }
     }
     text + "\n"
@@ -193,6 +204,16 @@ mod tests {
         let text = render_summary(&Results { embedded: Some(side_by_side), feed, ..Results::default() });
         assert!(text.contains("| 201 to listener, p50 | 2.0 (1.0–3.0) ms |"), "{text}");
         assert!(!text.contains("memory"), "{text}");
+    }
+
+    #[test]
+    fn the_table_has_what_access_costs() {
+        let ratio = Value { what: "with a key".to_owned(), unit: String::new(), decimals: 2, rounds: vec![0.97] };
+        let access = Some(Figures { machine: samples::side_by_side().machine, values: vec![ratio] });
+        let text = render(&Results { access: access.clone(), access_servers: access, ..Results::default() });
+        for line in ["**Access to one process**", "**Access to programs on servers**", "| with a key | 0.97 |"] {
+            assert!(text.contains(line), "{line}\nis not in\n{text}");
+        }
     }
 
     #[test]

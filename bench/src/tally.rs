@@ -30,7 +30,12 @@ pub(crate) struct Addresses {
 impl Tally {
     /// Starts the program on ports that the system chooses, and waits until it is up.
     pub(crate) fn start(program: &Path, data: &Path) -> Result<Self, ProcessError> {
-        let (process, lines) = spawn(program, data, Addresses { write: ANY_PORT, read: ANY_PORT })?;
+        Self::start_with(program, data, &[])
+    }
+
+    /// The same with further variables.
+    pub(crate) fn start_with(program: &Path, data: &Path, variables: &[(&str, &str)]) -> Result<Self, ProcessError> {
+        let (process, lines) = spawn(program, data, Addresses { write: ANY_PORT, read: ANY_PORT }, variables)?;
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -45,7 +50,7 @@ impl Tally {
 
     /// Starts the program on the addresses that it had before, without waiting.
     pub(crate) fn restart(program: &Path, data: &Path, addresses: Addresses) -> Result<Self, ProcessError> {
-        let (process, _) = spawn(program, data, addresses)?;
+        let (process, _) = spawn(program, data, addresses, &[])?;
         Ok(Self { process, addresses })
     }
 
@@ -67,8 +72,14 @@ fn not_up(program: &Path) -> ProcessError {
 }
 
 /// Returns the process and the lines that it logs.
-fn spawn(program: &Path, data: &Path, addresses: Addresses) -> Result<(Process, mpsc::Receiver<String>), ProcessError> {
+fn spawn(
+    program: &Path,
+    data: &Path,
+    addresses: Addresses,
+    variables: &[(&str, &str)],
+) -> Result<(Process, mpsc::Receiver<String>), ProcessError> {
     let mut command = Command::new(program);
+    command.envs(variables.iter().copied());
     command.arg("--data").arg(data).args(["--log", LOG, "--log-format", "text"]);
     command.args(["--write-addr", &addresses.write.to_string(), "--read-addr", &addresses.read.to_string()]);
     command.args(["--operator-addr", "127.0.0.1:0"]);

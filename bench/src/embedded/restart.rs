@@ -5,11 +5,9 @@ use std::time::Instant;
 
 use crate::application::Application;
 use crate::error::BenchError;
-use crate::http;
+use crate::http::is_ready;
 use crate::results::Value;
 use crate::tally::Tally;
-
-const READY: &str = "/health/ready";
 
 /// Kills Tally and starts it again. Returns when both ports were ready, and when a post was acknowledged.
 pub(super) fn kill_and_start(
@@ -24,7 +22,6 @@ pub(super) fn kill_and_start(
     let began = Instant::now();
     let tally = Tally::restart(program, data, addresses)?;
     let (mut ready, mut posted) = (None, None);
-    let is_ready = |address| http::get_any(address, READY, "").is_ok_and(|reply| reply.status == 200);
     tally.wait_until(|_| {
         if ready.is_none() && is_ready(addresses.write) && is_ready(addresses.read) {
             ready = Some(began.elapsed());

@@ -41,7 +41,7 @@ impl ShapeReads {
         for index in 0..SPOTS {
             let number = 1 + u64::from(index) * messages / u64::from(SPOTS);
             let one = format!("{}/{number}", path(index));
-            let message: Message = http::get(application.addresses.read, &one)?;
+            let message: Message = http::get(application.addresses.read, &one, "")?;
             expect(message.number == number, &one)?;
             reads.one.push((one, to_json(&message)));
 
@@ -84,7 +84,7 @@ fn are_hits(messages: &[Message], word: &str) -> bool {
 }
 
 fn fetch_list(application: &Application, path: &str) -> Result<(Vec<Message>, Vec<u8>), BenchError> {
-    let messages: Vec<Message> = http::get(application.addresses.read, path)?;
+    let messages: Vec<Message> = http::get(application.addresses.read, path, "")?;
     let json = to_json(&messages);
     Ok((messages, json))
 }

@@ -32,6 +32,8 @@ pub(crate) fn parse_answer(bytes: &[u8]) -> Result<Option<Answer<'_>>, LoadError
     let status = head.code.unwrap_or_default();
     let length = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.parse::<usize>().ok());
+    // A 204 has no content, and so no length.
+    let length = if status == 204 { Some(0) } else { length };
     let Some(length) = length else {
         return Err(malformed(String::from_utf8_lossy(&bytes[..head_bytes]).into_owned()));
     };
@@ -55,6 +57,12 @@ mod tests {
             assert_eq!(parse_answer(&WHOLE[..part]).unwrap(), None, "{part} bytes");
         }
         assert_eq!(parse_answer(WHOLE).unwrap(), Some(Answer { status: 201, body: b"{\"number\":1}" }));
+    }
+
+    #[test]
+    fn an_answer_without_content_needs_no_length() {
+        let answer = Answer { status: 204, body: b"" };
+        assert_eq!(parse_answer(b"HTTP/1.1 204 No Content\r\nx: y\r\n\r\n").unwrap(), Some(answer));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Compose {
     pub(super) fn delete_projections(&self) -> Result<(), BenchError> {
         self.run(&["exec", "-T", "mysql", "mysql", "-uroot", "-ptally", "-e", MAKE_DATABASE_ANEW])?;
         for index in INDICES {
-            http::delete(ELASTICSEARCH, &format!("/{index}"))?;
+            http::delete(ELASTICSEARCH, &format!("/{index}"), "")?;
         }
         Ok(())
     }

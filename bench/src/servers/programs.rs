@@ -47,14 +47,29 @@ impl Programs {
         Self { directory: directory.to_owned(), running: Vec::new() }
     }
 
-    pub(super) fn start_command_api(&mut self, address: SocketAddr) -> Result<(), BenchError> {
-        self.start("command-api", &[], "TALLY_WRITE_ADDR", address)?;
+    pub(super) fn start_command_api(
+        &mut self,
+        address: SocketAddr,
+        variables: &[(&str, &str)],
+    ) -> Result<(), BenchError> {
+        self.start("command-api", &[], ("TALLY_WRITE_ADDR", address), variables)?;
         self.wait_until("command-api", UP_DEADLINE, || readiness(address) == Readiness::Ready).map(drop)
     }
 
     pub(super) fn start_query_api(&mut self, address: SocketAddr) -> Result<(), BenchError> {
-        self.start("query-api", &[], "TALLY_READ_ADDR", address)?;
+        self.start("query-api", &[], ("TALLY_READ_ADDR", address), &[])?;
         self.wait_until("query-api", UP_DEADLINE, || readiness(address) == Readiness::Ready).map(drop)
+    }
+
+    /// Starts an open query-api where no projector of search runs, and waits until it answers a list: it is not ready without search.
+    pub(super) fn start_query_api_without_search(
+        &mut self,
+        address: SocketAddr,
+        variables: &[(&str, &str)],
+    ) -> Result<(), BenchError> {
+        self.start("query-api", &[], ("TALLY_READ_ADDR", address), variables)?;
+        let lists = || http::get_any(address, http::BASE, "").is_ok_and(|reply| reply.status == 200);
+        self.wait_until("query-api", UP_DEADLINE, lists).map(drop)
     }
 
     pub(super) fn start_bare(&mut self, address: SocketAddr) -> Result<(), BenchError> {
@@ -68,7 +83,7 @@ impl Programs {
 
     /// Starts a projector, and waits until it has read the log's end. Returns how long it has read for.
     pub(super) fn replay(&mut self, projection: &str, address: SocketAddr) -> Result<Duration, BenchError> {
-        self.start("projector", &[projection], "TALLY_PROJECTOR_ADDR", address)?;
+        self.start("projector", &[projection], ("TALLY_PROJECTOR_ADDR", address), &[])?;
         self.wait_until(projection, UP_DEADLINE, || readiness(address) != Readiness::Unknown)?;
         self.wait_until(projection, REPLAY_DEADLINE, || readiness(address) == Readiness::Ready)
     }
@@ -134,11 +149,12 @@ impl Programs {
         &mut self,
         program: &str,
         arguments: &[&str],
-        address_variable: &str,
-        address: SocketAddr,
+        (address_variable, address): (&str, SocketAddr),
+        variables: &[(&str, &str)],
     ) -> Result<(), BenchError> {
         let mut command = self.command(program);
         command.args(arguments).env(address_variable, address.to_string()).env("TALLY_OPERATOR_ADDR", "127.0.0.1:0");
+        command.envs(variables.iter().copied());
         let name = arguments.first().map_or(program, |projection| projection);
         self.running.push((name.to_owned(), Process::start(&mut command)?));
         Ok(())
@@ -178,7 +194,7 @@ fn stop_all(programs: Vec<(String, Process)>) -> Result<(), BenchError> {
 
 /// A projector is ready when it has passed the end that the log had when it started.
 fn readiness(address: SocketAddr) -> Readiness {
-    match http::get_any(address, "/health/ready", "") {
+    match http::get_any(address, http::READY, "") {
         Ok(reply) if reply.status == 200 => Readiness::Ready,
         Ok(reply) if String::from_utf8_lossy(&reply.body).contains("catching up") => Readiness::CatchingUp,
         _ => Readiness::Unknown,

@@ -10,16 +10,21 @@ use crate::reader::Reader;
 use crate::report::say;
 use crate::results::Value;
 
+const VIEWS: (&str, SocketAddr) = ("views", on_this_machine(21_101));
 const COUNTS: (&str, SocketAddr) = ("counts", on_this_machine(21_102));
-const PROJECTIONS: [(&str, SocketAddr); 3] =
-    [("views", on_this_machine(21_101)), COUNTS, ("search", on_this_machine(21_103))];
+const PROJECTIONS: [(&str, SocketAddr); 3] = [VIEWS, COUNTS, ("search", on_this_machine(21_103))];
 
 /// Starts the projector of counts, and waits until it has read the log.
 pub(super) fn start_counts(programs: &mut Programs) -> Result<(), BenchError> {
     programs.replay(COUNTS.0, COUNTS.1).map(drop)
 }
 
-/// Starts the other projectors, which run on.
+/// The same of views.
+pub(super) fn start_views(programs: &mut Programs) -> Result<(), BenchError> {
+    programs.replay(VIEWS.0, VIEWS.1).map(drop)
+}
+
+/// Starts the projectors of views and search, which run on.
 pub(super) fn start_others(programs: &mut Programs) -> Result<(), BenchError> {
     let mut others = PROJECTIONS.into_iter().filter(|(projection, _)| *projection != COUNTS.0);
     others.try_for_each(|(projection, address)| programs.replay(projection, address).map(drop))

@@ -12,8 +12,9 @@ pub(crate) struct Creating {
 }
 
 impl Creating {
-    pub(crate) fn new(token: &str, chats: u32) -> Self {
-        let request = encode_post_head(&format!("{BASE}/{token}/chats"), 0);
+    /// `fields` are further header fields of each request, each with its line end.
+    pub(crate) fn new(token: &str, fields: &str, chats: u32) -> Self {
+        let request = encode_post_head(&format!("{BASE}/{token}/chats"), fields, 0);
         Self { request, chats: chats.into(), sent: 0, created: vec![false; chats as usize] }
     }
 
@@ -48,7 +49,7 @@ mod tests {
 
     #[test]
     fn each_number_is_given_once() {
-        let mut creating = Creating::new("t", 2);
+        let mut creating = Creating::new("t", "", 2);
         let mut out = Vec::new();
         assert_eq!(
             [creating.request(&mut out), creating.request(&mut out), creating.request(&mut out)],

@@ -36,9 +36,19 @@ pub(crate) struct Acknowledged {
 impl Posting {
     /// Posts to these chats of an application.
     pub(crate) fn new(token: &str, chats: impl IntoIterator<Item = u32>, sequence: Sequence) -> Self {
+        Self::with_fields(token, "", chats, sequence)
+    }
+
+    /// The same with further header fields in each request, each with its line end.
+    pub(crate) fn with_fields(
+        token: &str,
+        fields: &str,
+        chats: impl IntoIterator<Item = u32>,
+        sequence: Sequence,
+    ) -> Self {
         let bodies: Vec<_> = (0..POOL).map(|index| encode(&messages::plain(index))).collect();
-        let path = |chat| format!("{BASE}/{token}/chats/{chat}/messages");
-        let heads: Vec<_> = chats.into_iter().map(|chat| encode_post_head(&path(chat), bodies[0].len())).collect();
+        let head = |chat| encode_post_head(&format!("{BASE}/{token}/chats/{chat}/messages"), fields, bodies[0].len());
+        let heads: Vec<_> = chats.into_iter().map(head).collect();
         Self {
             acknowledged: vec![Acknowledged::default(); heads.len()],
             heads,
@@ -119,6 +129,18 @@ mod tests {
             assert_eq!(request.contains(messages::RARE), place / 2 == 2, "{request}");
             let (head, body) = request.split_once("\r\n\r\n").unwrap();
             assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+        }
+    }
+
+    #[test]
+    fn every_post_has_the_further_fields() {
+        let mut posting = Posting::with_fields("t", "a: b\r\nc: d\r\n", 1..=2, Sequence::Endless);
+        for _ in 0..3 {
+            let mut out = Vec::new();
+            posting.request(&mut out).unwrap();
+            let request = String::from_utf8(out).unwrap();
+            let (head, _) = request.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("\r\na: b\r\nc: d\r\n"), "{head}");
         }
     }
 

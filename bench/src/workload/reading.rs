@@ -12,7 +12,12 @@ pub(crate) struct Reading {
 impl Reading {
     /// Requests these paths in turn; each must be answered 200 with this body.
     pub(crate) fn new(reads: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
-        let reads: Vec<_> = reads.into_iter().map(|(path, body)| (encode_get(&path), body)).collect();
+        Self::with_fields("", reads)
+    }
+
+    /// The same with further header fields in each request, each with its line end.
+    pub(crate) fn with_fields(fields: &str, reads: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+        let reads: Vec<_> = reads.into_iter().map(|(path, body)| (encode_get(&path, fields), body)).collect();
         assert!(!reads.is_empty(), "there is something to read");
         Self { reads, sent: 0 }
     }
