@@ -72,7 +72,7 @@ impl QueuedBytes {
         Counted { all: self.clone(), bytes }
     }
 
-    fn are_too_many(&self) -> bool {
+    pub(super) fn are_too_many(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= MAX_QUEUED_BYTES_OF_ALL
     }
 }
@@ -100,7 +100,8 @@ impl Subscription {
     pub(super) fn push(&self, event: &Arc<LiveEvent>) -> bool {
         let mut queue = self.queue.lock();
         let bytes = queue.bytes + event.frame.len();
-        let is_too_much = bytes > MAX_QUEUED_BYTES || event.counted.all.are_too_many();
+        // A queue that was not half full takes a whole burst, whose last event may be long.
+        let is_too_much = queue.bytes >= MAX_QUEUED_BYTES || event.counted.all.are_too_many();
         let is_full = queue.events.len() >= MAX_QUEUED_EVENTS || !queue.events.is_empty() && is_too_much;
         if is_full {
             *queue = Queue { closed: Some(Closed::TooSlow), ..Queue::default() };
@@ -111,6 +112,12 @@ impl Subscription {
         drop(queue);
         self.added.notify_one();
         !is_full
+    }
+
+    /// Whether half of its room is taken.
+    pub(super) fn is_half_full(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.events.len() >= MAX_QUEUED_EVENTS / 2 || queue.bytes >= MAX_QUEUED_BYTES / 2
     }
 
     /// Ends whoever listens. The queue keeps nothing.

@@ -27,11 +27,11 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const MAX_FAILING: Duration = Duration::from_secs(30);
 /// After so many events that were put into queues, other tasks get a turn.
 const PUSHES_PER_TURN: usize = 1_000;
-/// A batch may bring more events at once than a queue takes. So after half of that many, or of their bytes, those who listen have time to
-/// take them: else whoever reads as fast as he can would be closed as too slow.
+/// After so many events, or bytes of frames, streams get time to take what is in their queues. A batch may bring more at once than a queue
+/// takes, and a stream that has had no time to read is not too slow.
 const EVENTS_PER_BURST: usize = MAX_QUEUED_EVENTS / 2;
 const BYTES_PER_BURST: usize = MAX_QUEUED_BYTES / 2;
-/// That time.
+/// How long the tail waits once for queues that this burst has filled by half. It never waits again for a queue that stays full.
 const BURST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Counts failed reads, so that operators learn of them while listeners wait.
@@ -74,18 +74,25 @@ struct Running {
     closes_with: Option<Closed>,
 }
 
-/// What was handed out since those who listen have last had time to take it.
+/// What was put into queues since streams last had time to read.
 #[derive(Default)]
 struct Burst {
     events: usize,
     bytes: usize,
+    /// The queues that were filled by half.
+    filling: Vec<Arc<Subscription>>,
 }
 
-/// An event was put into so many queues.
+/// An event that was put into queues.
 #[derive(Default)]
-struct HandedOut {
+struct Pushed {
     queues: usize,
+    /// The length of its frame.
     bytes: usize,
+    /// The queues that it has filled by half.
+    filling: Vec<Arc<Subscription>>,
+    /// While the queues of all have too many bytes, each takes one event at a time.
+    is_crowded: bool,
 }
 
 /// What is new could not be read.
@@ -139,8 +146,8 @@ impl Tail {
         let mut failing_since: Option<Instant> = None;
         let mut burst = Burst::default();
         loop {
-            let handed_out = self.hand_out_news(&mut position, &mut burst);
-            let Some(handed_out) = self.0.stop.run_until_cancelled(handed_out).await else {
+            let reading = self.hand_out_news(&mut position, &mut burst);
+            let Some(handed_out) = self.0.stop.run_until_cancelled(reading).await else {
                 return;
             };
             match &handed_out {
@@ -181,13 +188,14 @@ impl Tail {
         let mut pushes = 0;
         for event in page.events {
             position.extend(event.place.partition, event.place.offset.next());
-            let handed_out = self.0.state.lock().hand_out(event, mark, position);
-            pushes += handed_out.queues;
-            burst.add(&handed_out);
+            let pushed = self.0.state.lock().hand_out(event, mark, position);
+            pushes += pushed.queues;
+            let is_crowded = pushed.is_crowded;
+            burst.add(pushed);
             if burst.is_over() {
-                *burst = Burst::default();
-                tokio::time::sleep(BURST_PAUSE).await;
-            } else if pushes >= PUSHES_PER_TURN {
+                pushes = 0;
+                std::mem::take(burst).rest().await;
+            } else if is_crowded || pushes >= PUSHES_PER_TURN {
                 pushes = 0;
                 tokio::task::yield_now().await;
             }
@@ -227,28 +235,34 @@ impl State {
     }
 
     /// Puts an event into the queues of those whom it concerns. `position` covers the event.
-    fn hand_out(&mut self, event: FeedEvent, mark: Option<LogMark>, position: &Position) -> HandedOut {
+    fn hand_out(&mut self, event: FeedEvent, mark: Option<LogMark>, position: &Position) -> Pushed {
         self.position.merge(position);
         let token = event.token;
         let Some(subscriptions) = self.by_application.get_mut(&token) else {
-            return HandedOut::default();
+            return Pushed::default();
         };
         if !subscriptions.iter().any(|subscription| subscription.selection.selects(&event)) {
-            return HandedOut::default();
+            return Pushed::default();
         }
         let frame = sse::event_frame(&event, mark, position);
-        let mut handed_out = HandedOut { queues: 0, bytes: frame.len() };
+        let is_crowded = self.queued.are_too_many();
+        let mut pushed = Pushed { bytes: frame.len(), is_crowded, ..Pushed::default() };
         let live = Arc::new(LiveEvent::new(event, position.clone(), frame, &self.queued));
         subscriptions.retain(|subscription| {
             !subscription.selection.selects(&live.event) || {
-                handed_out.queues += 1;
-                subscription.push(&live)
+                pushed.queues += 1;
+                let was_half_full = subscription.is_half_full();
+                let is_open = subscription.push(&live);
+                if is_open && !was_half_full && subscription.is_half_full() {
+                    pushed.filling.push(Arc::clone(subscription));
+                }
+                is_open
             }
         });
         if subscriptions.is_empty() {
             self.by_application.remove(&token);
         }
-        handed_out
+        pushed
     }
 
     fn unsubscribe(&mut self, subscription: &Arc<Subscription>) {
@@ -266,15 +280,24 @@ impl State {
 }
 
 impl Burst {
-    fn add(&mut self, handed_out: &HandedOut) {
-        if handed_out.queues > 0 {
+    fn add(&mut self, pushed: Pushed) {
+        if pushed.queues > 0 {
             self.events += 1;
-            self.bytes += handed_out.bytes;
+            self.bytes += pushed.bytes;
+            self.filling.extend(pushed.filling);
         }
     }
 
     const fn is_over(&self) -> bool {
         self.events >= EVENTS_PER_BURST || self.bytes >= BYTES_PER_BURST
+    }
+
+    /// Lets streams read. Waits only for queues that they have not emptied meanwhile, so that nobody waits for a burst of others.
+    async fn rest(self) {
+        tokio::task::yield_now().await;
+        if self.filling.iter().any(|subscription| subscription.is_half_full()) {
+            tokio::time::sleep(BURST_PAUSE).await;
+        }
     }
 }
 

@@ -71,8 +71,9 @@ async fn a_burst_ends_nobody_who_reads() {
         let mut follower = follow_from_end(&reader).await;
         let posting = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            for _ in 0..messages {
-                feed.post(1, 1, &body);
+            // To all partitions, so that a page has more events than a queue takes.
+            for number in 0..messages {
+                feed.post(1, number % 3 + 1, &body);
             }
         };
         let reading = async {
