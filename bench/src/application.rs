@@ -22,7 +22,7 @@ const CHATS_PER_PAGE: usize = 1_000;
 pub(crate) struct Application {
     pub(crate) addresses: Addresses,
     pub(crate) token: String,
-    /// Header fields of each request, each with its line end: a credential, or none.
+    /// The credential of each request, or empty.
     pub(crate) fields: String,
     /// For each chat, how many posts were acknowledged.
     acknowledged: Vec<u64>,
@@ -48,7 +48,7 @@ impl Application {
 
     /// Creates an application without chats, and returns its token.
     pub(crate) fn create_empty(address: SocketAddr, fields: &str) -> Result<String, BenchError> {
-        let Created { token } = http::post(address, BASE, fields, r#"{"chat_application":{"name":"bench"}}"#)?;
+        let Created { token } = http::post(address, BASE, fields, r#"{"chat_application":{"name":"bench"}}"#, 201)?;
         Ok(token)
     }
 
@@ -134,12 +134,12 @@ impl Application {
         self.await_reads(&[self.chat_path(), search])
     }
 
-    /// The same where no projector of search runs.
+    /// Posts one message and waits until views and counts have passed it.
     pub(crate) fn await_views_and_counts(&mut self) -> Result<Duration, BenchError> {
         self.await_reads(&[self.chat_path()])
     }
 
-    /// A read of this waits for the projections views and counts.
+    /// Reading this path waits for views and counts.
     fn chat_path(&self) -> String {
         format!("{BASE}/{}/chats/1", self.token)
     }

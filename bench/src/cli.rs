@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Rebuild(RebuildArgs),
     /// Measures the feed: latencies, many streams, and what they cost those who write; and writes the same files
     Feed(FeedArgs),
-    /// Measures what keys and users' tokens cost those who post, and how long a revoked key goes on; and writes the same files
+    /// Measures what keys and users' tokens cost those who post, and the revocation delay; and writes the same files
     Access(AccessArgs),
     /// Runs every load for a moment, and checks the answers. Measures and writes nothing
     Short(ProgramArgs),
@@ -200,7 +200,7 @@ impl AccessArgs {
             rounds: self.rounds.into(),
             measured: Duration::from_secs(self.seconds),
             revocations: self.revocations.into(),
-            watched: BOUND_OF_REVOCATION,
+            min_use: BOUND_OF_REVOCATION,
         }
     }
 }
@@ -238,9 +238,9 @@ pub(crate) fn short_feed_settings() -> FeedSettings {
     FeedSettings { rounds: 1, measured: Duration::from_millis(500), streams: 200, some_streams: SOME_STREAMS }
 }
 
-/// The same for access. A revoked key is watched until it is refused.
+/// The same for access. A revoked key is used until it is refused.
 pub(crate) fn short_access_settings() -> AccessSettings {
-    AccessSettings { rounds: 1, measured: Duration::from_millis(500), revocations: 1, watched: Duration::ZERO }
+    AccessSettings { rounds: 1, measured: Duration::from_millis(500), revocations: 1, min_use: Duration::ZERO }
 }
 
 fn read_chat(messages: u64) -> ReadChat {

@@ -123,7 +123,7 @@ pub(crate) fn run_access(
     let secrets = Secrets::generate();
     let open = Tally::start_with(program, &directory.path().join("open"), &secrets.open())?;
     let required = Tally::start_with(program, &directory.path().join("required"), &secrets.required())?;
-    // It is up before it knows of keys what the log has.
+    // "tally is up" comes before it has read the keys in the log.
     required.wait_until(|tally| is_ready(tally.addresses.write) && is_ready(tally.addresses.read))?;
     let systems = Systems {
         open: open.addresses,

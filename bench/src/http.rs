@@ -1,4 +1,5 @@
-//! Single requests, for everything that is not measured. `fields` are further header fields of a request, each with its line end.
+//! Single requests, for everything that is not measured. Everywhere in this crate `fields` are further header fields of a request, each with
+//! its line end.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -66,7 +67,7 @@ pub(crate) struct Reply {
 
 /// Gets JSON; any status but 200 is an error.
 pub(crate) fn get<T: DeserializeOwned>(address: SocketAddr, path: &str, fields: &str) -> Result<T, CallError> {
-    parse("GET", path, &[200], &get_any(address, path, fields)?)
+    parse("GET", path, 200, &get_any(address, path, fields)?)
 }
 
 /// Gets an answer with any status.
@@ -80,14 +81,15 @@ pub(crate) fn is_ready(address: SocketAddr) -> bool {
     get_any(address, READY, "").is_ok_and(|reply| reply.status == 200)
 }
 
-/// Posts JSON and gets JSON; any status but 200 and 201 is an error.
+/// Posts JSON and gets JSON; any status but `expected` is an error.
 pub(crate) fn post<T: DeserializeOwned>(
     address: SocketAddr,
     path: &str,
     fields: &str,
     body: &str,
+    expected: u16,
 ) -> Result<T, CallError> {
-    parse("POST", path, &[200, 201], &post_any(address, path, fields, body)?)
+    parse("POST", path, expected, &post_any(address, path, fields, body)?)
 }
 
 /// Posts JSON and gets an answer with any status.
@@ -97,26 +99,21 @@ pub(crate) fn post_any(address: SocketAddr, path: &str, fields: &str, body: &str
     send(address, &request).map_err(|source| CallError::Unanswered { method: "POST", path: path.to_owned(), source })
 }
 
-/// Deletes a thing, which may be absent.
-pub(crate) fn delete(address: SocketAddr, path: &str, fields: &str) -> Result<(), CallError> {
+/// Deletes a thing; any status but the `expected` ones is an error.
+pub(crate) fn delete(address: SocketAddr, path: &str, fields: &str, expected: &[u16]) -> Result<(), CallError> {
     let request = format!("DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n");
     let unanswered = |source| CallError::Unanswered { method: "DELETE", path: path.to_owned(), source };
     let reply = send(address, request.as_bytes()).map_err(unanswered)?;
-    if matches!(reply.status, 200 | 204 | 404) {
+    if expected.contains(&reply.status) {
         return Ok(());
     }
     let answer = format!("{} {}", reply.status, String::from_utf8_lossy(&reply.body));
     Err(CallError::Refused { method: "DELETE", path: path.to_owned(), answer })
 }
 
-fn parse<T: DeserializeOwned>(
-    method: &'static str,
-    path: &str,
-    expected: &[u16],
-    reply: &Reply,
-) -> Result<T, CallError> {
+fn parse<T: DeserializeOwned>(method: &'static str, path: &str, expected: u16, reply: &Reply) -> Result<T, CallError> {
     let text = String::from_utf8_lossy(&reply.body);
-    if !expected.contains(&reply.status) {
+    if reply.status != expected {
         return Err(CallError::Refused { method, path: path.to_owned(), answer: format!("{} {text}", reply.status) });
     }
     serde_json::from_slice(&reply.body).map_err(|source| CallError::Shape {

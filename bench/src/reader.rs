@@ -65,7 +65,7 @@ impl Reader {
     }
 }
 
-/// Reads the body of an answer with status 200. `fields` are further header fields, each with its line end.
+/// Reads the body of an answer with status 200.
 pub(crate) fn read(address: SocketAddr, path: &str, fields: &str) -> Result<Vec<u8>, BenchError> {
     let reply = http::get_any(address, path, fields)?;
     if reply.status == 200 {

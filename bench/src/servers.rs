@@ -34,7 +34,7 @@ use crate::workload::{Posting, Sequence};
 const CONNECTIONS: [usize; 3] = [16, 64, 256];
 const WRITE: SocketAddr = on_this_machine(21_080);
 const BARE: SocketAddr = on_this_machine(21_081);
-/// Two that require credentials.
+/// Two command-apis that require credentials.
 const REQUIRED: SocketAddr = on_this_machine(21_082);
 const REPLICA: SocketAddr = on_this_machine(21_083);
 const READ: SocketAddr = on_this_machine(21_000);
@@ -127,8 +127,8 @@ pub(crate) fn run_feed(directory: &Path, root: &Path, settings: &FeedSettings) -
     Ok(Figures { machine, values })
 }
 
-/// Measures what access costs: three command-apis write to one log, of which one is open and two require credentials. The keys are in views,
-/// and numbers need counts, so these two projectors run. That of search would only take the machine's time.
+/// Measures what access costs: one open command-api and two that require credentials, on one log. Only views (keys) and counts (numbers)
+/// are projected: search would take the machine's time.
 pub(crate) fn run_access(directory: &Path, root: &Path, settings: &AccessSettings) -> Result<Figures, BenchError> {
     let machine = Machine::describe(root);
     let _compose = Compose::up(root)?;

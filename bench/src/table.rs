@@ -89,10 +89,12 @@ fn render(results: &Results) -> String {
             text += &render_values("followers", &feed.values);
         }
     }
-    let access = format!("credentials, POST to {CHATS} chats over {} connections", access::CONNECTIONS);
-    for (title, figures) in
-        [("Access to one process", &results.access), ("Access to programs on servers", &results.access_servers)]
-    {
+    let access =
+        format!("POST to {CHATS} chats over {} connections; revocations under light load", access::CONNECTIONS);
+    for (title, figures) in [
+        ("Credentials, one process", &results.access),
+        ("Credentials, three programs on servers", &results.access_servers),
+    ] {
         if let Some(Figures { machine, values }) = figures {
             text += &format!("\n**{title}**: {}; median (lowest–highest).\n", machine.to_text());
             text += &render_values(&access, values);
@@ -211,7 +213,9 @@ mod tests {
         let ratio = Value { what: "with a key".to_owned(), unit: String::new(), decimals: 2, rounds: vec![0.97] };
         let access = Some(Figures { machine: samples::side_by_side().machine, values: vec![ratio] });
         let text = render(&Results { access: access.clone(), access_servers: access, ..Results::default() });
-        for line in ["**Access to one process**", "**Access to programs on servers**", "| with a key | 0.97 |"] {
+        for line in
+            ["**Credentials, one process**", "**Credentials, three programs on servers**", "| with a key | 0.97 |"]
+        {
             assert!(text.contains(line), "{line}\nis not in\n{text}");
         }
     }

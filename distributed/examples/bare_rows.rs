@@ -59,8 +59,8 @@ async fn main() -> Result<(), Error> {
     let [mysql, elasticsearch] = &arguments[..] else { panic!("usage: bare_rows MYSQL_URL ELASTICSEARCH_URL") };
     let concurrency = usize::from(PARTITIONS.get());
     let pool = MySqlPoolOptions::new().max_connections(PARTITIONS.get().into()).connect(mysql).await?;
-    let rows: Vec<Row> = sqlx::query_as("SELECT * FROM messages").fetch_all(&pool).await?;
-    let feed: Vec<FeedRow> = sqlx::query_as("SELECT * FROM feed").fetch_all(&pool).await?;
+    let rows: Vec<Row> = sqlx::query_as("SELECT generation, token, chat_number, number, event_id, body, log_offset, created_at_ms, author FROM messages").fetch_all(&pool).await?;
+    let feed: Vec<FeedRow> = sqlx::query_as("SELECT generation, partition_id, log_offset, token, chat_number, number, kind, created_at_ms, text_bytes, name FROM feed").fetch_all(&pool).await?;
     let seconds = copy_into_mysql(&pool, &rows, &feed, concurrency).await?;
     print_rate("MySQL, multi-row INSERT", rows.len(), seconds);
     let seconds = copy_into_elasticsearch(elasticsearch, &rows, concurrency).await?;
@@ -142,7 +142,10 @@ async fn send(client: &reqwest::Client, bulk: &str, rows: &[Row]) -> Result<(), 
         write!(chat, ":{}", row.chat_number)?;
         let action = json!({"create": {"_id": format!("{chat}:{}", row.number), "routing": chat}});
         // The server searches no member of the event, so any partition will do.
-        let event = json!({"partition": 0, "offset": row.log_offset, "created_at_ms": row.created_at_ms});
+        let mut event = json!({"partition": 0, "offset": row.log_offset, "created_at_ms": row.created_at_ms});
+        if let Some(author) = &row.author {
+            event["author"] = json!(author);
+        }
         let folded = fold(FoldingVersion::CURRENT, &row.body);
         let source = json!({"chat": chat, "number": row.number, "body": row.body, "folded": folded, "event": event});
         writeln!(lines, "{action}\n{source}")?;

@@ -33,11 +33,11 @@ impl Keys {
 
     pub(super) fn issue(&self, scope: &str) -> Result<IssuedKey, CallError> {
         let body = json!({"key": {"name": "bench", "scopes": [scope]}}).to_string();
-        http::post(self.address, &format!("{}/keys", self.application), &self.fields, &body)
+        http::post(self.address, &format!("{}/keys", self.application), &self.fields, &body, 201)
     }
 
     pub(super) fn revoke(&self, number: u64) -> Result<(), CallError> {
-        http::delete(self.address, &format!("{}/keys/{number}", self.application), &self.fields)
+        http::delete(self.address, &format!("{}/keys/{number}", self.application), &self.fields, &[204])
     }
 
     /// Mints a token with which a user posts to all chats.
@@ -45,7 +45,7 @@ impl Keys {
         let token = json!({"user": user, "all_chats": true, "scopes": ["write"], "expires_in": seconds});
         let body = json!({"user_token": token}).to_string();
         let path = format!("{}/user_tokens", self.application);
-        let Minted { access_token } = http::post(self.address, &path, &self.fields, &body)?;
+        let Minted { access_token } = http::post(self.address, &path, &self.fields, &body, 200)?;
         Ok(access_token)
     }
 }

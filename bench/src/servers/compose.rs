@@ -46,7 +46,8 @@ impl Compose {
     pub(super) fn delete_projections(&self) -> Result<(), BenchError> {
         self.run(&["exec", "-T", "mysql", "mysql", "-uroot", "-ptally", "-e", MAKE_DATABASE_ANEW])?;
         for index in INDICES {
-            http::delete(ELASTICSEARCH, &format!("/{index}"), "")?;
+            // It may be absent.
+            http::delete(ELASTICSEARCH, &format!("/{index}"), "", &[200, 404])?;
         }
         Ok(())
     }

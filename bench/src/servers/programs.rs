@@ -61,7 +61,7 @@ impl Programs {
         self.wait_until("query-api", UP_DEADLINE, || readiness(address) == Readiness::Ready).map(drop)
     }
 
-    /// Starts an open query-api where no projector of search runs, and waits until it answers a list: it is not ready without search.
+    /// Starts an open query-api without a projector of search. So it never becomes ready: this waits until it answers a list instead.
     pub(super) fn start_query_api_without_search(
         &mut self,
         address: SocketAddr,

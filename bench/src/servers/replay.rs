@@ -19,7 +19,7 @@ pub(super) fn start_counts(programs: &mut Programs) -> Result<(), BenchError> {
     programs.replay(COUNTS.0, COUNTS.1).map(drop)
 }
 
-/// The same of views.
+/// Starts the projector of views, and waits until it has read the log.
 pub(super) fn start_views(programs: &mut Programs) -> Result<(), BenchError> {
     programs.replay(VIEWS.0, VIEWS.1).map(drop)
 }

@@ -12,7 +12,6 @@ pub(crate) struct Creating {
 }
 
 impl Creating {
-    /// `fields` are further header fields of each request, each with its line end.
     pub(crate) fn new(token: &str, fields: &str, chats: u32) -> Self {
         let request = encode_post_head(&format!("{BASE}/{token}/chats"), fields, 0);
         Self { request, chats: chats.into(), sent: 0, created: vec![false; chats as usize] }

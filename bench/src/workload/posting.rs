@@ -39,7 +39,7 @@ impl Posting {
         Self::with_fields(token, "", chats, sequence)
     }
 
-    /// The same with further header fields in each request, each with its line end.
+    /// The same with these header fields in each request.
     pub(crate) fn with_fields(
         token: &str,
         fields: &str,

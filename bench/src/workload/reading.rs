@@ -15,7 +15,7 @@ impl Reading {
         Self::with_fields("", reads)
     }
 
-    /// The same with further header fields in each request, each with its line end.
+    /// The same with these header fields in each request.
     pub(crate) fn with_fields(fields: &str, reads: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         let reads: Vec<_> = reads.into_iter().map(|(path, body)| (encode_get(&path, fields), body)).collect();
         assert!(!reads.is_empty(), "there is something to read");
