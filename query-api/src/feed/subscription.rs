@@ -203,10 +203,10 @@ mod tests {
     #[tokio::test]
     async fn while_all_queues_have_much_only_those_who_keep_up_are_told() {
         let all = QueuedBytes::default();
-        let slow: Vec<_> = (0..MAX_QUEUED_BYTES_OF_ALL / MAX_QUEUED_BYTES).map(|_| subscription()).collect();
+        let slow: Vec<_> = (0..=MAX_QUEUED_BYTES_OF_ALL / MAX_QUEUED_BYTES).map(|_| subscription()).collect();
         for subscription in &slow {
             assert!(!all.are_too_many());
-            assert!(subscription.push(&event_in(&all, 0, MAX_QUEUED_BYTES)));
+            assert!(subscription.push(&event_in(&all, 0, MAX_QUEUED_BYTES - 1)));
         }
         assert!(all.are_too_many());
         let quick = subscription();
