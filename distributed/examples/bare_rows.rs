@@ -7,7 +7,7 @@
 //! sends as many statements or requests at once as the log has partitions.
 
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use distributed::kafka::PARTITIONS;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -20,6 +20,9 @@ use sqlx::{MySql, QueryBuilder};
 const ROWS_PER_STATEMENT: usize = 512;
 /// As many documents as in a request of the projector.
 const DOCUMENTS_PER_REQUEST: usize = 1_000;
+/// How often a request is sent that the server has no room for.
+const MAX_ATTEMPTS: u32 = 100;
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const INDEX: &str = "bare-rows";
 /// The index whose settings and mapping are copied.
 const TALLY_INDEX: &str = "tally-search-1";
@@ -150,7 +153,17 @@ async fn send(client: &reqwest::Client, bulk: &str, rows: &[Row]) -> Result<(), 
         let source = json!({"chat": chat, "number": row.number, "body": row.body, "folded": folded, "event": event});
         writeln!(lines, "{action}\n{source}")?;
     }
-    let request = client.post(bulk).header("Content-Type", "application/x-ndjson").body(lines);
-    let answer: Value = request.send().await?.error_for_status()?.json().await?;
+    let mut attempts = 0;
+    let reply = loop {
+        let request = client.post(bulk).header("Content-Type", "application/x-ndjson").body(lines.clone());
+        let reply = request.send().await?;
+        attempts += 1;
+        // The server has no room at the moment, which Tally bears in the same way.
+        if reply.status() != reqwest::StatusCode::TOO_MANY_REQUESTS || attempts == MAX_ATTEMPTS {
+            break reply.error_for_status()?;
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    };
+    let answer: Value = reply.json().await?;
     if answer["errors"] == json!(false) { Ok(()) } else { Err(format!("documents were refused: {answer}").into()) }
 }
