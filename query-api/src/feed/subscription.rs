@@ -15,6 +15,9 @@ pub(super) const MAX_QUEUED_EVENTS: usize = 512;
 /// Most bytes of their frames, unless one event alone has more. All listeners share the bytes of an event, and each queue ends with the latest
 /// one: so those of one selection keep little more than this together.
 pub(super) const MAX_QUEUED_BYTES: usize = 256 * 1024;
+/// Half of that room. A queue with less in it has room for a burst of so much, whose last event may be long.
+pub(super) const HALF_OF_EVENTS: usize = MAX_QUEUED_EVENTS / 2;
+pub(super) const HALF_OF_BYTES: usize = MAX_QUEUED_BYTES / 2;
 /// While the events of all queues have so many bytes, a queue takes one event: whoever has not taken it before the next comes is too slow.
 const MAX_QUEUED_BYTES_OF_ALL: usize = 64 * 1024 * 1024;
 
@@ -117,7 +120,7 @@ impl Subscription {
     /// Whether half of its room is taken.
     pub(super) fn is_half_full(&self) -> bool {
         let queue = self.queue.lock();
-        queue.events.len() >= MAX_QUEUED_EVENTS / 2 || queue.bytes >= MAX_QUEUED_BYTES / 2
+        queue.events.len() >= HALF_OF_EVENTS || queue.bytes >= HALF_OF_BYTES
     }
 
     /// Ends whoever listens. The queue keeps nothing.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::sse;
-use super::subscription::{Closed, LiveEvent, MAX_QUEUED_BYTES, MAX_QUEUED_EVENTS, QueuedBytes, Subscription};
+use super::subscription::{Closed, HALF_OF_BYTES, HALF_OF_EVENTS, LiveEvent, QueuedBytes, Subscription};
 use crate::known_log::KnownLog;
 
 /// Longest wait for news. After each the task looks whether anybody still listens.
@@ -29,8 +29,8 @@ const MAX_FAILING: Duration = Duration::from_secs(30);
 const PUSHES_PER_TURN: usize = 1_000;
 /// After so many events, or bytes of frames, streams get time to take what is in their queues. A batch may bring more at once than a queue
 /// takes, and a stream that has had no time to read is not too slow.
-const EVENTS_PER_BURST: usize = MAX_QUEUED_EVENTS / 2;
-const BYTES_PER_BURST: usize = MAX_QUEUED_BYTES / 2;
+const EVENTS_PER_BURST: usize = HALF_OF_EVENTS;
+const BYTES_PER_BURST: usize = HALF_OF_BYTES;
 /// How long the tail waits once for queues that this burst has filled by half. It never waits again for a queue that stays full.
 const BURST_PAUSE: Duration = Duration::from_millis(5);
 
